@@ -1,0 +1,55 @@
+/* OpenCL devices: which there are, and opening one. */
+#ifndef EXPANSE_DEVICE_H
+#define EXPANSE_DEVICE_H
+
+#include <expanse/status.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* One line of the device table. */
+typedef struct xp_device_info {
+    char selector[16]; /* "platform:device", both counted from 0: stable while the same drivers are installed */
+    char platform[128];
+    char name[128];
+    char vendor[64];
+    char driver[128];
+    char version[128]; /* "OpenCL 3.0 …" */
+    char type[8];      /* "GPU", "CPU", "ACC" */
+    unsigned compute_units;
+    uint64_t global_bytes;
+    uint64_t allocation_bytes; /* largest single buffer */
+    uint64_t local_bytes;      /* per work-group */
+    bool available;
+    bool is_default; /* the one that an empty selection opens */
+} xp_device_info;
+
+/* Lists all devices of all platforms. *out is allocated (NULL when *count is 0); the caller frees it with free().
+ * Platforms that fail are skipped; *note (may be NULL) then holds one sentence about them, else "": a static text of
+ * this thread. XP_NO_DEVICE when there is no OpenCL loader or no platform at all; the message says what to install. */
+XP_API xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note);
+
+typedef struct xp_device xp_device;
+
+typedef struct xp_device_options {
+    const char *select; /* "0:0", part of a name, "gpu", "cpu"; NULL or "": the first GPU, else the first CPU */
+    const char *family; /* "wide", "tiled"; NULL or "auto": by device type */
+    bool profiling;     /* time every kernel */
+    bool debug;         /* finish after each launch so that a failure names its kernel and layer */
+} xp_device_options;
+
+XP_API void xp_device_options_default(xp_device_options *options);
+
+/* Opens a device with a context and a queue of its own. May be shared between threads. Close it last.
+ * XP_NO_DEVICE: nothing fits the selection; the message lists what there is. */
+XP_API xp_status xp_device_open(xp_device **out, const xp_device_options *options);
+XP_API void xp_device_close(xp_device **device); /* NULL is fine */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

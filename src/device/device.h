@@ -1,0 +1,73 @@
+/* The only room that calls OpenCL: devices, programs and their cache, kernels, buffers, queues, profiling. Owns every
+ * cl_* object of the library; knows nothing of tensors, models or training. */
+#ifndef XP_DEVICE_DEVICE_H
+#define XP_DEVICE_DEVICE_H
+
+#ifndef CL_TARGET_OPENCL_VERSION
+#define CL_TARGET_OPENCL_VERSION 120
+#endif
+#include <CL/cl.h>
+
+#include "core/status.h"
+#include <expanse/device.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* The shape of a kernel. WIDE: one work-item owns a register tile and uses vector types (CPU devices). TILED: a
+ * work-group shares tiles in local memory (GPUs). */
+typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
+
+/* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line. */
+enum { XP_VARIANT_OPTIONS = 32 };
+typedef struct xp_variant {
+    int count;
+    struct {
+        const char *name; /* a string literal */
+        long value;
+    } options[XP_VARIANT_OPTIONS];
+} xp_variant;
+
+void xp_variant_set(xp_variant *variant, const char *name, long value);
+/* Writes "-DNAME=1 -DOTHER=2" to text; returns the length that the whole text needs. */
+size_t xp_variant_print(const xp_variant *variant, char *text, size_t size);
+
+/* What the host needs to know of an open device. */
+typedef struct xp_device_limits {
+    cl_device_type type;
+    xp_family family; /* the default of this device, or the one that was forced */
+    size_t work_group_size;
+    size_t local_bytes;
+    size_t allocation_bytes; /* the largest single buffer */
+    size_t alignment_bytes;  /* of a sub-buffer's offset */
+    unsigned compute_units;
+    bool has_double;
+} xp_device_limits;
+
+struct xp_device {
+    cl_platform_id platform;
+    cl_device_id id;
+    cl_context context;
+    cl_command_queue queue; /* in order */
+    xp_device_limits limits;
+    bool profiling;
+    bool debug; /* finish after every launch and name the one that failed */
+    char name[128], vendor[64], driver[128], selector[16];
+    struct xp_program_cache *programs;
+};
+
+/* Compiles cl/<file>.cl for `variant`, or takes it from the memory or disk cache, and creates the kernel; the caller
+ * releases it with clReleaseKernel. `file` is without folder and ending ("gemm_wide"). XP_BUILD_ERROR has options and log. */
+xp_status xp_device_kernel(xp_device *device, const char *file, const char *kernel, const xp_variant *variant,
+                           cl_kernel *out);
+
+xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out); /* read-write; released by the caller */
+xp_status xp_device_write(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, const void *data); /* blocks */
+xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, void *data);        /* blocks */
+xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes);
+
+/* Fails with the call's name and OpenCL's name of the code. */
+xp_status xp_cl_fail(cl_int code, const char *call);
+const char *xp_cl_error_name(cl_int code);
+
+#endif

@@ -1,0 +1,100 @@
+/* A graph made ready for a device: storage placed by lifetime, kernels built, arguments set, a flat list of launches.
+ * Owns the arena and the kernel objects; borrows device, graph and store. Nothing is allocated, compiled or looked up
+ * when it runs. */
+#ifndef XP_GRAPH_PLAN_H
+#define XP_GRAPH_PLAN_H
+
+#include "device/device.h"
+#include "graph/graph.h"
+
+#include <stdio.h>
+
+typedef struct xp_plan xp_plan;
+
+/* ---- for operations: emit() turns a node into launches with these ---- */
+
+enum { XP_MAX_ARGUMENTS = 40 };
+
+typedef enum xp_argument_kind { XP_ARGUMENT_TENSOR, XP_ARGUMENT_INT, XP_ARGUMENT_UINT, XP_ARGUMENT_FLOAT, XP_ARGUMENT_LOCAL } xp_argument_kind;
+
+typedef struct xp_argument {
+    xp_argument_kind kind;
+    bool written;      /* the kernel writes this tensor (partly or wholly) */
+    xp_tensor *tensor; /* NULL passes a null pointer; a view passes its base's storage from element `offset` on */
+    int i;
+    unsigned u;
+    float f;
+    size_t bytes; /* of local memory */
+} xp_argument;
+
+/* One kernel launch, symbolic: what emit() hands over. */
+typedef struct xp_launch_request {
+    const char *file;   /* cl/<file>.cl */
+    const char *kernel;
+    xp_variant variant;
+    int dimensions;
+    size_t global[3], local[3]; /* global is a multiple of local; local is always given */
+    double flops, bytes;        /* arithmetic done and fewest bytes moved, for the profile */
+    int argument_count;
+    xp_argument arguments[XP_MAX_ARGUMENTS];
+} xp_launch_request;
+
+/* Argument by argument in the kernel's order. A tensor that the kernel reads / one that it writes (or updates). */
+void xp_launch_read(xp_launch_request *request, xp_tensor *tensor);
+void xp_launch_write(xp_launch_request *request, xp_tensor *tensor);
+void xp_launch_int(xp_launch_request *request, int64_t value); /* an int argument; XP fails at planning beyond 2^31-1 */
+void xp_launch_uint(xp_launch_request *request, uint32_t value);
+void xp_launch_float(xp_launch_request *request, float value);
+void xp_launch_local(xp_launch_request *request, size_t bytes);
+
+/* Copies the request into the plan's list. */
+xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request);
+
+/* A library call in place of a kernel (CLBlast). `call` enqueues on the queue; buffers[i] is tensor i's storage with
+ * its first element at offset[i] (elements). `context` (context_bytes) is copied. `warm` calls happen while planning. */
+typedef xp_status (*xp_host_call)(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets);
+typedef struct xp_host_request {
+    const char *name;
+    xp_host_call call;
+    const void *context;
+    size_t context_bytes;
+    double flops, bytes;
+    int tensor_count;
+    xp_tensor *tensors[8];
+    bool written[8];
+} xp_host_request;
+xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_request *request);
+
+/* Storage that only this node's launches use. F32 elements; NULL when memory ends. */
+xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements);
+
+xp_family xp_plan_family(const xp_plan *plan);
+xp_device *xp_plan_device(const xp_plan *plan);
+
+/* ---- for models and training ---- */
+
+/* Emits and places everything; no OpenCL object is made (a dry run ends here). `device` is opened, `graph` complete. */
+xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph);
+/* Allocates the arena, builds the kernels, sets their arguments. `lender` (may be NULL): a plan whose arena this one may
+ * use while the lender is not running; it must outlive this plan. */
+xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender);
+void xp_plan_close(xp_plan **plan);
+
+xp_status xp_plan_run(xp_plan *plan); /* enqueues the whole list; does not block */
+/* Uploads an input / reads a kept tensor, dense and whole; both block. */
+xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data);
+xp_status xp_plan_read(xp_plan *plan, const xp_tensor *tensor, void *data);
+/* The storage of a tensor, for harnesses: buffer and offset in bytes. */
+xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset);
+
+typedef struct xp_plan_summary {
+    int launches, kernels /* distinct kernel and variant */, nodes;
+    size_t arena_bytes, input_bytes, unshared_bytes /* activations if nothing shared its place */;
+    double flops, bytes; /* per run */
+} xp_plan_summary;
+void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out);
+void xp_plan_print_launches(const xp_plan *plan, FILE *out); /* one line each, for --dry-run */
+/* Times gathered since the plan was made, when the device was opened with profiling: a table sorted by share. */
+xp_status xp_plan_print_profile(xp_plan *plan, FILE *out);
+
+#endif

@@ -1,0 +1,66 @@
+/* Models: from a configuration to graphs. Owns the architecture of the two model families; knows nothing of files, run
+ * folders or optimisers.
+ *
+ * encoder: time series [B,N,F] with lengths -> classes. vision: images [B,Ch,Y,X] -> classes. */
+#ifndef XP_MODEL_MODEL_H
+#define XP_MODEL_MODEL_H
+
+#include "graph/graph.h"
+#include "graph/store.h"
+#include "model/specification.h"
+
+typedef enum xp_model_kind { XP_MODEL_ENCODER, XP_MODEL_VISION } xp_model_kind;
+typedef enum xp_norm_kind { XP_NORM_LAYER, XP_NORM_BATCH } xp_norm_kind;
+typedef enum xp_positions { XP_POSITIONS_LEARNED, XP_POSITIONS_SINUSOIDAL } xp_positions;
+typedef enum xp_head { XP_HEAD_FLATTEN, XP_HEAD_MEAN, XP_HEAD_CLASS } xp_head;
+
+/* What the user chooses (a configuration's section "model"). */
+typedef struct xp_model_config {
+    int kind; /* xp_model_kind */
+    int width, heads, layers, feed_forward;
+    double dropout, attention_dropout;
+    int pre_norm;    /* else post-norm */
+    int norm;        /* xp_norm_kind */
+    double norm_epsilon;
+    int final_norm;  /* a normalisation behind the last layer */
+    int activation;  /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
+    int positions;   /* xp_positions */
+    int scale_input; /* multiply the embedding by sqrt(width) */
+    int head;        /* xp_head */
+    int head_activation; /* the activation before the classifier: the published time-series codes have one */
+    int mask_padding;    /* attention ignores the zero padding of short series */
+    int patch;           /* vision: side of a patch */
+    char attention[256]; /* the specification's text */
+} xp_model_config;
+
+/* What the data decides. */
+typedef struct xp_model_shape {
+    int batch;
+    int classes;
+    int length, features;          /* encoder: longest series, dimensions */
+    int channels, height, breadth; /* vision */
+} xp_model_shape;
+
+/* A built model: its graph's inputs and outputs, borrowed from the graph. */
+typedef struct xp_model {
+    xp_graph *graph;         /* owned */
+    xp_tensor *input;        /* F32 [B,N,F] or [B,Ch,Y,X] */
+    xp_tensor *lengths;      /* I32 [B]; NULL for vision */
+    xp_tensor *labels;       /* I32 [B] */
+    xp_tensor *weights;      /* F32 [B]: 1, or 0 for a padded sample */
+    xp_tensor *loss;         /* [1] */
+    xp_tensor *losses;       /* [B] */
+    xp_tensor *probabilities; /* [B,classes] */
+    xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
+} xp_model;
+
+/* Checks a configuration against the data: all faults in one message, one a line. XP_INVALID_ARGUMENT. */
+xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
+
+/* Builds the forward graph (and, when training, the backward pass to all parameters of the store). Declares the
+ * parameters in the store at first use. */
+xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape, xp_store *store,
+                         bool training);
+void xp_model_release(xp_model *model);
+
+#endif

@@ -1,0 +1,57 @@
+/* A run's whole configuration: one struct, one option table (config.c) that serves YAML files, presets, flags,
+ * --print-config and the checkpoint. Owns names, ranges, defaults and messages; builds nothing. */
+#ifndef XP_TRAIN_CONFIG_H
+#define XP_TRAIN_CONFIG_H
+
+#include "model/model.h"
+
+#include <stdint.h>
+#include <stdio.h>
+
+typedef enum xp_schedule_kind { XP_SCHEDULE_CONSTANT, XP_SCHEDULE_COSINE, XP_SCHEDULE_ONE_CYCLE, XP_SCHEDULE_STEP } xp_schedule_kind;
+
+typedef struct xp_config {
+    char preset[64];
+    xp_model_config model;
+    struct {
+        char train[1024], test[1024];
+        double validation;   /* fraction split off the training part; 0: none */
+        int64_t train_limit; /* samples; 0: all */
+        int64_t test_limit;
+        int standardise;
+    } data;
+    struct {
+        int epochs, batch;
+        uint64_t seed;
+        int optimiser; /* xp_optimiser_kind */
+        double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
+        double gradient_clip; /* L2 norm; 0: off */
+        double label_smoothing;
+        int schedule; /* xp_schedule_kind */
+        double warmup;        /* epochs */
+        double final_rate;    /* cosine, one-cycle: fraction of learning_rate at the end */
+        double step_factor;   /* step: multiply by this … */
+        int step_epochs;      /* … every so many epochs */
+    } training;
+    struct {
+        char select[128];
+        char family[16];
+    } device;
+} xp_config;
+
+void xp_config_default(xp_config *config);
+/* Overlays a preset of the library, by name; an unknown one names the nearest. */
+xp_status xp_config_preset(xp_config *config, const char *name);
+/* Overlays a YAML file. All faults (unknown key with the nearest known one, wrong type, out of range) in one message,
+ * one a line, each with file:line:column. */
+xp_status xp_config_file(xp_config *config, const char *path);
+/* Overlays "section.key=value" (or "key=value" where the key is unique). */
+xp_status xp_config_set(xp_config *config, const char *assignment);
+/* Checks what concerns several options together; all faults in one message. */
+xp_status xp_config_check(const xp_config *config);
+/* Writes YAML that xp_config_file reads back to the same struct. */
+xp_status xp_config_print(const xp_config *config, FILE *out);
+/* Learning rate of optimiser step `step` (counted from 0) of `total`, with `steps_per_epoch`. */
+double xp_schedule_rate(const xp_config *config, int64_t step, int64_t steps_per_epoch);
+
+#endif
