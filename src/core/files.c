@@ -1,0 +1,224 @@
+/* Whole files in, whole files out. Owns temporary names; knows nothing of what the bytes mean. */
+#include "core/files.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+/* --- reading ------------------------------------------------------------------------------------------------------ */
+
+/* Makes room for `need` bytes and a NUL. Doubling keeps the copies linear for streams of unknown length. */
+static xp_status reserve(const char *path, char **bytes, size_t *capacity, size_t need) {
+    if (need < *capacity) return XP_OK;
+    size_t larger = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
+    if (larger <= need) larger = need + 1;
+    char *moved = need == SIZE_MAX ? NULL : realloc(*bytes, larger);
+    if (!moved) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the file's %zu bytes", path, larger);
+    *bytes = moved;
+    *capacity = larger;
+    return XP_OK;
+}
+
+static xp_status read_descriptor(const char *path, int descriptor, char **out, size_t *length) {
+    struct stat info;
+    if (fstat(descriptor, &info) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
+    if (S_ISDIR(info.st_mode)) return xp_fail(XP_IO_ERROR, "%s: is a folder; name a file in it", path);
+    size_t capacity = 0, used = 0;
+    char *bytes = NULL;
+    xp_status status;
+    XP_TRY_OR(status, reserve(path, &bytes, &capacity, info.st_size > 0 ? (size_t)info.st_size : 4096), failed);
+    for (;;) {
+        if (used + 1 >= capacity) XP_TRY_OR(status, reserve(path, &bytes, &capacity, used + 4096), failed);
+        ssize_t got = read(descriptor, bytes + used, capacity - used - 1);
+        if (got == 0) break;
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) {
+            status = xp_fail(XP_IO_ERROR, "%s: reading failed at byte %zu: %s", path, used, strerror(errno));
+            goto failed;
+        }
+        used += (size_t)got;
+    }
+    bytes[used] = '\0';
+    *out = bytes;
+    *length = used;
+    return XP_OK;
+failed:
+    free(bytes);
+    return status;
+}
+
+/* A gzip file may hold several members one behind the other; their contents are joined. */
+static xp_status decompress(const char *path, const char *packed, size_t packed_length, char **out, size_t *length) {
+    size_t capacity = 0, used = 0, taken = 0;
+    char *bytes = NULL;
+    z_stream stream = {0};
+    if (inflateInit2(&stream, 15 + 16) != Z_OK) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to decompress", path);
+    xp_status status;
+    XP_TRY_OR(status, reserve(path, &bytes, &capacity, packed_length * 4), done);
+    for (;;) {
+        size_t left = packed_length - taken;
+        stream.next_in = (Bytef *)(uintptr_t)(packed + taken);
+        stream.avail_in = left > UINT_MAX / 2 ? UINT_MAX / 2 : (uInt)left;
+        uInt offered = stream.avail_in;
+        if (used + 1 >= capacity) XP_TRY_OR(status, reserve(path, &bytes, &capacity, used + 65536), done);
+        size_t room = capacity - used - 1;
+        stream.next_out = (Bytef *)(bytes + used);
+        stream.avail_out = room > UINT_MAX / 2 ? UINT_MAX / 2 : (uInt)room;
+        uInt asked = stream.avail_out;
+        int code = inflate(&stream, Z_NO_FLUSH);
+        taken += offered - stream.avail_in;
+        used += asked - stream.avail_out;
+        if (code == Z_STREAM_END) {
+            bool another = packed_length - taken >= 2 && packed[taken] == '\x1f' && packed[taken + 1] == '\x8b';
+            if (!another) break;
+            if (inflateReset(&stream) != Z_OK) code = Z_DATA_ERROR;
+        }
+        if (code == Z_MEM_ERROR) {
+            status = xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to decompress", path);
+            goto done;
+        }
+        if (code == Z_BUF_ERROR || (code == Z_OK && taken == packed_length && stream.avail_out > 0)) {
+            status = xp_fail(XP_BAD_DATA, "%s: the gzip data end too early, at byte %zu; fetch the file again", path,
+                             packed_length);
+            goto done;
+        }
+        if (code != Z_OK && code != Z_STREAM_END) {
+            status = xp_fail(XP_BAD_DATA, "%s: the gzip data are damaged near byte %zu (%s); fetch the file again",
+                             path, taken, stream.msg ? stream.msg : "no detail");
+            goto done;
+        }
+    }
+    bytes[used] = '\0';
+    *out = bytes;
+    *length = used;
+    bytes = NULL;
+done:
+    inflateEnd(&stream);
+    free(bytes);
+    return status;
+}
+
+xp_status xp_file_read(const char *path, char **out, size_t *length) {
+    int descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: cannot be opened: %s", path, strerror(errno));
+    char *bytes = NULL;
+    size_t count = 0;
+    xp_status status = read_descriptor(path, descriptor, &bytes, &count);
+    close(descriptor);
+    if (status != XP_OK) return status;
+    if (count >= 2 && bytes[0] == '\x1f' && bytes[1] == '\x8b') {
+        char *plain = NULL;
+        status = decompress(path, bytes, count, &plain, &count);
+        free(bytes);
+        if (status != XP_OK) return status;
+        bytes = plain;
+    }
+    *out = bytes;
+    *length = count;
+    return XP_OK;
+}
+
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static xp_status write_all(const char *path, int descriptor, const char *bytes, size_t length) {
+    for (size_t done = 0; done < length;) {
+        ssize_t put = write(descriptor, bytes + done, length - done);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) {
+            return xp_fail(XP_IO_ERROR, "%s: writing failed at byte %zu of %zu: %s; what was there before is untouched",
+                           path, done, length, strerror(errno));
+        }
+        done += (size_t)put;
+    }
+    if (fsync(descriptor) != 0) {
+        return xp_fail(XP_IO_ERROR, "%s: flushing to the disk failed: %s; what was there before is untouched", path,
+                       strerror(errno));
+    }
+    return XP_OK;
+}
+
+/* Without this the new name may be lost in a power cut though the bytes are safe. Some file systems cannot sync a
+ * folder, so its failure is no failure of the write. */
+static void sync_parent(const char *path) {
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX];
+    snprintf(parent, sizeof parent, "%.*s", slash ? (int)(slash - path) + 1 : 1, slash ? path : ".");
+    int descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    (void)fsync(descriptor);
+    close(descriptor);
+}
+
+xp_status xp_file_write_atomic(const char *path, const void *data, size_t length) {
+    char temporary[PATH_MAX];
+    int written = snprintf(temporary, sizeof temporary, "%s.%ld.partial", path, (long)getpid());
+    if (written < 0 || (size_t)written >= sizeof temporary) {
+        return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", path);
+    }
+    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: cannot be created: %s", path, strerror(errno));
+    xp_status status = write_all(path, descriptor, data, length);
+    if (close(descriptor) != 0 && status == XP_OK) {
+        status =
+            xp_fail(XP_IO_ERROR, "%s: closing failed: %s; what was there before is untouched", path, strerror(errno));
+    }
+    if (status == XP_OK && rename(temporary, path) != 0) {
+        status = xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", path, strerror(errno));
+    }
+    if (status != XP_OK) {
+        unlink(temporary);
+        return status;
+    }
+    sync_parent(path);
+    return XP_OK;
+}
+
+/* --- folders ------------------------------------------------------------------------------------------------------ */
+
+xp_status xp_folder_make(const char *path) {
+    char partial[PATH_MAX];
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof partial) {
+        return xp_fail(XP_IO_ERROR, "'%s': not a usable folder name; give one of 1 to %d characters", path,
+                       PATH_MAX - 1);
+    }
+    memcpy(partial, path, length + 1);
+    for (size_t at = 1; at <= length; at++) {
+        if (partial[at] != '/' && partial[at] != '\0') continue;
+        char kept = partial[at];
+        partial[at] = '\0';
+        if (mkdir(partial, 0777) != 0 && errno != EEXIST) {
+            return xp_fail(XP_IO_ERROR, "%s: the folder cannot be made: %s", partial, strerror(errno));
+        }
+        partial[at] = kept;
+    }
+    struct stat info;
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        return xp_fail(XP_IO_ERROR, "%s: exists and is not a folder; choose another name", path);
+    }
+    return XP_OK;
+}
+
+bool xp_path_exists(const char *path) {
+    struct stat info;
+    return lstat(path, &info) == 0;
+}
+
+bool xp_folder_is_empty(const char *path) {
+    DIR *folder = opendir(path);
+    if (!folder) return !xp_path_exists(path);
+    bool empty = true;
+    for (struct dirent *entry; empty && (entry = readdir(folder));) {
+        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
+    }
+    closedir(folder);
+    return empty;
+}
