@@ -20,7 +20,8 @@ typedef enum xp_argument_kind { XP_ARGUMENT_TENSOR, XP_ARGUMENT_INT, XP_ARGUMENT
 typedef struct xp_argument {
     xp_argument_kind kind;
     bool written;      /* the kernel writes this tensor (partly or wholly) */
-    xp_tensor *tensor; /* NULL passes a null pointer; a view passes its base's storage from element `offset` on */
+    xp_tensor *tensor; /* NULL passes a null pointer; a view passes its base's whole storage: sub-buffers have coarse
+                          alignment, so a kernel that takes views gets tensor->offset as one more int argument */
     int i;
     unsigned u;
     float f;

@@ -1,0 +1,336 @@
+/* Devices: the table of what there is, selection, opening, buffers and transfers. */
+#include "device/device.h"
+
+#include "device/program.h"
+
+#include <ctype.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define PLATFORM_NOT_FOUND (-1001) /* cl_khr_icd: the loader found no driver */
+
+/* ---- errors ------------------------------------------------------------------------------------------------------- */
+
+const char *xp_cl_error_name(cl_int code) {
+    static const struct {
+        cl_int code;
+        const char *name;
+    } names[] = {
+        {CL_SUCCESS, "CL_SUCCESS"},
+        {CL_DEVICE_NOT_FOUND, "CL_DEVICE_NOT_FOUND"},
+        {CL_DEVICE_NOT_AVAILABLE, "CL_DEVICE_NOT_AVAILABLE"},
+        {CL_COMPILER_NOT_AVAILABLE, "CL_COMPILER_NOT_AVAILABLE"},
+        {CL_MEM_OBJECT_ALLOCATION_FAILURE, "CL_MEM_OBJECT_ALLOCATION_FAILURE"},
+        {CL_OUT_OF_RESOURCES, "CL_OUT_OF_RESOURCES"},
+        {CL_OUT_OF_HOST_MEMORY, "CL_OUT_OF_HOST_MEMORY"},
+        {CL_PROFILING_INFO_NOT_AVAILABLE, "CL_PROFILING_INFO_NOT_AVAILABLE"},
+        {CL_BUILD_PROGRAM_FAILURE, "CL_BUILD_PROGRAM_FAILURE"},
+        {CL_MISALIGNED_SUB_BUFFER_OFFSET, "CL_MISALIGNED_SUB_BUFFER_OFFSET"},
+        {CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST, "CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST"},
+        {CL_INVALID_VALUE, "CL_INVALID_VALUE"},
+        {CL_INVALID_PLATFORM, "CL_INVALID_PLATFORM"},
+        {CL_INVALID_DEVICE, "CL_INVALID_DEVICE"},
+        {CL_INVALID_CONTEXT, "CL_INVALID_CONTEXT"},
+        {CL_INVALID_COMMAND_QUEUE, "CL_INVALID_COMMAND_QUEUE"},
+        {CL_INVALID_MEM_OBJECT, "CL_INVALID_MEM_OBJECT"},
+        {CL_INVALID_BINARY, "CL_INVALID_BINARY"},
+        {CL_INVALID_BUILD_OPTIONS, "CL_INVALID_BUILD_OPTIONS"},
+        {CL_INVALID_PROGRAM, "CL_INVALID_PROGRAM"},
+        {CL_INVALID_KERNEL_NAME, "CL_INVALID_KERNEL_NAME"},
+        {CL_INVALID_KERNEL, "CL_INVALID_KERNEL"},
+        {CL_INVALID_ARG_INDEX, "CL_INVALID_ARG_INDEX"},
+        {CL_INVALID_ARG_VALUE, "CL_INVALID_ARG_VALUE"},
+        {CL_INVALID_ARG_SIZE, "CL_INVALID_ARG_SIZE"},
+        {CL_INVALID_KERNEL_ARGS, "CL_INVALID_KERNEL_ARGS"},
+        {CL_INVALID_WORK_DIMENSION, "CL_INVALID_WORK_DIMENSION"},
+        {CL_INVALID_WORK_GROUP_SIZE, "CL_INVALID_WORK_GROUP_SIZE"},
+        {CL_INVALID_WORK_ITEM_SIZE, "CL_INVALID_WORK_ITEM_SIZE"},
+        {CL_INVALID_BUFFER_SIZE, "CL_INVALID_BUFFER_SIZE"},
+        {CL_INVALID_GLOBAL_WORK_SIZE, "CL_INVALID_GLOBAL_WORK_SIZE"},
+        {PLATFORM_NOT_FOUND, "CL_PLATFORM_NOT_FOUND_KHR"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (names[i].code == code) return names[i].name;
+    return "an unnamed OpenCL error";
+}
+
+xp_status xp_cl_fail(cl_int code, const char *call) {
+    xp_status status = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? XP_OUT_OF_MEMORY
+                                                                                                  : XP_DEVICE_ERROR;
+    return xp_fail(status, "%s failed: %s (%d)", call, xp_cl_error_name(code), code);
+}
+
+/* ---- the table ------------------------------------------------------------------------------------------------------ */
+
+typedef struct found_device {
+    cl_platform_id platform;
+    cl_device_id id;
+    xp_device_info info;
+} found_device;
+
+static void set_driver_defaults(void) {
+    /* PoCL's two workers may share one core after an idle gap and halve the speed; it reads this at its first call. */
+    setenv("POCL_AFFINITY", "1", 0);
+}
+
+static void trim(char *text) {
+    size_t length = strlen(text);
+    while (length > 0 && isspace((unsigned char)text[length - 1])) text[--length] = 0;
+    size_t start = strspn(text, " \t");
+    if (start) memmove(text, text + start, length - start + 1);
+}
+
+static void device_text(cl_device_id id, cl_device_info what, char *out, size_t size) {
+    char text[512] = ""; /* longer than any field kept: a longer text fails rather than being cut by the driver */
+    if (clGetDeviceInfo(id, what, sizeof text, text, NULL) != CL_SUCCESS) snprintf(text, sizeof text, "?");
+    trim(text);
+    snprintf(out, size, "%.*s", (int)size - 1, text);
+}
+
+static uint64_t device_number(cl_device_id id, cl_device_info what, size_t bytes) {
+    uint64_t value = 0; /* little-endian hosts: a shorter number fills the low bytes */
+    if (clGetDeviceInfo(id, what, bytes, &value, NULL) != CL_SUCCESS) return 0;
+    return value;
+}
+
+static void describe(found_device *found, unsigned platform, unsigned device) {
+    xp_device_info *info = &found->info;
+    snprintf(info->selector, sizeof info->selector, "%u:%u", platform, device);
+    char text[512] = "";
+    clGetPlatformInfo(found->platform, CL_PLATFORM_NAME, sizeof text, text, NULL);
+    trim(text);
+    snprintf(info->platform, sizeof info->platform, "%.127s", text);
+    device_text(found->id, CL_DEVICE_NAME, info->name, sizeof info->name);
+    device_text(found->id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
+    device_text(found->id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
+    device_text(found->id, CL_DEVICE_VERSION, info->version, sizeof info->version);
+    cl_device_type type = device_number(found->id, CL_DEVICE_TYPE, sizeof type);
+    snprintf(info->type, sizeof info->type, "%s", type & CL_DEVICE_TYPE_GPU ? "GPU" : type & CL_DEVICE_TYPE_CPU ? "CPU" : "ACC");
+    info->compute_units = (unsigned)device_number(found->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(cl_uint));
+    info->global_bytes = device_number(found->id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
+    info->allocation_bytes = device_number(found->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
+    info->local_bytes = device_number(found->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
+    info->available = device_number(found->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool)) != 0 &&
+                      device_number(found->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)) != 0;
+}
+
+enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
+
+/* Fills found[]; *note names platforms that gave no device. */
+static xp_status enumerate(found_device *found, size_t *count, char *note, size_t note_size) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, set_driver_defaults);
+    cl_platform_id platforms[MAX_PLATFORMS];
+    cl_uint platform_count = 0;
+    cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
+    *count = 0;
+    note[0] = 0;
+    if (code == PLATFORM_NOT_FOUND || (code == CL_SUCCESS && platform_count == 0))
+        return xp_fail(XP_NO_DEVICE, "no OpenCL driver is installed: install your GPU's driver, or pocl-opencl-icd to "
+                                     "run on the CPU (drivers register in /etc/OpenCL/vendors)");
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetPlatformIDs");
+    if (platform_count > MAX_PLATFORMS) platform_count = MAX_PLATFORMS;
+    for (cl_uint p = 0; p < platform_count; p++) {
+        cl_device_id ids[MAX_DEVICES];
+        cl_uint device_count = 0;
+        code = clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &device_count);
+        if (code != CL_SUCCESS || device_count == 0) {
+            char name[128] = "?";
+            clGetPlatformInfo(platforms[p], CL_PLATFORM_NAME, sizeof name, name, NULL);
+            size_t used = strlen(note);
+            snprintf(note + used, note_size - used, "%splatform %u (%s) offers no device", used ? "; " : "", p, name);
+            continue;
+        }
+        if (device_count > MAX_DEVICES) device_count = MAX_DEVICES;
+        for (cl_uint d = 0; d < device_count && *count < MAX_DEVICES; d++) {
+            found_device *f = &found[(*count)++];
+            *f = (found_device){.platform = platforms[p], .id = ids[d]};
+            describe(f, p, d);
+        }
+    }
+    const char *order[] = {"GPU", "CPU", "ACC"};
+    for (int kind = 0; kind < 3; kind++)
+        for (size_t i = 0; i < *count; i++)
+            if (found[i].info.available && strcmp(found[i].info.type, order[kind]) == 0) {
+                found[i].info.is_default = true;
+                return XP_OK;
+            }
+    return XP_OK;
+}
+
+xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note) {
+    static _Thread_local char text[1024];
+    found_device *found = calloc(MAX_DEVICES, sizeof *found);
+    *out = NULL;
+    *count = 0;
+    if (note) *note = text;
+    text[0] = 0;
+    if (!found) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the device table");
+    xp_status status = enumerate(found, count, text, sizeof text);
+    if (status == XP_OK && *count > 0) {
+        *out = calloc(*count, sizeof **out);
+        if (*out)
+            for (size_t i = 0; i < *count; i++) (*out)[i] = found[i].info;
+        else
+            status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the device table");
+    }
+    free(found);
+    return status;
+}
+
+/* ---- selection and opening --------------------------------------------------------------------------------------------- */
+
+void xp_device_options_default(xp_device_options *options) {
+    *options = (xp_device_options){0};
+}
+
+static bool contains_ignoring_case(const char *text, const char *part) {
+    size_t length = strlen(part);
+    for (; *text; text++)
+        if (strncasecmp(text, part, length) == 0) return true;
+    return false;
+}
+
+static bool matches(const xp_device_info *info, const char *select) {
+    if (!select || !*select) return info->is_default;
+    if (strcmp(info->selector, select) == 0) return true;
+    if (strcasecmp(select, "gpu") == 0 || strcasecmp(select, "cpu") == 0) return strcasecmp(info->type, select) == 0;
+    return contains_ignoring_case(info->name, select) || contains_ignoring_case(info->platform, select);
+}
+
+static xp_status select_device(const char *select, found_device *out) {
+    found_device *found = calloc(MAX_DEVICES, sizeof *found);
+    if (!found) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the device table");
+    size_t count;
+    char note[1024], table[4096] = "";
+    xp_status status = enumerate(found, &count, note, sizeof note);
+    if (status == XP_OK) {
+        status = XP_NO_DEVICE;
+        for (size_t i = 0; i < count && status != XP_OK; i++)
+            if (matches(&found[i].info, select) && found[i].info.available) {
+                *out = found[i];
+                status = XP_OK;
+            }
+        for (size_t i = 0; i < count; i++) {
+            size_t used = strlen(table);
+            snprintf(table + used, sizeof table - used, "%s%s %s (%s%s)", used ? ", " : "", found[i].info.selector,
+                     found[i].info.name, found[i].info.type, found[i].info.available ? "" : ", not available");
+        }
+        if (status != XP_OK) {
+            if (select && *select)
+                xp_fail(XP_NO_DEVICE, "no device fits \"%s\"; there is: %s", select, *table ? table : "none");
+            else
+                xp_fail(XP_NO_DEVICE, "no OpenCL device is available (%s); install a driver, or pocl-opencl-icd for the CPU",
+                        *table ? table : *note ? note : "no platform offers one");
+        }
+    }
+    free(found);
+    return status;
+}
+
+static xp_status choose_family(const char *name, cl_device_type type, xp_family *out) {
+    if (!name || !*name || strcmp(name, "auto") == 0) *out = type & CL_DEVICE_TYPE_CPU ? XP_FAMILY_WIDE : XP_FAMILY_TILED;
+    else if (strcmp(name, "wide") == 0) *out = XP_FAMILY_WIDE;
+    else if (strcmp(name, "tiled") == 0) *out = XP_FAMILY_TILED;
+    else return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled or auto", name);
+    return XP_OK;
+}
+
+xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
+    *out = NULL;
+    xp_device_options defaults = {0};
+    if (!options) options = &defaults;
+    found_device found;
+    xp_family family;
+    XP_TRY(select_device(options->select, &found));
+    cl_device_type type = device_number(found.id, CL_DEVICE_TYPE, sizeof type);
+    XP_TRY(choose_family(options->family, type, &family));
+
+    xp_device *device = calloc(1, sizeof *device);
+    if (!device) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
+    device->platform = found.platform;
+    device->id = found.id;
+    device->profiling = options->profiling;
+    device->debug = options->debug;
+    memcpy(device->name, found.info.name, sizeof device->name);
+    memcpy(device->vendor, found.info.vendor, sizeof device->vendor);
+    memcpy(device->driver, found.info.driver, sizeof device->driver);
+    memcpy(device->selector, found.info.selector, sizeof device->selector);
+    device->limits = (xp_device_limits){
+        .type = type,
+        .family = family,
+        .work_group_size = (size_t)device_number(found.id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
+        .local_bytes = (size_t)found.info.local_bytes,
+        .allocation_bytes = (size_t)found.info.allocation_bytes,
+        .alignment_bytes = (size_t)device_number(found.id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
+        .compute_units = found.info.compute_units,
+        .has_double = device_number(found.id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(cl_device_fp_config)) != 0,
+    };
+    if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
+
+    cl_int code;
+    xp_status status = xp_program_cache_create(&device->programs);
+    if (status == XP_OK) {
+        device->context = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateContext");
+    }
+    if (status == XP_OK) {
+        device->queue = clCreateCommandQueue(device->context, device->id,
+                                             options->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateCommandQueue");
+    }
+    if (status != XP_OK) {
+        xp_fail_in(status, "device %s (%s): ", device->selector, device->name);
+        xp_device_close(&device);
+        return status;
+    }
+    *out = device;
+    return XP_OK;
+}
+
+void xp_device_close(xp_device **device) {
+    if (!device || !*device) return;
+    if ((*device)->queue) {
+        clFinish((*device)->queue);
+        clReleaseCommandQueue((*device)->queue);
+    }
+    xp_program_cache_close(&(*device)->programs);
+    if ((*device)->context) clReleaseContext((*device)->context);
+    free(*device);
+    *device = NULL;
+}
+
+/* ---- buffers ------------------------------------------------------------------------------------------------------------- */
+
+xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out) {
+    *out = NULL;
+    if (bytes == 0) return xp_fail(XP_INVALID_ARGUMENT, "a device buffer of 0 bytes was asked for");
+    if (bytes > device->limits.allocation_bytes)
+        return xp_fail(XP_OUT_OF_MEMORY, "%zu MiB in one buffer are more than %s allows (%zu MiB): use a smaller batch",
+                       bytes >> 20, device->name, device->limits.allocation_bytes >> 20);
+    cl_int code;
+    *out = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    if (code != CL_SUCCESS)
+        return xp_fail(XP_OUT_OF_MEMORY, "%zu MiB could not be allocated on %s: %s", bytes >> 20, device->name,
+                       xp_cl_error_name(code));
+    return XP_OK;
+}
+
+xp_status xp_device_write(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, const void *data) {
+    cl_int code = clEnqueueWriteBuffer(device->queue, buffer, CL_TRUE, offset, bytes, data, 0, NULL, NULL);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueWriteBuffer");
+}
+
+xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, void *data) {
+    cl_int code = clEnqueueReadBuffer(device->queue, buffer, CL_TRUE, offset, bytes, data, 0, NULL, NULL);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueReadBuffer");
+}
+
+xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes) {
+    const cl_uint zero = 0; /* all buffers hold four-byte numbers */
+    cl_int code = clEnqueueFillBuffer(device->queue, buffer, &zero, sizeof zero, 0, bytes, 0, NULL, NULL);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueFillBuffer");
+}

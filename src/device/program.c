@@ -1,0 +1,275 @@
+/* From a kernel file and a variant to a built program. Owns the memory cache (one list per device) and the disk cache
+ * of binaries; a damaged or foreign entry is rebuilt silently.
+ *
+ * Kernel texts come from the library itself, or from the folder XP_CL_DIR for development. The disk cache lies in
+ * EXPANSE_CACHE_DIR, else XDG_CACHE_HOME/expanse, else ~/.cache/expanse; EXPANSE_CACHE_DIR="" turns it off. */
+#include "device/program.h"
+
+#include "core/embedded.h"
+#include "core/files.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 1024 };
+
+typedef struct entry {
+    XXH128_hash_t key;
+    cl_program program;
+    struct entry *next;
+} entry;
+
+struct xp_program_cache {
+    pthread_mutex_t lock;
+    entry *entries;
+};
+
+xp_status xp_program_cache_create(struct xp_program_cache **out) {
+    *out = calloc(1, sizeof **out);
+    if (!*out) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the program cache");
+    pthread_mutex_init(&(*out)->lock, NULL);
+    return XP_OK;
+}
+
+void xp_program_cache_close(struct xp_program_cache **cache) {
+    if (!*cache) return;
+    for (entry *e = (*cache)->entries; e;) {
+        entry *next = e->next;
+        clReleaseProgram(e->program);
+        free(e);
+        e = next;
+    }
+    pthread_mutex_destroy(&(*cache)->lock);
+    free(*cache);
+    *cache = NULL;
+}
+
+/* ---- source text ------------------------------------------------------------------------------------------------ */
+
+typedef struct text {
+    char *data;
+    size_t length, room;
+    bool failed;
+} text;
+
+static void append(text *out, const char *data, size_t length) {
+    if (out->length + length + 1 > out->room) {
+        size_t room = (out->length + length + 1) * 2;
+        char *grown = realloc(out->data, room);
+        if (!grown) {
+            out->failed = true;
+            return;
+        }
+        out->data = grown;
+        out->room = room;
+    }
+    memcpy(out->data + out->length, data, length);
+    out->length += length;
+    out->data[out->length] = 0;
+}
+
+/* The text of cl/<name>; *owned tells whether the caller frees it. */
+static xp_status kernel_text(const char *name, char **out, bool *owned) {
+    const char *folder = getenv("XP_CL_DIR");
+    if (folder && *folder) {
+        char path[PATH_BYTES];
+        size_t length;
+        snprintf(path, sizeof path, "%s/%s", folder, name);
+        *owned = true;
+        return xp_file_read(path, out, &length);
+    }
+    for (const xp_embedded_file *file = xp_embedded_files; file->name; file++)
+        if (strcmp(file->name, name) == 0) {
+            *out = (char *)file->text;
+            *owned = false;
+            return XP_OK;
+        }
+    return xp_fail(XP_INVALID_ARGUMENT, "the library holds no kernel file cl/%s", name);
+}
+
+enum { MAX_INCLUDES = 16 };
+
+/* Appends a file with its quoted includes put in place, each once; #line keeps the compiler's messages true. */
+static xp_status expand(text *out, const char *name, char included[][64], int *included_count) {
+    for (int i = 0; i < *included_count; i++)
+        if (strcmp(included[i], name) == 0) return XP_OK;
+    if (*included_count == MAX_INCLUDES) return xp_fail(XP_BUILD_ERROR, "cl/%s: more than %d included files", name, MAX_INCLUDES);
+    snprintf(included[(*included_count)++], 64, "%s", name);
+
+    char *source;
+    bool owned;
+    XP_TRY(kernel_text(name, &source, &owned));
+    char line_mark[128];
+    append(out, line_mark, (size_t)snprintf(line_mark, sizeof line_mark, "#line 1 \"%s\"\n", name));
+    xp_status status = XP_OK;
+    int number = 1;
+    for (const char *line = source; *line && status == XP_OK; number++) {
+        const char *end = strchr(line, '\n');
+        size_t length = end ? (size_t)(end - line) + 1 : strlen(line);
+        char target[64];
+        if (strncmp(line, "#include", 8) == 0 && sscanf(line, "#include \"%63[^\"]\"", target) == 1) {
+            status = expand(out, target, included, included_count);
+            append(out, line_mark,
+                   (size_t)snprintf(line_mark, sizeof line_mark, "#line %d \"%s\"\n", number + 1, name));
+        } else {
+            append(out, line, length);
+        }
+        line += length;
+    }
+    if (owned) free(source);
+    if (status == XP_OK && out->failed) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the source of cl/%s", name);
+    return status;
+}
+
+/* ---- disk cache --------------------------------------------------------------------------------------------------- */
+
+typedef struct cache_header {
+    char magic[8];
+    XXH128_hash_t key;
+    uint64_t length, checksum;
+} cache_header;
+
+static const char magic[8] = {'X', 'P', 'C', 'A', 'C', 'H', 'E', '0' + CACHE_FORMAT};
+
+static bool cache_path(XXH128_hash_t key, char *path, size_t size, bool make_folder) {
+    const char *own = getenv("EXPANSE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
+    char folder[PATH_BYTES];
+    if (own && !*own) return false;
+    if (own) snprintf(folder, sizeof folder, "%s", own);
+    else if (xdg && *xdg) snprintf(folder, sizeof folder, "%s/expanse", xdg);
+    else if (home && *home) snprintf(folder, sizeof folder, "%s/.cache/expanse", home);
+    else return false;
+    if (make_folder && xp_folder_make(folder) != XP_OK) return false;
+    int length = snprintf(path, size, "%s/%016llx%016llx.bin", folder, (unsigned long long)key.high64,
+                          (unsigned long long)key.low64);
+    return length > 0 && (size_t)length < size;
+}
+
+static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *options) {
+    char path[PATH_BYTES + 64], *data;
+    size_t length;
+    if (!cache_path(key, path, sizeof path, false) || !xp_path_exists(path)) return NULL;
+    if (xp_file_read(path, &data, &length) != XP_OK) return NULL;
+    cache_header header;
+    cl_program program = NULL;
+    if (length > sizeof header) {
+        memcpy(&header, data, sizeof header);
+        const unsigned char *binary = (const unsigned char *)data + sizeof header;
+        size_t binary_length = length - sizeof header;
+        if (memcmp(header.magic, magic, 8) == 0 && XXH128_isEqual(header.key, key) && header.length == binary_length &&
+            header.checksum == XXH64(binary, binary_length, 0)) {
+            cl_int code, state;
+            program = clCreateProgramWithBinary(device->context, 1, &device->id, &binary_length, &binary, &state, &code);
+            if (code != CL_SUCCESS || state != CL_SUCCESS ||
+                clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
+                if (program) clReleaseProgram(program);
+                program = NULL;
+            }
+        }
+    }
+    free(data);
+    return program;
+}
+
+/* Best effort: a full or read-only disk costs time at the next start and nothing else. */
+static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key) {
+    char path[PATH_BYTES + 64];
+    size_t length = 0;
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0) return;
+    if (!cache_path(key, path, sizeof path, true)) return;
+    unsigned char *data = malloc(sizeof(cache_header) + length);
+    if (!data) return;
+    unsigned char *binary = data + sizeof(cache_header);
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
+        cache_header header = {.key = key, .length = length, .checksum = XXH64(binary, length, 0)};
+        memcpy(header.magic, magic, 8);
+        memcpy(data, &header, sizeof header);
+        xp_file_write_atomic(path, data, sizeof header + length);
+    }
+    free(data);
+}
+
+/* ---- building ------------------------------------------------------------------------------------------------------ */
+
+static xp_status build(xp_device *device, const char *file, const char *source, const char *options, cl_program *out) {
+    cl_int code;
+    cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clCreateProgramWithSource");
+    code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (code != CL_SUCCESS) {
+        size_t length = 0;
+        clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
+        char *log = calloc(1, length + 1);
+        if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, length, log, NULL);
+        xp_fail(XP_BUILD_ERROR, "cl/%s.cl does not build on %s (%s) with %s\n%s", file, device->name,
+                xp_cl_error_name(code), options, log ? log : "");
+        free(log);
+        clReleaseProgram(program);
+        return XP_BUILD_ERROR;
+    }
+    *out = program;
+    return XP_OK;
+}
+
+static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
+    char options[OPTION_BYTES] = "-cl-std=CL1.2 ", name[64];
+    size_t prefix = strlen(options);
+    if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
+        return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file, OPTION_BYTES);
+    snprintf(name, sizeof name, "%s.cl", file);
+    text source = {0};
+    char included[MAX_INCLUDES][64];
+    int included_count = 0;
+    xp_status status = expand(&source, name, included, &included_count);
+    if (status != XP_OK) {
+        free(source.data);
+        return status;
+    }
+    XXH3_state_t *hash = XXH3_createState();
+    XXH3_128bits_reset(hash);
+    const char *parts[] = {source.data, options, device->name, device->driver, device->vendor};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) XXH3_128bits_update(hash, parts[i], strlen(parts[i]) + 1);
+    XXH128_hash_t key = XXH3_128bits_digest(hash);
+    XXH3_freeState(hash);
+
+    for (entry *e = device->programs->entries; e; e = e->next)
+        if (XXH128_isEqual(e->key, key)) {
+            free(source.data);
+            *out = e->program;
+            return XP_OK;
+        }
+    cl_program program = load_binary(device, key, options);
+    if (!program) {
+        status = build(device, file, source.data, options, &program);
+        if (status == XP_OK) save_binary(device, program, key);
+    }
+    free(source.data);
+    if (status != XP_OK) return status;
+    entry *e = malloc(sizeof *e);
+    if (!e) {
+        clReleaseProgram(program);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the program cache");
+    }
+    *e = (entry){.key = key, .program = program, .next = device->programs->entries};
+    device->programs->entries = e;
+    *out = program;
+    return XP_OK;
+}
+
+xp_status xp_device_kernel(xp_device *device, const char *file, const char *kernel, const xp_variant *variant,
+                           cl_kernel *out) {
+    cl_program program;
+    pthread_mutex_lock(&device->programs->lock);
+    xp_status status = find_program(device, file, variant, &program);
+    if (status == XP_OK) {
+        cl_int code;
+        *out = clCreateKernel(program, kernel, &code);
+        if (code != CL_SUCCESS)
+            status = xp_fail(XP_DEVICE_ERROR, "clCreateKernel(%s) of cl/%s.cl failed: %s", kernel, file, xp_cl_error_name(code));
+    }
+    pthread_mutex_unlock(&device->programs->lock);
+    return status;
+}
