@@ -12,13 +12,13 @@
 
 /* How a case's input tensor is filled. */
 typedef enum xp_fill {
-    XP_FILL_NORMAL,    /* standard normal */
-    XP_FILL_UNIT,      /* uniform in [0, 1) */
-    XP_FILL_POSITIVE,  /* uniform in [0.5, 2): variances and the like */
-    XP_FILL_INDEX,     /* int32 uniform in [0, limit) */
-    XP_FILL_LENGTH,    /* int32 uniform in [1, limit], often limit, sometimes 0; elements of tensors behind it stay NaN-free
-                          unless the operation promises to stop at the length: see xp_case.poison */
-    XP_FILL_WEIGHT     /* sample weights: 1, sometimes 0 */
+    XP_FILL_NORMAL,   /* standard normal */
+    XP_FILL_UNIT,     /* uniform in [0, 1) */
+    XP_FILL_POSITIVE, /* uniform in [0.5, 2): variances and the like */
+    XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
+    XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0; elements of tensors behind it stay
+                         NaN-free   unless the operation promises to stop at the length: see xp_case.poison */
+    XP_FILL_WEIGHT    /* sample weights: 1, sometimes 0 */
 } xp_fill;
 
 /* One case: a graph that ends in the node under test. Inputs of that node that earlier nodes of the graph produce are

@@ -37,16 +37,26 @@ xp_status xp_fail_in(xp_status status, const char *format, ...) {
 
 const char *xp_status_name(xp_status status) {
     switch (status) {
-    case XP_OK: return "ok";
-    case XP_INVALID_ARGUMENT: return "invalid argument";
-    case XP_UNSUPPORTED: return "unsupported";
-    case XP_OUT_OF_MEMORY: return "out of memory";
-    case XP_IO_ERROR: return "input/output error";
-    case XP_BAD_DATA: return "bad data";
-    case XP_NO_DEVICE: return "no device";
-    case XP_DEVICE_ERROR: return "device error";
-    case XP_BUILD_ERROR: return "kernel build error";
-    case XP_INTERRUPTED: return "interrupted";
+    case XP_OK:
+        return "ok";
+    case XP_INVALID_ARGUMENT:
+        return "invalid argument";
+    case XP_UNSUPPORTED:
+        return "unsupported";
+    case XP_OUT_OF_MEMORY:
+        return "out of memory";
+    case XP_IO_ERROR:
+        return "input/output error";
+    case XP_BAD_DATA:
+        return "bad data";
+    case XP_NO_DEVICE:
+        return "no device";
+    case XP_DEVICE_ERROR:
+        return "device error";
+    case XP_BUILD_ERROR:
+        return "kernel build error";
+    case XP_INTERRUPTED:
+        return "interrupted";
     }
     return "unknown status";
 }

@@ -32,7 +32,8 @@ typedef struct xp_dataset {
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 void xp_dataset_close(xp_dataset **dataset);
 
-/* Fills NaN inside a series by linear interpolation over time, the ends by the nearest value, an all-NaN feature by 0. */
+/* Fills NaN inside a series by linear interpolation over time, the ends by the nearest value, an all-NaN feature by 0.
+ */
 xp_status xp_dataset_interpolate(xp_dataset *dataset);
 
 /* Per-feature (series, over all valid time steps) or per-channel (images) mean and deviation. */
@@ -48,16 +49,17 @@ void xp_standardisation_release(xp_standardisation *standardisation);
  * longer length. XP_BAD_DATA: a class or a shape that the other does not have. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 
-/* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into *validation;
- * the choice depends on the seed alone. */
+/* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
+ * *validation; the choice depends on the seed alone. */
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation);
 /* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. */
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
-/* Copies samples order[first … first+batch-1] to dense host arrays; behind the last sample: zero values, length 0, label 0,
- * weight 0. lengths and labels may be NULL. Returns the number of real samples. values [batch][sample_elements]. */
+/* Copies samples order[first … first+batch-1] to dense host arrays; behind the last sample: zero values, length 0,
+ * label 0, weight 0. lengths and labels may be NULL. Returns the number of real samples. values
+ * [batch][sample_elements]. */
 int xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first, int batch,
                      float *values, int32_t *lengths, int32_t *labels, float *weights);
 

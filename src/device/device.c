@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/mman.h>
 
 #define PLATFORM_NOT_FOUND (-1001) /* cl_khr_icd: the loader found no driver */
 
-/* ---- errors ------------------------------------------------------------------------------------------------------- */
+/* ---- errors -------------------------------------------------------------------------------------------------------
+ */
 
 const char *xp_cl_error_name(cl_int code) {
     static const struct {
@@ -58,12 +60,13 @@ const char *xp_cl_error_name(cl_int code) {
 }
 
 xp_status xp_cl_fail(cl_int code, const char *call) {
-    xp_status status = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? XP_OUT_OF_MEMORY
-                                                                                                  : XP_DEVICE_ERROR;
+    xp_status status =
+        code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY ? XP_OUT_OF_MEMORY : XP_DEVICE_ERROR;
     return xp_fail(status, "%s failed: %s (%d)", call, xp_cl_error_name(code), code);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------ */
+/* ---- the table ------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct found_device {
     cl_platform_id platform;
@@ -108,7 +111,10 @@ static void describe(found_device *found, unsigned platform, unsigned device) {
     device_text(found->id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
     device_text(found->id, CL_DEVICE_VERSION, info->version, sizeof info->version);
     cl_device_type type = device_number(found->id, CL_DEVICE_TYPE, sizeof type);
-    snprintf(info->type, sizeof info->type, "%s", type & CL_DEVICE_TYPE_GPU ? "GPU" : type & CL_DEVICE_TYPE_CPU ? "CPU" : "ACC");
+    snprintf(info->type, sizeof info->type, "%s",
+             type & CL_DEVICE_TYPE_GPU   ? "GPU"
+             : type & CL_DEVICE_TYPE_CPU ? "CPU"
+                                         : "ACC");
     info->compute_units = (unsigned)device_number(found->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(cl_uint));
     info->global_bytes = device_number(found->id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
     info->allocation_bytes = device_number(found->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
@@ -181,7 +187,8 @@ xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note
     return status;
 }
 
-/* ---- selection and opening --------------------------------------------------------------------------------------------- */
+/* ---- selection and opening
+ * --------------------------------------------------------------------------------------------- */
 
 void xp_device_options_default(xp_device_options *options) {
     *options = (xp_device_options){0};
@@ -223,8 +230,11 @@ static xp_status select_device(const char *select, found_device *out) {
             if (select && *select)
                 xp_fail(XP_NO_DEVICE, "no device fits \"%s\"; there is: %s", select, *table ? table : "none");
             else
-                xp_fail(XP_NO_DEVICE, "no OpenCL device is available (%s); install a driver, or pocl-opencl-icd for the CPU",
-                        *table ? table : *note ? note : "no platform offers one");
+                xp_fail(XP_NO_DEVICE,
+                        "no OpenCL device is available (%s); install a driver, or pocl-opencl-icd for the CPU",
+                        *table  ? table
+                        : *note ? note
+                                : "no platform offers one");
         }
     }
     free(found);
@@ -232,10 +242,14 @@ static xp_status select_device(const char *select, found_device *out) {
 }
 
 static xp_status choose_family(const char *name, cl_device_type type, xp_family *out) {
-    if (!name || !*name || strcmp(name, "auto") == 0) *out = type & CL_DEVICE_TYPE_CPU ? XP_FAMILY_WIDE : XP_FAMILY_TILED;
-    else if (strcmp(name, "wide") == 0) *out = XP_FAMILY_WIDE;
-    else if (strcmp(name, "tiled") == 0) *out = XP_FAMILY_TILED;
-    else return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled or auto", name);
+    if (!name || !*name || strcmp(name, "auto") == 0)
+        *out = type & CL_DEVICE_TYPE_CPU ? XP_FAMILY_WIDE : XP_FAMILY_TILED;
+    else if (strcmp(name, "wide") == 0)
+        *out = XP_FAMILY_WIDE;
+    else if (strcmp(name, "tiled") == 0)
+        *out = XP_FAMILY_TILED;
+    else
+        return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled or auto", name);
     return XP_OK;
 }
 
@@ -243,8 +257,8 @@ xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
     *out = NULL;
     xp_device_options defaults = {0};
     if (!options) options = &defaults;
-    found_device found;
-    xp_family family;
+    found_device found = {0};
+    xp_family family = XP_FAMILY_WIDE;
     XP_TRY(select_device(options->select, &found));
     cl_device_type type = device_number(found.id, CL_DEVICE_TYPE, sizeof type);
     XP_TRY(choose_family(options->family, type, &family));
@@ -303,7 +317,26 @@ void xp_device_close(xp_device **device) {
     *device = NULL;
 }
 
-/* ---- buffers ------------------------------------------------------------------------------------------------------------- */
+/* ---- buffers
+ * ------------------------------------------------------------------------------------------------------------- */
+
+static void CL_CALLBACK free_host_memory(cl_mem buffer, void *memory) {
+    (void)buffer;
+    free(memory);
+}
+
+/* Memory of a CPU device is host memory: large buffers in huge pages, touched once here, spare each step the page
+ * faults that a driver's own allocation takes lazily. NULL: let the driver allocate. */
+static void *huge_pages(const xp_device *device, size_t bytes) {
+    enum { HUGE_PAGE = 2 << 20 };
+    if (!(device->limits.type & CL_DEVICE_TYPE_CPU) || bytes < HUGE_PAGE) return NULL;
+    size_t rounded = (bytes + HUGE_PAGE - 1) / HUGE_PAGE * HUGE_PAGE;
+    void *memory = aligned_alloc(HUGE_PAGE, rounded);
+    if (!memory) return NULL;
+    madvise(memory, rounded, MADV_HUGEPAGE);
+    memset(memory, 0, rounded);
+    return memory;
+}
 
 xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out) {
     *out = NULL;
@@ -312,10 +345,17 @@ xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out) {
         return xp_fail(XP_OUT_OF_MEMORY, "%zu MiB in one buffer are more than %s allows (%zu MiB): use a smaller batch",
                        bytes >> 20, device->name, device->limits.allocation_bytes >> 20);
     cl_int code;
-    *out = clCreateBuffer(device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-    if (code != CL_SUCCESS)
+    void *memory = huge_pages(device, bytes);
+    *out =
+        clCreateBuffer(device->context, CL_MEM_READ_WRITE | (memory ? CL_MEM_USE_HOST_PTR : 0), bytes, memory, &code);
+    if (code == CL_SUCCESS && memory) code = clSetMemObjectDestructorCallback(*out, free_host_memory, memory);
+    if (code != CL_SUCCESS) {
+        if (*out) clReleaseMemObject(*out);
+        *out = NULL;
+        free(memory);
         return xp_fail(XP_OUT_OF_MEMORY, "%zu MiB could not be allocated on %s: %s", bytes >> 20, device->name,
                        xp_cl_error_name(code));
+    }
     return XP_OK;
 }
 

@@ -18,7 +18,8 @@
  * work-group shares tiles in local memory (GPUs). */
 typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
 
-/* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line. */
+/* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line.
+ */
 enum { XP_VARIANT_OPTIONS = 32 };
 typedef struct xp_variant {
     int count;
@@ -57,7 +58,8 @@ struct xp_device {
 };
 
 /* Compiles cl/<file>.cl for `variant`, or takes it from the memory or disk cache, and creates the kernel; the caller
- * releases it with clReleaseKernel. `file` is without folder and ending ("gemm_wide"). XP_BUILD_ERROR has options and log. */
+ * releases it with clReleaseKernel. `file` is without folder and ending ("gemm_wide"). XP_BUILD_ERROR has options and
+ * log. */
 xp_status xp_device_kernel(xp_device *device, const char *file, const char *kernel, const xp_variant *variant,
                            cl_kernel *out);
 

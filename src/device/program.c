@@ -18,7 +18,7 @@ enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 1024 };
 
 typedef struct entry {
     XXH128_hash_t key;
-    cl_program program;
+    cl_program program = NULL;
     struct entry *next;
 } entry;
 
@@ -96,7 +96,8 @@ enum { MAX_INCLUDES = 16 };
 static xp_status expand(text *out, const char *name, char included[][64], int *included_count) {
     for (int i = 0; i < *included_count; i++)
         if (strcmp(included[i], name) == 0) return XP_OK;
-    if (*included_count == MAX_INCLUDES) return xp_fail(XP_BUILD_ERROR, "cl/%s: more than %d included files", name, MAX_INCLUDES);
+    if (*included_count == MAX_INCLUDES)
+        return xp_fail(XP_BUILD_ERROR, "cl/%s: more than %d included files", name, MAX_INCLUDES);
     snprintf(included[(*included_count)++], 64, "%s", name);
 
     char *source;
@@ -124,7 +125,8 @@ static xp_status expand(text *out, const char *name, char included[][64], int *i
     return status;
 }
 
-/* ---- disk cache --------------------------------------------------------------------------------------------------- */
+/* ---- disk cache ---------------------------------------------------------------------------------------------------
+ */
 
 typedef struct cache_header {
     char magic[8];
@@ -138,10 +140,14 @@ static bool cache_path(XXH128_hash_t key, char *path, size_t size, bool make_fol
     const char *own = getenv("EXPANSE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char folder[PATH_BYTES];
     if (own && !*own) return false;
-    if (own) snprintf(folder, sizeof folder, "%s", own);
-    else if (xdg && *xdg) snprintf(folder, sizeof folder, "%s/expanse", xdg);
-    else if (home && *home) snprintf(folder, sizeof folder, "%s/.cache/expanse", home);
-    else return false;
+    if (own)
+        snprintf(folder, sizeof folder, "%s", own);
+    else if (xdg && *xdg)
+        snprintf(folder, sizeof folder, "%s/expanse", xdg);
+    else if (home && *home)
+        snprintf(folder, sizeof folder, "%s/.cache/expanse", home);
+    else
+        return false;
     if (make_folder && xp_folder_make(folder) != XP_OK) return false;
     int length = snprintf(path, size, "%s/%016llx%016llx.bin", folder, (unsigned long long)key.high64,
                           (unsigned long long)key.low64);
@@ -162,7 +168,8 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
         if (memcmp(header.magic, magic, 8) == 0 && XXH128_isEqual(header.key, key) && header.length == binary_length &&
             header.checksum == XXH64(binary, binary_length, 0)) {
             cl_int code, state;
-            program = clCreateProgramWithBinary(device->context, 1, &device->id, &binary_length, &binary, &state, &code);
+            program =
+                clCreateProgramWithBinary(device->context, 1, &device->id, &binary_length, &binary, &state, &code);
             if (code != CL_SUCCESS || state != CL_SUCCESS ||
                 clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
                 if (program) clReleaseProgram(program);
@@ -178,7 +185,8 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
 static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key) {
     char path[PATH_BYTES + 64];
     size_t length = 0;
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0) return;
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0)
+        return;
     if (!cache_path(key, path, sizeof path, true)) return;
     unsigned char *data = malloc(sizeof(cache_header) + length);
     if (!data) return;
@@ -192,7 +200,8 @@ static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key
     free(data);
 }
 
-/* ---- building ------------------------------------------------------------------------------------------------------ */
+/* ---- building ------------------------------------------------------------------------------------------------------
+ */
 
 static xp_status build(xp_device *device, const char *file, const char *source, const char *options, cl_program *out) {
     cl_int code;
@@ -218,7 +227,8 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     char options[OPTION_BYTES] = "-cl-std=CL1.2 ", name[64];
     size_t prefix = strlen(options);
     if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
-        return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file, OPTION_BYTES);
+        return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
+                       OPTION_BYTES);
     snprintf(name, sizeof name, "%s.cl", file);
     text source = {0};
     char included[MAX_INCLUDES][64];
@@ -231,7 +241,8 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     XXH3_state_t *hash = XXH3_createState();
     XXH3_128bits_reset(hash);
     const char *parts[] = {source.data, options, device->name, device->driver, device->vendor};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) XXH3_128bits_update(hash, parts[i], strlen(parts[i]) + 1);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+        XXH3_128bits_update(hash, parts[i], strlen(parts[i]) + 1);
     XXH128_hash_t key = XXH3_128bits_digest(hash);
     XXH3_freeState(hash);
 
@@ -261,14 +272,15 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
 
 xp_status xp_device_kernel(xp_device *device, const char *file, const char *kernel, const xp_variant *variant,
                            cl_kernel *out) {
-    cl_program program;
+    cl_program program = NULL;
     pthread_mutex_lock(&device->programs->lock);
     xp_status status = find_program(device, file, variant, &program);
     if (status == XP_OK) {
         cl_int code;
         *out = clCreateKernel(program, kernel, &code);
         if (code != CL_SUCCESS)
-            status = xp_fail(XP_DEVICE_ERROR, "clCreateKernel(%s) of cl/%s.cl failed: %s", kernel, file, xp_cl_error_name(code));
+            status = xp_fail(XP_DEVICE_ERROR, "clCreateKernel(%s) of cl/%s.cl failed: %s", kernel, file,
+                             xp_cl_error_name(code));
     }
     pthread_mutex_unlock(&device->programs->lock);
     return status;

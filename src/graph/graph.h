@@ -43,10 +43,10 @@ struct xp_tensor {
     int64_t stride[XP_MAX_RANK];
     xp_tensor *base;
     int64_t offset;
-    int store_index;      /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
-    bool needs_gradient;  /* a parameter that is trained, or computed from one */
-    bool keep;            /* read by the host after a run: never shares its place */
-    xp_node *producer;    /* NULL for inputs, parameters, store buffers */
+    int store_index;     /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
+    bool needs_gradient; /* a parameter that is trained, or computed from one */
+    bool keep;           /* read by the host after a run: never shares its place */
+    xp_node *producer;   /* NULL for inputs, parameters, store buffers */
     xp_graph *graph;
 };
 
@@ -56,10 +56,10 @@ struct xp_node {
     const struct xp_operation *operation;
     char label[XP_NAME_BYTES]; /* the layer that it belongs to: "encoder.1.attention" */
     int input_count, output_count;
-    xp_tensor *inputs[XP_MAX_INPUTS]; /* optional inputs may be NULL */
-    xp_tensor *outputs[XP_MAX_OUTPUTS]; /* optional outputs may be NULL */
+    xp_tensor *inputs[XP_MAX_INPUTS];                         /* optional inputs may be NULL */
+    xp_tensor *outputs[XP_MAX_OUTPUTS];                       /* optional outputs may be NULL */
     _Alignas(8) unsigned char attributes[XP_ATTRIBUTE_BYTES]; /* the operation's own plain struct, zero-padded */
-    bool backward; /* added by differentiation */
+    bool backward;                                            /* added by differentiation */
 };
 
 struct xp_graph {
@@ -67,11 +67,11 @@ struct xp_graph {
     int tensor_count, tensor_room;
     xp_node **nodes; /* in the order of execution */
     int node_count, node_room;
-    char scope[XP_NAME_BYTES]; /* label of the nodes that are added next */
-    bool training;             /* dropout and batch statistics on */
-    bool backward;             /* nodes added now belong to the backward pass */
-    uint32_t next_stream;      /* dropout streams in order of building: equal for equal models */
-    struct xp_store *store;    /* borrowed; NULL for graphs without parameters */
+    char scope[XP_NAME_BYTES];  /* label of the nodes that are added next */
+    bool training;              /* dropout and batch statistics on */
+    bool backward;              /* nodes added now belong to the backward pass */
+    uint32_t next_stream;       /* dropout streams in order of building: equal for equal models */
+    struct xp_store *store;     /* borrowed; NULL for graphs without parameters */
     xp_tensor *random_state;    /* input I32 [4]: seed low, high, step low, high; made at first use */
     xp_tensor *optimiser_state; /* input F32 [8]: see ops/optimiser.h; made at first use */
 };
@@ -105,8 +105,8 @@ xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, in
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes);
 
 /* Adds the backward nodes that carry the gradients of `outputs` (seeds[i]: a tensor of the same shape, given) to every
- * input tensor that needs one. gradient_of(t) is valid afterwards for leaves: parameters get role XP_ROLE_GRADIENT in the
- * store; of other leaves (inputs marked needs_gradient) *xp_graph_gradient returns the tensor, or NULL. */
+ * input tensor that needs one. gradient_of(t) is valid afterwards for leaves: parameters get role XP_ROLE_GRADIENT in
+ * the store; of other leaves (inputs marked needs_gradient) *xp_graph_gradient returns the tensor, or NULL. */
 xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds,
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients);
 

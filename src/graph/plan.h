@@ -15,7 +15,13 @@ typedef struct xp_plan xp_plan;
 
 enum { XP_MAX_ARGUMENTS = 40 };
 
-typedef enum xp_argument_kind { XP_ARGUMENT_TENSOR, XP_ARGUMENT_INT, XP_ARGUMENT_UINT, XP_ARGUMENT_FLOAT, XP_ARGUMENT_LOCAL } xp_argument_kind;
+typedef enum xp_argument_kind {
+    XP_ARGUMENT_TENSOR,
+    XP_ARGUMENT_INT,
+    XP_ARGUMENT_UINT,
+    XP_ARGUMENT_FLOAT,
+    XP_ARGUMENT_LOCAL
+} xp_argument_kind;
 
 typedef struct xp_argument {
     xp_argument_kind kind;
@@ -30,7 +36,7 @@ typedef struct xp_argument {
 
 /* One kernel launch, symbolic: what emit() hands over. */
 typedef struct xp_launch_request {
-    const char *file;   /* cl/<file>.cl */
+    const char *file; /* cl/<file>.cl */
     const char *kernel;
     xp_variant variant;
     int dimensions;
@@ -52,7 +58,8 @@ void xp_launch_local(xp_launch_request *request, size_t bytes);
 xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request);
 
 /* A library call in place of a kernel (CLBlast). `call` enqueues on the queue; buffers[i] is tensor i's storage with
- * its first element at offset[i] (elements). `context` (context_bytes) is copied. `warm` calls happen while planning. */
+ * its first element at offset[i] (elements). `context` (context_bytes) is copied. `warm` calls happen while planning.
+ */
 typedef xp_status (*xp_host_call)(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets);
 typedef struct xp_host_request {
     const char *name;
@@ -76,8 +83,8 @@ xp_device *xp_plan_device(const xp_plan *plan);
 
 /* Emits and places everything; no OpenCL object is made (a dry run ends here). `device` is opened, `graph` complete. */
 xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph);
-/* Allocates the arena, builds the kernels, sets their arguments. `lender` (may be NULL): a plan whose arena this one may
- * use while the lender is not running; it must outlive this plan. */
+/* Allocates the arena, builds the kernels, sets their arguments. `lender` (may be NULL): a plan whose arena this one
+ * may use while the lender is not running; it must outlive this plan. */
 xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender);
 void xp_plan_close(xp_plan **plan);
 

@@ -30,10 +30,10 @@ enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2
 typedef struct xp_store {
     xp_parameter *parameters;
     int count, room;
-    int64_t decayed_elements;   /* [0, decayed) has weight decay */
-    int64_t trained_elements;   /* [0, trained) has gradients and moments */
-    int64_t elements;           /* all */
-    int64_t trainable_count;    /* numbers without gaps, for people */
+    int64_t decayed_elements; /* [0, decayed) has weight decay */
+    int64_t trained_elements; /* [0, trained) has gradients and moments */
+    int64_t elements;         /* all */
+    int64_t trainable_count;  /* numbers without gaps, for people */
     bool laid_out;
     xp_device *device;
     cl_mem buffers[XP_STORE_BUFFERS];
@@ -47,8 +47,10 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
 int xp_store_find(const xp_store *store, const char *name); /* -1: not there */
 /* Fixes offsets; called by the first plan. */
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes);
-/* Allocates the buffers and fills the values from `seed` (moments and gradients zero). */
-xp_status xp_store_realise(xp_store *store, xp_device *device, uint64_t seed);
+/* Allocates the buffers, all zero. Plans can be realised from then on. */
+xp_status xp_store_allocate(xp_store *store, xp_device *device);
+/* Fills the values from `seed`, gradients and moments with zero. */
+xp_status xp_store_initialise(xp_store *store, uint64_t seed);
 /* Whole parameters in and out, dense; `buffer` is XP_STORE_VALUES … */
 xp_status xp_store_read(xp_store *store, int buffer, int index, float *data);
 xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data);

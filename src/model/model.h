@@ -19,14 +19,14 @@ typedef struct xp_model_config {
     int kind; /* xp_model_kind */
     int width, heads, layers, feed_forward;
     double dropout, attention_dropout;
-    int pre_norm;    /* else post-norm */
-    int norm;        /* xp_norm_kind */
+    int pre_norm; /* else post-norm */
+    int norm;     /* xp_norm_kind */
     double norm_epsilon;
-    int final_norm;  /* a normalisation behind the last layer */
-    int activation;  /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
-    int positions;   /* xp_positions */
-    int scale_input; /* multiply the embedding by sqrt(width) */
-    int head;        /* xp_head */
+    int final_norm;      /* a normalisation behind the last layer */
+    int activation;      /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
+    int positions;       /* xp_positions */
+    int scale_input;     /* multiply the embedding by sqrt(width) */
+    int head;            /* xp_head */
     int head_activation; /* the activation before the classifier: the published time-series codes have one */
     int mask_padding;    /* attention ignores the zero padding of short series */
     int patch;           /* vision: side of a patch */
@@ -43,13 +43,13 @@ typedef struct xp_model_shape {
 
 /* A built model: its graph's inputs and outputs, borrowed from the graph. */
 typedef struct xp_model {
-    xp_graph *graph;         /* owned */
-    xp_tensor *input;        /* F32 [B,N,F] or [B,Ch,Y,X] */
-    xp_tensor *lengths;      /* I32 [B]; NULL for vision */
-    xp_tensor *labels;       /* I32 [B] */
-    xp_tensor *weights;      /* F32 [B]: 1, or 0 for a padded sample */
-    xp_tensor *loss;         /* [1] */
-    xp_tensor *losses;       /* [B] */
+    xp_graph *graph;          /* owned */
+    xp_tensor *input;         /* F32 [B,N,F] or [B,Ch,Y,X] */
+    xp_tensor *lengths;       /* I32 [B]; NULL for vision */
+    xp_tensor *labels;        /* I32 [B] */
+    xp_tensor *weights;       /* F32 [B]: 1, or 0 for a padded sample */
+    xp_tensor *loss;          /* [1] */
+    xp_tensor *losses;        /* [B] */
     xp_tensor *probabilities; /* [B,classes] */
     xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
 } xp_model;

@@ -3,8 +3,8 @@
  *
  *     specification = kernel { "+" part }
  *     kernel        = "softmax"
- *     part          = "bn" [ "(" "beta=" NUMBER|"learned" "," "scale=" "on"|"off" "," "eps=" NUMBER ")" ]   (any subset)
- *                   | "sh" "(" scale { "," scale } ")"
+ *     part          = "bn" [ "(" "beta=" NUMBER|"learned" "," "scale=" "on"|"off" "," "eps=" NUMBER ")" ]   (any
+ * subset) | "sh" "(" scale { "," scale } ")"
  *
  * Blanks are free. Printing gives the shortest text that parses back to the same struct. */
 #ifndef XP_MODEL_SPECIFICATION_H
@@ -22,7 +22,7 @@ typedef enum xp_attention_kernel { XP_KERNEL_SOFTMAX } xp_attention_kernel;
 typedef struct xp_specification {
     xp_attention_kernel kernel;
     bool bn;
-    float bn_beta; /* 1 by default; the starting value when learned */
+    float bn_beta;        /* 1 by default; the starting value when learned */
     bool bn_beta_learned; /* one per head */
     bool bn_scale;
     float bn_epsilon;

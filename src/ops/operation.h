@@ -16,7 +16,8 @@ typedef struct xp_operation {
     /* Adds the launches of the node to the plan. NULL: nothing to do on the device (views). */
     xp_status (*emit)(xp_plan *plan, const xp_node *node);
 
-    /* Bit k set: output k may be any view with unit last stride (else outputs are dense). Inputs are checked by builders. */
+    /* Bit k set: output k may be any view with unit last stride (else outputs are dense). Inputs are checked by
+     * builders. */
     unsigned strided_outputs;
 } xp_operation;
 

@@ -23,7 +23,8 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "add", "copy", "dropout" -------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
- * the same stream. Element e uses word e%4 of random_words(random_state, stream, e/4, 0). copy reads and writes views. */
+ * the same stream. Element e uses word e%4 of random_words(random_state, stream, e/4, 0). copy reads and writes views.
+ */
 typedef struct xp_activation_attributes {
     int activation;
 } xp_activation_attributes;
@@ -35,17 +36,18 @@ typedef struct xp_dropout_attributes {
 xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation);
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation); /* dz */
 xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b);
-xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null); /* `to`: a view to fill; else a new dense one */
+xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from,
+                   xp_tensor *to_or_null); /* `to`: a view to fill; else a new dense one */
 xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability); /* x itself when p = 0 or not training */
 
 /* ---- ops/reduction.c: "column_sum" ----------------------------------------------------------------------------------
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x);
 
-/* ---- ops/layer_norm.c: "layer_norm", "layer_norm_backward" ------------------------------------------------------------
- * Residual addition, dropout of the branch and LayerNorm in one pass over rows of C:
- *   sum = x + dropout(branch)   (sum = x when branch is NULL),   out = (sum - mean)·rstd·gamma + beta.
- * inputs: x [...,C], branch [...,C] or NULL, gamma [C], beta [C], random_state or NULL.
+/* ---- ops/layer_norm.c: "layer_norm", "layer_norm_backward"
+ * ------------------------------------------------------------ Residual addition, dropout of the branch and LayerNorm
+ * in one pass over rows of C: sum = x + dropout(branch)   (sum = x when branch is NULL),   out = (sum -
+ * mean)·rstd·gamma + beta. inputs: x [...,C], branch [...,C] or NULL, gamma [C], beta [C], random_state or NULL.
  * outputs: out, sum (NULL without branch), mean [R], rstd [R]; the last two NULL when not training.
  * Backward. inputs: d_out or NULL, d_sum or NULL, sum, mean, rstd, gamma, random_state or NULL;
  * outputs: dx, d_branch (NULL without branch; without dropout dx itself serves), d_gamma [C], d_beta [C]. */
@@ -56,13 +58,13 @@ typedef struct xp_layer_norm_attributes {
 xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_tensor *gamma, xp_tensor *beta,
                          float epsilon, float branch_dropout, xp_tensor **sum_or_null);
 
-/* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward" -------------------------------------------------------------
- * Per column over all rows of samples with weight > 0 (rows b·N … b·N+N-1 belong to sample b): biased variance for
- * normalising, unbiased for the running one, running = (1-momentum)·running + momentum·batch, as PyTorch.
- * Training: statistics of the batch, running ones updated in place. Evaluation: running statistics.
- * inputs: x [B,N,C], gamma [C], beta [C], running_mean [C], running_variance [C] (state parameters), sample_weight [B];
- * outputs: out, mean [C], rstd [C] (NULL in evaluation).
- * Backward inputs: d_out, x, gamma, mean, rstd, sample_weight; outputs: dx (0 for samples of weight 0), d_gamma, d_beta. */
+/* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward"
+ * ------------------------------------------------------------- Per column over all rows of samples with weight > 0
+ * (rows b·N … b·N+N-1 belong to sample b): biased variance for normalising, unbiased for the running one, running =
+ * (1-momentum)·running + momentum·batch, as PyTorch. Training: statistics of the batch, running ones updated in place.
+ * Evaluation: running statistics. inputs: x [B,N,C], gamma [C], beta [C], running_mean [C], running_variance [C] (state
+ * parameters), sample_weight [B]; outputs: out, mean [C], rstd [C] (NULL in evaluation). Backward inputs: d_out, x,
+ * gamma, mean, rstd, sample_weight; outputs: dx (0 for samples of weight 0), d_gamma, d_beta. */
 typedef struct xp_batch_norm_attributes {
     float epsilon, momentum;
     int training;
@@ -70,14 +72,14 @@ typedef struct xp_batch_norm_attributes {
 xp_tensor *xp_batch_norm(xp_graph *graph, xp_tensor *x, xp_tensor *gamma, xp_tensor *beta, xp_tensor *running_mean,
                          xp_tensor *running_variance, xp_tensor *sample_weight, float epsilon, float momentum);
 
-/* ---- ops/embedding.c: "embed", "embed_backward", "patches" --------------------------------------------------------------
- * embed: y = dropout(scale·x + position), with an optional class token in front: x [B,N,C], position [P,C], P >= N+token,
- * token [C] or NULL -> y [B,N+token,C]; y[b,0] = token + position[0], y[b,1+i] = scale·x[b,i] + position[1+i].
- * Inputs: x, position, token or NULL, random_state or NULL. Dropout numbering over y's elements.
- * Backward inputs: dy, random_state or NULL; outputs: dx or NULL, d_position [P,C] or NULL (rows beyond are 0), d_token [C]
- * or NULL.
- * patches: image [B,Ch,Y,X] -> [B, (Y/p)·(X/p), Ch·p·p] (channel, row, column inside a patch: PyTorch's convolution
- * order); p divides Y and X. Not differentiated (its input is data). */
+/* ---- ops/embedding.c: "embed", "embed_backward", "patches"
+ * -------------------------------------------------------------- embed: y = dropout(scale·x + position), with an
+ * optional class token in front: x [B,N,C], position [P,C], P >= N+token, token [C] or NULL -> y [B,N+token,C]; y[b,0]
+ * = token + position[0], y[b,1+i] = scale·x[b,i] + position[1+i]. Inputs: x, position, token or NULL, random_state or
+ * NULL. Dropout numbering over y's elements. Backward inputs: dy, random_state or NULL; outputs: dx or NULL, d_position
+ * [P,C] or NULL (rows beyond are 0), d_token [C] or NULL. patches: image [B,Ch,Y,X] -> [B, (Y/p)·(X/p), Ch·p·p]
+ * (channel, row, column inside a patch: PyTorch's convolution order); p divides Y and X. Not differentiated (its input
+ * is data). */
 typedef struct xp_embed_attributes {
     float scale;
     xp_dropout_attributes dropout;
@@ -88,10 +90,11 @@ typedef struct xp_patches_attributes {
 xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout);
 xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch);
 
-/* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows" ------------------------------------------------
- * sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages the first lengths[b] rows (all N when lengths is
- * NULL; 0 for a length of 0). Loads stop at the length. inputs: x, lengths I32 [B] or NULL.
- * mask_rows: y = x, rows at and behind lengths[b] are 0; its gradient is the same operation. */
+/* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows"
+ * ------------------------------------------------ sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages
+ * the first lengths[b] rows (all N when lengths is NULL; 0 for a length of 0). Loads stop at the length. inputs: x,
+ * lengths I32 [B] or NULL. mask_rows: y = x, rows at and behind lengths[b] are 0; its gradient is the same operation.
+ */
 typedef enum xp_pool { XP_POOL_CLASS, XP_POOL_MEAN } xp_pool;
 typedef struct xp_sequence_pool_attributes {
     int pool;
@@ -99,25 +102,25 @@ typedef struct xp_sequence_pool_attributes {
 xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool);
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths);
 
-/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward" ---------------------------------------------------------
- * loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) / Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all
- * weights are 0. inputs: logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B];
- * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample).
- * Backward inputs: d_loss [1], probabilities, labels, weights; output: d_logits. */
+/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward"
+ * --------------------------------------------------------- loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) /
+ * Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all weights are 0. inputs: logits [B,C], labels I32 [B]
+ * (ignored where the weight is 0), weights [B]; outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per
+ * sample). Backward inputs: d_loss [1], probabilities, labels, weights; output: d_logits. */
 typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
                             xp_tensor **probabilities, xp_tensor **losses);
 
-/* ---- ops/attention.c: "attention", "attention_backward" ---------------------------------------------------------------------
- * o_i = Σ_j softmax_j(scale · q_i·k_j) v_j over the first counts keys; attention dropout on the probabilities.
- * inputs: q [B,N,H,D], k [B,M,H,D], v [B,M,H,E] (views with unit last stride are fine), counts I32 [B] or [B,H] or NULL
- * (all M), random_state or NULL; outputs: o [B,N,H,E] dense, lse [B,H,N] (natural logarithm, before dropout; -INFINITY
- * for a row without keys, whose o is 0). Loads of k and v stop at the count. The N×M matrix is never stored.
- * Dropout: probability (b,h,i,j) uses word j%4 of random_words(random_state, stream, j/4, (b·H + h)·N + i).
- * Backward inputs: q, k, v, o, lse, d_o, counts, random_state; outputs dq, dk, dv (views are fine; rows of dk, dv at
- * and behind the count are 0). D, E <= 256. */
+/* ---- ops/attention.c: "attention", "attention_backward"
+ * --------------------------------------------------------------------- o_i = Σ_j softmax_j(scale · q_i·k_j) v_j over
+ * the first counts keys; attention dropout on the probabilities. inputs: q [B,N,H,D], k [B,M,H,D], v [B,M,H,E] (views
+ * with unit last stride are fine), counts I32 [B] or [B,H] or NULL (all M), random_state or NULL; outputs: o [B,N,H,E]
+ * dense, lse [B,H,N] (natural logarithm, before dropout; -INFINITY for a row without keys, whose o is 0). Loads of k
+ * and v stop at the count. The N×M matrix is never stored. Dropout: probability (b,h,i,j) uses word j%4 of
+ * random_words(random_state, stream, j/4, (b·H + h)·N + i). Backward inputs: q, k, v, o, lse, d_o, counts,
+ * random_state; outputs dq, dk, dv (views are fine; rows of dk, dv at and behind the count are 0). D, E <= 256. */
 typedef struct xp_attention_attributes {
     float scale;
     xp_dropout_attributes dropout;
@@ -125,28 +128,29 @@ typedef struct xp_attention_attributes {
 xp_tensor *xp_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *v, xp_tensor *counts, float scale,
                         float dropout);
 
-/* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward" ------------------------------------------
- * Attention-BN (Primal-Dual framework, section on Attention-BN): per sequence and head, with the first counts keys,
- *   mu = mean_j k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is off), q' = (q - beta·mu) / s2, k' = k - beta·mu.
- * Two-pass statistics. inputs: q [B,N,H,D], k [B,M,H,D], counts I32 [B] or [B,H] or NULL, beta [H] or NULL (then the
- * attribute's constant serves); outputs: q' [B,N,H,D], k' [B,M,H,D] (rows behind the count are 0), mu [B,H,D], s2 [B,H,D].
- * A count of 0: mu = 0, s2 = 1. Backward inputs: d_q', d_k', q, k, mu, s2, counts, beta; outputs: dq, dk (views are fine),
- * d_beta [H] or NULL. */
+/* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward"
+ * ------------------------------------------ Attention-BN (Primal-Dual framework, section on Attention-BN): per
+ * sequence and head, with the first counts keys, mu = mean_j k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is
+ * off), q' = (q - beta·mu) / s2, k' = k - beta·mu. Two-pass statistics. inputs: q [B,N,H,D], k [B,M,H,D], counts I32
+ * [B] or [B,H] or NULL, beta [H] or NULL (then the attribute's constant serves); outputs: q' [B,N,H,D], k' [B,M,H,D]
+ * (rows behind the count are 0), mu [B,H,D], s2 [B,H,D]. A count of 0: mu = 0, s2 = 1. Backward inputs: d_q', d_k', q,
+ * k, mu, s2, counts, beta; outputs: dq, dk (views are fine), d_beta [H] or NULL. */
 typedef struct xp_attention_normalise_attributes {
     float beta;
     int scale; /* divide by the variance */
     float epsilon;
 } xp_attention_normalise_attributes;
-xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *counts, xp_tensor *beta_or_null,
-                                 const xp_attention_normalise_attributes *attributes, xp_tensor **q_out, xp_tensor **k_out);
+xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *counts,
+                                 xp_tensor *beta_or_null, const xp_attention_normalise_attributes *attributes,
+                                 xp_tensor **q_out, xp_tensor **k_out);
 
-/* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward" ------------------------------------------------------------
- * Attention-SH: average pooling of keys or values with window and stride scales[h] for head h. 1-D (grid_height 0): along
- * the sequence; row j of head h averages rows j·s … j·s+s-1 that lie before lengths[b]. 2-D: N = class_token +
- * grid_height·grid_width; s×s windows on the grid, edge windows average what is there, the class token is kept as row 0.
- * inputs: x [B,N,H,D] (views fine), lengths I32 [B] or NULL; outputs: y [B,P,H,D] dense, P the largest count of any head,
- * rows behind the head's count are 0; counts I32 [B,H]: ceil(lengths[b]/s) or the grid's.
- * Backward inputs: dy, lengths; output dx (views fine). */
+/* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward"
+ * ------------------------------------------------------------ Attention-SH: average pooling of keys or values with
+ * window and stride scales[h] for head h. 1-D (grid_height 0): along the sequence; row j of head h averages rows j·s …
+ * j·s+s-1 that lie before lengths[b]. 2-D: N = class_token + grid_height·grid_width; s×s windows on the grid, edge
+ * windows average what is there, the class token is kept as row 0. inputs: x [B,N,H,D] (views fine), lengths I32 [B] or
+ * NULL; outputs: y [B,P,H,D] dense, P the largest count of any head, rows behind the head's count are 0; counts I32
+ * [B,H]: ceil(lengths[b]/s) or the grid's. Backward inputs: dy, lengths; output dx (views fine). */
 enum { XP_MAX_SCALES = 64 };
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
@@ -156,14 +160,14 @@ typedef struct xp_attention_pool_attributes {
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
 
-/* ---- ops/optimiser.c: "gradient_norm", "optimiser" -----------------------------------------------------------------------------------
- * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor min(1, limit/norm)
- * that clips (1 when limit is 0). Fixed order of summation, partial sums first.
- * optimiser: one launch over all trained elements, in place on the store's values and moments.
- * inputs: gradients, clip [2] or NULL, optimiser_state [8]; outputs: values, moment 1, moment 2 (NULL for plain SGD).
- * Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient (PyTorch).
- * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
- * rectification (0: momentum step without the second moment), [4..7] unused. */
+/* ---- ops/optimiser.c: "gradient_norm", "optimiser"
+ * ----------------------------------------------------------------------------------- gradient_norm: gradients (store
+ * buffer, first trained elements) -> [2]: the L2 norm, and the factor min(1, limit/norm) that clips (1 when limit is
+ * 0). Fixed order of summation, partial sums first. optimiser: one launch over all trained elements, in place on the
+ * store's values and moments. inputs: gradients, clip [2] or NULL, optimiser_state [8]; outputs: values, moment 1,
+ * moment 2 (NULL for plain SGD). Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add
+ * decay·p to the gradient (PyTorch). optimiser_state is written by the host each step: [0] learning rate, [1] 1 -
+ * beta1^t, [2] 1 - beta2^t, [3] RAdam's rectification (0: momentum step without the second moment), [4..7] unused. */
 typedef enum xp_optimiser_kind { XP_SGD, XP_ADAM, XP_ADAMW, XP_RADAM } xp_optimiser_kind;
 typedef struct xp_optimiser_attributes {
     int kind;
@@ -177,6 +181,7 @@ typedef struct xp_gradient_norm_attributes {
 xp_tensor *xp_gradient_norm(xp_graph *graph, float limit);
 xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes);
 /* Fills optimiser_state for step t (counted from 1). */
-void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate, float state[8]);
+void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,
+                             float state[8]);
 
 #endif

@@ -1,6 +1,6 @@
-/* The oracle: every operation in plain C, compiled twice, with real = double (the truth of tests and `expanse check`) and
- * with real = float (how far an honest single-precision computation lands from it). Written for clarity and never for
- * speed; shares no code with the kernels. A function's file is reference/<family of operations>.c. */
+/* The oracle: every operation in plain C, compiled twice, with real = double (the truth of tests and `expanse check`)
+ * and with real = float (how far an honest single-precision computation lands from it). Written for clarity and never
+ * for speed; shares no code with the kernels. A function's file is reference/<family of operations>.c. */
 #ifndef XP_REFERENCE_REFERENCE_H
 #define XP_REFERENCE_REFERENCE_H
 
@@ -17,13 +17,13 @@ typedef double xp_real;
 /* A node's arguments on the host. All arrays are dense and row-major in the tensor's shape (views are gathered first,
  * and scattered afterwards). I32 tensors come as int32_t. Optional tensors that are absent are NULL. */
 typedef struct xp_reference_call {
-    const xp_node *node; /* shapes and attributes */
-    const void *inputs[XP_MAX_INPUTS];   /* xp_real or int32_t */
-    void *outputs[XP_MAX_OUTPUTS];       /* xp_real or int32_t; in-place operations find the old content here */
-    double *magnitudes[XP_MAX_OUTPUTS];  /* per output element: the sum of the absolute values of the terms that were
-                                            added to make it, to scale the permitted rounding; NULL in single precision;
-                                            filled with |output| by the caller beforehand, so a function sets it only
-                                            where terms cancel */
+    const xp_node *node;                /* shapes and attributes */
+    const void *inputs[XP_MAX_INPUTS];  /* xp_real or int32_t */
+    void *outputs[XP_MAX_OUTPUTS];      /* xp_real or int32_t; in-place operations find the old content here */
+    double *magnitudes[XP_MAX_OUTPUTS]; /* per output element: the sum of the absolute values of the terms that were
+                                           added to make it, to scale the permitted rounding; NULL in single precision;
+                                           filled with |output| by the caller beforehand, so a function sets it only
+                                           where terms cancel */
 } xp_reference_call;
 
 typedef void (*xp_reference_function)(const xp_reference_call *call);

@@ -8,7 +8,12 @@
 #include <stdint.h>
 #include <stdio.h>
 
-typedef enum xp_schedule_kind { XP_SCHEDULE_CONSTANT, XP_SCHEDULE_COSINE, XP_SCHEDULE_ONE_CYCLE, XP_SCHEDULE_STEP } xp_schedule_kind;
+typedef enum xp_schedule_kind {
+    XP_SCHEDULE_CONSTANT,
+    XP_SCHEDULE_COSINE,
+    XP_SCHEDULE_ONE_CYCLE,
+    XP_SCHEDULE_STEP
+} xp_schedule_kind;
 
 typedef struct xp_config {
     char preset[64];
@@ -27,11 +32,11 @@ typedef struct xp_config {
         double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
         double gradient_clip; /* L2 norm; 0: off */
         double label_smoothing;
-        int schedule; /* xp_schedule_kind */
-        double warmup;        /* epochs */
-        double final_rate;    /* cosine, one-cycle: fraction of learning_rate at the end */
-        double step_factor;   /* step: multiply by this … */
-        int step_epochs;      /* … every so many epochs */
+        int schedule;       /* xp_schedule_kind */
+        double warmup;      /* epochs */
+        double final_rate;  /* cosine, one-cycle: fraction of learning_rate at the end */
+        double step_factor; /* step: multiply by this … */
+        int step_epochs;    /* … every so many epochs */
     } training;
     struct {
         char select[128];

@@ -1,0 +1,80 @@
+/* Reverse-mode differentiation: adds the backward nodes of a graph to the same graph. Gradients that meet at a tensor
+ * are added in the order of the nodes, so the order of summation is fixed. */
+#include "graph/graph.h"
+
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Where gradients are gathered: by tensor id, for the tensors that existed before the backward pass. */
+typedef struct gradients {
+    xp_tensor **of;
+    int count;
+} gradients;
+
+static xp_status gather(xp_graph *graph, gradients *all, const xp_tensor *tensor, xp_tensor *gradient) {
+    xp_tensor **slot = &all->of[tensor->id];
+    *slot = *slot ? xp_add(graph, *slot, gradient) : gradient;
+    return *slot ? XP_OK : XP_OUT_OF_MEMORY;
+}
+
+static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_node *node) {
+    xp_tensor *d_outputs[XP_MAX_OUTPUTS] = {0}, *d_inputs[XP_MAX_INPUTS] = {0};
+    bool reached = false, wanted = false;
+    for (int i = 0; i < node->output_count; i++)
+        if (node->outputs[i] && (d_outputs[i] = all->of[node->outputs[i]->id])) reached = true;
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && node->inputs[i]->needs_gradient) wanted = true;
+    if (!reached || !wanted) return XP_OK;
+    if (!node->operation->gradient)
+        return xp_fail(XP_UNSUPPORTED, "%s: operation %s cannot be differentiated", node->label, node->operation->name);
+    memcpy(graph->scope, node->label, sizeof graph->scope);
+    XP_TRY(node->operation->gradient(graph, node, d_outputs, d_inputs));
+    for (int i = 0; i < node->input_count; i++)
+        if (node->inputs[i] && node->inputs[i]->needs_gradient && d_inputs[i])
+            XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
+    return XP_OK;
+}
+
+/* Gives a parameter's gradient its place in the store. */
+static xp_status bind_parameter(xp_graph *graph, const xp_tensor *parameter, xp_tensor *gradient) {
+    xp_tensor *root = gradient->base ? gradient->base : gradient;
+    bool own = root->role == XP_ROLE_ACTIVATION && root->producer && xp_tensor_is_dense(gradient) &&
+               xp_tensor_elements(root) == xp_tensor_elements(gradient);
+    if (!own) {
+        root = xp_copy(graph, gradient, NULL);
+        if (!root) return XP_OUT_OF_MEMORY;
+    }
+    root->role = XP_ROLE_GRADIENT;
+    root->store_index = parameter->store_index;
+    return XP_OK;
+}
+
+xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds,
+                                 int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients) {
+    int node_count = graph->node_count;
+    gradients all = {.count = graph->tensor_count};
+    all.of = calloc((size_t)all.count, sizeof *all.of);
+    if (!all.of) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the gradients of %d tensors", all.count);
+    char scope[XP_NAME_BYTES];
+    memcpy(scope, graph->scope, sizeof scope);
+    graph->backward = true;
+
+    xp_status status = XP_OK;
+    for (int i = 0; i < output_count && status == XP_OK; i++) status = gather(graph, &all, outputs[i], seeds[i]);
+    for (int i = node_count - 1; i >= 0 && status == XP_OK; i--)
+        status = differentiate_node(graph, &all, graph->nodes[i]);
+    for (int i = 0; i < all.count && status == XP_OK; i++) {
+        const xp_tensor *tensor = graph->tensors[i];
+        if (tensor->role == XP_ROLE_PARAMETER && tensor->needs_gradient && all.of[i])
+            status = bind_parameter(graph, tensor, all.of[i]);
+    }
+    for (int i = 0; i < leaf_count && status == XP_OK; i++) leaf_gradients[i] = all.of[leaves[i]->id];
+
+    graph->backward = false;
+    memcpy(graph->scope, scope, sizeof scope);
+    free(all.of);
+    return status;
+}

@@ -1,0 +1,321 @@
+/* Building graphs: tensors, views, nodes. */
+#include "graph/graph.h"
+
+#include "graph/store.h"
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- tensors --------------------------------------------------------------------------------------------------------
+ */
+
+int64_t xp_tensor_elements(const xp_tensor *tensor) {
+    int64_t count = 1;
+    for (int i = 0; i < tensor->rank; i++) count *= tensor->shape[i];
+    return count;
+}
+
+bool xp_tensor_is_dense(const xp_tensor *tensor) {
+    int64_t expected = 1;
+    for (int i = tensor->rank - 1; i >= 0; i--) {
+        if (tensor->shape[i] != 1 && tensor->stride[i] != expected) return false;
+        expected *= tensor->shape[i];
+    }
+    return true;
+}
+
+const char *xp_tensor_shape_text(const xp_tensor *tensor, char *text, size_t size) {
+    size_t used = 0;
+    for (int i = 0; i < tensor->rank && used < size; i++)
+        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? "," : "[", (long long)tensor->shape[i]);
+    if (used < size) snprintf(text + used, size - used, tensor->rank ? "]" : "[]");
+    return text;
+}
+
+static void set_dense_strides(xp_tensor *tensor) {
+    int64_t stride = 1;
+    for (int i = tensor->rank - 1; i >= 0; i--) {
+        tensor->stride[i] = stride;
+        stride *= tensor->shape[i];
+    }
+}
+
+/* Makes room for one more pointer in an array that doubles. */
+static bool grow(void ***array, int count, int *room) {
+    if (count < *room) return true;
+    int larger = *room ? *room * 2 : 64;
+    void **grown = realloc(*array, (size_t)larger * sizeof *grown);
+    if (!grown) return false;
+    *array = grown;
+    *room = larger;
+    return true;
+}
+
+static xp_tensor *add_tensor(xp_graph *graph, const char *name, xp_type type, xp_role role, int rank,
+                             const int64_t *shape) {
+    if (rank < 1 || rank > XP_MAX_RANK) {
+        xp_fail(XP_INVALID_ARGUMENT, "tensor %s: rank %d is not between 1 and %d", name, rank, XP_MAX_RANK);
+        return NULL;
+    }
+    xp_tensor *tensor = calloc(1, sizeof *tensor);
+    if (!tensor || !grow((void ***)&graph->tensors, graph->tensor_count, &graph->tensor_room)) {
+        free(tensor);
+        xp_fail(XP_OUT_OF_MEMORY, "no memory for tensor %s", name);
+        return NULL;
+    }
+    tensor->id = graph->tensor_count;
+    snprintf(tensor->name, sizeof tensor->name, "%s", name);
+    tensor->type = type;
+    tensor->role = role;
+    tensor->rank = rank;
+    tensor->store_index = -1;
+    tensor->graph = graph;
+    int64_t elements = 1;
+    for (int i = 0; i < rank; i++) {
+        tensor->shape[i] = shape[i];
+        if (shape[i] < 1 || __builtin_mul_overflow(elements, shape[i], &elements) || elements > INT64_MAX / 8) {
+            char text[128];
+            xp_fail(XP_INVALID_ARGUMENT, "tensor %s: the shape %s is empty or too large", name,
+                    xp_tensor_shape_text(tensor, text, sizeof text));
+            free(tensor);
+            return NULL;
+        }
+    }
+    set_dense_strides(tensor);
+    graph->tensors[graph->tensor_count++] = tensor;
+    return tensor;
+}
+
+xp_tensor *xp_graph_tensor(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape) {
+    return add_tensor(graph, name, type, XP_ROLE_ACTIVATION, rank, shape);
+}
+
+xp_tensor *xp_graph_input(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape) {
+    return add_tensor(graph, name, type, XP_ROLE_INPUT, rank, shape);
+}
+
+xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name) {
+    int index = graph->store ? xp_store_find(graph->store, name) : -1;
+    if (index < 0) {
+        xp_fail(XP_INVALID_ARGUMENT, "the store has no parameter %s", name);
+        return NULL;
+    }
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->role == XP_ROLE_PARAMETER && graph->tensors[i]->store_index == index)
+            return graph->tensors[i];
+    const xp_parameter *parameter = &graph->store->parameters[index];
+    xp_tensor *tensor = add_tensor(graph, name, XP_F32, XP_ROLE_PARAMETER, parameter->rank, parameter->shape);
+    if (!tensor) return NULL;
+    tensor->store_index = index;
+    tensor->needs_gradient = graph->training && parameter->kind != XP_PARAMETER_STATE;
+    return tensor;
+}
+
+xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
+    static const char *const names[XP_STORE_BUFFERS] = {"values", "gradients", "moment 1", "moment 2"};
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->role == XP_ROLE_STORE && graph->tensors[i]->store_index == buffer)
+            return graph->tensors[i];
+    if (!graph->store || !graph->store->laid_out) {
+        xp_fail(XP_INVALID_ARGUMENT, "the store's %s were asked for before it was laid out", names[buffer]);
+        return NULL;
+    }
+    int64_t elements = buffer == XP_STORE_VALUES ? graph->store->elements : graph->store->trained_elements;
+    xp_tensor *tensor = add_tensor(graph, names[buffer], XP_F32, XP_ROLE_STORE, 1, &elements);
+    if (tensor) tensor->store_index = buffer;
+    return tensor;
+}
+
+xp_tensor *xp_graph_random_state(xp_graph *graph) {
+    if (!graph->random_state) graph->random_state = xp_graph_input(graph, "random_state", XP_I32, 1, (int64_t[]){4});
+    return graph->random_state;
+}
+
+xp_tensor *xp_graph_optimiser_state(xp_graph *graph) {
+    if (!graph->optimiser_state)
+        graph->optimiser_state = xp_graph_input(graph, "optimiser_state", XP_F32, 1, (int64_t[]){8});
+    return graph->optimiser_state;
+}
+
+/* ---- nodes
+ * ------------------------------------------------------------------------------------------------------------ */
+
+xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input_count, xp_tensor *const *inputs,
+                       int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes) {
+    if (input_count > XP_MAX_INPUTS || output_count > XP_MAX_OUTPUTS || attribute_bytes > XP_ATTRIBUTE_BYTES) {
+        xp_fail(XP_INVALID_ARGUMENT, "operation %s: %d inputs, %d outputs or %zu bytes of attributes are too many",
+                operation->name, input_count, output_count, attribute_bytes);
+        return NULL;
+    }
+    xp_node *node = calloc(1, sizeof *node);
+    if (!node || !grow((void ***)&graph->nodes, graph->node_count, &graph->node_room)) {
+        free(node);
+        xp_fail(XP_OUT_OF_MEMORY, "no memory for a node of operation %s", operation->name);
+        return NULL;
+    }
+    node->id = graph->node_count;
+    node->operation = operation;
+    memcpy(node->label, graph->scope, sizeof node->label);
+    node->input_count = input_count;
+    node->output_count = output_count;
+    node->backward = graph->backward;
+    if (attribute_bytes) memcpy(node->attributes, attributes, attribute_bytes);
+    bool needs_gradient = false;
+    for (int i = 0; i < input_count; i++) {
+        node->inputs[i] = inputs[i];
+        if (inputs[i] && inputs[i]->needs_gradient) needs_gradient = true;
+    }
+    for (int i = 0; i < output_count; i++) {
+        xp_tensor *output = node->outputs[i] = outputs[i];
+        if (!output || output->role != XP_ROLE_ACTIVATION) continue;
+        if (!output->producer) output->producer = node;
+        output->needs_gradient = needs_gradient && !graph->backward && output->type == XP_F32 && operation->gradient;
+    }
+    graph->nodes[graph->node_count++] = node;
+    return node;
+}
+
+/* ---- views
+ * -------------------------------------------------------------------------------------------------------------- */
+
+static xp_tensor *add_view(xp_graph *graph, xp_tensor *of, int rank, const int64_t *shape) {
+    xp_tensor *view = add_tensor(graph, of->name, of->type, XP_ROLE_ACTIVATION, rank, shape);
+    if (!view) return NULL;
+    view->base = of->base ? of->base : of;
+    view->offset = of->offset;
+    return view;
+}
+
+static xp_status reshape_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                  xp_tensor **d_inputs) {
+    xp_tensor *d_output = d_outputs[0];
+    if (!xp_tensor_is_dense(d_output)) d_output = xp_copy(graph, d_output, NULL);
+    d_inputs[0] = xp_graph_reshape(graph, d_output, node->inputs[0]->rank, node->inputs[0]->shape);
+    return d_inputs[0] ? XP_OK : XP_OUT_OF_MEMORY;
+}
+
+static const xp_operation operation_reshape = {.name = "reshape", .gradient = reshape_gradient};
+
+xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const int64_t *shape) {
+    if (!tensor) return NULL;
+    xp_tensor *view = add_view(graph, tensor, rank, shape);
+    if (!view) return NULL;
+    char from[128], to[128];
+    if (xp_tensor_elements(view) != xp_tensor_elements(tensor) || !xp_tensor_is_dense(tensor)) {
+        xp_fail(XP_INVALID_ARGUMENT, "tensor %s: %s cannot be seen as %s", tensor->name,
+                xp_tensor_shape_text(tensor, from, sizeof from), xp_tensor_shape_text(view, to, sizeof to));
+        return NULL;
+    }
+    return xp_graph_node(graph, &operation_reshape, 1, &tensor, 1, &view, NULL, 0) ? view : NULL;
+}
+
+typedef struct split_attributes {
+    int axis;
+} split_attributes;
+
+/* The view that part `index` along `axis` takes in `whole`. */
+static void place_part(xp_tensor *part, const xp_tensor *whole, int axis, int64_t index) {
+    for (int i = 0, j = 0; i < whole->rank; i++)
+        if (i != axis) part->stride[j++] = whole->stride[i];
+    part->offset = whole->offset + index * whole->stride[axis];
+}
+
+/* A gradient may be moved into the whole's when its producer can write any view and nobody yet relies on its own
+ * storage. */
+static bool can_move(const xp_graph *graph, const xp_tensor *tensor, xp_tensor *const *d_outputs, int count) {
+    if (tensor->base || tensor->role != XP_ROLE_ACTIVATION || !tensor->producer) return false;
+    const xp_node *producer = tensor->producer;
+    bool strided = false;
+    for (int i = 0; i < producer->output_count; i++)
+        if (producer->outputs[i] == tensor) strided = producer->operation->strided_outputs >> i & 1;
+    if (!strided) return false;
+    int uses = 0;
+    for (int i = 0; i < count; i++)
+        if (d_outputs[i] == tensor) uses++;
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->base == tensor) return false;
+    for (int i = 0; i < graph->node_count; i++)
+        for (int j = 0; j < graph->nodes[i]->input_count; j++)
+            if (graph->nodes[i]->inputs[j] == tensor) return false;
+    return uses == 1;
+}
+
+static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                xp_tensor **d_inputs) {
+    const xp_tensor *whole = node->inputs[0];
+    int axis = XP_ATTRIBUTES(split_attributes, node)->axis;
+    char name[XP_NAME_BYTES];
+    snprintf(name, sizeof name, "d_%.50s", whole->name);
+    xp_tensor *d_whole = xp_graph_tensor(graph, name, XP_F32, whole->rank, whole->shape);
+    if (!d_whole) return XP_OUT_OF_MEMORY;
+    for (int i = 0; i < node->output_count; i++) {
+        xp_tensor *d_part = d_outputs[i];
+        if (!d_part) return xp_fail(XP_UNSUPPORTED, "%s: part %d of %s has no gradient", node->label, i, whole->name);
+        if (can_move(graph, d_part, d_outputs, node->output_count)) {
+            d_part->base = d_whole;
+            place_part(d_part, d_whole, axis, i);
+            if (!d_whole->producer) d_whole->producer = d_part->producer;
+        } else {
+            xp_tensor *target = add_view(graph, d_whole, d_part->rank, d_part->shape);
+            if (!target) return XP_OUT_OF_MEMORY;
+            place_part(target, d_whole, axis, i);
+            if (!xp_copy(graph, d_part, target)) return XP_OUT_OF_MEMORY;
+            if (!d_whole->producer) d_whole->producer = target->producer;
+        }
+    }
+    d_inputs[0] = d_whole;
+    return XP_OK;
+}
+
+static const xp_operation operation_split = {.name = "split", .gradient = split_gradient};
+
+xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part) {
+    if (!tensor) return XP_INVALID_ARGUMENT;
+    if (axis < 0 || axis >= tensor->rank || tensor->rank < 2 || tensor->shape[axis] > XP_MAX_OUTPUTS)
+        return xp_fail(XP_INVALID_ARGUMENT, "tensor %s cannot be split along axis %d", tensor->name, axis);
+    int64_t shape[XP_MAX_RANK];
+    for (int i = 0, j = 0; i < tensor->rank; i++)
+        if (i != axis) shape[j++] = tensor->shape[i];
+    int parts = (int)tensor->shape[axis];
+    for (int i = 0; i < parts; i++) {
+        part[i] = add_view(graph, tensor, tensor->rank - 1, shape);
+        if (!part[i]) return XP_OUT_OF_MEMORY;
+        place_part(part[i], tensor, axis, i);
+    }
+    split_attributes attributes = {.axis = axis};
+    return xp_graph_node(graph, &operation_split, 1, &tensor, parts, part, &attributes, sizeof attributes)
+               ? XP_OK
+               : XP_OUT_OF_MEMORY;
+}
+
+/* ---- graphs
+ * --------------------------------------------------------------------------------------------------------------- */
+
+xp_status xp_graph_create(xp_graph **out, xp_store *store, bool training) {
+    *out = calloc(1, sizeof **out);
+    if (!*out) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a graph");
+    (*out)->store = store;
+    (*out)->training = training;
+    return XP_OK;
+}
+
+void xp_graph_close(xp_graph **graph) {
+    if (!graph || !*graph) return;
+    for (int i = 0; i < (*graph)->tensor_count; i++) free((*graph)->tensors[i]);
+    for (int i = 0; i < (*graph)->node_count; i++) free((*graph)->nodes[i]);
+    free((*graph)->tensors);
+    free((*graph)->nodes);
+    free(*graph);
+    *graph = NULL;
+}
+
+void xp_graph_scope(xp_graph *graph, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(graph->scope, sizeof graph->scope, format, arguments);
+    va_end(arguments);
+}

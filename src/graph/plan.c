@@ -1,0 +1,473 @@
+/* From a graph to a flat list of launches over one arena. */
+#include "graph/plan_internal.h"
+
+#include "graph/store.h"
+#include "ops/operation.h"
+
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- requests -------------------------------------------------------------------------------------------------------
+ */
+
+static xp_argument *next_argument(xp_launch_request *request, xp_argument_kind kind) {
+    if (request->argument_count == XP_MAX_ARGUMENTS) return NULL; /* xp_plan_launch refuses the request */
+    xp_argument *argument = &request->arguments[request->argument_count++];
+    *argument = (xp_argument){.kind = kind};
+    return argument;
+}
+
+void xp_launch_read(xp_launch_request *request, xp_tensor *tensor) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_TENSOR);
+    if (argument) argument->tensor = tensor;
+}
+
+void xp_launch_write(xp_launch_request *request, xp_tensor *tensor) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_TENSOR);
+    if (!argument) return;
+    argument->tensor = tensor;
+    argument->written = true;
+}
+
+void xp_launch_int(xp_launch_request *request, int64_t value) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_INT);
+    if (argument) argument->i = value > INT_MAX || value < INT_MIN ? INT_MIN : (int)value;
+}
+
+void xp_launch_uint(xp_launch_request *request, uint32_t value) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_UINT);
+    if (argument) argument->u = value;
+}
+
+void xp_launch_float(xp_launch_request *request, float value) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_FLOAT);
+    if (argument) argument->f = value;
+}
+
+void xp_launch_local(xp_launch_request *request, size_t bytes) {
+    xp_argument *argument = next_argument(request, XP_ARGUMENT_LOCAL);
+    if (argument) argument->bytes = bytes;
+}
+
+static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
+    if (plan->count == plan->room) {
+        int room = plan->room ? plan->room * 2 : 128;
+        xp_launch *grown = realloc(plan->launches, (size_t)room * sizeof *grown);
+        if (!grown) {
+            xp_fail(XP_OUT_OF_MEMORY, "no memory for a list of %d launches", room);
+            return NULL;
+        }
+        plan->launches = grown;
+        plan->room = room;
+    }
+    xp_launch *launch = &plan->launches[plan->count++];
+    *launch = (xp_launch){.node = node};
+    return launch;
+}
+
+xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request) {
+    if (request->argument_count == XP_MAX_ARGUMENTS)
+        return xp_fail(XP_UNSUPPORTED, "kernel %s has more than %d arguments", request->kernel, XP_MAX_ARGUMENTS - 1);
+    for (int i = 0; i < request->argument_count; i++)
+        if (request->arguments[i].kind == XP_ARGUMENT_INT && request->arguments[i].i == INT_MIN)
+            return xp_fail(XP_UNSUPPORTED, "kernel %s: a size is beyond 2^31: use a smaller batch", request->kernel);
+    for (int i = 0; i < request->dimensions; i++)
+        if (request->local[i] == 0 || request->global[i] == 0 || request->global[i] % request->local[i] != 0)
+            return xp_fail(XP_UNSUPPORTED, "kernel %s: the global size %zu is not a multiple of the local size %zu",
+                           request->kernel, request->global[i], request->local[i]);
+    xp_launch *launch = add_launch(plan, node);
+    if (!launch) return XP_OUT_OF_MEMORY;
+    launch->request.kernel = *request;
+    return XP_OK;
+}
+
+xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_request *request) {
+    xp_launch *launch = add_launch(plan, node);
+    if (!launch) return XP_OUT_OF_MEMORY;
+    launch->host = true;
+    launch->request.call = *request;
+    launch->context = malloc(request->context_bytes + 1);
+    if (!launch->context) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the call of %s", request->name);
+    memcpy(launch->context, request->context, request->context_bytes);
+    return XP_OK;
+}
+
+xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements) {
+    char name[XP_NAME_BYTES];
+    snprintf(name, sizeof name, "scratch of %.40s", node->operation->name);
+    return xp_graph_tensor(plan->graph, name, XP_F32, 1, &elements);
+}
+
+xp_family xp_plan_family(const xp_plan *plan) {
+    return plan->device->limits.family;
+}
+
+xp_device *xp_plan_device(const xp_plan *plan) {
+    return plan->device;
+}
+
+const char *xp_launch_name(const xp_launch *launch) {
+    return launch->host ? launch->request.call.name : launch->request.kernel.kernel;
+}
+
+/* ---- placement
+ * --------------------------------------------------------------------------------------------------------- */
+
+static const xp_tensor *root_of(const xp_tensor *tensor) {
+    return tensor->base ? tensor->base : tensor;
+}
+
+static bool in_arena(const xp_tensor *root) {
+    return root->role == XP_ROLE_ACTIVATION || root->role == XP_ROLE_INPUT;
+}
+
+static xp_status note_use(xp_plan *plan, const xp_tensor *tensor, int launch, bool written) {
+    if (!tensor) return XP_OK;
+    const xp_tensor *root = root_of(tensor);
+    if (!in_arena(root)) return XP_OK;
+    xp_place *place = &plan->places[root->id];
+    if (!place->used) {
+        if (!written && root->role != XP_ROLE_INPUT)
+            return xp_fail(XP_INVALID_ARGUMENT, "%s: kernel %s reads tensor %s before anything writes it",
+                           plan->launches[launch].node->label, xp_launch_name(&plan->launches[launch]), root->name);
+        place->used = true;
+        place->first = launch;
+    }
+    place->last = launch;
+    return XP_OK;
+}
+
+static xp_status find_lifetimes(xp_plan *plan) {
+    for (int l = 0; l < plan->count; l++) {
+        const xp_launch *launch = &plan->launches[l];
+        if (launch->host) {
+            for (int i = 0; i < launch->request.call.tensor_count; i++)
+                XP_TRY(note_use(plan, launch->request.call.tensors[i], l, launch->request.call.written[i]));
+        } else {
+            const xp_launch_request *request = &launch->request.kernel;
+            for (int i = 0; i < request->argument_count; i++)
+                if (request->arguments[i].kind == XP_ARGUMENT_TENSOR)
+                    XP_TRY(note_use(plan, request->arguments[i].tensor, l, request->arguments[i].written));
+        }
+    }
+    for (int t = 0; t < plan->graph->tensor_count; t++) {
+        const xp_tensor *tensor = plan->graph->tensors[t], *root = root_of(tensor);
+        if (!in_arena(root)) continue;
+        xp_place *place = &plan->places[root->id];
+        if (root->role == XP_ROLE_INPUT) {
+            place->used = true;
+            place->first = 0;
+            place->last = INT_MAX;
+        } else if (tensor->keep && place->used) {
+            place->last = INT_MAX;
+        }
+    }
+    return XP_OK;
+}
+
+typedef struct item {
+    int id;
+    size_t bytes;
+    int first;
+} item;
+
+/* Large ones first; ties by first use, so that a plan is the same every time. */
+static int by_size(const void *a, const void *b) {
+    const item *x = a, *y = b;
+    if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+    if (x->first != y->first) return x->first < y->first ? -1 : 1;
+    return x->id < y->id ? -1 : 1;
+}
+
+static size_t round_up(size_t value, size_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+/* The lowest offset at which `place` meets none of the placed ones that live at the same time, inside one slab. */
+static size_t lowest_gap(const xp_plan *plan, const item *placed, int placed_count, const xp_place *place) {
+    size_t offset = 0;
+    for (bool moved = true; moved;) {
+        moved = false;
+        if (offset / plan->slab_bytes != (offset + place->bytes - 1) / plan->slab_bytes) {
+            offset = round_up(offset, plan->slab_bytes);
+            moved = true;
+        }
+        for (int i = 0; i < placed_count; i++) {
+            const xp_place *other = &plan->places[placed[i].id];
+            bool together = other->first <= place->last && place->first <= other->last;
+            if (together && offset < other->offset + other->bytes && other->offset < offset + place->bytes) {
+                offset = other->offset + other->bytes;
+                moved = true;
+            }
+        }
+    }
+    return offset;
+}
+
+static xp_status place_tensors(xp_plan *plan) {
+    size_t alignment = plan->device->limits.alignment_bytes;
+    plan->slab_bytes = plan->device->limits.allocation_bytes / alignment * alignment;
+    item *items = malloc((size_t)plan->place_count * sizeof *items + 1);
+    if (!items) return xp_fail(XP_OUT_OF_MEMORY, "no memory to place %d tensors", plan->place_count);
+    int count = 0;
+    xp_status status = XP_OK;
+    for (int t = 0; t < plan->place_count; t++) {
+        xp_place *place = &plan->places[t];
+        if (!place->used) continue;
+        const xp_tensor *tensor = plan->graph->tensors[t];
+        place->bytes = round_up((size_t)xp_tensor_elements(tensor) * 4, alignment);
+        if (place->bytes > plan->slab_bytes) {
+            char shape[128];
+            status = xp_fail(
+                XP_OUT_OF_MEMORY,
+                "tensor %s %s needs %zu MiB, more than one buffer of %s may have (%zu MiB): use a smaller batch",
+                tensor->name, xp_tensor_shape_text(tensor, shape, sizeof shape), place->bytes >> 20, plan->device->name,
+                plan->slab_bytes >> 20);
+            break;
+        }
+        if (tensor->role == XP_ROLE_INPUT)
+            plan->input_bytes += place->bytes;
+        else
+            plan->unshared_bytes += place->bytes;
+        items[count++] = (item){t, place->bytes, place->first};
+    }
+    if (status == XP_OK) {
+        qsort(items, (size_t)count, sizeof *items, by_size);
+        for (int i = 0; i < count; i++) {
+            xp_place *place = &plan->places[items[i].id];
+            place->offset = lowest_gap(plan, items, i, place);
+            if (place->offset + place->bytes > plan->arena_bytes) plan->arena_bytes = place->offset + place->bytes;
+        }
+    }
+    free(items);
+    return status;
+}
+
+xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
+    *out = NULL;
+    xp_plan *plan = calloc(1, sizeof *plan);
+    if (!plan) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a plan");
+    plan->device = device;
+    plan->graph = graph;
+    xp_status status = XP_OK;
+    for (int i = 0; i < graph->node_count && status == XP_OK; i++) {
+        const xp_node *node = graph->nodes[i];
+        if (!node->operation->emit) continue;
+        status = node->operation->emit(plan, node);
+        if (status != XP_OK) xp_fail_in(status, "%s, operation %s: ", node->label, node->operation->name);
+    }
+    if (status == XP_OK) {
+        plan->place_count = graph->tensor_count; /* scratch included */
+        plan->places = calloc((size_t)plan->place_count + 1, sizeof *plan->places);
+        if (!plan->places) status = xp_fail(XP_OUT_OF_MEMORY, "no memory to place %d tensors", plan->place_count);
+    }
+    if (status == XP_OK) status = find_lifetimes(plan);
+    if (status == XP_OK) status = place_tensors(plan);
+    if (status != XP_OK) {
+        xp_plan_close(&plan);
+        return status;
+    }
+    *out = plan;
+    return XP_OK;
+}
+
+/* ---- realising
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static xp_status allocate_arena(xp_plan *plan, xp_plan *lender) {
+    if (plan->arena_bytes == 0) return XP_OK;
+    if (lender && lender->slab_bytes == plan->slab_bytes && lender->arena_bytes >= plan->arena_bytes) {
+        plan->slabs = lender->slabs;
+        plan->slab_count = lender->slab_count;
+        plan->borrowed = true;
+        return XP_OK;
+    }
+    int slabs = (int)((plan->arena_bytes + plan->slab_bytes - 1) / plan->slab_bytes);
+    plan->slabs = calloc((size_t)slabs, sizeof *plan->slabs);
+    if (!plan->slabs) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the arena");
+    plan->slab_count = slabs;
+    for (int i = 0; i < slabs; i++) {
+        size_t left = plan->arena_bytes - (size_t)i * plan->slab_bytes;
+        XP_TRY(xp_device_buffer(plan->device, left < plan->slab_bytes ? left : plan->slab_bytes, &plan->slabs[i]));
+    }
+    return XP_OK;
+}
+
+static xp_status sub_buffer(cl_mem whole, size_t offset, size_t bytes, cl_mem *out) {
+    cl_buffer_region region = {offset, bytes};
+    cl_int code;
+    *out = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clCreateSubBuffer");
+}
+
+/* The buffer whose element 0 is the tensor's root's first element. */
+static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
+    const xp_tensor *root = root_of(tensor);
+    const xp_store *store = plan->graph->store;
+    xp_place *place = &plan->places[root->id];
+    if (!place->buffer) {
+        size_t bytes = (size_t)xp_tensor_elements(root) * 4;
+        switch (root->role) {
+        case XP_ROLE_STORE:
+            place->buffer = store->buffers[root->store_index];
+            clRetainMemObject(place->buffer);
+            break;
+        case XP_ROLE_PARAMETER:
+        case XP_ROLE_GRADIENT:
+            XP_TRY(sub_buffer(store->buffers[root->role == XP_ROLE_GRADIENT ? XP_STORE_GRADIENTS : XP_STORE_VALUES],
+                              (size_t)store->parameters[root->store_index].offset * 4, bytes, &place->buffer));
+            break;
+        case XP_ROLE_ACTIVATION:
+        case XP_ROLE_INPUT:
+            if (!place->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no place in this plan", root->name);
+            XP_TRY(sub_buffer(plan->slabs[place->offset / plan->slab_bytes], place->offset % plan->slab_bytes, bytes,
+                              &place->buffer));
+            break;
+        }
+    }
+    *out = place->buffer;
+    return XP_OK;
+}
+
+static xp_status set_argument(xp_plan *plan, cl_kernel kernel, cl_uint index, const xp_argument *argument) {
+    cl_int code = CL_SUCCESS;
+    switch (argument->kind) {
+    case XP_ARGUMENT_TENSOR: {
+        cl_mem buffer = NULL;
+        if (argument->tensor) XP_TRY(buffer_of(plan, argument->tensor, &buffer));
+        code = clSetKernelArg(kernel, index, sizeof buffer, argument->tensor ? &buffer : NULL);
+        break;
+    }
+    case XP_ARGUMENT_INT:
+        code = clSetKernelArg(kernel, index, sizeof argument->i, &argument->i);
+        break;
+    case XP_ARGUMENT_UINT:
+        code = clSetKernelArg(kernel, index, sizeof argument->u, &argument->u);
+        break;
+    case XP_ARGUMENT_FLOAT:
+        code = clSetKernelArg(kernel, index, sizeof argument->f, &argument->f);
+        break;
+    case XP_ARGUMENT_LOCAL:
+        code = clSetKernelArg(kernel, index, argument->bytes, NULL);
+        break;
+    }
+    if (code != CL_SUCCESS)
+        return xp_fail(XP_DEVICE_ERROR, "argument %u is refused: %s", index, xp_cl_error_name(code));
+    return XP_OK;
+}
+
+static xp_status realise_kernel(xp_plan *plan, xp_launch *launch) {
+    const xp_launch_request *request = &launch->request.kernel;
+    size_t local = 1, local_bytes = 0;
+    for (int i = 0; i < request->dimensions; i++) local *= request->local[i];
+    for (int i = 0; i < request->argument_count; i++) local_bytes += request->arguments[i].bytes;
+    if (local > plan->device->limits.work_group_size || local_bytes > plan->device->limits.local_bytes)
+        return xp_fail(XP_UNSUPPORTED, "needs %zu work-items and %zu bytes of local memory; %s has %zu and %zu", local,
+                       local_bytes, plan->device->name, plan->device->limits.work_group_size,
+                       plan->device->limits.local_bytes);
+    XP_TRY(xp_device_kernel(plan->device, request->file, request->kernel, &request->variant, &launch->kernel));
+    cl_uint expected = 0;
+    clGetKernelInfo(launch->kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
+    if ((int)expected != request->argument_count)
+        return xp_fail(XP_DEVICE_ERROR, "takes %u arguments, not %d", expected, request->argument_count);
+    for (int i = 0; i < request->argument_count; i++)
+        XP_TRY(set_argument(plan, launch->kernel, (cl_uint)i, &request->arguments[i]));
+    return XP_OK;
+}
+
+static xp_status realise_call(xp_plan *plan, xp_launch *launch) {
+    const xp_host_request *request = &launch->request.call;
+    for (int i = 0; i < request->tensor_count; i++) {
+        if (!request->tensors[i]) continue;
+        XP_TRY(buffer_of(plan, request->tensors[i], &launch->buffers[i]));
+        launch->offsets[i] = (size_t)request->tensors[i]->offset;
+    }
+    /* Libraries compile at their first call: have that behind us before the first step. */
+    return request->call(plan->device, launch->context, launch->buffers, launch->offsets);
+}
+
+xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
+    XP_TRY(allocate_arena(plan, lender));
+    for (int i = 0; i < plan->count; i++) {
+        xp_launch *launch = &plan->launches[i];
+        xp_status status = launch->host ? realise_call(plan, launch) : realise_kernel(plan, launch);
+        if (status != XP_OK) return xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
+    }
+    plan->realised = true;
+    return XP_OK;
+}
+
+void xp_plan_close(xp_plan **plan) {
+    if (!plan || !*plan) return;
+    xp_plan *p = *plan;
+    if (p->realised) clFinish(p->device->queue);
+    for (int i = 0; i < p->count; i++) {
+        if (p->launches[i].kernel) clReleaseKernel(p->launches[i].kernel);
+        free(p->launches[i].context);
+    }
+    for (int i = 0; i < p->place_count; i++)
+        if (p->places && p->places[i].buffer) clReleaseMemObject(p->places[i].buffer);
+    if (!p->borrowed) {
+        for (int i = 0; i < p->slab_count; i++)
+            if (p->slabs[i]) clReleaseMemObject(p->slabs[i]);
+        free(p->slabs);
+    }
+    free(p->places);
+    free(p->launches);
+    free(p);
+    *plan = NULL;
+}
+
+/* ---- running
+ * ------------------------------------------------------------------------------------------------------------------ */
+
+xp_status xp_plan_enqueue(xp_plan *plan, const xp_launch *launch, cl_event *event) {
+    xp_status status = XP_OK;
+    if (launch->host) {
+        status = launch->request.call.call(plan->device, launch->context, launch->buffers, launch->offsets);
+    } else {
+        const xp_launch_request *request = &launch->request.kernel;
+        cl_int code = clEnqueueNDRangeKernel(plan->device->queue, launch->kernel, (cl_uint)request->dimensions, NULL,
+                                             request->global, request->local, 0, NULL, event);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueNDRangeKernel");
+    }
+    if (status == XP_OK && plan->device->debug) {
+        cl_int code = clFinish(plan->device->queue);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
+    }
+    if (status != XP_OK) xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
+    return status;
+}
+
+xp_status xp_plan_run(xp_plan *plan) {
+    if (plan->device->profiling) return xp_plan_run_profiled(plan);
+    for (int i = 0; i < plan->count; i++) XP_TRY(xp_plan_enqueue(plan, &plan->launches[i], NULL));
+    cl_int code = clFlush(plan->device->queue);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clFlush");
+}
+
+xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
+    *offset = (size_t)tensor->offset * 4;
+    return buffer_of(plan, tensor, buffer);
+}
+
+static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
+    if (!xp_tensor_is_dense(tensor))
+        return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is a view with gaps: transfer its base", tensor->name);
+    return xp_plan_storage(plan, tensor, buffer, offset);
+}
+
+xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data) {
+    cl_mem buffer = NULL;
+    size_t offset = 0;
+    XP_TRY(dense_storage(plan, tensor, &buffer, &offset));
+    return xp_device_write(plan->device, buffer, offset, (size_t)xp_tensor_elements(tensor) * 4, data);
+}
+
+xp_status xp_plan_read(xp_plan *plan, const xp_tensor *tensor, void *data) {
+    cl_mem buffer = NULL;
+    size_t offset = 0;
+    XP_TRY(dense_storage(plan, tensor, &buffer, &offset));
+    return xp_device_read(plan->device, buffer, offset, (size_t)xp_tensor_elements(tensor) * 4, data);
+}

@@ -1,0 +1,53 @@
+/* What plan.c and profile.c share. */
+#ifndef XP_GRAPH_PLAN_INTERNAL_H
+#define XP_GRAPH_PLAN_INTERNAL_H
+
+#include "graph/plan.h"
+
+typedef struct xp_launch {
+    const xp_node *node;
+    bool host; /* a library call; else a kernel */
+    union {
+        xp_launch_request kernel;
+        xp_host_request call;
+    } request;
+    /* Made by xp_plan_realise: */
+    cl_kernel kernel;
+    cl_mem buffers[8];
+    size_t offsets[8];
+    void *context; /* owned copy of the call's context */
+    /* Gathered when profiling: */
+    double seconds;
+    int64_t calls;
+} xp_launch;
+
+/* Where a tensor without a base lives. */
+typedef struct xp_place {
+    bool used;
+    int first, last;      /* launches between which the content matters */
+    size_t offset, bytes; /* in the arena, which is one address space cut into slabs */
+    cl_mem buffer;        /* sub-buffer, made on demand */
+} xp_place;
+
+struct xp_plan {
+    xp_device *device;
+    xp_graph *graph;
+    xp_launch *launches;
+    int count, room;
+    xp_place *places; /* by tensor id */
+    int place_count;
+    size_t arena_bytes, input_bytes, unshared_bytes, slab_bytes;
+    cl_mem *slabs; /* owned unless borrowed */
+    int slab_count;
+    bool borrowed;
+    bool realised;
+    double profiled_seconds; /* device time between the first start and the last end, summed over runs */
+    int64_t profiled_runs;
+};
+
+const char *xp_launch_name(const xp_launch *launch);
+xp_status xp_plan_run_profiled(xp_plan *plan);
+/* Enqueues one launch; *event may be NULL. */
+xp_status xp_plan_enqueue(xp_plan *plan, const xp_launch *launch, cl_event *event);
+
+#endif

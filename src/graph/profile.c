@@ -1,0 +1,144 @@
+/* What a plan tells about itself: sizes, launches, and the time of each kernel. */
+#include "graph/plan_internal.h"
+
+#include "graph/store.h"
+#include "ops/operation.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static double flops_of(const xp_launch *launch) {
+    return launch->host ? launch->request.call.flops : launch->request.kernel.flops;
+}
+
+static double bytes_of(const xp_launch *launch) {
+    return launch->host ? launch->request.call.bytes : launch->request.kernel.bytes;
+}
+
+static bool same_kernel(const xp_launch *a, const xp_launch *b) {
+    if (a->host != b->host || strcmp(xp_launch_name(a), xp_launch_name(b)) != 0) return false;
+    if (a->host) return true;
+    char x[1024], y[1024];
+    xp_variant_print(&a->request.kernel.variant, x, sizeof x);
+    xp_variant_print(&b->request.kernel.variant, y, sizeof y);
+    return strcmp(x, y) == 0 && strcmp(a->request.kernel.file, b->request.kernel.file) == 0;
+}
+
+void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
+    *out = (xp_plan_summary){.launches = plan->count,
+                             .arena_bytes = plan->arena_bytes,
+                             .input_bytes = plan->input_bytes,
+                             .unshared_bytes = plan->unshared_bytes};
+    for (int i = 0; i < plan->graph->node_count; i++)
+        if (plan->graph->nodes[i]->operation->emit) out->nodes++;
+    for (int i = 0; i < plan->count; i++) {
+        out->flops += flops_of(&plan->launches[i]);
+        out->bytes += bytes_of(&plan->launches[i]);
+        bool first = true;
+        for (int j = 0; j < i && first; j++) first = !same_kernel(&plan->launches[i], &plan->launches[j]);
+        out->kernels += first;
+    }
+}
+
+void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
+    fprintf(out, "%5s  %-34s %-32s %-18s %-12s %10s %10s  %s\n", "", "layer", "kernel", "global", "local", "MFLOP",
+            "MB", "options");
+    for (int i = 0; i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        char global[48] = "library call", local[48] = "", options[1024] = "";
+        if (!launch->host) {
+            const xp_launch_request *r = &launch->request.kernel;
+            size_t g = 0, l = 0;
+            for (int d = 0; d < r->dimensions; d++) {
+                g += (size_t)snprintf(global + g, sizeof global - g, "%s%zu", d ? "x" : "", r->global[d]);
+                l += (size_t)snprintf(local + l, sizeof local - l, "%s%zu", d ? "x" : "", r->local[d]);
+            }
+            xp_variant_print(&r->variant, options, sizeof options);
+        }
+        fprintf(out, "%5d  %-34s %-32s %-18s %-12s %10.2f %10.2f  %s\n", i, launch->node->label, xp_launch_name(launch),
+                global, local, flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6, options);
+    }
+}
+
+/* ---- times
+ * ------------------------------------------------------------------------------------------------------------ */
+
+xp_status xp_plan_run_profiled(xp_plan *plan) {
+    cl_event *events = calloc((size_t)plan->count + 1, sizeof *events);
+    if (!events) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %d profiling events", plan->count);
+    xp_status status = XP_OK;
+    int done = 0;
+    for (; done < plan->count && status == XP_OK; done++) {
+        xp_launch *launch = &plan->launches[done];
+        status = xp_plan_enqueue(plan, launch, &events[done]);
+        if (status == XP_OK && launch->host) { /* a library gives no event of its own: a marker ends it */
+            cl_int code = clEnqueueMarkerWithWaitList(plan->device->queue, 0, NULL, &events[done]);
+            if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
+        }
+    }
+    if (status == XP_OK) {
+        cl_int code = clFinish(plan->device->queue);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
+    }
+    cl_ulong begin = 0, previous = 0;
+    for (int i = 0; i < done && status == XP_OK; i++) {
+        cl_ulong start = 0, end = 0;
+        clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
+        clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
+        if (i == 0) begin = previous = start;
+        if (plan->launches[i].host) start = previous;
+        plan->launches[i].seconds += (double)(end - start) * 1e-9;
+        plan->launches[i].calls++;
+        previous = end;
+    }
+    plan->profiled_seconds += (double)(previous - begin) * 1e-9;
+    plan->profiled_runs++;
+    for (int i = 0; i < done; i++)
+        if (events[i]) clReleaseEvent(events[i]);
+    free(events);
+    return status;
+}
+
+typedef struct row {
+    const char *name;
+    double seconds, flops, bytes;
+    int64_t calls;
+} row;
+
+static int by_seconds(const void *a, const void *b) {
+    double x = ((const row *)a)->seconds, y = ((const row *)b)->seconds;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
+    if (plan->profiled_runs == 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "no step was profiled: open the device with profiling");
+    row *rows = calloc((size_t)plan->count + 1, sizeof *rows);
+    if (!rows) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the profile");
+    int count = 0;
+    double total = 0;
+    for (int i = 0; i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        int r = 0;
+        while (r < count && strcmp(rows[r].name, xp_launch_name(launch)) != 0) r++;
+        if (r == count) rows[count++].name = xp_launch_name(launch);
+        rows[r].seconds += launch->seconds;
+        rows[r].calls += launch->calls;
+        rows[r].flops += flops_of(launch) * (double)launch->calls;
+        rows[r].bytes += bytes_of(launch) * (double)launch->calls;
+        total += launch->seconds;
+    }
+    qsort(rows, (size_t)count, sizeof *rows, by_seconds);
+    double runs = (double)plan->profiled_runs;
+    fprintf(out, "%-36s %8s %10s %7s %10s %8s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s");
+    for (int i = 0; i < count; i++)
+        fprintf(out, "%-36s %8.0f %10.3f %6.1f%% %10.1f %8.1f\n", rows[i].name, (double)rows[i].calls / runs,
+                rows[i].seconds / runs * 1e3, 100 * rows[i].seconds / plan->profiled_seconds,
+                rows[i].flops / rows[i].seconds * 1e-9, rows[i].bytes / rows[i].seconds * 1e-9);
+    fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,
+            (plan->profiled_seconds - total) / runs * 1e3, 100 * (1 - total / plan->profiled_seconds));
+    fprintf(out, "%-36s %8d %10.3f %7s   per step, %lld steps\n", "all", plan->count,
+            plan->profiled_seconds / runs * 1e3, "", (long long)plan->profiled_runs);
+    free(rows);
+    return XP_OK;
+}

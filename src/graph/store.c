@@ -1,0 +1,169 @@
+/* The parameters' flat buffers. */
+#include "graph/store.h"
+
+#include "core/random.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { RANDOM_PURPOSE_PARAMETERS = 1 }; /* keeps initial values apart from the other streams of the seed */
+
+xp_status xp_store_create(xp_store **out) {
+    *out = calloc(1, sizeof **out);
+    return *out ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the parameters");
+}
+
+void xp_store_close(xp_store **store) {
+    if (!store || !*store) return;
+    for (int i = 0; i < XP_STORE_BUFFERS; i++)
+        if ((*store)->buffers[i]) clReleaseMemObject((*store)->buffers[i]);
+    free((*store)->parameters);
+    free(*store);
+    *store = NULL;
+}
+
+int xp_store_find(const xp_store *store, const char *name) {
+    for (int i = 0; i < store->count; i++)
+        if (strcmp(store->parameters[i].name, name) == 0) return i;
+    return -1;
+}
+
+xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind, xp_initial initial, float value,
+                       int rank, const int64_t *shape) {
+    int known = xp_store_find(store, name);
+    if (known >= 0) {
+        const xp_parameter *old = &store->parameters[known];
+        if (old->rank != rank || memcmp(old->shape, shape, (size_t)rank * sizeof *shape) != 0)
+            return xp_fail(XP_INVALID_ARGUMENT, "parameter %s was declared before with another shape", name);
+        return XP_OK;
+    }
+    if (store->laid_out)
+        return xp_fail(XP_INVALID_ARGUMENT, "parameter %s was declared after the store was laid out", name);
+    if (strlen(name) >= XP_NAME_BYTES) return xp_fail(XP_INVALID_ARGUMENT, "parameter name %s is too long", name);
+    if (store->count == store->room) {
+        int room = store->room ? store->room * 2 : 64;
+        xp_parameter *grown = realloc(store->parameters, (size_t)room * sizeof *grown);
+        if (!grown) return xp_fail(XP_OUT_OF_MEMORY, "no memory for parameter %s", name);
+        store->parameters = grown;
+        store->room = room;
+    }
+    xp_parameter *parameter = &store->parameters[store->count];
+    *parameter = (xp_parameter){.kind = kind, .initial = initial, .value = value, .rank = rank, .elements = 1};
+    snprintf(parameter->name, sizeof parameter->name, "%s", name);
+    for (int i = 0; i < rank; i++) {
+        parameter->shape[i] = shape[i];
+        parameter->elements *= shape[i];
+    }
+    store->count++;
+    return XP_OK;
+}
+
+xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
+    if (store->laid_out) return XP_OK;
+    int64_t alignment = (int64_t)(alignment_bytes / sizeof(float)), end = 0;
+    for (int kind = XP_PARAMETER_DECAYED; kind <= XP_PARAMETER_STATE; kind++) {
+        for (int i = 0; i < store->count; i++) {
+            xp_parameter *parameter = &store->parameters[i];
+            if ((int)parameter->kind != kind) continue;
+            parameter->offset = end;
+            end += (parameter->elements + alignment - 1) / alignment * alignment;
+            if (kind != XP_PARAMETER_STATE) store->trainable_count += parameter->elements;
+        }
+        if (kind == XP_PARAMETER_DECAYED) store->decayed_elements = end;
+        if (kind == XP_PARAMETER_UNDECAYED) store->trained_elements = end;
+    }
+    store->elements = end;
+    store->laid_out = true;
+    return XP_OK;
+}
+
+static size_t buffer_elements(const xp_store *store, int buffer) {
+    return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements);
+}
+
+size_t xp_store_bytes(const xp_store *store) {
+    size_t bytes = 0;
+    for (int i = 0; i < XP_STORE_BUFFERS; i++) bytes += buffer_elements(store, i) * sizeof(float);
+    return bytes;
+}
+
+/* Each parameter has a stream of its own, so that adding one leaves the others' values as they were. */
+static void fill_initial(const xp_parameter *parameter, uint64_t seed, float *values) {
+    xp_random random;
+    uint32_t name_hash = 2166136261u; /* FNV-1a: the stream follows the name, not the order of declaration */
+    for (const char *c = parameter->name; *c; c++) name_hash = (name_hash ^ (unsigned char)*c) * 16777619u;
+    xp_random_start(&random, seed + ((uint64_t)name_hash << 32), RANDOM_PURPOSE_PARAMETERS);
+    int64_t width = parameter->shape[parameter->rank - 1];
+    for (int64_t i = 0; i < parameter->elements; i++) {
+        switch (parameter->initial) {
+        case XP_INITIAL_CONSTANT:
+            values[i] = parameter->value;
+            break;
+        case XP_INITIAL_UNIFORM:
+            values[i] = (float)((2 * xp_random_unit(&random) - 1) * parameter->value);
+            break;
+        case XP_INITIAL_NORMAL: {
+            double z;
+            do z = xp_random_normal(&random);
+            while (fabs(z) > 2);
+            values[i] = (float)(z * parameter->value);
+            break;
+        }
+        case XP_INITIAL_SINUSOID: { /* Vaswani et al. 2017, section 3.5 */
+            int64_t row = i / width, column = i % width;
+            double angle = (double)row / pow(10000.0, (double)(column / 2 * 2) / (double)width);
+            values[i] = (float)(column % 2 ? cos(angle) : sin(angle));
+            break;
+        }
+        }
+    }
+}
+
+xp_status xp_store_allocate(xp_store *store, xp_device *device) {
+    XP_TRY(xp_store_lay_out(store, device->limits.alignment_bytes));
+    if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
+    store->device = device;
+    for (int i = 0; i < XP_STORE_BUFFERS; i++) {
+        size_t bytes = buffer_elements(store, i) * sizeof(float);
+        XP_TRY(xp_device_buffer(device, bytes, &store->buffers[i]));
+        XP_TRY(xp_device_fill_zero(device, store->buffers[i], bytes));
+    }
+    return XP_OK;
+}
+
+xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
+    for (int i = 0; i < XP_STORE_BUFFERS; i++)
+        XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
+    for (int i = 0; i < store->count; i++) {
+        const xp_parameter *parameter = &store->parameters[i];
+        float *values = malloc((size_t)parameter->elements * sizeof *values);
+        if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the values of %s", parameter->name);
+        fill_initial(parameter, seed, values);
+        xp_status status = xp_store_write(store, XP_STORE_VALUES, i, values);
+        free(values);
+        if (status != XP_OK) return status;
+    }
+    return XP_OK;
+}
+
+static bool has(const xp_store *store, int buffer, int index) {
+    return buffer == XP_STORE_VALUES || store->parameters[index].kind != XP_PARAMETER_STATE;
+}
+
+xp_status xp_store_read(xp_store *store, int buffer, int index, float *data) {
+    const xp_parameter *parameter = &store->parameters[index];
+    if (!has(store, buffer, index))
+        return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
+    return xp_device_read(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
+                          (size_t)parameter->elements * sizeof(float), data);
+}
+
+xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data) {
+    const xp_parameter *parameter = &store->parameters[index];
+    if (!has(store, buffer, index))
+        return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
+    return xp_device_write(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
+                           (size_t)parameter->elements * sizeof(float), data);
+}
