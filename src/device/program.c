@@ -18,7 +18,7 @@ enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 1024 };
 
 typedef struct entry {
     XXH128_hash_t key;
-    cl_program program = NULL;
+    cl_program program;
     struct entry *next;
 } entry;
 
