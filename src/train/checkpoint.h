@@ -1,0 +1,49 @@
+/* Checkpoints: a folder with model.safetensors (all parameters and running statistics by name), training.safetensors
+ * (moments), state.json (where the run stands, and what prediction needs to know of the training data) and config.yaml.
+ * Owns the folder's format and its atomic replacement; knows nothing of the training loop. */
+#ifndef XP_TRAIN_CHECKPOINT_H
+#define XP_TRAIN_CHECKPOINT_H
+
+#include "data/dataset.h"
+#include "graph/store.h"
+#include "train/config.h"
+
+/* Where a run stands; everything that the next step depends on beside the parameters and moments. */
+typedef struct xp_training_state {
+    int64_t step;             /* optimiser steps done */
+    int epoch;                /* the epoch under way, from 0; equal to the epochs finished */
+    int64_t position;         /* steps done of that epoch */
+    double loss_sum;          /* over the samples of the epoch so far */
+    int64_t correct, samples; /* of the epoch so far */
+    double accuracy_best;
+    int epoch_best; /* from 1; 0: none yet */
+    double seconds; /* spent so far */
+    int64_t samples_total;
+    double training_seconds; /* spent in training steps alone */
+} xp_training_state;
+
+typedef struct xp_checkpoint {
+    xp_config config;
+    xp_model_shape shape;
+    xp_dataset_kind kind;
+    char **class_names;                 /* [shape.classes], owned */
+    xp_standardisation standardisation; /* features 0: none was applied */
+    xp_training_state state;
+    char fingerprint[32];                      /* of the training data */
+    char device[128], driver[128], family[16]; /* a bitwise resume needs the same */
+} xp_checkpoint;
+
+/* Writes all of it beside `folder` under a temporary name, flushes, and takes the old one's place: a reader or a power
+ * cut finds the old or the new checkpoint whole. The queue must be finished. */
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store);
+/* Reads state.json and config.yaml. *out is released by the caller on success. XP_IO_ERROR, XP_BAD_DATA. */
+xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out);
+void xp_checkpoint_release(xp_checkpoint *checkpoint);
+/* Fills the realised store's values, and its moments when `moments`. XP_BAD_DATA when the folder holds another model:
+ * the message names the first difference. Nothing is written to the store then. */
+xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
+
+/* Hex digest of samples, lengths and labels. */
+void xp_checkpoint_fingerprint(const xp_dataset *dataset, char text[32]);
+
+#endif

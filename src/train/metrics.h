@@ -1,0 +1,48 @@
+/* What a run measures: the row of an epoch, and an evaluation with its confusion matrix. Owns the arithmetic of
+ * accuracy, precision and recall; knows nothing of devices or files. */
+#ifndef XP_TRAIN_METRICS_H
+#define XP_TRAIN_METRICS_H
+
+#include "core/status.h"
+#include "data/dataset.h"
+
+#include <stdint.h>
+
+/* One finished epoch: a line of metrics.csv. A value that was not measured is NaN and an empty cell. */
+typedef struct xp_epoch_row {
+    int epoch; /* from 1 */
+    double train_loss, train_accuracy;
+    double validation_loss, validation_accuracy; /* NaN without a validation split */
+    double test_loss, test_accuracy;             /* NaN without a test set */
+    double learning_rate;                        /* of the epoch's last step */
+    double seconds;                              /* since the run began, evaluation included; goes on across a resume */
+    double samples_per_second;                   /* of training */
+} xp_epoch_row;
+
+/* A model's answers on one data set. */
+typedef struct xp_evaluation {
+    int64_t count;
+    int classes;
+    char **class_names;   /* [classes], owned */
+    int32_t *labels;      /* [count]; NULL when the data have none */
+    int32_t *predictions; /* [count] */
+    float *probabilities; /* [count][classes] */
+    int64_t *confusion;   /* [classes][classes], true × predicted; all 0 without labels */
+    double accuracy;      /* NaN without labels */
+    double loss;          /* mean cross-entropy of the true classes, from the probabilities; NaN without labels */
+} xp_evaluation;
+
+typedef struct xp_class_metrics {
+    int64_t support;                 /* samples of the class */
+    double precision, recall, score; /* score: F1; 0 where undefined */
+} xp_class_metrics;
+
+/* Makes room for the answers to `dataset`, whose labels and class names are copied; probabilities are zero until the
+ * caller fills them. On failure *out holds nothing. XP_OUT_OF_MEMORY. */
+xp_status xp_evaluation_create(xp_evaluation *out, const xp_dataset *dataset);
+/* Computes predictions, confusion, accuracy and loss from the probabilities and labels. A NaN is never the largest. */
+void xp_evaluation_finish(xp_evaluation *evaluation);
+void xp_evaluation_class(const xp_evaluation *evaluation, int class_index, xp_class_metrics *out);
+void xp_evaluation_release(xp_evaluation *evaluation); /* an all-zero one is fine */
+
+#endif

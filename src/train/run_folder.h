@@ -1,0 +1,45 @@
+/* A run's folder: config.yaml, metrics.csv, summary.json, curves.svg, confusion.svg, best/, last/. Owns which names
+ * there are and that nothing is ever silently overwritten; knows nothing of the training loop. */
+#ifndef XP_TRAIN_RUN_FOLDER_H
+#define XP_TRAIN_RUN_FOLDER_H
+
+#include "train/config.h"
+#include "train/metrics.h"
+
+typedef struct xp_run_folder {
+    char path[1024];
+    int lock; /* descriptor of the locked folder: one run at a time */
+    xp_epoch_row *rows;
+    int count, room;
+} xp_run_folder;
+
+/* What summary.json says. */
+typedef struct xp_run_summary {
+    double accuracy_best, accuracy_final, loss_final; /* of the test set, or of the validation split without one */
+    double validation_accuracy_best;                  /* NaN without a validation split */
+    int epoch_best, epochs;
+    int64_t parameters, samples, test_samples;
+    double seconds, samples_per_second;
+    bool finished; /* false: interrupted, can be resumed */
+    char device[128], driver[128], family[16];
+} xp_run_summary;
+
+/* Makes a new run folder with its config.yaml. XP_INVALID_ARGUMENT when the folder holds anything: the message says
+ * what to do. */
+xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config);
+/* Opens an existing one to go on: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
+ * XP_BAD_DATA when rows are missing. */
+xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_done);
+/* Adds the row to metrics.csv and draws curves.svg again. */
+xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row);
+/* Writes summary.json, and confusion.svg when `evaluation` is not NULL and has labels. */
+xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
+                                  const xp_evaluation *evaluation);
+void xp_run_folder_close(xp_run_folder *folder);
+
+/* "FOLDER/name" in text [size]; XP_IO_ERROR when it is too long. */
+xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size);
+/* The checkpoint folder that a user means by a run folder or a checkpoint folder: itself, best/ or last/. */
+xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size);
+
+#endif

@@ -1,0 +1,59 @@
+/* Training and evaluation as a whole: data, model, plans, steps, checkpoints. Owns the loop; reports through callbacks
+ * and never prints. */
+#ifndef XP_TRAIN_TRAINER_H
+#define XP_TRAIN_TRAINER_H
+
+#include "train/config.h"
+#include "train/metrics.h"
+#include "train/run_folder.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+
+/* Where the run is, for the live line; sent every few steps and at the end of each phase. */
+typedef struct xp_progress {
+    const char *phase;     /* "train", "validate", "test" */
+    int epoch, epochs;     /* from 1 */
+    int64_t step, steps;   /* of this phase of this epoch */
+    double loss, accuracy; /* so far in this phase */
+    double learning_rate;
+    double samples_per_second;
+    double seconds_left; /* of the whole run; NaN: not known yet */
+} xp_progress;
+
+typedef struct xp_trainer_callbacks {
+    void *user;
+    void (*progress)(void *user, const xp_progress *progress);
+    void (*epoch)(void *user, const xp_epoch_row *row, int epochs, bool best);
+    void (*message)(void *user, const char *text);
+    const volatile sig_atomic_t *stop; /* non-zero: finish the step, save, return XP_INTERRUPTED; NULL: never */
+} xp_trainer_callbacks;
+
+typedef struct xp_train_options {
+    const char *out; /* run folder */
+    bool resume;     /* go on from out/last; `config` comes from there */
+    bool dry_run;    /* plan, print parameters, bytes, launches, kernels to `report`; makes no folder */
+    bool profile;    /* print the table of kernel times to `report` at the end */
+    bool debug;      /* finish after each launch, so that a failure names its kernel and layer */
+    FILE *report;
+} xp_train_options;
+
+/* Trains. *result is filled as far as the run came. XP_INTERRUPTED: stopped by `stop`, everything saved in out/last. */
+xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
+                   xp_run_summary *result);
+
+typedef struct xp_evaluate_options {
+    const char *data;
+    const char *part;   /* "train" or "test", for folders of IDX files; NULL: "test" */
+    const char *device; /* NULL: as it was trained */
+    const char *family;
+    int64_t limit; /* samples; 0: all */
+    int batch;     /* 0: as it was trained */
+} xp_evaluate_options;
+
+/* Answers of a trained model on a data set. `model` is a run folder (its best/ is taken) or a checkpoint folder. */
+xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks,
+                      xp_evaluation *out);
+
+#endif

@@ -1,0 +1,61 @@
+/* The sub-commands of `expanse` and what they share: reading flags and writing to the terminal. Only tools/ prints. */
+#ifndef XP_TOOLS_COMMAND_H
+#define XP_TOOLS_COMMAND_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+
+enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2 };
+
+/* Each gets the words behind its name and returns the exit code. */
+int xp_command_train(int count, char **words);
+int xp_command_eval(int count, char **words);
+int xp_command_predict(int count, char **words);
+int xp_command_devices(int count, char **words);
+int xp_command_info(int count, char **words);
+int xp_command_check(int count, char **words);
+
+/* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". Exactly one of the last four
+ * says where it goes. */
+typedef struct xp_flag {
+    const char *name;     /* "--epochs" */
+    const char *argument; /* "N"; NULL: a switch */
+    const char *help;     /* one line */
+    const char **text;    /* the value as it stands */
+    long *number;         /* a whole number from 0 on */
+    bool *on;             /* a switch was given */
+    const char *option;   /* a configuration key for xp_config_set; "" when the value is "key=value" itself */
+} xp_flag;
+
+typedef struct xp_usage {
+    const char *name;        /* "train" */
+    const char *synopsis;    /* "--preset NAME --train FILE [flags]" */
+    const char *description; /* paragraphs; ends in a newline */
+    const xp_flag *flags;
+    int flag_count;
+    const char *words; /* what stands without a flag, "RUN"; NULL: nothing may */
+    const char *example;
+} xp_usage;
+
+enum { XP_ARGUMENT_WORDS = 4, XP_ARGUMENT_SETTINGS = 128 };
+typedef struct xp_arguments {
+    const char *words[XP_ARGUMENT_WORDS];
+    int word_count;
+    struct {
+        const char *option, *value; /* of the flags with a configuration key, in order */
+    } settings[XP_ARGUMENT_SETTINGS];
+    int setting_count;
+    bool help; /* --help was given, and has been answered */
+} xp_arguments;
+
+/* Reads the words against the flags. Returns XP_EXIT_OK, or XP_EXIT_USAGE after one sentence on stderr; an unknown flag
+ * names the nearest. */
+int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_arguments *out);
+
+/* Says the library's last error on stderr, "expanse: …" before each of its lines. Returns XP_EXIT_FAILURE. */
+int xp_command_fail(void);
+/* Says "expanse: …" and returns XP_EXIT_USAGE. */
+int xp_command_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif
