@@ -1,14 +1,24 @@
-/* Numbers out of text, the same in every locale. Knows nothing of files. */
+/* Numbers out of text and into text, the same in every locale, and the nearest word of a list. Knows nothing of files.
+ */
 #ifndef XP_CORE_TEXT_H
 #define XP_CORE_TEXT_H
 
 #include "core/status.h"
 
+#include <stdarg.h>
 #include <stddef.h>
 
 /* Reads the decimal number ("-12", ".5", "3.e-4") that `text` begins with into *value, correctly rounded and with '.'
  * as decimal point whatever the process's locale is. *length is the number of characters it took; 0, and *value
  * untouched, when text begins with no number. A magnitude that does not fit is an infinity. XP_OUT_OF_MEMORY. */
 xp_status xp_text_number(const char *text, double *value, size_t *length);
+
+/* As vsnprintf, with '.' as decimal point. */
+int xp_text_format(char *text, size_t size, const char *format, va_list arguments)
+    __attribute__((format(printf, 3, 0)));
+
+/* The word of words[count] that takes the fewest edits to reach, if that is few enough to be what was meant; else NULL.
+ */
+const char *xp_text_nearest(const char *word, const char *const *words, int count);
 
 #endif

@@ -1,0 +1,77 @@
+/* Growing text. Owns its bytes; knows nothing of what they mean. */
+#include "core/writer.h"
+
+#include "core/files.h"
+#include "core/text.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool make_room(xp_writer *writer, size_t more) {
+    if (writer->room - writer->length > more) return true;
+    size_t room = 2 * writer->room + more + 256;
+    char *text = realloc(writer->text, room);
+    if (!text) {
+        writer->failed = true;
+        return false;
+    }
+    writer->text = text;
+    writer->room = room;
+    return true;
+}
+
+void xp_write(xp_writer *writer, const char *format, ...) {
+    if (writer->failed || !make_room(writer, 128)) return;
+    for (;;) {
+        size_t free_bytes = writer->room - writer->length;
+        va_list arguments;
+        va_start(arguments, format);
+        int length = xp_text_format(writer->text + writer->length, free_bytes, format, arguments);
+        va_end(arguments);
+        if (length < 0) {
+            writer->failed = true;
+            return;
+        }
+        if ((size_t)length < free_bytes) {
+            writer->length += (size_t)length;
+            return;
+        }
+        if (!make_room(writer, (size_t)length)) return;
+    }
+}
+
+void xp_write_number(xp_writer *writer, double value) {
+    if (!isfinite(value)) {
+        xp_write(writer, "%s", isnan(value) ? ".nan" : value < 0 ? "-.inf" : ".inf");
+        return;
+    }
+    for (int digits = 1; digits <= 17; digits++) {
+        xp_writer text = {0};
+        xp_write(&text, "%.*g", digits, value);
+        double back = 0;
+        size_t length = 0;
+        bool same = !text.failed && xp_text_number(text.text, &back, &length) == XP_OK && back == value;
+        if (same || digits == 17) xp_write(writer, "%s", text.failed ? "" : text.text);
+        writer->failed = writer->failed || text.failed;
+        xp_writer_release(&text);
+        if (same) return;
+    }
+}
+
+xp_status xp_writer_status(const xp_writer *writer, const char *what) {
+    if (!writer->failed) return XP_OK;
+    return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for a text of more than %zu bytes", what, writer->length);
+}
+
+xp_status xp_writer_save(const xp_writer *writer, const char *path) {
+    XP_TRY(xp_writer_status(writer, path));
+    return xp_file_write_atomic(path, writer->text ? writer->text : "", writer->length);
+}
+
+void xp_writer_release(xp_writer *writer) {
+    free(writer->text);
+    *writer = (xp_writer){0};
+}

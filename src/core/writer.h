@@ -1,0 +1,27 @@
+/* Text that grows as it is written: reports, configuration files, pictures. Numbers look the same in every locale.
+ * Knows nothing of what the text means. */
+#ifndef XP_CORE_WRITER_H
+#define XP_CORE_WRITER_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Starts all zero. After memory ended, further writing does nothing and the end result fails once. */
+typedef struct xp_writer {
+    char *text; /* ends in NUL; NULL while nothing was written */
+    size_t length, room;
+    bool failed;
+} xp_writer;
+
+void xp_write(xp_writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* The shortest decimal text that reads back as the same double. */
+void xp_write_number(xp_writer *writer, double value);
+/* XP_OUT_OF_MEMORY when any of the writing failed; `what` names the text in the message. */
+xp_status xp_writer_status(const xp_writer *writer, const char *what);
+/* Writes the whole text to a file, atomically. */
+xp_status xp_writer_save(const xp_writer *writer, const char *path);
+void xp_writer_release(xp_writer *writer);
+
+#endif
