@@ -59,8 +59,8 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
 
 /* Builds the forward graph (and, when training, the backward pass to all parameters of the store). Declares the
  * parameters in the store at first use. */
-xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape, xp_store *store,
-                         bool training);
+xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape,
+                         double label_smoothing, xp_store *store, bool training);
 void xp_model_release(xp_model *model);
 
 #endif

@@ -1,0 +1,38 @@
+/* The pieces that both model families are made of: parameters by name, normalisation, attention from a specification,
+ * the transformer layer. Knows a graph and a configuration; nothing of data or training. */
+#ifndef XP_MODEL_LAYERS_H
+#define XP_MODEL_LAYERS_H
+
+#include "model/model.h"
+
+/* What every builder below is handed. */
+typedef struct xp_builder {
+    xp_graph *graph;
+    xp_store *store;
+    const xp_model_config *config;
+    xp_specification attention;
+    bool small_normal_init; /* weights N(0, 0.02²) and zero biases (vision), else U(±1/√fan-in) (time series) */
+    xp_tensor *lengths;     /* I32 [B]: keys that attention may see; NULL: all */
+    xp_tensor *weights;     /* F32 [B]: samples of weight 0 enter no batch statistic */
+    int grid_height, grid_width, class_token; /* the patch grid; 0 for sequences */
+} xp_builder;
+
+/* A parameter "<scope>.<name>", declared in the store. */
+xp_tensor *xp_layers_parameter(xp_builder *builder, const char *scope, const char *name, xp_parameter_kind kind,
+                               xp_initial initial, float value, int rank, const int64_t *shape);
+
+/* x [...,K] -> [...,outputs], with <scope>.weight [outputs,K] and <scope>.bias [outputs]. */
+xp_tensor *xp_layers_linear(xp_builder *builder, const char *scope, xp_tensor *x, int64_t outputs, int activation);
+
+/* Normalises x + dropout(branch) (branch may be NULL) with <scope>.weight and .bias; *sum (may be NULL) is what was
+ * normalised. */
+xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, xp_tensor *branch, xp_tensor **sum);
+
+/* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width]. */
+xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x);
+
+/* The two families (encoder.c, vision.c): from the model's input to logits [B,classes]. */
+xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
+xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
+
+#endif
