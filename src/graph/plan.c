@@ -398,6 +398,21 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
     return XP_OK;
 }
 
+xp_status xp_plan_warm(xp_plan *plan) {
+    for (int t = 0; t < plan->graph->tensor_count; t++) {
+        const xp_tensor *tensor = plan->graph->tensors[t];
+        if (tensor->role != XP_ROLE_INPUT) continue;
+        cl_mem buffer = NULL;
+        XP_TRY(buffer_of(plan, tensor, &buffer));
+        XP_TRY(xp_device_fill_zero(plan->device, buffer, (size_t)xp_tensor_elements(tensor) * 4));
+    }
+    XP_TRY(xp_plan_run(plan));
+    cl_int code = clFinish(plan->device->queue);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
+    xp_plan_forget_profile(plan);
+    return XP_OK;
+}
+
 void xp_plan_close(xp_plan **plan) {
     if (!plan || !*plan) return;
     xp_plan *p = *plan;

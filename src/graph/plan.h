@@ -86,6 +86,9 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph);
 /* Allocates the arena, builds the kernels, sets their arguments. `lender` (may be NULL): a plan whose arena this one
  * may use while the lender is not running; it must outlive this plan. */
 xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender);
+/* Runs the list once on zero inputs and forgets the result, so that drivers that compile at first use have done so.
+ * Whatever operations update in place (parameters, running statistics) is to be set afterwards. */
+xp_status xp_plan_warm(xp_plan *plan);
 void xp_plan_close(xp_plan **plan);
 
 xp_status xp_plan_run(xp_plan *plan); /* enqueues the whole list; does not block */

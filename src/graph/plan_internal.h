@@ -47,6 +47,7 @@ struct xp_plan {
 
 const char *xp_launch_name(const xp_launch *launch);
 xp_status xp_plan_run_profiled(xp_plan *plan);
+void xp_plan_forget_profile(xp_plan *plan);
 /* Enqueues one launch; *event may be NULL. */
 xp_status xp_plan_enqueue(xp_plan *plan, const xp_launch *launch, cl_event *event);
 

@@ -99,6 +99,15 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
     return status;
 }
 
+void xp_plan_forget_profile(xp_plan *plan) {
+    for (int i = 0; i < plan->count; i++) {
+        plan->launches[i].seconds = 0;
+        plan->launches[i].calls = 0;
+    }
+    plan->profiled_seconds = 0;
+    plan->profiled_runs = 0;
+}
+
 typedef struct row {
     const char *name;
     double seconds, flops, bytes;

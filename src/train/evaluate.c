@@ -1,0 +1,67 @@
+/* Answers of a trained model on a data set. */
+#include "train/trainer.h"
+
+#include "train/checkpoint.h"
+#include "train/session.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Opens the data and makes them look like the training data: class numbers, padding, missing values, standardisation.
+ */
+static xp_status load_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
+    const xp_model_shape *shape = &checkpoint->shape;
+    XP_TRY(xp_dataset_open(out, options->data, options->part ? options->part : "test"));
+    xp_dataset trained = {.kind = checkpoint->kind,
+                          .features = shape->features,
+                          .length = shape->length,
+                          .channels = shape->channels,
+                          .height = shape->height,
+                          .breadth = shape->breadth,
+                          .classes = shape->classes,
+                          .class_names = checkpoint->class_names};
+    trained.sample_elements = checkpoint->kind == XP_DATASET_SERIES
+                                  ? (int64_t)shape->length * shape->features
+                                  : (int64_t)shape->channels * shape->height * shape->breadth;
+    snprintf(trained.name, sizeof trained.name, "the training data");
+    if (checkpoint->kind == XP_DATASET_SERIES && (*out)->kind == XP_DATASET_SERIES && (*out)->length > shape->length)
+        return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", options->data,
+                       (*out)->length, shape->length);
+    XP_TRY(xp_dataset_align(&trained, *out));
+    if (options->limit) XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
+    XP_TRY(xp_dataset_interpolate(*out));
+    if (checkpoint->standardisation.features > 0) xp_standardisation_apply(&checkpoint->standardisation, *out);
+    return XP_OK;
+}
+
+static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, const xp_dataset *data,
+                          const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks,
+                          xp_evaluation *out) {
+    const xp_config *config = &checkpoint->config;
+    xp_model_shape shape = checkpoint->shape;
+    if (options->batch > 0) shape.batch = options->batch;
+    xp_device_options device = {.select = options->device ? options->device : config->device.select,
+                                .family = options->family ? options->family : config->device.family};
+    xp_session session;
+    XP_TRY(xp_session_open(&session, config, &shape, &device, false));
+    xp_status status = xp_session_realise(&session);
+    if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
+    xp_progress progress = {.epoch = 1, .epochs = 1, .seconds_left = NAN};
+    if (status == XP_OK) status = xp_session_evaluate(&session, data, "test", &progress, callbacks, out);
+    xp_session_close(&session);
+    return status;
+}
+
+xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks,
+                      xp_evaluation *out) {
+    char folder[1200];
+    xp_checkpoint checkpoint;
+    xp_dataset *data = NULL;
+    XP_TRY(xp_run_folder_checkpoint(model, true, folder, sizeof folder));
+    XP_TRY(xp_checkpoint_read(folder, &checkpoint));
+    xp_status status = load_data(&checkpoint, options, &data);
+    if (status == XP_OK) status = evaluate(folder, &checkpoint, data, options, callbacks, out);
+    xp_dataset_close(&data);
+    xp_checkpoint_release(&checkpoint);
+    return status;
+}

@@ -1,0 +1,169 @@
+/* Device, store and plans of a run. */
+#include "train/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+double xp_session_clock(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+static xp_status add_optimiser(xp_session *session) {
+    const xp_config *config = session->config;
+    XP_TRY(xp_store_lay_out(session->store, session->device->limits.alignment_bytes));
+    session->optimiser = (xp_optimiser_attributes){
+        .kind = config->training.optimiser,
+        .beta1 = (float)config->training.beta1,
+        .beta2 = (float)config->training.beta2,
+        .epsilon = (float)config->training.epsilon,
+        .weight_decay = (float)config->training.weight_decay,
+        .momentum = (float)config->training.momentum,
+        .decayed = session->store->decayed_elements,
+        .trained = session->store->trained_elements,
+    };
+    xp_graph *graph = session->training.graph;
+    xp_graph_scope(graph, "optimiser");
+    xp_tensor *clip = NULL;
+    if (config->training.gradient_clip > 0) {
+        clip = xp_gradient_norm(graph, (float)config->training.gradient_clip);
+        if (!clip) return XP_INVALID_ARGUMENT;
+    }
+    return xp_optimise(graph, clip, &session->optimiser);
+}
+
+static xp_status allocate_batch(xp_session *session) {
+    const xp_model_shape *shape = &session->shape;
+    size_t batch = (size_t)shape->batch,
+           sample = (size_t)(xp_tensor_elements(session->evaluation.input) / shape->batch);
+    session->values = malloc(batch * sample * sizeof(float));
+    session->weights = malloc(batch * sizeof(float));
+    session->losses = malloc(batch * sizeof(float));
+    session->probabilities = malloc(batch * (size_t)shape->classes * sizeof(float));
+    session->lengths = malloc(batch * sizeof(int32_t));
+    session->labels = malloc(batch * sizeof(int32_t));
+    if (!session->values || !session->weights || !session->losses || !session->probabilities || !session->lengths ||
+        !session->labels)
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %zu samples of %zu numbers", batch, sample);
+    return XP_OK;
+}
+
+static xp_status open_session(xp_session *session, const xp_device_options *device, bool training) {
+    const xp_config *config = session->config;
+    XP_TRY(xp_model_check(&config->model, &session->shape)); /* before anything is opened or built */
+    XP_TRY(xp_device_open(&session->device, device));
+    XP_TRY(xp_store_create(&session->store));
+    double smoothing = config->training.label_smoothing;
+    if (training)
+        XP_TRY(xp_model_build(&session->training, &config->model, &session->shape, smoothing, session->store, true));
+    XP_TRY(xp_model_build(&session->evaluation, &config->model, &session->shape, smoothing, session->store, false));
+    if (training) {
+        XP_TRY(add_optimiser(session));
+        XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
+    }
+    XP_TRY(xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph));
+    return allocate_batch(session);
+}
+
+xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
+                          const xp_device_options *device, bool training) {
+    *session = (xp_session){.config = config, .shape = *shape};
+    xp_status status = open_session(session, device, training);
+    if (status != XP_OK) xp_session_close(session);
+    return status;
+}
+
+xp_status xp_session_realise(xp_session *session) {
+    XP_TRY(xp_store_allocate(session->store, session->device));
+    if (session->training_plan) {
+        XP_TRY(xp_plan_realise(session->training_plan, NULL));
+        XP_TRY(xp_plan_warm(session->training_plan));
+    }
+    XP_TRY(xp_plan_realise(session->evaluation_plan, session->training_plan));
+    return xp_plan_warm(session->evaluation_plan);
+}
+
+void xp_session_close(xp_session *session) {
+    xp_plan_close(&session->evaluation_plan); /* borrows the training plan's arena */
+    xp_plan_close(&session->training_plan);
+    xp_model_release(&session->training);
+    xp_model_release(&session->evaluation);
+    xp_store_close(&session->store);
+    xp_device_close(&session->device);
+    free(session->values);
+    free(session->weights);
+    free(session->losses);
+    free(session->probabilities);
+    free(session->lengths);
+    free(session->labels);
+    *session = (xp_session){0};
+}
+
+xp_status xp_session_step(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
+                          int64_t first) {
+    xp_model *model = training ? &session->training : &session->evaluation;
+    xp_plan *plan = training ? session->training_plan : session->evaluation_plan;
+    session->filled = xp_dataset_batch(dataset, order, dataset->count, first, session->shape.batch, session->values,
+                                       session->lengths, session->labels, session->weights);
+    XP_TRY(xp_plan_write(plan, model->input, session->values));
+    if (model->lengths) XP_TRY(xp_plan_write(plan, model->lengths, session->lengths));
+    XP_TRY(xp_plan_write(plan, model->labels, session->labels));
+    XP_TRY(xp_plan_write(plan, model->weights, session->weights));
+    if (model->loss_gradient) XP_TRY(xp_plan_write(plan, model->loss_gradient, &(float){1}));
+    XP_TRY(xp_plan_run(plan));
+    XP_TRY(xp_plan_read(plan, model->losses, session->losses));
+    return xp_plan_read(plan, model->probabilities, session->probabilities);
+}
+
+void xp_session_tally(const xp_session *session, double *loss_sum, int64_t *correct) {
+    int classes = session->shape.classes;
+    for (int i = 0; i < session->filled; i++) {
+        const float *row = session->probabilities + (int64_t)i * classes;
+        int best = 0;
+        for (int c = 1; c < classes; c++)
+            if (row[c] > row[best]) best = c;
+        *loss_sum += session->losses[i];
+        *correct += best == session->labels[i];
+    }
+}
+
+xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
+                              const xp_trainer_callbacks *callbacks, xp_evaluation *out) {
+    XP_TRY(xp_evaluation_create(out, dataset));
+    int32_t *order = malloc((size_t)dataset->count * sizeof *order);
+    xp_status status =
+        order ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory to evaluate %lld samples", (long long)dataset->count);
+    for (int64_t i = 0; i < dataset->count && order; i++) order[i] = (int32_t)i;
+    int64_t batch = session->shape.batch, classes = session->shape.classes;
+    progress->phase = phase;
+    progress->steps = (dataset->count + batch - 1) / batch;
+    double begin = xp_session_clock(), loss_sum = 0, told = begin;
+    int64_t correct = 0, done = 0;
+    for (int64_t step = 0; step < progress->steps && status == XP_OK; step++) {
+        status = xp_session_step(session, false, dataset, order, step * batch);
+        if (status != XP_OK) break;
+        memcpy(out->probabilities + step * batch * classes, session->probabilities,
+               (size_t)(session->filled * classes) * sizeof(float));
+        xp_session_tally(session, &loss_sum, &correct);
+        done += session->filled;
+        double now = xp_session_clock();
+        if (callbacks && callbacks->progress && (now - told > 0.1 || step + 1 == progress->steps)) {
+            told = now;
+            progress->step = step + 1;
+            progress->loss = loss_sum / (double)done;
+            progress->accuracy = (double)correct / (double)done;
+            progress->samples_per_second = (double)done / (now - begin + 1e-9);
+            callbacks->progress(callbacks->user, progress);
+        }
+        if (callbacks && callbacks->stop && *callbacks->stop)
+            status = xp_fail(XP_INTERRUPTED, "stopped while evaluating");
+    }
+    free(order);
+    if (status == XP_OK)
+        xp_evaluation_finish(out);
+    else
+        xp_evaluation_release(out);
+    return status;
+}

@@ -1,0 +1,47 @@
+/* What training and evaluation share: an open device, a store, plans, and one pass over a data set. A session belongs
+ * to one thread at a time. */
+#ifndef XP_TRAIN_SESSION_H
+#define XP_TRAIN_SESSION_H
+
+#include "graph/plan.h"
+#include "ops/ops.h"
+#include "train/trainer.h"
+
+typedef struct xp_session {
+    const xp_config *config; /* borrowed */
+    xp_model_shape shape;
+    xp_device *device;
+    xp_store *store;
+    xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
+    xp_plan *training_plan, *evaluation_plan;
+    xp_optimiser_attributes optimiser;
+    /* One batch on the host: */
+    float *values, *weights, *losses, *probabilities;
+    int32_t *lengths, *labels;
+    int filled; /* real samples in the batch */
+} xp_session;
+
+/* Opens the device and plans everything; nothing is allocated on the device yet. On failure *session is released. */
+xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
+                          const xp_device_options *device, bool training);
+/* Allocates, compiles and warms everything. The parameters hold nothing of meaning until they are initialised or
+ * loaded. */
+xp_status xp_session_realise(xp_session *session);
+void xp_session_close(xp_session *session); /* an all-zero one is fine */
+
+/* Uploads samples order[first …] and runs the plan of the phase; reads losses and probabilities back. */
+xp_status xp_session_step(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
+                          int64_t first);
+
+/* Adds the last batch's losses and right answers to the sums. */
+void xp_session_tally(const xp_session *session, double *loss_sum, int64_t *correct);
+
+/* One pass over a data set in its own order: fills *out, which the caller releases. `phase` names it in progress calls.
+ */
+xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
+                              const xp_trainer_callbacks *callbacks, xp_evaluation *out);
+
+/* Seconds of a clock that never runs backwards. */
+double xp_session_clock(void);
+
+#endif

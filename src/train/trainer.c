@@ -1,0 +1,385 @@
+/* The training loop: epochs of steps, evaluation, checkpoints, resume. */
+#include "train/trainer.h"
+
+#include "train/checkpoint.h"
+#include "train/session.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A run under way. */
+typedef struct run {
+    const xp_train_options *options;
+    const xp_trainer_callbacks *callbacks;
+    xp_checkpoint checkpoint; /* configuration, shape and state: what last/ is written from */
+    xp_dataset *train, *validation, *test;
+    xp_session session;
+    xp_run_folder folder;
+    bool has_folder;
+    int32_t *order;
+    int64_t steps_per_epoch;
+    double started; /* clock when this process began, minus what earlier ones spent */
+    xp_epoch_row row;
+} run;
+
+static void say(const run *run, const char *text) {
+    if (run->callbacks && run->callbacks->message) run->callbacks->message(run->callbacks->user, text);
+}
+
+static bool stop_asked(const run *run) {
+    return run->callbacks && run->callbacks->stop && *run->callbacks->stop;
+}
+
+/* ---- data
+ * --------------------------------------------------------------------------------------------------------------- */
+
+static xp_status load_data(run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    uint64_t seed = config->training.seed;
+    if (!*config->data.train)
+        return xp_fail(XP_INVALID_ARGUMENT, "no training data: give --train FILE or data.train in the configuration");
+    XP_TRY(xp_dataset_open(&run->train, config->data.train, "train"));
+    if (*config->data.test) {
+        XP_TRY(xp_dataset_open(&run->test, config->data.test, "test"));
+        XP_TRY(xp_dataset_align(run->train, run->test));
+    }
+    if (!run->train->labels)
+        return xp_fail(XP_BAD_DATA, "%s has no class labels: a classifier cannot be trained on it", config->data.train);
+    if (run->test && !run->test->labels)
+        return xp_fail(XP_BAD_DATA, "%s has no class labels: use expanse predict for it", config->data.test);
+    if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
+    if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
+    if (config->data.validation > 0)
+        XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
+
+    xp_dataset *sets[] = {run->train, run->validation, run->test};
+    for (int i = 0; i < 3; i++)
+        if (sets[i]) XP_TRY(xp_dataset_interpolate(sets[i]));
+    if (config->data.standardise) {
+        XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
+        for (int i = 0; i < 3; i++)
+            if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);
+    }
+    return XP_OK;
+}
+
+/* What a checkpoint must remember of the data; on resume, compares instead. */
+static xp_status describe_data(run *run) {
+    xp_checkpoint *checkpoint = &run->checkpoint;
+    const xp_dataset *train = run->train;
+    char fingerprint[32];
+    xp_checkpoint_fingerprint(train, fingerprint);
+    if (run->options->resume) {
+        if (strcmp(fingerprint, checkpoint->fingerprint) != 0)
+            return xp_fail(XP_BAD_DATA,
+                           "%s is not the data that this run was trained on: put the old file back, or start a new run",
+                           checkpoint->config.data.train);
+        return XP_OK;
+    }
+    memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
+    checkpoint->kind = train->kind;
+    checkpoint->shape = (xp_model_shape){.batch = checkpoint->config.training.batch,
+                                         .classes = train->classes,
+                                         .length = train->length,
+                                         .features = train->features,
+                                         .channels = train->channels,
+                                         .height = train->height,
+                                         .breadth = train->breadth};
+    checkpoint->class_names = calloc((size_t)train->classes, sizeof *checkpoint->class_names);
+    if (!checkpoint->class_names) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %d class names", train->classes);
+    for (int i = 0; i < train->classes; i++) {
+        checkpoint->class_names[i] = strdup(train->class_names[i]);
+        if (!checkpoint->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the class names");
+    }
+    return XP_OK;
+}
+
+/* ---- steps
+ * ---------------------------------------------------------------------------------------------------------------- */
+
+static xp_status train_step(run *run) {
+    xp_training_state *state = &run->checkpoint.state;
+    const xp_config *config = &run->checkpoint.config;
+    xp_session *session = &run->session;
+    double begin = xp_session_clock();
+    double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
+    float optimiser_state[8];
+    xp_optimiser_state_fill(&session->optimiser, state->step + 1, rate, optimiser_state);
+    uint32_t random_state[4] = {(uint32_t)config->training.seed, (uint32_t)(config->training.seed >> 32),
+                                (uint32_t)state->step, (uint32_t)((uint64_t)state->step >> 32)};
+    XP_TRY(xp_plan_write(session->training_plan, session->training.graph->optimiser_state, optimiser_state));
+    if (session->training.graph->random_state)
+        XP_TRY(xp_plan_write(session->training_plan, session->training.graph->random_state, random_state));
+    XP_TRY(xp_session_step(session, true, run->train, run->order, state->position * config->training.batch));
+    xp_session_tally(session, &state->loss_sum, &state->correct);
+    if (!isfinite(state->loss_sum))
+        return xp_fail(
+            XP_BAD_DATA,
+            "the loss became %g in step %lld: lower the learning rate (now %g), or look for extreme values in the data",
+            state->loss_sum, (long long)state->step + 1, rate);
+    state->samples += session->filled;
+    state->samples_total += session->filled;
+    state->step++;
+    state->position++;
+    state->training_seconds += xp_session_clock() - begin;
+    run->row.learning_rate = rate;
+    return XP_OK;
+}
+
+static void report_training(const run *run, double *told) {
+    const xp_training_state *state = &run->checkpoint.state;
+    double now = xp_session_clock();
+    bool last = state->position == run->steps_per_epoch;
+    if (!run->callbacks || !run->callbacks->progress || (now - *told < 0.1 && !last)) return;
+    *told = now;
+    int epochs = run->checkpoint.config.training.epochs;
+    int64_t left = run->steps_per_epoch * epochs - state->step;
+    xp_progress progress = {.phase = "train",
+                            .epoch = state->epoch + 1,
+                            .epochs = epochs,
+                            .step = state->position,
+                            .steps = run->steps_per_epoch,
+                            .loss = state->loss_sum / (double)state->samples,
+                            .accuracy = (double)state->correct / (double)state->samples,
+                            .learning_rate = run->row.learning_rate,
+                            .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
+                            .seconds_left = (double)left * (now - run->started) / (double)state->step};
+    run->callbacks->progress(run->callbacks->user, &progress);
+}
+
+static xp_status save(run *run, const char *name) {
+    char path[1200];
+    XP_TRY(xp_run_folder_path(run->options->out, name, path, sizeof path));
+    run->checkpoint.state.seconds = xp_session_clock() - run->started;
+    return xp_checkpoint_write(path, &run->checkpoint, run->session.store);
+}
+
+/* Saves where the run stands and ends it. */
+static xp_status interrupt(run *run) {
+    XP_TRY(save(run, "last"));
+    return xp_fail(XP_INTERRUPTED, "stopped after step %lld; go on with: expanse train --resume %s",
+                   (long long)run->checkpoint.state.step, run->options->out);
+}
+
+static xp_status evaluate_set(run *run, const xp_dataset *set, const char *phase, xp_evaluation *out) {
+    xp_progress progress = {.epoch = run->checkpoint.state.epoch + 1,
+                            .epochs = run->checkpoint.config.training.epochs,
+                            .learning_rate = run->row.learning_rate,
+                            .seconds_left = NAN};
+    return xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out);
+}
+
+/* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
+static void summarise(const run *run, xp_run_summary *out) {
+    const xp_training_state *state = &run->checkpoint.state;
+    *out = (xp_run_summary){.accuracy_best = state->accuracy_at_best,
+                            .accuracy_final = NAN,
+                            .loss_final = NAN,
+                            .validation_accuracy_best = run->validation ? state->accuracy_best : NAN,
+                            .epoch_best = state->epoch_best,
+                            .epochs = state->epoch,
+                            .parameters = run->session.store->trainable_count,
+                            .samples = run->train->count,
+                            .test_samples = run->test ? run->test->count : 0,
+                            .seconds = xp_session_clock() - run->started,
+                            .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
+                            .finished = state->epoch == run->checkpoint.config.training.epochs};
+    if (run->has_folder && run->folder.count > 0) {
+        const xp_epoch_row *row = &run->folder.rows[run->folder.count - 1];
+        out->accuracy_final = run->test         ? row->test_accuracy
+                              : run->validation ? row->validation_accuracy
+                                                : row->train_accuracy;
+        out->loss_final = run->test ? row->test_loss : run->validation ? row->validation_loss : row->train_loss;
+    }
+    memcpy(out->device, run->checkpoint.device, sizeof out->device);
+    memcpy(out->driver, run->checkpoint.driver, sizeof out->driver);
+    memcpy(out->family, run->checkpoint.family, sizeof out->family);
+}
+
+/* Evaluates, keeps the best, closes the epoch. */
+static xp_status finish_epoch(run *run) {
+    xp_training_state *state = &run->checkpoint.state;
+    xp_evaluation validation = {0}, test = {0};
+    xp_epoch_row *row = &run->row;
+    xp_status status = XP_OK;
+    row->epoch = state->epoch + 1;
+    row->train_loss = state->loss_sum / (double)state->samples;
+    row->train_accuracy = (double)state->correct / (double)state->samples;
+    row->validation_loss = row->validation_accuracy = row->test_loss = row->test_accuracy = NAN;
+    if (run->validation) {
+        XP_TRY_OR(status, evaluate_set(run, run->validation, "validate", &validation), out);
+        row->validation_loss = validation.loss;
+        row->validation_accuracy = validation.accuracy;
+    }
+    if (run->test) {
+        XP_TRY_OR(status, evaluate_set(run, run->test, "test", &test), out);
+        row->test_loss = test.loss;
+        row->test_accuracy = test.accuracy;
+    }
+    double judged = run->validation ? row->validation_accuracy : run->test ? row->test_accuracy : row->train_accuracy;
+    double shown = run->test ? row->test_accuracy : judged;
+    bool best = state->epoch_best == 0 || judged > state->accuracy_best;
+    row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
+    row->seconds = xp_session_clock() - run->started;
+    if (best) {
+        state->accuracy_best = judged;
+        state->accuracy_at_best = shown;
+        state->epoch_best = row->epoch;
+    }
+    state->epoch++;
+    state->position = 0;
+    state->loss_sum = 0;
+    state->correct = state->samples = 0;
+    XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row), out);
+    if (best) XP_TRY_OR(status, save(run, "best"), out);
+    XP_TRY_OR(status, save(run, "last"), out);
+    if (run->callbacks && run->callbacks->epoch)
+        run->callbacks->epoch(run->callbacks->user, row, run->checkpoint.config.training.epochs, best);
+    if (state->epoch == run->checkpoint.config.training.epochs) {
+        xp_run_summary summary;
+        summarise(run, &summary);
+        status = xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary,
+                                         run->test         ? &test
+                                         : run->validation ? &validation
+                                                           : NULL);
+    }
+out:
+    xp_evaluation_release(&validation);
+    xp_evaluation_release(&test);
+    return status;
+}
+
+static xp_status loop(run *run) {
+    xp_training_state *state = &run->checkpoint.state;
+    const xp_config *config = &run->checkpoint.config;
+    double told = 0;
+    while (state->epoch < config->training.epochs) {
+        xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
+        while (state->position < run->steps_per_epoch) {
+            if (stop_asked(run)) return interrupt(run);
+            XP_TRY(train_step(run));
+            report_training(run, &told);
+        }
+        xp_status status = finish_epoch(run);
+        if (status == XP_INTERRUPTED) return interrupt(run); /* during evaluation: the epoch is not closed yet */
+        XP_TRY(status);
+    }
+    return XP_OK;
+}
+
+/* ---- the whole run
+ * ---------------------------------------------------------------------------------------------------------- */
+
+/* Names the device in the checkpoint; on resume, says when the bits will differ. */
+static void describe_device(run *run) {
+    xp_checkpoint *checkpoint = &run->checkpoint;
+    const xp_device *device = run->session.device;
+    const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
+    if (run->options->resume &&
+        (strcmp(checkpoint->device, device->name) != 0 || strcmp(checkpoint->driver, device->driver) != 0 ||
+         strcmp(checkpoint->family, family) != 0))
+        say(run, "this run began on another device, driver or kernel family: it goes on, but its bits will differ from "
+                 "a run "
+                 "that was never cut");
+    snprintf(checkpoint->device, sizeof checkpoint->device, "%s", device->name);
+    snprintf(checkpoint->driver, sizeof checkpoint->driver, "%s", device->driver);
+    snprintf(checkpoint->family, sizeof checkpoint->family, "%s", family);
+}
+
+static void print_plan(const run *run) {
+    FILE *out = run->options->report;
+    const xp_session *session = &run->session;
+    xp_plan_summary training, evaluation;
+    xp_plan_summarise(session->training_plan, &training);
+    xp_plan_summarise(session->evaluation_plan, &evaluation);
+    xp_plan_print_launches(session->training_plan, out);
+    fprintf(out, "\ndevice       %s (%s), kernels %s\n", session->device->name, session->device->selector,
+            run->checkpoint.family);
+    fprintf(out, "parameters   %lld\n", (long long)session->store->trainable_count);
+    fprintf(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
+            training.kernels, evaluation.launches);
+    fprintf(out, "arithmetic   %.2f GFLOP a training step, at least %.2f GB moved\n", training.flops * 1e-9,
+            training.bytes * 1e-9);
+    size_t store = xp_store_bytes(session->store);
+    bool lends = evaluation.arena_bytes <= training.arena_bytes;
+    fprintf(out,
+            "memory       %zu bytes: parameters, gradients and moments %zu, arena %zu (inputs %zu; activations without "
+            "sharing "
+            "would take %zu), evaluation %s%zu\n",
+            store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes), store, training.arena_bytes,
+            training.input_bytes, training.unshared_bytes, lends ? "inside the arena " : "", evaluation.arena_bytes);
+    fprintf(out, "data         %lld training samples, %lld steps an epoch\n", (long long)run->train->count,
+            (long long)run->steps_per_epoch);
+}
+
+static xp_status prepare(run *run, const xp_config *config) {
+    const xp_train_options *options = run->options;
+    char last[1200];
+    if (options->resume) {
+        XP_TRY(xp_run_folder_checkpoint(options->out, false, last, sizeof last));
+        XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
+    } else {
+        XP_TRY(xp_config_check(config));
+        run->checkpoint.config = *config;
+    }
+    const xp_config *chosen = &run->checkpoint.config;
+    XP_TRY(load_data(run));
+    XP_TRY(describe_data(run));
+    run->steps_per_epoch = (run->train->count + chosen->training.batch - 1) / chosen->training.batch;
+    run->order = malloc((size_t)run->train->count * sizeof *run->order);
+    if (!run->order)
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the order of %lld samples", (long long)run->train->count);
+
+    xp_device_options device = {.select = chosen->device.select,
+                                .family = chosen->device.family,
+                                .profiling = options->profile,
+                                .debug = options->debug};
+    XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, true));
+    describe_device(run);
+    if (options->dry_run) return XP_OK;
+    /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
+    if (options->resume)
+        XP_TRY(xp_run_folder_resume(&run->folder, options->out, run->checkpoint.state.epoch));
+    else
+        XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
+    run->has_folder = true;
+    say(run, "preparing kernels");
+    XP_TRY(xp_session_realise(&run->session));
+    XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
+    if (options->resume) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
+    if (run->checkpoint.state.step > 0)
+        run->row.learning_rate = xp_schedule_rate(chosen, run->checkpoint.state.step - 1, run->steps_per_epoch);
+    return XP_OK;
+}
+
+static void release(run *run) {
+    if (run->has_folder) xp_run_folder_close(&run->folder);
+    xp_session_close(&run->session);
+    xp_dataset_close(&run->train);
+    xp_dataset_close(&run->validation);
+    xp_dataset_close(&run->test);
+    xp_checkpoint_release(&run->checkpoint);
+    free(run->order);
+}
+
+xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
+                   xp_run_summary *result) {
+    run run = {.options = options, .callbacks = callbacks};
+    *result = (xp_run_summary){
+        .accuracy_best = NAN, .accuracy_final = NAN, .loss_final = NAN, .validation_accuracy_best = NAN};
+    xp_status status = prepare(&run, config);
+    if (status == XP_OK && options->dry_run) {
+        print_plan(&run);
+    } else if (status == XP_OK) {
+        run.started = xp_session_clock() - run.checkpoint.state.seconds;
+        status = loop(&run);
+        summarise(&run, result);
+        if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {
+            xp_status printed = xp_plan_print_profile(run.session.training_plan, options->report);
+            if (status == XP_OK) status = printed;
+        }
+    }
+    release(&run);
+    return status;
+}
