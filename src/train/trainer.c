@@ -9,7 +9,7 @@
 #include <string.h>
 
 /* A run under way. */
-typedef struct run {
+typedef struct training_run {
     const xp_train_options *options;
     const xp_trainer_callbacks *callbacks;
     xp_checkpoint checkpoint; /* configuration, shape and state: what last/ is written from */
@@ -21,20 +21,20 @@ typedef struct run {
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
     xp_epoch_row row;
-} run;
+} training_run;
 
-static void say(const run *run, const char *text) {
+static void say(const training_run *run, const char *text) {
     if (run->callbacks && run->callbacks->message) run->callbacks->message(run->callbacks->user, text);
 }
 
-static bool stop_asked(const run *run) {
+static bool stop_asked(const training_run *run) {
     return run->callbacks && run->callbacks->stop && *run->callbacks->stop;
 }
 
 /* ---- data
  * --------------------------------------------------------------------------------------------------------------- */
 
-static xp_status load_data(run *run) {
+static xp_status load_data(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
     if (!*config->data.train)
@@ -65,7 +65,7 @@ static xp_status load_data(run *run) {
 }
 
 /* What a checkpoint must remember of the data; on resume, compares instead. */
-static xp_status describe_data(run *run) {
+static xp_status describe_data(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_dataset *train = run->train;
     char fingerprint[32];
@@ -98,7 +98,7 @@ static xp_status describe_data(run *run) {
 /* ---- steps
  * ---------------------------------------------------------------------------------------------------------------- */
 
-static xp_status train_step(run *run) {
+static xp_status train_step(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     xp_session *session = &run->session;
@@ -127,7 +127,7 @@ static xp_status train_step(run *run) {
     return XP_OK;
 }
 
-static void report_training(const run *run, double *told) {
+static void report_training(const training_run *run, double *told) {
     const xp_training_state *state = &run->checkpoint.state;
     double now = xp_session_clock();
     bool last = state->position == run->steps_per_epoch;
@@ -148,7 +148,7 @@ static void report_training(const run *run, double *told) {
     run->callbacks->progress(run->callbacks->user, &progress);
 }
 
-static xp_status save(run *run, const char *name) {
+static xp_status save(training_run *run, const char *name) {
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, name, path, sizeof path));
     run->checkpoint.state.seconds = xp_session_clock() - run->started;
@@ -156,13 +156,13 @@ static xp_status save(run *run, const char *name) {
 }
 
 /* Saves where the run stands and ends it. */
-static xp_status interrupt(run *run) {
+static xp_status interrupt(training_run *run) {
     XP_TRY(save(run, "last"));
     return xp_fail(XP_INTERRUPTED, "stopped after step %lld; go on with: expanse train --resume %s",
                    (long long)run->checkpoint.state.step, run->options->out);
 }
 
-static xp_status evaluate_set(run *run, const xp_dataset *set, const char *phase, xp_evaluation *out) {
+static xp_status evaluate_set(training_run *run, const xp_dataset *set, const char *phase, xp_evaluation *out) {
     xp_progress progress = {.epoch = run->checkpoint.state.epoch + 1,
                             .epochs = run->checkpoint.config.training.epochs,
                             .learning_rate = run->row.learning_rate,
@@ -171,7 +171,7 @@ static xp_status evaluate_set(run *run, const xp_dataset *set, const char *phase
 }
 
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
-static void summarise(const run *run, xp_run_summary *out) {
+static void summarise(const training_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
     *out = (xp_run_summary){.accuracy_best = state->accuracy_at_best,
                             .accuracy_final = NAN,
@@ -198,7 +198,7 @@ static void summarise(const run *run, xp_run_summary *out) {
 }
 
 /* Evaluates, keeps the best, closes the epoch. */
-static xp_status finish_epoch(run *run) {
+static xp_status finish_epoch(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     xp_evaluation validation = {0}, test = {0};
     xp_epoch_row *row = &run->row;
@@ -250,7 +250,7 @@ out:
     return status;
 }
 
-static xp_status loop(run *run) {
+static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
@@ -272,7 +272,7 @@ static xp_status loop(run *run) {
  * ---------------------------------------------------------------------------------------------------------- */
 
 /* Names the device in the checkpoint; on resume, says when the bits will differ. */
-static void describe_device(run *run) {
+static void describe_device(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_device *device = run->session.device;
     const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
@@ -287,7 +287,7 @@ static void describe_device(run *run) {
     snprintf(checkpoint->family, sizeof checkpoint->family, "%s", family);
 }
 
-static void print_plan(const run *run) {
+static void print_plan(const training_run *run) {
     FILE *out = run->options->report;
     const xp_session *session = &run->session;
     xp_plan_summary training, evaluation;
@@ -313,7 +313,7 @@ static void print_plan(const run *run) {
             (long long)run->steps_per_epoch);
 }
 
-static xp_status prepare(run *run, const xp_config *config) {
+static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
     if (options->resume) {
@@ -353,7 +353,7 @@ static xp_status prepare(run *run, const xp_config *config) {
     return XP_OK;
 }
 
-static void release(run *run) {
+static void release(training_run *run) {
     if (run->has_folder) xp_run_folder_close(&run->folder);
     xp_session_close(&run->session);
     xp_dataset_close(&run->train);
@@ -365,7 +365,7 @@ static void release(run *run) {
 
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result) {
-    run run = {.options = options, .callbacks = callbacks};
+    training_run run = {.options = options, .callbacks = callbacks};
     *result = (xp_run_summary){
         .accuracy_best = NAN, .accuracy_final = NAN, .loss_final = NAN, .validation_accuracy_best = NAN};
     xp_status status = prepare(&run, config);

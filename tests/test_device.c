@@ -1,0 +1,190 @@
+/* The device room: the table, selection, families, buffers, the program cache and its damage. */
+#include "core/files.h"
+#include "device/device.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static void the_table_has_exactly_one_default(void **state) {
+    xp_device_info *table;
+    size_t count;
+    const char *note;
+    assert_int_equal(xp_devices_list(&table, &count, &note), XP_OK);
+    assert_true(count > 0);
+    int defaults = 0;
+    for (size_t i = 0; i < count; i++) {
+        defaults += table[i].is_default;
+        assert_true(strlen(table[i].name) > 0);
+        assert_non_null(strchr(table[i].selector, ':'));
+    }
+    assert_int_equal(defaults, 1);
+    free(table);
+}
+
+static xp_status open_by(const char *select, const char *family, xp_device **device) {
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.select = select;
+    options.family = family;
+    return xp_device_open(device, &options);
+}
+
+static void a_selector_and_a_name_open_the_same_device(void **state) {
+    xp_device *first, *second;
+    assert_int_equal(open_by(NULL, NULL, &first), XP_OK);
+    assert_int_equal(open_by(first->selector, NULL, &second), XP_OK);
+    assert_string_equal(first->name, second->name);
+    xp_device_close(&second);
+    assert_int_equal(open_by(first->name, NULL, &second), XP_OK);
+    xp_device_close(&second);
+    xp_device_close(&first);
+    assert_null(first);
+}
+
+static void an_unknown_device_is_refused_with_the_list(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by("no such device", NULL, &device), XP_NO_DEVICE);
+    assert_null(device);
+    assert_non_null(strstr(xp_last_error(), "no such device"));
+    assert_non_null(strstr(xp_last_error(), "there is:"));
+}
+
+static void an_unknown_family_is_refused_by_name(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by(NULL, "narrow", &device), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "narrow"));
+}
+
+static void a_buffer_keeps_what_is_written(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    for (size_t bytes = 4; bytes <= (8u << 20); bytes *= 128) { /* small ones, and large ones in huge pages */
+        cl_mem buffer;
+        assert_int_equal(xp_device_buffer(device, bytes, &buffer), XP_OK);
+        assert_int_equal(xp_device_fill_zero(device, buffer, bytes), XP_OK);
+        uint32_t value = 0x12345678, back[1] = {1};
+        assert_int_equal(xp_device_read(device, buffer, bytes - 4, 4, back), XP_OK);
+        assert_int_equal(back[0], 0);
+        assert_int_equal(xp_device_write(device, buffer, bytes - 4, 4, &value), XP_OK);
+        assert_int_equal(xp_device_read(device, buffer, bytes - 4, 4, back), XP_OK);
+        assert_int_equal(back[0], value);
+        clReleaseMemObject(buffer);
+    }
+    xp_device_close(&device);
+}
+
+static void a_buffer_beyond_the_device_is_refused(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    cl_mem buffer;
+    assert_int_equal(xp_device_buffer(device, device->limits.allocation_bytes + 4, &buffer), XP_OUT_OF_MEMORY);
+    assert_int_equal(xp_device_buffer(device, 0, &buffer), XP_INVALID_ARGUMENT);
+    xp_device_close(&device);
+}
+
+static void a_variant_prints_its_options_in_order(void **state) {
+    xp_variant variant = {0};
+    char text[64];
+    xp_variant_set(&variant, "WIDTH", 64);
+    xp_variant_set(&variant, "CAUSAL", 0);
+    assert_int_equal(xp_variant_print(&variant, text, sizeof text), strlen("-DWIDTH=64 -DCAUSAL=0"));
+    assert_string_equal(text, "-DWIDTH=64 -DCAUSAL=0");
+}
+
+/* ---- programs
+ * --------------------------------------------------------------------------------------------------------- */
+
+static char folder[64];
+
+static void write_text(const char *name, const char *text) {
+    char path[128];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    assert_int_equal(xp_file_write_atomic(path, text, strlen(text)), XP_OK);
+}
+
+static int make_folder(void **state) {
+    snprintf(folder, sizeof folder, "/tmp/expanse-device-XXXXXX");
+    if (!mkdtemp(folder)) return 1;
+    setenv("XP_CL_DIR", folder, 1);
+    setenv("EXPANSE_CACHE_DIR", folder, 1);
+    return 0;
+}
+
+static int remove_folder(void **state) {
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf %s", folder);
+    unsetenv("XP_CL_DIR");
+    unsetenv("EXPANSE_CACHE_DIR");
+    return system(command);
+}
+
+static float run_answer(xp_device *device, long answer) {
+    xp_variant variant = {0};
+    xp_variant_set(&variant, "ANSWER", answer);
+    cl_kernel kernel;
+    assert_int_equal(xp_device_kernel(device, "answer", "answer", &variant, &kernel), XP_OK);
+    cl_mem buffer;
+    assert_int_equal(xp_device_buffer(device, 4, &buffer), XP_OK);
+    clSetKernelArg(kernel, 0, sizeof buffer, &buffer);
+    assert_int_equal(
+        clEnqueueNDRangeKernel(device->queue, kernel, 1, NULL, (size_t[]){1}, (size_t[]){1}, 0, NULL, NULL), 0);
+    float value = 0;
+    assert_int_equal(xp_device_read(device, buffer, 0, 4, &value), XP_OK);
+    clReleaseMemObject(buffer);
+    clReleaseKernel(kernel);
+    return value;
+}
+
+static void a_damaged_cache_entry_is_rebuilt(void **state) {
+    write_text("shared.clh", "#define SHIFT 1\n");
+    write_text("answer.cl", "#include \"shared.clh\"\n#include \"shared.clh\"\n"
+                            "__kernel void answer(__global float *out) { out[0] = ANSWER + SHIFT; }\n");
+    char command[256];
+    for (int damage = 0; damage < 3; damage++) {
+        xp_device *device;
+        assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+        assert_true(run_answer(device, 41) == 42); /* built, then from the disk, then from a damaged entry */
+        assert_true(run_answer(device, 6) == 7);
+        xp_device_close(&device);
+        snprintf(command, sizeof command, "for f in %s/*.bin; do %s $f; done", folder,
+                 damage == 0 ? "test -s" : "truncate -s -9");
+        assert_int_equal(system(command), 0);
+    }
+}
+
+static void a_compile_error_names_file_options_and_line(void **state) {
+    write_text("answer.cl", "\n__kernel void answer(__global float *out) { out[0] = ANSWER + missing_name; }\n");
+    xp_device *device;
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    xp_variant variant = {0};
+    xp_variant_set(&variant, "ANSWER", 3);
+    cl_kernel kernel;
+    assert_int_equal(xp_device_kernel(device, "answer", "answer", &variant, &kernel), XP_BUILD_ERROR);
+    assert_non_null(strstr(xp_last_error(), "answer.cl"));
+    assert_non_null(strstr(xp_last_error(), "-DANSWER=3"));
+    assert_non_null(strstr(xp_last_error(), "missing_name"));
+    xp_device_close(&device);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_table_has_exactly_one_default),
+        cmocka_unit_test(a_selector_and_a_name_open_the_same_device),
+        cmocka_unit_test(an_unknown_device_is_refused_with_the_list),
+        cmocka_unit_test(an_unknown_family_is_refused_by_name),
+        cmocka_unit_test(a_buffer_keeps_what_is_written),
+        cmocka_unit_test(a_buffer_beyond_the_device_is_refused),
+        cmocka_unit_test(a_variant_prints_its_options_in_order),
+        cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_compile_error_names_file_options_and_line, make_folder, remove_folder),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
