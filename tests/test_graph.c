@@ -1,0 +1,248 @@
+/* Graphs and plans: shapes, views, differentiation's bookkeeping, placement by lifetime. The operations used here are
+ * this file's own: their launches are planned, never run. */
+#include "graph/plan.h"
+#include "graph/plan_internal.h"
+#include "graph/store.h"
+#include "ops/operation.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static xp_device *device;
+
+/* ---- an operation that reads all its inputs and writes all its outputs
+ * ------------------------------------------------- */
+
+static xp_status mix_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs);
+static xp_status mix_emit(xp_plan *plan, const xp_node *node);
+static const xp_operation mix = {"mix", mix_gradient, mix_emit, 1};
+
+static xp_tensor *add_mix(xp_graph *graph, const char *name, xp_tensor *a, xp_tensor *b, int rank,
+                          const int64_t *shape) {
+    xp_tensor *out = xp_graph_tensor(graph, name, XP_F32, rank, shape);
+    return xp_graph_node(graph, &mix, 2, (xp_tensor *[]){a, b}, 1, &out, NULL, 0) ? out : NULL;
+}
+
+static xp_status mix_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
+    for (int i = 0; i < 2; i++)
+        if (node->inputs[i] && node->inputs[i]->needs_gradient)
+            d_inputs[i] = add_mix(graph, "d_mix", d_outputs[0], NULL, node->inputs[i]->rank, node->inputs[i]->shape);
+    return XP_OK;
+}
+
+static xp_status mix_emit(xp_plan *plan, const xp_node *node) {
+    xp_launch_request request = {
+        .file = "none", .kernel = "mix", .dimensions = 1, .global = {64}, .local = {64}, .flops = 1};
+    for (int i = 0; i < node->input_count; i++) xp_launch_read(&request, node->inputs[i]);
+    for (int i = 0; i < node->output_count; i++) xp_launch_write(&request, node->outputs[i]);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* ---- shapes and views
+ * ------------------------------------------------------------------------------------------------------ */
+
+static void a_reshape_keeps_the_elements_or_is_refused(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){6, 4});
+    xp_tensor *y = xp_graph_reshape(graph, x, 3, (int64_t[]){2, 3, 4});
+    assert_ptr_equal(y->base, x);
+    assert_int_equal(y->stride[0], 12);
+    assert_null(xp_graph_reshape(graph, x, 1, (int64_t[]){23}));
+    assert_non_null(strstr(xp_last_error(), "[6,4] cannot be seen as [23]"));
+    assert_null(xp_graph_input(graph, "empty", XP_F32, 2, (int64_t[]){6, 0}));
+    assert_null(xp_graph_input(graph, "huge", XP_F32, 2, (int64_t[]){INT64_MAX / 2, 4}));
+    xp_graph_close(&graph);
+}
+
+static void the_parts_of_a_split_lie_where_they_should(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    xp_tensor *x = xp_graph_input(graph, "qkv", XP_F32, 2, (int64_t[]){10, 24});
+    xp_tensor *y = xp_graph_reshape(graph, x, 5, (int64_t[]){2, 5, 3, 4, 2}), *part[3];
+    assert_int_equal(xp_graph_split(graph, y, 2, part), XP_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_ptr_equal(part[i]->base, x);
+        assert_int_equal(part[i]->rank, 4);
+        assert_int_equal(part[i]->offset, i * 8);
+        const int64_t stride[] = {120, 24, 2, 1}, shape[] = {2, 5, 4, 2};
+        assert_memory_equal(part[i]->stride, stride, sizeof stride);
+        assert_memory_equal(part[i]->shape, shape, sizeof shape);
+    }
+    assert_false(xp_tensor_is_dense(part[0]));
+    xp_graph_close(&graph);
+}
+
+static void gradients_of_parts_are_written_into_the_whole_without_a_copy(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){10, 24}), *part[3];
+    x->needs_gradient = true;
+    xp_tensor *y = xp_graph_reshape(graph, add_mix(graph, "y", x, NULL, 2, x->shape), 3, (int64_t[]){10, 3, 8});
+    assert_int_equal(xp_graph_split(graph, y, 1, part), XP_OK);
+    xp_tensor *z = add_mix(graph, "z", part[0], part[1], 2, part[0]->shape);
+    z = add_mix(graph, "w", z, part[2], 2, part[0]->shape);
+    xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 2, z->shape), *dx;
+    int before = graph->node_count;
+    assert_int_equal(xp_graph_differentiate(graph, 1, &z, &seed, 1, &x, &dx), XP_OK);
+    assert_non_null(dx);
+    int mixes = 0;
+    for (int i = before; i < graph->node_count; i++) {
+        if (graph->nodes[i]->operation != &mix) {
+            assert_string_equal(graph->nodes[i]->operation->name, "reshape");
+            continue;
+        }
+        mixes++;
+        assert_true(graph->nodes[i]->backward);
+    }
+    assert_int_equal(mixes, 5); /* two inputs of w, two of z, one of y */
+    xp_graph_close(&graph);
+}
+
+/* ---- placement
+ * ----------------------------------------------------------------------------------------------------------------- */
+
+static void tensors_that_live_together_never_overlap(void **state) {
+    for (unsigned seed = 1; seed <= 50; seed++) {
+        srand(seed);
+        xp_graph *graph;
+        assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+        xp_tensor *made[40];
+        int64_t elements = 1 + rand() % 5000;
+        made[0] = xp_graph_input(graph, "x", XP_F32, 1, &elements);
+        for (int i = 1; i < 40; i++) {
+            elements = 1 + rand() % 5000;
+            made[i] = add_mix(graph, "m", made[rand() % i], rand() % 2 ? made[rand() % i] : NULL, 1, &elements);
+            made[i]->keep = rand() % 10 == 0;
+        }
+        xp_plan *plan;
+        assert_int_equal(xp_plan_create(&plan, device, graph), XP_OK);
+        size_t needed = 0;
+        for (int a = 0; a < 40; a++) {
+            const xp_place *p = &plan->places[made[a]->id];
+            assert_true(p->used);
+            assert_int_equal(p->offset % device->limits.alignment_bytes, 0);
+            assert_true(p->bytes >= (size_t)xp_tensor_elements(made[a]) * 4);
+            if (p->offset + p->bytes > needed) needed = p->offset + p->bytes;
+            for (int b = 0; b < a; b++) {
+                const xp_place *q = &plan->places[made[b]->id];
+                bool together = p->first <= q->last && q->first <= p->last;
+                assert_false(together && p->offset < q->offset + q->bytes && q->offset < p->offset + p->bytes);
+            }
+        }
+        xp_plan_summary summary;
+        xp_plan_summarise(plan, &summary);
+        assert_int_equal(summary.arena_bytes, needed);
+        assert_true(summary.arena_bytes <= summary.unshared_bytes + summary.input_bytes);
+        assert_int_equal(summary.launches, 39);
+        assert_int_equal(summary.kernels, 1);
+        xp_plan_close(&plan);
+        xp_graph_close(&graph);
+    }
+}
+
+static void a_chain_needs_two_places_only(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    int64_t elements = 1024;
+    xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 1, &elements), *y = x;
+    for (int i = 0; i < 20; i++) y = add_mix(graph, "y", y, NULL, 1, &elements);
+    xp_plan *plan;
+    assert_int_equal(xp_plan_create(&plan, device, graph), XP_OK);
+    xp_plan_summary summary;
+    xp_plan_summarise(plan, &summary);
+    assert_int_equal(summary.arena_bytes, 3 * 4096); /* the input keeps its own */
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+}
+
+static void a_tensor_that_is_read_before_it_is_written_is_named(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    int64_t elements = 16;
+    xp_tensor *orphan = xp_graph_tensor(graph, "orphan", XP_F32, 1, &elements);
+    xp_graph_scope(graph, "layer.7");
+    add_mix(graph, "y", orphan, NULL, 1, &elements);
+    xp_plan *plan;
+    assert_int_equal(xp_plan_create(&plan, device, graph), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "orphan"));
+    assert_non_null(strstr(xp_last_error(), "layer.7"));
+    xp_graph_close(&graph);
+}
+
+static void a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    int64_t elements = (int64_t)(device->limits.allocation_bytes / 4) + 1;
+    add_mix(graph, "huge", xp_graph_input(graph, "x", XP_F32, 1, (int64_t[]){4}), NULL, 1, &elements);
+    xp_plan *plan;
+    assert_int_equal(xp_plan_create(&plan, device, graph), XP_OUT_OF_MEMORY);
+    assert_non_null(strstr(xp_last_error(), "smaller batch"));
+    xp_graph_close(&graph);
+}
+
+/* ---- the store
+ * -------------------------------------------------------------------------------------------------------------------
+ */
+
+static void the_store_puts_decayed_before_undecayed_before_state(void **state) {
+    xp_store *store;
+    assert_int_equal(xp_store_create(&store), XP_OK);
+    assert_int_equal(xp_store_add(store, "norm", XP_PARAMETER_UNDECAYED, XP_INITIAL_CONSTANT, 1, 1, (int64_t[]){7}),
+                     XP_OK);
+    assert_int_equal(xp_store_add(store, "mean", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 0, 1, (int64_t[]){7}), XP_OK);
+    assert_int_equal(
+        xp_store_add(store, "weight", XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, 0.5f, 2, (int64_t[]){3, 5}), XP_OK);
+    assert_int_equal(
+        xp_store_add(store, "weight", XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, 0.5f, 2, (int64_t[]){3, 5}), XP_OK);
+    assert_int_equal(
+        xp_store_add(store, "weight", XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, 0.5f, 2, (int64_t[]){5, 3}),
+        XP_INVALID_ARGUMENT);
+    assert_int_equal(xp_store_allocate(store, device), XP_OK);
+    assert_int_equal(store->count, 3);
+    assert_int_equal(store->parameters[2].offset, 0);
+    assert_int_equal(store->parameters[0].offset, store->decayed_elements);
+    assert_int_equal(store->parameters[1].offset, store->trained_elements);
+    assert_int_equal(store->trainable_count, 22);
+
+    float first[15], second[15];
+    assert_int_equal(xp_store_initialise(store, 5), XP_OK);
+    assert_int_equal(xp_store_read(store, XP_STORE_VALUES, 2, first), XP_OK);
+    assert_int_equal(xp_store_initialise(store, 6), XP_OK);
+    assert_int_equal(xp_store_read(store, XP_STORE_VALUES, 2, second), XP_OK);
+    assert_memory_not_equal(first, second, sizeof first);
+    assert_int_equal(xp_store_initialise(store, 5), XP_OK);
+    assert_int_equal(xp_store_read(store, XP_STORE_VALUES, 2, second), XP_OK);
+    assert_memory_equal(first, second, sizeof first);
+    for (int i = 0; i < 15; i++) assert_true(first[i] > -0.5f && first[i] < 0.5f);
+    xp_store_close(&store);
+}
+
+static int open_device(void **state) {
+    return xp_device_open(&device, NULL) != XP_OK;
+}
+
+static int close_device(void **state) {
+    xp_device_close(&device);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reshape_keeps_the_elements_or_is_refused),
+        cmocka_unit_test(the_parts_of_a_split_lie_where_they_should),
+        cmocka_unit_test(gradients_of_parts_are_written_into_the_whole_without_a_copy),
+        cmocka_unit_test(tensors_that_live_together_never_overlap),
+        cmocka_unit_test(a_chain_needs_two_places_only),
+        cmocka_unit_test(a_tensor_that_is_read_before_it_is_written_is_named),
+        cmocka_unit_test(a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated),
+        cmocka_unit_test(the_store_puts_decayed_before_undecayed_before_state),
+    };
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}
