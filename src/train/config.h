@@ -56,7 +56,11 @@ xp_status xp_config_set(xp_config *config, const char *assignment);
 xp_status xp_config_check(const xp_config *config);
 /* Writes YAML that xp_config_file reads back to the same struct. */
 xp_status xp_config_print(const xp_config *config, FILE *out);
-/* Learning rate of optimiser step `step` (counted from 0) of `total`, with `steps_per_epoch`. */
+xp_status xp_config_text(const xp_config *config, char **text); /* the same text, freed by the caller */
+/* Names of the presets, in alphabetical order; returns how many. */
+int xp_config_presets(char names[][64], int room);
+/* Learning rate of optimiser step `step` (counted from 0), with `steps_per_epoch`. A warm-up rises in a straight line;
+ * in a one-cycle schedule it rises from 1/25 of the rate as half a cosine. */
 double xp_schedule_rate(const xp_config *config, int64_t step, int64_t steps_per_epoch);
 
 #endif

@@ -1,0 +1,436 @@
+/* Checkpoint folders. Owns their files and the exchange of a new one for the old. */
+#define _GNU_SOURCE /* renameat2 */
+#include "train/checkpoint.h"
+
+#include "core/files.h"
+#include "train/run_folder.h"
+#include "train/safetensors.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { PATH_BYTES = 1200, FORMAT = 1 };
+
+/* --- folders ------------------------------------------------------------------------------------------------------ */
+
+/* Removes a folder of plain files, if it is there. */
+static xp_status remove_folder(const char *path) {
+    DIR *folder = opendir(path);
+    if (!folder && errno == ENOENT) return XP_OK;
+    if (!folder) return xp_fail(XP_IO_ERROR, "%s: cannot be opened to remove it: %s", path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        (void)unlinkat(dirfd(folder), entry->d_name, 0); /* what stays makes rmdir fail below */
+    }
+    closedir(folder);
+    if (rmdir(path) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", path, strerror(errno));
+    return XP_OK;
+}
+
+static void flush_folder(const char *path) {
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return;
+    (void)fsync(descriptor); /* some file systems cannot */
+    close(descriptor);
+}
+
+/* Puts the finished folder `made` in the place of `folder`. Exchanging the names is one step, so that there is always a
+ * whole checkpoint of that name; where the file system cannot, the old one waits as "….previous". */
+static xp_status take_place(const char *made, const char *folder) {
+    if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
+    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) return remove_folder(made);
+    char previous[PATH_BYTES];
+    snprintf(previous, sizeof previous, "%s.previous", folder);
+    XP_TRY(remove_folder(previous));
+    if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
+        return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno));
+    }
+    return remove_folder(previous);
+}
+
+/* --- tensors ------------------------------------------------------------------------------------------------------ */
+
+/* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
+ */
+static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safetensors *set, float **blocks) {
+    for (int i = 0; i < store->count; i++) {
+        const xp_parameter *parameter = &store->parameters[i];
+        if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE) continue;
+        char name[XP_NAME_BYTES + 16];
+        snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
+        blocks[i] = malloc((size_t)parameter->elements * sizeof **blocks);
+        if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
+        XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
+        XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
+    }
+    return XP_OK;
+}
+
+static xp_status write_tensors(const char *folder, const char *file, xp_store *store, const int *buffers,
+                               const char *const *prefixes, int count, const xp_checkpoint *checkpoint) {
+    char path[PATH_BYTES];
+    XP_TRY(xp_run_folder_path(folder, file, path, sizeof path));
+    xp_safetensors set = {0};
+    size_t slots = (size_t)count * (size_t)store->count;
+    float **blocks = calloc(slots + 1, sizeof *blocks);
+    if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
+    xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
+    if (status == XP_OK) status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
+    for (int i = 0; i < count && status == XP_OK; i++) {
+        status = gather(store, buffers[i], prefixes[i], &set, blocks + (size_t)i * (size_t)store->count);
+    }
+    if (status == XP_OK) status = xp_safetensors_write(&set, path);
+    for (size_t i = 0; i < slots; i++) free(blocks[i]);
+    free(blocks);
+    xp_safetensors_release(&set);
+    return status;
+}
+
+static void print_shape(int rank, const int64_t *shape, char text[128]) {
+    size_t at = (size_t)snprintf(text, 128, "[");
+    for (int i = 0; i < rank && at < 100; i++) {
+        at += (size_t)snprintf(text + at, 128 - at, "%s%lld", i ? "," : "", (long long)shape[i]);
+    }
+    snprintf(text + at, 128 - at, "]");
+}
+
+/* Finds the tensor of a parameter in the file; another shape or type is another model. */
+static xp_status match(const xp_safetensors *set, const char *path, const char *prefix, const xp_parameter *parameter,
+                       const xp_safetensors_entry **out) {
+    char name[XP_NAME_BYTES + 16], here[128], there[128];
+    snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
+    const xp_safetensors_entry *entry = xp_safetensors_find(set, name);
+    print_shape(parameter->rank, parameter->shape, here);
+    if (!entry) {
+        return xp_fail(XP_BAD_DATA, "%s: is of another model: it has no tensor '%s' %s", path, name, here);
+    }
+    bool same = entry->type == XP_SAFETENSORS_F32 && entry->rank == parameter->rank;
+    for (int i = 0; same && i < entry->rank; i++) same = entry->shape[i] == parameter->shape[i];
+    if (!same) {
+        print_shape(entry->rank, entry->shape, there);
+        return xp_fail(XP_BAD_DATA, "%s: is of another model: its tensor '%s' is %s, but this model's is %s", path,
+                       name, entry->type == XP_SAFETENSORS_F32 ? there : "not F32", here);
+    }
+    *out = entry;
+    return XP_OK;
+}
+
+static xp_status check_tensors(const xp_safetensors *set, const char *path, const xp_store *store,
+                               const char *const *prefixes, int count, bool values) {
+    int expected = 0;
+    for (int k = 0; k < count; k++) {
+        for (int i = 0; i < store->count; i++) {
+            const xp_safetensors_entry *entry;
+            if (!values && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
+            XP_TRY(match(set, path, prefixes[k], &store->parameters[i], &entry));
+            expected++;
+        }
+    }
+    if (set->count == expected) return XP_OK;
+    for (int e = 0; e < set->count; e++) {
+        bool known = false;
+        for (int k = 0; k < count && !known; k++) {
+            size_t length = strlen(prefixes[k]);
+            known = strncmp(set->entries[e].name, prefixes[k], length) == 0 &&
+                    xp_store_find(store, set->entries[e].name + length) >= 0;
+        }
+        if (!known) {
+            return xp_fail(XP_BAD_DATA, "%s: is of another model: this one has no parameter for its tensor '%s'", path,
+                           set->entries[e].name);
+        }
+    }
+    return xp_fail(XP_BAD_DATA, "%s: is of another model: it has %d tensors, but this model has %d", path, set->count,
+                   expected);
+}
+
+static xp_status fill(const xp_safetensors *set, const char *path, const char *prefix, xp_store *store, int buffer) {
+    for (int i = 0; i < store->count; i++) {
+        const xp_safetensors_entry *entry;
+        if (buffer != XP_STORE_VALUES && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
+        XP_TRY(match(set, path, prefix, &store->parameters[i], &entry));
+        XP_TRY(xp_store_write(store, buffer, i, entry->data));
+    }
+    return XP_OK;
+}
+
+static const char model_file[] = "model.safetensors", training_file[] = "training.safetensors";
+static const char *const value_prefix[] = {""};
+static const char *const moment_prefixes[] = {"moment_1.", "moment_2."};
+
+xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) {
+    char model_path[PATH_BYTES], training_path[PATH_BYTES];
+    xp_safetensors model = {0}, training = {0};
+    XP_TRY(xp_run_folder_path(folder, model_file, model_path, sizeof model_path));
+    XP_TRY(xp_run_folder_path(folder, training_file, training_path, sizeof training_path));
+    xp_status status;
+    XP_TRY_OR(status, xp_safetensors_read(&model, model_path), done);
+    XP_TRY_OR(status, check_tensors(&model, model_path, store, value_prefix, 1, true), done);
+    if (moments) {
+        XP_TRY_OR(status, xp_safetensors_read(&training, training_path), done);
+        XP_TRY_OR(status, check_tensors(&training, training_path, store, moment_prefixes, 2, false), done);
+        XP_TRY_OR(status, fill(&training, training_path, moment_prefixes[0], store, XP_STORE_MOMENT_1), done);
+        XP_TRY_OR(status, fill(&training, training_path, moment_prefixes[1], store, XP_STORE_MOMENT_2), done);
+    }
+    status = fill(&model, model_path, "", store, XP_STORE_VALUES);
+done:
+    xp_safetensors_release(&model);
+    xp_safetensors_release(&training);
+    return status;
+}
+
+/* --- state.json: one table for both directions ------------------------------------------------------------------- */
+
+typedef enum field_kind { FIELD_INT, FIELD_WHOLE, FIELD_REAL, FIELD_TEXT } field_kind;
+
+typedef struct field {
+    const char *name;
+    field_kind kind;
+    size_t offset, bytes;
+} field;
+
+#define FIELD(kind, name, member)                                                                                      \
+    { name, kind, offsetof(xp_checkpoint, member), sizeof(((xp_checkpoint *)0)->member) }
+static const field fields[] = {
+    FIELD(FIELD_WHOLE, "step", state.step),
+    FIELD(FIELD_INT, "epoch", state.epoch),
+    FIELD(FIELD_WHOLE, "position", state.position),
+    FIELD(FIELD_REAL, "loss_sum", state.loss_sum),
+    FIELD(FIELD_WHOLE, "correct", state.correct),
+    FIELD(FIELD_WHOLE, "samples", state.samples),
+    FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best),
+    FIELD(FIELD_INT, "epoch_best", state.epoch_best),
+    FIELD(FIELD_REAL, "seconds", state.seconds),
+    FIELD(FIELD_WHOLE, "samples_total", state.samples_total),
+    FIELD(FIELD_REAL, "training_seconds", state.training_seconds),
+    FIELD(FIELD_INT, "batch", shape.batch),
+    FIELD(FIELD_INT, "classes", shape.classes),
+    FIELD(FIELD_INT, "length", shape.length),
+    FIELD(FIELD_INT, "features", shape.features),
+    FIELD(FIELD_INT, "channels", shape.channels),
+    FIELD(FIELD_INT, "height", shape.height),
+    FIELD(FIELD_INT, "breadth", shape.breadth),
+    FIELD(FIELD_TEXT, "fingerprint", fingerprint),
+    FIELD(FIELD_TEXT, "device", device),
+    FIELD(FIELD_TEXT, "driver", driver),
+    FIELD(FIELD_TEXT, "family", family),
+};
+enum { FIELDS = sizeof fields / sizeof *fields };
+
+static json_t *reals(const double *values, int count) {
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) {
+    const void *at = (const char *)checkpoint + entry->offset;
+    double real;
+    switch (entry->kind) {
+    case FIELD_INT:
+        return json_integer(*(const int *)at);
+    case FIELD_WHOLE:
+        return json_integer(*(const int64_t *)at);
+    case FIELD_REAL:
+        memcpy(&real, at, sizeof real);
+        return isfinite(real) ? json_real(real) : json_null(); /* JSON knows no NaN */
+    case FIELD_TEXT:
+        return json_string(at);
+    }
+    return NULL;
+}
+
+static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint) {
+    char path[PATH_BYTES];
+    XP_TRY(xp_run_folder_path(folder, "state.json", path, sizeof path));
+    json_t *all = json_object(), *names = json_array();
+    json_object_set_new(all, "format", json_integer(FORMAT));
+    bool whole = json_object_set_new(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed)) == 0;
+    whole = whole && json_object_set_new(all, "attention", json_string(checkpoint->config.model.attention)) == 0;
+    whole = whole && json_object_set_new(all, "data",
+                                         json_string(checkpoint->kind == XP_DATASET_SERIES ? "series" : "images")) == 0;
+    for (int i = 0; i < FIELDS; i++) {
+        whole = whole && json_object_set_new(all, fields[i].name, field_value(checkpoint, &fields[i])) == 0;
+    }
+    for (int i = 0; i < checkpoint->shape.classes; i++) {
+        whole = whole && json_array_append_new(names, json_string(checkpoint->class_names[i])) == 0;
+    }
+    whole = whole && json_object_set(all, "class_names", names) == 0;
+    json_decref(names);
+    const xp_standardisation *fit = &checkpoint->standardisation;
+    whole = whole && json_object_set_new(all, "mean", reals(fit->mean, fit->features)) == 0;
+    whole = whole && json_object_set_new(all, "deviation", reals(fit->deviation, fit->features)) == 0;
+    char *text = whole ? json_dumps(all, JSON_INDENT(2)) : NULL;
+    json_decref(all);
+    if (!text) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ended", path);
+    xp_status status = xp_file_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static xp_status read_field(const char *path, json_t *all, const field *entry, xp_checkpoint *out) {
+    json_t *value = json_object_get(all, entry->name);
+    void *at = (char *)out + entry->offset;
+    double real;
+    json_int_t whole = json_is_integer(value) ? json_integer_value(value) : -1;
+    switch (entry->kind) {
+    case FIELD_INT:
+        if (whole < 0 || whole > INT32_MAX) break;
+        *(int *)at = (int)whole;
+        return XP_OK;
+    case FIELD_WHOLE:
+        if (whole < 0) break;
+        *(int64_t *)at = whole;
+        return XP_OK;
+    case FIELD_REAL:
+        if (!json_is_number(value) && !json_is_null(value)) break;
+        real = json_is_null(value) ? NAN : json_number_value(value);
+        memcpy(at, &real, sizeof real);
+        return XP_OK;
+    case FIELD_TEXT:
+        if (!json_is_string(value) || strlen(json_string_value(value)) >= entry->bytes) break;
+        strcpy(at, json_string_value(value));
+        return XP_OK;
+    }
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not what it should be; take another checkpoint", path,
+                   entry->name);
+}
+
+static xp_status read_reals(const char *path, json_t *array, int count, double **out) {
+    *out = calloc((size_t)count + 1, sizeof **out);
+    if (!*out) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the standardisation", path);
+    for (int i = 0; i < count; i++) {
+        json_t *value = json_array_get(array, (size_t)i);
+        if (!json_is_number(value)) {
+            return xp_fail(XP_BAD_DATA, "%s: entry %d of the standardisation is not a number", path, i + 1);
+        }
+        (*out)[i] = json_number_value(value);
+    }
+    return XP_OK;
+}
+
+static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
+    json_t *names = json_object_get(all, "class_names"), *kind = json_object_get(all, "data");
+    json_t *mean = json_object_get(all, "mean"), *deviation = json_object_get(all, "deviation");
+    if (!json_is_array(names) || json_array_size(names) != (size_t)out->shape.classes || out->shape.classes < 1) {
+        return xp_fail(XP_BAD_DATA, "%s: 'class_names' does not list the %d classes", path, out->shape.classes);
+    }
+    out->class_names = calloc((size_t)out->shape.classes, sizeof *out->class_names);
+    if (!out->class_names) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
+    for (int i = 0; i < out->shape.classes; i++) {
+        const char *name = json_string_value(json_array_get(names, (size_t)i));
+        if (!name) return xp_fail(XP_BAD_DATA, "%s: class name %d is not a text", path, i + 1);
+        out->class_names[i] = strdup(name);
+        if (!out->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
+    }
+    const char *kind_name = json_is_string(kind) ? json_string_value(kind) : "";
+    if (strcmp(kind_name, "series") != 0 && strcmp(kind_name, "images") != 0) {
+        return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
+    }
+    out->kind = strcmp(kind_name, "series") == 0 ? XP_DATASET_SERIES : XP_DATASET_IMAGES;
+    size_t features = json_array_size(mean);
+    int wanted = out->kind == XP_DATASET_SERIES ? out->shape.features : out->shape.channels;
+    if (!json_is_array(mean) || !json_is_array(deviation) || json_array_size(deviation) != features ||
+        (features != 0 && features != (size_t)wanted)) {
+        return xp_fail(XP_BAD_DATA, "%s: 'mean' and 'deviation' do not fit the %d features", path, wanted);
+    }
+    out->standardisation.features = (int)features;
+    XP_TRY(read_reals(path, mean, (int)features, &out->standardisation.mean));
+    return read_reals(path, deviation, (int)features, &out->standardisation.deviation);
+}
+
+static xp_status read_state(const char *path, const char *text, size_t length, xp_checkpoint *out) {
+    json_error_t error;
+    json_t *all = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    if (!all) return xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
+    xp_status status = XP_OK;
+    json_t *format = json_object_get(all, "format");
+    if (!json_is_integer(format) || json_integer_value(format) != FORMAT) {
+        status = xp_fail(XP_BAD_DATA, "%s: is no checkpoint of format %d; another version of expanse wrote it", path,
+                         FORMAT);
+    }
+    for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);
+    if (status == XP_OK) status = read_lists(path, all, out);
+    json_decref(all);
+    return status;
+}
+
+/* --- whole checkpoints -------------------------------------------------------------------------------------------- */
+
+static xp_status write_config(const char *folder, const xp_config *config) {
+    char path[PATH_BYTES], *text = NULL;
+    XP_TRY(xp_run_folder_path(folder, "config.yaml", path, sizeof path));
+    XP_TRY(xp_config_text(config, &text));
+    xp_status status = xp_file_write_atomic(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store) {
+    static const int values[] = {XP_STORE_VALUES}, moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
+    char made[PATH_BYTES];
+    int need = snprintf(made, sizeof made, "%s.partial", folder);
+    if (need < 0 || (size_t)need + sizeof ".previous" >= sizeof made) {
+        return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
+    }
+    XP_TRY(remove_folder(made)); /* of a process that was killed */
+    XP_TRY(xp_folder_make(made));
+    xp_status status;
+    XP_TRY_OR(status, write_tensors(made, model_file, store, values, value_prefix, 1, checkpoint), failed);
+    XP_TRY_OR(status, write_tensors(made, training_file, store, moments, moment_prefixes, 2, checkpoint), failed);
+    XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
+    XP_TRY_OR(status, write_state(made, checkpoint), failed);
+    flush_folder(made);
+    XP_TRY_OR(status, take_place(made, folder), failed);
+    char parent[PATH_BYTES];
+    snprintf(parent, sizeof parent, "%s/..", folder);
+    flush_folder(parent);
+    return XP_OK;
+failed:;
+    char reason[PATH_BYTES + 512];
+    snprintf(reason, sizeof reason, "%s", xp_last_error());
+    (void)remove_folder(made); /* the reason of the failure is worth more than a second one */
+    return xp_fail(status, "%s", reason);
+}
+
+xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {
+    char path[PATH_BYTES], *text = NULL;
+    size_t length = 0;
+    xp_checkpoint made = {0};
+    XP_TRY(xp_run_folder_path(folder, "config.yaml", path, sizeof path));
+    xp_config_default(&made.config);
+    XP_TRY(xp_config_file(&made.config, path));
+    XP_TRY(xp_run_folder_path(folder, "state.json", path, sizeof path));
+    XP_TRY(xp_file_read(path, &text, &length));
+    xp_status status = read_state(path, text, length, &made);
+    free(text);
+    if (status != XP_OK) {
+        xp_checkpoint_release(&made);
+        return status;
+    }
+    *out = made;
+    return XP_OK;
+}
+
+void xp_checkpoint_release(xp_checkpoint *checkpoint) {
+    for (int i = 0; checkpoint->class_names && i < checkpoint->shape.classes; i++) free(checkpoint->class_names[i]);
+    free(checkpoint->class_names);
+    free(checkpoint->standardisation.mean);
+    free(checkpoint->standardisation.deviation);
+    *checkpoint = (xp_checkpoint){0};
+}
+
+void xp_checkpoint_fingerprint(const xp_dataset *dataset, char text[32]) {
+    size_t count = (size_t)dataset->count;
+    XXH64_hash_t hash = XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, 0);
+    if (dataset->lengths) hash = XXH64(dataset->lengths, count * sizeof *dataset->lengths, hash);
+    if (dataset->labels) hash = XXH64(dataset->labels, count * sizeof *dataset->labels, hash);
+    snprintf(text, 32, "%016llx", (unsigned long long)hash);
+}

@@ -1,0 +1,260 @@
+/* The run folder's files. Owns their names and formats. */
+#include "train/run_folder.h"
+
+#include "core/files.h"
+#include "core/text.h"
+#include "core/writer.h"
+#include "train/curves.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+static const char header[] =
+    "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,"
+    "learning_rate,seconds,samples_per_second\n";
+enum { COLUMNS = 10 };
+
+xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size) {
+    size_t length = strlen(folder);
+    while (length > 1 && folder[length - 1] == '/') length--;
+    int need = snprintf(text, size, "%.*s/%s", (int)length, folder, name);
+    if (need >= 0 && (size_t)need < size) return XP_OK;
+    return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+/* Two runs in one folder would destroy each other's files. The lock goes with the process, whatever ends it. */
+static xp_status lock_folder(xp_run_folder *folder) {
+    folder->lock = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder->lock < 0) {
+        return xp_fail(XP_IO_ERROR, "%s: the folder cannot be opened: %s", folder->path, strerror(errno));
+    }
+    if (flock(folder->lock, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+        close(folder->lock);
+        folder->lock = -1;
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: another run is writing here; wait for it or choose another --out",
+                       folder->path);
+    }
+    return XP_OK;
+}
+
+static xp_status start(xp_run_folder *out, const char *path) {
+    *out = (xp_run_folder){.lock = -1};
+    size_t length = strlen(path);
+    if (length >= sizeof out->path) return xp_fail(XP_IO_ERROR, "%s: the path is too long", path);
+    memcpy(out->path, path, length + 1);
+    return XP_OK;
+}
+
+static xp_status write_rows(const xp_run_folder *folder);
+
+xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config) {
+    xp_run_folder folder;
+    char file[1100];
+    xp_writer text = {0};
+    XP_TRY(start(&folder, path));
+    XP_TRY(xp_run_folder_path(path, "config.yaml", file, sizeof file));
+    if (!xp_folder_is_empty(path)) {
+        XP_TRY(xp_folder_make(path)); /* a plain file of that name has its own message */
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s: the folder is not empty, and nothing is overwritten; go on with --resume %s or choose "
+                       "another --out",
+                       path, path);
+    }
+    XP_TRY(xp_folder_make(path));
+    XP_TRY(lock_folder(&folder));
+    xp_status status = xp_config_text(config, &text.text);
+    if (status == XP_OK) {
+        status = xp_file_write_atomic(file, text.text, strlen(text.text));
+        free(text.text);
+    }
+    if (status == XP_OK) status = write_rows(&folder);
+    if (status != XP_OK) {
+        xp_run_folder_close(&folder);
+        return status;
+    }
+    *out = folder;
+    return XP_OK;
+}
+
+static xp_status read_rows(xp_run_folder *folder, const char *path, const char *text, int epochs_done) {
+    if (strncmp(text, header, sizeof header - 1) != 0) {
+        return xp_fail(XP_BAD_DATA, "%s:1: the columns are not those of a run; it was changed or is another file",
+                       path);
+    }
+    folder->rows = calloc((size_t)epochs_done + 1, sizeof *folder->rows);
+    if (!folder->rows) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", path, epochs_done);
+    folder->room = epochs_done + 1;
+    const char *at = text + sizeof header - 1;
+    while (folder->count < epochs_done && *at) {
+        double cells[COLUMNS];
+        for (int column = 0; column < COLUMNS; column++) {
+            size_t length = 0;
+            cells[column] = NAN;
+            XP_TRY(xp_text_number(at, &cells[column], &length));
+            at += length;
+            if (*at != (column + 1 < COLUMNS ? ',' : '\n')) {
+                return xp_fail(XP_BAD_DATA, "%s:%d: column %d is not a number", path, folder->count + 2, column + 1);
+            }
+            at++;
+        }
+        if (cells[0] != folder->count + 1) {
+            return xp_fail(XP_BAD_DATA, "%s:%d: expected epoch %d", path, folder->count + 2, folder->count + 1);
+        }
+        folder->rows[folder->count++] = (xp_epoch_row){.epoch = (int)cells[0],
+                                                       .train_loss = cells[1],
+                                                       .train_accuracy = cells[2],
+                                                       .validation_loss = cells[3],
+                                                       .validation_accuracy = cells[4],
+                                                       .test_loss = cells[5],
+                                                       .test_accuracy = cells[6],
+                                                       .learning_rate = cells[7],
+                                                       .seconds = cells[8],
+                                                       .samples_per_second = cells[9]};
+    }
+    if (folder->count < epochs_done) {
+        return xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint stands at %d", path, folder->count,
+                       epochs_done);
+    }
+    return XP_OK;
+}
+
+xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_done) {
+    xp_run_folder folder;
+    char file[1100];
+    char *text = NULL;
+    size_t length = 0;
+    XP_TRY(start(&folder, path));
+    XP_TRY(xp_run_folder_path(path, "metrics.csv", file, sizeof file));
+    XP_TRY(xp_file_read(file, &text, &length));
+    xp_status status = lock_folder(&folder);
+    if (status == XP_OK) status = read_rows(&folder, file, text, epochs_done);
+    if (status == XP_OK) status = write_rows(&folder);
+    free(text);
+    if (status != XP_OK) {
+        xp_run_folder_close(&folder);
+        return status;
+    }
+    *out = folder;
+    return XP_OK;
+}
+
+void xp_run_folder_close(xp_run_folder *folder) {
+    if (folder->lock >= 0) close(folder->lock);
+    free(folder->rows);
+    folder->rows = NULL;
+    folder->count = folder->room = 0;
+    folder->lock = -1;
+}
+
+/* --- rows --------------------------------------------------------------------------------------------------------- */
+
+/* The file is small and written anew each time: a full disk or a power cut leaves the rows before. */
+static xp_status write_rows(const xp_run_folder *folder) {
+    char file[1100];
+    XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
+    xp_writer out = {0};
+    xp_write(&out, "%s", header);
+    for (int i = 0; i < folder->count; i++) {
+        const xp_epoch_row *row = &folder->rows[i];
+        const double cells[COLUMNS - 1] = {row->train_loss,          row->train_accuracy, row->validation_loss,
+                                           row->validation_accuracy, row->test_loss,      row->test_accuracy,
+                                           row->learning_rate,       row->seconds,        row->samples_per_second};
+        xp_write(&out, "%d", row->epoch);
+        for (int column = 0; column < COLUMNS - 1; column++) {
+            xp_write(&out, ",");
+            if (isfinite(cells[column])) xp_write_number(&out, cells[column]);
+        }
+        xp_write(&out, "\n");
+    }
+    xp_status status = xp_writer_save(&out, file);
+    xp_writer_release(&out);
+    return status;
+}
+
+static void make_title(const xp_config *config, char *text, size_t size) {
+    snprintf(text, size, "%s%s%s", config->preset, config->preset[0] ? " · " : "", config->model.attention);
+}
+
+xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row) {
+    if (folder->count == folder->room) {
+        int room = folder->room ? 2 * folder->room : 16;
+        xp_epoch_row *larger = realloc(folder->rows, (size_t)room * sizeof *larger);
+        if (!larger) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", folder->path, room);
+        folder->rows = larger;
+        folder->room = room;
+    }
+    folder->rows[folder->count++] = *row;
+    char file[1100], title[512];
+    XP_TRY(write_rows(folder));
+    XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
+    make_title(config, title, sizeof title);
+    return xp_curves_write(file, title, folder->rows, folder->count);
+}
+
+/* --- summary ------------------------------------------------------------------------------------------------------ */
+
+static json_t *number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
+                                  const xp_evaluation *evaluation) {
+    char file[1100], title[512], seed[32];
+    XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
+    snprintf(seed, sizeof seed, "%llu", (unsigned long long)config->training.seed);
+    bool seed_fits = config->training.seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
+    json_t *all = json_pack(
+        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:s, s:s, s:s, s:b}", "preset",
+        config->preset, "attention", config->model.attention, "seed",
+        seed_fits ? json_integer((json_int_t)config->training.seed) : json_string(seed), "accuracy_best",
+        number(summary->accuracy_best), "accuracy_final", number(summary->accuracy_final), "loss_final",
+        number(summary->loss_final), "validation_accuracy_best", number(summary->validation_accuracy_best),
+        "epoch_best", summary->epoch_best, "epochs", summary->epochs, "parameters", (json_int_t)summary->parameters,
+        "samples", (json_int_t)summary->samples, "test_samples", (json_int_t)summary->test_samples, "seconds",
+        number(summary->seconds), "samples_per_second", number(summary->samples_per_second), "device", summary->device,
+        "driver", summary->driver, "family", summary->family, "finished", summary->finished);
+    char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
+    json_decref(all);
+    if (!text) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory, or a name in it is not UTF-8", file);
+    xp_status status = xp_file_write_atomic(file, text, strlen(text));
+    free(text);
+    XP_TRY(status);
+    if (!evaluation || !evaluation->labels) return XP_OK;
+    XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
+    make_title(config, title, sizeof title);
+    return xp_confusion_write(file, title, evaluation);
+}
+
+xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size) {
+    /* A previous one is there only after a power cut between two renames. */
+    static const char *const names[] = {"best", "best.previous", "last", "last.previous"};
+    char state[1200];
+    XP_TRY(xp_run_folder_path(path, "state.json", state, sizeof state));
+    if (xp_path_exists(state)) {
+        int need = snprintf(text, size, "%s", path);
+        return need >= 0 && (size_t)need < size ? XP_OK : xp_fail(XP_IO_ERROR, "%s: the path is too long", path);
+    }
+    for (int i = 0; i < 4; i++) {
+        XP_TRY(xp_run_folder_path(path, names[prefer_best ? i : i ^ 2], text, size));
+        XP_TRY(xp_run_folder_path(text, "state.json", state, sizeof state));
+        if (xp_path_exists(state)) return XP_OK;
+    }
+    if (!xp_path_exists(path)) {
+        return xp_fail(XP_IO_ERROR, "%s: there is no such folder; give the --out of a training run", path);
+    }
+    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: the run folder cannot be opened: %s", path, strerror(errno));
+    close(descriptor);
+    return xp_fail(XP_BAD_DATA,
+                   "%s: holds no checkpoint (best/ or last/ with a state.json); give the --out of a "
+                   "training run",
+                   path);
+}
