@@ -1,0 +1,257 @@
+/* Matrix product for CPU devices: y = activation(op(a)·op(b) + bias).
+ *
+ * One work-item is a work-group: it owns BLOCK_ROWS rows by block_columns columns of y and walks the depth in blocks of
+ * BLOCK_DEPTH, so a panel of b stays in the first-level cache and the block of a in the second while both are used
+ * again and again. The heart is a tile of 6 rows and 16 columns in twelve named registers (an array of them would
+ * spill): per step of the depth two loads of b, six broadcasts of a, twelve fma. b is packed into panels
+ * [ceil(n/16)][k][16] by a kernel of its own, so the heart reads one stream; a is read in place, and packed to
+ * [ceil(m/6)][k][6] when it is stored transposed. Sums run along the depth in one fixed order, whatever the block of
+ * columns.
+ *
+ * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
+#include "math.clh"
+
+#ifndef TRANSPOSE_A
+#define TRANSPOSE_A 0 /* a is stored [k,m], and arrives packed */
+#endif
+#ifndef TRANSPOSE_B
+#define TRANSPOSE_B 0 /* b is stored [n,k] */
+#endif
+#ifndef BIAS
+#define BIAS 0
+#endif
+#ifndef ACTIVATION
+#define ACTIVATION 0 /* 0 none, 1 ReLU, 2 GELU */
+#endif
+#ifndef KEEP_Z
+#define KEEP_Z 0 /* z, the input of the activation, is stored, too */
+#endif
+#ifndef BLOCK_ROWS
+#define BLOCK_ROWS 48
+#endif
+#ifndef BLOCK_DEPTH
+#define BLOCK_DEPTH 512
+#endif
+
+#define TILE_ROWS    6
+#define TILE_COLUMNS 16
+
+#if ACTIVATION < 0 || ACTIVATION > 2
+#error "ACTIVATION is 0, 1 or 2"
+#endif
+#if KEEP_Z && !ACTIVATION
+#error "KEEP_Z without an activation: z would be y"
+#endif
+#if BLOCK_ROWS % 6 || BLOCK_DEPTH % 8
+#error "BLOCK_ROWS is a multiple of 6, BLOCK_DEPTH of 8"
+#endif
+
+#define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5)
+
+/* ---- packing ---------------------------------------------------------------------------------------------------- */
+
+/* In: r0 … r7, rows of an 8×8 block. Out: its columns, stored `stride` apart. */
+inline void store_transposed(float8 r0, float8 r1, float8 r2, float8 r3, float8 r4, float8 r5, float8 r6, float8 r7,
+                             __global float *to, int stride) {
+    const uint8 low = (uint8)(0, 8, 1, 9, 4, 12, 5, 13), high = (uint8)(2, 10, 3, 11, 6, 14, 7, 15);
+    const uint8 even = (uint8)(0, 1, 8, 9, 4, 5, 12, 13), odd = (uint8)(2, 3, 10, 11, 6, 7, 14, 15);
+    const float8 a0 = shuffle2(r0, r1, low), a1 = shuffle2(r0, r1, high);
+    const float8 b0 = shuffle2(r2, r3, low), b1 = shuffle2(r2, r3, high);
+    const float8 c0 = shuffle2(r4, r5, low), c1 = shuffle2(r4, r5, high);
+    const float8 d0 = shuffle2(r6, r7, low), d1 = shuffle2(r6, r7, high);
+    const float8 p0 = shuffle2(a0, b0, even), p1 = shuffle2(a0, b0, odd);
+    const float8 p2 = shuffle2(a1, b1, even), p3 = shuffle2(a1, b1, odd);
+    const float8 q0 = shuffle2(c0, d0, even), q1 = shuffle2(c0, d0, odd);
+    const float8 q2 = shuffle2(c1, d1, even), q3 = shuffle2(c1, d1, odd);
+    vstore8((float8)(p0.lo, q0.lo), 0, to);
+    vstore8((float8)(p1.lo, q1.lo), 0, to + stride);
+    vstore8((float8)(p2.lo, q2.lo), 0, to + 2 * stride);
+    vstore8((float8)(p3.lo, q3.lo), 0, to + 3 * stride);
+    vstore8((float8)(p0.hi, q0.hi), 0, to + 4 * stride);
+    vstore8((float8)(p1.hi, q1.hi), 0, to + 5 * stride);
+    vstore8((float8)(p2.hi, q2.hi), 0, to + 6 * stride);
+    vstore8((float8)(p3.hi, q3.hi), 0, to + 7 * stride);
+}
+
+/* One work-item packs BLOCK_DEPTH steps of one panel of 16 columns. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
+            __global float *panels,  /* [ceil(n/16)][k][16] */
+            int n, int k) {
+    const int column = get_group_id(0) * TILE_COLUMNS, begin = get_group_id(1) * BLOCK_DEPTH;
+    const int end = min(begin + BLOCK_DEPTH, k), columns = min(TILE_COLUMNS, n - column);
+    __global float *to = panels + (long)column * k + (long)begin * TILE_COLUMNS;
+#if TRANSPOSE_B
+    for (int side = 0; side < TILE_COLUMNS; side += 8) {
+        __global float *side_to = to + side;
+        const __global float *row[8];
+        for (int j = 0; j < 8; j++) row[j] = b + (long)(column + min(side + j, columns - 1)) * k;
+        int step = begin;
+        for (; step + 8 <= end; step += 8, side_to += 8 * TILE_COLUMNS)
+            store_transposed(vload8(0, row[0] + step), vload8(0, row[1] + step), vload8(0, row[2] + step),
+                             vload8(0, row[3] + step), vload8(0, row[4] + step), vload8(0, row[5] + step),
+                             vload8(0, row[6] + step), vload8(0, row[7] + step), side_to, TILE_COLUMNS);
+        for (; step < end; step++, side_to += TILE_COLUMNS)
+            for (int j = 0; j < 8; j++) side_to[j] = row[j][step];
+    }
+#else
+    const __global float *from = b + (long)begin * n + column;
+    for (int step = begin; step < end; step++, from += n, to += TILE_COLUMNS) {
+        if (columns == TILE_COLUMNS)
+            vstore16(vload16(0, from), 0, to);
+        else
+            for (int j = 0; j < TILE_COLUMNS; j++) to[j] = from[min(j, columns - 1)];
+    }
+#endif
+}
+
+/* One work-item packs BLOCK_DEPTH steps of BLOCK_ROWS rows. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const __global float *a, /* [k,m] */
+                                                                         __global float *panels, /* [ceil(m/6)][k][6] */
+                                                                         int m, int k) {
+    const int first = get_group_id(0) * BLOCK_ROWS, begin = get_group_id(1) * BLOCK_DEPTH;
+    const int end = min(begin + BLOCK_DEPTH, k), last = min(first + BLOCK_ROWS, m);
+    for (int step = begin; step < end; step++) {
+        const __global float *from = a + (long)step * m;
+        for (int row = first; row < last; row += TILE_ROWS) {
+            __global float *to = panels + (long)row * k + (long)step * TILE_ROWS;
+            if (row + TILE_ROWS <= m) {
+                vstore4(vload4(0, from + row), 0, to);
+                vstore2(vload2(0, from + row + 4), 0, to + 4);
+            } else {
+                for (int i = 0; i < TILE_ROWS; i++) to[i] = from[min(row + i, m - 1)];
+            }
+        }
+    }
+}
+
+/* ---- the product --------------------------------------------------------------------------------------------------
+ */
+
+#if TRANSPOSE_A
+#define A_ROW(r)
+#define A_ELEMENT(r) a[step * TILE_ROWS + r]
+#else
+#define A_ROW(r)     const __global float *a##r = a + (long)min(r, rows - 1) * k;
+#define A_ELEMENT(r) a##r[step]
+#endif
+
+#define CLEAR_ROW(r) float8 c##r##0 = (float8)(0.0f), c##r##1 = (float8)(0.0f);
+#define MULTIPLY_ROW(r)                                                                                                \
+    {                                                                                                                  \
+        const float8 factor = (float8)(A_ELEMENT(r));                                                                  \
+        c##r##0 = fma(factor, b0, c##r##0);                                                                            \
+        c##r##1 = fma(factor, b1, c##r##1);                                                                            \
+    }
+#define STORE_ROW(r)                                                                                                   \
+    if (r < rows) {                                                                                                    \
+        __global float *to = y + (long)r * n;                                                                          \
+        if (accumulate) {                                                                                              \
+            c##r##0 += vload8(0, to);                                                                                  \
+            c##r##1 += vload8(1, to);                                                                                  \
+        }                                                                                                              \
+        vstore8(c##r##0, 0, to);                                                                                       \
+        vstore8(c##r##1, 1, to);                                                                                       \
+    }
+#define KEEP_ROW(r)                                                                                                    \
+    vstore8(c##r##0, 2 * r, kept);                                                                                     \
+    vstore8(c##r##1, 2 * r + 1, kept);
+
+/* y[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
+inline void multiply_tile(const __global float *a, /* [6][k] in place, or [depth][6] packed */
+                          const __global float *b, /* [depth][16] */
+                          __global float *y,       /* [rows][n] */
+                          int rows, int columns, int depth, int n, int k, int accumulate) {
+    EACH_ROW(A_ROW)
+    EACH_ROW(CLEAR_ROW)
+    __attribute__((opencl_unroll_hint(4))) for (int step = 0; step < depth; step++) {
+        const float8 b0 = vload8(0, b), b1 = vload8(1, b);
+        EACH_ROW(MULTIPLY_ROW)
+        b += TILE_COLUMNS;
+    }
+    if (columns == TILE_COLUMNS) {
+        EACH_ROW(STORE_ROW)
+    } else {
+        float kept[TILE_ROWS * TILE_COLUMNS];
+        EACH_ROW(KEEP_ROW)
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++) {
+                __global float *to = y + (long)i * n + j;
+                *to = kept[i * TILE_COLUMNS + j] + (accumulate ? *to : 0.0f);
+            }
+    }
+}
+
+#if ACTIVATION == 1
+#define ACTIVATE_1(x) ((x) < 0.0f ? 0.0f : (x)) /* NaN passes */
+#define ACTIVATE_8(x) ((x) < (float8)(0.0f) ? (float8)(0.0f) : (x))
+#elif ACTIVATION == 2
+#define ACTIVATE_1 fast_gelu_1
+#define ACTIVATE_8 fast_gelu_8
+#else
+#define ACTIVATE_1(x) (x)
+#define ACTIVATE_8(x) (x)
+#endif
+
+#if BIAS || ACTIVATION
+/* Bias and activation of one finished tile while it is still in the first-level cache. */
+inline void finish_tile(const __global float *bias, /* [columns] or NULL */
+                        __global float *y,          /* [rows][n] */
+                        __global float *z,          /* [rows][n] or NULL */
+                        int rows, int columns, int n) {
+    for (int i = 0; i < rows; i++, y += n) {
+        int j = 0;
+        for (; j + 8 <= columns; j += 8) {
+            float8 value = vload8(0, y + j);
+#if BIAS
+            value += vload8(0, bias + j);
+#endif
+#if KEEP_Z
+            vstore8(value, 0, z + (long)i * n + j);
+#endif
+            vstore8(ACTIVATE_8(value), 0, y + j);
+        }
+        for (; j < columns; j++) {
+            float value = y[j];
+#if BIAS
+            value += bias[j];
+#endif
+#if KEEP_Z
+            z[(long)i * n + j] = value;
+#endif
+            y[j] = ACTIVATE_1(value);
+        }
+    }
+}
+#endif
+
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_wide(const __global float *a,    /* [m,k], or panels [ceil(m/6)][k][6] with TRANSPOSE_A */
+          const __global float *b,    /* panels [ceil(n/16)][k][16] */
+          const __global float *bias, /* [n] or NULL */
+          __global float *y,          /* [m,n] */
+          __global float *z,          /* [m,n] or NULL */
+          int m, int n, int k, int block_columns) {
+    const int row_begin = get_group_id(0) * BLOCK_ROWS, column_begin = get_group_id(1) * block_columns;
+    const int row_end = min(row_begin + BLOCK_ROWS, m), column_end = min(column_begin + block_columns, n);
+    for (int begin = 0; begin < k; begin += BLOCK_DEPTH) {
+        const int depth = min(BLOCK_DEPTH, k - begin);
+        for (int column = column_begin; column < column_end; column += TILE_COLUMNS) {
+            const int columns = min(TILE_COLUMNS, column_end - column);
+            const __global float *panel = b + (long)column * k + (long)begin * TILE_COLUMNS;
+            for (int row = row_begin; row < row_end; row += TILE_ROWS) {
+                const int rows = min(TILE_ROWS, row_end - row);
+                __global float *tile = y + (long)row * n + column;
+#if TRANSPOSE_A
+                const __global float *factors = a + (long)row * k + (long)begin * TILE_ROWS;
+#else
+                const __global float *factors = a + (long)row * k + begin;
+#endif
+                multiply_tile(factors, panel, tile, rows, columns, depth, n, k, begin > 0);
+#if BIAS || ACTIVATION
+                if (begin + depth == k) finish_tile(bias + column, tile, z + (long)row * n + column, rows, columns, n);
+#endif
+            }
+        }
+    }
+}

@@ -1,0 +1,316 @@
+/* Matrix products and linear layers: shapes, gradients, and which kernels make them. The only file that knows CLBlast.
+ */
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#ifdef XP_WITH_CLBLAST
+#include <clblast_c.h>
+#endif
+
+extern const xp_operation xp_operation_gemm;
+
+/* The blocks of cl/gemm_wide.cl and cl/gemm_tiled.cl. */
+enum { WIDE_ROWS = 48, WIDE_DEPTH = 512, PANEL_ROWS = 6, PANEL_COLUMNS = 16, TILED_SIDE = 16, TILED_TILE = 64 };
+enum { FINISH_GROUP = 64 };
+
+typedef struct gemm_tensors {
+    xp_tensor *a, *b, *bias, *y, *z;
+} gemm_tensors;
+
+static gemm_tensors tensors_of(const xp_node *node) {
+    return (gemm_tensors){node->inputs[0], node->inputs[1], node->inputs[2], node->outputs[0], node->outputs[1]};
+}
+
+static int64_t blocks(int64_t size, int64_t block) {
+    return (size + block - 1) / block;
+}
+
+/* ---- building ---------------------------------------------------------------------------------------------------- */
+
+static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tensor *bias,
+                           const xp_gemm_attributes *attributes) {
+    const int64_t shape[] = {attributes->m, attributes->n};
+    const bool keep_z = attributes->activation != XP_ACTIVATION_NONE && graph->training;
+    xp_tensor *y = xp_graph_tensor(graph, "y", XP_F32, 2, shape);
+    xp_tensor *z = keep_z ? xp_graph_tensor(graph, "z", XP_F32, 2, shape) : NULL;
+    if (!y || (keep_z && !z)) return NULL;
+    xp_tensor *inputs[] = {a, b, bias}, *outputs[] = {y, z};
+    if (!xp_graph_node(graph, &xp_operation_gemm, 3, inputs, 2, outputs, attributes, sizeof *attributes)) return NULL;
+    return y;
+}
+
+/* The kernels take no offset: a view that starts inside its base has to be copied first. */
+static bool is_plain(const xp_tensor *tensor) {
+    return tensor->type == XP_F32 && tensor->offset == 0 && xp_tensor_is_dense(tensor);
+}
+
+static bool is_matrix(const xp_tensor *tensor, const char *role) {
+    if (tensor->rank == 2 && is_plain(tensor)) return true;
+    char text[96];
+    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s %s is not a dense matrix of floats: copy it first", role,
+            tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
+    return false;
+}
+
+xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b) {
+    if (!a || !b || !is_matrix(a, "the left factor") || !is_matrix(b, "the right factor")) return NULL;
+    const xp_gemm_attributes attributes = {.m = a->shape[transpose_a ? 1 : 0],
+                                           .n = b->shape[transpose_b ? 0 : 1],
+                                           .k = a->shape[transpose_a ? 0 : 1],
+                                           .transpose_a = transpose_a != 0,
+                                           .transpose_b = transpose_b != 0,
+                                           .activation = XP_ACTIVATION_NONE};
+    if (b->shape[transpose_b ? 1 : 0] != attributes.k) {
+        char left[96], right[96];
+        xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s%s and %s %s%s do not fit together", a->name,
+                xp_tensor_shape_text(a, left, sizeof left), transpose_a ? " transposed" : "", b->name,
+                xp_tensor_shape_text(b, right, sizeof right), transpose_b ? " transposed" : "");
+        return NULL;
+    }
+    return add_gemm(graph, a, b, NULL, &attributes);
+}
+
+xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias, xp_activation activation) {
+    if (!x || !weight || !is_matrix(weight, "weight")) return NULL;
+    const int64_t n = weight->shape[0], k = weight->shape[1];
+    if (!is_plain(x) || x->shape[x->rank - 1] != k) {
+        char text[96];
+        xp_fail(XP_INVALID_ARGUMENT,
+                "linear layer: input %s %s is not dense with rows of %lld floats, as weight %s needs", x->name,
+                xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
+        return NULL;
+    }
+    if (bias && (bias->rank != 1 || bias->shape[0] != n || !is_plain(bias))) {
+        char text[96];
+        xp_fail(XP_INVALID_ARGUMENT, "linear layer: bias %s %s has not the %lld floats that weight %s needs",
+                bias->name, xp_tensor_shape_text(bias, text, sizeof text), (long long)n, weight->name);
+        return NULL;
+    }
+    const int64_t rows[] = {xp_tensor_elements(x) / k, k};
+    xp_tensor *flat = x->rank == 2 ? x : xp_graph_reshape(graph, x, 2, rows);
+    if (!flat) return NULL;
+    const xp_gemm_attributes attributes = {
+        .m = rows[0], .n = n, .k = k, .transpose_b = 1, .activation = (int)activation};
+    xp_tensor *y = add_gemm(graph, flat, weight, bias, &attributes);
+    if (!y || x->rank == 2) return y;
+    int64_t shape[XP_MAX_RANK];
+    for (int i = 0; i < x->rank; i++) shape[i] = i + 1 < x->rank ? x->shape[i] : n;
+    return xp_graph_reshape(graph, y, x->rank, shape);
+}
+
+/* With c = op(a)·op(b): each factor's gradient is a product of dc and the other factor, in the order in which the
+ * factor is stored. */
+static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
+    const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    const gemm_tensors t = tensors_of(node);
+    const int ta = attributes->transpose_a, tb = attributes->transpose_b;
+    xp_tensor *d_c = d_outputs[0];
+    if (!d_c) return XP_OK;
+    if (attributes->activation != XP_ACTIVATION_NONE) {
+        if (!t.z)
+            return xp_fail(XP_INVALID_ARGUMENT,
+                           "%s: a linear layer of a graph that is not for training has no gradient", node->label);
+        d_c = xp_activation_backward(graph, d_c, t.z, (xp_activation)attributes->activation);
+        if (!d_c) return XP_OUT_OF_MEMORY;
+    }
+    if (t.a->needs_gradient) {
+        d_inputs[0] = ta ? xp_gemm(graph, t.b, tb, d_c, 1) : xp_gemm(graph, d_c, 0, t.b, !tb);
+        if (!d_inputs[0]) return XP_OUT_OF_MEMORY;
+    }
+    if (t.b->needs_gradient) {
+        d_inputs[1] = tb ? xp_gemm(graph, d_c, 1, t.a, ta) : xp_gemm(graph, t.a, !ta, d_c, 0);
+        if (!d_inputs[1]) return XP_OUT_OF_MEMORY;
+    }
+    if (t.bias && t.bias->needs_gradient) {
+        d_inputs[2] = xp_column_sum(graph, d_c);
+        if (!d_inputs[2]) return XP_OUT_OF_MEMORY;
+    }
+    return XP_OK;
+}
+
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
+
+static double bytes_moved(const xp_gemm_attributes *p, bool keep_z) {
+    const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
+    return 4 * (m * k + k * n + (keep_z ? 2 : 1) * m * n);
+}
+
+static double flops(const xp_gemm_attributes *p) {
+    return 2.0 * (double)p->m * (double)p->n * (double)p->k;
+}
+
+static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const gemm_tensors *t) {
+    xp_variant_set(variant, "BIAS", t->bias != NULL);
+    xp_variant_set(variant, "ACTIVATION", p->activation);
+    xp_variant_set(variant, "KEEP_Z", t->z != NULL);
+}
+
+/* The widest block of columns that still gives many work-items; small products take the narrowest, so that two and more
+ * cores share them. The sums do not depend on it. */
+static int64_t wide_columns(const xp_gemm_attributes *p) {
+    enum { WANTED_GROUPS = 32 };
+    for (int64_t columns = 256; columns > 64; columns /= 2)
+        if (blocks(p->m, WIDE_ROWS) * blocks(p->n, columns) >= WANTED_GROUPS) return columns;
+    return 64;
+}
+
+static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+    const gemm_tensors t = tensors_of(node);
+    xp_variant variant = {0}; /* the packing kernels share the program of the product */
+    xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
+    xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
+    set_epilogue(&variant, p, &t);
+    const size_t row_blocks = (size_t)blocks(p->m, WIDE_ROWS), depth_blocks = (size_t)blocks(p->k, WIDE_DEPTH);
+    const int64_t b_panels = blocks(p->n, PANEL_COLUMNS), columns = wide_columns(p);
+
+    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * PANEL_COLUMNS * p->k), *a = t.a;
+    if (!b) return XP_OUT_OF_MEMORY;
+    xp_launch_request pack_b = {.file = "gemm_wide",
+                                .kernel = "gemm_pack_b",
+                                .variant = variant,
+                                .dimensions = 2,
+                                .global = {(size_t)b_panels, depth_blocks},
+                                .local = {1, 1},
+                                .bytes = 8.0 * (double)p->n * (double)p->k};
+    xp_launch_read(&pack_b, t.b);
+    xp_launch_write(&pack_b, b);
+    xp_launch_int(&pack_b, p->n);
+    xp_launch_int(&pack_b, p->k);
+    XP_TRY(xp_plan_launch(plan, node, &pack_b));
+
+    if (p->transpose_a) {
+        a = xp_plan_scratch(plan, node, blocks(p->m, PANEL_ROWS) * PANEL_ROWS * p->k);
+        if (!a) return XP_OUT_OF_MEMORY;
+        xp_launch_request pack_a = {.file = "gemm_wide",
+                                    .kernel = "gemm_pack_a",
+                                    .variant = variant,
+                                    .dimensions = 2,
+                                    .global = {row_blocks, depth_blocks},
+                                    .local = {1, 1},
+                                    .bytes = 8.0 * (double)p->m * (double)p->k};
+        xp_launch_read(&pack_a, t.a);
+        xp_launch_write(&pack_a, a);
+        xp_launch_int(&pack_a, p->m);
+        xp_launch_int(&pack_a, p->k);
+        XP_TRY(xp_plan_launch(plan, node, &pack_a));
+    }
+
+    xp_launch_request product = {.file = "gemm_wide",
+                                 .kernel = "gemm_wide",
+                                 .variant = variant,
+                                 .dimensions = 2,
+                                 .global = {row_blocks, (size_t)blocks(p->n, columns)},
+                                 .local = {1, 1},
+                                 .flops = flops(p),
+                                 .bytes = bytes_moved(p, t.z != NULL)};
+    xp_launch_read(&product, a);
+    xp_launch_read(&product, b);
+    xp_launch_read(&product, t.bias);
+    xp_launch_write(&product, t.y);
+    xp_launch_write(&product, t.z);
+    xp_launch_int(&product, p->m);
+    xp_launch_int(&product, p->n);
+    xp_launch_int(&product, p->k);
+    xp_launch_int(&product, columns);
+    return xp_plan_launch(plan, node, &product);
+}
+
+/* Rows of the stored matrix hold a multiple of four floats, so each starts at one: storage itself is aligned. */
+static bool is_aligned(const xp_tensor *matrix) {
+    return matrix->shape[1] % 4 == 0;
+}
+
+static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+    const gemm_tensors t = tensors_of(node);
+    xp_launch_request product = {
+        .file = "gemm_tiled",
+        .kernel = "gemm_tiled",
+        .dimensions = 2,
+        .global = {(size_t)blocks(p->n, TILED_TILE) * TILED_SIDE, (size_t)blocks(p->m, TILED_TILE) * TILED_SIDE},
+        .local = {TILED_SIDE, TILED_SIDE},
+        .flops = flops(p),
+        .bytes = bytes_moved(p, t.z != NULL)};
+    xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
+    xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
+    xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
+    xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
+    set_epilogue(&product.variant, p, &t);
+    xp_launch_read(&product, t.a);
+    xp_launch_read(&product, t.b);
+    xp_launch_read(&product, t.bias);
+    xp_launch_write(&product, t.y);
+    xp_launch_write(&product, t.z);
+    xp_launch_int(&product, p->m);
+    xp_launch_int(&product, p->n);
+    xp_launch_int(&product, p->k);
+    return xp_plan_launch(plan, node, &product);
+}
+
+/* ---- CLBlast ------------------------------------------------------------------------------------------------------
+ */
+
+#ifdef XP_WITH_CLBLAST
+/* From which size on the library's tuned kernels repay its launches, a separate epilogue, and, for a small side, its
+ * padding to whole tiles. */
+static bool library_is_better(const xp_device *device, const xp_gemm_attributes *p) {
+    static const struct {
+        cl_device_type type;
+        int64_t side;
+        double flops;
+    } rule = {CL_DEVICE_TYPE_GPU, 128, 1e8};
+    return (device->limits.type & rule.type) && p->m >= rule.side && p->n >= rule.side && p->k >= rule.side &&
+           flops(p) >= rule.flops;
+}
+
+static xp_status call_clblast(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets) {
+    const xp_gemm_attributes *p = context;
+    const CLBlastStatusCode code = CLBlastSgemm(
+        CLBlastLayoutRowMajor, p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo,
+        p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)p->m, (size_t)p->n, (size_t)p->k, 1.0f,
+        buffers[0], offsets[0], (size_t)(p->transpose_a ? p->m : p->k), buffers[1], offsets[1],
+        (size_t)(p->transpose_b ? p->k : p->n), 0.0f, buffers[2], offsets[2], (size_t)p->n, &device->queue, NULL);
+    if (code == CLBlastSuccess) return XP_OK;
+    return xp_fail(XP_DEVICE_ERROR, "CLBlastSgemm of %lldx%lldx%lld failed on %s with code %d", (long long)p->m,
+                   (long long)p->n, (long long)p->k, device->name, (int)code);
+}
+
+static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+    const gemm_tensors t = tensors_of(node);
+    const xp_host_request product = {.name = "CLBlastSgemm",
+                                     .call = call_clblast,
+                                     .context = p,
+                                     .context_bytes = sizeof *p,
+                                     .flops = flops(p),
+                                     .bytes = bytes_moved(p, false),
+                                     .tensor_count = 3,
+                                     .tensors = {t.a, t.b, t.y},
+                                     .written = {false, false, true}};
+    XP_TRY(xp_plan_host_call(plan, node, &product));
+    if (!t.bias && p->activation == XP_ACTIVATION_NONE) return XP_OK;
+
+    xp_launch_request finish = {.file = "gemm_tiled",
+                                .kernel = "gemm_finish",
+                                .dimensions = 2,
+                                .global = {(size_t)blocks(p->n, FINISH_GROUP) * FINISH_GROUP, (size_t)p->m},
+                                .local = {FINISH_GROUP, 1},
+                                .bytes = (t.z ? 12.0 : 8.0) * (double)p->m * (double)p->n};
+    set_epilogue(&finish.variant, p, &t);
+    xp_launch_read(&finish, t.bias);
+    xp_launch_write(&finish, t.y);
+    xp_launch_write(&finish, t.z);
+    xp_launch_int(&finish, p->m);
+    xp_launch_int(&finish, p->n);
+    return xp_plan_launch(plan, node, &finish);
+}
+#endif
+
+static xp_status emit(xp_plan *plan, const xp_node *node) {
+    const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    if (xp_plan_family(plan) == XP_FAMILY_WIDE) return emit_wide(plan, node, attributes);
+#ifdef XP_WITH_CLBLAST
+    if (library_is_better(xp_plan_device(plan), attributes)) return emit_clblast(plan, node, attributes);
+#endif
+    return emit_tiled(plan, node, attributes);
+}
+
+const xp_operation xp_operation_gemm = {"gemm", gradient, emit, 0};
