@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what) {
-    *out = (uint64_t)count > SIZE_MAX / size ? NULL : calloc((size_t)count, size);
+    *out = (uint64_t)count > SIZE_MAX / size ? NULL : calloc(count > 0 ? (size_t)count : 1, size);
     if (*out) return XP_OK;
     return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %lld values of %zu bytes; use fewer samples", what,
                    (long long)count, size);

@@ -13,7 +13,7 @@ typedef enum xp_dataset_kind { XP_DATASET_SERIES, XP_DATASET_IMAGES } xp_dataset
 
 typedef struct xp_dataset {
     xp_dataset_kind kind;
-    char name[128];
+    char name[128];                /* the file's name, for messages */
     int64_t count;                 /* samples */
     int features;                  /* series: dimensions */
     int length;                    /* series: the longest; every sample is stored with this many steps */
@@ -46,7 +46,8 @@ void xp_standardisation_apply(const xp_standardisation *standardisation, xp_data
 void xp_standardisation_release(xp_standardisation *standardisation);
 
 /* Makes other's label numbers and classes those of `dataset` (class names are matched as text) and pads both to the
- * longer length. XP_BAD_DATA: a class or a shape that the other does not have. */
+ * longer length. `dataset` may be a header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: a
+ * class or a shape that the other does not have. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into

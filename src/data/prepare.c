@@ -154,7 +154,7 @@ static int find_class(const xp_dataset *dataset, const char *name) {
 
 /* A class that the other part's header lists but no sample has is no fault. */
 static xp_status map_labels(const xp_dataset *dataset, xp_dataset *other) {
-    if (!other->labels || !dataset->labels) return XP_OK;
+    if (!other->labels || dataset->classes == 0) return XP_OK;
     for (int64_t i = 0; i < other->count; i++) {
         const char *name = other->class_names[other->labels[i]];
         if (find_class(dataset, name) < 0) {
