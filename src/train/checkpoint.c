@@ -206,6 +206,7 @@ static const field fields[] = {
     FIELD(FIELD_WHOLE, "correct", state.correct),
     FIELD(FIELD_WHOLE, "samples", state.samples),
     FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best),
+    FIELD(FIELD_REAL, "accuracy_at_best", state.accuracy_at_best),
     FIELD(FIELD_INT, "epoch_best", state.epoch_best),
     FIELD(FIELD_REAL, "seconds", state.seconds),
     FIELD(FIELD_WHOLE, "samples_total", state.samples_total),

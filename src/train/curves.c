@@ -77,31 +77,31 @@ typedef struct series {
     size_t member; /* of xp_epoch_row */
 } series;
 
-typedef struct panel {
+typedef struct chart {
     const char *title;
     bool percent;
     series lines[3];
     int line_count;
     double left, top, width, height;
     double low, high; /* of the values shown */
-} panel;
+} chart;
 
-static double value_of(const panel *panel, const xp_epoch_row *row, int line) {
+static double value_of(const chart *panel, const xp_epoch_row *row, int line) {
     double value;
     memcpy(&value, (const char *)row + panel->lines[line].member, sizeof value);
     return panel->percent ? 100 * value : value;
 }
 
-static double place_x(const panel *panel, int count, double epoch) {
+static double place_x(const chart *panel, int count, double epoch) {
     return panel->left + (count > 1 ? (epoch - 1) / (count - 1) : 0.5) * panel->width;
 }
 
-static double place_y(const panel *panel, double value) {
+static double place_y(const chart *panel, double value) {
     return panel->top + panel->height * (1 - (value - panel->low) / (panel->high - panel->low));
 }
 
 /* Widens the range of the values to round numbers. */
-static void choose_range(panel *panel, const xp_epoch_row *rows, int count) {
+static void choose_range(chart *panel, const xp_epoch_row *rows, int count) {
     double low = INFINITY, high = -INFINITY;
     for (int line = 0; line < panel->line_count; line++) {
         for (int i = 0; i < count; i++) {
@@ -123,7 +123,7 @@ static void choose_range(panel *panel, const xp_epoch_row *rows, int count) {
     if (panel->percent) panel->high = fmin(panel->high, 100);
 }
 
-static void draw_grid(xp_writer *out, const panel *panel, int count) {
+static void draw_grid(xp_writer *out, const chart *panel, int count) {
     char text[32];
     double step = round_step(panel->high - panel->low, 5);
     for (int i = 0; panel->low + i * step <= panel->high + 1e-9 * step; i++) {
@@ -148,7 +148,7 @@ static void draw_grid(xp_writer *out, const panel *panel, int count) {
     write_text(out, panel->left, panel->top - 14, "start", 13, ink, "600", panel->title);
 }
 
-static void draw_line(xp_writer *out, const panel *panel, int line, const xp_epoch_row *rows, int count) {
+static void draw_line(xp_writer *out, const chart *panel, int line, const xp_epoch_row *rows, int count) {
     const series *shown = &panel->lines[line];
     bool drawing = false;
     xp_write(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"", shown->colour);
@@ -170,7 +170,7 @@ static void draw_line(xp_writer *out, const panel *panel, int line, const xp_epo
     }
 }
 
-static void draw_panel(xp_writer *out, panel *panel, const xp_epoch_row *rows, int count) {
+static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, int count) {
     choose_range(panel, rows, count);
     draw_grid(out, panel, count);
     double right = panel->left + panel->width;
@@ -191,7 +191,7 @@ static void draw_panel(xp_writer *out, panel *panel, const xp_epoch_row *rows, i
 
 xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_row *rows, int count) {
     enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 84 };
-    panel panels[PANELS] = {
+    chart panels[PANELS] = {
         {.title = "loss",
          .lines = {{"train", blue, offsetof(xp_epoch_row, train_loss)},
                    {"validation", green, offsetof(xp_epoch_row, validation_loss)},
