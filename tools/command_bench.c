@@ -1,5 +1,6 @@
-/* `expanse bench`: times what users wait for. `bench step` runs whole training steps of an encoder on one synthetic batch;
- * with --on-request it takes the number of steps from lines on stdin, so that a peer can be timed in turn with it. */
+/* `expanse bench`: times what users wait for. `bench step` runs whole training steps of an encoder on one synthetic
+ * batch; with --on-request it takes the number of steps from lines on stdin, so that a peer can be timed in turn with
+ * it. */
 #include "command.h"
 
 #include "core/random.h"
@@ -13,7 +14,8 @@
 
 enum { FEATURES = 16, CLASSES = 10, MAX_REPETITIONS = 1000 };
 
-/* ---- the batch ------------------------------------------------------------------------------------------------------- */
+/* ---- the batch
+ * ------------------------------------------------------------------------------------------------------- */
 
 static xp_status make_batch(xp_dataset *out, int batch, int length) {
     static char *names[CLASSES] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
@@ -56,13 +58,15 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
         values[i] = malloc((size_t)parameter->elements * sizeof **values);
         status = values[i] ? xp_store_read(session->store, XP_STORE_VALUES, i, values[i]) : XP_OUT_OF_MEMORY;
         if (status == XP_OK)
-            status = xp_safetensors_add(&set, parameter->name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, values[i]);
+            status = xp_safetensors_add(&set, parameter->name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape,
+                                        values[i]);
     }
     for (int64_t b = 0; b < batch->count && status == XP_OK; b++) labels[b] = batch->labels[b];
     if (status == XP_OK)
         status = xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
                                     (int64_t[]){batch->count, batch->length, batch->features}, batch->values);
-    if (status == XP_OK) status = xp_safetensors_add(&set, "batch.labels", XP_SAFETENSORS_I64, 1, &batch->count, labels);
+    if (status == XP_OK)
+        status = xp_safetensors_add(&set, "batch.labels", XP_SAFETENSORS_I64, 1, &batch->count, labels);
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
     xp_safetensors_release(&set);
     for (int i = 0; values && i < store->count; i++) free(values[i]);
@@ -71,7 +75,8 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
     return status;
 }
 
-/* ---- steps ------------------------------------------------------------------------------------------------------------- */
+/* ---- steps
+ * ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct timing {
     xp_session session;
@@ -115,9 +120,9 @@ static xp_status print_timing(timing *t, long repetitions) {
     xp_plan_summary summary;
     xp_plan_summarise(t->session.training_plan, &summary);
     double median = times[repetitions / 2];
-    printf("median %.2f ms of %ld steps (%.2f to %.2f), %.1f GFLOP/s, %d launches, arena %.1f MiB, loss %.6f\n", median * 1e3,
-           repetitions, times[0] * 1e3, times[repetitions - 1] * 1e3, summary.flops / median * 1e-9, summary.launches,
-           (double)summary.arena_bytes / (1 << 20), loss);
+    printf("median %.2f ms of %ld steps (%.2f to %.2f), %.1f GFLOP/s, %d launches, arena %.1f MiB, loss %.6f\n",
+           median * 1e3, repetitions, times[0] * 1e3, times[repetitions - 1] * 1e3, summary.flops / median * 1e-9,
+           summary.launches, (double)summary.arena_bytes / (1 << 20), loss);
     return XP_OK;
 }
 
@@ -157,8 +162,9 @@ int xp_command_bench(int count, char **words) {
     };
     const xp_usage usage = {.name = "bench",
                             .synopsis = "step [flags]",
-                            .description = "Times whole training steps (forward, backward, AdamW) of an encoder on one synthetic "
-                                           "batch.\n",
+                            .description =
+                                "Times whole training steps (forward, backward, AdamW) of an encoder on one synthetic "
+                                "batch.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof flags[0],
                             .words = "step",

@@ -1,0 +1,125 @@
+/* Flags, --help and messages of the command line. Owns how they look; knows nothing of what they do. */
+#include "command.h"
+
+#include "core/text.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FLAGS_LIMIT = 64, HELP_COLUMN = 26 };
+
+int xp_command_fail(void) {
+    const char *line = xp_last_error();
+    do {
+        size_t length = strcspn(line, "\n");
+        fprintf(stderr, "expanse: %.*s\n", (int)length, line);
+        line += length;
+        if (*line) line++;
+    } while (*line);
+    return XP_EXIT_FAILURE;
+}
+
+int xp_command_misuse(const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    fputs("expanse: ", stderr);
+    vfprintf(stderr, format, arguments);
+    fputs("\n", stderr);
+    va_end(arguments);
+    return XP_EXIT_USAGE;
+}
+
+static void print_flag(const char *name, const char *argument, const char *help) {
+    char left[96];
+    snprintf(left, sizeof left, "  %s%s%s", name, argument ? " " : "", argument ? argument : "");
+    if (strlen(left) < HELP_COLUMN - 1)
+        printf("%-*s%s\n", HELP_COLUMN, left, help);
+    else
+        printf("%s\n%-*s%s\n", left, HELP_COLUMN, "", help);
+}
+
+static void print_help(const xp_usage *usage) {
+    printf("Usage: expanse %s %s\n\n%s\n", usage->name, usage->synopsis, usage->description);
+    if (usage->flag_count > 0) printf("Flags:\n");
+    for (int i = 0; i < usage->flag_count; i++) {
+        print_flag(usage->flags[i].name, usage->flags[i].argument, usage->flags[i].help);
+    }
+    if (usage->example) printf("\nExample:\n%s", usage->example);
+}
+
+static const xp_flag *find_flag(const xp_usage *usage, const char *name, size_t length) {
+    for (int i = 0; i < usage->flag_count; i++) {
+        const char *each = usage->flags[i].name;
+        if (strlen(each) == length && memcmp(each, name, length) == 0) return &usage->flags[i];
+    }
+    return NULL;
+}
+
+static int refuse_flag(const xp_usage *usage, const char *name, size_t length) {
+    const char *names[FLAGS_LIMIT];
+    char word[128];
+    int count = 0;
+    for (; count < usage->flag_count && count < FLAGS_LIMIT; count++) names[count] = usage->flags[count].name;
+    snprintf(word, sizeof word, "%.*s", (int)length, name);
+    const char *nearest = xp_text_nearest(word, names, count);
+    if (nearest) return xp_command_misuse("unknown flag '%s'; did you mean '%s'?", word, nearest);
+    return xp_command_misuse("unknown flag '%s'; expanse %s --help lists the flags", word, usage->name);
+}
+
+static int store(const xp_flag *flag, const char *value, xp_arguments *out) {
+    if (flag->text) *flag->text = value;
+    if (flag->option) {
+        if (out->setting_count == XP_ARGUMENT_SETTINGS) return xp_command_misuse("%s: too many settings", flag->name);
+        out->settings[out->setting_count].option = flag->option;
+        out->settings[out->setting_count++].value = value;
+    }
+    if (flag->number) {
+        char *end = NULL;
+        bool digits = value[0] != '\0' && strspn(value, "0123456789") == strlen(value) && strlen(value) < 18;
+        *flag->number = strtol(value, &end, 10);
+        if (!digits) return xp_command_misuse("%s: '%s' is not a whole number from 0 on", flag->name, value);
+    }
+    return XP_EXIT_OK;
+}
+
+int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_arguments *out) {
+    *out = (xp_arguments){0};
+    for (int i = 0; i < count; i++) {
+        if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) {
+            print_help(usage);
+            out->help = true;
+            return XP_EXIT_OK;
+        }
+    }
+    bool flags_end = false;
+    for (int i = 0; i < count; i++) {
+        const char *word = words[i];
+        if (!flags_end && strcmp(word, "--") == 0) {
+            flags_end = true;
+            continue;
+        }
+        if (flags_end || word[0] != '-' || word[1] == '\0') {
+            if (!usage->words || out->word_count == XP_ARGUMENT_WORDS) {
+                return xp_command_misuse("'%s' is not expected here; expanse %s --help shows the use", word,
+                                         usage->name);
+            }
+            out->words[out->word_count++] = word;
+            continue;
+        }
+        size_t length = strcspn(word, "=");
+        const xp_flag *flag = find_flag(usage, word, length);
+        if (!flag) return refuse_flag(usage, word, length);
+        if (flag->on) {
+            if (word[length] == '=') return xp_command_misuse("%s takes no value", flag->name);
+            *flag->on = true;
+            continue;
+        }
+        const char *value = word[length] == '=' ? word + length + 1 : i + 1 < count ? words[++i] : NULL;
+        if (!value) return xp_command_misuse("%s needs a value: %s %s", flag->name, flag->name, flag->argument);
+        int code = store(flag, value, out);
+        if (code != XP_EXIT_OK) return code;
+    }
+    return XP_EXIT_OK;
+}

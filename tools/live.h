@@ -1,0 +1,19 @@
+/* What a run shows while it goes: on a terminal one line that changes, into a pipe a line for each epoch. */
+#ifndef XP_TOOLS_LIVE_H
+#define XP_TOOLS_LIVE_H
+
+#include "train/trainer.h"
+
+typedef struct xp_live {
+    FILE *out;
+    bool terminal; /* the line may be written over */
+    bool quiet;
+    bool line_open; /* a live line is standing, to be cleared before anything else is printed */
+} xp_live;
+
+void xp_live_start(xp_live *live, FILE *out, bool quiet);
+/* The callbacks of a trainer, bound to `live`. */
+void xp_live_bind(xp_live *live, xp_trainer_callbacks *callbacks);
+void xp_live_clear(xp_live *live);
+
+#endif
