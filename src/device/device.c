@@ -1,6 +1,7 @@
 /* Devices: the table of what there is, selection, opening, buffers and transfers. */
 #include "device/device.h"
 
+#include "device/loader.h"
 #include "device/program.h"
 
 #include <ctype.h>
@@ -129,11 +130,12 @@ enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
 static xp_status enumerate(found_device *found, size_t *count, char *note, size_t note_size) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, set_driver_defaults);
+    *count = 0;
+    note[0] = 0;
+    XP_TRY(xp_loader_open());
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint platform_count = 0;
     cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
-    *count = 0;
-    note[0] = 0;
     if (code == PLATFORM_NOT_FOUND || (code == CL_SUCCESS && platform_count == 0))
         return xp_fail(XP_NO_DEVICE, "no OpenCL driver is installed: install your GPU's driver, or pocl-opencl-icd to "
                                      "run on the CPU (drivers register in /etc/OpenCL/vendors)");

@@ -4,6 +4,8 @@
 #include "ops/ops.h"
 
 #ifdef XP_WITH_CLBLAST
+#include "device/loader.h"
+
 #include <clblast_c.h>
 #endif
 
@@ -250,6 +252,17 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
  */
 
 #ifdef XP_WITH_CLBLAST
+typedef CLBlastStatusCode (*sgemm)(CLBlastLayout, CLBlastTranspose, CLBlastTranspose, size_t, size_t, size_t, float,
+                                   cl_mem, size_t, size_t, cl_mem, size_t, size_t, float, cl_mem, size_t, size_t,
+                                   cl_command_queue *, cl_event *);
+
+/* NULL where the library is not installed: the tiled kernel serves then. */
+static sgemm library_sgemm(void) {
+    static sgemm found;
+    if (!found) *(void **)&found = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
+    return found;
+}
+
 /* From which size on the library's tuned kernels repay its launches, a separate epilogue, and, for a small side, its
  * padding to whole tiles. */
 static bool library_is_better(const xp_device *device, const xp_gemm_attributes *p) {
@@ -259,12 +272,12 @@ static bool library_is_better(const xp_device *device, const xp_gemm_attributes 
         double flops;
     } rule = {CL_DEVICE_TYPE_GPU, 128, 1e8};
     return (device->limits.type & rule.type) && p->m >= rule.side && p->n >= rule.side && p->k >= rule.side &&
-           flops(p) >= rule.flops;
+           flops(p) >= rule.flops && library_sgemm();
 }
 
 static xp_status call_clblast(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets) {
     const xp_gemm_attributes *p = context;
-    const CLBlastStatusCode code = CLBlastSgemm(
+    const CLBlastStatusCode code = library_sgemm()(
         CLBlastLayoutRowMajor, p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo,
         p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)p->m, (size_t)p->n, (size_t)p->k, 1.0f,
         buffers[0], offsets[0], (size_t)(p->transpose_a ? p->m : p->k), buffers[1], offsets[1],

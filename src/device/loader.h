@@ -1,0 +1,15 @@
+/* Libraries that are looked for when the program runs, so that a machine without them gets a sentence instead of the
+ * dynamic linker's refusal: the OpenCL loader here, CLBlast by ops/gemm.c. */
+#ifndef XP_DEVICE_LOADER_H
+#define XP_DEVICE_LOADER_H
+
+#include "core/status.h"
+
+/* The address of a symbol in a shared library, which stays loaded; NULL when either is not there. */
+void *xp_loader_symbol(const char *library, const char *symbol);
+
+/* Loads the OpenCL loader. To be called before any other OpenCL function; cheap after the first time. XP_NO_DEVICE with
+ * what to install. */
+xp_status xp_loader_open(void);
+
+#endif
