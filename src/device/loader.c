@@ -1,5 +1,6 @@
 /* The OpenCL functions that the project calls, as forwarders into the loader library found at run time. Owns nothing
  * but the table of addresses. A new OpenCL function is one more FORWARD line. */
+#define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "device/loader.h"
 
 #include "device/device.h"
@@ -88,8 +89,10 @@ static struct {
 static const char *missing = "libOpenCL.so.1"; /* what was not found; NULL: all is there */
 
 static void load(void) {
-    void *handle = dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!handle) return;
+    /* Whatever the process already has comes first: the application's own loader, or a checker that was preloaded. */
+    bool present = dlsym(RTLD_DEFAULT, "clGetPlatformIDs") != NULL;
+    void *handle = present ? RTLD_DEFAULT : dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
+    if (!present && !handle) return;
     missing = NULL;
 #define FORWARD(result, name, parameters, arguments)                                                                   \
     *(void **)&opencl.name = dlsym(handle, #name);                                                                     \
