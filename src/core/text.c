@@ -49,7 +49,10 @@ xp_status xp_text_number(const char *text, double *value, size_t *length) {
     if (*length == 0) return XP_OK;
     pthread_once(&once, make_locale);
     if (c_locale == (locale_t)0) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the C locale to read numbers with");
-    *value = strtod_l(text, NULL, c_locale);
+    char *stop = NULL;
+    *value = strtod_l(text, &stop, c_locale);
+    /* Of "0x10" the number is the 0, which strtod takes for the prefix of a hexadecimal one. */
+    if (stop != text + *length) *value = text[0] == '-' ? -0.0 : 0.0;
     return XP_OK;
 }
 

@@ -1,0 +1,184 @@
+/* Files and numbers: whole or not at all, and the same in every locale. */
+#include "core/files.h"
+#include "core/text.h"
+#include "scratch.h"
+
+#include <locale.h>
+#include <math.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+/* --- files -------------------------------------------------------------------------------------------------------- */
+
+static void a_written_file_reads_back(void **state) {
+    const char bytes[] = "one\0two\n";
+    const char *path = scratch_path("plain");
+    assert_int_equal(xp_file_write_atomic(path, bytes, sizeof bytes), XP_OK);
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_equal(xp_file_read(path, &read, &length), XP_OK);
+    assert_int_equal(length, sizeof bytes);
+    assert_memory_equal(read, bytes, sizeof bytes);
+    assert_int_equal(read[length], 0);
+    free(read);
+}
+
+/* A file-size limit fails a write in the middle, as a full disk does. */
+static void a_write_that_fails_leaves_the_old_file_and_no_scrap(void **state) {
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s", scratch_path("full"));
+    assert_int_equal(xp_folder_make(folder), XP_OK);
+    const char *path = scratch_path("full/kept");
+    assert_int_equal(xp_file_write_atomic(path, "old", 3), XP_OK);
+    struct rlimit before;
+    getrlimit(RLIMIT_FSIZE, &before);
+    struct rlimit small = {.rlim_cur = 1000, .rlim_max = before.rlim_max};
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    static const char large[100000];
+    xp_status status = xp_file_write_atomic(path, large, sizeof large);
+    setrlimit(RLIMIT_FSIZE, &before);
+    assert_int_equal(status, XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "kept: writing failed at byte 1000 of 100000"));
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_equal(xp_file_read(path, &read, &length), XP_OK);
+    assert_string_equal(read, "old");
+    free(read);
+    assert_int_equal(unlink(path), 0);
+    assert_true(xp_folder_is_empty(folder));
+}
+
+static void a_gzip_file_of_two_members_is_joined(void **state) {
+    const char *path = scratch_path("two.gz");
+    const char *modes[] = {"wb", "ab"};
+    for (int i = 0; i < 2; i++) {
+        gzFile file = gzopen(path, modes[i]);
+        assert_int_equal(gzputs(file, i == 0 ? "first " : "second"), 6);
+        gzclose(file);
+    }
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_equal(xp_file_read(path, &read, &length), XP_OK);
+    assert_string_equal(read, "first second");
+    free(read);
+}
+
+static void a_cut_or_damaged_gzip_file_is_refused_at_every_length(void **state) {
+    char text[4000];
+    for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + i * i % 23);
+    const char *path = scratch_path("whole.gz");
+    gzFile file = gzopen(path, "wb");
+    assert_int_equal(gzwrite(file, text, sizeof text), sizeof text);
+    gzclose(file);
+    FILE *packed = fopen(path, "rb");
+    char bytes[4096];
+    size_t length = fread(bytes, 1, sizeof bytes, packed);
+    fclose(packed);
+    for (size_t cut = 2; cut < length; cut++) {
+        char *read = NULL;
+        size_t got = 0;
+        assert_int_equal(xp_file_read(scratch_write("cut.gz", bytes, cut), &read, &got), XP_BAD_DATA);
+        assert_non_null(strstr(xp_last_error(), "cut.gz: the gzip data end too early, at byte"));
+    }
+    bytes[length - 5] ^= 1; /* the checksum */
+    char *read = NULL;
+    assert_int_equal(xp_file_read(scratch_write("bad.gz", bytes, length), &read, &length), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "bad.gz: the gzip data are damaged near byte"));
+}
+
+static void missing_files_and_folders_are_named(void **state) {
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_equal(xp_file_read(scratch_path("none"), &read, &length), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "none: cannot be opened: No such file"));
+    assert_int_equal(xp_file_read(scratch_folder, &read, &length), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "is a folder"));
+    assert_int_equal(xp_file_write_atomic(scratch_path("none/x"), "", 0), XP_IO_ERROR);
+}
+
+static void folders_are_made_with_their_parents_and_not_over_files(void **state) {
+    assert_int_equal(xp_folder_make(scratch_path("a/b//c/")), XP_OK);
+    assert_int_equal(xp_folder_make(scratch_path("a/b/c")), XP_OK);
+    assert_true(xp_folder_is_empty(scratch_path("a/b/c")));
+    assert_false(xp_folder_is_empty(scratch_path("a")));
+    assert_true(xp_folder_is_empty(scratch_path("missing")));
+    scratch_write("a/file", "x", 1);
+    assert_int_equal(xp_folder_make(scratch_path("a/file")), XP_IO_ERROR);
+    assert_int_equal(xp_folder_make(scratch_path("a/file/below")), XP_IO_ERROR);
+    assert_int_equal(xp_folder_make(""), XP_IO_ERROR);
+}
+
+/* --- numbers ------------------------------------------------------------------------------------------------------ */
+
+static void assert_number(const char *text, double expected, size_t expected_length) {
+    double value = 0;
+    size_t length = 0;
+    assert_int_equal(xp_text_number(text, &value, &length), XP_OK);
+    if (length != expected_length || (length > 0 && value != expected)) {
+        fail_msg("'%s' reads as %g over %zu characters, expected %g over %zu", text, value, length, expected,
+                 expected_length);
+    }
+}
+
+static void assert_numbers(void) {
+    assert_number("1.5,2", 1.5, 3);
+    assert_number("1,5", 1, 1);
+    assert_number("-.25e2:", -25, 6);
+    assert_number("+7.", 7, 3);
+    assert_number("3.e-1 ", 0.3, 5);
+    assert_number("2e", 2, 1);
+    assert_number("2e+", 2, 1);
+    assert_number("0x10", 0, 1);
+    assert_number("1e999", INFINITY, 5);
+    assert_number("1.000", 1, 5);
+    const char *none[] = {"", ".", "-", "-.", "e5", "inf", "nan", " 1", ",5"};
+    for (size_t i = 0; i < sizeof none / sizeof none[0]; i++) assert_number(none[i], 0, 0);
+}
+
+static void numbers_read_alike_in_the_c_locale(void **state) {
+    assert_numbers();
+}
+
+/* A locale with a decimal comma of our own making: the machine need not have a German one installed. */
+static void numbers_read_alike_with_a_decimal_comma(void **state) {
+    static const char source[] = "comment_char %\nescape_char /\nLC_NUMERIC\ndecimal_point \",\"\nthousands_sep \".\"\n"
+                                 "grouping 3;3\nEND LC_NUMERIC\n";
+    scratch_write("comma", source, sizeof source - 1);
+    char command[1200];
+    snprintf(command, sizeof command, "localedef -c -i '%s' '%s' 2>/dev/null", scratch_path("comma"),
+             scratch_path("xx_XX"));
+    int made = system(command);
+    setenv("LOCPATH", scratch_folder, 1);
+    const char *tried[] = {"xx_XX", "de_DE.UTF-8", "de_DE.utf8", "de_DE"};
+    bool found = false;
+    for (size_t i = 0; i < sizeof tried / sizeof tried[0] && !found; i++) {
+        if (i == 1) unsetenv("LOCPATH");
+        found = setlocale(LC_ALL, tried[i]) && strcmp(localeconv()->decimal_point, ",") == 0;
+    }
+    unsetenv("LOCPATH");
+    if (!found) {
+        print_message("no locale with a decimal comma can be made here (localedef ended with %d)\n", made);
+        skip();
+    }
+    double plain = strtod("1,5", NULL);
+    assert_true(plain == 1.5); /* the locale is in force */
+    assert_numbers();
+    setlocale(LC_ALL, "C");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_written_file_reads_back),
+        cmocka_unit_test(a_write_that_fails_leaves_the_old_file_and_no_scrap),
+        cmocka_unit_test(a_gzip_file_of_two_members_is_joined),
+        cmocka_unit_test(a_cut_or_damaged_gzip_file_is_refused_at_every_length),
+        cmocka_unit_test(missing_files_and_folders_are_named),
+        cmocka_unit_test(folders_are_made_with_their_parents_and_not_over_files),
+        cmocka_unit_test(numbers_read_alike_in_the_c_locale),
+        cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
+    };
+    return cmocka_run_group_tests_name("core", tests, scratch_make, scratch_remove);
+}
