@@ -1,0 +1,234 @@
+/* Configurations: presets, files, assignments, faults, printing and reading back, learning rates. */
+#include "core/files.h"
+#include "ops/ops.h"
+#include "train/config.h"
+
+#include <locale.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Writes a file below a temporary folder of this process and reads it as a configuration. */
+static xp_status read_text(xp_config *config, const char *text, char path[64]) {
+    snprintf(path, 64, "/tmp/expanse-config-%ld.yaml", (long)getpid());
+    assert_int_equal(xp_file_write_atomic(path, text, strlen(text)), XP_OK);
+    xp_config_default(config);
+    xp_status status = xp_config_file(config, path);
+    unlink(path);
+    return status;
+}
+
+/* The message must hold `place` right behind the path, and `words` somewhere. */
+static void assert_fault(const char *text, const char *place, const char *words) {
+    xp_config config, before;
+    char path[64], expected[128];
+    xp_config_default(&before);
+    assert_int_not_equal(read_text(&config, text, path), XP_OK);
+    snprintf(expected, sizeof expected, "%s%s", path, place);
+    if (!strstr(xp_last_error(), expected)) fail_msg("'%s' is not in: %s", expected, xp_last_error());
+    if (!strstr(xp_last_error(), words)) fail_msg("'%s' is not in: %s", words, xp_last_error());
+    assert_memory_equal(&config, &before, sizeof config); /* nothing was taken over */
+}
+
+static void every_preset_is_complete_and_right(void **state) {
+    char names[64][64];
+    int count = xp_config_presets(names, 64);
+    assert_int_equal(count, 4);
+    for (int i = 0; i < count; i++) {
+        xp_config config;
+        xp_config_default(&config);
+        if (xp_config_preset(&config, names[i]) != XP_OK) fail_msg("%s: %s", names[i], xp_last_error());
+        if (xp_config_check(&config) != XP_OK) fail_msg("%s: %s", names[i], xp_last_error());
+        assert_string_equal(config.preset, names[i]);
+    }
+}
+
+static void the_flowformer_preset_is_the_published_protocol(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    assert_int_equal(xp_config_preset(&config, "uea-flowformer"), XP_OK);
+    assert_int_equal(config.model.width, 512);
+    assert_int_equal(config.model.heads, 8);
+    assert_int_equal(config.model.layers, 2);
+    assert_int_equal(config.model.feed_forward, 2048);
+    assert_int_equal(config.model.pre_norm, 0);
+    assert_int_equal(config.model.head, XP_HEAD_FLATTEN);
+    assert_int_equal(config.training.optimiser, XP_RADAM);
+    assert_true(config.training.learning_rate == 1e-3);
+    assert_true(config.training.gradient_clip == 4);
+    assert_int_equal(config.training.batch, 16);
+    assert_int_equal(config.training.epochs, 100);
+}
+
+static void an_unknown_preset_names_the_nearest(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    assert_int_equal(xp_config_preset(&config, "vit-tiny28"), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "did you mean 'vit-tiny-28'"));
+    assert_int_equal(xp_config_preset(&config, "resnet-fifty"), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "known are deit-tiny, uea-flowformer"));
+}
+
+static void a_printed_configuration_reads_back_the_same(void **state) {
+    xp_config config, back;
+    char path[64], *text = NULL;
+    xp_config_default(&config);
+    assert_int_equal(xp_config_preset(&config, "deit-tiny"), XP_OK);
+    assert_int_equal(xp_config_set(&config, "training.learning_rate=0.1234567890123456"), XP_OK);
+    assert_int_equal(xp_config_set(&config, "seed=18446744073709551615"), XP_OK);
+    assert_int_equal(xp_config_set(&config, "data.train=C:\\odd \"name\" # of: a Grüße file.ts"), XP_OK);
+    assert_int_equal(xp_config_text(&config, &text), XP_OK);
+    if (read_text(&back, text, path) != XP_OK) fail_msg("%s\n%s", xp_last_error(), text);
+    assert_memory_equal(&config, &back, sizeof config);
+    free(text);
+}
+
+static void numbers_are_the_same_in_every_locale(void **state) {
+    static const char *const names[] = {"de_DE.UTF-8", "de_DE", "fr_FR.UTF-8", "C.UTF-8"};
+    for (int i = 0; i < 4 && !setlocale(LC_ALL, names[i]); i++) continue;
+    xp_config config;
+    char *text = NULL;
+    xp_config_default(&config);
+    assert_int_equal(xp_config_set(&config, "dropout=0.25"), XP_OK);
+    assert_true(config.model.dropout == 0.25);
+    assert_int_not_equal(xp_config_set(&config, "dropout=0,25"), XP_OK);
+    assert_int_equal(xp_config_text(&config, &text), XP_OK);
+    assert_non_null(strstr(text, "dropout: 0.25"));
+    free(text);
+    setlocale(LC_ALL, "C");
+}
+
+static void a_file_may_begin_from_a_preset(void **state) {
+    xp_config config;
+    char path[64];
+    assert_int_equal(read_text(&config, "training:\n  epochs: 7\npreset: uea-mvts\n", path), XP_OK);
+    assert_int_equal(config.model.width, 64);
+    assert_int_equal(config.training.epochs, 7);
+    assert_int_equal(read_text(&config, "", path), XP_OK);
+    assert_int_equal(read_text(&config, "# nothing but a comment\n", path), XP_OK);
+}
+
+static void faults_have_their_place_and_a_way_out(void **state) {
+    assert_fault("model:\n  widht: 64\n", ":2:3: ", "did you mean 'width'");
+    assert_fault("modle:\n  width: 64\n", ":1:1: ", "did you mean 'model'");
+    assert_fault("model:\n  epochs: 4\n", ":2:3: ", "belongs to section 'training'");
+    assert_fault("epochs: 4\n", ":1:1: ", "belongs to section 'training'");
+    assert_fault("model:\n  width: wide\n", ":2:10: ", "not a whole number from 1 to 65536");
+    assert_fault("model:\n  width: 6.5\n", ":2:10: ", "not a whole number");
+    assert_fault("model:\n  heads: 0\n", ":2:10: ", "from 1 to 1024");
+    assert_fault("model:\n  dropout: nan\n", ":2:12: ", "not a number");
+    assert_fault("model:\n  dropout: 1e400\n", ":2:12: ", "not a number");
+    assert_fault("model:\n  activation: gleu\n", ":2:15: ", "did you mean 'gelu'");
+    assert_fault("model:\n  pre_norm: perhaps\n", ":2:13: ", "not on or off");
+    assert_fault("model:\n  width: [1, 2]\n", ":2:10: ", "one value");
+    assert_fault("model:\n  width:\n    a: 1\n", ":3:5: ", "one value");
+    assert_fault("model:\n  width: 4\n  width: 8\n", ":3:3: ", "second time");
+    assert_fault("training:\n  seed: -1\n", ":2:9: ", "whole number from 0");
+    assert_fault("training:\n  seed: 18446744073709551616\n", ":2:9: ", "whole number from 0");
+    assert_fault("device:\n  family: wild\n", ":2:11: ", "did you mean 'wide'");
+    assert_fault("preset: deit-tine\n", ":1:9: ", "did you mean 'deit-tiny'");
+    assert_fault("- model\n", ":1:1: ", "expected sections");
+    assert_fault("model: {width: 4\n", ":2:1: ", "not YAML");
+    assert_fault("model:\n\twidth: 4\n", ":2:1: ", "not YAML");
+    assert_fault("model:\n  width: 4\n---\nmodel:\n", ":3:1: ", "second document");
+    assert_fault("model: &a\n  ? [1]\n  : 2\n", ":2:5: ", "a key must be a word");
+    assert_fault("data:\n  train: \"a\\nb\"\n", ":2:10: ", "control character");
+    assert_fault("data:\n  train: \"a\\0b\"\n", ":2:10: ", "NUL");
+}
+
+static void all_faults_of_a_file_are_told_together(void **state) {
+    xp_config config;
+    char path[64];
+    assert_int_equal(read_text(&config, "model:\n  widht: 64\n  heads: many\ntraining:\n  epochs: -3\n", path),
+                     XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), ":2:3: "));
+    assert_non_null(strstr(xp_last_error(), ":3:10: "));
+    assert_non_null(strstr(xp_last_error(), ":5:11: "));
+}
+
+static void assignments_are_checked(void **state) {
+    xp_config config, before;
+    xp_config_default(&config);
+    before = config;
+    static const char *const wrong[][2] = {{"epochs", "expected key=value"},
+                                           {"=3", "expected key=value"},
+                                           {"epoch=3", "did you mean 'epochs'"},
+                                           {"trainning.epochs=3", "did you mean 'training'"},
+                                           {"training.width=3", "belongs to section 'model'"},
+                                           {"training.epochs=", "whole number"},
+                                           {"heads=3x", "whole number"},
+                                           {"data.train=\xff\xfe", "not UTF-8"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        assert_int_equal(xp_config_set(&config, wrong[i][0]), XP_INVALID_ARGUMENT);
+        if (!strstr(xp_last_error(), wrong[i][1])) fail_msg("'%s' is not in: %s", wrong[i][1], xp_last_error());
+    }
+    assert_memory_equal(&config, &before, sizeof config);
+    assert_int_equal(xp_config_set(&config, "model.attention=softmax+sh(1,2)"), XP_OK);
+    assert_string_equal(config.model.attention, "softmax+sh(1,2)");
+}
+
+static void options_are_checked_together(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    config.model.width = 100;
+    config.model.heads = 8;
+    strcpy(config.model.attention, "sotfmax");
+    config.training.schedule = XP_SCHEDULE_COSINE;
+    config.training.warmup = 20;
+    assert_int_equal(xp_config_check(&config), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "8 heads do not divide the width 100"));
+    assert_non_null(strstr(xp_last_error(), "model.attention: "));
+    assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs"));
+}
+
+static void learning_rates_follow_their_schedule(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    config.training.learning_rate = 0.5;
+    config.training.epochs = 10;
+    assert_true(xp_schedule_rate(&config, 0, 10) == 0.5);
+    config.training.warmup = 2;
+    assert_true(fabs(xp_schedule_rate(&config, 0, 10) - 0.025) < 1e-15);
+    assert_true(fabs(xp_schedule_rate(&config, 19, 10) - 0.5) < 1e-15);
+    assert_true(xp_schedule_rate(&config, 99, 10) == 0.5);
+    config.training.schedule = XP_SCHEDULE_COSINE;
+    config.training.final_rate = 0.01;
+    assert_true(fabs(xp_schedule_rate(&config, 20, 10) - 0.5) < 1e-15);
+    assert_true(fabs(xp_schedule_rate(&config, 99, 10) - 0.005) < 1e-15);
+    config.training.schedule = XP_SCHEDULE_ONE_CYCLE;
+    assert_true(fabs(xp_schedule_rate(&config, 0, 10) - 0.02) < 1e-15);
+    assert_true(fabs(xp_schedule_rate(&config, 20, 10) - 0.5) < 1e-15);
+    assert_true(fabs(xp_schedule_rate(&config, 99, 10) - 0.005) < 1e-15);
+    config.training.schedule = XP_SCHEDULE_STEP;
+    config.training.warmup = 0;
+    config.training.step_epochs = 4;
+    config.training.step_factor = 0.5;
+    assert_true(xp_schedule_rate(&config, 39, 10) == 0.5);
+    assert_true(xp_schedule_rate(&config, 40, 10) == 0.25);
+    assert_true(xp_schedule_rate(&config, 99, 10) == 0.125);
+    config.training.schedule = XP_SCHEDULE_COSINE;
+    config.training.epochs = 1;
+    assert_true(isfinite(xp_schedule_rate(&config, 0, 1)));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_preset_is_complete_and_right),
+        cmocka_unit_test(the_flowformer_preset_is_the_published_protocol),
+        cmocka_unit_test(an_unknown_preset_names_the_nearest),
+        cmocka_unit_test(a_printed_configuration_reads_back_the_same),
+        cmocka_unit_test(numbers_are_the_same_in_every_locale),
+        cmocka_unit_test(a_file_may_begin_from_a_preset),
+        cmocka_unit_test(faults_have_their_place_and_a_way_out),
+        cmocka_unit_test(all_faults_of_a_file_are_told_together),
+        cmocka_unit_test(assignments_are_checked),
+        cmocka_unit_test(options_are_checked_together),
+        cmocka_unit_test(learning_rates_follow_their_schedule),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
