@@ -217,8 +217,9 @@ static xp_status read_header(xp_safetensors *out, const char *path, size_t lengt
         return xp_fail(XP_BAD_DATA, "%s: byte %d: the header is not the JSON of safetensors: %s", path,
                        LENGTH_BYTES + (header ? 0 : error.position), header ? "not an object" : error.text);
     }
-    const char *data = out->owned + LENGTH_BYTES + header_length;
+    /* The header is parsed and done with; at its place the data are aligned whatever its length was. */
     size_t data_bytes = length - LENGTH_BYTES - (size_t)header_length;
+    const char *data = memmove(out->owned, out->owned + LENGTH_BYTES + header_length, data_bytes);
     xp_status status = XP_OK;
     const char *name;
     json_t *described;

@@ -1,0 +1,385 @@
+/* What a run leaves behind: safetensors, checkpoints, run folders, metrics, pictures. */
+#include "core/files.h"
+#include "core/writer.h"
+#include "train/checkpoint.h"
+#include "train/curves.h"
+#include "train/run_folder.h"
+#include "train/safetensors.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char root[64]; /* a temporary folder of this process */
+
+static const char *below_root(const char *name) {
+    static char text[4][256];
+    static int next;
+    char *out = text[next++ % 4];
+    snprintf(out, 256, "%s/%s", root, name);
+    return out;
+}
+
+static int make_root(void **state) {
+    snprintf(root, sizeof root, "/tmp/expanse-run-XXXXXX");
+    return mkdtemp(root) ? 0 : -1;
+}
+
+static int remove_root(void **state) {
+    char line[128];
+    snprintf(line, sizeof line, "rm -rf '%s'", root);
+    return system(line);
+}
+
+static void assert_message(const char *words) {
+    if (!strstr(xp_last_error(), words)) fail_msg("'%s' is not in: %s", words, xp_last_error());
+    if (strchr(xp_last_error(), '\n')) fail_msg("more than one line: %s", xp_last_error());
+}
+
+/* --- safetensors -------------------------------------------------------------------------------------------------- */
+
+static void safetensors_read_back_what_was_written(void **state) {
+    const float weights[6] = {1, -2, 0x1p-149f, 3e38f, 0, 0.1f};
+    const int64_t steps[1] = {INT64_MIN};
+    xp_safetensors set = {0}, back;
+    assert_int_equal(xp_safetensors_add(&set, "a.weight", XP_SAFETENSORS_F32, 2, (int64_t[]){2, 3}, weights), XP_OK);
+    assert_int_equal(xp_safetensors_add(&set, "steps", XP_SAFETENSORS_I64, 1, (int64_t[]){1}, steps), XP_OK);
+    assert_int_equal(xp_safetensors_add(&set, "none", XP_SAFETENSORS_F32, 1, (int64_t[]){0}, NULL), XP_OK);
+    assert_int_equal(xp_safetensors_add(&set, "scalar", XP_SAFETENSORS_F32, 0, NULL, weights + 1), XP_OK);
+    assert_int_equal(xp_safetensors_metadata(&set, "attention", "softmax+\"bn\""), XP_OK);
+    assert_int_equal(xp_safetensors_write(&set, below_root("set")), XP_OK);
+    if (xp_safetensors_read(&back, below_root("set")) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(back.count, 4);
+    const xp_safetensors_entry *entry = xp_safetensors_find(&back, "a.weight");
+    assert_non_null(entry);
+    assert_int_equal(entry->rank, 2);
+    assert_int_equal(entry->shape[1], 3);
+    assert_memory_equal(entry->data, weights, sizeof weights);
+    assert_memory_equal(xp_safetensors_find(&back, "steps")->data, steps, sizeof steps);
+    assert_int_equal(xp_safetensors_find(&back, "none")->elements, 0);
+    assert_int_equal(xp_safetensors_find(&back, "scalar")->elements, 1);
+    assert_null(xp_safetensors_find(&back, "b"));
+    assert_string_equal(back.metadata, "{\"attention\":\"softmax+\\\"bn\\\"\"}");
+    xp_safetensors_release(&back);
+    xp_safetensors_release(&set);
+}
+
+/* Writes a file of this header and `data_bytes` zeros; announced < 0: the header's real length. */
+static void write_raw(const char *path, const char *header, long long announced, size_t data_bytes) {
+    size_t length = strlen(header);
+    unsigned long long says = announced < 0 ? length : (unsigned long long)announced;
+    char *bytes = calloc(1, 8 + length + data_bytes);
+    assert_non_null(bytes);
+    for (int i = 0; i < 8; i++) bytes[i] = (char)(says >> (8 * i) & 0xff);
+    memcpy(bytes + 8, header, length);
+    assert_int_equal(xp_file_write_atomic(path, bytes, 8 + length + data_bytes), XP_OK);
+    free(bytes);
+}
+
+#define ENTRY(dtype, shape, offsets) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
+
+static void damaged_safetensors_are_refused_in_one_sentence(void **state) {
+    static const struct {
+        const char *header;
+        long long announced;
+        size_t data_bytes;
+        const char *words;
+    } files[] = {
+        {"{}", 1LL << 62, 0, "announces a header"},
+        {"{}", 3, 0, "announces a header"},
+        {"{\"a\":", -1, 0, "not the JSON"},
+        {"[1,2]  ", -1, 0, "not an object"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") ",\"a\":" ENTRY("F32", "[1]", "[0,4]") "}", -1, 4, "duplicate"},
+        {"{\"a\":3}", -1, 0, "lacks a right dtype"},
+        {"{\"a\":" ENTRY("BF16", "[2]", "[0,4]") "}", -1, 4, "type BF16"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[0,8]") "}", -1, 4, "there are 4"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[4,0]") "}", -1, 4, "lies at bytes"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[-4,0]") "}", -1, 4, "lies at bytes"},
+        {"{\"a\":" ENTRY("F32", "[2]", "[0,4]") "}", -1, 4, "do not fit its shape"},
+        {"{\"a\":" ENTRY("F32", "[-1]", "[0,4]") "}", -1, 4, "impossible shape"},
+        {"{\"a\":" ENTRY("F32", "[4294967296,4294967296]", "[0,4]") "}", -1, 4, "impossible shape"},
+        {"{\"a\":" ENTRY("F32", "[4611686018427387905]", "[0,4]") "}", -1, 4, "do not fit its shape"},
+        {"{\"a\":" ENTRY("F32", "[1,1,1,1,1,1,1,1,1]", "[0,4]") "}", -1, 4, "dimensions"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") ",\"b\":" ENTRY("F32", "[1]", "[0,4]") "}", -1, 4, "does not begin"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[4,8]") "}", -1, 8, "does not begin"},
+        {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") "}", -1, 8, "belong to no tensor"},
+        {"{\"__metadata__\":7}", -1, 0, "__metadata__"},
+    };
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        xp_safetensors set = {0};
+        write_raw(below_root("damaged"), files[i].header, files[i].announced, files[i].data_bytes);
+        assert_int_equal(xp_safetensors_read(&set, below_root("damaged")), XP_BAD_DATA);
+        assert_message(files[i].words);
+        assert_message("damaged: ");
+        assert_null(set.entries);
+    }
+    xp_safetensors set = {0};
+    assert_int_equal(xp_file_write_atomic(below_root("damaged"), "abc", 3), XP_OK);
+    assert_int_equal(xp_safetensors_read(&set, below_root("damaged")), XP_BAD_DATA);
+    assert_message("too short");
+    assert_int_equal(xp_safetensors_read(&set, below_root("no-such-file")), XP_IO_ERROR);
+}
+
+/* --- checkpoints -------------------------------------------------------------------------------------------------- */
+
+static void fill_store(xp_store **store, xp_device *device, int64_t width, bool extra) {
+    assert_int_equal(xp_store_create(store), XP_OK);
+    assert_int_equal(
+        xp_store_add(*store, "layer.weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL, 1, 2, (int64_t[]){3, width}),
+        XP_OK);
+    assert_int_equal(
+        xp_store_add(*store, "layer.bias", XP_PARAMETER_UNDECAYED, XP_INITIAL_UNIFORM, 1, 1, (int64_t[]){width}),
+        XP_OK);
+    assert_int_equal(
+        xp_store_add(*store, "norm.running_mean", XP_PARAMETER_STATE, XP_INITIAL_UNIFORM, 1, 1, (int64_t[]){5}), XP_OK);
+    if (extra) {
+        assert_int_equal(xp_store_add(*store, "extra", XP_PARAMETER_DECAYED, XP_INITIAL_CONSTANT, 1, 1, (int64_t[]){1}),
+                         XP_OK);
+    }
+    assert_int_equal(xp_store_allocate(*store, device), XP_OK);
+    assert_int_equal(xp_store_initialise(*store, 7), XP_OK);
+}
+
+static void make_checkpoint(xp_checkpoint *checkpoint, char **names, double *mean, double *deviation) {
+    *checkpoint = (xp_checkpoint){.shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
+                                  .class_names = names,
+                                  .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
+                                  .state = {.step = 123456789012,
+                                            .epoch = 3,
+                                            .position = 17,
+                                            .loss_sum = 0.1 + 0.2,
+                                            .correct = 5,
+                                            .samples = 68,
+                                            .accuracy_best = NAN,
+                                            .epoch_best = 2,
+                                            .seconds = 1.25,
+                                            .samples_total = 1LL << 40,
+                                            .training_seconds = 1e-300},
+                                  .fingerprint = "0123",
+                                  .device = "a device",
+                                  .driver = "1.0",
+                                  .family = "wide"};
+    xp_config_default(&checkpoint->config);
+    checkpoint->config.training.seed = UINT64_MAX;
+}
+
+static void checkpoints_keep_every_bit(void **state) {
+    xp_device *device = NULL;
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.select = "cpu";
+    if (xp_device_open(&device, &options) != XP_OK) fail_msg("%s", xp_last_error());
+    xp_store *store, *other, *wider, *longer;
+    fill_store(&store, device, 4, false);
+    float moment[12], back[12];
+    for (int i = 0; i < 12; i++) moment[i] = 1.0f / (float)(i + 3);
+    assert_int_equal(xp_store_write(store, XP_STORE_MOMENT_2, 0, moment), XP_OK);
+    char *names[] = {"walk", "Grüße, \"run\""};
+    double mean[] = {0.1, -3}, deviation[] = {1.0 / 3, 2};
+    xp_checkpoint checkpoint, read;
+    make_checkpoint(&checkpoint, names, mean, deviation);
+    const char *folder = below_root("last");
+    for (int i = 0; i < 3; i++) { /* over nothing, then twice over itself */
+        if (xp_checkpoint_write(folder, &checkpoint, store) != XP_OK) fail_msg("%s", xp_last_error());
+    }
+    assert_false(xp_path_exists(below_root("last.partial")));
+    assert_false(xp_path_exists(below_root("last.previous")));
+
+    if (xp_checkpoint_read(folder, &read) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_true(isnan(read.state.accuracy_best));
+    read.state.accuracy_best = checkpoint.state.accuracy_best = 0;
+    assert_memory_equal(&read.state, &checkpoint.state, sizeof read.state);
+    assert_memory_equal(&read.config, &checkpoint.config, sizeof read.config);
+    assert_memory_equal(&read.shape, &checkpoint.shape, sizeof read.shape);
+    assert_string_equal(read.class_names[1], names[1]);
+    assert_memory_equal(read.standardisation.deviation, deviation, sizeof deviation);
+    assert_string_equal(read.driver, "1.0");
+    xp_checkpoint_release(&read);
+
+    fill_store(&other, device, 4, false);
+    assert_int_equal(xp_checkpoint_load(folder, other, true), XP_OK);
+    assert_int_equal(xp_store_read(other, XP_STORE_MOMENT_2, 0, back), XP_OK);
+    assert_memory_equal(back, moment, sizeof moment);
+    assert_int_equal(xp_store_read(store, XP_STORE_VALUES, 0, moment), XP_OK);
+    assert_int_equal(xp_store_read(other, XP_STORE_VALUES, 0, back), XP_OK);
+    assert_memory_equal(back, moment, sizeof moment);
+
+    fill_store(&wider, device, 5, false);
+    assert_int_equal(xp_checkpoint_load(folder, wider, true), XP_BAD_DATA);
+    assert_message("its tensor 'layer.weight' is [3,4], but this model's is [3,5]");
+    fill_store(&longer, device, 4, true);
+    assert_int_equal(xp_checkpoint_load(folder, longer, false), XP_BAD_DATA);
+    assert_message("it has no tensor 'extra' [1]");
+    assert_int_equal(xp_checkpoint_write(below_root("longer"), &checkpoint, longer), XP_OK);
+    assert_int_equal(xp_checkpoint_load(below_root("longer"), store, false), XP_BAD_DATA);
+    assert_message("no parameter for its tensor 'extra'");
+
+    xp_store_close(&store);
+    xp_store_close(&other);
+    xp_store_close(&wider);
+    xp_store_close(&longer);
+    xp_device_close(&device);
+}
+
+static void damaged_states_are_refused_in_one_sentence(void **state) {
+    static const char *const pairs[][2] = {{"\"epoch\": 3", "\"epoch\": -3"},
+                                           {"\"epoch\": 3", "\"epoch\": \"3\""},
+                                           {"\"format\": 1", "\"format\": 2"},
+                                           {"\"classes\": 2", "\"classes\": 2000000000"},
+                                           {"\"step\": 123456789012", "\"step\": 1e3"},
+                                           {"\"series\"", "\"songs\""},
+                                           {"\"features\": 2", "\"features\": 3"},
+                                           {"{", "["},
+                                           {"\"family\": \"wide\"", "\"family\": \"much longer than there is room\""}};
+    char *text = NULL;
+    size_t length = 0;
+    if (xp_file_read(below_root("last/state.json"), &text, &length) != XP_OK) fail_msg("%s", xp_last_error());
+    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+        const char *at = strstr(text, pairs[i][0]);
+        if (!at) fail_msg("'%s' is not in %s", pairs[i][0], text);
+        xp_writer changed = {0};
+        xp_write(&changed, "%.*s%s%s", (int)(at - text), text, pairs[i][1], at + strlen(pairs[i][0]));
+        assert_int_equal(xp_writer_save(&changed, below_root("last/state.json")), XP_OK);
+        xp_writer_release(&changed);
+        xp_checkpoint read;
+        if (xp_checkpoint_read(below_root("last"), &read) != XP_BAD_DATA) fail_msg("'%s' passed", pairs[i][1]);
+        assert_message("state.json");
+    }
+    assert_int_equal(xp_file_write_atomic(below_root("last/state.json"), text, length), XP_OK);
+    free(text);
+}
+
+/* --- run folders -------------------------------------------------------------------------------------------------- */
+
+static xp_epoch_row row_of(int epoch) {
+    return (xp_epoch_row){.epoch = epoch,
+                          .train_loss = 2.0 / epoch + 0.1 / 3,
+                          .train_accuracy = 1 - 0.6 / epoch,
+                          .validation_loss = NAN,
+                          .validation_accuracy = NAN,
+                          .test_loss = 2.1 / epoch + 0.1 + 0.02 * epoch,
+                          .test_accuracy = 0.95 - 0.6 / epoch,
+                          .learning_rate = 1e-3 * (1 + cos(3.14159 * epoch / 13)),
+                          .seconds = 1.5 * epoch,
+                          .samples_per_second = 1234.5};
+}
+
+static void a_run_folder_is_never_overwritten(void **state) {
+    xp_config config;
+    xp_run_folder folder, second;
+    xp_config_default(&config);
+    const char *path = below_root("new/run");
+    if (xp_run_folder_create(&folder, path, &config) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(xp_run_folder_create(&second, path, &config), XP_INVALID_ARGUMENT);
+    assert_message("nothing is overwritten; go on with --resume");
+    assert_int_equal(xp_run_folder_resume(&second, path, 0), XP_INVALID_ARGUMENT);
+    assert_message("another run is writing here");
+    xp_run_folder_close(&folder);
+    assert_int_equal(xp_file_write_atomic(below_root("plain"), "x", 1), XP_OK);
+    assert_int_equal(xp_run_folder_create(&second, below_root("plain"), &config), XP_IO_ERROR);
+    assert_message("not a folder");
+}
+
+static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
+    xp_config config;
+    xp_run_folder folder;
+    char *whole = NULL, *cut = NULL;
+    size_t whole_length = 0, cut_length = 0;
+    xp_config_default(&config);
+    assert_int_equal(xp_run_folder_create(&folder, below_root("cut"), &config), XP_OK);
+    for (int epoch = 1; epoch <= 12; epoch++) {
+        xp_epoch_row row = row_of(epoch);
+        assert_int_equal(xp_run_folder_append(&folder, &config, &row), XP_OK);
+    }
+    xp_run_folder_close(&folder);
+    assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &whole, &whole_length), XP_OK);
+    if (xp_run_folder_resume(&folder, below_root("cut"), 5) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(folder.count, 5);
+    for (int epoch = 6; epoch <= 12; epoch++) {
+        xp_epoch_row row = row_of(epoch);
+        assert_int_equal(xp_run_folder_append(&folder, &config, &row), XP_OK);
+    }
+    xp_run_folder_close(&folder);
+    assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &cut, &cut_length), XP_OK);
+    assert_string_equal(whole, cut);
+    free(whole);
+    free(cut);
+    assert_int_equal(xp_run_folder_resume(&folder, below_root("cut"), 13), XP_BAD_DATA);
+    assert_message("has 12 epochs, but the checkpoint stands at 13");
+    assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
+    assert_int_equal(xp_run_folder_resume(&folder, below_root("cut"), 1), XP_BAD_DATA);
+    assert_message("metrics.csv:1: the columns");
+}
+
+static void a_missing_checkpoint_is_told(void **state) {
+    char path[1200];
+    assert_int_equal(xp_run_folder_checkpoint(below_root("nowhere"), true, path, sizeof path), XP_IO_ERROR);
+    assert_message("there is no such folder");
+    assert_int_equal(xp_run_folder_checkpoint(below_root("cut"), true, path, sizeof path), XP_BAD_DATA);
+    assert_message("holds no checkpoint");
+    assert_int_equal(xp_run_folder_checkpoint(root, true, path, sizeof path), XP_OK);
+    assert_string_equal(path, below_root("last")); /* there is no best/ */
+}
+
+/* --- metrics and pictures ----------------------------------------------------------------------------------------- */
+
+static void metrics_count_what_they_say(void **state) {
+    char *names[] = {"a<b>", "b & c", "Grüße"};
+    int32_t labels[] = {0, 0, 0, 1, 1};
+    const float probabilities[] = {0.8f, 0.1f, 0.1f, 0.2f, 0.7f, 0.1f, NAN, 0.4f, 0.5f, 0, 1, 0, 0, 0, 1};
+    xp_dataset dataset = {.count = 5, .classes = 3, .class_names = names, .labels = labels};
+    xp_evaluation evaluation;
+    xp_class_metrics metrics;
+    assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
+    memcpy(evaluation.probabilities, probabilities, sizeof probabilities);
+    xp_evaluation_finish(&evaluation);
+    assert_true(evaluation.accuracy == 0.4);
+    assert_int_equal(evaluation.predictions[2], 2);
+    assert_int_equal(evaluation.confusion[0 * 3 + 1], 1);
+    xp_evaluation_class(&evaluation, 0, &metrics);
+    assert_true(metrics.support == 3 && metrics.precision == 1 && fabs(metrics.recall - 1.0 / 3) < 1e-15);
+    xp_evaluation_class(&evaluation, 2, &metrics);
+    assert_true(metrics.support == 0 && metrics.precision == 0 && metrics.recall == 0 && metrics.score == 0);
+    assert_int_equal(xp_confusion_write(below_root("confusion.svg"), "softmax <&>", &evaluation), XP_OK);
+    xp_evaluation_release(&evaluation);
+    dataset.labels = NULL;
+    assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
+    xp_evaluation_finish(&evaluation);
+    assert_true(isnan(evaluation.accuracy));
+    xp_evaluation_release(&evaluation);
+}
+
+static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
+    xp_epoch_row rows[4] = {row_of(1), row_of(2), row_of(3), row_of(4)};
+    rows[1].test_loss = rows[2].train_loss = INFINITY;
+    rows[3].test_accuracy = NAN;
+    for (int count = 0; count <= 4; count++) {
+        char *text = NULL;
+        size_t length = 0;
+        for (int i = 0; i < count; i++) rows[i].learning_rate = 0.001; /* a flat line has no range */
+        assert_int_equal(xp_curves_write(below_root("curves.svg"), "title", rows, count), XP_OK);
+        assert_int_equal(xp_file_read(below_root("curves.svg"), &text, &length), XP_OK);
+        if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("with %d rows: %s", count, text);
+        free(text);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(safetensors_read_back_what_was_written),
+        cmocka_unit_test(damaged_safetensors_are_refused_in_one_sentence),
+        cmocka_unit_test(checkpoints_keep_every_bit),
+        cmocka_unit_test(damaged_states_are_refused_in_one_sentence),
+        cmocka_unit_test(a_run_folder_is_never_overwritten),
+        cmocka_unit_test(a_resumed_folder_goes_on_at_the_checkpoint),
+        cmocka_unit_test(a_missing_checkpoint_is_told),
+        cmocka_unit_test(metrics_count_what_they_say),
+        cmocka_unit_test(pictures_hold_finite_numbers_whatever_the_rows),
+    };
+    return cmocka_run_group_tests(tests, make_root, remove_root);
+}
