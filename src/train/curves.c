@@ -173,19 +173,19 @@ static void draw_line(xp_writer *out, const chart *panel, int line, const xp_epo
 static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, int count) {
     choose_range(panel, rows, count);
     draw_grid(out, panel, count);
-    double right = panel->left + panel->width;
-    int shown = 0;
+    double x = panel->left + panel->width; /* where the legend's next entry ends */
     for (int line = panel->line_count - 1; line >= 0; line--) {
+        const series *shown = &panel->lines[line];
         bool any = false;
         for (int i = 0; i < count; i++) any = any || isfinite(value_of(panel, &rows[i], line));
         if (!any) continue;
         draw_line(out, panel, line, rows, count);
         if (panel->line_count == 1) continue;
-        double x = right - 78.0 * shown++;
-        write_text(out, x, panel->top - 14, "end", 11, soft, "400", panel->lines[line].name);
-        double text_width = 6.6 * (double)strlen(panel->lines[line].name);
-        xp_write(out, "<path d=\"M%.1f %.1fh14\" stroke=\"%s\" stroke-width=\"3\"/>\n", x - text_width - 19,
-                 panel->top - 18, panel->lines[line].colour);
+        double text_width = 6.6 * (double)strlen(shown->name);
+        write_text(out, x, panel->top - 14, "end", 11, soft, "400", shown->name);
+        xp_write(out, "<path d=\"M%.1f %.1fh14\" stroke=\"%s\" stroke-width=\"3\"/>\n", x - text_width - 18,
+                 panel->top - 18, shown->colour);
+        x -= text_width + 36;
     }
 }
 
