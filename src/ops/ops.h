@@ -84,6 +84,10 @@ typedef struct xp_embed_attributes {
     float scale;
     xp_dropout_attributes dropout;
 } xp_embed_attributes;
+typedef struct xp_embed_backward_attributes {
+    xp_embed_attributes embed;
+    int64_t length, places; /* N without the token; P */
+} xp_embed_backward_attributes;
 typedef struct xp_patches_attributes {
     int64_t patch;
 } xp_patches_attributes;
@@ -97,16 +101,20 @@ xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch);
  */
 typedef enum xp_pool { XP_POOL_CLASS, XP_POOL_MEAN } xp_pool;
 typedef struct xp_sequence_pool_attributes {
-    int pool;
+    int pool; /* CLASS does not look at the lengths */
 } xp_sequence_pool_attributes;
 xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool);
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths);
 
-/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward"
- * --------------------------------------------------------- loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) /
- * Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all weights are 0. inputs: logits [B,C], labels I32 [B]
- * (ignored where the weight is 0), weights [B]; outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per
- * sample). Backward inputs: d_loss [1], probabilities, labels, weights; output: d_logits. */
+/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward" ----
+ *
+ * loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) / Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all
+ * weights are 0. A sample whose label is no class counts as one of weight 0: its loss is 0 and it has no gradient.
+ *
+ * inputs: logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B];
+ * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0).
+ *
+ * Backward inputs: d_loss [1], probabilities, labels, weights; output: d_logits. */
 typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;

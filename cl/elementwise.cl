@@ -1,0 +1,89 @@
+/* Elementwise operations. One work-item owns one element (dropout: the four that share one Philox block), straight-line
+ * and without vector types: CPU compilers vectorise such a kernel over the work-group, and on GPUs the loads coalesce,
+ * so one shape serves both families.
+ *
+ * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward. */
+#include "math.clh"
+#include "random.clh"
+
+#ifndef ACTIVATION
+#define ACTIVATION 2
+#endif
+#if ACTIVATION != 1 && ACTIVATION != 2
+#error "ACTIVATION is 1 (ReLU) or 2 (GELU)"
+#endif
+
+/* x, y [count] */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void activation(const __global float *restrict x,
+                                                                          __global float *restrict y, int count) {
+    size_t i = get_global_id(0);
+    if (i < count) {
+        float value = x[i];
+#if ACTIVATION == 1
+        y[i] = value < 0.0f ? 0.0f : value;
+#else
+        y[i] = fast_gelu_1(value);
+#endif
+    }
+}
+
+/* dz = dy · activation'(z); dy, z, dz [count] */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
+activation_backward(const __global float *restrict dy, const __global float *restrict z, __global float *restrict dz,
+                    int count) {
+    size_t i = get_global_id(0);
+    if (i < count) {
+        float slope_at = z[i];
+#if ACTIVATION == 1
+        dz[i] = slope_at > 0.0f ? dy[i] : 0.0f;
+#else
+        dz[i] = dy[i] * fast_gelu_slope_1(slope_at);
+#endif
+    }
+}
+
+/* a, b, y [count]; a and b may be the same */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
+add(const __global float *a, const __global float *b, __global float *restrict y, int count) {
+    size_t i = get_global_id(0);
+    if (i < count) y[i] = a[i] + b[i];
+}
+
+/* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void dropout(const __global float *restrict x,
+                                                                      const __global uint *restrict random_state,
+                                                                      __global float *restrict y, int count,
+                                                                      uint threshold, uint stream, float keep_scale) {
+    size_t quad = get_global_id(0), first = 4 * quad;
+    if (first < count) {
+        uint4 words = random_words(random_state, stream, (uint)quad, 0);
+        if (first + 4 <= count) {
+            vstore4(select((float4)(0.0f), vload4(quad, x) * keep_scale, words >= (uint4)(threshold)), quad, y);
+        } else {
+            y[first] = words.x >= threshold ? x[first] * keep_scale : 0.0f;
+            if (first + 1 < count) y[first + 1] = words.y >= threshold ? x[first + 1] * keep_scale : 0.0f;
+            if (first + 2 < count) y[first + 2] = words.z >= threshold ? x[first + 2] * keep_scale : 0.0f;
+        }
+    }
+}
+
+/* to[view] = from[view]. A work-group owns 64 neighbours of the last axis [columns]; the axes before it are
+ * [·, shape_1, shape_2, shape_3]. Strides and offsets count elements of 4 bytes, whatever their type. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+copy(const __global float *from, __global float *to, int from_offset, int to_offset, int columns, int shape_1,
+     int shape_2, int shape_3, int from_stride_0, int from_stride_1, int from_stride_2, int from_stride_3,
+     int from_column, int to_stride_0, int to_stride_1, int to_stride_2, int to_stride_3, int to_column) {
+    long column_blocks = (columns + 63) / 64;
+    long row = get_group_id(0) / column_blocks;
+    long column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    long index_3 = row % shape_3;
+    row /= shape_3;
+    long index_2 = row % shape_2;
+    row /= shape_2;
+    long index_1 = row % shape_1;
+    long index_0 = row / shape_1;
+    if (column < columns)
+        to[to_offset + index_0 * to_stride_0 + index_1 * to_stride_1 + index_2 * to_stride_2 + index_3 * to_stride_3 +
+           column * to_column] = from[from_offset + index_0 * from_stride_0 + index_1 * from_stride_1 +
+                                      index_2 * from_stride_2 + index_3 * from_stride_3 + column * from_column];
+}

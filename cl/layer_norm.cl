@@ -1,0 +1,406 @@
+/* Residual addition, dropout of the branch and LayerNorm in one pass over rows of `columns` numbers, and its gradient.
+ *
+ * Statistics are two-pass: the mean first, then the squared deviations from it, since rows whose mean is large against
+ * their deviation lose all digits otherwise. Sums over rows (d_gamma, d_beta) are taken inside blocks of rows and then
+ * over the blocks in order, by one writer per column.
+ *
+ *   *_wide   one work-item walks a block of rows, eight columns at a time: rows stay in the first-level cache between
+ *            their passes. No barriers: those cost a CPU more than the arithmetic.
+ *   *_tiled  a work-group of 64 shares one row and reduces in local memory.
+ *
+ * BRANCH      1: sum = x + dropout(branch) is written; 0: the row is x itself
+ * DROPOUT     1: the branch is dropped out (element numbers row·columns + column)
+ * STATISTICS  1: mean and rstd are kept for the backward pass
+ * QUADS       1: columns is a multiple of 4, so that four neighbours share one Philox block
+ * D_OUT, D_SUM            1: this gradient arrives
+ * D_ROWS, D_PARAMETERS    1: dx (and d_branch when BRANCH and DROPOUT) / d_gamma and d_beta are wanted */
+#include "common.clh"
+#include "random.clh"
+
+#ifndef BRANCH
+#define BRANCH 1
+#endif
+#ifndef DROPOUT
+#define DROPOUT 0
+#endif
+#ifndef STATISTICS
+#define STATISTICS 1
+#endif
+#ifndef QUADS
+#define QUADS 1
+#endif
+#ifndef D_OUT
+#define D_OUT 1
+#endif
+#ifndef D_SUM
+#define D_SUM 0
+#endif
+#ifndef D_ROWS
+#define D_ROWS 1
+#endif
+#ifndef D_PARAMETERS
+#define D_PARAMETERS 1
+#endif
+#if DROPOUT && !BRANCH
+#error "DROPOUT needs BRANCH: only the branch is dropped out"
+#endif
+#if !D_OUT && !D_SUM
+#error "a gradient must arrive by D_OUT or D_SUM"
+#endif
+#if D_PARAMETERS && !D_OUT
+#error "D_PARAMETERS needs D_OUT"
+#endif
+
+#define WIDE __attribute__((reqd_work_group_size(1, 1, 1)))
+#define TILED __attribute__((reqd_work_group_size(64, 1, 1)))
+
+/* The dropout of this launch. */
+typedef struct dropping {
+    const __global uint *random_state; /* [4] */
+    uint threshold, stream;
+    float keep_scale;
+} dropping;
+
+/* value · keep / (1-p) for one element and for eight from `element`, a multiple of 4, on. */
+inline float drop_1(float value, size_t element, const dropping *drop) {
+    uint4 words = random_words(drop->random_state, drop->stream, (uint)(element / 4), 0);
+    uint2 pair = element & 2 ? words.hi : words.lo;
+    uint word = element & 1 ? pair.y : pair.x;
+    return word >= drop->threshold ? value * drop->keep_scale : 0.0f;
+}
+
+inline float4 drop_4(float4 value, size_t element, const dropping *drop) {
+    uint4 words = random_words(drop->random_state, drop->stream, (uint)(element / 4), 0);
+    return select((float4)(0.0f), value * drop->keep_scale, words >= (uint4)(drop->threshold));
+}
+
+inline float8 drop_8(float8 value, size_t element, const dropping *drop) {
+    return (float8)(drop_4(value.lo, element, drop), drop_4(value.hi, element + 4, drop));
+}
+
+/* Where the passes that draw random numbers stop taking eight columns at a time. */
+#if DROPOUT && !QUADS
+#define DRAWN(columns) 0
+#else
+#define DRAWN(columns) ((columns) & ~7)
+#endif
+
+/* ---- forward ---- */
+
+/* x, branch, sum, out [rows, columns]; gamma, beta [columns]; random_state [4]; mean, rstd [rows] */
+__kernel WIDE void forward_wide(const __global float *restrict x, const __global float *restrict branch,
+                                const __global float *restrict gamma, const __global float *restrict beta,
+                                const __global uint *restrict random_state, __global float *restrict out,
+                                __global float *sum, __global float *restrict mean, __global float *restrict rstd,
+                                int rows, int columns, int block_rows, float epsilon, uint threshold, uint stream,
+                                float keep_scale) {
+    int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
+    int whole = columns & ~7;
+#if DROPOUT
+    dropping drop = {random_state, threshold, stream, keep_scale};
+#endif
+    for (int row = first_row; row < last_row; row++) {
+        size_t start = (size_t)row * columns;
+        float8 total_8 = 0.0f;
+        float total = 0.0f;
+#if BRANCH
+        __global float *values = sum + start;
+        for (int c = 0; c < DRAWN(columns); c += 8) {
+            float8 added = vload8(0, branch + start + c);
+#if DROPOUT
+            added = drop_8(added, start + c, &drop);
+#endif
+            float8 value = vload8(0, x + start + c) + added;
+            vstore8(value, 0, values + c);
+            total_8 += value;
+        }
+        for (int c = DRAWN(columns); c < columns; c++) {
+            float added = branch[start + c];
+#if DROPOUT
+            added = drop_1(added, start + c, &drop);
+#endif
+            float value = x[start + c] + added;
+            values[c] = value;
+            total += value;
+        }
+#else
+        const __global float *values = x + start;
+        for (int c = 0; c < whole; c += 8) total_8 += vload8(0, values + c);
+        for (int c = whole; c < columns; c++) total += values[c];
+#endif
+        float middle = (lanes_sum(total_8) + total) / columns;
+        float8 squares_8 = 0.0f;
+        float squares = 0.0f;
+        for (int c = 0; c < whole; c += 8) {
+            float8 deviation = vload8(0, values + c) - middle;
+            squares_8 = fma(deviation, deviation, squares_8);
+        }
+        for (int c = whole; c < columns; c++) {
+            float deviation = values[c] - middle;
+            squares = fma(deviation, deviation, squares);
+        }
+        float scale = 1.0f / sqrt((lanes_sum(squares_8) + squares) / columns + epsilon);
+        for (int c = 0; c < whole; c += 8) {
+            float8 normal = (vload8(0, values + c) - middle) * scale;
+            vstore8(fma(normal, vload8(0, gamma + c), vload8(0, beta + c)), 0, out + start + c);
+        }
+        for (int c = whole; c < columns; c++) out[start + c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
+#if STATISTICS
+        mean[row] = middle;
+        rstd[row] = scale;
+#endif
+    }
+}
+
+/* The same with one work-group per row. A work-item reads back only what it wrote itself. */
+__kernel TILED void forward_tiled(const __global float *restrict x, const __global float *restrict branch,
+                                  const __global float *restrict gamma, const __global float *restrict beta,
+                                  const __global uint *restrict random_state, __global float *restrict out,
+                                  __global float *sum, __global float *restrict mean, __global float *restrict rstd,
+                                  int rows, int columns, int block_rows, float epsilon, uint threshold, uint stream,
+                                  float keep_scale) {
+    __local float shared[64];
+    size_t row = get_group_id(0), start = row * columns;
+    int item = get_local_id(0);
+#if DROPOUT
+    dropping drop = {random_state, threshold, stream, keep_scale};
+#endif
+    float total = 0.0f;
+#if BRANCH
+    __global float *values = sum + start;
+#else
+    const __global float *values = x + start;
+#endif
+#if QUADS
+    for (int c = 4 * item; c < columns; c += 256) {
+        float4 value = vload4(0, x + start + c);
+#if BRANCH
+        float4 added = vload4(0, branch + start + c);
+#if DROPOUT
+        added = drop_4(added, start + c, &drop);
+#endif
+        value += added;
+        vstore4(value, 0, values + c);
+#endif
+        float2 pair = value.lo + value.hi;
+        total += pair.x + pair.y;
+    }
+#else
+    for (int c = item; c < columns; c += 64) {
+        float value = x[start + c];
+#if BRANCH
+        float added = branch[start + c];
+#if DROPOUT
+        added = drop_1(added, start + c, &drop);
+#endif
+        value += added;
+        values[c] = value;
+#endif
+        total += value;
+    }
+#endif
+    float middle = group_sum(total, shared) / columns;
+    float squares = 0.0f;
+#if QUADS
+    for (int c = 4 * item; c < columns; c += 256) {
+        float4 deviation = vload4(0, values + c) - middle;
+        squares += dot(deviation, deviation);
+    }
+#else
+    for (int c = item; c < columns; c += 64) {
+        float deviation = values[c] - middle;
+        squares = fma(deviation, deviation, squares);
+    }
+#endif
+    float scale = 1.0f / sqrt(group_sum(squares, shared) / columns + epsilon);
+#if QUADS
+    for (int c = 4 * item; c < columns; c += 256) {
+        float4 normal = (vload4(0, values + c) - middle) * scale;
+        vstore4(fma(normal, vload4(0, gamma + c), vload4(0, beta + c)), 0, out + start + c);
+    }
+#else
+    for (int c = item; c < columns; c += 64) out[start + c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
+#endif
+#if STATISTICS
+    if (item == 0) {
+        mean[row] = middle;
+        rstd[row] = scale;
+    }
+#endif
+}
+
+/* ---- backward ----
+ * With g = d_out·gamma and n = (sum - mean)·rstd:  dx = rstd·(g - mean(g) - n·mean(g·n)) + d_sum. */
+
+/* d_out, d_sum, sum, dx, d_branch [rows, columns]; mean, rstd [rows]; gamma [columns]; random_state [4];
+ * partial [blocks, 2, columns]: of d_gamma and d_beta. Each work-item owns one block of rows and its partial sums. */
+__kernel WIDE void backward_wide(const __global float *restrict d_out, const __global float *restrict d_sum,
+                                 const __global float *restrict sum, const __global float *restrict mean,
+                                 const __global float *restrict rstd, const __global float *restrict gamma,
+                                 const __global uint *restrict random_state, __global float *restrict dx,
+                                 __global float *restrict d_branch, __global float *restrict partial, int rows,
+                                 int columns, int block_rows, uint threshold, uint stream, float keep_scale) {
+    int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
+    int whole = columns & ~7;
+#if DROPOUT
+    dropping drop = {random_state, threshold, stream, keep_scale};
+#endif
+#if D_PARAMETERS
+    __global float *d_gamma = partial + (size_t)get_group_id(0) * 2 * columns, *d_beta = d_gamma + columns;
+    for (int c = 0; c < 2 * columns; c++) d_gamma[c] = 0.0f;
+#endif
+    for (int row = first_row; row < last_row; row++) {
+        size_t start = (size_t)row * columns;
+        float middle = mean[row], scale = rstd[row];
+#if D_OUT
+        float8 total_8 = 0.0f, along_8 = 0.0f;
+        float total = 0.0f, along = 0.0f;
+        for (int c = 0; c < whole; c += 8) {
+            float8 arriving = vload8(0, d_out + start + c);
+            float8 normal = (vload8(0, sum + start + c) - middle) * scale;
+            float8 inner = arriving * vload8(0, gamma + c);
+            total_8 += inner;
+            along_8 = fma(inner, normal, along_8);
+#if D_PARAMETERS
+            vstore8(fma(arriving, normal, vload8(0, d_gamma + c)), 0, d_gamma + c);
+            vstore8(arriving + vload8(0, d_beta + c), 0, d_beta + c);
+#endif
+        }
+        for (int c = whole; c < columns; c++) {
+            float normal = (sum[start + c] - middle) * scale, inner = d_out[start + c] * gamma[c];
+            total += inner;
+            along = fma(inner, normal, along);
+#if D_PARAMETERS
+            d_gamma[c] = fma(d_out[start + c], normal, d_gamma[c]);
+            d_beta[c] += d_out[start + c];
+#endif
+        }
+        float mean_inner = (lanes_sum(total_8) + total) / columns;
+        float mean_along = (lanes_sum(along_8) + along) / columns;
+#endif
+#if D_ROWS
+        for (int c = 0; c < DRAWN(columns); c += 8) {
+            float8 result = 0.0f;
+#if D_OUT
+            float8 normal = (vload8(0, sum + start + c) - middle) * scale;
+            float8 inner = vload8(0, d_out + start + c) * vload8(0, gamma + c);
+            result = (inner - mean_inner - normal * mean_along) * scale;
+#endif
+#if D_SUM
+            result += vload8(0, d_sum + start + c);
+#endif
+            vstore8(result, 0, dx + start + c);
+#if DROPOUT
+            vstore8(drop_8(result, start + c, &drop), 0, d_branch + start + c);
+#endif
+        }
+        for (int c = DRAWN(columns); c < columns; c++) {
+            float result = 0.0f;
+#if D_OUT
+            float normal = (sum[start + c] - middle) * scale;
+            result = (d_out[start + c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+#endif
+#if D_SUM
+            result += d_sum[start + c];
+#endif
+            dx[start + c] = result;
+#if DROPOUT
+            d_branch[start + c] = drop_1(result, start + c, &drop);
+#endif
+        }
+#endif
+    }
+}
+
+/* dx and d_branch of one row by one work-group; arguments as in backward_wide, without partial sums. */
+__kernel TILED void backward_rows_tiled(const __global float *restrict d_out, const __global float *restrict d_sum,
+                                        const __global float *restrict sum, const __global float *restrict mean,
+                                        const __global float *restrict rstd, const __global float *restrict gamma,
+                                        const __global uint *restrict random_state, __global float *restrict dx,
+                                        __global float *restrict d_branch, int rows, int columns, uint threshold,
+                                        uint stream, float keep_scale) {
+    size_t row = get_group_id(0), start = row * columns;
+    int item = get_local_id(0);
+#if DROPOUT
+    dropping drop = {random_state, threshold, stream, keep_scale};
+#endif
+#if D_OUT
+    __local float shared[64];
+    float middle = mean[row], scale = rstd[row], total = 0.0f, along = 0.0f;
+    for (int c = item; c < columns; c += 64) {
+        float inner = d_out[start + c] * gamma[c];
+        total += inner;
+        along = fma(inner, (sum[start + c] - middle) * scale, along);
+    }
+    float mean_inner = group_sum(total, shared) / columns;
+    float mean_along = group_sum(along, shared) / columns;
+#endif
+#if QUADS
+    for (int c = 4 * item; c < columns; c += 256) {
+        float4 result = 0.0f;
+#if D_OUT
+        float4 normal = (vload4(0, sum + start + c) - middle) * scale;
+        result = (vload4(0, d_out + start + c) * vload4(0, gamma + c) - mean_inner - normal * mean_along) * scale;
+#endif
+#if D_SUM
+        result += vload4(0, d_sum + start + c);
+#endif
+        vstore4(result, 0, dx + start + c);
+#if DROPOUT
+        vstore4(drop_4(result, start + c, &drop), 0, d_branch + start + c);
+#endif
+    }
+#else
+    for (int c = item; c < columns; c += 64) {
+        float result = 0.0f;
+#if D_OUT
+        float normal = (sum[start + c] - middle) * scale;
+        result = (d_out[start + c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+#endif
+#if D_SUM
+        result += d_sum[start + c];
+#endif
+        dx[start + c] = result;
+#if DROPOUT
+        d_branch[start + c] = drop_1(result, start + c, &drop);
+#endif
+    }
+#endif
+}
+
+/* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
+__kernel TILED void backward_parameters_tiled(const __global float *restrict d_out, const __global float *restrict sum,
+                                              const __global float *restrict mean, const __global float *restrict rstd,
+                                              __global float *restrict partial, int rows, int columns,
+                                              int block_rows) {
+    int column_blocks = (columns + 63) / 64;
+    int block = get_group_id(0) / column_blocks;
+    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    int first_row = block * block_rows, last_row = min(rows, first_row + block_rows);
+    if (column < columns) {
+        float d_gamma = 0.0f, d_beta = 0.0f;
+        for (int row = first_row; row < last_row; row++) {
+            size_t element = (size_t)row * columns + column;
+            float arriving = d_out[element];
+            d_gamma = fma(arriving, (sum[element] - mean[row]) * rstd[row], d_gamma);
+            d_beta += arriving;
+        }
+        partial[(size_t)block * 2 * columns + column] = d_gamma;
+        partial[(size_t)block * 2 * columns + columns + column] = d_beta;
+    }
+}
+
+/* partial [blocks, 2, columns] -> d_gamma, d_beta [columns], the blocks in order. */
+__kernel TILED void backward_parameters(const __global float *restrict partial, __global float *restrict d_gamma,
+                                        __global float *restrict d_beta, int blocks, int columns) {
+    int column = get_global_id(0);
+    if (column < columns) {
+        float gamma_sum = 0.0f, beta_sum = 0.0f;
+        for (int block = 0; block < blocks; block++) {
+            gamma_sum += partial[(size_t)block * 2 * columns + column];
+            beta_sum += partial[(size_t)block * 2 * columns + columns + column];
+        }
+        d_gamma[column] = gamma_sum;
+        d_beta[column] = beta_sum;
+    }
+}

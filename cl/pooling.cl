@@ -1,0 +1,93 @@
+/* A sequence to one row, and rows behind a sequence's length to zero. Loads stop at the length: what lies behind it may
+ * be NaN.
+ *
+ *   sequence_pool_wide   one work-item owns 16 columns of a sample (one cache line of every row) and walks the rows
+ *   sequence_pool_tiled  a work-item owns one column; a work-group of 64 loads neighbours together
+ *
+ * The other kernels move one number per work-item and serve both families.
+ *
+ * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
+ * LENGTHS  1: lengths [batch] are given; 0: all rows count */
+#ifndef MEAN
+#define MEAN 1
+#endif
+#ifndef LENGTHS
+#define LENGTHS 1
+#endif
+#if LENGTHS && !MEAN
+#error "LENGTHS needs MEAN: the class token is always there"
+#endif
+
+inline int length_of(const __global int *lengths, int sample, int rows) {
+#if LENGTHS
+    return clamp(lengths[sample], 0, rows);
+#else
+    return rows;
+#endif
+}
+
+/* x [batch, rows, columns], lengths [batch], y [batch, columns] */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void sequence_pool_wide(const __global float *restrict x,
+                                                                                const __global int *restrict lengths,
+                                                                                __global float *restrict y, int rows,
+                                                                                int columns) {
+    int column_blocks = (columns + 15) / 16;
+    int sample = get_group_id(0) / column_blocks, first = get_group_id(0) % column_blocks * 16;
+    int length = MEAN ? length_of(lengths, sample, rows) : 1;
+    const __global float *from = x + (size_t)sample * rows * columns;
+    __global float *to = y + (size_t)sample * columns;
+    float divisor = max(length, 1);
+    if (first + 16 <= columns) {
+        float16 sum = 0.0f;
+        for (int row = 0; row < length; row++) sum += vload16(0, from + (size_t)row * columns + first);
+        vstore16(sum / divisor, 0, to + first);
+    } else {
+        for (int column = first; column < columns; column++) {
+            float sum = 0.0f;
+            for (int row = 0; row < length; row++) sum += from[(size_t)row * columns + column];
+            to[column] = sum / divisor;
+        }
+    }
+}
+
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tiled(const __global float *restrict x,
+                                                                                  const __global int *restrict lengths,
+                                                                                  __global float *restrict y,
+                                                                                  int rows, int columns) {
+    int column_blocks = (columns + 63) / 64;
+    int sample = get_group_id(0) / column_blocks;
+    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    int length = MEAN ? length_of(lengths, sample, rows) : 1;
+    const __global float *from = x + (size_t)sample * rows * columns;
+    if (column < columns) {
+        float sum = 0.0f;
+        for (int row = 0; row < length; row++) sum += from[(size_t)row * columns + column];
+        y[(size_t)sample * columns + column] = sum / max(length, 1);
+    }
+}
+
+/* dy [batch, columns], lengths [batch], dx [batch, rows, columns]. A work-group owns 64 columns of one row. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+sequence_pool_backward(const __global float *restrict dy, const __global int *restrict lengths,
+                       __global float *restrict dx, int rows, int columns) {
+    int column_blocks = (columns + 63) / 64;
+    size_t line = get_group_id(0) / column_blocks;
+    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    int sample = line / rows, row = line % rows;
+    int length = MEAN ? length_of(lengths, sample, rows) : 1;
+    if (column < columns)
+        dx[line * columns + column] = row < length ? dy[(size_t)sample * columns + column] / length : 0.0f;
+}
+
+/* x, y [batch, rows, columns], lengths [batch]. A work-group owns 64 columns of one row. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void mask_rows(const __global float *restrict x,
+                                                                        const __global int *restrict lengths,
+                                                                        __global float *restrict y, int rows,
+                                                                        int columns) {
+    int column_blocks = (columns + 63) / 64;
+    size_t line = get_group_id(0) / column_blocks;
+    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    int sample = line / rows, row = line % rows;
+    int length = length_of(lengths, sample, rows);
+    if (column < columns) y[line * columns + column] = row < length ? x[line * columns + column] : 0.0f;
+}

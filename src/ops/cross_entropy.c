@@ -1,0 +1,132 @@
+/* Softmax cross-entropy with label smoothing over weighted samples. Owns the loss and its gradient; must not know where
+ * logits come from. */
+#include "ops/building.h"
+#include "ops/operation.h"
+
+extern const xp_operation xp_operation_cross_entropy_backward; /* added by the gradient rule */
+
+static xp_launch_request request_of(const char *kernel, int64_t groups) {
+    return (xp_launch_request){
+        .file = "cross_entropy", .kernel = kernel, .dimensions = 1, .global = {(size_t)groups * 64}, .local = {64}};
+}
+
+/* ---- forward
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node) {
+    xp_tensor *logits = node->inputs[0], *labels = node->inputs[1], *weights = node->inputs[2];
+    xp_tensor *loss = node->outputs[0], *probabilities = node->outputs[1], *losses = node->outputs[2];
+    double elements = (double)xp_tensor_elements(logits);
+
+    xp_launch_request samples = request_of("cross_entropy_samples", logits->shape[0]);
+    samples.flops = 6.0 * elements;
+    samples.bytes = 8.0 * elements;
+    xp_launch_read(&samples, logits);
+    xp_launch_read(&samples, labels);
+    xp_launch_read(&samples, weights);
+    xp_launch_write(&samples, probabilities);
+    xp_launch_write(&samples, losses);
+    xp_launch_int(&samples, logits->shape[1]);
+    xp_launch_float(&samples, XP_ATTRIBUTES(xp_cross_entropy_attributes, node)->smoothing);
+    XP_TRY(xp_plan_launch(plan, node, &samples));
+
+    xp_launch_request mean = request_of("cross_entropy_mean", 1);
+    mean.flops = 3.0 * (double)logits->shape[0];
+    mean.bytes = 12.0 * (double)logits->shape[0];
+    xp_launch_read(&mean, labels);
+    xp_launch_read(&mean, weights);
+    xp_launch_read(&mean, losses);
+    xp_launch_write(&mean, loss);
+    xp_launch_int(&mean, logits->shape[0]);
+    xp_launch_int(&mean, logits->shape[1]);
+    return xp_plan_launch(plan, node, &mean);
+}
+
+static xp_status cross_entropy_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                        xp_tensor **d_inputs) {
+    if (!d_outputs[0] || d_outputs[1] || d_outputs[2])
+        return xp_fail(XP_UNSUPPORTED, "%s: only the loss of cross-entropy can be differentiated", node->label);
+    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->outputs[1], node->inputs[1], node->inputs[2]};
+    d_inputs[0] = xp_graph_tensor(graph, "d_logits", XP_F32, 2, node->inputs[0]->shape);
+    if (!inputs[0] || !d_inputs[0]) return XP_OUT_OF_MEMORY;
+    return xp_graph_node(graph, &xp_operation_cross_entropy_backward, 4, inputs, 1, d_inputs, node->attributes,
+                         sizeof(xp_cross_entropy_attributes))
+               ? XP_OK
+               : XP_OUT_OF_MEMORY;
+}
+
+const xp_operation xp_operation_cross_entropy = {"cross_entropy", cross_entropy_gradient, cross_entropy_emit, 0};
+
+xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
+                            xp_tensor **probabilities, xp_tensor **losses) {
+    if (!logits || !labels || !weights) return NULL;
+    char shape[128];
+    if (logits->rank != 2) {
+        xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the logits %s %s are not [batch, classes]", logits->name,
+                xp_tensor_shape_text(logits, shape, sizeof shape));
+        return NULL;
+    }
+    const xp_tensor *per_sample[] = {labels, weights};
+    for (int i = 0; i < 2; i++)
+        if (per_sample[i]->rank != 1 || per_sample[i]->shape[0] != logits->shape[0] ||
+            per_sample[i]->type != (i == 0 ? XP_I32 : XP_F32)) {
+            xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the %s %s %s are not one %s for each of %lld samples",
+                    i == 0 ? "labels" : "weights", per_sample[i]->name,
+                    xp_tensor_shape_text(per_sample[i], shape, sizeof shape), i == 0 ? "integer" : "float",
+                    (long long)logits->shape[0]);
+            return NULL;
+        }
+    if (!(smoothing >= 0.0f && smoothing <= 1.0f)) {
+        xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the label smoothing %g is not in [0, 1]", (double)smoothing);
+        return NULL;
+    }
+    xp_tensor *inputs[] = {xp_building_dense(graph, logits), xp_building_dense(graph, labels),
+                           xp_building_dense(graph, weights)};
+    xp_tensor *outputs[] = {xp_graph_tensor(graph, "loss", XP_F32, 1, (int64_t[]){1}),
+                            xp_graph_tensor(graph, "probabilities", XP_F32, 2, logits->shape),
+                            xp_graph_tensor(graph, "losses", XP_F32, 1, logits->shape)};
+    xp_cross_entropy_attributes attributes = {.smoothing = smoothing};
+    if (!inputs[0] || !inputs[1] || !inputs[2] || !outputs[0] || !outputs[1] || !outputs[2] ||
+        !xp_graph_node(graph, &xp_operation_cross_entropy, 3, inputs, 3, outputs, &attributes, sizeof attributes))
+        return NULL;
+    if (probabilities) *probabilities = outputs[1];
+    if (losses) *losses = outputs[2];
+    return outputs[0];
+}
+
+/* ---- backward
+ * ----------------------------------------------------------------------------------------------------------- */
+
+static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node) {
+    xp_tensor *d_loss = node->inputs[0], *probabilities = node->inputs[1];
+    xp_tensor *labels = node->inputs[2], *weights = node->inputs[3], *scale = xp_plan_scratch(plan, node, 1);
+    int64_t batch = probabilities->shape[0], classes = probabilities->shape[1];
+    if (!scale) return XP_OUT_OF_MEMORY;
+
+    xp_launch_request total = request_of("cross_entropy_scale", 1);
+    total.flops = (double)batch;
+    total.bytes = 8.0 * (double)batch;
+    xp_launch_read(&total, d_loss);
+    xp_launch_read(&total, labels);
+    xp_launch_read(&total, weights);
+    xp_launch_write(&total, scale);
+    xp_launch_int(&total, batch);
+    xp_launch_int(&total, classes);
+    XP_TRY(xp_plan_launch(plan, node, &total));
+
+    xp_launch_request request = request_of("cross_entropy_backward", xp_building_blocks(batch * classes, 64));
+    request.flops = 3.0 * (double)(batch * classes);
+    request.bytes = 8.0 * (double)(batch * classes);
+    xp_launch_read(&request, probabilities);
+    xp_launch_read(&request, labels);
+    xp_launch_read(&request, weights);
+    xp_launch_read(&request, scale);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, batch);
+    xp_launch_int(&request, classes);
+    xp_launch_float(&request, XP_ATTRIBUTES(xp_cross_entropy_attributes, node)->smoothing);
+    return xp_plan_launch(plan, node, &request);
+}
+
+const xp_operation xp_operation_cross_entropy_backward = {"cross_entropy_backward", NULL, cross_entropy_backward_emit,
+                                                          0};

@@ -1,0 +1,154 @@
+/* Positions, class token and dropout on the way into an encoder; images cut into patches. Owns their shapes and
+ * launches; must not know what encoder follows. */
+#include "ops/building.h"
+#include "ops/operation.h"
+
+extern const xp_operation xp_operation_embed_backward; /* added by the gradient rule */
+
+/* ---- embed
+ * ------------------------------------------------------------------------------------------------------------- */
+
+static void launch_dropout(xp_launch_request *request, const xp_dropout_attributes *dropout) {
+    xp_launch_uint(request, dropout->threshold);
+    xp_launch_uint(request, dropout->stream);
+    xp_launch_float(request, xp_building_keep_scale(dropout));
+}
+
+static xp_status embed_emit(xp_plan *plan, const xp_node *node) {
+    const xp_embed_attributes *attributes = XP_ATTRIBUTES(xp_embed_attributes, node);
+    const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
+    int64_t units = xp_tensor_elements(y) / (x->shape[2] % 4 == 0 ? 4 : 1);
+    xp_launch_request request = {.file = "embedding", .kernel = "embed", .dimensions = 1, .local = {64}};
+    request.global[0] = (size_t)xp_building_blocks(units, 64) * 64;
+    request.flops = 2.0 * (double)xp_tensor_elements(y);
+    request.bytes = 8.0 * (double)xp_tensor_elements(y);
+    xp_variant_set(&request.variant, "QUADS", x->shape[2] % 4 == 0);
+    xp_variant_set(&request.variant, "TOKEN", node->inputs[2] != NULL);
+    xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
+    for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, units);
+    xp_launch_int(&request, x->shape[1]);
+    xp_launch_int(&request, x->shape[2]);
+    xp_launch_float(&request, attributes->scale);
+    launch_dropout(&request, &attributes->dropout);
+    return xp_plan_launch(plan, node, &request);
+}
+
+static xp_status embed_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                xp_tensor **d_inputs) {
+    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->inputs[3]}, *outputs[3] = {0};
+    static const char *const names[] = {"d_embedded", "d_position", "d_token"};
+    if (!inputs[0]) return XP_OUT_OF_MEMORY;
+    for (int i = 0; i < 3; i++) {
+        const xp_tensor *input = node->inputs[i];
+        if (!input || !input->needs_gradient) continue;
+        outputs[i] = d_inputs[i] = xp_graph_tensor(graph, names[i], XP_F32, input->rank, input->shape);
+        if (!outputs[i]) return XP_OUT_OF_MEMORY;
+    }
+    const xp_embed_backward_attributes attributes = {
+        .embed = *XP_ATTRIBUTES(xp_embed_attributes, node),
+        .length = node->inputs[0]->shape[1],
+        .places = outputs[1] ? outputs[1]->shape[0] : d_outputs[0]->shape[1],
+    };
+    return xp_graph_node(graph, &xp_operation_embed_backward, 2, inputs, 3, outputs, &attributes, sizeof attributes)
+               ? XP_OK
+               : XP_OUT_OF_MEMORY;
+}
+
+const xp_operation xp_operation_embed = {"embed", embed_gradient, embed_emit, 0};
+
+xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout) {
+    if (!x || !position) return NULL;
+    char shape[128];
+    if (x->rank != 3) {
+        xp_fail(XP_INVALID_ARGUMENT, "embed: %s %s is not [batch, length, width]", x->name,
+                xp_tensor_shape_text(x, shape, sizeof shape));
+        return NULL;
+    }
+    int64_t length = x->shape[1] + (token ? 1 : 0), width = x->shape[2];
+    if (position->rank != 2 || position->shape[1] != width || position->shape[0] < length) {
+        xp_fail(XP_INVALID_ARGUMENT, "embed: the positions %s %s do not fit %lld rows of %lld", position->name,
+                xp_tensor_shape_text(position, shape, sizeof shape), (long long)length, (long long)width);
+        return NULL;
+    }
+    if (token && xp_tensor_elements(token) != width) {
+        xp_fail(XP_INVALID_ARGUMENT, "embed: the class token %s %s does not fit rows of %lld", token->name,
+                xp_tensor_shape_text(token, shape, sizeof shape), (long long)width);
+        return NULL;
+    }
+    xp_embed_attributes attributes = {.scale = scale};
+    if (xp_building_dropout(graph, x->name, dropout, &attributes.dropout) != XP_OK) return NULL;
+    bool dropped = attributes.dropout.probability > 0;
+    xp_tensor *inputs[] = {xp_building_dense(graph, x), xp_building_dense(graph, position),
+                           xp_building_dense(graph, token), dropped ? xp_graph_random_state(graph) : NULL};
+    xp_tensor *y = xp_graph_tensor(graph, "embedded", XP_F32, 3, (int64_t[]){x->shape[0], length, width});
+    if (!inputs[0] || !inputs[1] || (token && !inputs[2]) || (dropped && !inputs[3]) || !y) return NULL;
+    if (!xp_graph_node(graph, &xp_operation_embed, 4, inputs, 1, &y, &attributes, sizeof attributes)) return NULL;
+    return y;
+}
+
+static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
+    const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
+    const xp_tensor *dy = node->inputs[0];
+    int64_t columns = dy->shape[2], units = attributes->places * columns / (columns % 4 == 0 ? 4 : 1);
+    xp_launch_request request = {.file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {64}};
+    request.global[0] = (size_t)xp_building_blocks(units, 64) * 64;
+    request.flops = 2.0 * (double)xp_tensor_elements(dy);
+    request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
+    xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    xp_variant_set(&request.variant, "TOKEN", dy->shape[1] > attributes->length);
+    xp_variant_set(&request.variant, "DROPOUT", attributes->embed.dropout.probability > 0);
+    xp_variant_set(&request.variant, "D_X", node->outputs[0] != NULL);
+    xp_variant_set(&request.variant, "D_POSITION", node->outputs[1] != NULL);
+    xp_variant_set(&request.variant, "D_TOKEN", node->outputs[2] != NULL);
+    xp_launch_read(&request, node->inputs[0]);
+    xp_launch_read(&request, node->inputs[1]);
+    for (int i = 0; i < 3; i++) xp_launch_write(&request, node->outputs[i]);
+    xp_launch_int(&request, units);
+    xp_launch_int(&request, dy->shape[0]);
+    xp_launch_int(&request, attributes->length);
+    xp_launch_int(&request, columns);
+    xp_launch_float(&request, attributes->embed.scale);
+    launch_dropout(&request, &attributes->embed.dropout);
+    return xp_plan_launch(plan, node, &request);
+}
+
+const xp_operation xp_operation_embed_backward = {"embed_backward", NULL, embed_backward_emit, 0};
+
+/* ---- patches
+ * ------------------------------------------------------------------------------------------------------------- */
+
+static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
+    const xp_tensor *image = node->inputs[0];
+    int64_t count = xp_tensor_elements(image);
+    xp_launch_request request = {.file = "embedding", .kernel = "patches", .dimensions = 1, .local = {64}};
+    request.global[0] = (size_t)xp_building_blocks(count, 64) * 64;
+    request.bytes = 8.0 * (double)count;
+    xp_launch_read(&request, node->inputs[0]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, count);
+    for (int i = 1; i < 4; i++) xp_launch_int(&request, image->shape[i]);
+    xp_launch_int(&request, XP_ATTRIBUTES(xp_patches_attributes, node)->patch);
+    return xp_plan_launch(plan, node, &request);
+}
+
+const xp_operation xp_operation_patches = {"patches", NULL, patches_emit, 0};
+
+xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch) {
+    image = xp_building_dense(graph, image);
+    if (!image) return NULL;
+    if (image->rank != 4 || patch < 1 || image->shape[2] % patch != 0 || image->shape[3] % patch != 0) {
+        char shape[128];
+        xp_fail(XP_INVALID_ARGUMENT, "patches: %s %s does not divide into patches of %lld", image->name,
+                xp_tensor_shape_text(image, shape, sizeof shape), (long long)patch);
+        return NULL;
+    }
+    const int64_t shape[] = {image->shape[0], image->shape[2] / patch * (image->shape[3] / patch),
+                             image->shape[1] * patch * patch};
+    xp_tensor *y = xp_graph_tensor(graph, "patches", XP_F32, 3, shape);
+    xp_patches_attributes attributes = {.patch = patch};
+    if (!y || !xp_graph_node(graph, &xp_operation_patches, 1, &image, 1, &y, &attributes, sizeof attributes))
+        return NULL;
+    return y;
+}

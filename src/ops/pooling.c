@@ -1,0 +1,114 @@
+/* From a sequence to one row, and zeros behind a sequence's length. Owns the rules and launches of both; must not know
+ * what the rows hold. */
+#include "ops/building.h"
+#include "ops/operation.h"
+
+extern const xp_operation xp_operation_sequence_pool_backward; /* added by the gradient rule */
+
+static bool fits(const char *operation, const xp_tensor *x, const xp_tensor *lengths) {
+    char shape[128];
+    if (x->rank != 3) {
+        xp_fail(XP_INVALID_ARGUMENT, "%s: %s %s is not [batch, length, width]", operation, x->name,
+                xp_tensor_shape_text(x, shape, sizeof shape));
+        return false;
+    }
+    if (lengths && (lengths->type != XP_I32 || lengths->rank != 1 || lengths->shape[0] != x->shape[0])) {
+        xp_fail(XP_INVALID_ARGUMENT, "%s: the lengths %s %s are not one integer for each of %lld samples", operation,
+                lengths->name, xp_tensor_shape_text(lengths, shape, sizeof shape), (long long)x->shape[0]);
+        return false;
+    }
+    return true;
+}
+
+/* Launches a kernel whose arguments are (input 0, input 1, output 0, rows, columns); `sequence` has the three sizes and
+ * each work-group owns `block` columns of one of `lines` lines. */
+static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *kernel, const xp_tensor *sequence,
+                              int64_t lines, int64_t block, bool mean) {
+    int64_t columns = sequence->shape[2], work_group = block == 64 ? 64 : 1;
+    xp_launch_request request = {.file = "pooling", .kernel = kernel, .dimensions = 1};
+    request.local[0] = (size_t)work_group;
+    request.global[0] = (size_t)(lines * xp_building_blocks(columns, block) * work_group);
+    request.flops = (double)xp_tensor_elements(sequence);
+    request.bytes = 4.0 * (double)(xp_tensor_elements(node->inputs[0]) + xp_tensor_elements(node->outputs[0]));
+    xp_variant_set(&request.variant, "MEAN", mean);
+    xp_variant_set(&request.variant, "LENGTHS", node->inputs[1] != NULL);
+    xp_launch_read(&request, node->inputs[0]);
+    xp_launch_read(&request, node->inputs[1]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, sequence->shape[1]);
+    xp_launch_int(&request, columns);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* ---- sequence_pool
+ * ------------------------------------------------------------------------------------------------------ */
+
+static bool takes_mean(const xp_node *node) {
+    return XP_ATTRIBUTES(xp_sequence_pool_attributes, node)->pool == XP_POOL_MEAN;
+}
+
+static xp_status sequence_pool_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                        xp_tensor **d_inputs) {
+    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->inputs[1]};
+    d_inputs[0] = xp_graph_tensor(graph, "d_sequence", XP_F32, 3, node->inputs[0]->shape);
+    if (!inputs[0] || !d_inputs[0]) return XP_OUT_OF_MEMORY;
+    return xp_graph_node(graph, &xp_operation_sequence_pool_backward, 2, inputs, 1, d_inputs, node->attributes,
+                         sizeof(xp_sequence_pool_attributes))
+               ? XP_OK
+               : XP_OUT_OF_MEMORY;
+}
+
+static xp_status sequence_pool_emit(xp_plan *plan, const xp_node *node) {
+    const xp_tensor *x = node->inputs[0];
+    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    return launch_lines(plan, node, wide ? "sequence_pool_wide" : "sequence_pool_tiled", x, x->shape[0], wide ? 16 : 64,
+                        takes_mean(node));
+}
+
+const xp_operation xp_operation_sequence_pool = {"sequence_pool", sequence_pool_gradient, sequence_pool_emit, 0};
+
+xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool) {
+    if (!x || !fits("sequence pool", x, lengths)) return NULL;
+    bool measured = lengths && pool == XP_POOL_MEAN;
+    xp_tensor *inputs[] = {xp_building_dense(graph, x), measured ? xp_building_dense(graph, lengths) : NULL};
+    xp_tensor *y = xp_graph_tensor(graph, "pooled", XP_F32, 2, (int64_t[]){x->shape[0], x->shape[2]});
+    xp_sequence_pool_attributes attributes = {.pool = pool};
+    if (!inputs[0] || (measured && !inputs[1]) || !y ||
+        !xp_graph_node(graph, &xp_operation_sequence_pool, 2, inputs, 1, &y, &attributes, sizeof attributes))
+        return NULL;
+    return y;
+}
+
+static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node) {
+    const xp_tensor *dx = node->outputs[0];
+    return launch_lines(plan, node, "sequence_pool_backward", dx, dx->shape[0] * dx->shape[1], 64, takes_mean(node));
+}
+
+const xp_operation xp_operation_sequence_pool_backward = {"sequence_pool_backward", NULL, sequence_pool_backward_emit,
+                                                          0};
+
+/* ---- mask_rows
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static xp_status mask_rows_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
+                                    xp_tensor **d_inputs) {
+    d_inputs[0] = xp_mask_rows(graph, d_outputs[0], node->inputs[1]);
+    return d_inputs[0] ? XP_OK : XP_OUT_OF_MEMORY;
+}
+
+static xp_status mask_rows_emit(xp_plan *plan, const xp_node *node) {
+    const xp_tensor *x = node->inputs[0];
+    return launch_lines(plan, node, "mask_rows", x, x->shape[0] * x->shape[1], 64, true);
+}
+
+const xp_operation xp_operation_mask_rows = {"mask_rows", mask_rows_gradient, mask_rows_emit, 0};
+
+xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths) {
+    if (!x || !lengths) return x;
+    if (!fits("mask rows", x, lengths)) return NULL;
+    xp_tensor *inputs[] = {xp_building_dense(graph, x), xp_building_dense(graph, lengths)};
+    xp_tensor *y = xp_graph_tensor(graph, "masked", XP_F32, 3, x->shape);
+    if (!inputs[0] || !inputs[1] || !y || !xp_graph_node(graph, &xp_operation_mask_rows, 2, inputs, 1, &y, NULL, 0))
+        return NULL;
+    return y;
+}

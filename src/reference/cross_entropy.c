@@ -1,0 +1,69 @@
+/* The oracle of the weighted, smoothed softmax cross-entropy and of its gradient. */
+#include "ops/operation.h"
+#include "ops/ops.h"
+#include "reference/reference.h"
+
+#include <tgmath.h>
+
+static bool counts(xp_real weight, int32_t label, int64_t classes) {
+    return weight != 0 && label >= 0 && label < classes;
+}
+
+void XP_REFERENCE_NAME(cross_entropy)(const xp_reference_call *call) {
+    xp_real smoothing = (xp_real)XP_ATTRIBUTES(xp_cross_entropy_attributes, call->node)->smoothing;
+    int64_t batch = call->node->inputs[0]->shape[0], classes = call->node->inputs[0]->shape[1];
+    const xp_real *weights = call->inputs[2];
+    const int32_t *labels = call->inputs[1];
+    xp_real *loss = call->outputs[0], *losses = call->outputs[2];
+    xp_real sum = 0, weight = 0;
+    double sum_terms = 0;
+    for (int64_t b = 0; b < batch; b++) {
+        const xp_real *logits = (const xp_real *)call->inputs[0] + b * classes;
+        xp_real *probabilities = (xp_real *)call->outputs[1] + b * classes;
+        xp_real largest = logits[0], total = 0;
+        for (int64_t c = 1; c < classes; c++)
+            if (logits[c] > largest) largest = logits[c];
+        for (int64_t c = 0; c < classes; c++) total += exp(logits[c] - largest);
+        xp_real result = 0, terms = 0;
+        for (int64_t c = 0; c < classes; c++) {
+            xp_real logarithm = logits[c] - largest - log(total);
+            xp_real target = smoothing / (xp_real)classes + (c == labels[b] ? 1 - smoothing : 0);
+            probabilities[c] = exp(logits[c] - largest) / total;
+            result -= target * logarithm;
+            terms += target * (fabs(logits[c]) + fabs(largest) + fabs(log(total)));
+            /* exp turns the rounding of its argument into a relative error of that size. */
+            if (call->magnitudes[1])
+                call->magnitudes[1][b * classes + c] =
+                    (double)(probabilities[c] * (1 + fabs(logits[c]) + fabs(largest)));
+        }
+        bool counted = counts(weights[b], labels[b], classes);
+        losses[b] = counted ? result : 0;
+        if (call->magnitudes[2]) call->magnitudes[2][b] = counted ? (double)terms : 0;
+        if (!counted) continue;
+        sum += weights[b] * result;
+        weight += weights[b];
+        sum_terms += (double)(weights[b] * terms);
+    }
+    loss[0] = weight > 0 ? sum / weight : 0;
+    if (call->magnitudes[0]) call->magnitudes[0][0] = weight > 0 ? sum_terms / (double)weight : 0;
+}
+
+void XP_REFERENCE_NAME(cross_entropy_backward)(const xp_reference_call *call) {
+    xp_real smoothing = (xp_real)XP_ATTRIBUTES(xp_cross_entropy_attributes, call->node)->smoothing;
+    int64_t batch = call->node->inputs[1]->shape[0], classes = call->node->inputs[1]->shape[1];
+    const xp_real *d_loss = call->inputs[0], *probabilities = call->inputs[1], *weights = call->inputs[3];
+    const int32_t *labels = call->inputs[2];
+    xp_real *d_logits = call->outputs[0], weight = 0;
+    for (int64_t b = 0; b < batch; b++)
+        if (counts(weights[b], labels[b], classes)) weight += weights[b];
+    for (int64_t b = 0; b < batch; b++)
+        for (int64_t c = 0; c < classes; c++) {
+            int64_t i = b * classes + c;
+            bool counted = weight > 0 && counts(weights[b], labels[b], classes);
+            xp_real target = smoothing / (xp_real)classes + (c == labels[b] ? 1 - smoothing : 0);
+            xp_real factor = counted ? d_loss[0] * weights[b] / weight : 0;
+            d_logits[i] = counted ? factor * (probabilities[i] - target) : 0;
+            if (call->magnitudes[0])
+                call->magnitudes[0][i] = counted ? (double)(fabs(factor) * (probabilities[i] + target)) : 0;
+        }
+}
