@@ -12,31 +12,44 @@
 
 /* How a case's input tensor is filled. */
 typedef enum xp_fill {
-    XP_FILL_NORMAL,   /* standard normal */
+    XP_FILL_NORMAL,   /* standard normal; in hostile cases large, constant, denormal or zero */
     XP_FILL_UNIT,     /* uniform in [0, 1) */
     XP_FILL_POSITIVE, /* uniform in [0.5, 2): variances and the like */
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
-    XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0; elements of tensors behind it stay
-                         NaN-free   unless the operation promises to stop at the length: see xp_case.poison */
-    XP_FILL_WEIGHT    /* sample weights: 1, sometimes 0 */
+    XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
+    XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 */
+    XP_FILL_VALUES    /* the first `limit` of the entry's values, repeated */
 } xp_fill;
 
 /* One case: a graph that ends in the node under test. Inputs of that node that earlier nodes of the graph produce are
- * computed by the reference in double precision and uploaded (so lse fits q and k); the device runs the one node. */
-enum { XP_CASE_FILLS = 24 };
+ * computed by the reference in double precision and uploaded (so lse fits q and k); the device runs the one node. The
+ * random state is filled with random words. */
+enum { XP_CASE_FILLS = 24, XP_CASE_VALUES = 8 };
 typedef struct xp_case {
     xp_graph *graph;
-    xp_node *node; /* under test */
+    struct xp_store *store; /* of the graph; owned by the case; NULL for most operations */
+    xp_node *node;          /* under test */
     int fill_count;
     struct {
-        const xp_tensor *tensor; /* an input of the graph; inputs that are not listed are XP_FILL_NORMAL */
+        const xp_tensor *tensor; /* an input of the graph; F32 inputs that are not listed are XP_FILL_NORMAL */
         xp_fill fill;
         int64_t limit;
+        float values[XP_CASE_VALUES];
     } fills[XP_CASE_FILLS];
+    int poison_count;
+    struct {
+        const xp_tensor *tensor, *lengths;
+    } poisons[XP_CASE_FILLS];
     char shape[160]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
 void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit);
+/* XP_FILL_VALUES with `count` values, at most XP_CASE_VALUES. */
+void xp_case_values(xp_case *out, const xp_tensor *tensor, int count, const float *values);
+
+/* Declares that the node never reads rows of its input `tensor` [B,N,...] at and behind lengths: I32 [B], or [B,H] for
+ * a tensor [B,N,H,...]. The device finds NaN there; the reference does not. */
+void xp_case_poison(xp_case *out, const xp_tensor *tensor, const xp_tensor *lengths);
 
 /* Draws variants and shapes for one operation. Called often with the same `variant_seed` and a new `shape` stream, so
  * that few variants are compiled and many shapes are tried for each. */
@@ -50,5 +63,47 @@ extern const int xp_case_entry_count;
 
 /* A size with the edges that break kernels: 1, 2, block-1, block, block+1, 97, 257 or uniform up to `limit`. */
 int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
+
+/* ---- running ---------------------------------------------------------------------------------------------------- */
+
+typedef struct xp_check_options {
+    const char *filter; /* extended regular expression on operation names; NULL: all */
+    uint64_t seed;
+    int cases;  /* of each operation */
+    int only;   /* this case alone; -1: all */
+    bool small; /* sizes that an emulator can bear */
+} xp_check_options;
+
+typedef struct xp_check_failure {
+    const char *operation;
+    int index;
+    const char *what; /* "attention wide B=2 H=3 … seed 41 case 17: max |error| 3.1e-3 at o[1,2,96,7], bound 2.2e-6" */
+    const char *again; /* the command that repeats it */
+} xp_check_failure;
+
+typedef struct xp_check_verdict {
+    const char *operation, *family;
+    int cases, failed;
+    int hostile;  /* cases with large, constant, denormal or zero inputs */
+    int vacuous;  /* cases that proved nothing: the expected outputs are nearly all zero without a hostile reason */
+    double worst; /* the largest error as a share of its bound */
+    double seconds;
+} xp_check_verdict;
+
+/* Either function may be NULL. */
+typedef struct xp_check_report {
+    void *context;
+    void (*failure)(void *context, const xp_check_failure *failure);
+    void (*verdict)(void *context, const xp_check_verdict *verdict);
+} xp_check_report;
+
+void xp_check_options_default(xp_check_options *options);
+
+/* A verdict is good when no case failed and at least half of the cases prove something. */
+bool xp_check_verdict_is_good(const xp_check_verdict *verdict);
+
+/* Checks the operations in the family of the device. *bad counts the operations whose verdict is not good: finding one
+ * is no failure of the call. XP_INVALID_ARGUMENT: a filter that is wrong or fits no operation. */
+xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report, int *bad);
 
 #endif

@@ -21,9 +21,9 @@ typedef struct xp_reference_call {
     const void *inputs[XP_MAX_INPUTS];  /* xp_real or int32_t */
     void *outputs[XP_MAX_OUTPUTS];      /* xp_real or int32_t; in-place operations find the old content here */
     double *magnitudes[XP_MAX_OUTPUTS]; /* per output element: the sum of the absolute values of the terms that were
-                                           added to make it, to scale the permitted rounding; NULL in single precision;
-                                           filled with |output| by the caller beforehand, so a function sets it only
-                                           where terms cancel */
+                                           added to make it, to scale the permitted rounding; NULL in single precision.
+                                           A function sets it only where terms cancel: elsewhere the caller takes
+                                           |output| */
 } xp_reference_call;
 
 typedef void (*xp_reference_function)(const xp_reference_call *call);

@@ -1,0 +1,57 @@
+/* Cases of the optimisers and of the norm of all gradients, over a small store of parameters. */
+#include "check/check.h"
+#include "graph/store.h"
+#include "ops/ops.h"
+
+#include <string.h>
+
+enum { ALIGNMENT_BYTES = 128, BLOCK = 256 };
+
+static xp_status build_store(xp_case *out, xp_random *shape) {
+    static const char *const names[] = {"weight", "bias", "state"};
+    int64_t elements[3];
+    XP_TRY(xp_store_create(&out->store));
+    for (int i = 0; i < 3; i++) {
+        elements[i] = xp_case_size(shape, BLOCK, i == 0 ? 20000 : 500);
+        xp_parameter_kind kind = (xp_parameter_kind)(XP_PARAMETER_DECAYED + i);
+        XP_TRY(xp_store_add(out->store, names[i], kind, XP_INITIAL_CONSTANT, 0, 1, &elements[i]));
+    }
+    XP_TRY(xp_store_lay_out(out->store, ALIGNMENT_BYTES));
+    snprintf(out->shape, sizeof out->shape, "decayed=%lld trained=%lld elements=%lld",
+             (long long)out->store->decayed_elements, (long long)out->store->trained_elements,
+             (long long)out->store->elements);
+    return xp_graph_create(&out->graph, out->store, true);
+}
+
+xp_status xp_case_gradient_norm(xp_case *out, xp_random *variant, xp_random *shape) {
+    static const float limits[] = {0.0f, 0.5f, 1e6f};
+    XP_TRY(build_store(out, shape));
+    xp_tensor *norm = xp_gradient_norm(out->graph, limits[xp_random_below(variant, 3)]);
+    if (!norm) return XP_INVALID_ARGUMENT;
+    out->node = norm->producer;
+    return XP_OK;
+}
+
+xp_status xp_case_optimiser(xp_case *out, xp_random *variant, xp_random *shape) {
+    xp_optimiser_attributes attributes = {.kind = (int)xp_random_below(variant, 4),
+                                          .beta1 = 0.9f,
+                                          .beta2 = 0.999f,
+                                          .epsilon = 1e-8f,
+                                          .weight_decay = xp_random_below(variant, 2) ? 0.05f : 0.0f,
+                                          .momentum = xp_random_below(variant, 2) ? 0.9f : 0.0f};
+    bool clipped = xp_random_below(variant, 2);
+    XP_TRY(build_store(out, shape));
+    attributes.decayed = out->store->decayed_elements;
+    attributes.trained = out->store->trained_elements;
+    XP_TRY(xp_optimise(out->graph, clipped ? xp_gradient_norm(out->graph, 1.0f) : NULL, &attributes));
+    out->node = out->graph->nodes[out->graph->node_count - 1];
+    /* RAdam leaves its warm-up at the sixth step. */
+    int64_t step = 1 + xp_random_below(shape, 12);
+    float state[8];
+    xp_optimiser_state_fill(&attributes, step, 0.01, state);
+    xp_case_values(out, out->graph->optimiser_state, 8, state);
+    xp_case_fill(out, out->node->outputs[2], XP_FILL_UNIT, 0);
+    snprintf(out->shape + strlen(out->shape), sizeof out->shape - strlen(out->shape), " kind=%d step=%lld",
+             attributes.kind, (long long)step);
+    return XP_OK;
+}

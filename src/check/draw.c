@@ -1,0 +1,170 @@
+/* Cases from random streams. */
+#include "check/draw.h"
+
+#include "graph/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    VARIANTS = 20, /* drawn per operation; the other choices of a case are shapes of these */
+    SMALL_ELEMENTS = 2000,
+    SMALL_DRAWS = 200,
+    PURPOSE_VARIANT = 0x10000000, /* keep the streams of one seed apart; the case number is added */
+    PURPOSE_SHAPE = 0x20000000,
+    PURPOSE_DATA = 0x30000000
+};
+
+void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit) {
+    if (!tensor || out->fill_count == XP_CASE_FILLS) return;
+    out->fills[out->fill_count].tensor = tensor;
+    out->fills[out->fill_count].fill = fill;
+    out->fills[out->fill_count++].limit = limit;
+}
+
+void xp_case_values(xp_case *out, const xp_tensor *tensor, int count, const float *values) {
+    if (!tensor || out->fill_count == XP_CASE_FILLS) return;
+    memcpy(out->fills[out->fill_count].values, values, (size_t)count * sizeof *values);
+    xp_case_fill(out, tensor, XP_FILL_VALUES, count);
+}
+
+void xp_case_poison(xp_case *out, const xp_tensor *tensor, const xp_tensor *lengths) {
+    if (!tensor || !lengths || out->poison_count == XP_CASE_FILLS) return;
+    out->poisons[out->poison_count].tensor = tensor;
+    out->poisons[out->poison_count++].lengths = lengths;
+}
+
+static void close_case(xp_case *content) {
+    xp_graph_close(&content->graph);
+    xp_store_close(&content->store);
+}
+
+static int64_t case_elements(const xp_case *content) {
+    int64_t count = 0;
+    for (int i = 0; i < content->graph->tensor_count; i++)
+        if (!content->graph->tensors[i]->base) count += xp_tensor_elements(content->graph->tensors[i]);
+    return count;
+}
+
+xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_options *options, int index) {
+    uint32_t name_hash = 2166136261u; /* FNV-1a: a filter does not change what an operation's cases are */
+    for (const char *c = entry->operation; *c; c++) name_hash = (name_hash ^ (unsigned char)*c) * 16777619u;
+    uint64_t seed = options->seed + ((uint64_t)name_hash << 32);
+    xp_random shape;
+    *out = (xp_draw){0};
+    xp_random_start(&shape, seed, PURPOSE_SHAPE + (uint32_t)index);
+    xp_random_start(&out->data, seed, PURPOSE_DATA + (uint32_t)index);
+    int draws = options->small ? SMALL_DRAWS : 1;
+    for (int i = 0; i < draws; i++) {
+        xp_random variant;
+        xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % VARIANTS));
+        xp_case drawn = {0};
+        xp_status status = entry->generate(&drawn, &variant, &shape);
+        if (status == XP_OK && !drawn.node)
+            status = xp_fail(XP_INVALID_ARGUMENT, "the case generator of %s names no node", entry->operation);
+        if (status != XP_OK) {
+            close_case(&drawn);
+            return status;
+        }
+        bool better = !out->content.graph || case_elements(&drawn) < case_elements(&out->content);
+        close_case(better ? &out->content : &drawn);
+        if (better) out->content = drawn;
+        if (case_elements(&out->content) <= SMALL_ELEMENTS) break;
+    }
+    uint32_t pick = xp_random_below(&out->data, 12);
+    out->mood = pick <= XP_MOOD_ZERO ? (xp_mood)pick : XP_MOOD_NORMAL;
+    return XP_OK;
+}
+
+void xp_draw_close(xp_draw *draw) {
+    close_case(&draw->content);
+}
+
+/* ---- values ---------------------------------------------------------------------------------------------------------
+ */
+
+static double draw_normal(xp_draw *draw, double constant) {
+    switch (draw->mood) {
+    case XP_MOOD_LARGE:
+        return 1e4 * xp_random_normal(&draw->data);
+    case XP_MOOD_CONSTANT:
+        return constant;
+    case XP_MOOD_DENORMAL:
+        return 1e-39 * xp_random_normal(&draw->data);
+    case XP_MOOD_ZERO:
+        return 0;
+    case XP_MOOD_NORMAL:
+        break;
+    }
+    return xp_random_normal(&draw->data);
+}
+
+static int32_t draw_length(xp_random *random, int64_t limit) {
+    uint32_t pick = xp_random_below(random, 8);
+    if (pick == 0) return 0;
+    return pick < 4 ? (int32_t)limit : 1 + (int32_t)xp_random_below(random, (uint32_t)limit);
+}
+
+static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, int32_t *words) {
+    bool state = tensor == draw->content.graph->random_state;
+    if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH)
+        return xp_fail(XP_INVALID_ARGUMENT, "the case generator does not say what stands in %s", tensor->name);
+    int64_t count = xp_tensor_elements(tensor);
+    for (int64_t i = 0; i < count; i++) {
+        if (state)
+            words[i] = (int32_t)xp_random_next(&draw->data);
+        else if (fill == XP_FILL_LENGTH)
+            words[i] = draw_length(&draw->data, limit);
+        else
+            words[i] = (int32_t)xp_random_below(&draw->data, (uint32_t)limit);
+    }
+    return XP_OK;
+}
+
+static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, const float *given,
+                         double *numbers) {
+    double constant = xp_random_normal(&draw->data);
+    int64_t count = xp_tensor_elements(tensor);
+    for (int64_t i = 0; i < count; i++) {
+        double value = 0;
+        if (fill == XP_FILL_UNIT)
+            value = xp_random_unit(&draw->data);
+        else if (fill == XP_FILL_POSITIVE)
+            value = 0.5 + 1.5 * xp_random_unit(&draw->data);
+        else if (fill == XP_FILL_WEIGHT)
+            value = xp_random_below(&draw->data, 4) ? 1 : 0;
+        else if (fill == XP_FILL_VALUES)
+            value = (double)given[i % limit];
+        else
+            value = draw_normal(draw, constant);
+        numbers[i] = (double)(float)value;
+    }
+}
+
+xp_status xp_draw_fill(xp_draw *draw, xp_interpreter *interpreter) {
+    const xp_case *content = &draw->content;
+    for (int t = 0; t < content->graph->tensor_count; t++) {
+        const xp_tensor *tensor = content->graph->tensors[t];
+        if (tensor->base || tensor->role == XP_ROLE_ACTIVATION || tensor->role == XP_ROLE_GRADIENT) continue;
+        xp_fill fill = XP_FILL_NORMAL;
+        int64_t limit = 1;
+        const float *given = NULL;
+        for (int i = 0; i < content->fill_count; i++)
+            if (content->fills[i].tensor == tensor) {
+                fill = content->fills[i].fill;
+                limit = content->fills[i].limit;
+                given = content->fills[i].values;
+            }
+        void *data = malloc((size_t)xp_tensor_elements(tensor) * sizeof(double));
+        if (!data) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the values of %s", tensor->name);
+        xp_status status = XP_OK;
+        if (tensor->type == XP_I32)
+            status = fill_words(draw, tensor, fill, limit, data);
+        else
+            fill_numbers(draw, tensor, fill, limit, given, data);
+        if (status == XP_OK) xp_interpreter_write(interpreter, tensor, data);
+        free(data);
+        if (status != XP_OK) return status;
+    }
+    return XP_OK;
+}

@@ -1,0 +1,135 @@
+/* Optimisers and the global norm of gradients, over the store's flat buffers. Owns launches of cl/optimiser.cl and the
+ * numbers that change from step to step. */
+#include "graph/store.h"
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <math.h>
+
+extern const xp_operation xp_operation_gradient_norm, xp_operation_optimiser;
+
+enum { NORM_CHUNKS = 128, NORM_SMALLEST_CHUNK = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256 };
+
+enum { GRADIENTS, CLIP, STATE, INPUTS };
+enum { VALUES, MOMENT_1, MOMENT_2, OUTPUTS };
+
+xp_tensor *xp_gradient_norm(xp_graph *graph, float limit) {
+    xp_tensor *gradients = xp_graph_store_buffer(graph, XP_STORE_GRADIENTS);
+    xp_tensor *norm = xp_graph_tensor(graph, "gradient_norm", XP_F32, 1, (int64_t[]){2});
+    if (!gradients || !norm) return NULL;
+    xp_gradient_norm_attributes attributes = {.limit = limit, .trained = graph->store->trained_elements};
+    return xp_graph_node(graph, &xp_operation_gradient_norm, 1, &gradients, 1, &norm, &attributes, sizeof attributes)
+               ? norm
+               : NULL;
+}
+
+xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes) {
+    if (attributes->kind < XP_SGD || attributes->kind > XP_RADAM)
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: there is no kind %d", attributes->kind);
+    bool adaptive = attributes->kind != XP_SGD;
+    if (clip_or_null && (clip_or_null->rank != 1 || clip_or_null->shape[0] != 2))
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be [2], as gradient_norm gives it",
+                       clip_or_null->name);
+    xp_tensor *inputs[INPUTS] = {xp_graph_store_buffer(graph, XP_STORE_GRADIENTS), clip_or_null,
+                                 xp_graph_optimiser_state(graph)};
+    xp_tensor *outputs[OUTPUTS] = {xp_graph_store_buffer(graph, XP_STORE_VALUES)};
+    if (!inputs[GRADIENTS] || !inputs[STATE] || !outputs[VALUES]) return XP_INVALID_ARGUMENT;
+    if (attributes->trained > xp_tensor_elements(inputs[GRADIENTS]) || attributes->decayed > attributes->trained)
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: %lld decayed and %lld trained elements do not fit the store",
+                       (long long)attributes->decayed, (long long)attributes->trained);
+    if (adaptive || attributes->momentum != 0) {
+        outputs[MOMENT_1] = xp_graph_store_buffer(graph, XP_STORE_MOMENT_1);
+        if (!outputs[MOMENT_1]) return XP_OUT_OF_MEMORY;
+    }
+    if (adaptive) {
+        outputs[MOMENT_2] = xp_graph_store_buffer(graph, XP_STORE_MOMENT_2);
+        if (!outputs[MOMENT_2]) return XP_OUT_OF_MEMORY;
+    }
+    return xp_graph_node(graph, &xp_operation_optimiser, INPUTS, inputs, OUTPUTS, outputs, attributes,
+                         sizeof *attributes)
+               ? XP_OK
+               : XP_OUT_OF_MEMORY;
+}
+
+/* Liu et al. 2020, "On the variance of the adaptive learning rate and beyond", as PyTorch applies it: 0 while the
+ * variance of the second moment is not yet tractable. */
+static double rectification(double beta2, double step) {
+    double longest = 2 / (1 - beta2) - 1, power = pow(beta2, step);
+    double length = longest - 2 * step * power / (1 - power);
+    if (length <= 5) return 0;
+    return sqrt((length - 4) * (length - 2) * longest / ((longest - 4) * (longest - 2) * length));
+}
+
+void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,
+                             float state[8]) {
+    for (int i = 0; i < 8; i++) state[i] = 0;
+    state[0] = (float)learning_rate;
+    state[1] = (float)(1 - pow(attributes->beta1, (double)step));
+    state[2] = (float)(1 - pow(attributes->beta2, (double)step));
+    if (attributes->kind == XP_RADAM) state[3] = (float)rectification(attributes->beta2, (double)step);
+}
+
+static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node) {
+    const xp_gradient_norm_attributes *attributes = XP_ATTRIBUTES(xp_gradient_norm_attributes, node);
+    int64_t chunk = (attributes->trained + NORM_CHUNKS - 1) / NORM_CHUNKS;
+    if (chunk < NORM_SMALLEST_CHUNK) chunk = NORM_SMALLEST_CHUNK;
+    int64_t groups = (attributes->trained + chunk - 1) / chunk;
+    size_t local = xp_plan_family(plan) == XP_FAMILY_WIDE ? 1 : NORM_TILED_LOCAL;
+    xp_tensor *partial = xp_plan_scratch(plan, node, groups);
+    if (!partial) return XP_OUT_OF_MEMORY;
+
+    xp_launch_request gather = {.file = "optimiser", .kernel = "gradient_norm_gather", .dimensions = 1};
+    xp_variant_set(&gather.variant, "NORM_LOCAL", (long)local);
+    gather.local[0] = local;
+    gather.global[0] = (size_t)groups * local;
+    gather.flops = 2.0 * (double)attributes->trained;
+    gather.bytes = 4.0 * (double)attributes->trained;
+    xp_launch_read(&gather, node->inputs[0]);
+    xp_launch_write(&gather, partial);
+    xp_launch_int(&gather, attributes->trained);
+    xp_launch_int(&gather, chunk);
+    XP_TRY(xp_plan_launch(plan, node, &gather));
+
+    xp_launch_request join = {.file = "optimiser", .kernel = "gradient_norm_join", .dimensions = 1};
+    xp_variant_set(&join.variant, "NORM_LOCAL", (long)local);
+    join.local[0] = join.global[0] = 1;
+    join.flops = (double)groups;
+    join.bytes = 4.0 * (double)groups;
+    xp_launch_read(&join, partial);
+    xp_launch_write(&join, node->outputs[0]);
+    xp_launch_int(&join, groups);
+    xp_launch_float(&join, attributes->limit);
+    return xp_plan_launch(plan, node, &join);
+}
+
+static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
+    const xp_optimiser_attributes *attributes = XP_ATTRIBUTES(xp_optimiser_attributes, node);
+    xp_launch_request request = {.file = "optimiser", .kernel = "optimiser_step", .dimensions = 1};
+    xp_variant_set(&request.variant, "KIND", attributes->kind);
+    xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
+    xp_variant_set(&request.variant, "CLIP", node->inputs[CLIP] != NULL);
+    request.local[0] = STEP_LOCAL;
+    request.global[0] = (size_t)((attributes->trained + STEP_LOCAL - 1) / STEP_LOCAL * STEP_LOCAL);
+    int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
+    request.flops = 16.0 * (double)attributes->trained;
+    request.bytes = 4.0 * streams * (double)attributes->trained;
+    xp_launch_read(&request, node->inputs[GRADIENTS]);
+    xp_launch_read(&request, node->inputs[CLIP]);
+    xp_launch_read(&request, node->inputs[STATE]);
+    xp_launch_write(&request, node->outputs[VALUES]);
+    xp_launch_write(&request, node->outputs[MOMENT_1]);
+    xp_launch_write(&request, node->outputs[MOMENT_2]);
+    xp_launch_int(&request, attributes->trained);
+    xp_launch_int(&request, attributes->decayed);
+    xp_launch_float(&request, attributes->beta1);
+    xp_launch_float(&request, (float)(1 - (double)attributes->beta1));
+    xp_launch_float(&request, attributes->beta2);
+    xp_launch_float(&request, (float)(1 - (double)attributes->beta2));
+    xp_launch_float(&request, attributes->epsilon);
+    xp_launch_float(&request, attributes->weight_decay);
+    xp_launch_float(&request, attributes->momentum);
+    return xp_plan_launch(plan, node, &request);
+}
+
+const xp_operation xp_operation_gradient_norm = {"gradient_norm", NULL, gradient_norm_emit, 0};
+const xp_operation xp_operation_optimiser = {"optimiser", NULL, optimiser_emit, 0};

@@ -1,0 +1,58 @@
+/* The oracle of the optimisers' steps and of the norm of all gradients. */
+#include "ops/ops.h"
+#include "reference/reference.h"
+
+#include <tgmath.h>
+
+void XP_REFERENCE_NAME(gradient_norm)(const xp_reference_call *call) {
+    const xp_gradient_norm_attributes *attributes = (const void *)call->node->attributes;
+    const xp_real *gradients = call->inputs[0];
+    xp_real *out = call->outputs[0], sum = 0;
+    for (int64_t i = 0; i < attributes->trained; i++) sum += gradients[i] * gradients[i];
+    out[0] = sqrt(sum);
+    out[1] = attributes->limit > 0 && out[0] > attributes->limit ? attributes->limit / out[0] : 1;
+}
+
+void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {
+    const xp_optimiser_attributes *a = (const void *)call->node->attributes;
+    const xp_real *gradients = call->inputs[0], *clip = call->inputs[1], *state = call->inputs[2];
+    xp_real *values = call->outputs[0], *moment_1 = call->outputs[1], *moment_2 = call->outputs[2];
+    xp_real rate = state[0], beta1 = a->beta1, beta2 = a->beta2, momentum = a->momentum;
+
+    for (int64_t i = 0; i < a->trained; i++) {
+        xp_real decay = i < a->decayed ? a->weight_decay : 0, old = values[i], start = old;
+        xp_real gradient = clip ? gradients[i] * clip[1] : gradients[i];
+        double gradient_terms = fabs((double)gradient), step_scale = (double)rate;
+        if (a->kind == XP_ADAMW) {
+            start = old * (1 - rate * decay);
+        } else {
+            gradient += decay * old;
+            gradient_terms += fabs((double)(decay * old));
+        }
+        double moment_terms = gradient_terms;
+        if (a->kind == XP_SGD) {
+            if (moment_1) {
+                moment_terms += fabs((double)(momentum * moment_1[i]));
+                moment_1[i] = momentum * moment_1[i] + gradient;
+                gradient = moment_1[i];
+            }
+            values[i] = start - rate * gradient;
+        } else {
+            moment_terms = fabs((double)(beta1 * moment_1[i])) + (1 - (double)beta1) * gradient_terms;
+            double second_terms =
+                fabs((double)(beta2 * moment_2[i])) + (1 - (double)beta2) * gradient_terms * gradient_terms;
+            moment_1[i] = beta1 * moment_1[i] + (1 - beta1) * gradient;
+            moment_2[i] = beta2 * moment_2[i] + (1 - beta2) * gradient * gradient;
+            if (call->magnitudes[2]) call->magnitudes[2][i] = second_terms;
+            xp_real step = 1 / state[1];
+            if (a->kind != XP_RADAM)
+                step /= sqrt(moment_2[i] / state[2]) + a->epsilon;
+            else if (state[3] > 0)
+                step *= state[3] * sqrt(state[2]) / (sqrt(moment_2[i]) + a->epsilon);
+            step_scale *= (double)step;
+            values[i] = start - rate * step * moment_1[i];
+        }
+        if (moment_1 && call->magnitudes[1]) call->magnitudes[1][i] = moment_terms;
+        if (call->magnitudes[0]) call->magnitudes[0][i] = fabs((double)old) + step_scale * moment_terms;
+    }
+}
