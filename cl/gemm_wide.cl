@@ -35,6 +35,7 @@
 
 #define TILE_ROWS    6
 #define TILE_COLUMNS 16
+#define STRIP        16
 
 #if ACTIVATION < 0 || ACTIVATION > 2
 #error "ACTIVATION is 0, 1 or 2"
@@ -105,21 +106,26 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
 #endif
 }
 
-/* One work-item packs BLOCK_DEPTH steps of BLOCK_ROWS rows. */
+/* One work-item packs BLOCK_DEPTH steps of BLOCK_ROWS rows, in strips that are short enough for the lines of a to stay
+ * in the first-level cache while panel after panel takes its six floats from them. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const __global float *a, /* [k,m] */
                                                                          __global float *panels, /* [ceil(m/6)][k][6] */
                                                                          int m, int k) {
     const int first = get_group_id(0) * BLOCK_ROWS, begin = get_group_id(1) * BLOCK_DEPTH;
     const int end = min(begin + BLOCK_DEPTH, k), last = min(first + BLOCK_ROWS, m);
-    for (int step = begin; step < end; step++) {
-        const __global float *from = a + (long)step * m;
+    for (int strip = begin; strip < end; strip += STRIP) {
+        const int strip_end = min(strip + STRIP, end);
         for (int row = first; row < last; row += TILE_ROWS) {
-            __global float *to = panels + (long)row * k + (long)step * TILE_ROWS;
-            if (row + TILE_ROWS <= m) {
-                vstore4(vload4(0, from + row), 0, to);
-                vstore2(vload2(0, from + row + 4), 0, to + 4);
+            const __global float *from = a + (long)strip * m + row;
+            __global float *to = panels + (long)row * k + (long)strip * TILE_ROWS;
+            if (row + 8 <= m) { /* two floats too many, which the next step overwrites: not at the last one */
+                for (int step = strip; step + 1 < strip_end; step++, from += m, to += TILE_ROWS)
+                    vstore8(vload8(0, from), 0, to);
+                vstore4(vload4(0, from), 0, to);
+                vstore2(vload2(2, from), 2, to);
             } else {
-                for (int i = 0; i < TILE_ROWS; i++) to[i] = from[min(row + i, m - 1)];
+                for (int step = strip; step < strip_end; step++, from += m, to += TILE_ROWS)
+                    for (int i = 0; i < TILE_ROWS; i++) to[i] = from[min(i, m - 1 - row)];
             }
         }
     }
@@ -164,7 +170,7 @@ inline void multiply_tile(const __global float *a, /* [6][k] in place, or [depth
                           int rows, int columns, int depth, int n, int k, int accumulate) {
     EACH_ROW(A_ROW)
     EACH_ROW(CLEAR_ROW)
-    __attribute__((opencl_unroll_hint(4))) for (int step = 0; step < depth; step++) {
+    for (int step = 0; step < depth; step++) {
         const float8 b0 = vload8(0, b), b1 = vload8(1, b);
         EACH_ROW(MULTIPLY_ROW)
         b += TILE_COLUMNS;
