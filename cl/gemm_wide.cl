@@ -56,6 +56,7 @@ inline void store_transposed(float8 r0, float8 r1, float8 r2, float8 r3, float8 
                              __global float *to, int stride) {
     const uint8 low = (uint8)(0, 8, 1, 9, 4, 12, 5, 13), high = (uint8)(2, 10, 3, 11, 6, 14, 7, 15);
     const uint8 even = (uint8)(0, 1, 8, 9, 4, 5, 12, 13), odd = (uint8)(2, 3, 10, 11, 6, 7, 14, 15);
+    const uint8 first = (uint8)(0, 1, 2, 3, 8, 9, 10, 11), second = (uint8)(4, 5, 6, 7, 12, 13, 14, 15);
     const float8 a0 = shuffle2(r0, r1, low), a1 = shuffle2(r0, r1, high);
     const float8 b0 = shuffle2(r2, r3, low), b1 = shuffle2(r2, r3, high);
     const float8 c0 = shuffle2(r4, r5, low), c1 = shuffle2(r4, r5, high);
@@ -64,14 +65,14 @@ inline void store_transposed(float8 r0, float8 r1, float8 r2, float8 r3, float8 
     const float8 p2 = shuffle2(a1, b1, even), p3 = shuffle2(a1, b1, odd);
     const float8 q0 = shuffle2(c0, d0, even), q1 = shuffle2(c0, d0, odd);
     const float8 q2 = shuffle2(c1, d1, even), q3 = shuffle2(c1, d1, odd);
-    vstore8((float8)(p0.lo, q0.lo), 0, to);
-    vstore8((float8)(p1.lo, q1.lo), 0, to + stride);
-    vstore8((float8)(p2.lo, q2.lo), 0, to + 2 * stride);
-    vstore8((float8)(p3.lo, q3.lo), 0, to + 3 * stride);
-    vstore8((float8)(p0.hi, q0.hi), 0, to + 4 * stride);
-    vstore8((float8)(p1.hi, q1.hi), 0, to + 5 * stride);
-    vstore8((float8)(p2.hi, q2.hi), 0, to + 6 * stride);
-    vstore8((float8)(p3.hi, q3.hi), 0, to + 7 * stride);
+    vstore8(shuffle2(p0, q0, first), 0, to);
+    vstore8(shuffle2(p1, q1, first), 0, to + stride);
+    vstore8(shuffle2(p2, q2, first), 0, to + 2 * stride);
+    vstore8(shuffle2(p3, q3, first), 0, to + 3 * stride);
+    vstore8(shuffle2(p0, q0, second), 0, to + 4 * stride);
+    vstore8(shuffle2(p1, q1, second), 0, to + 5 * stride);
+    vstore8(shuffle2(p2, q2, second), 0, to + 6 * stride);
+    vstore8(shuffle2(p3, q3, second), 0, to + 7 * stride);
 }
 
 /* One work-item packs BLOCK_DEPTH steps of one panel of 16 columns. */
@@ -118,7 +119,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const _
         for (int row = first; row < last; row += TILE_ROWS) {
             const __global float *from = a + (long)strip * m + row;
             __global float *to = panels + (long)row * k + (long)strip * TILE_ROWS;
-            if (row + 8 <= m) { /* two floats too many, which the next step overwrites: not at the last one */
+            if (row + TILE_ROWS <=
+                m) { /* two floats too many, of the next step: it overwrites them; not at the last one */
                 for (int step = strip; step + 1 < strip_end; step++, from += m, to += TILE_ROWS)
                     vstore8(vload8(0, from), 0, to);
                 vstore4(vload4(0, from), 0, to);
@@ -131,8 +133,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const _
     }
 }
 
-/* ---- the product --------------------------------------------------------------------------------------------------
- */
+/* ---- the product ------------------------------------------------------------------------------------------------- */
 
 #if TRANSPOSE_A
 #define A_ROW(r)

@@ -2,8 +2,8 @@
  * output has one writer and every sum a fixed order, which is what makes a repeated run equal bit by bit.
  *
  * Wide: a work-item streams its rows once, four at a time (a short tree that also keeps the rounding small), and holds
- * the sums of its columns in the first-level cache. Tiled: a work-item owns one column, so neighbours read neighbours.
- */
+ * the sums of its columns in the first-level cache. Tiled: a work-item owns one column, so neighbours read
+ * neighbours. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 column_sum_wide(const __global float *x, /* [rows,columns] */
                 __global float *sums,    /* [ceil(rows/block_rows),columns] */

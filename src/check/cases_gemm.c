@@ -1,4 +1,5 @@
-/* Cases of matrix products and of sums of columns. */
+/* Cases of matrix products and of sums of columns: which variants and shapes are tried. Knows nothing of how they are
+ * computed. */
 #include "check/check.h"
 #include "ops/ops.h"
 

@@ -1,5 +1,5 @@
-/* Matrix products and linear layers: shapes, gradients, and which kernels make them. The only file that knows CLBlast.
- */
+/* Matrix products and linear layers: shapes, gradients, and which kernels make them. The only file that
+ * knows CLBlast; knows nothing of models. */
 #include "ops/operation.h"
 #include "ops/ops.h"
 
@@ -248,8 +248,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
     return xp_plan_launch(plan, node, &product);
 }
 
-/* ---- CLBlast ------------------------------------------------------------------------------------------------------
- */
+/* ---- CLBlast ----------------------------------------------------------------------------------------------------- */
 
 #ifdef XP_WITH_CLBLAST
 typedef CLBlastStatusCode (*sgemm)(CLBlastLayout, CLBlastTranspose, CLBlastTranspose, size_t, size_t, size_t, float,

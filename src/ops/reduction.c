@@ -1,4 +1,5 @@
-/* Sums of columns: shape and launches. The order of summation is fixed by the shape alone. */
+/* Sums of columns: shape and launches. Owns the order of summation, which the shape alone fixes; knows nothing of who
+ * asks for sums. */
 #include "ops/operation.h"
 #include "ops/ops.h"
 

@@ -1,4 +1,4 @@
-/* The oracle of matrix products and of sums of columns. */
+/* The oracle of matrix products and of sums of columns: plain loops, no knowledge of the kernels. */
 #include "ops/operation.h"
 #include "ops/ops.h"
 #include "reference/reference.h"
