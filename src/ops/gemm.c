@@ -1,7 +1,7 @@
 /* Matrix products and linear layers: shapes, gradients, and which kernels make them. The only file that
  * knows CLBlast; knows nothing of models. */
+#include "ops/building.h"
 #include "ops/operation.h"
-#include "ops/ops.h"
 
 #ifdef XP_WITH_CLBLAST
 #include "device/loader.h"
@@ -23,10 +23,6 @@ static gemm_tensors tensors_of(const xp_node *node) {
     return (gemm_tensors){node->inputs[0], node->inputs[1], node->inputs[2], node->outputs[0], node->outputs[1]};
 }
 
-static int64_t blocks(int64_t size, int64_t block) {
-    return (size + block - 1) / block;
-}
-
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tensor *bias,
@@ -41,16 +37,11 @@ static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tenso
     return y;
 }
 
-/* The kernels take no offset: a view that starts inside its base has to be copied first. */
-static bool is_plain(const xp_tensor *tensor) {
-    return tensor->type == XP_F32 && tensor->offset == 0 && xp_tensor_is_dense(tensor);
-}
-
 static bool is_matrix(const xp_tensor *tensor, const char *role) {
-    if (tensor->rank == 2 && is_plain(tensor)) return true;
+    if (tensor->rank == 2 && tensor->type == XP_F32) return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s %s is not a dense matrix of floats: copy it first", role,
-            tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
+    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s %s is not a matrix of floats", role, tensor->name,
+            xp_tensor_shape_text(tensor, text, sizeof text));
     return false;
 }
 
@@ -69,25 +60,29 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
                 xp_tensor_shape_text(b, right, sizeof right), transpose_b ? " transposed" : "");
         return NULL;
     }
-    return add_gemm(graph, a, b, NULL, &attributes);
+    a = xp_building_dense(graph, a);
+    b = xp_building_dense(graph, b);
+    return a && b ? add_gemm(graph, a, b, NULL, &attributes) : NULL;
 }
 
 xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias, xp_activation activation) {
     if (!x || !weight || !is_matrix(weight, "weight")) return NULL;
     const int64_t n = weight->shape[0], k = weight->shape[1];
-    if (!is_plain(x) || x->shape[x->rank - 1] != k) {
+    if (x->type != XP_F32 || x->shape[x->rank - 1] != k) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT,
-                "linear layer: input %s %s is not dense with rows of %lld floats, as weight %s needs", x->name,
-                xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
+        xp_fail(XP_INVALID_ARGUMENT, "linear layer: input %s %s has not the rows of %lld floats that weight %s needs",
+                x->name, xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
         return NULL;
     }
-    if (bias && (bias->rank != 1 || bias->shape[0] != n || !is_plain(bias))) {
+    if (bias && (bias->rank != 1 || bias->shape[0] != n || bias->type != XP_F32)) {
         char text[96];
         xp_fail(XP_INVALID_ARGUMENT, "linear layer: bias %s %s has not the %lld floats that weight %s needs",
                 bias->name, xp_tensor_shape_text(bias, text, sizeof text), (long long)n, weight->name);
         return NULL;
     }
+    x = xp_building_dense(graph, x);
+    weight = xp_building_dense(graph, weight);
+    if (!x || !weight || (bias && !(bias = xp_building_dense(graph, bias)))) return NULL;
     const int64_t rows[] = {xp_tensor_elements(x) / k, k};
     xp_tensor *flat = x->rank == 2 ? x : xp_graph_reshape(graph, x, 2, rows);
     if (!flat) return NULL;
@@ -152,7 +147,7 @@ static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const
 static int64_t wide_columns(const xp_gemm_attributes *p) {
     enum { WANTED_GROUPS = 32 };
     for (int64_t columns = 256; columns > 64; columns /= 2)
-        if (blocks(p->m, WIDE_ROWS) * blocks(p->n, columns) >= WANTED_GROUPS) return columns;
+        if (xp_building_blocks(p->m, WIDE_ROWS) * xp_building_blocks(p->n, columns) >= WANTED_GROUPS) return columns;
     return 64;
 }
 
@@ -162,8 +157,9 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
-    const size_t row_blocks = (size_t)blocks(p->m, WIDE_ROWS), depth_blocks = (size_t)blocks(p->k, WIDE_DEPTH);
-    const int64_t b_panels = blocks(p->n, PANEL_COLUMNS), columns = wide_columns(p);
+    const size_t row_blocks = (size_t)xp_building_blocks(p->m, WIDE_ROWS),
+                 depth_blocks = (size_t)xp_building_blocks(p->k, WIDE_DEPTH);
+    const int64_t b_panels = xp_building_blocks(p->n, PANEL_COLUMNS), columns = wide_columns(p);
 
     xp_tensor *b = xp_plan_scratch(plan, node, b_panels * PANEL_COLUMNS * p->k), *a = t.a;
     if (!b) return XP_OUT_OF_MEMORY;
@@ -181,7 +177,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     XP_TRY(xp_plan_launch(plan, node, &pack_b));
 
     if (p->transpose_a) {
-        a = xp_plan_scratch(plan, node, blocks(p->m, PANEL_ROWS) * PANEL_ROWS * p->k);
+        a = xp_plan_scratch(plan, node, xp_building_blocks(p->m, PANEL_ROWS) * PANEL_ROWS * p->k);
         if (!a) return XP_OUT_OF_MEMORY;
         xp_launch_request pack_a = {.file = "gemm_wide",
                                     .kernel = "gemm_pack_a",
@@ -201,7 +197,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
                                  .kernel = "gemm_wide",
                                  .variant = variant,
                                  .dimensions = 2,
-                                 .global = {row_blocks, (size_t)blocks(p->n, columns)},
+                                 .global = {row_blocks, (size_t)xp_building_blocks(p->n, columns)},
                                  .local = {1, 1},
                                  .flops = flops(p),
                                  .bytes = bytes_moved(p, t.z != NULL)};
@@ -224,14 +220,14 @@ static bool is_aligned(const xp_tensor *matrix) {
 
 static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
     const gemm_tensors t = tensors_of(node);
-    xp_launch_request product = {
-        .file = "gemm_tiled",
-        .kernel = "gemm_tiled",
-        .dimensions = 2,
-        .global = {(size_t)blocks(p->n, TILED_TILE) * TILED_SIDE, (size_t)blocks(p->m, TILED_TILE) * TILED_SIDE},
-        .local = {TILED_SIDE, TILED_SIDE},
-        .flops = flops(p),
-        .bytes = bytes_moved(p, t.z != NULL)};
+    xp_launch_request product = {.file = "gemm_tiled",
+                                 .kernel = "gemm_tiled",
+                                 .dimensions = 2,
+                                 .global = {(size_t)xp_building_blocks(p->n, TILED_TILE) * TILED_SIDE,
+                                            (size_t)xp_building_blocks(p->m, TILED_TILE) * TILED_SIDE},
+                                 .local = {TILED_SIDE, TILED_SIDE},
+                                 .flops = flops(p),
+                                 .bytes = bytes_moved(p, t.z != NULL)};
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
@@ -303,7 +299,7 @@ static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_
     xp_launch_request finish = {.file = "gemm_tiled",
                                 .kernel = "gemm_finish",
                                 .dimensions = 2,
-                                .global = {(size_t)blocks(p->n, FINISH_GROUP) * FINISH_GROUP, (size_t)p->m},
+                                .global = {(size_t)xp_building_blocks(p->n, FINISH_GROUP) * FINISH_GROUP, (size_t)p->m},
                                 .local = {FINISH_GROUP, 1},
                                 .bytes = (t.z ? 12.0 : 8.0) * (double)p->m * (double)p->n};
     set_epilogue(&finish.variant, p, &t);

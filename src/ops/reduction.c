@@ -1,22 +1,20 @@
 /* Sums of columns: shape and launches. Owns the order of summation, which the shape alone fixes; knows nothing of who
  * asks for sums. */
+#include "ops/building.h"
 #include "ops/operation.h"
-#include "ops/ops.h"
 
 extern const xp_operation xp_operation_column_sum;
 
-static int64_t blocks(int64_t size, int64_t block) {
-    return (size + block - 1) / block;
-}
-
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x) {
     if (!x) return NULL;
-    if (x->rank != 2 || x->type != XP_F32 || x->offset != 0 || !xp_tensor_is_dense(x)) {
+    if (x->rank != 2 || x->type != XP_F32) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT, "column sum: %s %s is not a dense matrix of floats: copy it first", x->name,
+        xp_fail(XP_INVALID_ARGUMENT, "column sum: %s %s is not a matrix of floats", x->name,
                 xp_tensor_shape_text(x, text, sizeof text));
         return NULL;
     }
+    x = xp_building_dense(graph, x);
+    if (!x) return NULL;
     xp_tensor *sums = xp_graph_tensor(graph, "column sums", XP_F32, 1, &x->shape[1]);
     if (!sums) return NULL;
     return xp_graph_node(graph, &xp_operation_column_sum, 1, &x, 1, &sums, NULL, 0) ? sums : NULL;
@@ -29,14 +27,14 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
     const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
     const int64_t block_columns = wide ? WIDE_COLUMNS : TILED_COLUMNS;
     const size_t local = wide ? 1 : TILED_COLUMNS;
-    xp_launch_request request = {
-        .file = "reduction",
-        .kernel = wide ? "column_sum_wide" : "column_sum_tiled",
-        .dimensions = 2,
-        .global = {(size_t)blocks(columns, block_columns) * local, (size_t)blocks(rows, block_rows)},
-        .local = {local, 1},
-        .flops = (double)rows * (double)columns,
-        .bytes = 4.0 * (double)rows * (double)columns};
+    xp_launch_request request = {.file = "reduction",
+                                 .kernel = wide ? "column_sum_wide" : "column_sum_tiled",
+                                 .dimensions = 2,
+                                 .global = {(size_t)xp_building_blocks(columns, block_columns) * local,
+                                            (size_t)xp_building_blocks(rows, block_rows)},
+                                 .local = {local, 1},
+                                 .flops = (double)rows * (double)columns,
+                                 .bytes = 4.0 * (double)rows * (double)columns};
     xp_launch_read(&request, x);
     xp_launch_write(&request, sums);
     xp_launch_int(&request, rows);
@@ -51,9 +49,9 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
     xp_tensor *x = node->inputs[0], *sums = node->outputs[0];
     const int64_t rows = x->shape[0], columns = x->shape[1];
     if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows);
-    int64_t block_rows = blocks(rows, MOST_BLOCKS);
+    int64_t block_rows = xp_building_blocks(rows, MOST_BLOCKS);
     if (block_rows < FEWEST_ROWS) block_rows = FEWEST_ROWS;
-    const int64_t partial_rows = blocks(rows, block_rows);
+    const int64_t partial_rows = xp_building_blocks(rows, block_rows);
     xp_tensor *partial = xp_plan_scratch(plan, node, partial_rows * columns);
     if (!partial) return XP_OUT_OF_MEMORY;
     XP_TRY(emit_pass(plan, node, x, partial, rows, columns, block_rows));
