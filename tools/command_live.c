@@ -95,6 +95,8 @@ static void show_message(void *user, const char *text) {
     xp_live *live = user;
     if (live->quiet) return;
     xp_live_clear(live);
+    if (live->folder) fprintf(live->out, "run folder %s\n", live->folder);
+    live->folder = NULL;
     fprintf(live->out, "%s\n", text);
     fflush(live->out);
 }

@@ -89,8 +89,7 @@ static int train(const xp_config *config, xp_train_options *options, bool quiet)
     xp_run_summary result;
     xp_live_start(&live, stdout, quiet);
     xp_live_bind(&live, &callbacks);
-    if (!quiet && !options->dry_run) printf("run folder %s\n", options->out);
-    fflush(stdout);
+    live.folder = options->dry_run ? NULL : options->out;
     catch_signals();
     xp_status status = xp_train(config, options, &callbacks, &result);
     xp_live_clear(&live);

@@ -8,7 +8,8 @@ typedef struct xp_live {
     FILE *out;
     bool terminal; /* the line may be written over */
     bool quiet;
-    bool line_open; /* a live line is standing, to be cleared before anything else is printed */
+    bool line_open;     /* a live line is standing, to be cleared before anything else is printed */
+    const char *folder; /* named once, when the run has made it; NULL: nothing to name */
 } xp_live;
 
 void xp_live_start(xp_live *live, FILE *out, bool quiet);

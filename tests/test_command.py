@@ -1,0 +1,310 @@
+#!/usr/bin/env python3
+"""The command from outside: what a run folder holds, and what bad input gets: one sentence on stderr, a non-zero exit, and
+nothing made or overwritten. Usage: test_command.py EXPANSE"""
+import csv
+import gzip
+import hashlib
+import json
+import os
+import pwd
+import re
+import resource
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import xml.dom.minidom
+
+EXPANSE = os.path.abspath(sys.argv[1])
+SMALL = ["--preset", "uea-mvts", "--set", "width=16", "--set", "heads=2", "--set", "layers=1", "--set", "feed_forward=16"]
+failures = []
+
+
+def fault(name, text):
+    failures.append(name)
+    print(f"FAIL {name}: {text}")
+
+
+def expect(name, true, text=""):
+    if not true:
+        fault(name, text)
+    return true
+
+
+def expanse(*words, **options):
+    return subprocess.run([EXPANSE, *words], capture_output=True, text=True, timeout=300, **options)
+
+
+def must(*words):
+    result = expanse(*words)
+    if result.returncode != 0:
+        sys.exit(f"expanse {' '.join(words)} failed with {result.returncode}:\n{result.stdout}{result.stderr}")
+    return result
+
+
+def snapshot(folder):
+    """Every path below a folder with a digest of its bytes."""
+    found = {}
+    for base, folders, files in os.walk(folder):
+        for name in folders:
+            found[os.path.join(base, name)] = "folder"
+        for name in files:
+            path = os.path.join(base, name)
+            found[path] = hashlib.sha256(open(path, "rb").read()).hexdigest()
+    return found
+
+
+def refused(name, words, expected, code=None, **options):
+    """The command must say one sentence that holds all of `expected`, exit non-zero, and leave every file as it was."""
+    before = snapshot(ROOT)
+    result = expanse(*words, **options)
+    lines = result.stderr.splitlines()
+    if not expect(name, result.returncode in ((1, 2) if code is None else (code,)), f"exit {result.returncode}\n{result.stderr}"):
+        return
+    if not expect(name, len(lines) == 1 and lines[0].startswith("expanse: "), f"not one sentence:\n{result.stderr}"):
+        return
+    for part in expected:
+        expect(name, re.search(part, lines[0]), f"'{part}' is not in: {lines[0]}")
+    after = snapshot(ROOT)
+    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    expect(name, not changed, f"changed: {changed}")
+    print(f"{name}: {lines[0]}")
+
+
+def write(path, text):
+    path = os.path.join(ROOT, path)
+    with open(path, "wb") as file:
+        file.write(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def series(count=24, classes="a b", length=9):
+    text = "@problemName waves\n@timeStamps false\n@missing false\n@univariate true\n@equalLength false\n"
+    text += f"@classLabel true {classes}\n@data\n"
+    for i in range(count):
+        values = [((i * 7 + t * (3 + 5 * (i % 2))) % 11) / 11 for t in range(length - i % 3)]
+        text += ",".join(f"{x:.3f}" for x in values) + f":{'ab'[i % 2]}\n"
+    return text
+
+
+def images(folder, count=20, side=8, magic=0x803, cut=0, labels=True, classes=2):
+    os.makedirs(os.path.join(ROOT, folder), exist_ok=True)
+    pixels = bytes((i * 37 + j * 11) % 256 for i in range(count) for j in range(side * side))
+    body = struct.pack(">IIII", magic, count, side, side) + pixels
+    path = write(f"{folder}/train-images-idx3-ubyte", body[: len(body) - cut])
+    if labels:
+        write(f"{folder}/train-labels-idx1-ubyte", struct.pack(">II", 0x801, count) + bytes(i % classes for i in range(count)))
+    return path
+
+
+# ---- what a good run leaves behind -----------------------------------------------------------------------------------
+
+
+def check_run(run, train, test):
+    """Every file of a finished run against what it says about itself."""
+    name = "a run's folder"
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    for key in ("accuracy_best accuracy_final loss_final epoch_best parameters seconds samples_per_second device attention "
+                "seed").split():
+        expect(name, key in summary, f"summary.json has no {key}")
+    rows = list(csv.DictReader(open(os.path.join(run, "metrics.csv"))))
+    expect(name, len(rows) == 3 and float(rows[-1]["test_accuracy"]) == summary["accuracy_final"], "metrics.csv")
+    expect(name, max(float(row["test_accuracy"]) for row in rows) == summary["accuracy_best"], "the best accuracy")
+    for picture in ("curves.svg", "confusion.svg"):
+        xml.dom.minidom.parse(os.path.join(run, picture))
+    raw = open(os.path.join(run, "best/model.safetensors"), "rb").read()
+    (length,) = struct.unpack("<Q", raw[:8])
+    header = json.loads(raw[8 : 8 + length])
+    numbers = sum((entry["data_offsets"][1] - entry["data_offsets"][0]) // 4 for key, entry in header.items() if key[0] != "_")
+    expect(name, numbers >= summary["parameters"], f"{numbers} numbers in the file, {summary['parameters']} parameters")
+
+    result = must("eval", run, "--data", test)
+    found = re.search(r"accuracy ([\d.]+) %", result.stdout)
+    expect(name, found and abs(float(found[1]) - 100 * summary["accuracy_best"]) < 0.006, result.stdout)
+    answers = os.path.join(ROOT, "answers.csv")
+    must("predict", run, "--data", test, "--out", answers, "--quiet")
+    rows = list(csv.DictReader(open(answers, newline="")))
+    expect(name, len(rows) == 12, f"{len(rows)} answers")
+    for row in rows:
+        shares = [float(row[key]) for key in row if key.startswith("probability ")]
+        expect(name, abs(sum(shares) - 1) < 1e-5, f"probabilities {shares}")
+        expect(name, row["predicted"] == "ab"[shares.index(max(shares))], f"row {row}")
+    right = sum(row["predicted"] == row["true"] for row in rows) / len(rows)
+    expect(name, abs(right - summary["accuracy_best"]) < 1e-9, f"{right} of the answers are right")
+    refused("answers that exist already", ["predict", run, "--data", test, "--out", answers], ["exists already"], 2)
+    refused("a run folder that exists", ["train", *SMALL, "--train", train, "--out", run], ["not empty", "--resume", "--out"])
+
+    text = must("train", *SMALL, "--train", train, "--print-config").stdout
+    config = write("printed.yaml", text)
+    expect("printed configuration", must("train", "--config", config, "--print-config").stdout == text, "reads back changed")
+    before = snapshot(ROOT)
+    listing = must("train", *SMALL, "--train", train, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
+    expect("dry run", "parameters" in listing and "launches" in listing, listing)
+    expect("dry run", snapshot(ROOT) == before, "left files")
+
+
+# ---- bad input -----------------------------------------------------------------------------------------------------
+
+
+def check_usage(train):
+    refused("no command", [], ["--help"], 2)
+    refused("unknown command", ["trian"], ["did you mean 'train'"], 2)
+    refused("unknown flag", ["train", "--epoch", "3"], ["did you mean '--epochs'"], 2)
+    refused("flag without value", ["train", "--epochs"], ["needs a value"], 2)
+    refused("no data", ["train", *SMALL], ["--train"], 2)
+    refused("no number", ["train", *SMALL, "--train", train, "--epochs", "many"], ["'many' is not a whole number"], 2)
+    refused("unknown preset", ["train", "--preset", "uea-mtvs", "--train", train], ["did you mean 'uea-mvts'"], 2)
+    refused("unknown key", ["train", *SMALL, "--train", train, "--set", "layerz=2"], ["did you mean 'layers'"], 2)
+    refused("heads", ["train", *SMALL, "--train", train, "--set", "heads=3"], ["3 heads do not divide the width 16"], 2)
+    refused("missing configuration", ["train", "--config", "/nonexistent.yaml", "--train", train], ["/nonexistent.yaml"], 2)
+    result = expanse("train", "--train", train, "--set", "widht=4", "--set", "heads=x", "--attention", "sofmax")
+    expect("several faults", result.returncode == 2 and len(result.stderr.splitlines()) == 3, result.stderr)
+    config = write("bad.yaml", "model:\n  width: 16\n  heds: 2\n")
+    refused("bad configuration", ["train", "--config", config, "--train", train], [r"bad\.yaml:3:3: ", "did you mean 'heads'"], 2)
+    for spec, expected in (("softmx", "softmax"), ("softmax+bm", "bn"), ("softmax+sh(1,", "softmax"), ("softmax+sh(0)", "0")):
+        refused(f"specification {spec}", ["train", *SMALL, "--train", train, "--attention", spec], ["model.attention", expected], 2)
+
+
+def check_data(train):
+    out = ["--out", os.path.join(ROOT, "refused"), "--epochs", "1"]
+    whole = series()
+
+    def bad(name, text, *expected):
+        path = write("bad.ts", text)
+        refused(name, ["train", *SMALL, "--train", path, *out], [r"bad\.ts", *expected])
+
+    bad("a truncated .ts", whole[: whole.rindex(":")], r":\d+")
+    bad("a letter in a .ts", whole.replace("0.455", "0.4s5", 1), r":\d+:\d+")
+    bad("an empty .ts", "")
+    bad("a .ts without samples", whole[: whole.index("@data") + 6])
+    bad("a .ts with an empty series", whole + ":a\n", r":\d+")
+    bad("a .ts with no classes", whole.replace("@classLabel true a b", "@classLabel true"))
+    bad("a .ts with an unknown class", whole + "0.1,0.2:c\n", r":\d+")
+    bad("a .ts without labels", re.sub(r":[ab]\n", "\n", whole).replace("@classLabel true a b", "@classLabel false"), "label")
+    test = write("other.ts", whole.replace("@classLabel true a b", "@classLabel true a b c") + "0.1,0.2:c\n")
+    refused("a class that training lacks", ["train", *SMALL, "--train", train, "--test", test, *out], ["c"])
+    refused("no such file", ["train", *SMALL, "--train", "/nonexistent.ts", *out], ["/nonexistent.ts"], 1)
+    refused("a scale longer than the series", ["train", *SMALL, "--train", train, "--attention", "softmax+sh(1,10)", *out],
+            ["10"])
+    vision = ["train", "--preset", "vit-tiny-28", "--set", "patch=4", *out, "--train"]
+    refused("IDX with a wrong magic", [*vision, images("magic", magic=0x1234)], ["magic/"])
+    refused("IDX with short data", [*vision, images("short", cut=30)], ["short/"])
+    refused("IDX without labels", [*vision, images("lonely", labels=False)], ["lonely/"])
+    refused("IDX without images", [*vision, images("none", count=0)], ["none/"])
+    refused("a patch that does not divide the image", [*vision, images("odd", side=9)], ["patch|9"])
+    path = images("packed")
+    packed = gzip.compress(open(path, "rb").read())
+    os.remove(path)
+    path = write("packed/train-images-idx3-ubyte.gz", packed[: len(packed) // 2])
+    refused("a cut gzip file", [*vision, path], ["packed/"])
+
+
+def check_device(train):
+    out = ["--out", os.path.join(ROOT, "refused"), "--epochs", "1"]
+    refused("a device that does not exist", ["train", *SMALL, "--train", train, "--device", "9:9", *out], ["9:9"])
+    refused("a device by a wrong name", ["train", *SMALL, "--train", train, "--device", "abacus", *out], ["abacus"])
+    refused("an unknown family", ["train", *SMALL, "--train", train, "--family", "tilde", *out], ["did you mean 'tiled'"], 2)
+
+
+def check_models(run, train, test):
+    other = os.path.join(ROOT, "other")
+    must("train", *SMALL, "--set", "width=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
+    mixed = os.path.join(ROOT, "mixed")
+    shutil.copytree(run, mixed)
+    for folder in ("best", "last"):
+        shutil.copy(os.path.join(other, folder, "model.safetensors"), os.path.join(mixed, folder, "model.safetensors"))
+    refused("weights of another model", ["eval", mixed, "--data", test], ["another model", "tensor '"], 1)
+    refused("resume with weights of another model", ["train", "--resume", mixed, "--quiet"], ["another model"], 1)
+    images_path = images("fine")
+    refused("data of another kind", ["eval", run, "--data", images_path], ["fine/|series"], 1)
+    refused("no run folder", ["eval", os.path.join(ROOT, "nowhere"), "--data", test], ["no such folder"], 1)
+    refused("a folder without a run", ["eval", os.path.dirname(images_path), "--data", test], ["no checkpoint"], 1)
+    damaged = os.path.join(ROOT, "damaged")
+    shutil.copytree(run, damaged)
+    path = os.path.join(damaged, "best", "model.safetensors")
+    os.truncate(path, os.path.getsize(path) - 4)
+    refused("cut weights", ["predict", damaged, "--data", test], ["model.safetensors", "tensor"], 1)
+    write("damaged/best/state.json", "{")
+    refused("a damaged state", ["predict", damaged, "--data", test], [r"state\.json:\d+:\d+"], 1)
+    changed = write("changed.ts", series(30))
+    text = open(os.path.join(damaged, "last", "config.yaml")).read().replace(train, changed)
+    write("damaged/last/config.yaml", text)
+    refused("resume with other data", ["train", "--resume", damaged, "--quiet"], ["changed.ts"], 1)
+
+
+def check_unreadable(run, test):
+    """Root reads everything, so it asks as somebody else."""
+    user = {}
+    if os.geteuid() == 0:
+        user = {"user": pwd.getpwnam("nobody").pw_uid}
+        if expanse("info", **user).returncode != 0:
+            print("skipped: an unreadable run folder (another user cannot start the command here)")
+            return
+    os.chmod(ROOT, 0o755)
+    os.chmod(run, 0o000)
+    result = expanse("eval", run, "--data", test, **user)
+    os.chmod(run, 0o755)
+    expect("an unreadable run folder", result.returncode == 1 and len(result.stderr.splitlines()) == 1
+           and "Permission denied" in result.stderr, result.stderr)
+    print(f"an unreadable run folder: {result.stderr.strip()}")
+
+
+def check_full_disk(train, test):
+    """A run is interrupted, resumed on a full disk, and resumed again with room: the failure costs nothing."""
+    run = os.path.join(ROOT, "full")
+    words = [EXPANSE, "train", *SMALL, "--train", train, "--test", test, "--epochs", "60", "--out", run]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            if line.startswith("epoch   2/"):
+                process.send_signal(signal.SIGINT)
+        error = process.stderr.read()
+    if not expect("an interrupted run", process.returncode == 1 and f"--resume {run}" in error, error):
+        return
+
+    def limit():  # the largest file: config.yaml fits, the weights do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    # Python ignores SIGXFSZ, and so the command gets EFBIG as it would get ENOSPC.
+    refused("a full disk", ["train", "--resume", run, "--quiet"], ["writing failed"], 1, preexec_fn=limit, restore_signals=False)
+    must("train", "--resume", run, "--quiet")
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    expect("a full disk", summary["finished"] and summary["epochs"] == 60, str(summary))
+    with open("/dev/full", "w") as full:
+        for words in (["devices"], ["info"], ["train", "--print-config"], ["predict", run, "--data", test]):
+            result = subprocess.run([EXPANSE, *words], stdout=full, stderr=subprocess.PIPE, text=True)
+            expect("a full output", result.returncode == 1 and "disk full" in result.stderr, f"{words}: {result.stderr}")
+
+    script = f'mount -t tmpfs -o size=64k none "{ROOT}/small" && exec "$@"'
+    words = ["train", *SMALL, "--set", "width=64", "--set", "feed_forward=256", "--train", train, "--out", f"{ROOT}/small/run"]
+    os.makedirs(f"{ROOT}/small")
+    confined = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", script, "sh"]
+    if not shutil.which("unshare") or subprocess.run([*confined, "true"], capture_output=True).returncode != 0:
+        print("skipped: a full tmpfs (mounting is not allowed here)")
+        return
+    result = subprocess.run([*confined, EXPANSE, *words, "--quiet"], capture_output=True, text=True)
+    expect("a full tmpfs", result.returncode == 1 and "No space left" in result.stderr
+           and len(result.stderr.splitlines()) == 1, result.stderr)
+    print(f"a full tmpfs: {result.stderr.strip()}")
+
+
+def main():
+    train, test = write("train.ts", series()), write("test.ts", series(12))
+    run = os.path.join(ROOT, "run")
+    check_usage(train)
+    result = must("train", *SMALL, "--train", train, "--test", test, "--epochs", "3", "--out", run)
+    lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  train loss", line)]
+    expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
+    check_run(run, train, test)
+    check_data(train)
+    check_device(train)
+    check_models(run, train, test)
+    check_unreadable(run, test)
+    check_full_disk(train, test)
+    print(f"{len(failures)} failures" + (": " + ", ".join(failures) if failures else ""))
+    sys.exit(len(failures) > 0)
+
+
+with tempfile.TemporaryDirectory() as ROOT:
+    main()
