@@ -17,8 +17,8 @@ typedef struct xp_training_state {
     int64_t correct, samples; /* of the epoch so far */
     double accuracy_best;     /* of the set that judges: validation, else test, else training */
     double accuracy_at_best;  /* of the test set (else as above) in that epoch: what summary.json reports */
-    int epoch_best; /* from 1; 0: none yet */
-    double seconds; /* spent so far */
+    int epoch_best;           /* from 1; 0: none yet */
+    double seconds;           /* spent so far */
     int64_t samples_total;
     double training_seconds; /* spent in training steps alone */
 } xp_training_state;
