@@ -1,0 +1,414 @@
+/* Every gradient rule against central finite differences, in double precision on the host: the reference functions of
+ * an operation and of its backward operation, and the bookkeeping of differentiation (fan-out, views). The device's
+ * share is tested by test_operations.c. */
+#include "check/interpreter.h"
+#include "core/random.h"
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MOST_LEAVES = 8, MOST_FIXED = 8, MOST_OUTPUTS = 4, COORDINATES = 24 };
+
+/* A graph whose scalar Σ seed·output is differentiated. Inputs without fixed values are normally distributed. */
+typedef struct experiment {
+    xp_graph *graph;
+    xp_tensor *leaves[MOST_LEAVES];
+    int leaf_count;
+    xp_tensor *outputs[MOST_OUTPUTS];
+    int output_count;
+    struct {
+        const xp_tensor *tensor;
+        const void *values; /* double or int32_t, the whole tensor */
+    } fixed[MOST_FIXED];
+    int fixed_count;
+    const int32_t *dead_samples; /* [B]: non-zero where the seeds of a sample are 0; NULL: nowhere */
+} experiment;
+
+static bool covered[128]; /* by place in xp_operations */
+
+static experiment begin(void) {
+    experiment e = {0};
+    assert_int_equal(xp_graph_create(&e.graph, NULL, true), XP_OK);
+    return e;
+}
+
+static xp_tensor *input(experiment *e, const char *name, int rank, const int64_t *shape) {
+    xp_tensor *tensor = xp_graph_input(e->graph, name, XP_F32, rank, shape);
+    assert_non_null(tensor);
+    return tensor;
+}
+
+/* An input whose gradient is tested. */
+static xp_tensor *leaf(experiment *e, const char *name, int rank, const int64_t *shape) {
+    xp_tensor *tensor = input(e, name, rank, shape);
+    assert_true(e->leaf_count < MOST_LEAVES);
+    tensor->needs_gradient = true;
+    return e->leaves[e->leaf_count++] = tensor;
+}
+
+static void fix(experiment *e, const xp_tensor *tensor, const void *values) {
+    assert_true(e->fixed_count < MOST_FIXED);
+    e->fixed[e->fixed_count].tensor = tensor;
+    e->fixed[e->fixed_count++].values = values;
+}
+
+static xp_tensor *integers(experiment *e, const char *name, int rank, const int64_t *shape, const int32_t *values) {
+    xp_tensor *tensor = xp_graph_input(e->graph, name, XP_I32, rank, shape);
+    assert_non_null(tensor);
+    fix(e, tensor, values);
+    return tensor;
+}
+
+static void output(experiment *e, xp_tensor *tensor) {
+    if (!tensor) fail_msg("no output: %s", xp_last_error());
+    e->outputs[e->output_count++] = tensor;
+}
+
+static double *random_values(xp_random *random, int64_t count) {
+    double *values = malloc((size_t)count * sizeof *values);
+    assert_non_null(values);
+    for (int64_t i = 0; i < count; i++) values[i] = xp_random_normal(random);
+    return values;
+}
+
+static void fill_inputs(const experiment *e, xp_interpreter *interpreter, xp_random *random) {
+    for (int t = 0; t < e->graph->tensor_count; t++) {
+        const xp_tensor *tensor = e->graph->tensors[t];
+        if (tensor->role != XP_ROLE_INPUT || tensor->type != XP_F32) continue;
+        double *values = random_values(random, xp_tensor_elements(tensor));
+        xp_interpreter_write(interpreter, tensor, values);
+        free(values);
+    }
+    for (int i = 0; i < e->fixed_count; i++) xp_interpreter_write(interpreter, e->fixed[i].tensor, e->fixed[i].values);
+    if (e->graph->random_state)
+        xp_interpreter_write(interpreter, e->graph->random_state, (const int32_t[]){17, 4, 12, 0});
+}
+
+/* Σ seed·output after running the forward nodes. */
+static double scalar(const experiment *e, xp_interpreter *interpreter, const xp_node *end, double *const *seeds) {
+    double sum = 0;
+    assert_int_equal(xp_interpreter_run(interpreter, end), XP_OK);
+    for (int k = 0; k < e->output_count; k++) {
+        int64_t count = xp_tensor_elements(e->outputs[k]);
+        double *values = malloc((size_t)count * sizeof *values);
+        assert_non_null(values);
+        xp_interpreter_read(interpreter, e->outputs[k], values);
+        for (int64_t i = 0; i < count; i++) sum += seeds[k][i] * values[i];
+        free(values);
+    }
+    return sum;
+}
+
+/* Compares one leaf's gradient with differences at some of its coordinates. */
+static void compare_leaf(const experiment *e, xp_interpreter *interpreter, const xp_node *end, double *const *seeds,
+                         const xp_tensor *tensor, const xp_tensor *gradient, xp_random *random) {
+    int64_t count = xp_tensor_elements(tensor);
+    double *values = malloc((size_t)count * sizeof *values), *slopes = malloc((size_t)count * sizeof *slopes);
+    assert_true(values && slopes);
+    xp_interpreter_read(interpreter, tensor, values);
+    xp_interpreter_read(interpreter, gradient, slopes);
+    double largest = 0;
+    for (int64_t i = 0; i < count; i++) largest = fmax(largest, fabs(slopes[i]));
+    if (largest == 0) fail_msg("the gradient of %s is zero everywhere: nothing is tested", tensor->name);
+    for (int c = 0; c < COORDINATES && c < count; c++) {
+        int64_t i = count <= COORDINATES ? c : xp_random_below(random, (uint32_t)count);
+        double kept = values[i], step = 1e-5;
+        values[i] = kept + step;
+        xp_interpreter_write(interpreter, tensor, values);
+        double above = scalar(e, interpreter, end, seeds);
+        values[i] = kept - step;
+        xp_interpreter_write(interpreter, tensor, values);
+        double below = scalar(e, interpreter, end, seeds);
+        values[i] = kept;
+        xp_interpreter_write(interpreter, tensor, values);
+        double difference = (above - below) / (2 * step);
+        if (!(fabs(difference - slopes[i]) <= 1e-6 * fmax(largest, 1)))
+            fail_msg("d %s[%lld] is %.12g, by differences %.12g", tensor->name, (long long)i, slopes[i], difference);
+    }
+    free(values);
+    free(slopes);
+}
+
+static void note_coverage(const xp_graph *graph) {
+    for (int n = 0; n < graph->node_count; n++)
+        for (int i = 0; i < xp_operation_count; i++)
+            if (graph->nodes[n]->operation == xp_operations[i]) covered[i] = true;
+}
+
+/* Differentiates, evaluates, compares and releases. */
+static void conclude(experiment *e) {
+    xp_tensor *seed_tensors[MOST_OUTPUTS], *gradients[MOST_LEAVES];
+    double *seeds[MOST_OUTPUTS];
+    xp_random random;
+    xp_random_start(&random, 41, 7);
+    for (int k = 0; k < e->output_count; k++) {
+        seed_tensors[k] = input(e, "seed", e->outputs[k]->rank, e->outputs[k]->shape);
+        int64_t count = xp_tensor_elements(e->outputs[k]);
+        seeds[k] = random_values(&random, count);
+        for (int64_t i = 0; e->dead_samples && i < count; i++)
+            if (e->dead_samples[i / (count / e->outputs[k]->shape[0])]) seeds[k][i] = 0;
+        fix(e, seed_tensors[k], seeds[k]);
+    }
+    int forward_nodes = e->graph->node_count;
+    xp_status status = xp_graph_differentiate(e->graph, e->output_count, e->outputs, seed_tensors, e->leaf_count,
+                                              e->leaves, gradients);
+    if (status != XP_OK) fail_msg("%s", xp_last_error());
+    /* The rule of an addition adds no node: then the backward pass starts nowhere. */
+    const xp_node *end = e->graph->node_count > forward_nodes ? e->graph->nodes[forward_nodes] : NULL;
+    note_coverage(e->graph);
+
+    xp_interpreter *interpreter;
+    assert_int_equal(xp_interpreter_create(&interpreter, e->graph, XP_DOUBLE), XP_OK);
+    fill_inputs(e, interpreter, &random);
+    status = xp_interpreter_run(interpreter, NULL);
+    if (status != XP_OK) fail_msg("%s", xp_last_error());
+    for (int i = 0; i < e->leaf_count; i++) {
+        if (!gradients[i]) fail_msg("%s has no gradient", e->leaves[i]->name);
+        compare_leaf(e, interpreter, end, seeds, e->leaves[i], gradients[i], &random);
+    }
+    xp_interpreter_close(&interpreter);
+    xp_graph_close(&e->graph);
+    for (int k = 0; k < e->output_count; k++) free(seeds[k]);
+}
+
+#define SHAPE(...)                                                                                                     \
+    (int)(sizeof((int64_t[]){__VA_ARGS__}) / sizeof(int64_t)), (const int64_t[]) {                                     \
+        __VA_ARGS__                                                                                                    \
+    }
+
+/* ---- one operation each ---------------------------------------------------------------------------------------------
+ */
+
+static void gemm_in_all_transpositions(void **state) {
+    for (int t = 0; t < 4; t++) {
+        experiment e = begin();
+        int ta = t & 1, tb = t >> 1;
+        xp_tensor *a = ta ? leaf(&e, "a", SHAPE(3, 4)) : leaf(&e, "a", SHAPE(4, 3));
+        xp_tensor *b = tb ? leaf(&e, "b", SHAPE(5, 3)) : leaf(&e, "b", SHAPE(3, 5));
+        output(&e, xp_gemm(e.graph, a, ta, b, tb));
+        conclude(&e);
+    }
+}
+
+static void linear_with_bias_and_activation(void **state) {
+    for (int activation = XP_ACTIVATION_NONE; activation <= XP_ACTIVATION_GELU; activation++) {
+        experiment e = begin();
+        xp_tensor *x = leaf(&e, "x", SHAPE(2, 3, 4)), *weight = leaf(&e, "weight", SHAPE(5, 4));
+        output(&e, xp_linear(e.graph, x, weight, leaf(&e, "bias", SHAPE(5)), (xp_activation)activation));
+        conclude(&e);
+    }
+}
+
+static void activation_alone(void **state) {
+    for (int activation = XP_ACTIVATION_RELU; activation <= XP_ACTIVATION_GELU; activation++) {
+        experiment e = begin();
+        output(&e, xp_activate(e.graph, leaf(&e, "x", SHAPE(3, 7)), (xp_activation)activation));
+        conclude(&e);
+    }
+}
+
+static void add_and_copy(void **state) {
+    experiment e = begin();
+    xp_tensor *a = leaf(&e, "a", SHAPE(3, 4)), *b = leaf(&e, "b", SHAPE(3, 4));
+    output(&e, xp_copy(e.graph, xp_add(e.graph, a, b), NULL));
+    conclude(&e);
+}
+
+static void dropout_keeps_its_choice_on_the_way_back(void **state) {
+    experiment e = begin();
+    output(&e, xp_dropout(e.graph, leaf(&e, "x", SHAPE(6, 7)), 0.4f));
+    conclude(&e);
+}
+
+static void layer_norm_with_and_without_branch(void **state) {
+    for (int kind = 0; kind < 3; kind++) {
+        experiment e = begin();
+        xp_tensor *x = leaf(&e, "x", SHAPE(2, 3, 6)), *branch = kind ? leaf(&e, "branch", SHAPE(2, 3, 6)) : NULL;
+        xp_tensor *gamma = leaf(&e, "gamma", SHAPE(6)), *beta = leaf(&e, "beta", SHAPE(6)), *sum = NULL;
+        output(&e,
+               xp_layer_norm(e.graph, x, branch, gamma, beta, 1e-5f, kind == 2 ? 0.3f : 0.0f, branch ? &sum : NULL));
+        if (branch) output(&e, sum);
+        conclude(&e);
+    }
+}
+
+/* Samples of weight 0 enter no statistic; nothing that is differentiated depends on their rows. */
+static void batch_norm_with_samples_that_do_not_count(void **state) {
+    static const double all[] = {1, 1, 1, 1}, some[] = {1, 0, 1, 0};
+    static const int32_t dead[] = {0, 1, 0, 1};
+    for (int partial = 0; partial < 2; partial++) {
+        experiment e = begin();
+        xp_tensor *x = leaf(&e, "x", SHAPE(4, 3, 5)), *gamma = leaf(&e, "gamma", SHAPE(5));
+        xp_tensor *beta = leaf(&e, "beta", SHAPE(5)), *weight = input(&e, "weight", SHAPE(4));
+        xp_tensor *mean = input(&e, "running_mean", SHAPE(5)), *variance = input(&e, "running_variance", SHAPE(5));
+        fix(&e, weight, partial ? some : all);
+        e.dead_samples = partial ? dead : NULL;
+        output(&e, xp_batch_norm(e.graph, x, gamma, beta, mean, variance, weight, 1e-5f, 0.1f));
+        conclude(&e);
+    }
+}
+
+static void embed_with_token_and_dropout(void **state) {
+    for (int kind = 0; kind < 3; kind++) {
+        experiment e = begin();
+        xp_tensor *x = leaf(&e, "x", SHAPE(2, 4, 3)), *position = leaf(&e, "position", SHAPE(7, 3));
+        xp_tensor *token = kind ? leaf(&e, "token", SHAPE(3)) : NULL;
+        output(&e, xp_embed(e.graph, x, position, token, 1.5f, kind == 2 ? 0.3f : 0.0f));
+        conclude(&e);
+    }
+}
+
+static void pooling_with_and_without_lengths(void **state) {
+    static const int32_t lengths[] = {4, 0, 2};
+    for (int kind = 0; kind < 4; kind++) {
+        experiment e = begin();
+        xp_tensor *x = leaf(&e, "x", SHAPE(3, 4, 5));
+        xp_tensor *l = kind & 1 ? integers(&e, "lengths", SHAPE(3), lengths) : NULL;
+        output(&e, xp_sequence_pool(e.graph, x, l, kind & 2 ? XP_POOL_MEAN : XP_POOL_CLASS));
+        conclude(&e);
+    }
+}
+
+static void mask_rows(void **state) {
+    static const int32_t lengths[] = {4, 0, 2};
+    experiment e = begin();
+    xp_tensor *x = leaf(&e, "x", SHAPE(3, 4, 5));
+    output(&e, xp_mask_rows(e.graph, x, integers(&e, "lengths", SHAPE(3), lengths)));
+    conclude(&e);
+}
+
+static void cross_entropy_with_smoothing_and_weights(void **state) {
+    static const int32_t labels[] = {2, 0, 3, 1};
+    static const double weights[] = {1, 0, 1, 0.5};
+    for (int smooth = 0; smooth < 2; smooth++) {
+        experiment e = begin();
+        xp_tensor *logits = leaf(&e, "logits", SHAPE(4, 5)), *weight = input(&e, "weights", SHAPE(4));
+        xp_tensor *probabilities = NULL, *losses = NULL;
+        fix(&e, weight, weights);
+        output(&e, xp_cross_entropy(e.graph, logits, integers(&e, "labels", SHAPE(4), labels), weight,
+                                    smooth ? 0.1f : 0.0f, &probabilities, &losses));
+        conclude(&e);
+    }
+}
+
+static void attention_with_counts_and_dropout(void **state) {
+    static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 0, 4};
+    for (int kind = 0; kind < 4; kind++) {
+        experiment e = begin();
+        xp_tensor *q = leaf(&e, "q", SHAPE(2, 4, 2, 3)), *k = leaf(&e, "k", SHAPE(2, 5, 2, 3));
+        xp_tensor *v = leaf(&e, "v", SHAPE(2, 5, 2, 4)), *counts = NULL;
+        if (kind == 1) counts = integers(&e, "counts", SHAPE(2), per_sample);
+        if (kind >= 2) counts = integers(&e, "counts", SHAPE(2, 2), per_head);
+        output(&e, xp_attention(e.graph, q, k, v, counts, 0.6f, kind == 3 ? 0.25f : 0.0f));
+        conclude(&e);
+    }
+}
+
+static void attention_normalise_with_every_answer(void **state) {
+    static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 2, 4};
+    for (int kind = 0; kind < 6; kind++) {
+        experiment e = begin();
+        xp_tensor *q = leaf(&e, "q", SHAPE(2, 4, 2, 3)), *k = leaf(&e, "k", SHAPE(2, 5, 2, 3)), *counts = NULL;
+        xp_tensor *beta = kind & 1 ? leaf(&e, "beta", SHAPE(2)) : NULL, *q_out = NULL, *k_out = NULL;
+        if (kind == 2 || kind == 3) counts = integers(&e, "counts", SHAPE(2), per_sample);
+        if (kind >= 4) counts = integers(&e, "counts", SHAPE(2, 2), per_head);
+        xp_attention_normalise_attributes attributes = {.beta = 0.6f, .scale = kind != 2, .epsilon = 0.1f};
+        if (xp_attention_normalise(e.graph, q, k, counts, beta, &attributes, &q_out, &k_out) != XP_OK)
+            fail_msg("%s", xp_last_error());
+        output(&e, q_out);
+        output(&e, k_out);
+        conclude(&e);
+    }
+}
+
+static void attention_pool_on_sequences_and_grids(void **state) {
+    static const int32_t lengths[] = {7, 4};
+    for (int kind = 0; kind < 3; kind++) {
+        experiment e = begin();
+        xp_attention_pool_attributes attributes = {.scale_count = 2, .scales = {1, 3}};
+        xp_tensor *counts = NULL, *l = kind == 1 ? integers(&e, "lengths", SHAPE(2), lengths) : NULL;
+        if (kind == 2) {
+            attributes.grid_height = 2;
+            attributes.grid_width = 3;
+            attributes.class_token = 1;
+        }
+        output(&e, xp_attention_pool(e.graph, leaf(&e, "x", SHAPE(2, 7, 4, 3)), l, &attributes, &counts));
+        conclude(&e);
+    }
+}
+
+/* ---- the graph's own bookkeeping ------------------------------------------------------------------------------------
+ */
+
+static void a_tensor_that_is_used_twice_gathers_both_gradients(void **state) {
+    experiment e = begin();
+    xp_tensor *x = leaf(&e, "x", SHAPE(3, 3));
+    xp_tensor *y = xp_gemm(e.graph, x, 0, x, 1);
+    output(&e, xp_add(e.graph, xp_add(e.graph, y, x), x));
+    conclude(&e);
+}
+
+static void the_parts_of_a_split_write_one_gradient(void **state) {
+    experiment e = begin();
+    xp_tensor *qkv = xp_graph_reshape(e.graph, leaf(&e, "x", SHAPE(2, 4, 18)), SHAPE(2, 4, 3, 2, 3)), *part[3];
+    assert_int_equal(xp_graph_split(e.graph, qkv, 2, part), XP_OK);
+    output(&e, xp_attention(e.graph, part[0], part[1], part[2], NULL, 0.5f, 0.0f));
+    conclude(&e);
+}
+
+static void split_parts_that_are_shared_are_copied(void **state) {
+    experiment e = begin();
+    xp_tensor *whole = leaf(&e, "x", SHAPE(2, 4, 2, 2, 3)), *part[2];
+    assert_int_equal(xp_graph_split(e.graph, whole, 2, part), XP_OK);
+    output(&e, xp_attention(e.graph, part[0], part[1], part[1], NULL, 0.5f, 0.0f));
+    conclude(&e);
+}
+
+static void a_reshape_carries_gradients(void **state) {
+    experiment e = begin();
+    xp_tensor *x = xp_graph_reshape(e.graph, leaf(&e, "x", SHAPE(2, 3, 4)), SHAPE(6, 4));
+    xp_tensor *y = xp_gemm(e.graph, x, 0, leaf(&e, "w", SHAPE(4, 5)), 0);
+    output(&e, xp_graph_reshape(e.graph, y, SHAPE(2, 15)));
+    conclude(&e);
+}
+
+static void every_gradient_rule_is_tested_here(void **state) {
+    for (int i = 0; i < xp_operation_count; i++)
+        if (xp_operations[i]->gradient && !covered[i])
+            fail_msg("no test differentiates operation %s", xp_operations[i]->name);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(gemm_in_all_transpositions),
+        cmocka_unit_test(linear_with_bias_and_activation),
+        cmocka_unit_test(activation_alone),
+        cmocka_unit_test(add_and_copy),
+        cmocka_unit_test(dropout_keeps_its_choice_on_the_way_back),
+        cmocka_unit_test(layer_norm_with_and_without_branch),
+        cmocka_unit_test(batch_norm_with_samples_that_do_not_count),
+        cmocka_unit_test(embed_with_token_and_dropout),
+        cmocka_unit_test(pooling_with_and_without_lengths),
+        cmocka_unit_test(mask_rows),
+        cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
+        cmocka_unit_test(attention_with_counts_and_dropout),
+        cmocka_unit_test(attention_normalise_with_every_answer),
+        cmocka_unit_test(attention_pool_on_sequences_and_grids),
+        cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),
+        cmocka_unit_test(the_parts_of_a_split_write_one_gradient),
+        cmocka_unit_test(split_parts_that_are_shared_are_copied),
+        cmocka_unit_test(a_reshape_carries_gradients),
+        cmocka_unit_test(every_gradient_rule_is_tested_here),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,70 @@
+/* Every operation on the default device, in both families, against the reference: what `expanse check` does. */
+#include "check/check.h"
+#include "ops/operation.h"
+#include "reference/reference.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void every_operation_has_a_reference_and_cases(void **state) {
+    assert_int_equal(xp_operation_count, xp_case_entry_count);
+    for (int i = 0; i < xp_operation_count; i++) {
+        const char *name = xp_operations[i]->name;
+        const xp_reference_entry *reference = xp_reference_find(name);
+        if (!reference || !reference->exact || !reference->single) fail_msg("operation %s has no reference", name);
+        bool found = false;
+        for (int j = 0; j < xp_case_entry_count; j++)
+            if (strcmp(xp_case_entries[j].operation, name) == 0) found = xp_case_entries[j].generate != NULL;
+        if (!found) fail_msg("operation %s has no cases", name);
+        if (!xp_operations[i]->emit) fail_msg("operation %s launches nothing", name);
+    }
+}
+
+static void say_failure(void *context, const xp_check_failure *failure) {
+    print_error("%s\n  again: %s\n", failure->what, failure->again);
+}
+
+static void say_verdict(void *context, const xp_check_verdict *verdict) {
+    print_message("%-28s %-6s %s: %d cases, %d hostile, %d vacuous, %d failed, %.0f %% of the bound, %.1f s\n",
+                  verdict->operation, verdict->family, xp_check_verdict_is_good(verdict) ? "good" : "BAD",
+                  verdict->cases, verdict->hostile, verdict->vacuous, verdict->failed, 100 * verdict->worst,
+                  verdict->seconds);
+}
+
+static void check_family(const char *family) {
+    xp_device_options device_options;
+    xp_check_options options;
+    xp_device *device;
+    int bad;
+    xp_device_options_default(&device_options);
+    device_options.family = family;
+    if (xp_device_open(&device, &device_options) != XP_OK) fail_msg("%s", xp_last_error());
+    xp_check_options_default(&options);
+    const xp_check_report report = {.failure = say_failure, .verdict = say_verdict};
+    xp_status status = xp_check_run(device, &options, &report, &bad);
+    xp_device_close(&device);
+    if (status != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(bad, 0);
+}
+
+static void the_wide_family_agrees_with_the_reference(void **state) {
+    check_family("wide");
+}
+
+static void the_tiled_family_agrees_with_the_reference(void **state) {
+    check_family("tiled");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_operation_has_a_reference_and_cases),
+        cmocka_unit_test(the_wide_family_agrees_with_the_reference),
+        cmocka_unit_test(the_tiled_family_agrees_with_the_reference),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
