@@ -48,6 +48,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         counts = xp_graph_input(out->graph, "counts", XP_I32, counts_rank, counts_shape);
         if (!counts) return XP_OUT_OF_MEMORY;
         xp_case_fill(out, counts, XP_FILL_LENGTH, keys);
+        xp_case_poison(out, made->k, counts);
     }
     if (learned) {
         made->beta = xp_graph_input(out->graph, "beta", XP_F32, 1, &heads);

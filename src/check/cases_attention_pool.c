@@ -54,6 +54,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         lengths = xp_graph_input(out->graph, "lengths", XP_I32, 1, &batch);
         if (!lengths) return XP_OUT_OF_MEMORY;
         xp_case_fill(out, lengths, XP_FILL_LENGTH, sequence);
+        xp_case_poison(out, x, lengths);
     }
     xp_tensor *counts;
     *y = xp_attention_pool(out->graph, x, lengths, &attributes, counted ? &counts : NULL);

@@ -17,6 +17,7 @@ static xp_tensor *draw_sequence(xp_case *out, xp_random *shape) {
 static xp_tensor *draw_lengths(xp_case *out, const xp_tensor *x) {
     xp_tensor *lengths = xp_graph_input(out->graph, "lengths", XP_I32, 1, x->shape);
     if (lengths) xp_case_fill(out, lengths, XP_FILL_LENGTH, x->shape[1]);
+    xp_case_poison(out, x, lengths);
     return lengths;
 }
 

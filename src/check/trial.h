@@ -7,8 +7,8 @@
 
 typedef struct xp_trial {
     bool failed;
-    bool vacuous;   /* the expected outputs are nearly all zero */
-    double worst;   /* the largest error as a share of its bound */
+    bool vacuous;    /* the expected outputs are nearly all zero */
+    double worst;    /* the largest error as a share of its bound */
     char what[1024]; /* of a failure: "max |error| 3.1e-3 at o[1,2,96,7], bound 2.2e-6" */
 } xp_trial;
 
