@@ -199,8 +199,7 @@ end:
  */
 
 /* Gives the tensor a root of its own with a guard behind it. `scattered`: as a view with gaps, in place of a dense one.
- * The roots of outputs are inputs for the plan, too: scratch must not share their places, or the guards would prove
- * nothing. */
+ * The roots of outputs are inputs for the plan, too: it places them whether or not the node writes them. */
 static xp_status place_operand(trial *t, operand *o, bool scattered) {
     int64_t strides[XP_MAX_RANK], stride = 1, offset = 0;
     for (int i = o->tensor->rank - 1; i >= 0; i--) {
@@ -341,6 +340,7 @@ static xp_status run_on_device(trial *t) {
     XP_TRY(build_graph(t));
     int tensor_count = t->graph->tensor_count;
     XP_TRY(xp_plan_create(&t->plan, t->device, t->graph));
+    XP_TRY(xp_plan_separate(t->plan));
     XP_TRY(xp_plan_realise(t->plan, NULL));
     XP_TRY(poison_scratch(t, tensor_count));
     for (int i = 0; i < node->input_count; i++) XP_TRY(upload(t, &t->inputs[i], true));

@@ -387,6 +387,16 @@ static xp_status realise_call(xp_plan *plan, xp_launch *launch) {
     return request->call(plan->device, launch->context, launch->buffers, launch->offsets);
 }
 
+xp_status xp_plan_separate(xp_plan *plan) {
+    for (int i = 0; i < plan->place_count; i++) {
+        xp_place *place = &plan->places[i];
+        if (!place->used || place->buffer) continue;
+        XP_TRY(xp_device_buffer(plan->device, (size_t)xp_tensor_elements(plan->graph->tensors[i]) * 4, &place->buffer));
+    }
+    plan->arena_bytes = 0;
+    return XP_OK;
+}
+
 xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
     XP_TRY(allocate_arena(plan, lender));
     for (int i = 0; i < plan->count; i++) {

@@ -89,6 +89,9 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender);
 /* Runs the list once on zero inputs and forgets the result, so that drivers that compile at first use have done so.
  * Whatever operations update in place (parameters, running statistics) is to be set afterwards. */
 xp_status xp_plan_warm(xp_plan *plan);
+/* Before xp_plan_realise: a buffer of its own for each tensor, in place of the arena, for harnesses: nothing shares its
+ * place, and tools that watch memory accesses see each tensor's bounds. */
+xp_status xp_plan_separate(xp_plan *plan);
 void xp_plan_close(xp_plan **plan);
 
 xp_status xp_plan_run(xp_plan *plan); /* enqueues the whole list; does not block */
