@@ -2,12 +2,16 @@
  * and without vector types: CPU compilers vectorise such a kernel over the work-group, and on GPUs the loads coalesce,
  * so one shape serves both families.
  *
+ * DROPOUT_BLOCK  elements of one work-item of dropout_wide, a multiple of 4
  * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward. */
 #include "math.clh"
 #include "random.clh"
 
 #ifndef ACTIVATION
 #define ACTIVATION 2
+#endif
+#ifndef DROPOUT_BLOCK
+#define DROPOUT_BLOCK 4096
 #endif
 #if ACTIVATION != 1 && ACTIVATION != 2
 #error "ACTIVATION is 1 (ReLU) or 2 (GELU)"
@@ -50,10 +54,9 @@ add(const __global float *a, const __global float *b, __global float *restrict y
 }
 
 /* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void dropout(const __global float *restrict x,
-                                                                      const __global uint *restrict random_state,
-                                                                      __global float *restrict y, int count,
-                                                                      uint threshold, uint stream, float keep_scale) {
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+dropout_tiled(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
+              int count, uint threshold, uint stream, float keep_scale) {
     size_t quad = get_global_id(0), first = 4 * quad;
     if (first < count) {
         uint4 words = random_words(random_state, stream, (uint)quad, 0);
@@ -65,6 +68,15 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void dropout(const __gl
             if (first + 2 < count) y[first + 2] = words.z >= threshold ? x[first + 2] * keep_scale : 0.0f;
         }
     }
+}
+
+/* The same; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a time. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+dropout_wide(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
+             int count, uint threshold, uint stream, float keep_scale) {
+    size_t first = get_group_id(0) * (size_t)DROPOUT_BLOCK;
+    drop_block(x + first, y + first, first, min(DROPOUT_BLOCK, (int)(count - first)), random_state, threshold, stream,
+               keep_scale);
 }
 
 /* to[view] = from[view]. A work-group owns 64 neighbours of the last axis [columns]; the axes before it are

@@ -61,7 +61,7 @@ typedef struct dropping {
     float keep_scale;
 } dropping;
 
-/* value · keep / (1-p) for one element and for eight from `element`, a multiple of 4, on. */
+/* value · keep / (1-p) for one element and for four from `element`, a multiple of 4, on. */
 inline float drop_1(float value, size_t element, const dropping *drop) {
     uint4 words = random_words(drop->random_state, drop->stream, (uint)(element / 4), 0);
     uint2 pair = element & 2 ? words.hi : words.lo;
@@ -74,17 +74,6 @@ inline float4 drop_4(float4 value, size_t element, const dropping *drop) {
     return select((float4)(0.0f), value * drop->keep_scale, words >= (uint4)(drop->threshold));
 }
 
-inline float8 drop_8(float8 value, size_t element, const dropping *drop) {
-    return (float8)(drop_4(value.lo, element, drop), drop_4(value.hi, element + 4, drop));
-}
-
-/* Where the passes that draw random numbers stop taking eight columns at a time. */
-#if DROPOUT && !QUADS
-#define DRAWN(columns) 0
-#else
-#define DRAWN(columns) ((columns) & ~7)
-#endif
-
 /* ---- forward ---- */
 
 /* x, branch, sum, out [rows, columns]; gamma, beta [columns]; random_state [4]; mean, rstd [rows] */
@@ -96,30 +85,25 @@ __kernel WIDE void forward_wide(const __global float *restrict x, const __global
                                 float keep_scale) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
-#if DROPOUT
-    dropping drop = {random_state, threshold, stream, keep_scale};
-#endif
     for (int row = first_row; row < last_row; row++) {
         size_t start = (size_t)row * columns;
         float8 total_8 = 0.0f;
         float total = 0.0f;
 #if BRANCH
         __global float *values = sum + start;
-        for (int c = 0; c < DRAWN(columns); c += 8) {
-            float8 added = vload8(0, branch + start + c);
 #if DROPOUT
-            added = drop_8(added, start + c, &drop);
+        drop_block(branch + start, values, start, columns, random_state, threshold, stream, keep_scale);
+        const __global float *added = values;
+#else
+        const __global float *added = branch + start;
 #endif
-            float8 value = vload8(0, x + start + c) + added;
+        for (int c = 0; c < whole; c += 8) {
+            float8 value = vload8(0, x + start + c) + vload8(0, added + c);
             vstore8(value, 0, values + c);
             total_8 += value;
         }
-        for (int c = DRAWN(columns); c < columns; c++) {
-            float added = branch[start + c];
-#if DROPOUT
-            added = drop_1(added, start + c, &drop);
-#endif
-            float value = x[start + c] + added;
+        for (int c = whole; c < columns; c++) {
+            float value = x[start + c] + added[c];
             values[c] = value;
             total += value;
         }
@@ -242,9 +226,6 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
                                  int columns, int block_rows, uint threshold, uint stream, float keep_scale) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
-#if DROPOUT
-    dropping drop = {random_state, threshold, stream, keep_scale};
-#endif
 #if D_PARAMETERS
     __global float *d_gamma = partial + (size_t)get_group_id(0) * 2 * columns, *d_beta = d_gamma + columns;
     for (int c = 0; c < 2 * columns; c++) d_gamma[c] = 0.0f;
@@ -279,7 +260,7 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
         float mean_along = (lanes_sum(along_8) + along) / columns;
 #endif
 #if D_ROWS
-        for (int c = 0; c < DRAWN(columns); c += 8) {
+        for (int c = 0; c < whole; c += 8) {
             float8 result = 0.0f;
 #if D_OUT
             float8 normal = (vload8(0, sum + start + c) - middle) * scale;
@@ -290,11 +271,8 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
             result += vload8(0, d_sum + start + c);
 #endif
             vstore8(result, 0, dx + start + c);
-#if DROPOUT
-            vstore8(drop_8(result, start + c, &drop), 0, d_branch + start + c);
-#endif
         }
-        for (int c = DRAWN(columns); c < columns; c++) {
+        for (int c = whole; c < columns; c++) {
             float result = 0.0f;
 #if D_OUT
             float normal = (sum[start + c] - middle) * scale;
@@ -304,10 +282,10 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
             result += d_sum[start + c];
 #endif
             dx[start + c] = result;
-#if DROPOUT
-            d_branch[start + c] = drop_1(result, start + c, &drop);
-#endif
         }
+#if DROPOUT
+        drop_block(dx + start, d_branch + start, start, columns, random_state, threshold, stream, keep_scale);
+#endif
 #endif
     }
 }

@@ -181,6 +181,8 @@ xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null) {
 /* ---- dropout
  * ------------------------------------------------------------------------------------------------------------- */
 
+enum { DROPOUT_BLOCK = 4096 }; /* elements of a work-item of dropout_wide */
+
 extern const xp_operation xp_operation_dropout; /* its gradient rule adds itself */
 
 static xp_tensor *dropout_node(xp_graph *graph, xp_tensor *x, xp_tensor *random_state,
@@ -202,8 +204,13 @@ static xp_status dropout_gradient(xp_graph *graph, const xp_node *node, xp_tenso
 static xp_status dropout_emit(xp_plan *plan, const xp_node *node) {
     const xp_dropout_attributes *attributes = XP_ATTRIBUTES(xp_dropout_attributes, node);
     int64_t count = xp_tensor_elements(node->outputs[0]);
-    xp_launch_request request = {.file = "elementwise", .kernel = "dropout", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_building_blocks(count, 4 * 64) * 64;
+    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    xp_launch_request request = {
+        .file = "elementwise", .kernel = wide ? "dropout_wide" : "dropout_tiled", .dimensions = 1};
+    request.local[0] = wide ? 1 : 64;
+    request.global[0] =
+        (size_t)(wide ? xp_building_blocks(count, DROPOUT_BLOCK) : xp_building_blocks(count, 4 * 64) * 64);
+    if (wide) xp_variant_set(&request.variant, "DROPOUT_BLOCK", DROPOUT_BLOCK);
     request.flops = (double)count;
     request.bytes = 8.0 * (double)count;
     xp_launch_read(&request, node->inputs[0]);
