@@ -30,8 +30,7 @@
     ROW(sequence_pool, 2)                                                                                              \
     ROW(sequence_pool_backward, 3)
 
-#define DECLARE(name, factor)                                                                                          \
-    __attribute__((weak)) xp_status xp_case_##name(xp_case *out, xp_random *variant, xp_random *shape);
+#define DECLARE(name, factor) xp_status xp_case_##name(xp_case *out, xp_random *variant, xp_random *shape);
 XP_CASE_LIST(DECLARE)
 
 #define ROW(name, factor) {#name, xp_case_##name, factor},

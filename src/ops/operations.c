@@ -31,7 +31,7 @@
     ROW(sequence_pool)                                                                                                 \
     ROW(sequence_pool_backward)
 
-#define DECLARE(name) extern const xp_operation xp_operation_##name __attribute__((weak));
+#define DECLARE(name) extern const xp_operation xp_operation_##name;
 XP_OPERATION_LIST(DECLARE)
 
 #define ROW(name) &xp_operation_##name,

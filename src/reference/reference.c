@@ -33,8 +33,8 @@
     ROW(sequence_pool_backward)
 
 #define DECLARE(name)                                                                                                  \
-    __attribute__((weak)) void xp_reference_##name(const xp_reference_call *call);                                     \
-    __attribute__((weak)) void xp_reference_##name##_single(const xp_reference_call *call);
+    void xp_reference_##name(const xp_reference_call *call);                                                           \
+    void xp_reference_##name##_single(const xp_reference_call *call);
 XP_REFERENCE_LIST(DECLARE)
 
 #define ROW(name) {#name, xp_reference_##name, xp_reference_##name##_single},

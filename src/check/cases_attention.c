@@ -1,0 +1,86 @@
+/* Cases of attention: widths, counts, dropout and packed views as variants; lengths and heads as shapes. */
+#include "check/check.h"
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <math.h>
+#include <string.h>
+
+typedef struct drawn {
+    xp_tensor *leaves[3]; /* what gradients are taken of: q, k, v, or the packed tensor alone */
+    int leaf_count;
+    xp_tensor *o;
+} drawn;
+
+/* Numbers of work-items, columns and keys that stay small together. */
+enum { LARGEST_WORK = 1000000, LONGEST = 300, BLOCK = 64 };
+
+static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool backward, drawn *made) {
+    static const int64_t widths[] = {1, 3, 8, 16, 20, 24, 32, 33, 48, 64, 65, 80, 96, 128, 200, 256};
+    const int64_t D = widths[xp_random_below(variant, sizeof widths / sizeof widths[0])];
+    const int counts_rank = (int)xp_random_below(variant, 3);
+    const float dropout = xp_random_below(variant, 4) == 0 ? 0.25f : 0.0f;
+    const bool packed = xp_random_below(variant, 3) == 0;
+    const bool equal_widths = packed || xp_random_below(variant, 3) != 0;
+    const int64_t E = equal_widths ? D : widths[xp_random_below(variant, sizeof widths / sizeof widths[0])];
+    const unsigned wanted = xp_random_below(variant, 3) == 0 ? 1 + xp_random_below(variant, 7) : 7; /* of dq, dk, dv */
+
+    int64_t B = 1 + xp_random_below(shape, 4), H = 1 + xp_random_below(shape, 4);
+    int64_t N = xp_case_size(shape, BLOCK, LONGEST), M = packed ? N : xp_case_size(shape, BLOCK, LONGEST);
+    while (B * H * N * M * (D + E) > LARGEST_WORK && B * H > 1) B > 1 ? B-- : H--;
+    while (B * H * N * M * (D + E) > LARGEST_WORK && (N > 2 || M > 2)) {
+        bool cut_queries = packed || N > M;
+        if (cut_queries) N -= N / 3 + 1;
+        if (!cut_queries || packed) M = packed ? N : M - M / 3 - 1;
+    }
+
+    XP_TRY(xp_graph_create(&out->graph, NULL, true));
+    xp_tensor *qkv[3];
+    if (packed) {
+        xp_tensor *all = xp_graph_input(out->graph, "qkv", XP_F32, 5, (int64_t[]){B, N, 3, H, D});
+        if (!all) return XP_OUT_OF_MEMORY;
+        all->needs_gradient = backward;
+        XP_TRY(xp_graph_split(out->graph, all, 2, qkv));
+        made->leaves[0] = all;
+        made->leaf_count = 1;
+    } else {
+        static const char *const names[] = {"q", "k", "v"};
+        for (int i = 0; i < 3; i++) {
+            qkv[i] = xp_graph_input(out->graph, names[i], XP_F32, 4,
+                                    (int64_t[]){B, i == 0 ? N : M, H, i == 2 ? E : D});
+            if (!qkv[i]) return XP_OUT_OF_MEMORY;
+            qkv[i]->needs_gradient = backward && (wanted >> i & 1);
+            if (qkv[i]->needs_gradient) made->leaves[made->leaf_count++] = qkv[i];
+        }
+    }
+    xp_tensor *counts = NULL;
+    if (counts_rank > 0) {
+        counts = xp_graph_input(out->graph, "counts", XP_I32, counts_rank, (int64_t[]){B, H});
+        if (!counts) return XP_OUT_OF_MEMORY;
+        xp_case_fill(out, counts, XP_FILL_LENGTH, M);
+    }
+    made->o = xp_attention(out->graph, qkv[0], qkv[1], qkv[2], counts, 1.0f / sqrtf((float)D), dropout);
+    if (!made->o) return XP_INVALID_ARGUMENT;
+    snprintf(out->shape, sizeof out->shape, "B=%d H=%d N=%d M=%d D=%d E=%d counts=%d dropout=%g packed=%d wanted=%u",
+             (int)B, (int)H, (int)N, (int)M, (int)D, (int)E, counts_rank, (double)dropout, packed,
+             backward ? wanted : 0u);
+    return XP_OK;
+}
+
+xp_status xp_case_attention(xp_case *out, xp_random *variant, xp_random *shape) {
+    drawn made = {0};
+    XP_TRY(draw(out, variant, shape, false, &made));
+    out->node = made.o->producer;
+    return XP_OK;
+}
+
+xp_status xp_case_attention_backward(xp_case *out, xp_random *variant, xp_random *shape) {
+    drawn made = {0};
+    XP_TRY(draw(out, variant, shape, true, &made));
+    xp_tensor *d_o = xp_graph_input(out->graph, "d_o", XP_F32, 4, made.o->shape), *gradients[3];
+    if (!d_o) return XP_OUT_OF_MEMORY;
+    XP_TRY(xp_graph_differentiate(out->graph, 1, &made.o, &d_o, made.leaf_count, made.leaves, gradients));
+    for (int i = 0; i < out->graph->node_count; i++)
+        if (strcmp(out->graph->nodes[i]->operation->name, "attention_backward") == 0) out->node = out->graph->nodes[i];
+    return XP_OK;
+}
