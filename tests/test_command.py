@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import pwd
+import random
 import re
 import resource
 import shutil
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import xml.dom.minidom
 
 EXPANSE = os.path.abspath(sys.argv[1])
@@ -294,6 +296,32 @@ def check_full_disk(train, test):
     print(f"a full tmpfs: {result.stderr.strip()}")
 
 
+def check_kill(train, test):
+    """Killed at any moment, most of them inside the writing of a checkpoint, a run goes on to the same bits."""
+    whole, run = os.path.join(ROOT, "unkilled"), os.path.join(ROOT, "killed")
+    words = ["train", *SMALL, "--train", train, "--test", test, "--epochs", "40", "--quiet", "--out"]
+    must(*words, whole)
+    generator = random.Random(7)
+    command, state = [EXPANSE, *words, run], os.path.join(run, "last", "state.json")
+    for kill in range(6):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            while process.poll() is None and not os.path.exists(state):
+                time.sleep(0.01)
+            time.sleep(generator.uniform(0, 0.5))
+            process.kill()
+            error = process.stderr.read()
+        if not expect("a killed run", process.returncode in (0, -signal.SIGKILL), error):
+            return
+        command = [EXPANSE, "train", "--resume", run, "--quiet"]
+    must("train", "--resume", run, "--quiet")
+    for file in ("last/model.safetensors", "last/training.safetensors", "best/model.safetensors"):
+        same = open(os.path.join(whole, file), "rb").read() == open(os.path.join(run, file), "rb").read()
+        expect("a killed run", same, f"{file} differs from that of a run that was never killed")
+    left = [name for name in os.listdir(run) if "partial" in name or "previous" in name]
+    expect("a killed run", not left, f"left behind: {left}")
+    print("a killed run: goes on to the same bits")
+
+
 def main():
     train, test = write("train.ts", series()), write("test.ts", series(12))
     run = os.path.join(ROOT, "run")
@@ -307,6 +335,7 @@ def main():
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)
+    check_kill(train, test)
     print(f"{len(failures)} failures" + (": " + ", ".join(failures) if failures else ""))
     sys.exit(len(failures) > 0)
 

@@ -298,7 +298,9 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     }
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &whole, &whole_length), XP_OK);
+    assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
     if (xp_run_folder_resume(&folder, below_root("cut"), 5) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_false(xp_path_exists(below_root("cut/metrics.csv.77.partial")));
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);

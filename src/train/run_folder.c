@@ -6,6 +6,7 @@
 #include "core/writer.h"
 #include "train/curves.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
@@ -126,6 +127,20 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
     return XP_OK;
 }
 
+/* Removes half-written files of a process that was killed; the lock says that nobody is writing them now. */
+static void remove_leftovers(const xp_run_folder *folder) {
+    static const char ending[] = ".partial";
+    DIR *listing = opendir(folder->path);
+    if (!listing) return;
+    for (struct dirent *entry; (entry = readdir(listing));) {
+        size_t length = strlen(entry->d_name);
+        bool partial = length >= sizeof ending && strcmp(entry->d_name + length - sizeof ending + 1, ending) == 0;
+        if (partial)
+            (void)unlinkat(dirfd(listing), entry->d_name, 0); /* folders stay: the next checkpoint takes them */
+    }
+    closedir(listing);
+}
+
 xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_done) {
     xp_run_folder folder;
     char file[1100];
@@ -135,6 +150,7 @@ xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_
     XP_TRY(xp_run_folder_path(path, "metrics.csv", file, sizeof file));
     XP_TRY(xp_file_read(file, &text, &length));
     xp_status status = lock_folder(&folder);
+    if (status == XP_OK) remove_leftovers(&folder);
     if (status == XP_OK) status = read_rows(&folder, file, text, epochs_done);
     if (status == XP_OK) status = write_rows(&folder);
     free(text);
@@ -224,8 +240,11 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(all);
     if (!text) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory, or a name in it is not UTF-8", file);
-    xp_status status = xp_file_write_atomic(file, text, strlen(text));
+    xp_writer out = {0};
+    xp_write(&out, "%s\n", text);
     free(text);
+    xp_status status = xp_writer_save(&out, file);
+    xp_writer_release(&out);
     XP_TRY(status);
     if (!evaluation || !evaluation->labels) return XP_OK;
     XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
