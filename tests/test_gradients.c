@@ -121,7 +121,7 @@ static void compare_leaf(const experiment *e, xp_interpreter *interpreter, const
     for (int64_t i = 0; i < count; i++) largest = fmax(largest, fabs(slopes[i]));
     if (largest == 0) fail_msg("the gradient of %s is zero everywhere: nothing is tested", tensor->name);
     for (int c = 0; c < COORDINATES && c < count; c++) {
-        int64_t i = count <= COORDINATES ? c : xp_random_below(random, (uint32_t)count);
+        int64_t i = count <= COORDINATES ? c : (int64_t)xp_random_below(random, (uint32_t)count);
         double kept = values[i], step = 1e-5;
         values[i] = kept + step;
         xp_interpreter_write(interpreter, tensor, values);
