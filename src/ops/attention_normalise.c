@@ -1,5 +1,6 @@
 /* Attention-BN around plain attention: queries and keys normalised with the keys' statistics, and the way back. Owns
  * shapes, gradient rule and launches; must not know what attention does with the results. */
+#include "ops/building.h"
 #include "ops/operation.h"
 #include "ops/ops.h"
 #include "ops/views.h"
@@ -64,8 +65,8 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
                        "%s: gradients must arrive at both the normalised queries and the normalised "
                        "keys, and at nothing else",
                        node->label);
-    xp_tensor *inputs[BACK_INPUTS] = {[BACK_D_Q_OUT] = xp_view_plain(graph, d_outputs[OUTPUT_Q]),
-                                      [BACK_D_K_OUT] = xp_view_plain(graph, d_outputs[OUTPUT_K]),
+    xp_tensor *inputs[BACK_INPUTS] = {[BACK_D_Q_OUT] = xp_building_dense(graph, d_outputs[OUTPUT_Q]),
+                                      [BACK_D_K_OUT] = xp_building_dense(graph, d_outputs[OUTPUT_K]),
                                       [BACK_Q] = q,
                                       [BACK_K] = k,
                                       [BACK_MU] = node->outputs[OUTPUT_MU],

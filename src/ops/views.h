@@ -1,20 +1,14 @@
-/* What operations on views of shape [B,N,H,D] share: passing one to a kernel, and making gradients dense. A view's
- * storage is its base's, so the kernel gets the offset and three strides beside the pointer. Knows no operation but
- * copy. */
+/* What operations on views of shape [B,N,H,D] share: passing one to a kernel. A view's storage is its base's, so the
+ * kernel gets the offset and three strides beside the pointer. Knows no operation. */
 #ifndef XP_OPS_VIEWS_H
 #define XP_OPS_VIEWS_H
 
+#include "graph/graph.h"
 #include "graph/plan.h"
-#include "ops/ops.h"
 
 /* Whether kernels may take the pointer alone. */
 static inline bool xp_view_is_plain(const xp_tensor *tensor) {
     return xp_tensor_is_dense(tensor) && tensor->offset == 0;
-}
-
-/* The tensor itself, or a dense copy of a view. */
-static inline xp_tensor *xp_view_plain(xp_graph *graph, xp_tensor *tensor) {
-    return !tensor || xp_view_is_plain(tensor) ? tensor : xp_copy(graph, tensor, NULL);
 }
 
 static inline bool xp_view_has_unit_columns(const xp_tensor *tensor) {
