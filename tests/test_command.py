@@ -215,7 +215,7 @@ def check_device(train):
 
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
-    must("train", *SMALL, "--set", "width=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
+    must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
     mixed = os.path.join(ROOT, "mixed")
     shutil.copytree(run, mixed)
     for folder in ("best", "last"):
@@ -283,8 +283,8 @@ def check_full_disk(train, test):
             result = subprocess.run([EXPANSE, *words], stdout=full, stderr=subprocess.PIPE, text=True)
             expect("a full output", result.returncode == 1 and "disk full" in result.stderr, f"{words}: {result.stderr}")
 
-    script = f'mount -t tmpfs -o size=64k none "{ROOT}/small" && exec "$@"'
-    words = ["train", *SMALL, "--set", "width=64", "--set", "feed_forward=256", "--train", train, "--out", f"{ROOT}/small/run"]
+    script = f'mount -t tmpfs -o size=24k none "{ROOT}/small" && exec "$@"'
+    words = ["train", *SMALL, "--train", train, "--out", f"{ROOT}/small/run"]
     os.makedirs(f"{ROOT}/small")
     confined = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"]), "sh", "-c", script, "sh"]
     if not shutil.which("unshare") or subprocess.run([*confined, "true"], capture_output=True).returncode != 0:
