@@ -122,7 +122,7 @@ int xp_command_check(int count, char **words) {
     else if (json)
         code = print_json(&p, bad);
     else if (bad > 0)
-        printf("%d verdicts are bad.\n", bad);
+        printf("Bad verdicts: %d.\n", bad);
     else
         printf("All verdicts are good.\n");
     json_decref(p.verdicts);

@@ -58,6 +58,8 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         counts = xp_graph_input(out->graph, "counts", XP_I32, counts_rank, (int64_t[]){B, H});
         if (!counts) return XP_OUT_OF_MEMORY;
         xp_case_fill(out, counts, XP_FILL_LENGTH, M);
+        xp_case_poison(out, qkv[1], counts);
+        xp_case_poison(out, qkv[2], counts);
     }
     made->o = xp_attention(out->graph, qkv[0], qkv[1], qkv[2], counts, 1.0f / sqrtf((float)D), dropout);
     if (!made->o) return XP_INVALID_ARGUMENT;

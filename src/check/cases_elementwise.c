@@ -59,7 +59,8 @@ xp_status xp_case_copy(xp_case *out, xp_random *variant, xp_random *shape) {
     xp_tensor *part[4], *whole = into ? xp_graph_tensor(out->graph, "whole", XP_F32, 5, whole_shape)
                                       : xp_graph_input(out->graph, "whole", XP_F32, 5, whole_shape);
     XP_TRY(xp_graph_split(out->graph, whole, axis, part));
-    xp_tensor *which = part[xp_random_below(shape, (uint32_t)parts)];
+    /* Now and then all of it, which has an axis more. */
+    xp_tensor *which = !into && xp_random_below(shape, 4) == 0 ? whole : part[xp_random_below(shape, (uint32_t)parts)];
     char text[128];
     snprintf(out->shape, sizeof out->shape, "whole=%s axis=%d %s offset %lld",
              xp_tensor_shape_text(whole, text, sizeof text), axis, into ? "into" : "from", (long long)which->offset);

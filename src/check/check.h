@@ -17,7 +17,7 @@ typedef enum xp_fill {
     XP_FILL_POSITIVE, /* uniform in [0.5, 2): variances and the like */
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
     XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
-    XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 */
+    XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 or a fraction */
     XP_FILL_VALUES    /* the first `limit` of the entry's values, repeated */
 } xp_fill;
 

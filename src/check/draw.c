@@ -105,6 +105,12 @@ static int32_t draw_length(xp_random *random, int64_t limit) {
     return pick < 4 ? (int32_t)limit : 1 + (int32_t)xp_random_below(random, (uint32_t)limit);
 }
 
+static double draw_weight(xp_random *random) {
+    uint32_t pick = xp_random_below(random, 8);
+    if (pick < 2) return 0;
+    return pick < 4 ? 0.25 + xp_random_unit(random) : 1;
+}
+
 static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, int32_t *words) {
     bool state = tensor == draw->content.graph->random_state;
     if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH)
@@ -132,7 +138,7 @@ static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, i
         else if (fill == XP_FILL_POSITIVE)
             value = 0.5 + 1.5 * xp_random_unit(&draw->data);
         else if (fill == XP_FILL_WEIGHT)
-            value = xp_random_below(&draw->data, 4) ? 1 : 0;
+            value = draw_weight(&draw->data);
         else if (fill == XP_FILL_VALUES)
             value = (double)given[i % limit];
         else

@@ -12,8 +12,9 @@
 #include <string.h>
 
 enum {
-    GUARD = 32,         /* elements behind each tensor that nobody may write */
-    POISON = 0x7fc0dead /* a NaN that no arithmetic makes: stands in guards, gaps, outputs and scratch */
+    GUARD = 32,            /* elements behind each tensor that nobody may write */
+    POISON = 0x7fc0dead,   /* a NaN that no arithmetic makes: stands in guards, gaps and scratch */
+    UNWRITTEN = 0x7fc1beef /* another for outputs and their guards: what is copied from beyond an input shows there */
 };
 
 /* One tensor of the node, as the reference and the device see it. */
@@ -312,7 +313,7 @@ static xp_status upload(trial *t, operand *o, bool has_content) {
         free(words);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for a case of %s", t->node->operation->name);
     }
-    for (int64_t i = 0; i < o->root_count; i++) words[i] = POISON;
+    for (int64_t i = 0; i < o->root_count; i++) words[i] = has_content && !o->in_place ? POISON : UNWRITTEN;
     placement p = {.words = words, .dense = content};
     if (has_content) xp_tensor_walk(o->view, put, &p);
     if (o->in_place) free(o->before);
@@ -425,7 +426,7 @@ static xp_status compare_output(trial *t, operand *o) {
         memcpy(&got, &c.word, sizeof got);
         if (o->tensor->type == XP_I32)
             say(t, "%s is %d, not %d", place, (int)c.word, *(const int32_t *)(const void *)&o->single[c.element]);
-        else if (c.word == POISON)
+        else if (c.word == UNWRITTEN)
             say(t, "%s was never written", place);
         else
             say(t, "max |error| %.2g at %s, bound %.2g (%.9g instead of %.9g)", c.error, place, c.bound, (double)got,
