@@ -7,7 +7,8 @@
  * over in local memory. Any head width fits, since only slices of it are ever staged.
  *
  * The backward pass is two kernels, one that owns rows of q and writes dq, and one that owns rows of k and v and writes
- * dk and dv: each output has one writer and a fixed order of summation. p is recomputed from lse.
+ * dk and dv: each output has one writer and a fixed order of summation. p is recomputed from lse, and held at 1 where
+ * huge scores leave lse too coarse.
  *
  * Loads of k and v stop at the count. Trip counts depend on the work-group alone, so barriers are met by all. */
 #include "random.clh"
@@ -20,6 +21,9 @@
 #endif
 #ifndef BLOCK_ROWS
 #define BLOCK_ROWS 32
+#endif
+#ifndef BACKWARD /* which of the two passes the program holds */
+#define BACKWARD 0
 #endif
 #ifndef COUNTS /* 0: all keys are valid, 1: counts [B], 2: counts [B,H] */
 #define COUNTS 0
@@ -61,6 +65,7 @@
 #define LOG_2       0.69314718f
 #define INLINE      static inline __attribute__((always_inline))
 #define UNROLL_FULL _Pragma("unroll")
+#define UNROLL_SLICE _Pragma("unroll 4") /* more only lengthens the compilation */
 #define KERNEL(n)   __kernel __attribute__((reqd_work_group_size(n, 1, 1)))
 
 INLINE int valid_keys(const __global int *counts, int batch, int head, int heads, int M) {
@@ -95,7 +100,7 @@ INLINE void multiply_tile(const __global float *x, int x_stride, int x_valid, co
         stage_transposed(x, x_stride, BLOCK_ROWS, x_valid, width, first, x_slice, BLOCK_ROWS + PAD);
         stage_transposed(y, y_stride, BLOCK_COLUMNS, y_valid, width, first, y_slice, BLOCK_COLUMNS + PAD);
         barrier(CLK_LOCAL_MEM_FENCE);
-        UNROLL_FULL
+        UNROLL_SLICE
         for (int i = 0; i < SLICE; i++) {
             float4 a = vload4(0, x_slice + i * (BLOCK_ROWS + PAD) + row);
             float4 b = vload4(0, y_slice + i * (BLOCK_COLUMNS + PAD) + column);
@@ -129,7 +134,7 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
             stage[i] = r < x_valid && c < width ? x[(long)r * x_stride + c] : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        UNROLL_FULL
+        UNROLL_SLICE
         for (int i = 0; i < SLICE; i++) {
             float4 w = vload4(0, weights + (first + i) * BLOCK_ROWS + row);
             UNROLL_FULL
@@ -167,6 +172,7 @@ INLINE float4 keep_factor(uint4 words, uint threshold, float keep_scale) {
     return words >= (uint4)(threshold) ? (float4)(keep_scale) : (float4)(0.0f);
 }
 
+#if !BACKWARD
 /* q [B,N,H,D], k [B,M,H,D], v [B,M,H,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: block of queries, head, sample. */
 KERNEL(WORK_ITEMS)
@@ -244,6 +250,7 @@ void attention_forward(const __global float *restrict q, const __global float *r
     store_rows(out, o, o_row, queries, E);
 }
 
+#else
 /* delta [B,H,N] = Σ_e d_o · o, one work-item a row; o [B,N,H,E] dense, d_o by strides. */
 KERNEL(64)
 void attention_backward_delta(const __global float *restrict o, const __global float *restrict d_o,
@@ -299,7 +306,7 @@ void attention_backward_queries(const __global float *restrict q, const __global
         multiply_tile(d_o, d_o_row, queries, v + (long)first_key * v_row, v_row, keys, E, stage, ds);
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
-            p[r] = exp2(p[r] * (scale * LOG2_E) - shift[r]);
+            p[r] = exp2(min(p[r] * (scale * LOG2_E) - shift[r], 0.0f));
 #if DROPOUT
             ds[r] *= keep_factor(random_words(random_state, stream, (uint)(first_key + column) / 4,
                                               (uint)(first_row + row + r)),
@@ -374,7 +381,7 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
 #endif
         UNROLL_FULL
         for (int r = 0; r < 4; r++)
-            p[r] = row + r < keys ? exp2(p[r] * (scale * LOG2_E) - shifts) : (float4)(0.0f);
+            p[r] = row + r < keys ? exp2(min(p[r] * (scale * LOG2_E) - shifts, 0.0f)) : (float4)(0.0f);
 #if WRITE_DV
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
@@ -412,3 +419,4 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
     store_rows(d_value, dv, dv_row, M - first, E);
 #endif
 }
+#endif

@@ -5,9 +5,9 @@
  * in place, row by row, as the operand that is broadcast; the register tile is 6 rows × 16 queries in twelve named
  * accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache.
  *
- * The backward pass recomputes p from lse. A work-item walks the query blocks of its part, writes their dq, and adds to
- * its own dk and dv, so that every output has one writer and one order of summation; where a shape has several parts
- * per head, attention_backward_sum adds them up in their order.
+ * The backward pass recomputes p from lse, and holds it at 1 where huge scores leave lse too coarse. A work-item walks
+ * the query blocks of its part, writes their dq, and adds to its own dk and dv, so that every output has one writer and
+ * one order of summation; where a shape has several parts per head, attention_backward_sum adds them up in their order.
  *
  * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, whose
  * results nobody reads. */
@@ -22,6 +22,9 @@
 #endif
 #ifndef PANELS /* of 16 queries per block */
 #define PANELS 4
+#endif
+#ifndef BACKWARD /* which of the two passes the program holds */
+#define BACKWARD 0
 #endif
 #ifndef COUNTS /* 0: all keys are valid, 1: counts [B], 2: counts [B,H] */
 #define COUNTS 0
@@ -56,7 +59,6 @@
 #define LOG_2         0.69314718f
 #define ALIGNED       __attribute__((aligned(64)))
 #define INLINE        static inline __attribute__((always_inline))
-#define UNROLL(n)     __attribute__((opencl_unroll_hint(n)))
 #define KERNEL        __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 
 #define EACH_1(F) F(0)
@@ -95,7 +97,6 @@ INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const
                           float *out, const int out_stride) {
     EACH_6(TAKE_ROW)
     EACH_6(ZERO_ROW)
-    UNROLL(4)
     for (int i = 0; i < width; i++) {
         float8 b_low = vload8(2 * i, panel), b_high = vload8(2 * i + 1, panel);
         EACH_6(PRODUCT_ROW)
@@ -111,7 +112,7 @@ INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const
 #define DEFINE_ADD_COLUMNS(R)                                                                                          \
     INLINE void add_columns_##R(const __global float *x, int x_stride, int rows, const float *weights,                 \
                                 const int weights_stride, float *out, float8 scale_low, float8 scale_high) {           \
-        EACH_##R(LOAD_ROW) UNROLL(4) for (int i = 0; i < rows; i++) {                                                  \
+        EACH_##R(LOAD_ROW) for (int i = 0; i < rows; i++) {                                                            \
             float8 b_low = vload8(0, weights), b_high = vload8(1, weights);                                            \
             EACH_##R(COLUMN_ROW) x += x_stride;                                                                        \
             weights += weights_stride;                                                                                 \
@@ -125,34 +126,50 @@ DEFINE_ADD_COLUMNS(4)
 DEFINE_ADD_COLUMNS(5)
 DEFINE_ADD_COLUMNS(6)
 
-/* The same for all `width` columns: tiles as equal as can be, so that a width like 8 becomes 4 + 4 and not 6 + 2. */
-INLINE void add_columns(const __global float *x, int x_stride, int rows, const int width, const float *weights,
-                        const int weights_stride, float *out, float8 scale_low, float8 scale_high) {
-    const int tiles = (width + 5) / 6, small = width / tiles, large = width % tiles;
-    for (int tile = 0; tile < large; tile++) {
-        switch (small) { /* folded by the compiler */
-        case 1: add_columns_2(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 2: add_columns_3(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 3: add_columns_4(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 4: add_columns_5(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        default: add_columns_6(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        }
-        x += small + 1;
-        out += (small + 1) * PANEL;
+/* The same for all WIDTH columns: tiles as equal as can be, so that a width like 8 becomes 4 + 4 and not 6 + 2. Chosen by
+ * the preprocessor, since every copy that a compiler would have to throw away costs the user time. */
+#define TILES(width)      (((width) + 5) / 6)
+#define SMALL_TILE(width) ((width) / TILES(width))
+#define DEFINE_ADD_ALL_COLUMNS(NAME, WIDTH, SMALL, LARGE)                                                              \
+    INLINE void NAME(const __global float *x, int x_stride, int rows, const float *weights, const int weights_stride,  \
+                     float *out, float8 scale_low, float8 scale_high) {                                                \
+        for (int tile = 0; tile < WIDTH % TILES(WIDTH); tile++) {                                                      \
+            add_columns_##LARGE(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high);               \
+            x += LARGE;                                                                                                \
+            out += LARGE * PANEL;                                                                                      \
+        }                                                                                                              \
+        for (int tile = WIDTH % TILES(WIDTH); tile < TILES(WIDTH); tile++) {                                           \
+            add_columns_##SMALL(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high);               \
+            x += SMALL;                                                                                                \
+            out += SMALL * PANEL;                                                                                      \
+        }                                                                                                              \
     }
-    for (int tile = large; tile < tiles; tile++) {
-        switch (small) {
-        case 1: add_columns_1(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 2: add_columns_2(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 3: add_columns_3(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 4: add_columns_4(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        case 5: add_columns_5(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        default: add_columns_6(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high); break;
-        }
-        x += small;
-        out += small * PANEL;
-    }
-}
+#if SMALL_TILE(D) == 1
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 1, 2)
+#elif SMALL_TILE(D) == 2
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 2, 3)
+#elif SMALL_TILE(D) == 3
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 3, 4)
+#elif SMALL_TILE(D) == 4
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 4, 5)
+#elif SMALL_TILE(D) == 5
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 5, 6)
+#else
+DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 6, 6)
+#endif
+#if SMALL_TILE(E) == 1
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 1, 2)
+#elif SMALL_TILE(E) == 2
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 2, 3)
+#elif SMALL_TILE(E) == 3
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 3, 4)
+#elif SMALL_TILE(E) == 4
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 4, 5)
+#elif SMALL_TILE(E) == 5
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 5, 6)
+#else
+DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 6, 6)
+#endif
 
 /* panel [width][16] = rows of x [16][x_stride] transposed and scaled; lanes behind `rows` are 0. */
 INLINE void pack_panel(const __global float *x, int x_stride, int rows, const int width, float scale, float *panel) {
@@ -179,6 +196,7 @@ INLINE void dropout_mask(const __global uint *random_state, uint stream, uint th
 }
 #endif
 
+#if !BACKWARD
 /* q [B,N,H,D], k [B,M,H,D], v [B,M,H,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: query block, head, sample. */
 KERNEL void attention_forward(const __global float *restrict q, const __global float *restrict k,
@@ -224,7 +242,6 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
             }
             float8 scale_low = fast_exp2_8(old_low - low), scale_high = fast_exp2_8(old_high - high);
             float8 total_low = 0.0f, total_high = 0.0f;
-            UNROLL(2)
             for (int j = 0; j < keys; j++) {
                 float8 p_low = fast_exp2_8(vload8(2 * j, p) - low), p_high = fast_exp2_8(vload8(2 * j + 1, p) - high);
                 total_low += p_low;
@@ -241,8 +258,8 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
                          (uint)((batch * heads + head) * N + first + g * PANEL), mask);
             for (int i = 0; i < keys * 2; i++) vstore8(vload8(i, p) * vload8(i, mask), i, p);
 #endif
-            add_columns(v + (long)first_key * v_row, v_row, keys, E, p, PANEL, sum + g * E * PANEL, scale_low,
-                        scale_high);
+            add_value_columns(v + (long)first_key * v_row, v_row, keys, p, PANEL, sum + g * E * PANEL, scale_low,
+                              scale_high);
         }
     }
 
@@ -254,8 +271,9 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
     }
 }
 
-/* Registers for 6 rows × 16 columns of weightsᵀ-free products: out_r [column] += Σ_i weights_r[i] · x[i][column]. The rows
- * of weights lie BLOCK_QUERIES apart; rows behind `rows` repeat the last one, which then is written twice, equally. */
+#else
+/* Six rows of out += weights · x, x [terms][width rounded up to 8] private. The rows of weights lie BLOCK_QUERIES apart;
+ * those behind `rows` repeat the last one, which is then written more than once, with the same numbers. */
 #define WEIGHT_ROW(r)  const float *w##r = weights + min(r, rows - 1) * BLOCK_QUERIES;
 #define TARGET_ROW(r)  __global float *out##r = out + (long)min(r, rows - 1) * out_stride;
 #define OUTER_ROW(r)   STEP_ROW(r, w##r[i])
@@ -274,7 +292,6 @@ INLINE void add_outer(const float *weights, int rows, int terms, const float *x,
     int column = 0;
     for (; column + 16 <= width; column += 16) {
         EACH_6(ZERO_ROW)
-        UNROLL(4)
         for (int i = 0; i < terms; i++) {
             float8 b_low = vload8(0, x + i * x_stride + column), b_high = vload8(1, x + i * x_stride + column);
             EACH_6(OUTER_ROW)
@@ -285,7 +302,6 @@ INLINE void add_outer(const float *weights, int rows, int terms, const float *x,
     }
     for (; column < width; column += 8) {
         EACH_6(ZERO_HALF)
-        UNROLL(4)
         for (int i = 0; i < terms; i++) {
             float8 b_low = vload8(0, x + i * x_stride + column);
             EACH_6(OUTER_HALF)
@@ -396,10 +412,9 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                 dropout_mask(random_state, stream, threshold, keep_scale, first_key, keys,
                              (uint)((batch * heads + head) * N + first + g * PANEL), mask);
 #endif
-                UNROLL(2)
                 for (int i = 0; i < keys * 2; i++) {
                     float *p_at = p_panel + i / 2 * BLOCK_QUERIES, *ds_at = ds_panel + i / 2 * BLOCK_QUERIES;
-                    float8 weight = fast_exp2_8(vload8(i % 2, p_at) - vload8(2 * g + i % 2, shift));
+                    float8 weight = fast_exp2_8(min(vload8(i % 2, p_at) - vload8(2 * g + i % 2, shift), 0.0f));
                     float8 d_weight = vload8(i % 2, ds_at);
 #if DROPOUT
                     d_weight *= vload8(i, mask);
@@ -410,8 +425,8 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                     vstore8(weight * (d_weight - vload8(2 * g + i % 2, delta)) * scale, i % 2, ds_at);
                 }
 #if WRITE_DQ
-                add_columns(k_tile, k_row, keys, D, ds_panel, BLOCK_QUERIES, d_query + g * D * PANEL, (float8)(1.0f),
-                            (float8)(1.0f));
+                add_key_columns(k_tile, k_row, keys, ds_panel, BLOCK_QUERIES, d_query + g * D * PANEL, (float8)(1.0f),
+                                (float8)(1.0f));
 #endif
             }
 #if WRITE_DV
@@ -448,3 +463,4 @@ KERNEL void attention_backward_sum(const __global float *restrict scratch, __glo
             out[(long)head * out_head + i] = sum;
         }
 }
+#endif

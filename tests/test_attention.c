@@ -1,4 +1,5 @@
-/* Truths of attention on the device, for both kernel families: agreement with the definition, and what must not matter. */
+/* Truths of attention on the device, for both kernel families: agreement with the definition, and what must not matter.
+ * Few variants serve all tests, since the time goes into compiling them. */
 #include "core/random.h"
 #include "graph/plan.h"
 #include "ops/operation.h"
@@ -37,6 +38,9 @@ typedef struct problem {
     float *array[ARRAYS];
     int32_t counts[64];
 } problem;
+
+void xp_reference_attention(const xp_reference_call *call);
+void xp_reference_attention_backward(const xp_reference_call *call);
 
 static const int32_t random_state[4] = {11, 0, 5, 0};
 
@@ -108,8 +112,7 @@ static nodes build(const problem *p, float scale) {
             qkv[i]->needs_gradient = true;
         }
     }
-    if (s.counts_rank)
-        HAVE(n.counts = xp_graph_input(n.graph, "counts", XP_I32, s.counts_rank, (int64_t[]){s.B, s.H}));
+    if (s.counts_rank) HAVE(n.counts = xp_graph_input(n.graph, "counts", XP_I32, s.counts_rank, (int64_t[]){s.B, s.H}));
     HAVE(n.o = xp_attention(n.graph, qkv[0], qkv[1], qkv[2], n.counts, scale, s.dropout));
     HAVE(n.inputs[3] = xp_graph_input(n.graph, "d_o", XP_F32, 4, n.o->shape));
     TRY(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[3], s.packed ? 1 : 3, n.inputs, n.gradients));
@@ -166,13 +169,13 @@ static void assert_matches_the_definition(problem *p, int family, float scale) {
                                  .inputs = {exact[Q], exact[K], exact[V], counts, random_state},
                                  .outputs = {exact[O], exact[LSE]},
                                  .magnitudes = {magnitude[O], magnitude[LSE]}};
-    xp_reference_find("attention")->exact(&forward);
+    xp_reference_attention(&forward);
     xp_reference_call backward = {
         .node = n.gradients[0]->producer,
         .inputs = {exact[Q], exact[K], exact[V], exact[O], exact[LSE], exact[D_O], counts, random_state},
         .outputs = {exact[DQ], exact[DK], exact[DV]},
         .magnitudes = {magnitude[DQ], magnitude[DK], magnitude[DV]}};
-    xp_reference_find("attention_backward")->exact(&backward);
+    xp_reference_attention_backward(&backward);
     for (int i = O; i < ARRAYS; i++)
         for (int64_t e = 0; e < p->size[i]; e++) {
             const double got = p->array[i][e], want = exact[i][e], bound = 5e-7 * magnitude[i][e] + 1e-30;
@@ -192,10 +195,11 @@ static float usual_scale(shape s) {
 }
 
 static void both_passes_match_the_definition(void **state) {
-    static const shape shapes[] = {
-        {2, 2, 70, 80, 64, 64, 0, 0, false}, {1, 1, 1, 1, 1, 1, 0, 0, false},     {2, 2, 29, 29, 64, 64, 1, 0, true},
-        {1, 2, 65, 146, 24, 17, 2, 0, false}, {1, 1, 200, 97, 7, 40, 0, 0.3f, false}, {2, 1, 33, 33, 96, 96, 2, 0.1f, true},
-        {1, 1, 40, 75, 256, 200, 1, 0, false}, {1, 1, 257, 3, 16, 130, 0, 0, false}, {1, 9, 17, 17, 8, 8, 0, 0, true}};
+    static const shape shapes[] = {{2, 2, 70, 80, 64, 64, 0, 0, false},
+                                   {1, 1, 1, 1, 1, 1, 0, 0, false},
+                                   {1, 2, 65, 146, 24, 17, 2, 0, false},
+                                   {2, 3, 29, 29, 16, 16, 1, 0.3f, true},
+                                   {4, 16, 65, 65, 16, 16, 0, 0, true}};
     for (int family = 0; family < FAMILIES; family++)
         for (size_t i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
             problem p = make(shapes[i], 40 + i);
@@ -231,7 +235,7 @@ static void the_order_of_keys_does_not_matter(void **state) {
 }
 
 static void nothing_behind_the_count_is_read(void **state) {
-    const shape s = {3, 2, 20, 83, 20, 12, 2, 0, false};
+    const shape s = {3, 2, 20, 83, 24, 17, 2, 0, false};
     for (int family = 0; family < FAMILIES; family++) {
         problem p = make(s, 5);
         const int32_t counts[] = {83, 0, 1, 72, 73, 40};
@@ -256,7 +260,7 @@ static void nothing_behind_the_count_is_read(void **state) {
 }
 
 static void a_row_without_keys_is_zero_and_has_no_gradient(void **state) {
-    const shape s = {2, 3, 18, 10, 8, 8, 1, 0, false};
+    const shape s = {2, 3, 18, 10, 24, 17, 2, 0, false};
     for (int family = 0; family < FAMILIES; family++) {
         problem p = make(s, 6);
         memset(p.counts, 0, sizeof p.counts);
@@ -269,23 +273,23 @@ static void a_row_without_keys_is_zero_and_has_no_gradient(void **state) {
 }
 
 static void huge_logits_choose_one_key(void **state) {
-    const shape s = {1, 1, 30, 100, 1, 4, 0, 0, false};
+    const shape s = {1, 1, 30, 100, 16, 16, 0, 0, false};
     for (int family = 0; family < FAMILIES; family++) {
         problem p = make(s, 7);
-        for (int64_t i = 0; i < s.N; i++) p.array[Q][i] = i % 2 ? 100.0f : -100.0f;
-        for (int64_t j = 0; j < s.M; j++) p.array[K][j] = 2.0f * (float)(j - 50); /* logits up to ±10^4, 200 apart */
+        for (int64_t e = 0; e < p.size[Q]; e++) p.array[Q][e] = e % s.D ? 0.0f : e / s.D % 2 ? 100.0f : -100.0f;
+        for (int64_t j = 0; j < s.M; j++) key_row(&p, K, 0, 0, j)[0] = 2.0f * (float)(j - 50); /* logits to ±10^4 */
         run(&p, family, 1.0f);
         for (int64_t i = 0; i < s.N; i++)
             for (int64_t e = 0; e < s.E; e++)
                 assert_true(p.array[O][i * s.E + e] == p.array[V][(i % 2 ? s.M - 1 : 0) * s.E + e]);
         for (int array = DQ; array <= DK; array++)
-            for (int64_t e = 0; e < p.size[array]; e++) assert_true(fabsf(p.array[array][e]) < 1e-2f);
+            for (int64_t e = 0; e < p.size[array]; e++) assert_true(fabsf(p.array[array][e]) < 2e-2f);
         release(&p);
     }
 }
 
 static void a_single_key_is_copied(void **state) {
-    const shape s = {2, 2, 5, 1, 3, 6, 0, 0, false};
+    const shape s = {2, 2, 5, 1, 16, 16, 0, 0, false};
     for (int family = 0; family < FAMILIES; family++) {
         problem p = make(s, 8);
         run(&p, family, usual_scale(s));
@@ -298,7 +302,7 @@ static void a_single_key_is_copied(void **state) {
 }
 
 static void two_runs_give_the_same_bits(void **state) {
-    const shape s = {2, 3, 130, 130, 32, 32, 1, 0.2f, true};
+    const shape s = {2, 3, 130, 130, 16, 16, 1, 0.2f, true};
     for (int family = 0; family < FAMILIES; family++) {
         problem first = make(s, 9), second = make(s, 9);
         run(&first, family, usual_scale(s));

@@ -12,22 +12,35 @@ typedef struct drawn {
     xp_tensor *o;
 } drawn;
 
-/* Numbers of work-items, columns and keys that stay small together. */
+/* Each entry costs compilations, so a few have to bring every option and edge: widths on both sides of the tiles'
+ * sizes, value widths of their own, all kinds of counts, dropout, packed views, and gradients that nobody wants. */
+typedef struct variant_entry {
+    int D, E, counts_rank;
+    bool dropout, packed;
+    unsigned wanted; /* bit 0 dq, bit 1 dk, bit 2 dv */
+} variant_entry;
+static const variant_entry variants[] = {
+    {64, 64, 0, false, false, 7}, {8, 8, 1, false, true, 7},     {24, 17, 2, false, false, 7},
+    {16, 16, 1, true, true, 7},   {1, 3, 0, false, false, 7},    {256, 200, 2, false, false, 7},
+    {33, 33, 0, true, false, 7},  {96, 130, 1, false, false, 7}, {32, 32, 0, false, true, 7},
+    {20, 20, 0, false, false, 1}, {12, 20, 2, true, false, 2},   {20, 48, 0, false, false, 4}};
+enum { FORWARD_VARIANTS = 7, VARIANTS = sizeof variants / sizeof variants[0] };
+
+/* Pairs of query and key times columns: what a case may cost. */
 enum { LARGEST_WORK = 1000000, LONGEST = 300, BLOCK = 64 };
 
 static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool backward, drawn *made) {
-    static const int64_t widths[] = {1, 3, 8, 16, 20, 24, 32, 33, 48, 64, 65, 80, 96, 128, 200, 256};
-    const int64_t D = widths[xp_random_below(variant, sizeof widths / sizeof widths[0])];
-    const int counts_rank = (int)xp_random_below(variant, 3);
-    const float dropout = xp_random_below(variant, 4) == 0 ? 0.25f : 0.0f;
-    const bool packed = xp_random_below(variant, 3) == 0;
-    const bool equal_widths = packed || xp_random_below(variant, 3) != 0;
-    const int64_t E = equal_widths ? D : widths[xp_random_below(variant, sizeof widths / sizeof widths[0])];
-    const unsigned wanted = xp_random_below(variant, 3) == 0 ? 1 + xp_random_below(variant, 7) : 7; /* of dq, dk, dv */
+    const variant_entry *chosen = &variants[xp_random_below(variant, backward ? VARIANTS : FORWARD_VARIANTS)];
+    const int64_t D = chosen->D, E = chosen->E;
+    const int counts_rank = chosen->counts_rank;
+    const float dropout = chosen->dropout ? 0.25f : 0.0f;
+    const bool packed = chosen->packed, many_heads = xp_random_below(shape, 4) == 0;
+    const unsigned wanted = chosen->wanted;
 
     int64_t B = 1 + xp_random_below(shape, 4), H = 1 + xp_random_below(shape, 4);
+    if (many_heads) B = 4, H = 16; /* large blocks, as training has them */
     int64_t N = xp_case_size(shape, BLOCK, LONGEST), M = packed ? N : xp_case_size(shape, BLOCK, LONGEST);
-    while (B * H * N * M * (D + E) > LARGEST_WORK && B * H > 1) B > 1 ? B-- : H--;
+    while (B * H * N * M * (D + E) > LARGEST_WORK && B * H > 1 && !many_heads) B > 1 ? B-- : H--;
     while (B * H * N * M * (D + E) > LARGEST_WORK && (N > 2 || M > 2)) {
         bool cut_queries = packed || N > M;
         if (cut_queries) N -= N / 3 + 1;
@@ -46,8 +59,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
     } else {
         static const char *const names[] = {"q", "k", "v"};
         for (int i = 0; i < 3; i++) {
-            qkv[i] = xp_graph_input(out->graph, names[i], XP_F32, 4,
-                                    (int64_t[]){B, i == 0 ? N : M, H, i == 2 ? E : D});
+            qkv[i] = xp_graph_input(out->graph, names[i], XP_F32, 4, (int64_t[]){B, i == 0 ? N : M, H, i == 2 ? E : D});
             if (!qkv[i]) return XP_OUT_OF_MEMORY;
             qkv[i]->needs_gradient = backward && (wanted >> i & 1);
             if (qkv[i]->needs_gradient) made->leaves[made->leaf_count++] = qkv[i];

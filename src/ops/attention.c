@@ -13,8 +13,9 @@ enum { PANEL = 16, TILED_WORK_ITEMS = 128, DELTA_WORK_ITEMS = 64, WIDEST_HEAD = 
 static bool is_sequence(const xp_tensor *tensor, const char *role) {
     if (tensor->rank == 4 && tensor->type == XP_F32 && tensor->stride[3] == 1) return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s has to be [samples,length,heads,width] of floats with unit stride",
-            role, tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
+    xp_fail(XP_INVALID_ARGUMENT,
+            "attention: %s %s %s has to be [samples,length,heads,width] of floats with unit stride", role, tensor->name,
+            xp_tensor_shape_text(tensor, text, sizeof text));
     return false;
 }
 
@@ -71,8 +72,8 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
         outputs[i] = d_inputs[i] = xp_graph_tensor(graph, names[i], XP_F32, 4, input->shape);
         if (!outputs[i]) return XP_OUT_OF_MEMORY;
     }
-    xp_tensor *inputs[] = {node->inputs[0],  node->inputs[1], node->inputs[2],  node->outputs[0],
-                           node->outputs[1], d_o,             node->inputs[3], node->inputs[4]};
+    xp_tensor *inputs[] = {node->inputs[0], node->inputs[1], node->inputs[2], node->outputs[0], node->outputs[1], d_o,
+                           node->inputs[3], node->inputs[4]};
     bool added = xp_graph_node(graph, &xp_operation_attention_backward, 8, inputs, 3, outputs, node->attributes,
                                sizeof(xp_attention_attributes)) != NULL;
     return added ? XP_OK : XP_OUT_OF_MEMORY;
@@ -87,8 +88,13 @@ typedef struct sizes {
 static sizes sizes_of(const xp_node *node) {
     const xp_tensor *q = node->inputs[0], *v = node->inputs[2];
     const int64_t width = q->shape[3], value_width = v->shape[3];
-    return (sizes){q->shape[0], q->shape[1], v->shape[1], q->shape[2],
-                   width,       value_width, width > value_width ? width : value_width};
+    return (sizes){q->shape[0],
+                   q->shape[1],
+                   v->shape[1],
+                   q->shape[2],
+                   width,
+                   value_width,
+                   width > value_width ? width : value_width};
 }
 
 static int64_t smaller(int64_t a, int64_t b) {
@@ -96,7 +102,8 @@ static int64_t smaller(int64_t a, int64_t b) {
 }
 
 static void set_variant(xp_variant *variant, const sizes *s, const xp_tensor *counts,
-                        const xp_attention_attributes *attributes) {
+                        const xp_attention_attributes *attributes, bool backward) {
+    xp_variant_set(variant, "BACKWARD", backward);
     xp_variant_set(variant, "D", s->width);
     xp_variant_set(variant, "E", s->value_width);
     xp_variant_set(variant, "COUNTS", counts ? counts->rank : 0);
@@ -132,14 +139,16 @@ static void pass_output(xp_launch_request *request, xp_tensor *tensor) {
         xp_launch_read(request, NULL);
 }
 
-/* Large blocks read keys and values less often; small ones keep wide heads in the cache and give 64 cores something to
- * do. No sum of the forward pass depends on it. */
+/* Large blocks read keys and values less often, though not so large that wide heads leave the cache; where there would
+ * be few, the smallest give 64 cores something to do. No sum of the forward pass depends on it. */
+static int64_t large_panels(const sizes *s) {
+    return s->wider <= 128 ? 4 : 2;
+}
+
 static int64_t wide_panels(const sizes *s) {
     enum { WANTED_GROUPS = 64 };
-    int64_t panels = s->wider <= 128 ? 4 : 2;
-    while (panels > 1 && s->samples * s->heads * xp_building_blocks(s->queries, PANEL * panels) < WANTED_GROUPS)
-        panels /= 2;
-    return panels;
+    const int64_t panels = large_panels(s);
+    return s->samples * s->heads * xp_building_blocks(s->queries, PANEL * panels) < WANTED_GROUPS ? 1 : panels;
 }
 
 /* A work-item holds four rows; the rest of the block's share of local memory and registers goes into its columns. */
@@ -156,7 +165,7 @@ static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
     xp_launch_request request = {.kernel = "attention_forward",
                                  .flops = 2 * pairs * (double)(s.width + s.value_width),
                                  .bytes = 4 * rows * (double)(s.width + s.value_width)};
-    set_variant(&request.variant, &s, node->inputs[3], attributes);
+    set_variant(&request.variant, &s, node->inputs[3], attributes, false);
     if (xp_plan_family(plan) == XP_FAMILY_WIDE) {
         const int64_t panels = wide_panels(&s);
         request.file = "attention_wide";
@@ -221,7 +230,7 @@ static xp_status emit_backward_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_attributes *attributes = XP_ATTRIBUTES(xp_attention_attributes, node);
     const sizes s = sizes_of(node);
     const backward_tensors t = tensors_of(node);
-    const int64_t panels = s.wider <= 128 ? 4 : 2, blocks = xp_building_blocks(s.queries, PANEL * panels);
+    const int64_t panels = large_panels(&s), blocks = xp_building_blocks(s.queries, PANEL * panels);
     int64_t wanted = smaller(xp_building_blocks(WANTED_GROUPS, s.samples * s.heads), smaller(MOST_PARTS, blocks));
     const int64_t part_blocks = xp_building_blocks(blocks, wanted), parts = xp_building_blocks(blocks, part_blocks);
     xp_tensor *dk = t.dk, *dv = t.dv;
@@ -236,7 +245,7 @@ static xp_status emit_backward_wide(xp_plan *plan, const xp_node *node) {
                                  .kernel = "attention_backward",
                                  .flops = 2 * pairs * (double)(3 * s.width + 2 * s.value_width),
                                  .bytes = 8 * rows * (double)(s.width + s.value_width)};
-    set_variant(&request.variant, &s, t.counts, attributes);
+    set_variant(&request.variant, &s, t.counts, attributes, true);
     xp_variant_set(&request.variant, "PANELS", panels);
     xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
     xp_variant_set(&request.variant, "WRITE_DK", t.dk != NULL);
@@ -323,9 +332,10 @@ static xp_status emit_backward_tiled(xp_plan *plan, const xp_node *node) {
     const backward_tensors t = tensors_of(node);
     const int64_t block = tiled_rows(&s, 32);
     const double pairs = (double)(s.samples * s.heads) * (double)s.queries * (double)s.keys;
-    const double bytes = 6.0 * (double)(s.samples * s.heads) * (double)((s.queries + s.keys) * (s.width + s.value_width));
+    const double bytes =
+        6.0 * (double)(s.samples * s.heads) * (double)((s.queries + s.keys) * (s.width + s.value_width));
     xp_variant variant = {0};
-    set_variant(&variant, &s, t.counts, attributes);
+    set_variant(&variant, &s, t.counts, attributes, true);
     xp_variant_set(&variant, "BLOCK_ROWS", block);
     xp_variant_set(&variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&variant, "WRITE_DV", t.dv != NULL);
@@ -346,10 +356,10 @@ static xp_status emit_backward_tiled(xp_plan *plan, const xp_node *node) {
         XP_TRY(xp_plan_launch(plan, node, &request));
     }
     if (t.dk || t.dv) {
-        xp_launch_request request = {.kernel = "attention_backward_keys",
-                                     .flops = 2 * pairs * (double)((t.dk ? 2 : 1) * s.width +
-                                                                   ((t.dk != NULL) + (t.dv != NULL)) * s.value_width),
-                                     .bytes = bytes};
+        xp_launch_request request = {
+            .kernel = "attention_backward_keys",
+            .flops = 2 * pairs * (double)((t.dk ? 2 : 1) * s.width + ((t.dk != NULL) + (t.dv != NULL)) * s.value_width),
+            .bytes = bytes};
         start_pass(&request, node, &variant, delta);
         set_grid(&request, xp_building_blocks(s.keys, block), TILED_WORK_ITEMS, &s);
         pass_output(&request, t.dk);

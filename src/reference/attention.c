@@ -1,8 +1,8 @@
 /* Softmax attention by its definition, one row of the probability matrix at a time, and its gradient. Owns nothing but
  * the formulas; shares no code with the kernels. */
 #include "core/random.h"
-#include "ops/ops.h"
 #include "ops/operation.h"
+#include "ops/ops.h"
 #include "reference/reference.h"
 
 #include <stdlib.h>
@@ -95,8 +95,8 @@ void XP_REFERENCE_NAME(attention)(const xp_reference_call *call) {
                 for (int64_t e = 0; e < p.value_width; e++) {
                     xp_real sum = 0, sum_absolute = 0;
                     for (int64_t j = 0; j < count; j++) {
-                        xp_real term = weights[j] * keep_factor(&p, b, h, i, j) *
-                                       p.v[at(&p, b, j, p.keys, h, p.value_width) + e];
+                        xp_real term =
+                            weights[j] * keep_factor(&p, b, h, i, j) * p.v[at(&p, b, j, p.keys, h, p.value_width) + e];
                         sum += term;
                         sum_absolute += fabs(term);
                     }
@@ -133,7 +133,8 @@ void XP_REFERENCE_NAME(attention_backward)(const xp_reference_call *call) {
                 for (int64_t j = 0; j < count; j++) {
                     const int64_t k_at = at(&p, b, j, p.keys, h, p.width);
                     const int64_t v_at = at(&p, b, j, p.keys, h, p.value_width);
-                    const xp_real weight = exp(scale * dot(p.q + q_at, p.k + k_at, p.width) - row_lse);
+                    const xp_real weight =
+                        exp(fmin(scale * dot(p.q + q_at, p.k + k_at, p.width) - row_lse, (xp_real)0));
                     const xp_real keep = keep_factor(&p, b, h, i, j);
                     const xp_real d_weight = keep * dot(d_o + o_at, p.v + v_at, p.value_width);
                     const xp_real d_score = weight * (d_weight - delta) * scale;
@@ -145,9 +146,12 @@ void XP_REFERENCE_NAME(attention_backward)(const xp_reference_call *call) {
                         outputs[2][v_at + e] += weight * keep * d_o[o_at + e];
                     if (!magnitudes[0] && !magnitudes[1] && !magnitudes[2]) continue;
                     const double sensitivity =
-                        (double)(weight * (1 + fabs(scale) * dot_absolute(p.q + q_at, p.k + k_at, p.width) + fabs(row_lse)));
+                        (double)(weight *
+                                 (1 + fabs(scale) * dot_absolute(p.q + q_at, p.k + k_at, p.width) + fabs(row_lse)));
                     const double d_score_magnitude =
-                        sensitivity * (double)(fabs(scale) * (keep * dot_absolute(d_o + o_at, p.v + v_at, p.value_width) + delta_sum));
+                        sensitivity *
+                        (double)(fabs(scale) *
+                                 (keep * dot_absolute(d_o + o_at, p.v + v_at, p.value_width) + delta_sum));
                     for (int64_t d = 0; d < p.width; d++) {
                         if (magnitudes[0]) magnitudes[0][q_at + d] += d_score_magnitude * fabs((double)p.k[k_at + d]);
                         if (magnitudes[1]) magnitudes[1][k_at + d] += d_score_magnitude * fabs((double)p.q[q_at + d]);
