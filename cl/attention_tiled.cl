@@ -49,7 +49,6 @@
 
 #define WORK_ITEMS    128
 #define BLOCK_COLUMNS (2048 / BLOCK_ROWS)
-#define ROW_GROUPS    (BLOCK_ROWS / 4)
 #define COLUMN_GROUPS (BLOCK_COLUMNS / 4)
 #define SLICE         16
 #define PAD           4 /* keeps the transposing stores of a slice apart in the banks, and vectors aligned */
@@ -61,12 +60,15 @@
 #if (D > 2 * BLOCK_COLUMNS) || (E > 2 * BLOCK_COLUMNS)
 #error "BLOCK_ROWS is too large for the head width"
 #endif
-#define LOG2_E      1.44269504f
-#define LOG_2       0.69314718f
-#define INLINE      static inline __attribute__((always_inline))
-#define UNROLL_FULL _Pragma("unroll")
-#define UNROLL_SLICE _Pragma("unroll 4") /* more only lengthens the compilation */
-#define KERNEL(n)   __kernel __attribute__((reqd_work_group_size(n, 1, 1)))
+#define LOG2_E    1.44269504f
+#define LOG_2     0.69314718f
+#define INLINE    static inline __attribute__((always_inline))
+#define KERNEL(n) __kernel __attribute__((reqd_work_group_size(n, 1, 1)))
+
+/* Register arrays need their loops gone; longer stretches only cost compilation, and registers on Intel. */
+#define UNROLL_FULL  _Pragma("unroll")
+#define UNROLL_SLICE _Pragma("unroll 4")
+#define UNROLL_NONE  _Pragma("unroll 1")
 
 INLINE int valid_keys(const __global int *counts, int batch, int head, int heads, int M) {
 #if COUNTS == 1
@@ -82,6 +84,7 @@ INLINE int valid_keys(const __global int *counts, int batch, int head, int heads
  * behind `width`. */
 INLINE void stage_transposed(const __global float *x, int x_stride, const int rows, int valid, const int width,
                              int first, __local float *slice, const int pitch) {
+    UNROLL_NONE
     for (int i = get_local_id(0); i < rows * SLICE; i += WORK_ITEMS) {
         int row = i / SLICE, column = i % SLICE;
         slice[column * pitch + row] =
@@ -129,6 +132,7 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
     const int pitch = GROUPS(width) * BLOCK_COLUMNS;
     for (int first = 0; first < min(BLOCK_COLUMNS, x_valid); first += SLICE) {
         barrier(CLK_LOCAL_MEM_FENCE);
+        UNROLL_NONE
         for (int i = get_local_id(0); i < SLICE * pitch; i += WORK_ITEMS) {
             int r = first + i / pitch, c = i % pitch;
             stage[i] = r < x_valid && c < width ? x[(long)r * x_stride + c] : 0.0f;
@@ -216,6 +220,7 @@ void attention_forward(const __global float *restrict q, const __global float *r
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
             float larger = maximum[r];
+            UNROLL_NONE
             for (int i = 0; i < COLUMN_GROUPS; i++) larger = max(larger, partial[(row + r) * COLUMN_GROUPS + i]);
             float rescale = exp2(maximum[r] - larger);
             maximum[r] = larger;
@@ -240,6 +245,7 @@ void attention_forward(const __global float *restrict q, const __global float *r
     UNROLL_FULL
     for (int r = 0; r < 4; r++) {
         float sum = 0.0f;
+        UNROLL_NONE
         for (int i = 0; i < COLUMN_GROUPS; i++) sum += partial[(row + r) * COLUMN_GROUPS + i];
         float reciprocal = count > 0 ? 1.0f / sum : 0.0f;
         UNROLL_FULL

@@ -151,9 +151,9 @@ static int64_t wide_panels(const sizes *s) {
     return s->samples * s->heads * xp_building_blocks(s->queries, PANEL * panels) < WANTED_GROUPS ? 1 : panels;
 }
 
-/* A work-item holds four rows; the rest of the block's share of local memory and registers goes into its columns. */
+/* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
 static int64_t tiled_rows(const sizes *s, int64_t narrow_rows) {
-    return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : narrow_rows / 4;
+    return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : 8;
 }
 
 static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
