@@ -5,7 +5,8 @@
 
 #include <string.h>
 
-enum { ALIGNMENT_BYTES = 128, BLOCK = 256 };
+/* MANY: from here on a chunk of the norm is longer than its smallest and ends anywhere. */
+enum { ALIGNMENT_BYTES = 128, BLOCK = 256, MANY = 131072 };
 
 static xp_status build_store(xp_case *out, xp_random *shape) {
     static const char *const names[] = {"weight", "bias", "state"};
@@ -13,6 +14,7 @@ static xp_status build_store(xp_case *out, xp_random *shape) {
     XP_TRY(xp_store_create(&out->store));
     for (int i = 0; i < 3; i++) {
         elements[i] = xp_case_size(shape, BLOCK, i == 0 ? 20000 : 500);
+        if (i == 0 && xp_random_below(shape, 8) == 0) elements[i] += MANY;
         xp_parameter_kind kind = (xp_parameter_kind)(XP_PARAMETER_DECAYED + i);
         XP_TRY(xp_store_add(out->store, names[i], kind, XP_INITIAL_CONSTANT, 0, 1, &elements[i]));
     }
