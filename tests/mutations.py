@@ -102,8 +102,8 @@ def verdict(expanse, kernels, slip, family):
 def main():
     expanse, kernels = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2])
     wanted = re.compile(sys.argv[3] if len(sys.argv) > 3 else "")
-    table = (kernels.parent / "src/ops/operations.c").read_text()
-    operations = re.findall(r"^ *ROW\((\w+)\)", table, re.MULTILINE)
+    table = (kernels.parent / "src/ops/list.h").read_text()
+    operations = re.findall(r"^ *ROW\((\w+), \d\)", table, re.MULTILINE)
     failed = 0
     for operation in operations:
         if wanted.search(operation) and not any(slip[0] == operation for slip in SLIPS):

@@ -27,7 +27,7 @@ run() { # OPERATION FAMILY OCLGRIND-OPTIONS…
 }
 
 failed=0 checked=0
-for operation in $(sed -n 's/^ *ROW(\([a-z_]*\)).*/\1/p' "$root/src/ops/operations.c"); do
+for operation in $(sed -n 's/^ *ROW(\([a-z_]*\), [0-9]).*/\1/p' "$root/src/ops/list.h"); do
     for family in wide tiled; do
         run "$operation" $family --uninitialized
         code=$?

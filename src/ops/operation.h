@@ -1,4 +1,4 @@
-/* What an operation is: one entry of the table in ops/operations.c. Everything else in the project treats operations
+/* What an operation is: one entry of the table that ops/list.h lists. Everything else in the project treats operations
  * through it; there is no other switch over operations. */
 #ifndef XP_OPS_OPERATION_H
 #define XP_OPS_OPERATION_H

@@ -1,0 +1,36 @@
+/* The list of operations, the only one: the tables of operations, of reference functions and of check cases are made
+ * from it. FACTOR is what a device may err by, in multiples of an honest single-precision computation's own error. */
+#ifndef XP_OPS_LIST_H
+#define XP_OPS_LIST_H
+
+/* ROW(name, FACTOR) */
+#define XP_OPERATION_LIST(ROW)                                                                                         \
+    ROW(activation, 2)                                                                                                 \
+    ROW(activation_backward, 3)                                                                                        \
+    ROW(add, 2)                                                                                                        \
+    ROW(attention, 2)                                                                                                  \
+    ROW(attention_backward, 3)                                                                                         \
+    ROW(attention_normalise, 2)                                                                                        \
+    ROW(attention_normalise_backward, 3)                                                                               \
+    ROW(attention_pool, 2)                                                                                             \
+    ROW(attention_pool_backward, 3)                                                                                    \
+    ROW(batch_norm, 2)                                                                                                 \
+    ROW(batch_norm_backward, 3)                                                                                        \
+    ROW(column_sum, 2)                                                                                                 \
+    ROW(copy, 2)                                                                                                       \
+    ROW(cross_entropy, 2)                                                                                              \
+    ROW(cross_entropy_backward, 3)                                                                                     \
+    ROW(dropout, 2)                                                                                                    \
+    ROW(embed, 2)                                                                                                      \
+    ROW(embed_backward, 3)                                                                                             \
+    ROW(gemm, 2)                                                                                                       \
+    ROW(gradient_norm, 2)                                                                                              \
+    ROW(layer_norm, 2)                                                                                                 \
+    ROW(layer_norm_backward, 3)                                                                                        \
+    ROW(mask_rows, 2)                                                                                                  \
+    ROW(optimiser, 2)                                                                                                  \
+    ROW(patches, 2)                                                                                                    \
+    ROW(sequence_pool, 2)                                                                                              \
+    ROW(sequence_pool_backward, 3)
+
+#endif
