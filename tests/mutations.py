@@ -49,7 +49,8 @@ SLIPS = [
     ("copy", BOTH, "elementwise", "from[from_offset + ", "from["),
     ("cross_entropy", BOTH, "cross_entropy", "(1.0f - smoothing) * (row[label] - largest)", "(row[label] - largest)"),
     ("cross_entropy_backward", BOTH, "cross_entropy", "scale[0] * weight *", "scale[0] *"),
-    ("dropout", BOTH, "elementwise", "words.z >= threshold ? x[first + 2]", "words.w >= threshold ? x[first + 2]"),
+    ("dropout", WIDE, "random.clh", "words[3], (uint8)(0, 8, 1, 9, 2, 10, 3, 11)", "words[3], (uint8)(0, 8, 1, 9, 2, 10, 3, 12)"),
+    ("dropout", TILED, "elementwise", "words.z >= threshold ? x[first + 2]", "words.w >= threshold ? x[first + 2]"),
     ("embed", BOTH, "embedding", "+ place - TOKEN) * columns + column) * scale", "+ place - TOKEN) * columns + column)"),
     ("embed_backward", BOTH, "embedding", "place < length + TOKEN)", "place < length)"),
     ("gemm", WIDE, "gemm_wide", "value += bias[j]", "value -= bias[j]"),
@@ -86,7 +87,7 @@ def verdict(expanse, kernels, slip, family):
     with tempfile.TemporaryDirectory() as folder:
         broken = pathlib.Path(folder) / "cl"
         shutil.copytree(kernels, broken)
-        path = broken / f"{file}.cl"
+        path = broken / (file if "." in file else f"{file}.cl")
         source = path.read_text()
         if text not in source:
             return "the text is no longer in the kernel"
