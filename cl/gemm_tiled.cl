@@ -164,7 +164,8 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void gemm_finish(const 
                                                                           __global float *y,          /* [m,n] */
                                                                           __global float *z, /* [m,n] or NULL */
                                                                           int m, int n) {
-    const int column = get_global_id(0), row = get_global_id(1);
+    const int groups = (n + 63) / 64, row = get_group_id(0) / groups; /* one dimension: some drivers limit the others */
+    const int column = get_group_id(0) % groups * 64 + get_local_id(0);
     if (column < n && row < m) {
         const long at = (long)row * n + column;
         finish(y[at], bias, y, z, at, column);

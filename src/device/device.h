@@ -1,5 +1,5 @@
-/* The only room that calls OpenCL: devices, programs and their cache, kernels, buffers, queues, profiling. Owns every
- * cl_* object of the library; knows nothing of tensors, models or training. */
+/* Devices, programs and their cache, buffers, queues. Owns contexts, queues and programs, and hands out kernels and
+ * buffers, which belong to the plan or store that asked; knows nothing of tensors, models or training. */
 #ifndef XP_DEVICE_DEVICE_H
 #define XP_DEVICE_DEVICE_H
 

@@ -1,5 +1,5 @@
 /* Reverse-mode differentiation: adds the backward nodes of a graph to the same graph. Gradients that meet at a tensor
- * are added in the order of the nodes, so the order of summation is fixed. */
+ * are added in the reverse order of the nodes, always the same, so the order of summation is fixed. */
 #include "graph/graph.h"
 
 #include "ops/operation.h"

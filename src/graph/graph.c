@@ -255,7 +255,9 @@ static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
     for (int i = 0; i < node->output_count; i++) {
         xp_tensor *d_part = d_outputs[i];
         if (!d_part) return xp_fail(XP_UNSUPPORTED, "%s: part %d of %s has no gradient", node->label, i, whole->name);
-        if (can_move(graph, d_part, d_outputs, node->output_count)) {
+        /* Operations write views whose last stride is 1: parts of the last axis have another one. */
+        bool gapless = axis != whole->rank - 1 || node->output_count == 1;
+        if (gapless && can_move(graph, d_part, d_outputs, node->output_count)) {
             d_part->base = d_whole;
             place_part(d_part, d_whole, axis, i);
             if (!d_whole->producer) d_whole->producer = d_part->producer;

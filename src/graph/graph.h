@@ -105,8 +105,8 @@ xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, in
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes);
 
 /* Adds the backward nodes that carry the gradients of `outputs` (seeds[i]: a tensor of the same shape, given) to every
- * input tensor that needs one. gradient_of(t) is valid afterwards for leaves: parameters get role XP_ROLE_GRADIENT in
- * the store; of other leaves (inputs marked needs_gradient) *xp_graph_gradient returns the tensor, or NULL. */
+ * tensor that needs one. Gradients of the store's parameters get role XP_ROLE_GRADIENT. leaf_gradients[i] is that of
+ * leaves[i] (inputs marked needs_gradient), possibly a view with gaps, or NULL where nothing reaches it. */
 xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds,
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients);
 

@@ -277,7 +277,8 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
 
 static xp_status allocate_arena(xp_plan *plan, xp_plan *lender) {
     if (plan->arena_bytes == 0) return XP_OK;
-    if (lender && lender->slab_bytes == plan->slab_bytes && lender->arena_bytes >= plan->arena_bytes) {
+    if (lender && lender->realised && lender->slab_bytes == plan->slab_bytes &&
+        lender->arena_bytes >= plan->arena_bytes) {
         plan->slabs = lender->slabs;
         plan->slab_count = lender->slab_count;
         plan->borrowed = true;
@@ -305,6 +306,8 @@ static xp_status sub_buffer(cl_mem whole, size_t offset, size_t bytes, cl_mem *o
 static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
     const xp_tensor *root = root_of(tensor);
     const xp_store *store = plan->graph->store;
+    if (root->graph != plan->graph || root->id >= plan->place_count)
+        return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is not of this plan, or was made after it", root->name);
     xp_place *place = &plan->places[root->id];
     if (!place->buffer) {
         size_t bytes = (size_t)xp_tensor_elements(root) * 4;

@@ -58,7 +58,8 @@ void xp_launch_local(xp_launch_request *request, size_t bytes);
 xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request);
 
 /* A library call in place of a kernel (CLBlast). `call` enqueues on the queue; buffers[i] is tensor i's storage with
- * its first element at offset[i] (elements). `context` (context_bytes) is copied. `warm` calls happen while planning.
+ * its first element at offset[i] (elements). `context` (context_bytes) is copied. It is
+ * called once while the plan is realised, so that a library that compiles at its first call has done so.
  */
 typedef xp_status (*xp_host_call)(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets);
 typedef struct xp_host_request {

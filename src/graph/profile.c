@@ -83,16 +83,20 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
     cl_ulong begin = 0, previous = 0;
     for (int i = 0; i < done && status == XP_OK; i++) {
         cl_ulong start = 0, end = 0;
-        clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL);
-        clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL);
-        if (i == 0) begin = previous = start;
+        if (clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
+            clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS ||
+            end < start || end < previous)
+            continue; /* some drivers know no times of markers: the launch counts as idle */
+        if (begin == 0) begin = previous = start;
         if (plan->launches[i].host) start = previous;
         plan->launches[i].seconds += (double)(end - start) * 1e-9;
         plan->launches[i].calls++;
         previous = end;
     }
-    plan->profiled_seconds += (double)(previous - begin) * 1e-9;
-    plan->profiled_runs++;
+    if (status == XP_OK) {
+        plan->profiled_seconds += (double)(previous - begin) * 1e-9;
+        plan->profiled_runs++;
+    }
     for (int i = 0; i < done; i++)
         if (events[i]) clReleaseEvent(events[i]);
     free(events);

@@ -22,7 +22,7 @@ typedef struct xp_parameter {
     int rank;
     int64_t shape[XP_MAX_RANK];
     int64_t elements;
-    int64_t offset; /* elements, in every flat buffer; valid after xp_store_realise */
+    int64_t offset; /* elements, in every flat buffer; valid after xp_store_lay_out */
 } xp_parameter;
 
 enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2, XP_STORE_BUFFERS };
@@ -45,7 +45,7 @@ void xp_store_close(xp_store **store);
 xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind, xp_initial initial, float value,
                        int rank, const int64_t *shape);
 int xp_store_find(const xp_store *store, const char *name); /* -1: not there */
-/* Fixes offsets; called by the first plan. */
+/* Fixes offsets; nothing can be declared afterwards. Twice is fine. */
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes);
 /* Allocates the buffers, all zero. Plans can be realised from then on. */
 xp_status xp_store_allocate(xp_store *store, xp_device *device);

@@ -298,9 +298,9 @@ static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_
 
     xp_launch_request finish = {.file = "gemm_tiled",
                                 .kernel = "gemm_finish",
-                                .dimensions = 2,
-                                .global = {(size_t)xp_building_blocks(p->n, FINISH_GROUP) * FINISH_GROUP, (size_t)p->m},
-                                .local = {FINISH_GROUP, 1},
+                                .dimensions = 1,
+                                .global = {(size_t)(xp_building_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
+                                .local = {FINISH_GROUP},
                                 .bytes = (t.z ? 12.0 : 8.0) * (double)p->m * (double)p->n};
     set_epilogue(&finish.variant, p, &t);
     xp_launch_read(&finish, t.bias);
