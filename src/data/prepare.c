@@ -154,15 +154,16 @@ static int find_class(const xp_dataset *dataset, const char *name) {
 
 /* A class that the other part's header lists but no sample has is no fault. */
 static xp_status map_labels(const xp_dataset *dataset, xp_dataset *other) {
-    if (!other->labels || dataset->classes == 0) return XP_OK;
-    for (int64_t i = 0; i < other->count; i++) {
+    if (dataset->classes == 0) return XP_OK;
+    /* Without labels the other part still takes the classes: a model's answers to it are about them. */
+    for (int64_t i = 0; i < other->count && other->labels; i++) {
         const char *name = other->class_names[other->labels[i]];
         if (find_class(dataset, name) < 0) {
             return xp_fail(XP_BAD_DATA, "%s: sample %lld has the class '%s', which %s does not have", other->name,
                            (long long)i + 1, name, dataset->name);
         }
     }
-    for (int64_t i = 0; i < other->count; i++) {
+    for (int64_t i = 0; i < other->count && other->labels; i++) {
         other->labels[i] = find_class(dataset, other->class_names[other->labels[i]]);
     }
     xp_data_forget_classes(other);
