@@ -254,6 +254,17 @@ static void alignment_matches_classes_by_name_and_pads_both(void **state) {
     xp_dataset_close(&train);
 }
 
+static void a_part_without_labels_takes_the_classes_of_the_other(void **state) {
+    xp_dataset *train = open_text("@univariate true\n@classLabel true calm wild\n@data\n1,2:calm\n3,4:wild\n");
+    xp_dataset *unlabelled = open_text("@univariate true\n@classLabel false\n@data\n1,2\n3,4\n");
+    assert_int_equal(xp_dataset_align(train, unlabelled), XP_OK);
+    assert_null(unlabelled->labels);
+    assert_int_equal(unlabelled->classes, 2); /* room for a model's answers is made by it */
+    assert_string_equal(unlabelled->class_names[1], "wild");
+    xp_dataset_close(&train);
+    xp_dataset_close(&unlabelled);
+}
+
 static void a_header_without_samples_serves_for_alignment(void **state) {
     char *names[] = {"wild", "calm"};
     xp_dataset header = {.features = 2, .length = 5, .sample_elements = 10, .classes = 2, .class_names = names};
@@ -433,6 +444,7 @@ int main(void) {
         cmocka_unit_test(bytes_of_no_known_format_are_refused),
         cmocka_unit_test(standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding),
         cmocka_unit_test(alignment_matches_classes_by_name_and_pads_both),
+        cmocka_unit_test(a_part_without_labels_takes_the_classes_of_the_other),
         cmocka_unit_test(a_header_without_samples_serves_for_alignment),
         cmocka_unit_test(a_split_takes_its_part_of_every_class),
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),
