@@ -113,7 +113,9 @@ static nodes build(const problem *p, float scale) {
         }
     }
     if (s.counts_rank) HAVE(n.counts = xp_graph_input(n.graph, "counts", XP_I32, s.counts_rank, (int64_t[]){s.B, s.H}));
-    HAVE(n.o = xp_attention(n.graph, qkv[0], qkv[1], qkv[2], n.counts, scale, s.dropout));
+    HAVE(n.o = xp_attention(n.graph,
+                            &(xp_attention_inputs){.q = qkv[0], .k = qkv[1], .v = qkv[2], .key_lengths = n.counts},
+                            &(xp_attention_attributes){.scale = scale, .left = -1, .right = -1}, s.dropout, NULL));
     HAVE(n.inputs[3] = xp_graph_input(n.graph, "d_o", XP_F32, 4, n.o->shape));
     TRY(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[3], s.packed ? 1 : 3, n.inputs, n.gradients));
     for (int i = 0; i < 3; i++)
@@ -322,16 +324,22 @@ static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     xp_tensor *v = xp_graph_input(graph, "my values", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
     xp_tensor *wide = xp_graph_input(graph, "wide", XP_F32, 4, (int64_t[]){2, 5, 3, 257});
     xp_tensor *lengths = xp_graph_input(graph, "lengths", XP_I32, 1, (int64_t[]){3});
-    assert_null(xp_attention(graph, q, k, v, NULL, 1, 0));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = q, .k = k, .v = v},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     assert_non_null(strstr(xp_last_error(), "my keys [2,6,3,9]"));
-    assert_null(xp_attention(graph, k, k, v, NULL, 1, 0));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = k, .k = k, .v = v},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     assert_non_null(strstr(xp_last_error(), "my values"));
-    assert_null(xp_attention(graph, wide, wide, v, NULL, 1, 0));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = wide, .k = wide, .v = v},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     assert_non_null(strstr(xp_last_error(), "too wide"));
-    assert_null(xp_attention(graph, q, q, v, lengths, 1, 0));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = q, .k = q, .v = v, .key_lengths = lengths},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     assert_non_null(strstr(xp_last_error(), "lengths [3]"));
-    assert_null(xp_attention(graph, q, q, v, NULL, 1, 1.0f));
-    assert_null(xp_attention(graph, NULL, q, v, NULL, 1, 0));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = q, .k = q, .v = v},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 1.0f, NULL));
+    assert_null(xp_attention(graph, &(xp_attention_inputs){.q = NULL, .k = q, .v = v},
+                             &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     xp_graph_close(&graph);
 }
 

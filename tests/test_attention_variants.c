@@ -100,7 +100,10 @@ static outputs solve(const layer *problem, const char *family) {
         const xp_attention_normalise_attributes attributes = {.beta = problem->beta, .scale = 1, .epsilon = 1e-5f};
         SUCCEED(xp_attention_normalise(graph, q, k, counts, beta, &attributes, &q, &k));
     }
-    xp_tensor *o = xp_attention(graph, q, k, v, counts, (float)(1 / sqrt((double)problem->width)), 0);
+    xp_tensor *o = xp_attention(
+        graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
+        &(xp_attention_attributes){.scale = (float)(1 / sqrt((double)problem->width)), .left = -1, .right = -1}, 0,
+        NULL);
     if (!o) fail_msg("%s", xp_last_error());
     o->keep = true;
     xp_tensor *seed = NULL, *gradients[3] = {0};

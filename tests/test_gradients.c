@@ -309,7 +309,9 @@ static void attention_with_counts_and_dropout(void **state) {
         xp_tensor *v = leaf(&e, "v", SHAPE(2, 5, 2, 4)), *counts = NULL;
         if (kind == 1) counts = integers(&e, "counts", SHAPE(2), per_sample);
         if (kind >= 2) counts = integers(&e, "counts", SHAPE(2, 2), per_head);
-        output(&e, xp_attention(e.graph, q, k, v, counts, 0.6f, kind == 3 ? 0.25f : 0.0f));
+        output(&e, xp_attention(e.graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
+                                &(xp_attention_attributes){.scale = 0.6f, .left = -1, .right = -1},
+                                kind == 3 ? 0.25f : 0.0f, NULL));
         conclude(&e);
     }
 }
@@ -362,7 +364,8 @@ static void the_parts_of_a_split_write_one_gradient(void **state) {
     experiment e = begin();
     xp_tensor *qkv = xp_graph_reshape(e.graph, leaf(&e, "x", SHAPE(2, 4, 18)), SHAPE(2, 4, 3, 2, 3)), *part[3];
     assert_int_equal(xp_graph_split(e.graph, qkv, 2, part), XP_OK);
-    output(&e, xp_attention(e.graph, part[0], part[1], part[2], NULL, 0.5f, 0.0f));
+    output(&e, xp_attention(e.graph, &(xp_attention_inputs){.q = part[0], .k = part[1], .v = part[2]},
+                            &(xp_attention_attributes){.scale = 0.5f, .left = -1, .right = -1}, 0.0f, NULL));
     conclude(&e);
 }
 
@@ -370,7 +373,8 @@ static void split_parts_that_are_shared_are_copied(void **state) {
     experiment e = begin();
     xp_tensor *whole = leaf(&e, "x", SHAPE(2, 4, 2, 2, 3)), *part[2];
     assert_int_equal(xp_graph_split(e.graph, whole, 2, part), XP_OK);
-    output(&e, xp_attention(e.graph, part[0], part[1], part[1], NULL, 0.5f, 0.0f));
+    output(&e, xp_attention(e.graph, &(xp_attention_inputs){.q = part[0], .k = part[1], .v = part[1]},
+                            &(xp_attention_attributes){.scale = 0.5f, .left = -1, .right = -1}, 0.0f, NULL));
     conclude(&e);
 }
 

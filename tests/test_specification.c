@@ -37,7 +37,7 @@ static void assert_refused(const char *text, int column, const char *reason) {
 }
 
 static bool equal(const xp_specification *a, const xp_specification *b) {
-    return a->kernel == b->kernel && a->bn == b->bn && a->bn_beta == b->bn_beta &&
+    return a->features == b->features && a->bn == b->bn && a->bn_beta == b->bn_beta &&
            a->bn_beta_learned == b->bn_beta_learned && a->bn_scale == b->bn_scale && a->bn_epsilon == b->bn_epsilon &&
            a->scale_count == b->scale_count &&
            memcmp(a->scales, b->scales, sizeof a->scales[0] * (size_t)a->scale_count) == 0;

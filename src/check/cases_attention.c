@@ -73,7 +73,9 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         xp_case_poison(out, qkv[1], counts);
         xp_case_poison(out, qkv[2], counts);
     }
-    made->o = xp_attention(out->graph, qkv[0], qkv[1], qkv[2], counts, 1.0f / sqrtf((float)D), dropout);
+    made->o = xp_attention(
+        out->graph, &(xp_attention_inputs){.q = qkv[0], .k = qkv[1], .v = qkv[2], .key_lengths = counts},
+        &(xp_attention_attributes){.scale = 1.0f / sqrtf((float)D), .left = -1, .right = -1}, dropout, NULL);
     if (!made->o) return XP_INVALID_ARGUMENT;
     snprintf(out->shape, sizeof out->shape, "B=%d H=%d N=%d M=%d D=%d E=%d counts=%d dropout=%g packed=%d wanted=%u",
              (int)B, (int)H, (int)N, (int)M, (int)D, (int)E, counts_rank, (double)dropout, packed,

@@ -52,6 +52,7 @@ static void *storage_of(const xp_interpreter *interpreter, const xp_tensor *root
     }
     case XP_ROLE_ACTIVATION:
     case XP_ROLE_INPUT:
+    case XP_ROLE_CONSTANT:
         break;
     }
     return interpreter->values[root->id];
@@ -69,9 +70,18 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
     bool complete = interpreter->values != NULL;
     for (int i = 0; i < graph->tensor_count && complete; i++) {
         const xp_tensor *tensor = graph->tensors[i];
-        if (tensor->base || (tensor->role != XP_ROLE_ACTIVATION && tensor->role != XP_ROLE_INPUT)) continue;
-        interpreter->values[i] = calloc((size_t)xp_tensor_elements(tensor), element_bytes(interpreter, tensor));
+        if (tensor->base || (tensor->role != XP_ROLE_ACTIVATION && tensor->role != XP_ROLE_INPUT &&
+                             tensor->role != XP_ROLE_CONSTANT))
+            continue;
+        const int64_t elements = xp_tensor_elements(tensor);
+        interpreter->values[i] = calloc((size_t)elements, element_bytes(interpreter, tensor));
         complete = interpreter->values[i] != NULL;
+        if (!complete || tensor->role != XP_ROLE_CONSTANT) continue;
+        if (element_bytes(interpreter, tensor) == 4)
+            memcpy(interpreter->values[i], tensor->content, (size_t)elements * 4);
+        else
+            for (int64_t e = 0; e < elements; e++)
+                ((double *)interpreter->values[i])[e] = (double)((const float *)tensor->content)[e];
     }
     for (int i = 0; i < XP_STORE_BUFFERS && complete && graph->store; i++) {
         interpreter->store[i] = calloc((size_t)graph->store->elements + 1, interpreter->real_bytes);

@@ -22,6 +22,8 @@ typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
  */
 enum { XP_VARIANT_OPTIONS = 32 };
 typedef struct xp_variant {
+    const char
+        *prelude; /* OpenCL C that stands before the kernel file, part of the key; lives as long as the plan; NULL */
     int count;
     struct {
         const char *name; /* a string literal */

@@ -234,6 +234,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     text source = {0};
     char included[MAX_INCLUDES][64];
     int included_count = 0;
+    if (variant->prelude) append(&source, variant->prelude, strlen(variant->prelude));
     xp_status status = expand(&source, name, included, &included_count);
     if (status != XP_OK) {
         free(source.data);

@@ -98,6 +98,17 @@ xp_tensor *xp_graph_input(xp_graph *graph, const char *name, xp_type type, int r
     return add_tensor(graph, name, type, XP_ROLE_INPUT, rank, shape);
 }
 
+xp_tensor *xp_graph_constant(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape,
+                             const void *content) {
+    xp_tensor *tensor = add_tensor(graph, name, type, XP_ROLE_CONSTANT, rank, shape);
+    if (!tensor) return NULL;
+    const size_t bytes = (size_t)xp_tensor_elements(tensor) * 4;
+    void *copy = xp_graph_memory(graph, bytes);
+    if (!copy) return NULL;
+    tensor->content = memcpy(copy, content, bytes);
+    return tensor;
+}
+
 xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name) {
     int index = graph->store ? xp_store_find(graph->store, name) : -1;
     if (index < 0) {
@@ -297,6 +308,22 @@ xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor
 /* ---- graphs
  * --------------------------------------------------------------------------------------------------------------- */
 
+struct xp_graph_block {
+    struct xp_graph_block *next;
+    _Alignas(16) unsigned char content[];
+};
+
+void *xp_graph_memory(xp_graph *graph, size_t bytes) {
+    struct xp_graph_block *block = calloc(1, sizeof *block + bytes);
+    if (!block) {
+        xp_fail(XP_OUT_OF_MEMORY, "no memory for %zu bytes of a graph", bytes);
+        return NULL;
+    }
+    block->next = graph->memory;
+    graph->memory = block;
+    return block->content;
+}
+
 xp_status xp_graph_create(xp_graph **out, xp_store *store, bool training) {
     *out = calloc(1, sizeof **out);
     if (!*out) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a graph");
@@ -309,6 +336,10 @@ void xp_graph_close(xp_graph **graph) {
     if (!graph || !*graph) return;
     for (int i = 0; i < (*graph)->tensor_count; i++) free((*graph)->tensors[i]);
     for (int i = 0; i < (*graph)->node_count; i++) free((*graph)->nodes[i]);
+    for (struct xp_graph_block *block = (*graph)->memory, *next; block; block = next) {
+        next = block->next;
+        free(block);
+    }
     free((*graph)->tensors);
     free((*graph)->nodes);
     free(*graph);

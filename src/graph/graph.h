@@ -19,6 +19,7 @@ typedef enum xp_type { XP_F32, XP_I32 } xp_type; /* both four bytes */
 typedef enum xp_role {
     XP_ROLE_ACTIVATION, /* lives in the arena between its first and last use */
     XP_ROLE_INPUT,      /* uploaded by the host; keeps its place for the whole plan */
+    XP_ROLE_CONSTANT,   /* known when the graph is built; in a buffer of its own */
     XP_ROLE_PARAMETER,  /* in the store, trained or state (running statistics) */
     XP_ROLE_GRADIENT,   /* the gradient of a parameter, in the store */
     XP_ROLE_STORE       /* one of the store's whole flat buffers (graph/store.h) */
@@ -46,6 +47,7 @@ struct xp_tensor {
     int store_index;     /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
     bool needs_gradient; /* a parameter that is trained, or computed from one */
     bool keep;           /* read by the host after a run: never shares its place */
+    const void *content; /* of a constant, dense; owned by the graph */
     xp_node *producer;   /* NULL for inputs, parameters, store buffers */
     xp_graph *graph;
 };
@@ -67,13 +69,14 @@ struct xp_graph {
     int tensor_count, tensor_room;
     xp_node **nodes; /* in the order of execution */
     int node_count, node_room;
-    char scope[XP_NAME_BYTES];  /* label of the nodes that are added next */
-    bool training;              /* dropout and batch statistics on */
-    bool backward;              /* nodes added now belong to the backward pass */
-    uint32_t next_stream;       /* dropout streams in order of building: equal for equal models */
-    struct xp_store *store;     /* borrowed; NULL for graphs without parameters */
-    xp_tensor *random_state;    /* input I32 [4]: seed low, high, step low, high; made at first use */
-    xp_tensor *optimiser_state; /* input F32 [8]: see ops/optimiser.h; made at first use */
+    char scope[XP_NAME_BYTES];     /* label of the nodes that are added next */
+    bool training;                 /* dropout and batch statistics on */
+    bool backward;                 /* nodes added now belong to the backward pass */
+    uint32_t next_stream;          /* dropout streams in order of building: equal for equal models */
+    struct xp_store *store;        /* borrowed; NULL for graphs without parameters */
+    xp_tensor *random_state;       /* input I32 [4]: seed low, high, step low, high; made at first use */
+    xp_tensor *optimiser_state;    /* input F32 [8]: see ops/optimiser.h; made at first use */
+    struct xp_graph_block *memory; /* what xp_graph_memory gave */
 };
 
 xp_status xp_graph_create(xp_graph **out, struct xp_store *store, bool training);
@@ -86,6 +89,9 @@ void xp_graph_scope(xp_graph *graph, const char *format, ...) __attribute__((for
  * graph->status-free form: xp_last_error(). Passing NULL for a required tensor returns NULL, so that calls can be
  * chained and the end result tested once. */
 xp_tensor *xp_graph_input(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape);
+/* `content` is copied: dense, four bytes an element. */
+xp_tensor *xp_graph_constant(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape,
+                             const void *content);
 xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name); /* of the store, by name; once per graph and name */
 xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer);    /* one of the store's flat buffers, F32 [P] */
 xp_tensor *xp_graph_random_state(xp_graph *graph);
@@ -109,6 +115,9 @@ xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, in
  * leaves[i] (inputs marked needs_gradient), possibly a view with gaps, or NULL where nothing reaches it. */
 xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds,
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients);
+
+/* Zeroed memory that lives as long as the graph: for what attributes point to. NULL when memory ends. */
+void *xp_graph_memory(xp_graph *graph, size_t bytes);
 
 int64_t xp_tensor_elements(const xp_tensor *tensor);
 bool xp_tensor_is_dense(const xp_tensor *tensor); /* row-major without gaps (a view may be, too) */

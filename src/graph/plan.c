@@ -321,6 +321,10 @@ static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) 
             XP_TRY(sub_buffer(store->buffers[root->role == XP_ROLE_GRADIENT ? XP_STORE_GRADIENTS : XP_STORE_VALUES],
                               (size_t)store->parameters[root->store_index].offset * 4, bytes, &place->buffer));
             break;
+        case XP_ROLE_CONSTANT:
+            XP_TRY(xp_device_buffer(plan->device, bytes, &place->buffer));
+            XP_TRY(xp_device_write(plan->device, place->buffer, 0, bytes, root->content));
+            break;
         case XP_ROLE_ACTIVATION:
         case XP_ROLE_INPUT:
             if (!place->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no place in this plan", root->name);

@@ -91,8 +91,10 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
         }
         if (!k || xp_attention_normalise(graph, q, k, counts, beta, &normalise, &q, &k) != XP_OK) return NULL;
     }
-    xp_tensor *o = xp_attention(graph, q, k, v, counts, (float)(1 / sqrt((double)head_width)),
-                                graph->training ? (float)builder->config->attention_dropout : 0);
+    xp_tensor *o = xp_attention(
+        graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
+        &(xp_attention_attributes){.scale = (float)(1 / sqrt((double)head_width)), .left = -1, .right = -1},
+        graph->training ? (float)builder->config->attention_dropout : 0, NULL);
     o = xp_graph_reshape(graph, o, 3, (int64_t[]){batch, length, width});
     snprintf(scope, sizeof scope, "%.40s.output", layer);
     return xp_layers_linear(builder, scope, o, width, XP_ACTIVATION_NONE);

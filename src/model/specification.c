@@ -185,7 +185,7 @@ xp_status xp_specification_parse(const char *text, xp_specification *out) {
     if (!text) return xp_fail(XP_INVALID_ARGUMENT, "there is no attention specification: \"softmax\" is the plain one");
     cursor reader = {text, 0};
     xp_specification made = {
-        .kernel = XP_KERNEL_SOFTMAX, .bn_beta = DEFAULT_BETA, .bn_scale = true, .bn_epsilon = DEFAULT_EPSILON};
+        .bn_beta = DEFAULT_BETA, .bn_scale = true, .bn_epsilon = DEFAULT_EPSILON};
     XP_TRY(read_part(&reader, true, &made));
     while (take(&reader, '+')) XP_TRY(read_part(&reader, false, &made));
     if (look(&reader) != 0) return refuse(&reader, reader.at, "expected \"+\" and a part, or the end");

@@ -44,10 +44,15 @@ static bool fits(const xp_tensor *q, const xp_tensor *k, const xp_tensor *v, con
     return true;
 }
 
-xp_tensor *xp_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *v, xp_tensor *counts, float scale,
-                        float dropout) {
+xp_attention_attributes xp_attention_plain(float scale) {
+    return (xp_attention_attributes){.scale = scale, .left = -1, .right = -1};
+}
+
+xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *given, const xp_attention_attributes *wanted,
+                        float dropout, xp_tensor **lse_or_null) {
+    xp_tensor *q = given->q, *k = given->k, *v = given->v, *counts = given->key_lengths;
     if (!q || !k || !v || !fits(q, k, v, counts)) return NULL;
-    xp_attention_attributes attributes = {.scale = scale};
+    xp_attention_attributes attributes = *wanted;
     if (xp_building_dropout(graph, q->name, dropout, &attributes.dropout) != XP_OK) return NULL;
     xp_tensor *random_state = NULL;
     if (attributes.dropout.threshold && !(random_state = xp_graph_random_state(graph))) return NULL;
@@ -58,6 +63,7 @@ xp_tensor *xp_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *
     xp_tensor *inputs[] = {q, k, v, counts, random_state}, *outputs[] = {o, lse};
     if (!xp_graph_node(graph, &xp_operation_attention, 5, inputs, 2, outputs, &attributes, sizeof attributes))
         return NULL;
+    if (lse_or_null) *lse_or_null = lse;
     return o;
 }
 

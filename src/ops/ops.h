@@ -121,20 +121,81 @@ typedef struct xp_cross_entropy_attributes {
 xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
                             xp_tensor **probabilities, xp_tensor **losses);
 
-/* ---- ops/attention.c: "attention", "attention_backward"
- * --------------------------------------------------------------------- o_i = Σ_j softmax_j(scale · q_i·k_j) v_j over
- * the first counts keys; attention dropout on the probabilities. inputs: q [B,N,H,D], k [B,M,H,D], v [B,M,H,E] (views
- * with unit last stride are fine), counts I32 [B] or [B,H] or NULL (all M), random_state or NULL; outputs: o [B,N,H,E]
- * dense, lse [B,H,N] (natural logarithm, before dropout; -INFINITY for a row without keys, whose o is 0). Loads of k
- * and v stop at the count. The N×M matrix is never stored. Dropout: probability (b,h,i,j) uses word j%4 of
- * random_words(random_state, stream, j/4, (b·H + h)·N + i). Backward inputs: q, k, v, o, lse, d_o, counts,
- * random_state; outputs dq, dk, dv (views are fine; rows of dk, dv at and behind the count are 0). D, E <= 256. */
+/* ---- ops/attention.c: "attention", "attention_backward" -------------------------------------------------------------
+ *
+ * o_i = Σ_j w_ij v_j over the keys that query i sees; the N×M matrix is never stored.
+ *
+ *   softmax   w_ij = softmax_j(s_ij);   lse_i = log Σ_j exp(s_ij)
+ *             s = scale · q_i·k_j;  s = soft_cap · tanh(s / soft_cap);  s -= slope_h · |p_i - p_j| (ALiBi, slope_h =
+ *             2^(-8(h+1)/H));  s += bias;  s = score(s)
+ *   linear    w_ij = scale · q_i·k_j / z_i;   z_i = Σ_j scale · q_i·k_j, or the number of keys seen, or 1. A row whose
+ *             z_i is 0 gives 0. q and k come with their features applied ("feature_map"); lse_i holds z_i.
+ *
+ * Attention dropout multiplies w_ij, after normalisation. A row without keys: o = 0, lse = -INFINITY (z = 0), gradient
+ * 0.
+ *
+ * What query i sees: key j < key_lengths that passes every part of the pattern and whose bit in the mask is set. Query
+ * i stands at p_i = i, or with align_last at i + (valid keys' rows) - (valid queries). Key j covers rows first_j = j·s
+ * … last_j = j·s + s - 1 with s = scales[h % scale_count] (1 without scaled heads) and stands at p_j = last_j. window
+ * p_i - left <= first_j and last_j <= p_i + right; -1: no limit on that side. Causal: left -1, right 0 stride    j =
+ * ⌊p_i / s⌋ modulo stride
+ *
+ * inputs: q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query head
+ * h uses key head h / (H/G)), key_lengths I32 [B], [B,H] or NULL (all M), query_lengths I32 [B] or NULL (all N; rows
+ * behind give 0), bias F32 dense [B|1,H|1,N,M] or NULL, mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or
+ * NULL: bit c%32 of word c/32 allows block column c; user: the tensors that the score names, dense. packed: samples of
+ * any length lie behind each other in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and query_lengths are then starts,
+ * I32 [S+1], rising from 0 to at most T and U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
+ * mask, the score and the dropout count within the sample, b = s, and N, M of the bias and the mask are longest_queries
+ * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
+ * the length.
+ *
+ * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride.
+ * Backward inputs: q, k, v, o, lse, d_o, d_lse or NULL (softmax alone), and the others; outputs dq, dk, dv (views are
+ * fine; rows of nobody are 0), d_bias [as bias]. D, E <= 256. */
+enum { XP_MAX_SCALES = 64, XP_SCORE_NAMES = 4 };
+typedef enum xp_attention_kernel { XP_KERNEL_SOFTMAX, XP_KERNEL_LINEAR } xp_attention_kernel;
+typedef enum xp_normaliser { XP_NORMALISER_SUM, XP_NORMALISER_COUNT, XP_NORMALISER_NONE } xp_normaliser;
+
+/* A score of the user's own: OpenCL C expressions of float `score`, int `batch, head, query_index, key_index`, the
+ * named scalars (float) and the named tensors (const __global float *). */
+typedef struct xp_score {
+    const char *text;       /* "score - 0.1f * abs(query_index - key_index)" */
+    const char *derivative; /* of the text by score; NULL: 1 */
+    int scalar_count, tensor_count;
+    struct {
+        const char *name;
+        float value;
+    } scalars[XP_SCORE_NAMES];
+    const char *tensors[XP_SCORE_NAMES]; /* names of inputs.user */
+    /* The same on the host, for the reference; NULL: this score has none. *slope is the derivative. */
+    double (*host)(double score, const int64_t place[4] /* batch, head, query, key */, const double *const *tensors,
+                   double *slope);
+} xp_score;
+
 typedef struct xp_attention_attributes {
     float scale;
-    xp_dropout_attributes dropout;
+    xp_dropout_attributes dropout; /* filled by the builder */
+    int kernel, normaliser;        /* xp_attention_kernel; xp_normaliser of linear */
+    int left, right;               /* of the window; -1: no limit */
+    int stride;                    /* 0 and 1: every key */
+    int align_last;
+    int mask_block; /* rows and columns that one bit of the mask speaks for; 0: 1 */
+    float soft_cap; /* 0: none */
+    int alibi;
+    int packed;
+    int64_t longest_queries, longest_keys; /* when packed */
+    int scale_count;                       /* 0: keys are not pooled */
+    int16_t scales[XP_MAX_SCALES];         /* divides H */
+    const xp_score *score;                 /* NULL: none; lives as long as the graph (xp_graph_memory) */
 } xp_attention_attributes;
-xp_tensor *xp_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *v, xp_tensor *counts, float scale,
-                        float dropout);
+typedef struct xp_attention_inputs {
+    xp_tensor *q, *k, *v, *key_lengths, *query_lengths, *bias, *mask, *user[XP_SCORE_NAMES];
+} xp_attention_inputs;
+/* Softmax over all keys with this scale. */
+xp_attention_attributes xp_attention_plain(float scale);
+xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, const xp_attention_attributes *attributes,
+                        float dropout, xp_tensor **lse_or_null);
 
 /* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward"
  * ------------------------------------------ Attention-BN (Primal-Dual framework, section on Attention-BN): per
@@ -159,7 +220,6 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
  * windows average what is there, the class token is kept as row 0. inputs: x [B,N,H,D] (views fine), lengths I32 [B] or
  * NULL; outputs: y [B,P,H,D] dense, P the largest count of any head, rows behind the head's count are 0; counts I32
  * [B,H]: ceil(lengths[b]/s) or the grid's. Backward inputs: dy, lengths; output dx (views fine). */
-enum { XP_MAX_SCALES = 64 };
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
     int scales[XP_MAX_SCALES];
