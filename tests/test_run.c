@@ -277,7 +277,7 @@ static void a_run_folder_is_never_overwritten(void **state) {
     if (xp_run_folder_create(&folder, path, &config) != XP_OK) fail_msg("%s", xp_last_error());
     assert_int_equal(xp_run_folder_create(&second, path, &config), XP_INVALID_ARGUMENT);
     assert_message("nothing is overwritten; go on with --resume");
-    assert_int_equal(xp_run_folder_resume(&second, path, 0), XP_INVALID_ARGUMENT);
+    assert_int_equal(xp_run_folder_open(&second, path), XP_INVALID_ARGUMENT);
     assert_message("another run is writing here");
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_write_atomic(below_root("plain"), "x", 1), XP_OK);
@@ -299,7 +299,8 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &whole, &whole_length), XP_OK);
     assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
-    if (xp_run_folder_resume(&folder, below_root("cut"), 5) != XP_OK) fail_msg("%s", xp_last_error());
+    if (xp_run_folder_open(&folder, below_root("cut")) != XP_OK) fail_msg("%s", xp_last_error());
+    if (xp_run_folder_resume(&folder, 5) != XP_OK) fail_msg("%s", xp_last_error());
     assert_false(xp_path_exists(below_root("cut/metrics.csv.77.partial")));
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
@@ -311,11 +312,13 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     assert_string_equal(whole, cut);
     free(whole);
     free(cut);
-    assert_int_equal(xp_run_folder_resume(&folder, below_root("cut"), 13), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_open(&folder, below_root("cut")), XP_OK);
+    assert_int_equal(xp_run_folder_resume(&folder, 13), XP_BAD_DATA);
     assert_message("has 12 epochs, but the checkpoint stands at 13");
     assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
-    assert_int_equal(xp_run_folder_resume(&folder, below_root("cut"), 1), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_resume(&folder, 1), XP_BAD_DATA);
     assert_message("metrics.csv:1: the columns");
+    xp_run_folder_close(&folder);
 }
 
 static void a_missing_checkpoint_is_told(void **state) {

@@ -317,6 +317,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
     if (options->resume) {
+        XP_TRY(xp_run_folder_open(&run->folder, options->out));
+        run->has_folder = true;
         XP_TRY(xp_run_folder_checkpoint(options->out, false, last, sizeof last));
         XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
     } else {
@@ -340,7 +342,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
     if (options->resume)
-        XP_TRY(xp_run_folder_resume(&run->folder, options->out, run->checkpoint.state.epoch));
+        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
     else
         XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
     run->has_folder = true;
