@@ -3,11 +3,18 @@
 Usage: test_resume.py EXPANSE [CHECK ...]"""
 import fcntl
 import os
+import resource
 import sys
 
-from commands import ROOT, SMALL, finish, must, refused, series, write
+from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
 
 DATA = []  # words that name the data of a small run
+
+
+def same_weights(name, a, b):
+    for file in ("last/model.safetensors", "last/training.safetensors", "best/model.safetensors"):
+        one, other = (open(os.path.join(run, file), "rb").read() for run in (a, b))
+        expect(name, one == other, f"{file} differs between {a} and {b}")
 
 
 def check_lock():
@@ -19,6 +26,27 @@ def check_lock():
     fcntl.flock(folder, fcntl.LOCK_EX)
     refused("a run that still goes", ["train", "--resume", run], ["another run is writing here"], 1)
     os.close(folder)
+
+
+def check_early_end():
+    """A run that ended before its first checkpoint starts again from its configuration."""
+    whole, run = os.path.join(ROOT, "whole"), os.path.join(ROOT, "early")
+    words = ["train", *SMALL, *DATA, "--epochs", "2", "--quiet", "--out"]
+    must(*words, whole)
+
+    def limit():  # the largest file: the configuration fits, the weights do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    result = expanse(*words, run, preexec_fn=limit, restore_signals=False)
+    expect("an early end", result.returncode == 1 and not os.path.exists(f"{run}/last"), result.stderr)
+    refused("a folder of an early end", [*words, run], ["not empty", "--resume"], 1)
+    os.remove(os.path.join(run, "metrics.csv"))  # the end may come before it is written
+    result = must("train", "--resume", run)
+    expect("an early end", "no checkpoint yet" in result.stdout, result.stdout)
+    same_weights("an early end", whole, run)
+    os.makedirs(os.path.join(ROOT, "nothing"))
+    refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["holds no checkpoint"], 1)
+    refused("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
 
 
 def main():

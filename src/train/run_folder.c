@@ -160,6 +160,7 @@ xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done) {
     char *text = NULL;
     size_t length = 0;
     XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
+    if (epochs_done == 0) return write_rows(folder); /* it may have ended before there was one */
     XP_TRY(xp_file_read(file, &text, &length));
     xp_status status = read_rows(folder, file, text, epochs_done);
     if (status == XP_OK) status = write_rows(folder);

@@ -1,6 +1,7 @@
 /* The training loop: epochs of steps, evaluation, checkpoints, resume. */
 #include "train/trainer.h"
 
+#include "core/files.h"
 #include "train/checkpoint.h"
 #include "train/session.h"
 
@@ -17,6 +18,7 @@ typedef struct training_run {
     xp_session session;
     xp_run_folder folder;
     bool has_folder;
+    bool resumed; /* goes on from a checkpoint, not from the beginning */
     int32_t *order;
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
@@ -70,7 +72,7 @@ static xp_status describe_data(training_run *run) {
     const xp_dataset *train = run->train;
     char fingerprint[32];
     xp_checkpoint_fingerprint(train, fingerprint);
-    if (run->options->resume) {
+    if (run->resumed) {
         if (strcmp(fingerprint, checkpoint->fingerprint) != 0)
             return xp_fail(XP_BAD_DATA,
                            "%s is not the data that this run was trained on: put the old file back, or start a new run",
@@ -276,9 +278,8 @@ static void describe_device(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_device *device = run->session.device;
     const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
-    if (run->options->resume &&
-        (strcmp(checkpoint->device, device->name) != 0 || strcmp(checkpoint->driver, device->driver) != 0 ||
-         strcmp(checkpoint->family, family) != 0))
+    if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
+                         strcmp(checkpoint->driver, device->driver) != 0 || strcmp(checkpoint->family, family) != 0))
         say(run, "this run began on another device, driver or kernel family: it goes on, but its bits will differ from "
                  "a run "
                  "that was never cut");
@@ -313,14 +314,33 @@ static void print_plan(const training_run *run) {
             (long long)run->steps_per_epoch);
 }
 
+/* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
+ * first one. `last` names the checkpoint. */
+static xp_status find_state(training_run *run, char *last, size_t size) {
+    const char *out = run->options->out;
+    XP_TRY(xp_run_folder_open(&run->folder, out)); /* first: a run that still goes may be writing all of it */
+    run->has_folder = true;
+    XP_TRY(xp_run_folder_path(out, "state.json", last, size));
+    if (xp_path_exists(last))
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a checkpoint; give --resume the run folder that it lies in", out);
+    xp_status status = xp_run_folder_checkpoint(out, false, last, size);
+    if (status == XP_OK) {
+        run->resumed = true;
+        return xp_checkpoint_read(last, &run->checkpoint);
+    }
+    char config[1200];
+    XP_TRY(xp_run_folder_path(out, "config.yaml", config, sizeof config));
+    if (status != XP_BAD_DATA || !xp_path_exists(config)) return status;
+    say(run, "the run has no checkpoint yet: it starts from the beginning, as it was configured");
+    xp_config_default(&run->checkpoint.config);
+    return xp_config_file(&run->checkpoint.config, config);
+}
+
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
     if (options->resume) {
-        XP_TRY(xp_run_folder_open(&run->folder, options->out));
-        run->has_folder = true;
-        XP_TRY(xp_run_folder_checkpoint(options->out, false, last, sizeof last));
-        XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
+        XP_TRY(find_state(run, last, sizeof last));
     } else {
         XP_TRY(xp_config_check(config));
         run->checkpoint.config = *config;
@@ -349,7 +369,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     say(run, "preparing kernels");
     XP_TRY(xp_session_realise(&run->session));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
-    if (options->resume) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
+    if (run->resumed) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
     if (run->checkpoint.state.step > 0)
         run->row.learning_rate = xp_schedule_rate(chosen, run->checkpoint.state.step - 1, run->steps_per_epoch);
     return XP_OK;
