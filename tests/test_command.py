@@ -66,6 +66,23 @@ def check_run(run, train, test):
     expect("dry run", snapshot([ROOT]) == before, "left files")
 
 
+def check_predict(run, test):
+    """The answers stand in the order of the file, and a limit takes its first samples; labels are not needed."""
+    def answers(*words):
+        return list(csv.reader(must("predict", run, "--data", *words, "--quiet").stdout.splitlines()))
+
+    whole = answers(test)
+    expect("answers to the first samples", answers(test, "--limit", "5") == whole[:6], "others than the file's first five")
+    expect("a limit beyond the file", answers(test, "--limit", "500") == whole)
+    bare = re.sub(r":[ab]\n", "\n", series(12)).replace("@classLabel true a b", "@classLabel false")
+    bare = write("bare.ts", bare)
+    without = [row[:2] + row[3:] for row in whole]  # the column of the true classes
+    expect("data without labels", answers(bare) == without, "other answers than to the same data with labels")
+    expect("data without labels, the first", answers(bare, "--limit", "5") == without[:6], "others than the file's first five")
+    for limit in ([], ["--limit", "5"]):
+        refused("accuracy without labels", ["eval", run, "--data", bare, "--quiet", *limit], [r"bare\.ts", "no class labels"], 1)
+
+
 # ---- bad input -----------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +263,7 @@ def main():
     lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  train loss", line)]
     expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
     check_run(run, train, test)
+    check_predict(run, test)
     check_data(train)
     check_device(train)
     check_models(run, train, test)

@@ -28,7 +28,10 @@ static xp_status load_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
         return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", options->data,
                        (*out)->length, shape->length);
     XP_TRY(xp_dataset_align(&trained, *out));
-    if (options->limit) XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
+    if (options->limit && options->in_order)
+        xp_dataset_first(*out, options->limit);
+    else if (options->limit)
+        XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
     XP_TRY(xp_dataset_interpolate(*out));
     if (checkpoint->standardisation.features > 0) xp_standardisation_apply(&checkpoint->standardisation, *out);
     return XP_OK;

@@ -49,6 +49,7 @@ typedef struct xp_evaluate_options {
     const char *device; /* NULL: as it was trained */
     const char *family;
     int64_t limit; /* samples; 0: all */
+    bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
     int batch;     /* 0: as it was trained */
 } xp_evaluate_options;
 
