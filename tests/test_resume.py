@@ -2,8 +2,10 @@
 """Runs that end badly, move, or are made longer: what a folder holds afterwards, and how one goes on with it.
 Usage: test_resume.py EXPANSE [CHECK ...]"""
 import fcntl
+import json
 import os
 import resource
+import shutil
 import sys
 
 from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
@@ -47,6 +49,22 @@ def check_early_end():
     os.makedirs(os.path.join(ROOT, "nothing"))
     refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["holds no checkpoint"], 1)
     refused("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
+
+
+def check_summary():
+    """A run that ended between its last checkpoint and its summary writes the summary when it is resumed."""
+    run = os.path.join(ROOT, "unsummarised")
+    for data in (DATA, DATA[:2], [*DATA[:2], "--validation", "0.3"]):
+        must("train", *SMALL, *data, "--epochs", "2", "--out", run, "--quiet")
+        path = os.path.join(run, "summary.json")
+        before = json.load(open(path))
+        os.remove(path)
+        must("train", "--resume", run, "--quiet")
+        if expect("a missing summary", os.path.exists(path), "was not written"):
+            after = json.load(open(path))
+            differing = [key for key in before if key not in ("seconds", "samples_per_second") and before[key] != after.get(key)]
+            expect("a missing summary", not differing, f"{differing} differ: {before} {after}")
+        shutil.rmtree(run)
 
 
 def main():

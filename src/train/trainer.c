@@ -199,6 +199,25 @@ static void summarise(const training_run *run, xp_run_summary *out) {
     memcpy(out->family, run->checkpoint.family, sizeof out->family);
 }
 
+static xp_status write_summary(const training_run *run, const xp_evaluation *evaluation) {
+    xp_run_summary summary;
+    summarise(run, &summary);
+    return xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary, evaluation);
+}
+
+/* A run whose every epoch is done may have ended before its summary was written. */
+static xp_status complete(training_run *run) {
+    char path[1200];
+    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
+    if (xp_path_exists(path)) return XP_OK;
+    xp_evaluation evaluation = {0};
+    const xp_dataset *set = run->test ? run->test : run->validation;
+    if (set) XP_TRY(evaluate_set(run, set, "test", &evaluation));
+    xp_status status = write_summary(run, set ? &evaluation : NULL);
+    xp_evaluation_release(&evaluation);
+    return status;
+}
+
 /* Evaluates, keeps the best, closes the epoch. */
 static xp_status finish_epoch(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
@@ -238,14 +257,8 @@ static xp_status finish_epoch(training_run *run) {
     XP_TRY_OR(status, save(run, "last"), out);
     if (run->callbacks && run->callbacks->epoch)
         run->callbacks->epoch(run->callbacks->user, row, run->checkpoint.config.training.epochs, best);
-    if (state->epoch == run->checkpoint.config.training.epochs) {
-        xp_run_summary summary;
-        summarise(run, &summary);
-        status = xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary,
-                                         run->test         ? &test
-                                         : run->validation ? &validation
-                                                           : NULL);
-    }
+    if (state->epoch == run->checkpoint.config.training.epochs)
+        status = write_summary(run, run->test ? &test : run->validation ? &validation : NULL);
 out:
     xp_evaluation_release(&validation);
     xp_evaluation_release(&test);
@@ -256,6 +269,7 @@ static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
+    if (state->epoch >= config->training.epochs) return complete(run);
     while (state->epoch < config->training.epochs) {
         xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
         while (state->position < run->steps_per_epoch) {
