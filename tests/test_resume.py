@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Runs that end badly, move, or are made longer: what a folder holds afterwards, and how one goes on with it.
 Usage: test_resume.py EXPANSE [CHECK ...]"""
+import csv
 import fcntl
 import json
 import os
+import re
 import resource
 import shutil
 import sys
@@ -62,9 +64,24 @@ def check_summary():
         must("train", "--resume", run, "--quiet")
         if expect("a missing summary", os.path.exists(path), "was not written"):
             after = json.load(open(path))
-            differing = [key for key in before if key not in ("seconds", "samples_per_second") and before[key] != after.get(key)]
+            differing = [key for key in before if before[key] != after.get(key) and "second" not in key]
             expect("a missing summary", not differing, f"{differing} differ: {before} {after}")
         shutil.rmtree(run)
+
+
+def check_divergence():
+    """Weights that an epoch's last step spoilt are noticed, and do not take the place of the last good ones."""
+    run = os.path.join(ROOT, "diverged")
+    words = ["train", *SMALL, *DATA, "--epochs", "40", "--batch", "64", "--out", run, "--quiet"]  # one step an epoch
+    for setting in ("norm=layer", "dropout=0", "optimiser=adamw", "learning_rate=1000", "weight_decay=10"):
+        words += ["--set", setting]
+    result = expanse(*words)
+    expect("divergence", result.returncode == 1 and re.search("after step .*learning rate", result.stderr)
+           and len(result.stderr.splitlines()) == 1, result.stderr)
+    found = must("eval", f"{run}/last", "--data", DATA[3], "--quiet").stdout
+    expect("divergence", re.search(r"loss \d", found), found)
+    for row in csv.DictReader(open(os.path.join(run, "metrics.csv"))):
+        expect("divergence", row["test_loss"], f"an epoch without a loss was closed: {row}")
 
 
 def main():

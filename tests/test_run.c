@@ -209,6 +209,17 @@ static void checkpoints_keep_every_bit(void **state) {
     assert_int_equal(xp_store_read(other, XP_STORE_VALUES, 0, back), XP_OK);
     assert_memory_equal(back, moment, sizeof moment);
 
+    memcpy(moment, back, sizeof moment);
+    moment[7] = NAN;
+    assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, moment), XP_OK);
+    assert_int_equal(xp_checkpoint_write(folder, &checkpoint, store), XP_BAD_DATA);
+    assert_message("'layer.weight' is not finite after step 123456789012");
+    assert_false(xp_path_exists(below_root("last.partial")));
+    assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, back), XP_OK);
+    assert_int_equal(xp_checkpoint_load(folder, other, true), XP_OK);
+    assert_int_equal(xp_store_read(other, XP_STORE_VALUES, 0, moment), XP_OK);
+    assert_memory_equal(moment, back, sizeof moment); /* the last good one is still there */
+
     fill_store(&wider, device, 5, false);
     assert_int_equal(xp_checkpoint_load(folder, wider, true), XP_BAD_DATA);
     assert_message("its tensor 'layer.weight' is [3,4], but this model's is [3,5]");
@@ -345,6 +356,7 @@ static void metrics_count_what_they_say(void **state) {
     xp_evaluation_finish(&evaluation);
     assert_true(evaluation.accuracy == 0.4);
     assert_int_equal(evaluation.predictions[2], 2);
+    assert_true(isnan(evaluation.loss)); /* the NaN is that of a true class: it must not pass as a very small one */
     assert_int_equal(evaluation.confusion[0 * 3 + 1], 1);
     xp_evaluation_class(&evaluation, 0, &metrics);
     assert_true(metrics.support == 3 && metrics.precision == 1 && fabs(metrics.recall - 1.0 / 3) < 1e-15);

@@ -60,7 +60,8 @@ static xp_status take_place(const char *made, const char *folder) {
 
 /* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
  */
-static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safetensors *set, float **blocks) {
+static xp_status gather(xp_store *store, int buffer, const char *prefix, int64_t step, xp_safetensors *set,
+                        float **blocks) {
     for (int i = 0; i < store->count; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE) continue;
@@ -69,6 +70,14 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safe
         blocks[i] = malloc((size_t)parameter->elements * sizeof **blocks);
         if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
         XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
+        /* What no further step can mend must not replace a checkpoint that is good. */
+        for (int64_t e = 0; buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
+            if (isfinite(blocks[i][e])) continue;
+            return xp_fail(XP_BAD_DATA,
+                           "the parameter '%s' is not finite after step %lld: lower the learning rate, or look for "
+                           "extreme values in the data; the checkpoint before is kept",
+                           parameter->name, (long long)step);
+        }
         XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
     }
     return XP_OK;
@@ -85,7 +94,8 @@ static xp_status write_tensors(const char *folder, const char *file, xp_store *s
     xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
     if (status == XP_OK) status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
     for (int i = 0; i < count && status == XP_OK; i++) {
-        status = gather(store, buffers[i], prefixes[i], &set, blocks + (size_t)i * (size_t)store->count);
+        status = gather(store, buffers[i], prefixes[i], checkpoint->state.step, &set,
+                        blocks + (size_t)i * (size_t)store->count);
     }
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
     for (size_t i = 0; i < slots; i++) free(blocks[i]);

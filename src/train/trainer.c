@@ -165,11 +165,17 @@ static xp_status interrupt(training_run *run) {
 }
 
 static xp_status evaluate_set(training_run *run, const xp_dataset *set, const char *phase, xp_evaluation *out) {
-    xp_progress progress = {.epoch = run->checkpoint.state.epoch + 1,
+    xp_progress progress = {.epoch = run->row.epoch,
                             .epochs = run->checkpoint.config.training.epochs,
                             .learning_rate = run->row.learning_rate,
                             .seconds_left = NAN};
-    return xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out);
+    XP_TRY(xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out));
+    if (isfinite(out->loss)) return XP_OK;
+    xp_evaluation_release(out);
+    return xp_fail(XP_BAD_DATA,
+                   "the model's answers to %s are not numbers after step %lld: lower the learning rate (now %g); last/ "
+                   "keeps the last good checkpoint",
+                   set->name, (long long)run->checkpoint.state.step, run->row.learning_rate);
 }
 
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
@@ -211,6 +217,7 @@ static xp_status complete(training_run *run) {
     XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
     if (xp_path_exists(path)) return XP_OK;
     xp_evaluation evaluation = {0};
+    run->row.epoch = run->checkpoint.state.epoch;
     const xp_dataset *set = run->test ? run->test : run->validation;
     if (set) XP_TRY(evaluate_set(run, set, "test", &evaluation));
     xp_status status = write_summary(run, set ? &evaluation : NULL);
