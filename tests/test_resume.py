@@ -84,6 +84,27 @@ def check_divergence():
         expect("divergence", row["test_loss"], f"an epoch without a loss was closed: {row}")
 
 
+def check_data():
+    """All data of a run are remembered, and found from whatever folder it is resumed in."""
+    elsewhere = os.path.join(ROOT, "elsewhere")
+    os.makedirs(elsewhere)
+    words = ["train", *SMALL, "--train", "train.ts", "--test", "./test.ts", "--validation", "0.25", "--epochs", "1"]
+    result = expanse(*words, "--out", "relative", "--quiet", cwd=ROOT)
+    expect("relative paths", result.returncode == 0, result.stderr)
+    result = expanse("train", "--resume", "../relative", "--quiet", cwd=elsewhere)
+    expect("relative paths", result.returncode == 0, result.stderr)
+    run, test = os.path.join(ROOT, "relative"), os.path.join(ROOT, "test.ts")
+    kept = open(test).read()
+    for name, changed in (("another test set", kept.replace("0.455", "0.456", 1)), ("a longer test set", kept + "0.1,0.2:a\n")):
+        write("test.ts", changed)
+        refused(name, ["train", "--resume", run, "--quiet"], [r"test\.ts is not the data"], 1)
+    write("test.ts", kept)
+    config = os.path.join(run, "last", "config.yaml")
+    text = open(config).read()
+    write(config, text.replace("seed: 1 ", "seed: 2 ").replace("seed: 1\n", "seed: 2\n"))  # another validation part
+    refused("another validation part", ["train", "--resume", run, "--quiet"], [r"train\.ts is not the data"], 1)
+
+
 def main():
     DATA.extend(["--train", write("train.ts", series()), "--test", write("test.ts", series(12))])
     checks = {name: value for name, value in globals().items() if name.startswith("check_")}

@@ -438,10 +438,19 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint) {
     *checkpoint = (xp_checkpoint){0};
 }
 
-void xp_checkpoint_fingerprint(const xp_dataset *dataset, char text[32]) {
+static XXH64_hash_t digest(const xp_dataset *dataset, XXH64_hash_t seed) {
     size_t count = (size_t)dataset->count;
-    XXH64_hash_t hash = XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, 0);
+    XXH64_hash_t hash =
+        XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, seed);
     if (dataset->lengths) hash = XXH64(dataset->lengths, count * sizeof *dataset->lengths, hash);
     if (dataset->labels) hash = XXH64(dataset->labels, count * sizeof *dataset->labels, hash);
-    snprintf(text, 32, "%016llx", (unsigned long long)hash);
+    return hash;
+}
+
+void xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
+                               char text[48]) {
+    XXH64_hash_t hash = digest(train, 0);
+    if (validation) hash = digest(validation, hash);
+    int length = snprintf(text, 48, "%016llx", (unsigned long long)hash);
+    if (test) snprintf(text + length, 48 - (size_t)length, "+%016llx", (unsigned long long)digest(test, 0));
 }

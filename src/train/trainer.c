@@ -8,6 +8,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A run under way. */
 typedef struct training_run {
@@ -66,18 +67,30 @@ static xp_status load_data(training_run *run) {
     return XP_OK;
 }
 
+/* Makes the path of a data set independent of the folder that the command was started in. One that cannot be written
+ * into a configuration (too long, not UTF-8) stays as it was given. */
+static void make_absolute(xp_config *config, const char *key, const char *path) {
+    char folder[1024], assignment[2200];
+    if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;
+    while (strncmp(path, "./", 2) == 0) path += 2;
+    snprintf(assignment, sizeof assignment, "%s=%s%s%s", key, folder, strcmp(folder, "/") == 0 ? "" : "/", path);
+    (void)xp_config_set(config, assignment);
+}
+
 /* What a checkpoint must remember of the data; on resume, compares instead. */
 static xp_status describe_data(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_dataset *train = run->train;
-    char fingerprint[32];
-    xp_checkpoint_fingerprint(train, fingerprint);
+    char fingerprint[sizeof checkpoint->fingerprint];
+    xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint);
     if (run->resumed) {
-        if (strcmp(fingerprint, checkpoint->fingerprint) != 0)
-            return xp_fail(XP_BAD_DATA,
-                           "%s is not the data that this run was trained on: put the old file back, or start a new run",
-                           checkpoint->config.data.train);
-        return XP_OK;
+        if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
+        size_t length = strcspn(fingerprint, "+");
+        bool same_training = strncmp(fingerprint, checkpoint->fingerprint, length) == 0;
+        return xp_fail(XP_BAD_DATA,
+                       "%s is not the data that this run was %s with: put the old file back, or start a new run",
+                       same_training ? checkpoint->config.data.test : checkpoint->config.data.train,
+                       same_training ? "tested" : "trained");
     }
     memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
     checkpoint->kind = train->kind;
@@ -368,6 +381,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     }
     const xp_config *chosen = &run->checkpoint.config;
     XP_TRY(load_data(run));
+    make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
+    make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
     XP_TRY(describe_data(run));
     run->steps_per_epoch = (run->train->count + chosen->training.batch - 1) / chosen->training.batch;
     run->order = malloc((size_t)run->train->count * sizeof *run->order);
