@@ -182,10 +182,12 @@ static void checkpoints_keep_every_bit(void **state) {
     char *names[] = {"walk", "Grüße, \"run\""};
     double mean[] = {0.1, -3}, deviation[] = {1.0 / 3, 2};
     xp_checkpoint checkpoint, read;
+    bool left;
     make_checkpoint(&checkpoint, names, mean, deviation);
     const char *folder = below_root("last");
     for (int i = 0; i < 3; i++) { /* over nothing, then twice over itself */
-        if (xp_checkpoint_write(folder, &checkpoint, store) != XP_OK) fail_msg("%s", xp_last_error());
+        if (xp_checkpoint_write(folder, &checkpoint, store, &left) != XP_OK) fail_msg("%s", xp_last_error());
+        assert_false(left);
     }
     assert_false(xp_path_exists(below_root("last.partial")));
     assert_false(xp_path_exists(below_root("last.previous")));
@@ -212,7 +214,7 @@ static void checkpoints_keep_every_bit(void **state) {
     memcpy(moment, back, sizeof moment);
     moment[7] = NAN;
     assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, moment), XP_OK);
-    assert_int_equal(xp_checkpoint_write(folder, &checkpoint, store), XP_BAD_DATA);
+    assert_int_equal(xp_checkpoint_write(folder, &checkpoint, store, &left), XP_BAD_DATA);
     assert_message("'layer.weight' is not finite after step 123456789012");
     assert_false(xp_path_exists(below_root("last.partial")));
     assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, back), XP_OK);
@@ -226,7 +228,7 @@ static void checkpoints_keep_every_bit(void **state) {
     fill_store(&longer, device, 4, true);
     assert_int_equal(xp_checkpoint_load(folder, longer, false), XP_BAD_DATA);
     assert_message("it has no tensor 'extra' [1]");
-    assert_int_equal(xp_checkpoint_write(below_root("longer"), &checkpoint, longer), XP_OK);
+    assert_int_equal(xp_checkpoint_write(below_root("longer"), &checkpoint, longer, &left), XP_OK);
     assert_int_equal(xp_checkpoint_load(below_root("longer"), store, false), XP_BAD_DATA);
     assert_message("no parameter for its tensor 'extra'");
 
@@ -234,6 +236,35 @@ static void checkpoints_keep_every_bit(void **state) {
     xp_store_close(&other);
     xp_store_close(&wider);
     xp_store_close(&longer);
+    xp_device_close(&device);
+}
+
+/* As on a network file system, where a file that somebody holds open stays under another name. */
+static void a_folder_that_cannot_be_removed_does_not_end_the_run(void **state) {
+    xp_device *device = NULL;
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.select = "cpu";
+    if (xp_device_open(&device, &options) != XP_OK) fail_msg("%s", xp_last_error());
+    xp_store *store;
+    fill_store(&store, device, 4, false);
+    char *names[] = {"a", "b"};
+    double mean[] = {0, 0}, deviation[] = {1, 1};
+    xp_checkpoint checkpoint, read;
+    make_checkpoint(&checkpoint, names, mean, deviation);
+    const char *folder = below_root("held");
+    for (int i = 0; i < 4; i++) {
+        bool left = false;
+        checkpoint.state.step = i;
+        if (xp_checkpoint_write(folder, &checkpoint, store, &left) != XP_OK) fail_msg("%s", xp_last_error());
+        assert_int_equal(left, i > 0);
+        if (left) assert_message("cannot be removed");
+        if (xp_checkpoint_read(folder, &read) != XP_OK) fail_msg("%s", xp_last_error());
+        assert_int_equal(read.state.step, i);
+        xp_checkpoint_release(&read);
+        assert_int_equal(xp_folder_make(below_root("held/in-use")), XP_OK); /* rmdir of a folder with one in it fails */
+    }
+    xp_store_close(&store);
     xp_device_close(&device);
 }
 
@@ -391,6 +422,7 @@ int main(void) {
         cmocka_unit_test(safetensors_read_back_what_was_written),
         cmocka_unit_test(damaged_safetensors_are_refused_in_one_sentence),
         cmocka_unit_test(checkpoints_keep_every_bit),
+        cmocka_unit_test(a_folder_that_cannot_be_removed_does_not_end_the_run),
         cmocka_unit_test(damaged_states_are_refused_in_one_sentence),
         cmocka_unit_test(a_run_folder_is_never_overwritten),
         cmocka_unit_test(a_resumed_folder_goes_on_at_the_checkpoint),

@@ -42,18 +42,35 @@ static void flush_folder(const char *path) {
     close(descriptor);
 }
 
+/* Makes the name `path` free. What cannot be removed (on a network file system, while a file in it is open) is moved to
+ * "PATH.1", "PATH.2" …, which are removed when that succeeds. */
+static xp_status clear(const char *path) {
+    enum { ASIDE = 100 };
+    char aside[PATH_BYTES + 16];
+    if (remove_folder(path) == XP_OK) return XP_OK;
+    for (int k = 1; k < ASIDE; k++) {
+        snprintf(aside, sizeof aside, "%s.%d", path, k);
+        if (remove_folder(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
+    }
+    return xp_fail(XP_IO_ERROR, "%s: can neither be removed nor renamed; remove it and go on with --resume", path);
+}
+
 /* Puts the finished folder `made` in the place of `folder`. Exchanging the names is one step, so that there is always a
  * whole checkpoint of that name; where the file system cannot, the old one waits as "….previous". */
-static xp_status take_place(const char *made, const char *folder) {
+static xp_status take_place(const char *made, const char *folder, bool *left) {
     if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
-    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) return remove_folder(made);
+    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
+        *left = remove_folder(made) != XP_OK;
+        return XP_OK;
+    }
     char previous[PATH_BYTES];
     snprintf(previous, sizeof previous, "%s.previous", folder);
-    XP_TRY(remove_folder(previous));
+    XP_TRY(clear(previous));
     if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
         return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno));
     }
-    return remove_folder(previous);
+    *left = remove_folder(previous) != XP_OK;
+    return XP_OK;
 }
 
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
@@ -384,14 +401,15 @@ static xp_status write_config(const char *folder, const xp_config *config) {
     return status;
 }
 
-xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store) {
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left) {
     static const int values[] = {XP_STORE_VALUES}, moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
     char made[PATH_BYTES];
+    *left = false;
     int need = snprintf(made, sizeof made, "%s.partial", folder);
     if (need < 0 || (size_t)need + sizeof ".previous" >= sizeof made) {
         return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
     }
-    XP_TRY(remove_folder(made)); /* of a process that was killed */
+    XP_TRY(clear(made)); /* of a process that was killed */
     XP_TRY(xp_folder_make(made));
     xp_status status;
     XP_TRY_OR(status, write_tensors(made, model_file, store, values, value_prefix, 1, checkpoint), failed);
@@ -399,7 +417,7 @@ xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoin
     XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     flush_folder(made);
-    XP_TRY_OR(status, take_place(made, folder), failed);
+    XP_TRY_OR(status, take_place(made, folder, left), failed);
     char parent[PATH_BYTES];
     snprintf(parent, sizeof parent, "%s/..", folder);
     flush_folder(parent);

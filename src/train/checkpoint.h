@@ -35,9 +35,10 @@ typedef struct xp_checkpoint {
 } xp_checkpoint;
 
 /* Writes all of it beside `folder` under a temporary name, flushes, and takes the old one's place: a reader or a power
- * cut finds the old or the new checkpoint whole. The queue must be finished. XP_BAD_DATA: a parameter is not
- * finite; the old one stays. */
-xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store);
+ * cut finds the old or the new checkpoint whole. The queue must be finished. *left: the new one is in place, but a
+ * folder that it replaced could not be removed; xp_last_error() names it. XP_BAD_DATA: a parameter is not finite; the
+ * old one stays. */
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left);
 /* Reads state.json and config.yaml. *out is released by the caller on success. XP_IO_ERROR, XP_BAD_DATA. */
 xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out);
 void xp_checkpoint_release(xp_checkpoint *checkpoint);

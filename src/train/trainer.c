@@ -167,7 +167,10 @@ static xp_status save(training_run *run, const char *name) {
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, name, path, sizeof path));
     run->checkpoint.state.seconds = xp_session_clock() - run->started;
-    return xp_checkpoint_write(path, &run->checkpoint, run->session.store);
+    bool left;
+    XP_TRY(xp_checkpoint_write(path, &run->checkpoint, run->session.store, &left));
+    if (left) say(run, xp_last_error()); /* the checkpoint is whole all the same */
+    return XP_OK;
 }
 
 /* Saves where the run stands and ends it. */
