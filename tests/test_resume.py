@@ -105,6 +105,53 @@ def check_data():
     refused("another validation part", ["train", "--resume", run, "--quiet"], [r"train\.ts is not the data"], 1)
 
 
+def check_extension():
+    """A run made longer is the run that was that long from the start, where that is true; else it is refused."""
+    long, run = os.path.join(ROOT, "long"), os.path.join(ROOT, "short")
+    words = ["train", *SMALL, *DATA, "--set", "warmup=1.5", "--quiet"]
+    must(*words, "--epochs", "5", "--out", long)
+    must(*words, "--epochs", "2", "--out", run)
+    result = must("train", "--resume", run, "--epochs", "5")
+    expect("a longer run", "from 2 to 5 epochs" in result.stdout, result.stdout)
+    same_weights("a longer run", long, run)
+    for file in ("config.yaml", "last/config.yaml"):
+        one, other = (open(os.path.join(folder, file)).read() for folder in (long, run))
+        expect("a longer run", one == other, f"{file}: {other}")
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    expect("a longer run", summary["epochs"] == 5 and summary["finished"], str(summary))
+    refused("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
+    must("train", "--resume", run, "--epochs", "5", "--quiet")  # the same number changes nothing
+    refused("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
+    refused("no number of epochs", ["train", "--resume", run, "--epochs", "0"], ["epochs"], 2)
+    for schedule in ("cosine", "one-cycle"):
+        folder = os.path.join(ROOT, schedule)
+        must(*words, "--set", f"schedule={schedule}", "--epochs", "2", "--out", folder)
+        must("train", "--resume", folder, "--epochs", "2", "--quiet")
+        refused(f"a longer {schedule} run", ["train", "--resume", folder, "--epochs", "5"], [schedule, "depends on the number"], 1)
+    folder = os.path.join(ROOT, "step")  # of its length, a schedule in steps knows nothing
+    steps = [*words, "--set", "schedule=step", "--set", "step_epochs=1", "--epochs"]
+    must(*steps, "2", "--out", folder)
+    must(*steps, "3", "--out", f"{folder}-long")
+    must("train", "--resume", folder, "--epochs", "3", "--quiet")
+    same_weights("a longer run in steps", folder, f"{folder}-long")
+
+
+def check_broken_extension():
+    """Killed at any moment while it is made longer, a run is the short or the long one, and says which."""
+    run = os.path.join(ROOT, "broken")
+    must("train", *SMALL, *DATA, "--epochs", "1", "--out", run, "--quiet")
+
+    def limit():  # the configuration fits, the weights do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    result = expanse("train", "--resume", run, "--epochs", "3", "--quiet", preexec_fn=limit, restore_signals=False)
+    expect("a broken extension", result.returncode == 1 and "writing failed" in result.stderr, result.stderr)
+    must("train", "--resume", run, "--quiet")
+    expect("a broken extension", json.load(open(os.path.join(run, "summary.json")))["epochs"] == 1, "not the short run")
+    must("train", "--resume", run, "--epochs", "3", "--quiet")
+    expect("a broken extension", json.load(open(os.path.join(run, "summary.json")))["epochs"] == 3, "not the long run")
+
+
 def main():
     DATA.extend(["--train", write("train.ts", series()), "--test", write("test.ts", series(12))])
     checks = {name: value for name, value in globals().items() if name.startswith("check_")}

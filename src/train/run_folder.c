@@ -59,12 +59,18 @@ static xp_status start(xp_run_folder *out, const char *path) {
 
 static xp_status write_rows(const xp_run_folder *folder);
 
+xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config) {
+    char file[1100], *text = NULL;
+    XP_TRY(xp_run_folder_path(folder->path, "config.yaml", file, sizeof file));
+    XP_TRY(xp_config_text(config, &text));
+    xp_status status = xp_file_write_atomic(file, text, strlen(text));
+    free(text);
+    return status;
+}
+
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config) {
     xp_run_folder folder;
-    char file[1100];
-    xp_writer text = {0};
     XP_TRY(start(&folder, path));
-    XP_TRY(xp_run_folder_path(path, "config.yaml", file, sizeof file));
     if (!xp_folder_is_empty(path)) {
         XP_TRY(xp_folder_make(path)); /* a plain file of that name has its own message */
         return xp_fail(XP_INVALID_ARGUMENT,
@@ -74,11 +80,7 @@ xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_co
     }
     XP_TRY(xp_folder_make(path));
     XP_TRY(lock_folder(&folder));
-    xp_status status = xp_config_text(config, &text.text);
-    if (status == XP_OK) {
-        status = xp_file_write_atomic(file, text.text, strlen(text.text));
-        free(text.text);
-    }
+    xp_status status = xp_run_folder_configure(&folder, config);
     if (status == XP_OK) status = write_rows(&folder);
     if (status != XP_OK) {
         xp_run_folder_close(&folder);
@@ -256,6 +258,13 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
     make_title(config, title, sizeof title);
     return xp_confusion_write(file, title, evaluation);
+}
+
+xp_status xp_run_folder_forget_summary(const xp_run_folder *folder) {
+    char file[1100];
+    XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
+    if (unlink(file) == 0 || errno == ENOENT) return XP_OK;
+    return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", file, strerror(errno));
 }
 
 xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size) {

@@ -33,6 +33,10 @@ xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
 /* Goes on with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
  * XP_BAD_DATA when rows are missing. */
 xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done);
+/* Writes config.yaml anew. */
+xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
+/* Removes summary.json, if it is there: what it says of the run is no longer so. */
+xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv and draws curves.svg again. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row);
 /* Writes summary.json, and confusion.svg when `evaluation` is not NULL and has labels. */

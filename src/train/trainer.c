@@ -19,7 +19,8 @@ typedef struct training_run {
     xp_session session;
     xp_run_folder folder;
     bool has_folder;
-    bool resumed; /* goes on from a checkpoint, not from the beginning */
+    bool resumed;      /* goes on from a checkpoint, not from the beginning */
+    int epochs_before; /* of the configuration, when the run is made longer; else 0 */
     int32_t *order;
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
@@ -373,11 +374,46 @@ static xp_status find_state(training_run *run, char *last, size_t size) {
     return xp_config_file(&run->checkpoint.config, config);
 }
 
+/* Takes the larger number of epochs, if the run would have been the same up to here with it. */
+static xp_status lengthen(training_run *run, int epochs) {
+    xp_config *config = &run->checkpoint.config;
+    int before = config->training.epochs, schedule = config->training.schedule;
+    if (epochs < before)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only give it more",
+                       run->options->out, before);
+    if (epochs == before) return XP_OK;
+    if (run->resumed && (schedule == XP_SCHEDULE_COSINE || schedule == XP_SCHEDULE_ONE_CYCLE))
+        return xp_fail(
+            XP_INVALID_ARGUMENT,
+            "%s: the learning rate of its %s schedule depends on the number of epochs from the first step on: "
+            "a run of %d epochs would have gone otherwise; start a new one",
+            run->options->out, schedule == XP_SCHEDULE_COSINE ? "cosine" : "one-cycle", epochs);
+    run->epochs_before = before;
+    config->training.epochs = epochs;
+    return XP_OK;
+}
+
+/* Makes the larger number of epochs that of the folder. An end in between leaves the short run without its summary,
+ * which it writes when it is resumed, or the long one. */
+static xp_status record_length(training_run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    char text[128];
+    if (run->epochs_before) {
+        XP_TRY(xp_run_folder_forget_summary(&run->folder));
+        if (run->resumed) XP_TRY(save(run, "last"));
+        snprintf(text, sizeof text, "the run is made longer, from %d to %d epochs", run->epochs_before,
+                 config->training.epochs);
+        say(run, text);
+    }
+    return xp_run_folder_configure(&run->folder, config);
+}
+
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
     if (options->resume) {
         XP_TRY(find_state(run, last, sizeof last));
+        if (options->epochs) XP_TRY(lengthen(run, options->epochs));
     } else {
         XP_TRY(xp_config_check(config));
         run->checkpoint.config = *config;
@@ -434,7 +470,8 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_session_clock() - run.checkpoint.state.seconds;
-        status = loop(&run);
+        if (options->epochs) status = record_length(&run);
+        if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {
             xp_status printed = xp_plan_print_profile(run.session.training_plan, options->report);
