@@ -4,6 +4,7 @@ nothing made or overwritten. Usage: test_command.py EXPANSE"""
 import csv
 import gzip
 import json
+import math
 import os
 import pwd
 import random
@@ -81,6 +82,65 @@ def check_predict(run, test):
     expect("data without labels, the first", answers(bare, "--limit", "5") == without[:6], "others than the file's first five")
     for limit in ([], ["--limit", "5"]):
         refused("accuracy without labels", ["eval", run, "--data", bare, "--quiet", *limit], [r"bare\.ts", "no class labels"], 1)
+
+
+def change_queries(run, change):
+    """Rewrites the rows of the best model's qkv weights and biases that make queries, a head of 8 rows behind the other."""
+    path = os.path.join(run, "best", "model.safetensors")
+    raw = bytearray(open(path, "rb").read())
+    (length,) = struct.unpack("<Q", raw[:8])
+    for name, entry in json.loads(raw[8 : 8 + length]).items():
+        if ".qkv." not in name:
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        third = (end - begin) // 3
+        for part in range(3):
+            at = begin + part * third
+            raw[at : at + third] = change(part, raw[at : at + third])
+    write(path, bytes(raw))
+
+
+def check_analyze(train, test):
+    """The distances between heads whose maps are known: equal heads, and heads that look at all their keys alike."""
+    name, run = "head analysis", os.path.join(ROOT, "heads")
+    must("train", *SMALL, "--train", train, "--epochs", "1", "--attention", "softmax+sh(1,2)", "--out", run, "--quiet")
+
+    def layers(out, *words):
+        result = must("analyze", run, "--data", test, "--out", os.path.join(ROOT, out), "--quiet", *words)
+        found = json.load(open(os.path.join(ROOT, out, "analysis.json")))
+        row = result.stdout.splitlines()[-1].split()
+        shown = [f"{found['layers'][0][key]:.5f}" for key in ("map_distance", "output_distance")]
+        expect(name, row[-2:] == shown, f"{result.stdout} is not {found}")
+        return found
+
+    found = layers("analysed")
+    expect(name, found["samples"] == 12 and found["scales"] == [1, 2] and len(found["layers"]) == 1, str(found))
+    expect(name, found["layers"][0]["map_distance"] > 0 and found["layers"][0]["output_distance"] > 0, str(found))
+    picture = xml.dom.minidom.parse(os.path.join(ROOT, "analysed", "attention.svg"))
+    maps = [group for group in picture.getElementsByTagName("g") if group.getAttribute("class") == "map"]
+    expect(name, len(maps) == 2, f"{len(maps)} maps of two heads")
+    expect(name, layers("analysed-5", "--limit", "5")["samples"] == 5)
+
+    change_queries(run, lambda part, rows: bytes(len(rows)) if part == 0 else rows)  # queries of 0: every key counts the same
+    expected = 0
+    for i in range(12):
+        length = 9 - i % 3
+        keys = (length + 1) // 2
+        pooled = [1 / keys / min(2, length - row // 2 * 2) for row in range(length)]
+        expected += math.sqrt(sum((1 / length - share) ** 2 for share in pooled) / length) / 12
+    distance = layers("uniform", "--batch", "5", "--layer", "0")["layers"][0]["map_distance"]
+    expect(name, abs(distance - expected) < 1e-6, f"{distance} is not {expected}")
+
+    shutil.rmtree(run)
+    must("train", *SMALL, "--train", train, "--epochs", "1", "--out", run, "--quiet")
+    before = layers("different")["layers"][0]
+    change_queries(run, lambda part, rows: rows[: len(rows) // 2] * 2)
+    after = layers("same")["layers"][0]
+    expect(name, before["map_distance"] > 1e-4 and before["output_distance"] > 1e-4, str(before))
+    expect(name, after["map_distance"] == 0 and after["output_distance"] == 0, str(after))
+    refused("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
+    refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["exists already"], 2)
+    refused("an analysis of nothing", ["analyze", run], ["--data"], 2)
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
@@ -264,6 +324,7 @@ def main():
     expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
     check_run(run, train, test)
     check_predict(run, test)
+    check_analyze(train, test)
     check_data(train)
     check_device(train)
     check_models(run, train, test)

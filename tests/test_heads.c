@@ -46,6 +46,7 @@ static void the_distance_is_that_of_a_mean_entry_and_pair(void **state) {
     const float maps[3][2][2] = {{{1, 0}, {0, 1}}, {{1, 0}, {0, 1}}, {{0.5f, 0.5f}, {0.5f, 0.5f}}};
     assert_float_equal(xp_head_distance(maps[0][0], 3, 4, 2, 2, 2), (0 + 0.5 + 0.5) / 3, 1e-12);
     assert_float_equal(xp_head_distance(maps[0][0], 2, 4, 2, 2, 2), 0, 0);
+    assert_float_equal(xp_head_distance(maps[1][0], 2, 4, 2, 2, 2), 0.5, 1e-12);
     assert_true(isnan(xp_head_distance(maps[0][0], 1, 4, 2, 2, 2)));
     /* The same entries as outputs lie: [rows][heads][width]. */
     const float outputs[2][3][2] = {{{1, 0}, {1, 0}, {0.5f, 0.5f}}, {{0, 1}, {0, 1}, {0.5f, 0.5f}}};

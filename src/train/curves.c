@@ -336,7 +336,7 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
         const xp_map_row *layer = &layers[i];
         int cells = layer->rows * layer->columns;
         double y = top + i * (side + below), most = largest(layer->cells, layer->heads * cells);
-        snprintf(text, sizeof text, "%s, darkest %.3g", layer->title, most);
+        snprintf(text, sizeof text, "%s; darkest cell %.3g", layer->title, most);
         write_text(&out, left, y - 24, "start", 12, ink, "600", text);
         for (int h = 0; h < layer->heads; h++) {
             double x = left + h * (side + gap);
