@@ -40,7 +40,7 @@ typedef struct xp_case {
     struct {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
-    char shape[160]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
+    char shape[192]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
 void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit);
