@@ -89,7 +89,7 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
                                        spec->bn_beta, 1, &heads);
             if (!beta) return NULL;
         }
-        if (!k || xp_attention_normalise(graph, q, k, counts, beta, &normalise, &q, &k) != XP_OK) return NULL;
+        if (!k || xp_attention_normalise(graph, q, k, counts, NULL, beta, &normalise, &q, &k) != XP_OK) return NULL;
     }
     xp_tensor *o = xp_attention(
         graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
