@@ -2,7 +2,7 @@
  * central finite differences on the host, then the device's, in both kernel families, against the double ones. What is
  * refused is refused with its reason, and listed.
  *
- *     test_specification_gradients [all]       without "all" the device runs every SUBSET-th specification */
+ *     test_specification_gradients [EVERY [FAMILY]]     the device runs every EVERY-th specification; 0: none */
 #include "check/interpreter.h"
 #include "core/random.h"
 #include "graph/plan.h"
@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 enum { BATCH = 2, HEADS = 4, QUERIES = 9, KEYS = 11, WIDTH = 5, VALUE_WIDTH = 4, GRID = 3 };
-enum { WANTED = 150, MOST_ROWS = 400, SUBSET = 12, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
+enum { WANTED = 150, MOST_ROWS = 400, EVERY = 12, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
 static const double DIFFERENCE_BOUND = 2e-6, DEVICE_BOUND = 2e-4;
 
 static int failures;
@@ -432,7 +432,8 @@ static void check_row(const row *r, bool on_device, tally *sum) {
         sum->worst_difference = fmax(sum->worst_difference, error);
     }
     for (int family = 0; family < FAMILIES && on_device; family++)
-        sum->worst_device = fmax(sum->worst_device, compare_on_device(&l, family, given, all, count, o, name));
+        if (!*only_family || strcmp(family_names[family], only_family) == 0)
+            sum->worst_device = fmax(sum->worst_device, compare_on_device(&l, family, given, all, count, o, name));
     sum->on_device += on_device;
     sum->accepted++;
     for (int t = 0; t < tensor_count; t++) free(given[t]);
@@ -540,7 +541,8 @@ static void generate(void) {
     }
 }
 
-static bool all_on_device;
+static int every = EVERY;
+static const char *only_family = "";
 
 static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **state) {
     int pairs = 0, refused = 0;
@@ -569,7 +571,7 @@ static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **st
 
 static void gradients_agree_with_differences_and_the_device_with_them(void **state) {
     tally sum = {0};
-    for (int i = 0; i < row_count; i++) check_row(&rows[i], all_on_device || i % SUBSET == 0, &sum);
+    for (int i = 0; i < row_count; i++) check_row(&rows[i], every && i % every == 0, &sum);
     printf("%d specifications: gradients within %.1e of differences; %d on the device in both families: within %.1e\n",
            sum.accepted, sum.worst_difference, sum.on_device, sum.worst_device);
     if (failures) fail_msg("%d findings above", failures);
@@ -599,7 +601,8 @@ static int close_all(void **state) {
 
 int main(int argc, char **argv) {
     setvbuf(stdout, NULL, _IOLBF, 0);
-    all_on_device = argc > 1 && strcmp(argv[1], "all") == 0;
+    if (argc > 1) every = atoi(argv[1]);
+    if (argc > 2) only_family = argv[2];
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_of_features_is_covered_or_refused_with_a_reason),
         cmocka_unit_test(gradients_agree_with_differences_and_the_device_with_them),
