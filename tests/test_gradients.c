@@ -463,6 +463,21 @@ static void the_parts_of_a_split_write_one_gradient(void **state) {
     conclude(&e);
 }
 
+static void slices_of_several_sizes_write_one_gradient(void **state) {
+    static const int64_t sizes[] = {2, 1, 1};
+    for (int last = 0; last < 2; last++) {
+        experiment e = begin();
+        xp_tensor *whole = leaf(&e, "x", SHAPE(3, 2, 4)), *part[3];
+        if (last)
+            assert_int_equal(xp_graph_slice(e.graph, whole, 2, 3, sizes, part), XP_OK);
+        else
+            assert_int_equal(
+                xp_graph_slice(e.graph, xp_graph_reshape(e.graph, whole, SHAPE(3, 4, 2)), 1, 3, sizes, part), XP_OK);
+        for (int i = 0; i < 3; i++) output(&e, xp_copy(e.graph, part[i], NULL));
+        conclude(&e);
+    }
+}
+
 static void split_parts_that_are_shared_are_copied(void **state) {
     experiment e = begin();
     xp_tensor *whole = leaf(&e, "x", SHAPE(2, 4, 2, 2, 3)), *part[2];
@@ -506,6 +521,7 @@ int main(void) {
         cmocka_unit_test(attention_pool_on_sequences_and_grids),
         cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),
         cmocka_unit_test(the_parts_of_a_split_write_one_gradient),
+        cmocka_unit_test(slices_of_several_sizes_write_one_gradient),
         cmocka_unit_test(split_parts_that_are_shared_are_copied),
         cmocka_unit_test(a_reshape_carries_gradients),
         cmocka_unit_test(every_gradient_rule_is_tested_here),

@@ -19,7 +19,7 @@ typedef struct xp_layer_analysis {
 } xp_layer_analysis;
 
 typedef struct xp_analysis {
-    char attention[256];
+    char attention[XP_SPECIFICATION_BYTES];
     int64_t samples;
     int heads;
     int *scales; /* [heads]; 1: all rows */
