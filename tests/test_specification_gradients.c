@@ -25,7 +25,8 @@ enum { BATCH = 2, HEADS = 4, QUERIES = 9, KEYS = 11, WIDTH = 5, VALUE_WIDTH = 4,
 enum { WANTED = 150, MOST_ROWS = 400, EVERY = 12, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
 static const double DIFFERENCE_BOUND = 2e-6, DEVICE_BOUND = 2e-4;
 
-static int failures;
+static int failures, every = EVERY;
+static const char *only_family = "";
 
 /* One finding; the others are looked for all the same. */
 static void complain(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -541,8 +542,6 @@ static void generate(void) {
     }
 }
 
-static int every = EVERY;
-static const char *only_family = "";
 
 static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **state) {
     int pairs = 0, refused = 0;

@@ -216,8 +216,7 @@ static xp_launch_request start(const call *c, const char *file, const char *kern
     }
     if (!attributes->prefix) return request;
     xp_variant_set(variant, "XP_ALIGN_LAST", attributes->align_last != 0);
-    if (attributes->key_scale_count > 0)
-        xp_scales_pass(variant, attributes->key_scale_count, attributes->key_scales);
+    if (attributes->key_scale_count > 0) xp_scales_pass(variant, attributes->key_scale_count, attributes->key_scales);
     return request;
 }
 
