@@ -17,6 +17,7 @@ static const subcommand subcommands[] = {
     {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
+    {"svr", "fit attention layers as support vector regressions", xp_command_svr},
     {"bench", "time training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };
