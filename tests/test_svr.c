@@ -24,6 +24,7 @@ static void assert_below(const char *what, const char *attention, double value, 
 static xp_svr_points make_points(int64_t count, int outputs, uint64_t seed) {
     xp_svr_points_options options = xp_svr_points_default();
     xp_svr_points points;
+    options.noise = 0.1;
     options.count = count;
     options.outputs = outputs;
     options.seed = seed;
@@ -111,6 +112,35 @@ static void keys_inside_the_tube_have_no_value(void **state) {
             assert_true(r.coefficients[j] == copysign(usual.cost, points.targets[j] - r.expected[j]));
     }
     assert_in_range(inside, 20, 180);
+    xp_svr_result_release(&r);
+    xp_svr_points_release(&points);
+}
+
+/* docs/FRAMEWORK.md: m copies of a point in the training set are log m in the score of one. */
+static void copies_of_a_point_are_a_weight_in_the_score(void **state) {
+    enum { COUNT = 60, TWICE = 25 };
+    xp_svr_points points = make_points(COUNT + TWICE, 1, 11);
+    for (int64_t j = COUNT; j < COUNT + TWICE; j++) { /* the last copies the first, and so on */
+        points.targets[j] = points.targets[j - COUNT];
+        memcpy(points.keys + j * points.width, points.keys + (j - COUNT) * points.width,
+               (size_t)points.width * sizeof(double));
+    }
+    xp_svr_result r;
+    TRY(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
+    for (int64_t i = 0; i < points.grid_count; i++) {
+        double sum = 0, weighted = 0;
+        for (int64_t j = 0; j < COUNT; j++) {
+            const double copies = j < TWICE ? 2 : 1;
+            const double value = copies == 2 ? (double)(r.values[j] + r.values[j + COUNT]) / 2 : (double)r.values[j];
+            double score = 0;
+            for (int c = 0; c < points.width; c++)
+                score += points.grid_keys[i * points.width + c] * points.keys[j * points.width + c];
+            const double weight = exp(score / sqrt(points.width) + log(copies));
+            sum += weight;
+            weighted += weight * value;
+        }
+        assert_float_equal((double)r.attended[COUNT + TWICE + i], weighted / sum, 5e-5);
+    }
     xp_svr_result_release(&r);
     xp_svr_points_release(&points);
 }
@@ -316,6 +346,7 @@ int main(void) {
         cmocka_unit_test(so_it_is_with_a_fitted_b),
         cmocka_unit_test(the_values_go_into_plain_softmax),
         cmocka_unit_test(keys_inside_the_tube_have_no_value),
+        cmocka_unit_test(copies_of_a_point_are_a_weight_in_the_score),
         cmocka_unit_test(our_solver_with_a_constant_feature_meets_libsvm),
         cmocka_unit_test(the_judge_sees_what_is_wrong),
         cmocka_unit_test(a_window_has_a_negative_direction_and_the_others_have_none),

@@ -62,12 +62,12 @@ static int read_request(int count, char **words, request *r, bool *answered) {
         {.name = "--points", "N", "points of the curve (256)", .number = &points},
         {.name = "--dimensions", "D", "width of the keys (16)", .number = &dimensions},
         {.name = "--outputs", "E", "curves, each with an SVR of its own (1)", .number = &outputs},
-        {.name = "--noise", "X", "deviation of the points from the curve (0.1)", .text = &noise},
+        {.name = "--noise", "X", "deviation of the points from the curve (0.15)", .text = &noise},
         {.name = "--seed", "N", "of the noise (1)", .number = &seed},
         {.name = "--data", "FILE", "points of your own, as CSV", .text = &r->data},
         {.name = "--raw", .help = "the x columns are keys as they stand", .on = &r->points.raw},
         {.name = "--C", "X", "the cost of an error (1)", .text = &cost},
-        {.name = "--epsilon", "X", "half the width of the tube (0.15)", .text = &epsilon},
+        {.name = "--epsilon", "X", "half the width of the tube (0.2)", .text = &epsilon},
         {.name = "--bias", .help = "fit b too, with LIBSVM; else b = 0", .on = &r->fit.bias},
         {.name = "--out", "DIR", "write svr.json and svr.svg", .text = &r->out},
         {.name = "--device", "D", "device id, name, gpu or cpu", .text = &r->device},
@@ -158,10 +158,10 @@ static json_t *result_json(const xp_svr_result *r) {
     if (p->attention->window)
         return json_pack("{s:s, s:I, s:b, s:f}", "attention", p->specification, "keys", (json_int_t)p->size,
                          "positive_definite", r->lowest >= 0, "lowest_direction", r->lowest);
-    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "attention", p->specification, "keys",
-                     (json_int_t)p->size, "support_vectors", (json_int_t)r->judgement.support, "r2", r->r2,
+    return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "attention", p->specification,
+                     "keys", (json_int_t)p->size, "support_vectors", (json_int_t)r->judgement.support, "r2", r->r2,
                      "duality_gap", r->judgement.gap, "kkt_residual", r->judgement.residual, "difference",
-                     r->difference, "bias", numbers(r->bias, p->outputs), "coefficients",
+                     r->difference, "log_unit", p->log_unit, "bias", numbers(r->bias, p->outputs), "coefficients",
                      numbers(r->coefficients, p->size * p->outputs), "values", floats(r->values, p->size * p->outputs),
                      "prediction", floats(r->attended, p->points->count * p->outputs));
 }
@@ -170,11 +170,12 @@ static json_t *all_json(const xp_svr_points *points, const xp_svr_options *optio
                         int count) {
     json_t *list = json_array();
     for (int i = 0; i < count; i++) json_array_append_new(list, result_json(&results[i]));
-    return json_pack("{s:I, s:i, s:i, s:f, s:f, s:b, s:o, s:o, s:o}", "points", (json_int_t)points->count, "dimensions",
-                     points->width, "outputs", points->outputs, "C", options->cost, "epsilon", options->epsilon,
-                     "bias_fitted", options->bias, "positions",
+    return json_pack("{s:I, s:i, s:i, s:f, s:f, s:b, s:o, s:o, s:o, s:o}", "points", (json_int_t)points->count,
+                     "dimensions", points->width, "outputs", points->outputs, "C", options->cost, "epsilon",
+                     options->epsilon, "bias_fitted", options->bias, "positions",
                      numbers(points->positions, points->count * points->columns), "targets",
-                     numbers(points->targets, points->count * points->outputs), "results", list);
+                     numbers(points->targets, points->count * points->outputs), "keys",
+                     numbers(points->keys, points->count * points->width), "results", list);
 }
 
 static xp_status save(const char *folder, const char *json, const xp_svr_result *results, int count, const request *r) {
@@ -221,7 +222,7 @@ static xp_status experiment(const request *r, int which, xp_svr_points *points, 
 }
 
 int xp_command_svr(int count, char **words) {
-    request r = {.points = xp_svr_points_default(), .fit = {.cost = 1, .epsilon = 0.15}, .attention = "all"};
+    request r = {.points = xp_svr_points_default(), .fit = {.cost = 1, .epsilon = 0.2}, .attention = "all"};
     bool answered = false;
     int which, done = 0;
     int code = read_request(count, words, &r, &answered);

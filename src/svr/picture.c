@@ -6,9 +6,9 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { COLUMNS = 3, WIDTH = 330, HEIGHT = 230, LEFT = 60, TOP = 108, GAP_X = 56, GAP_Y = 104, MARGIN = 24 };
+enum { COLUMNS = 3, WIDTH = 330, HEIGHT = 260, LEFT = 60, TOP = 108, GAP_X = 56, GAP_Y = 104, MARGIN = 24 };
 
-#define TUBE "#dbeafe"
+#define TUBE "#bfdbfe"
 
 typedef struct panel {
     const xp_svr_result *result;
@@ -87,10 +87,10 @@ static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tub
 static void draw_mark(xp_writer *out, double x, double y, bool support) {
     if (support)
         xp_write(out,
-                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.8\" fill=\"%s\" stroke=\"#ffffff\" stroke-width=\"0.6\"/>\n", x,
+                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.4\" fill=\"%s\" stroke=\"#ffffff\" stroke-width=\"0.6\"/>\n", x,
                  y, XP_SVG_ORANGE);
     else
-        xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.2\" fill=\"#ffffff\" stroke=\"%s\"/>\n", x, y,
+        xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"1.9\" fill=\"#ffffff\" stroke=\"%s\"/>\n", x, y,
                  XP_SVG_SOFT);
 }
 

@@ -16,7 +16,7 @@ static const double HALF_TURN = 3.14159265358979323846;
 static const double SPREAD = 1.5; /* each sinusoid's amplitude: how sharply exp tells near keys from far ones */
 
 xp_svr_points_options xp_svr_points_default(void) {
-    return (xp_svr_points_options){.count = 256, .dimensions = 16, .outputs = 1, .noise = 0.1, .seed = 1};
+    return (xp_svr_points_options){.count = 256, .dimensions = 16, .outputs = 1, .noise = 0.15, .seed = 1};
 }
 
 void xp_svr_points_release(xp_svr_points *points) {
