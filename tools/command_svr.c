@@ -108,7 +108,7 @@ static int find_attention(const char *name, int *which) {
     if (strcmp(name, "all") == 0) return XP_EXIT_OK;
     for (int i = 0; i < XP_SVR_ATTENTIONS; i++) {
         names[i] = xp_svr_attentions[i].name;
-        if (strcmp(name, names[i]) == 0) *which = i;
+        if (strcmp(name, names[i]) == 0 || strcmp(name, xp_svr_attentions[i].specification) == 0) *which = i;
     }
     if (*which >= 0) return XP_EXIT_OK;
     names[XP_SVR_ATTENTIONS] = "all";

@@ -262,6 +262,7 @@ static int64_t count_rows(reader r) {
 }
 
 static xp_status parse(const char *path, const char *text, xp_svr_points *out) {
+    if (strncmp(text, "\xEF\xBB\xBF", 3) == 0) text += 3; /* the byte order mark of some spreadsheets */
     reader r = {.path = path, .at = text, .line_start = text, .line = 1};
     char which[2 * XP_SVR_MAX_COLUMNS];
     int fields, columns = 0;
