@@ -28,7 +28,8 @@ static const char *const families[] = {"wide", "tiled"};
 
 typedef struct layer {
     int64_t batch, queries, keys, heads, width;
-    int scale_count, scales[4]; /* 0: no pooling */
+    int scale_count; /* 0: no pooling */
+    int16_t scales[4];
     int grid_height, grid_width, class_token;
     bool bn, learned;
     float beta;
@@ -282,7 +283,7 @@ static void bn_with_sh_takes_its_statistics_from_the_pooled_keys(void **state) {
     layer problem = draw(2, 3);
     problem.lengths = lengths;
     problem.scale_count = 4;
-    memcpy(problem.scales, (int[]){1, 2, 5, 16}, sizeof problem.scales);
+    memcpy(problem.scales, (int16_t[]){1, 2, 5, 16}, sizeof problem.scales);
     assert_defined(&problem, 2e-5);
     problem.bn = true;
     /* one pooled key left has no deviation: (q - mu)/eps times (k - mu) is the rounding of the mean, enlarged */

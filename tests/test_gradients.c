@@ -316,6 +316,54 @@ static void attention_with_counts_and_dropout(void **state) {
     }
 }
 
+static double scaled_score(double score, const int64_t place[4], const double *const *tensors, double *slope) {
+    *slope = 1 + 0.5 * tensors[0][place[3]];
+    return score * *slope - 0.1 * (double)(place[2] > place[3]);
+}
+
+static void attention_with_every_feature(void **state) {
+    static const int32_t key_lengths[] = {6, 4}, query_lengths[] = {4, 3}, starts[] = {0, 1, 5},
+                         key_starts[] = {0, 4, 6};
+    static const int32_t mask[] = {0x2d, 0x3e, 0x15, 0x3f};
+    static const xp_score score = {.text = "score * (1.0f + 0.5f * table[key_index])",
+                                   .derivative = "1.0f + 0.5f * table[key_index]",
+                                   .tensor_count = 1,
+                                   .tensors = {"table"},
+                                   .host = scaled_score};
+    for (int kind = 0; kind < 12; kind++) {
+        experiment e = begin();
+        const bool packed = kind == 5;
+        xp_attention_inputs in = {.q = packed ? leaf(&e, "q", SHAPE(1, 5, 4, 3)) : leaf(&e, "q", SHAPE(2, 4, 4, 3)),
+                                  .k = packed ? leaf(&e, "k", SHAPE(1, 6, 2, 3)) : leaf(&e, "k", SHAPE(2, 6, 2, 3)),
+                                  .v = packed ? leaf(&e, "v", SHAPE(1, 6, 2, 5)) : leaf(&e, "v", SHAPE(2, 6, 2, 5))};
+        xp_attention_attributes a = xp_attention_plain(0.7f);
+        xp_tensor *lse = NULL;
+        if (kind == 1 || kind == 8) {
+            in.key_lengths = integers(&e, "key_lengths", SHAPE(2), key_lengths);
+            in.query_lengths = integers(&e, "query_lengths", SHAPE(2), query_lengths);
+            a.align_last = 1;
+        }
+        if (kind == 2 || kind == 8 || kind == 9) a.left = 1, a.right = 2;
+        if (kind == 3) in.bias = leaf(&e, "bias", SHAPE(1, 4, 4, 6));
+        if (kind == 4) in.bias = leaf(&e, "bias", SHAPE(2, 1, 4, 6)), a.soft_cap = 1.5f, a.alibi = 1;
+        if (packed) {
+            in.query_lengths = integers(&e, "query_starts", SHAPE(3), starts);
+            in.key_lengths = integers(&e, "key_starts", SHAPE(3), key_starts);
+            a.packed = 1, a.longest_queries = 4, a.longest_keys = 4;
+        }
+        if (kind == 6) {
+            in.user[0] = input(&e, "table", SHAPE(6)), a.score = &score;
+            in.bias = leaf(&e, "bias", SHAPE(1, 1, 4, 6));
+        }
+        if (kind == 7 || kind == 10) in.mask = integers(&e, "mask", SHAPE(1, 1, 4, 1), mask);
+        if (kind >= 8 && kind <= 10) a.kernel = XP_KERNEL_LINEAR, a.normaliser = kind - 8;
+        if (kind == 11) a.stride = 2, a.scale_count = 2, a.scales[0] = 1, a.scales[1] = 2, a.right = 3;
+        output(&e, xp_attention(e.graph, &in, &a, kind == 7 ? 0.25f : 0.0f, &lse));
+        if (kind == 0 || kind == 2) output(&e, lse); /* all its rows see a key */
+        conclude(&e);
+    }
+}
+
 static void attention_normalise_with_every_answer(void **state) {
     static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 2, 4};
     for (int kind = 0; kind < 6; kind++) {
@@ -406,6 +454,7 @@ int main(void) {
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
         cmocka_unit_test(attention_with_counts_and_dropout),
+        cmocka_unit_test(attention_with_every_feature),
         cmocka_unit_test(attention_normalise_with_every_answer),
         cmocka_unit_test(attention_pool_on_sequences_and_grids),
         cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),

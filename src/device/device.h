@@ -20,7 +20,7 @@ typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
 
 /* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line.
  */
-enum { XP_VARIANT_OPTIONS = 32 };
+enum { XP_VARIANT_OPTIONS = 64 };
 typedef struct xp_variant {
     const char
         *prelude; /* OpenCL C that stands before the kernel file, part of the key; lives as long as the plan; NULL */

@@ -76,7 +76,7 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
                                              .grid_height = builder->grid_height,
                                              .grid_width = builder->grid_width,
                                              .class_token = builder->class_token};
-        for (int i = 0; i < spec->scale_count; i++) pool.scales[i] = spec->scales[i];
+        for (int i = 0; i < spec->scale_count; i++) pool.scales[i] = (int16_t)spec->scales[i];
         k = xp_attention_pool(graph, k, builder->lengths, &pool, &counts);
         v = xp_attention_pool(graph, v, builder->lengths, &pool, NULL);
     }

@@ -145,7 +145,7 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
  * behind give 0), bias F32 dense [B|1,H|1,N,M] or NULL, mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or
  * NULL: bit c%32 of word c/32 allows block column c; user: the tensors that the score names, dense. packed: samples of
  * any length lie behind each other in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and query_lengths are then starts,
- * I32 [S+1], rising from 0 to at most T and U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
+ * I32 [S+1], rising from 0 to T and to U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
  * mask, the score and the dropout count within the sample, b = s, and N, M of the bias and the mask are longest_queries
  * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
  * the length.
@@ -188,6 +188,7 @@ typedef struct xp_attention_attributes {
     int scale_count;                       /* 0: keys are not pooled */
     int16_t scales[XP_MAX_SCALES];         /* divides H */
     const xp_score *score;                 /* NULL: none; lives as long as the graph (xp_graph_memory) */
+    const char *prelude;                   /* the score for the kernels; filled by the builder */
 } xp_attention_attributes;
 typedef struct xp_attention_inputs {
     xp_tensor *q, *k, *v, *key_lengths, *query_lengths, *bias, *mask, *user[XP_SCORE_NAMES];
@@ -196,6 +197,9 @@ typedef struct xp_attention_inputs {
 xp_attention_attributes xp_attention_plain(float scale);
 xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, const xp_attention_attributes *attributes,
                         float dropout, xp_tensor **lse_or_null);
+/* "attention_map": the weights of a node that made `o`, before dropout, [B,H,N,M]; 0 where nothing is seen. It stores
+ * the N×M matrix that attention never does: for pictures and statistics. Not of packed samples; not differentiated. */
+xp_tensor *xp_attention_map(xp_graph *graph, const xp_tensor *o);
 
 /* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward"
  * ------------------------------------------ Attention-BN (Primal-Dual framework, section on Attention-BN): per
@@ -222,7 +226,7 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
  * [B,H]: ceil(lengths[b]/s) or the grid's. Backward inputs: dy, lengths; output dx (views fine). */
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
-    int scales[XP_MAX_SCALES];
+    int16_t scales[XP_MAX_SCALES];
     int grid_height, grid_width, class_token;
 } xp_attention_pool_attributes;
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
