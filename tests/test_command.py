@@ -220,7 +220,7 @@ def check_svr():
     result = json.load(open(os.path.join(out, "svr.json")))
     fits = {fit["attention"]: fit for fit in result["results"]}
     expect("svr", list(fits) == ["softmax", "linear(elu)", "softmax+bn", "softmax+sh(4)", "softmax+block(10)",
-                                 "softmax+window(8,8)"], f"{list(fits)}")
+                                 'softmax+score("score + rate * key_index", rate=0.01)', "softmax+window(8,8)"], f"{list(fits)}")
     expect("svr", not fits["softmax+window(8,8)"]["positive_definite"], "a window")
     for name, fit in fits.items():
         if "values" not in fit:

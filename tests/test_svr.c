@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-enum { FAMILIES = 2, FITTED = XP_SVR_ATTENTIONS - 1 };
+enum { FAMILIES = 2, FITTED = XP_SVR_ATTENTIONS - 1, LATE = 5 };
 static const char *const family_names[FAMILIES] = {"wide", "tiled"};
 static xp_device *devices[FAMILIES];
 static const xp_svr_options usual = {.cost = 1, .epsilon = 0.15};
@@ -33,7 +33,7 @@ static xp_svr_points make_points(int64_t count, int outputs, uint64_t seed) {
 }
 
 static xp_svr_matrix matrix_of(const xp_svr_problem *p) {
-    return (xp_svr_matrix){p->size, p->outputs, p->kernel, p->targets};
+    return (xp_svr_matrix){p->size, p->outputs, p->kernel, p->targets, p->weights};
 }
 
 /* ---- both sides -------------------------------------------------------------------------------------------------- */
@@ -54,6 +54,7 @@ static void fit_all(const xp_svr_options *options) {
     xp_svr_points points = make_points(242, 2, 3);
     for (int family = 0; family < FAMILIES; family++)
         for (int i = 0; i < FITTED; i++) {
+            if (i == LATE && options->bias) continue; /* LIBSVM has one C for all keys */
             xp_svr_result result;
             TRY(xp_svr_run(devices[family], &xp_svr_attentions[i], &points, options, &result));
             assert_worth_the_name(&result, options);
@@ -252,7 +253,8 @@ static void every_query_stands_in_one_block(void **state) {
 
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
-static const char good_data[] = "\xEF\xBB\xBFx, y1, y2\n3,1,0\n1,0,1\n\n2,5,3\n4,1,1\n5,0,2\n6,2,2\r\n7,1,0\n8,3,1\n9,0,0\n";
+static const char good_data[] =
+    "\xEF\xBB\xBFx, y1, y2\n3,1,0\n1,0,1\n\n2,5,3\n4,1,1\n5,0,2\n6,2,2\r\n7,1,0\n8,3,1\n9,0,0\n";
 
 static void a_csv_is_sorted_and_standardised(void **state) {
     const char *path = scratch_write("good.csv", good_data, strlen(good_data));

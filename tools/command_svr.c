@@ -27,6 +27,7 @@ static const char description[] =
     "    bn        the layer first normalises its input with the keys' mean and deviation\n"
     "    sh        the layer is fitted on fewer data: averages of 4 neighbouring keys and targets\n"
     "    block     four training sets side by side: each query sees the keys of its own block\n"
+    "    late      key j counts exp(j/100) times in the training set: a weight in the score\n"
     "    window    a query sees its neighbours: the kernel loses its features (it is not positive definite), so no "
     "SVR\n"
     "              stands behind it; the command shows a direction that proves it\n\n"
@@ -123,22 +124,23 @@ static void print_head(const xp_svr_points *points, const xp_svr_options *option
     printf("%lld points, keys of %d dimensions, %d output%s; C %g, epsilon %g, %s\n\n", (long long)points->count,
            points->width, points->outputs, points->outputs == 1 ? "" : "s", options->cost, options->epsilon,
            options->bias ? "b fitted by LIBSVM" : "b = 0");
-    printf("%-20s %6s  %-15s %7s  %10s  %12s  %s\n", "attention", "keys", "support vectors", "R2", "dual gap",
-           "KKT residual", "attention - SVR");
+    printf("%-9s %6s  %-15s %7s  %10s  %12s  %-15s  %s\n", "attention", "keys", "support vectors", "R2", "dual gap",
+           "KKT residual", "attention - SVR", "specification");
 }
 
 static void print_result(const xp_svr_result *r) {
     char support[32];
     if (r->problem.attention->window) {
-        printf("%-20s %6lld  no SVR stands behind it: v.Kv = %.3g for a unit vector v%s\n", r->problem.specification,
+        printf("%-9s %6lld  no SVR stands behind it: v.Kv = %.3g for a unit vector v%s\n", r->problem.attention->name,
                (long long)r->problem.size, r->lowest,
                r->lowest < 0 ? ", so K is not positive definite" : "; no negative direction was found");
         return;
     }
     snprintf(support, sizeof support, "%lld (%.0f %%)", (long long)r->judgement.support,
              100.0 * (double)r->judgement.support / (double)r->problem.size);
-    printf("%-20s %6lld  %-15s %7.4f  %10.1e  %12.1e  %.1e\n", r->problem.specification, (long long)r->problem.size,
-           support, r->r2, r->judgement.gap, r->judgement.residual, r->difference);
+    printf("%-9s %6lld  %-15s %7.4f  %10.1e  %12.1e  %-15.1e  %s\n", r->problem.attention->name,
+           (long long)r->problem.size, support, r->r2, r->judgement.gap, r->judgement.residual, r->difference,
+           r->problem.specification);
 }
 
 static json_t *numbers(const double *values, int64_t count) {
@@ -207,6 +209,10 @@ static xp_status experiment(const request *r, int which, xp_svr_points *points, 
     if (!r->json) print_head(points, &r->fit);
     for (int i = 0; i < XP_SVR_ATTENTIONS; i++) {
         if (which >= 0 && which != i) continue;
+        if (which < 0 && r->fit.bias && xp_svr_attentions[i].rate != 0) {
+            if (!r->json) printf("%-9s is left out: LIBSVM has one C for all keys\n", xp_svr_attentions[i].name);
+            continue;
+        }
         XP_TRY(xp_svr_run(*device, &xp_svr_attentions[i], points, &r->fit, &results[*done]));
         if (!r->json) print_result(&results[*done]);
         ++*done;

@@ -50,6 +50,15 @@ static xp_status make_mask(layer *l) {
     return l->mask ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
+/* log m_j, as a user's score. */
+static const xp_score *make_score(layer *l) {
+    xp_score *score = xp_graph_memory(l->graph, sizeof *score);
+    if (score)
+        *score = (xp_score){
+            .text = "score + rate * key_index", .scalar_count = 1, .scalars[0] = {"rate", l->problem->attention->rate}};
+    return score;
+}
+
 /* ---- the layer --------------------------------------------------------------------------------------------------- */
 
 static xp_status build(layer *l) {
@@ -76,8 +85,9 @@ static xp_status build(layer *l) {
     } else {
         if (attention->blocks) XP_TRY(make_mask(l));
         const xp_attention_inputs inputs = {.q = q, .k = k, .v = l->v, .key_lengths = key_lengths, .mask = l->mask};
-        const xp_attention_attributes plain = xp_attention_plain(1.0f / sqrtf((float)p->width));
-        l->o = xp_attention(l->graph, &inputs, &plain, 0, NULL);
+        xp_attention_attributes attributes = xp_attention_plain(1.0f / sqrtf((float)p->width));
+        if (attention->rate != 0 && !(attributes.score = make_score(l))) return XP_OUT_OF_MEMORY;
+        l->o = xp_attention(l->graph, &inputs, &attributes, 0, NULL);
     }
     if (!l->o) return XP_INVALID_ARGUMENT;
     l->o->keep = true;

@@ -24,7 +24,8 @@ static xp_status check(const xp_svr_options *options) {
 static void make_values(xp_svr_result *r) {
     const int outputs = r->problem.outputs;
     for (int64_t e = 0; e < r->problem.size * outputs; e++)
-        r->values[e] = (float)(r->coefficients[e] * exp(r->problem.log_unit - r->problem.log_h[e / outputs]));
+        r->values[e] = (float)(r->coefficients[e] / r->problem.weights[e / outputs] *
+                               exp(r->problem.log_unit - r->problem.log_h[e / outputs]));
 }
 
 static void compare(xp_svr_result *r) {
@@ -56,7 +57,7 @@ static xp_status run(xp_device *device, const xp_svr_options *options, xp_svr_re
     r->attended = calloc(asked, sizeof *r->attended);
     if (!r->coefficients || !r->values || !r->expected || !r->attended)
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for a fit of %lld keys", (long long)p->size);
-    const xp_svr_matrix matrix = {p->size, p->outputs, p->kernel, p->targets};
+    const xp_svr_matrix matrix = {p->size, p->outputs, p->kernel, p->targets, p->weights};
     if (options->bias)
         XP_TRY(xp_svr_solve_with_bias(&matrix, options, r->coefficients, r->bias));
     else

@@ -15,7 +15,7 @@ typedef struct xp_svr_result {
     double bias[XP_SVR_MAX_COLUMNS];
     xp_svr_judgement judgement;
     double *expected;  /* f at the queries [queries,outputs], by the SVR's formula in double precision */
-    float *values;     /* v [M,outputs] = unit · c / h */
+    float *values;     /* v [M,outputs] = unit · a / (m h) */
     float *attended;   /* o + b [queries,outputs], from the device */
     double difference; /* max |attended - expected| / max |expected| */
     double r2;         /* of `attended` at the points, the worst output */

@@ -21,6 +21,10 @@ static void say_nothing(const char *text) {
 
 xp_status xp_svr_solve_with_bias(const xp_svr_matrix *matrix, const xp_svr_options *options, double *coefficients,
                                  double *bias) {
+    for (int64_t j = 0; j < matrix->size; j++)
+        if (matrix->weights[j] != matrix->weights[0])
+            return xp_fail(XP_UNSUPPORTED,
+                           "LIBSVM has one C for all keys, and these differ in their cost; fit with b = 0");
     const int64_t size = matrix->size, row = size + 2; /* the row's number in front, an end mark behind */
     struct svm_node *nodes = malloc((size_t)(size * row) * sizeof *nodes);
     struct svm_node **rows = malloc((size_t)size * sizeof(struct svm_node *));

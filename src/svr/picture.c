@@ -5,8 +5,19 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
-enum { COLUMNS = 3, WIDTH = 330, HEIGHT = 260, LEFT = 60, TOP = 108, GAP_X = 56, GAP_Y = 104, MARGIN = 24 };
+enum {
+    COLUMNS = 3,
+    WIDTH = 330,
+    HEIGHT = 260,
+    LEFT = 60,
+    TOP = 108,
+    GAP_X = 56,
+    GAP_Y = 100,
+    MARGIN = 24,
+    LEGEND_ROW = 26
+};
 
 #define TUBE "#bfdbfe"
 
@@ -117,45 +128,39 @@ static void draw_panel(xp_writer *out, const panel *p, double epsilon) {
     draw_axes(out, p);
     draw_marks(out, p);
     draw_pieces(out, p, epsilon, false);
-    xp_svg_text(out, p->left, p->top - 30, "start", 14, XP_SVG_INK, "600", r->problem.specification);
+    xp_svg_text(out, p->left, p->top - 30, "start", strlen(r->problem.specification) > 30 ? 11 : 14, XP_SVG_INK, "600",
+                r->problem.specification);
     snprintf(text, sizeof text, "R² %.3f · support vectors %lld of %lld · attention − SVR %.0e", r->r2,
              (long long)r->judgement.support, (long long)r->problem.size, r->difference);
     xp_svg_text(out, p->left, p->top - 12, "start", 11, XP_SVG_SOFT, "400", text);
 }
 
-static void draw_legend(xp_writer *out, double left, double top, const xp_svr_options *options, bool pooled,
-                        bool blocks) {
-    const double step = 26, text_left = left + 44;
-    double y = top + 6;
-    char text[96];
-    xp_write(out, "<path d=\"M%.1f %.1fh30\" stroke=\"%s\" stroke-width=\"2\"/>\n", left, y, XP_SVG_BLUE);
-    xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400",
-                "attention on the device, = the SVR's prediction");
-    y += step;
-    xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", left, y - 7, TUBE);
-    snprintf(text, sizeof text, "the tube: errors below ε = %.3g cost nothing", options->epsilon);
-    xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400", text);
-    y += step;
-    draw_mark(out, left + 15, y, true);
-    xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400", "support vector: a key with a value v ≠ 0");
-    y += step;
-    draw_mark(out, left + 15, y, false);
-    xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400", "inside the tube: v = 0");
-    if (pooled) {
-        y += step;
-        draw_faint(out, left + 15, y);
-        xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400", "the points before they are averaged (sh)");
+typedef enum mark { MARK_FIT, MARK_TUBE, MARK_SUPPORT, MARK_INSIDE, MARK_RAW, MARK_BLOCK, MARKS } mark;
+
+static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_options *options,
+                        const bool used[MARKS]) {
+    char tube[96];
+    snprintf(tube, sizeof tube, "the tube: errors below ε = %.3g cost nothing", options->epsilon);
+    const char *const texts[MARKS] = {
+        "attention on the device, = the SVR's prediction", tube,
+        "support vector: a key with a value v ≠ 0",        "inside the tube: v = 0",
+        "the points before they are averaged (sh)",        "the next block: a training set of its own"};
+    int shown = 0;
+    for (int i = 0; i < MARKS; i++) {
+        if (!used[i]) continue;
+        const double x = LEFT + shown % columns * (WIDTH + GAP_X), y = top + shown / columns * LEGEND_ROW;
+        shown++;
+        if (i == MARK_FIT)
+            xp_write(out, "<path d=\"M%.1f %.1fh30\" stroke=\"%s\" stroke-width=\"2\"/>\n", x, y, XP_SVG_BLUE);
+        if (i == MARK_TUBE)
+            xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", x, y - 7, TUBE);
+        if (i == MARK_SUPPORT || i == MARK_INSIDE) draw_mark(out, x + 15, y, i == MARK_SUPPORT);
+        if (i == MARK_RAW) draw_faint(out, x + 15, y);
+        if (i == MARK_BLOCK)
+            xp_write(out, "<path d=\"M%.1f %.1fv16\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n", x + 15, y - 8,
+                     XP_SVG_SOFT);
+        xp_svg_text(out, x + 40, y + 4, "start", 12, XP_SVG_INK, "400", texts[i]);
     }
-    if (blocks) {
-        y += step;
-        xp_write(out, "<path d=\"M%.1f %.1fv16\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n", left + 15, y - 8,
-                 XP_SVG_SOFT);
-        xp_svg_text(out, text_left, y + 4, "start", 12, XP_SVG_INK, "400", "the next block: a training set of its own");
-    }
-    y += step + 6;
-    snprintf(text, sizeof text, "C = %.3g, %s; targets have mean 0 and deviation 1", options->cost,
-             options->bias ? "b fitted" : "b = 0");
-    xp_svg_text(out, left, y + 4, "start", 12, XP_SVG_SOFT, "400", text);
 }
 
 static void choose_range(panel *p, const xp_svr_points *points, double epsilon) {
@@ -174,24 +179,30 @@ static void choose_range(panel *p, const xp_svr_points *points, double epsilon) 
 
 xp_status xp_svr_picture_write(const char *path, const xp_svr_result *results, int count,
                                const xp_svr_options *options) {
-    const int columns = count < COLUMNS ? count + 1 : COLUMNS, rows = count / columns + 1;
-    bool pooled = false, blocks = false;
+    const int columns = count < COLUMNS ? count : COLUMNS, rows = (count + columns - 1) / columns;
+    bool used[MARKS] = {[MARK_FIT] = true, [MARK_TUBE] = true, [MARK_SUPPORT] = true, [MARK_INSIDE] = true};
+    int shown = 0;
+    for (int i = 0; i < count; i++) {
+        used[MARK_RAW] = used[MARK_RAW] || results[i].problem.attention->pool;
+        used[MARK_BLOCK] = used[MARK_BLOCK] || results[i].problem.attention->blocks;
+    }
+    for (int i = 0; i < MARKS; i++) shown += used[i];
+    const int legend_rows = (shown + columns - 1) / columns;
+    const double legend_top = TOP + rows * (HEIGHT + GAP_Y) - 36;
+    char text[160];
     xp_writer out = {0};
-    xp_svg_begin(&out, LEFT + columns * WIDTH + (columns - 1) * GAP_X + MARGIN,
-                 TOP + rows * HEIGHT + (rows - 1) * GAP_Y + 44, "An attention layer is a support vector regression");
-    xp_svg_text(&out, 24, 52, "start", 12, XP_SVG_SOFT, "400",
-                "Each layer below got its values from a quadratic program, not from training: v = (α − α̃) / h(k)");
-    for (int i = 0; i <= count; i++) {
-        panel p = {.left = LEFT + i % columns * (WIDTH + GAP_X), .top = TOP + i / columns * (HEIGHT + GAP_Y)};
-        if (i == count) {
-            draw_legend(&out, p.left, p.top + 16, options, pooled, blocks);
-            break;
-        }
-        p.result = &results[i];
-        pooled = pooled || results[i].problem.attention->pool;
-        blocks = blocks || results[i].problem.attention->blocks;
+    xp_svg_begin(&out, LEFT + columns * WIDTH + (columns - 1) * GAP_X + (columns == 1 ? 160 : MARGIN),
+                 legend_top + legend_rows * LEGEND_ROW + 4, "Attention layers are support vector regressions");
+    snprintf(text, sizeof text, "values from a quadratic program, not from training: C = %.3g, %s", options->cost,
+             options->bias ? "b fitted" : "b = 0");
+    xp_svg_text(&out, 24, 52, "start", 12, XP_SVG_SOFT, "400", text);
+    for (int i = 0; i < count; i++) {
+        panel p = {.result = &results[i],
+                   .left = LEFT + i % columns * (WIDTH + GAP_X),
+                   .top = TOP + i / columns * (HEIGHT + GAP_Y)};
         choose_range(&p, results[i].problem.points, options->epsilon);
         draw_panel(&out, &p, options->epsilon);
     }
+    draw_legend(&out, columns, legend_top, options, used);
     return xp_svg_finish(&out, path);
 }

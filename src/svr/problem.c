@@ -14,6 +14,7 @@ const xp_svr_attention xp_svr_attentions[XP_SVR_ATTENTIONS] = {
     {"bn", "softmax+bn", .bn = true},
     {"sh", "softmax+sh(4)", .pool = 4},
     {"block", "softmax+block", .blocks = 4},
+    {"late", "softmax+score(\"score + rate * key_index\", rate=0.01)", .rate = 0.01f},
     {"window", "softmax+window(8,8)", .window = 8},
 };
 const float xp_svr_bn_epsilon = 1e-5f;
@@ -23,6 +24,7 @@ void xp_svr_problem_release(xp_svr_problem *problem) {
     free(problem->query_keys);
     free(problem->targets);
     free(problem->positions);
+    free(problem->weights);
     free(problem->log_h);
     free(problem->kernel);
     *problem = (xp_svr_problem){0};
@@ -97,10 +99,11 @@ static double log_kappa(const xp_svr_problem *p, const double *x, const double *
     return p->attention->linear ? log(sum) : sum / sqrt(p->width);
 }
 
-static double log_sum(const double *logs, int64_t count) {
+/* log h of a row of log κ. */
+static double log_sum(const xp_svr_problem *p, const double *logs) {
     double most = -INFINITY, sum = 0;
-    for (int64_t i = 0; i < count; i++) most = fmax(most, logs[i]);
-    for (int64_t i = 0; i < count; i++) sum += exp(logs[i] - most);
+    for (int64_t j = 0; j < p->size; j++) most = fmax(most, logs[j]);
+    for (int64_t j = 0; j < p->size; j++) sum += p->weights[j] * exp(logs[j] - most);
     return most + log(sum);
 }
 
@@ -108,7 +111,7 @@ static double log_sum(const double *logs, int64_t count) {
 static double row_of(const xp_svr_problem *p, const double *x, int64_t at, double *logs) {
     for (int64_t j = 0; j < p->size; j++)
         logs[j] = sees(p, at, j) ? log_kappa(p, x, p->keys + j * p->width) : -INFINITY;
-    return log_sum(logs, p->size);
+    return log_sum(p, logs);
 }
 
 static xp_status make_kernel(xp_svr_problem *p) {
@@ -129,6 +132,14 @@ static xp_status make_kernel(xp_svr_problem *p) {
     return XP_OK;
 }
 
+/* With mean 1: a common factor cancels between κ and h, and C keeps its meaning. */
+static void make_weights(xp_svr_problem *p) {
+    double sum = 0;
+    for (int64_t j = 0; j < p->size; j++)
+        sum += p->weights[j] = exp((double)p->attention->rate * (double)(j - p->size));
+    for (int64_t j = 0; j < p->size; j++) p->weights[j] *= (double)p->size / sum;
+}
+
 static double *rows(int64_t count, int64_t width) {
     return calloc((size_t)(count * width), sizeof(double));
 }
@@ -145,11 +156,12 @@ xp_status xp_svr_problem_make(const xp_svr_attention *attention, const xp_svr_po
     out->query_keys = rows(out->queries, points->width);
     out->targets = rows(size, points->outputs);
     out->positions = rows(size, 1);
+    out->weights = rows(size, 1);
     out->log_h = rows(size, 1);
     out->kernel = rows(size, size);
     double *first_column = rows(points->count, 1);
-    if (!out->keys || !out->query_keys || !out->targets || !out->positions || !out->log_h || !out->kernel ||
-        !first_column) {
+    if (!out->keys || !out->query_keys || !out->targets || !out->positions || !out->weights || !out->log_h ||
+        !out->kernel || !first_column) {
         free(first_column);
         xp_svr_problem_release(out);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for a kernel matrix of %lld keys", (long long)size);
@@ -165,6 +177,7 @@ xp_status xp_svr_problem_make(const xp_svr_attention *attention, const xp_svr_po
         memcpy(out->query_keys + points->count * points->width, points->grid_keys,
                (size_t)(points->grid_count * points->width) * sizeof(double));
     if (attention->bn) normalise(out);
+    make_weights(out);
     if (attention->blocks)
         snprintf(out->specification, sizeof out->specification, "%s(%lld)", attention->specification,
                  (long long)block_size(out));

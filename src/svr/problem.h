@@ -13,15 +13,16 @@ typedef struct xp_svr_attention {
     bool bn;                   /* keys and queries normalised with the keys' statistics */
     int pool;                  /* SH: keys and targets averaged over so many neighbours; 0: not */
     int blocks;                /* the points are cut into so many training sets of equal size; 0: one */
+    float rate;                /* key j counts exp(rate · j) times, but for a factor: late ones more; 0: once each */
     int window;                /* a query sees the keys at most so many places away; 0: all */
 } xp_svr_attention;
 
-/* The five that come from an SVR, and the window, which does not. */
-enum { XP_SVR_ATTENTIONS = 6 };
+/* Those that come from an SVR, and the window, which does not. */
+enum { XP_SVR_ATTENTIONS = 7 };
 extern const xp_svr_attention xp_svr_attentions[XP_SVR_ATTENTIONS];
 extern const float xp_svr_bn_epsilon;
 
-/* K(x,y) = unit · κ(x,y) / (h(x) h(y)) with h(x) the sum of κ(x,k_j) over the training set of x.
+/* K(x,y) = unit · κ(x,y) / (h(x) h(y)) with h(x) = Σ_j m_j κ(x,k_j) over the training set of x; m_j are its weights.
  *
  * h is a sum over hundreds of keys, so κ/(h h) is some 10^-5 or, with large scores, far smaller, and a cost C in its
  * terms would have to be as large. unit = 1 / mean K(k_j,k_j) makes the mean diagonal 1: the same problem with C
@@ -36,6 +37,7 @@ typedef struct xp_svr_problem {
     double *query_keys; /* [queries,width], normalised */
     double *targets;    /* [M,outputs], pooled */
     double *positions;  /* [M] of the first column, pooled */
+    double *weights;    /* m [M] */
     double *log_h;      /* [M] */
     double *kernel;     /* [M,M] */
     double log_unit;
@@ -48,7 +50,8 @@ void xp_svr_problem_release(xp_svr_problem *problem);
 /* Whether query i (a point or a grid place) sees key j. */
 bool xp_svr_problem_sees(const xp_svr_problem *problem, int64_t query, int64_t key);
 
-/* The SVR's own prediction in double precision, f(x) = Σ_j c_j K(x,k_j) + b: coefficients [M,outputs], bias [outputs]
+/* The SVR's own prediction in double precision, f(x) = Σ_j a_j K(x,k_j) + b, a_j = m_j c_j: coefficients [M,outputs],
+ * bias [outputs]
  * -> [queries,outputs]. */
 xp_status xp_svr_problem_predict(const xp_svr_problem *problem, const double *coefficients, const double *bias,
                                  double *out);

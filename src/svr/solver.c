@@ -18,15 +18,20 @@ static double target(const dual *p, int64_t j) {
     return p->matrix->targets[j * p->matrix->outputs + p->output];
 }
 
+/* The bound of a coefficient: what an error at key j costs. */
+static double cost(const dual *p, int64_t j) {
+    return p->options->cost * p->matrix->weights[j];
+}
+
 /* Primal and dual value at c with prediction f (which holds b). b cancels in the dual where Σ c = 0. */
 static void values(const dual *p, double bias, double *primal, double *dual_value) {
     double square = 0, slack = 0, gain = 0;
     for (int64_t j = 0; j < p->matrix->size; j++) {
         square += p->c[j] * (p->f[j] - bias);
-        slack += fmax(0, fabs(target(p, j) - p->f[j]) - p->options->epsilon);
+        slack += cost(p, j) * fmax(0, fabs(target(p, j) - p->f[j]) - p->options->epsilon);
         gain += target(p, j) * p->c[j] - p->options->epsilon * fabs(p->c[j]);
     }
-    *primal = square / 2 + p->options->cost * slack;
+    *primal = square / 2 + slack;
     *dual_value = gain - square / 2;
 }
 
@@ -40,7 +45,7 @@ static double relative_gap(const dual *p, double bias) {
 static double best_coordinate(const dual *p, int64_t j, double curvature) {
     const double free_value = p->c[j] + (target(p, j) - p->f[j]) / curvature;
     const double shrunk = fmax(0, fabs(free_value) - p->options->epsilon / curvature);
-    return copysign(fmin(shrunk, p->options->cost), free_value);
+    return copysign(fmin(shrunk, cost(p, j)), free_value);
 }
 
 static double gain_of(const dual *p, int64_t j, double to, double curvature) {
@@ -104,10 +109,10 @@ xp_status xp_svr_solve(const xp_svr_matrix *matrix, const xp_svr_options *option
 /* How far key j is from its condition: inside the tube or on its edge without a coefficient, on the edge with a free
  * one, on the edge or outside with one at the bound. */
 static double residual_of(const dual *p, int64_t j) {
-    const double c = p->c[j], cost = p->options->cost, epsilon = p->options->epsilon, left = target(p, j) - p->f[j];
+    const double c = p->c[j], epsilon = p->options->epsilon, left = target(p, j) - p->f[j];
     if (c == 0) return fmax(0, fabs(left) - epsilon);
     const double outward = c > 0 ? left : -left; /* towards the side on which the coefficient pulls */
-    if (fabs(c) >= cost * (1 - 1e-9)) return fmax(0, epsilon - outward);
+    if (fabs(c) >= cost(p, j) * (1 - 1e-9)) return fmax(0, epsilon - outward);
     return fabs(outward - epsilon);
 }
 
@@ -135,7 +140,7 @@ xp_status xp_svr_judge(const xp_svr_matrix *matrix, const xp_svr_options *option
         out->balance = fmax(out->balance, absolute > 0 ? fabs(sum) / absolute : 0);
         for (int64_t j = 0; j < size; j++) {
             out->residual = fmax(out->residual, residual_of(&p, j));
-            if (fabs(p.c[j]) > options->cost * (1 + 1e-9)) out->residual = INFINITY; /* not even permitted */
+            if (fabs(p.c[j]) > cost(&p, j) * (1 + 1e-9)) out->residual = INFINITY; /* not even permitted */
         }
     }
     for (int64_t j = 0; j < size; j++) {

@@ -1,8 +1,8 @@
 /* Solvers of the ε-SVR's dual, and a judge that trusts neither. Knows kernel matrices and targets; nothing of where
  * they come from.
  *
- * One problem for each output d, with c_j = α_j - α~_j:
- *     maximise   y·c - ε Σ|c_j| - 1/2 c·Kc     over |c_j| <= C,   and Σ c_j = 0 where b is free */
+ * One problem for each output d, with a_j = m_j (α_j - α~_j), m_j the weight of key j in the training set:
+ *     maximise   y·a - ε Σ|a_j| - 1/2 a·Ka     over |a_j| <= m_j C,   and Σ a_j = 0 where b is free */
 #ifndef XP_SVR_SOLVER_H
 #define XP_SVR_SOLVER_H
 
@@ -21,12 +21,14 @@ typedef struct xp_svr_matrix {
     int outputs;
     const double *kernel;  /* [size,size] */
     const double *targets; /* [size,outputs] */
+    const double *weights; /* m [size] */
 } xp_svr_matrix;
 
 /* b = 0: coordinate ascent, each step on the coordinate that gains most, to a relative duality gap of 10^-6. Writes
  * coefficients [size,outputs]. */
 xp_status xp_svr_solve(const xp_svr_matrix *matrix, const xp_svr_options *options, double *coefficients);
-/* b free: LIBSVM. Writes coefficients and bias [outputs]. XP_UNSUPPORTED when the library was built without it. */
+/* b free: LIBSVM. Writes coefficients and bias [outputs]. XP_UNSUPPORTED when the library was built without it, and for
+ * weights, which it does not know. */
 xp_status xp_svr_solve_with_bias(const xp_svr_matrix *matrix, const xp_svr_options *options, double *coefficients,
                                  double *bias);
 
@@ -34,7 +36,7 @@ xp_status xp_svr_solve_with_bias(const xp_svr_matrix *matrix, const xp_svr_optio
 typedef struct xp_svr_judgement {
     double gap;      /* (primal - dual) / primal */
     double residual; /* of the KKT conditions, in units of the targets */
-    double balance;  /* |Σ c_j| / Σ |c_j|: 0 where b is free */
+    double balance;  /* |Σ a_j| / Σ |a_j|: 0 where b is free */
     int64_t support; /* keys with a coefficient that is not 0 in any output */
 } xp_svr_judgement;
 xp_status xp_svr_judge(const xp_svr_matrix *matrix, const xp_svr_options *options, const double *coefficients,
