@@ -99,7 +99,7 @@ static outputs solve(const layer *problem, const char *family) {
     }
     if (problem->bn) {
         const xp_attention_normalise_attributes attributes = {.beta = problem->beta, .scale = 1, .epsilon = 1e-5f};
-        SUCCEED(xp_attention_normalise(graph, q, k, counts, beta, &attributes, &q, &k));
+        SUCCEED(xp_attention_normalise(graph, q, k, counts, NULL, beta, &attributes, &q, &k));
     }
     xp_tensor *o = xp_attention(
         graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
@@ -421,7 +421,7 @@ static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     assert_null(xp_attention_pool(graph, x, NULL, &pool, NULL));
     assert_non_null(strstr(xp_last_error(), "grid of 2 × 2"));
     const xp_attention_normalise_attributes attributes = {.beta = 1, .scale = 1, .epsilon = 1e-5f};
-    assert_int_equal(xp_attention_normalise(graph, x, narrow, NULL, NULL, &attributes, &q_out, &k_out),
+    assert_int_equal(xp_attention_normalise(graph, x, narrow, NULL, NULL, NULL, &attributes, &q_out, &k_out),
                      XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "k [2,6,4,7]"));
     xp_graph_close(&graph);

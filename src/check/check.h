@@ -43,7 +43,7 @@ typedef struct xp_case {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
     int number;      /* of the case: generators with a list of variants take them in turn */
-    char shape[160]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
+    char shape[192]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
 void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit);

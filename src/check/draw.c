@@ -171,7 +171,9 @@ xp_status xp_draw_fill(xp_draw *draw, xp_interpreter *interpreter) {
     const xp_case *content = &draw->content;
     for (int t = 0; t < content->graph->tensor_count; t++) {
         const xp_tensor *tensor = content->graph->tensors[t];
-        if (tensor->base || tensor->role == XP_ROLE_ACTIVATION || tensor->role == XP_ROLE_GRADIENT) continue;
+        if (tensor->base || tensor->role == XP_ROLE_ACTIVATION || tensor->role == XP_ROLE_GRADIENT ||
+            tensor->role == XP_ROLE_CONSTANT)
+            continue;
         xp_fill fill = XP_FILL_NORMAL;
         int64_t limit = 1;
         const float *given = NULL;

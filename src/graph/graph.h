@@ -105,6 +105,10 @@ xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const 
 /* part[i] of `parts` equal slices along `axis` as views without that axis: [B,N,3,H,D] along 2 gives three [B,N,H,D].
  * Differentiable without copies: the gradients are written into one tensor by their producers. */
 xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part);
+/* The same with `parts` slices of sizes[i] along `axis`, which they keep: [B,N,H+2G,D] along 2 gives [B,N,H,D] and two
+ * [B,N,G,D]. The sizes add up to the axis. */
+xp_status xp_graph_slice(xp_graph *graph, xp_tensor *tensor, int axis, int parts, const int64_t *sizes,
+                         xp_tensor **part);
 
 /* Appends a node; `attributes` is copied. Sets producer and needs_gradient of the outputs. NULL on no memory. */
 xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, int input_count, xp_tensor *const *inputs,

@@ -4,7 +4,7 @@
 
 #include "device/device.h"
 
-enum { XP_SCALE_BITS = 15, XP_SCALES_PER_OPTION = 4 };
+enum { XP_SCALE_BITS = 15, XP_SCALES_PER_OPTION = 4, XP_SCALE_LIMIT = (1 << XP_SCALE_BITS) - 1 };
 
 static inline void xp_scales_pass(xp_variant *variant, int count, const int16_t *scales) {
     static const char *const names[] = {"XP_SCALES_0",  "XP_SCALES_1",  "XP_SCALES_2",  "XP_SCALES_3",

@@ -1,6 +1,8 @@
 /* From a score's text to OpenCL C. */
 #include "ops/score.h"
 
+#include "device/device.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -23,7 +25,7 @@ static size_t print_function(char *out, size_t size, const char *name, const cha
         memcpy(&bits, &score->scalars[i].value, sizeof bits);
         used += (size_t)snprintf(MORE, "    const float %s = as_float(0x%08xu);\n", score->scalars[i].name, bits);
     }
-    used += (size_t)snprintf(MORE, "    return (\n#line 1 \"%s\"\n%s\n#line 1 \"prelude\"\n    );\n}\n", file, text);
+    used += (size_t)snprintf(MORE, "#line 1 \"%s\"\n" XP_PRELUDE_TEXT "%s\n#line 2 \"%s\"\n);\n}\n", file, text, file);
 #undef MORE
     return used;
 }
