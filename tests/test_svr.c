@@ -99,21 +99,26 @@ static void the_values_go_into_plain_softmax(void **state) {
 }
 
 static void keys_inside_the_tube_have_no_value(void **state) {
+    static const int attentions[] = {0, LATE};
     xp_svr_points points = make_points(200, 1, 5);
-    xp_svr_result r;
-    TRY(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
-    int64_t inside = 0;
-    for (int64_t j = 0; j < points.count; j++) {
-        const double error = fabs(points.targets[j] - r.expected[j]);
-        if (error < usual.epsilon - 1e-4) {
-            assert_true(r.values[j] == 0);
-            inside++;
+    for (int a = 0; a < 2; a++) {
+        xp_svr_result r;
+        TRY(xp_svr_run(devices[0], &xp_svr_attentions[attentions[a]], &points, &usual, &r));
+        int64_t inside = 0;
+        for (int64_t j = 0; j < points.count; j++) {
+            const double error = points.targets[j] - r.expected[j], bound = usual.cost * r.problem.weights[j];
+            if (fabs(error) < usual.epsilon - 1e-4) {
+                assert_true(r.values[j] == 0);
+                inside++;
+            }
+            if (fabs(error) > usual.epsilon + 1e-4) /* at the bound, on the side of the error */
+                assert_true(r.coefficients[j] == copysign(bound, error));
         }
-        if (error > usual.epsilon + 1e-4) /* at the bound, on the side of the error */
-            assert_true(r.coefficients[j] == copysign(usual.cost, points.targets[j] - r.expected[j]));
+        assert_in_range(inside, 20, 180);
+        if (a == 1) /* the last key counts e^1.99 times as often as the first */
+            assert_float_equal(r.problem.weights[199] / r.problem.weights[0], exp(1.99), 1e-5);
+        xp_svr_result_release(&r);
     }
-    assert_in_range(inside, 20, 180);
-    xp_svr_result_release(&r);
     xp_svr_points_release(&points);
 }
 
@@ -245,7 +250,13 @@ static void every_query_stands_in_one_block(void **state) {
             }
         assert_int_equal(first % 13, 0);
         assert_int_equal(seen, first == 39 ? 11 : 13);
-        if (i < points.count) assert_int_equal(first, i / 13 * 13);
+        if (i < points.count) {
+            assert_int_equal(first, i / 13 * 13);
+        } else { /* the block of the point before it */
+            const double position = points.grid_positions[i - points.count];
+            assert_true(points.positions[first] <= position);
+            assert_true(first == 39 || points.positions[first + 13] > position);
+        }
     }
     xp_svr_problem_release(&p);
     xp_svr_points_release(&points);

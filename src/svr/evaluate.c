@@ -78,7 +78,7 @@ static xp_status build(layer *l) {
     }
     if (attention->bn) {
         const xp_attention_normalise_attributes normalise = {.beta = 1, .scale = 1, .epsilon = xp_svr_bn_epsilon};
-        XP_TRY(xp_attention_normalise(l->graph, q, k, key_lengths, NULL, &normalise, &q, &k));
+        XP_TRY(xp_attention_normalise(l->graph, q, k, key_lengths, NULL, NULL, &normalise, &q, &k));
     }
     if (attention->linear) {
         return xp_fail(XP_UNSUPPORTED, "linear attention is not built yet");

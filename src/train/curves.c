@@ -269,17 +269,17 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
     for (int i = 0; i < count; i++) most_heads = layers[i].heads > most_heads ? layers[i].heads : most_heads;
     xp_writer out = {0};
     char text[160];
-    begin(&out, fmax(left + most_heads * (side + gap) + 12, 640), top + count * (side + below), title);
-    write_text(&out, 24, 50, "start", 12, soft, "400", note);
+    xp_svg_begin(&out, fmax(left + most_heads * (side + gap) + 12, 640), top + count * (side + below), title);
+    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     for (int i = 0; i < count; i++) {
         const xp_map_row *layer = &layers[i];
         int cells = layer->rows * layer->columns;
         double y = top + i * (side + below), most = largest(layer->cells, layer->heads * cells);
         snprintf(text, sizeof text, "%s; darkest cell %.3g", layer->title, most);
-        write_text(&out, left, y - 24, "start", 12, ink, "600", text);
+        xp_svg_text(&out, left, y - 24, "start", 12, XP_SVG_INK, "600", text);
         for (int h = 0; h < layer->heads; h++) {
             double x = left + h * (side + gap);
-            write_text(&out, x, y - 7, "start", 11, soft, "400", names[h]);
+            xp_svg_text(&out, x, y - 7, "start", 11, XP_SVG_SOFT, "400", names[h]);
             xp_write(&out,
                      "<g class=\"map\" shape-rendering=\"crispEdges\" transform=\"translate(%.1f %.1f) scale(%.5f "
                      "%.5f)\">\n",
@@ -287,12 +287,12 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
             draw_map(&out, layer->cells + (ptrdiff_t)h * cells, layer->rows, layer->columns, most);
             xp_write(&out,
                      "</g>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n",
-                     x, y, side, side, soft);
+                     x, y, side, side, XP_SVG_SOFT);
         }
-        write_text(&out, left + side / 2, y + side + 15, "middle", 10, soft, "400", "keys");
+        xp_svg_text(&out, left + side / 2, y + side + 15, "middle", 10, XP_SVG_SOFT, "400", "keys");
         xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-90)\">", left - 8, y + side / 2);
-        write_text(&out, 0, 0, "middle", 10, soft, "400", "queries");
+        xp_svg_text(&out, 0, 0, "middle", 10, XP_SVG_SOFT, "400", "queries");
         xp_write(&out, "</g>\n");
     }
-    return finish(&out, path);
+    return xp_svg_finish(&out, path);
 }
