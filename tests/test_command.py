@@ -206,6 +206,34 @@ def check_device(train):
     refused("an unknown family", ["train", *SMALL, "--train", train, "--family", "tilde", *out], ["did you mean 'tiled'"], 2)
 
 
+def check_svr():
+    """The laboratory leaves a picture and all numbers, and says what is wrong with its input."""
+    out = os.path.join(ROOT, "laboratory")
+    must("svr", "--points", "40", "--out", out)
+    result = json.load(open(os.path.join(out, "svr.json")))
+    fits = {fit["attention"]: fit for fit in result["results"]}
+    expect("svr", list(fits) == ["softmax", "linear(elu)", "softmax+bn", "softmax+sh(4)", "softmax+block(10)",
+                                 'softmax+score("score + rate * key_index", rate=0.01)', "softmax+window(8,8)"], f"{list(fits)}")
+    expect("svr", not fits["softmax+window(8,8)"]["positive_definite"], "a window")
+    for name, fit in fits.items():
+        if "values" not in fit:
+            continue
+        expect("svr", fit["difference"] < 1e-4 and fit["duality_gap"] < 1e-4 and len(fit["values"]) == fit["keys"], f"{fit}")
+        expect("svr", sum(c != 0 for c in fit["coefficients"]) == fit["support_vectors"], f"{fit}")
+    xml.dom.minidom.parse(os.path.join(out, "svr.svg"))
+    rows = "".join(f"{i * 7 % 20},{i % 5}\n" for i in range(20))
+    good = write("points.csv", "x,y\n" + rows)
+    printed = json.loads(must("svr", "--attention", "softmax", "--data", good, "--json").stdout)
+    expect("svr", printed["points"] == 20 and len(printed["results"]) == 1, f"{printed}")
+    refused("an attention that the laboratory lacks", ["svr", "--attention", "sofmax"], ["did you mean 'softmax'"], 2)
+    refused("a cost that is no number", ["svr", "--C", "much"], ["--C: 'much' is not a number"], 2)
+    refused("a cost of nothing", ["svr", "--C", "0"], ["C is 0"], 1)
+    refused("an odd number of dimensions", ["svr", "--dimensions", "15"], ["15 dimensions"], 1)
+    refused("points twice", ["svr", "--points", "20", "--data", good], ["--data brings its own"], 2)
+    refused("no such points", ["svr", "--data", "/nonexistent.csv"], ["/nonexistent.csv"], 1)
+    refused("points with a word", ["svr", "--data", write("word.csv", "x,y\n" + rows + "a,2\n")], [r"word\.csv:22:1: "], 1)
+
+
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
     must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
@@ -327,6 +355,7 @@ def main():
     check_analyze(train, test)
     check_data(train)
     check_device(train)
+    check_svr()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)

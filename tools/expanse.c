@@ -18,6 +18,7 @@ static const subcommand subcommands[] = {
     {"analyze", "how much the heads of a trained model differ, and their maps", xp_command_analyze},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
+    {"svr", "fit attention layers as support vector regressions", xp_command_svr},
     {"bench", "time training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };

@@ -1,76 +1,14 @@
 /* SVG pictures. Owns sizes, colours and axes; knows nothing of training. */
 #include "train/curves.h"
 
-#include "core/writer.h"
+#include "core/svg.h"
 
 #include <math.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-static const char ink[] = "#1f2937", soft[] = "#6b7280", grid[] = "#e5e7eb", blue[] = "#2563eb", orange[] = "#ea580c",
-                  green[] = "#059669";
-
-/* Text between tags; the few characters that XML claims are escaped, control characters become blanks. */
-static void write_escaped(xp_writer *out, const char *text) {
-    for (const char *at = text; *at; at++) {
-        switch (*at) {
-        case '&':
-            xp_write(out, "&amp;");
-            break;
-        case '<':
-            xp_write(out, "&lt;");
-            break;
-        case '>':
-            xp_write(out, "&gt;");
-            break;
-        default:
-            xp_write(out, "%c", (unsigned char)*at < ' ' ? ' ' : *at);
-        }
-    }
-}
-
-static void write_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
-                       const char *weight, const char *text) {
-    xp_write(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" font-size=\"%.1f\" fill=\"%s\" font-weight=\"%s\">",
-             x, y, anchor, size, colour, weight);
-    write_escaped(out, text);
-    xp_write(out, "</text>\n");
-}
-
-static void begin(xp_writer *out, double width, double height, const char *title) {
-    xp_write(out,
-             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
-             "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n<title>",
-             width, height, width, height);
-    write_escaped(out, title);
-    xp_write(out, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
-    write_text(out, 24, 30, "start", 16, ink, "600", title);
-}
-
-static xp_status finish(xp_writer *out, const char *path) {
-    xp_write(out, "</svg>\n");
-    xp_status status = xp_writer_save(out, path);
-    xp_writer_release(out);
-    return status;
-}
-
 /* --- axes --------------------------------------------------------------------------------------------------------- */
-
-/* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
-static double round_step(double range, int ticks) {
-    double raw = range / ticks, power = pow(10, floor(log10(raw))), part = raw / power;
-    return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
-}
-
-static void tick_text(double value, bool percent, char text[32]) {
-    if (percent)
-        snprintf(text, 32, "%.4g %%", value);
-    else if (value != 0 && (fabs(value) < 1e-3 || fabs(value) >= 1e5))
-        snprintf(text, 32, "%.2g", value);
-    else
-        snprintf(text, 32, "%.4g", value);
-}
 
 typedef struct series {
     const char *name, *colour;
@@ -117,7 +55,7 @@ static void choose_range(chart *panel, const xp_epoch_row *rows, int count) {
         low -= margin;
         high += margin;
     }
-    double step = round_step(high - low, 5);
+    double step = xp_svg_round_step(high - low, 5);
     panel->low = floor(low / step) * step;
     panel->high = ceil(high / step) * step;
     if (panel->percent) panel->high = fmin(panel->high, 100);
@@ -125,27 +63,27 @@ static void choose_range(chart *panel, const xp_epoch_row *rows, int count) {
 
 static void draw_grid(xp_writer *out, const chart *panel, int count) {
     char text[32];
-    double step = round_step(panel->high - panel->low, 5);
+    double step = xp_svg_round_step(panel->high - panel->low, 5);
     for (int i = 0; panel->low + i * step <= panel->high + 1e-9 * step; i++) {
         double value = panel->low + i * step, y = place_y(panel, value);
         if (fabs(value) < 1e-9 * step) value = 0;
-        xp_write(out, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"%s\"/>\n", panel->left, y, panel->width, grid);
-        tick_text(value, panel->percent, text);
-        write_text(out, panel->left - 8, y + 4, "end", 11, soft, "400", text);
+        xp_write(out, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"%s\"/>\n", panel->left, y, panel->width, XP_SVG_GRID);
+        xp_svg_tick_text(value, panel->percent, text);
+        xp_svg_text(out, panel->left - 8, y + 4, "end", 11, XP_SVG_SOFT, "400", text);
     }
-    double epochs = count > 1 ? fmax(1, round_step(count - 1, 6)) : 1;
+    double epochs = count > 1 ? fmax(1, xp_svg_round_step(count - 1, 6)) : 1;
     for (double epoch = epochs > 1 ? 0 : 1; epoch <= count; epoch += epochs) {
         double at = epoch < 1 ? 1 : epoch, x = place_x(panel, count, at);
         if (epoch < 1 && epochs < 3) continue; /* "1" would touch "2" */
-        xp_write(out, "<path d=\"M%.1f %.1fv5\" stroke=\"%s\"/>\n", x, panel->top + panel->height, soft);
+        xp_write(out, "<path d=\"M%.1f %.1fv5\" stroke=\"%s\"/>\n", x, panel->top + panel->height, XP_SVG_SOFT);
         snprintf(text, sizeof text, "%.0f", at);
-        write_text(out, x, panel->top + panel->height + 18, "middle", 11, soft, "400", text);
+        xp_svg_text(out, x, panel->top + panel->height + 18, "middle", 11, XP_SVG_SOFT, "400", text);
     }
     xp_write(out, "<path d=\"M%.1f %.1fv%.1fh%.1f\" fill=\"none\" stroke=\"%s\"/>\n", panel->left, panel->top,
-             panel->height, panel->width, soft);
-    write_text(out, panel->left + panel->width / 2, panel->top + panel->height + 36, "middle", 12, soft, "400",
-               "epoch");
-    write_text(out, panel->left, panel->top - 14, "start", 13, ink, "600", panel->title);
+             panel->height, panel->width, XP_SVG_SOFT);
+    xp_svg_text(out, panel->left + panel->width / 2, panel->top + panel->height + 36, "middle", 12, XP_SVG_SOFT, "400",
+                "epoch");
+    xp_svg_text(out, panel->left, panel->top - 14, "start", 13, XP_SVG_INK, "600", panel->title);
 }
 
 static void draw_line(xp_writer *out, const chart *panel, int line, const xp_epoch_row *rows, int count) {
@@ -182,7 +120,7 @@ static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, i
         draw_line(out, panel, line, rows, count);
         if (panel->line_count == 1) continue;
         double text_width = 6.6 * (double)strlen(shown->name);
-        write_text(out, x, panel->top - 14, "end", 11, soft, "400", shown->name);
+        xp_svg_text(out, x, panel->top - 14, "end", 11, XP_SVG_SOFT, "400", shown->name);
         xp_write(out, "<path d=\"M%.1f %.1fh14\" stroke=\"%s\" stroke-width=\"3\"/>\n", x - text_width - 18,
                  panel->top - 18, shown->colour);
         x -= text_width + 36;
@@ -191,21 +129,22 @@ static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, i
 
 xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_row *rows, int count) {
     enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 84 };
-    chart panels[PANELS] = {
-        {.title = "loss",
-         .lines = {{"train", blue, offsetof(xp_epoch_row, train_loss)},
-                   {"validation", green, offsetof(xp_epoch_row, validation_loss)},
-                   {"test", orange, offsetof(xp_epoch_row, test_loss)}},
-         .line_count = 3},
-        {.title = "accuracy",
-         .percent = true,
-         .lines = {{"train", blue, offsetof(xp_epoch_row, train_accuracy)},
-                   {"validation", green, offsetof(xp_epoch_row, validation_accuracy)},
-                   {"test", orange, offsetof(xp_epoch_row, test_accuracy)}},
-         .line_count = 3},
-        {.title = "learning rate", .lines = {{"", blue, offsetof(xp_epoch_row, learning_rate)}}, .line_count = 1}};
+    chart panels[PANELS] = {{.title = "loss",
+                             .lines = {{"train", XP_SVG_BLUE, offsetof(xp_epoch_row, train_loss)},
+                                       {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_loss)},
+                                       {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_loss)}},
+                             .line_count = 3},
+                            {.title = "accuracy",
+                             .percent = true,
+                             .lines = {{"train", XP_SVG_BLUE, offsetof(xp_epoch_row, train_accuracy)},
+                                       {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_accuracy)},
+                                       {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_accuracy)}},
+                             .line_count = 3},
+                            {.title = "learning rate",
+                             .lines = {{"", XP_SVG_BLUE, offsetof(xp_epoch_row, learning_rate)}},
+                             .line_count = 1}};
     xp_writer out = {0};
-    begin(&out, LEFT + PANELS * WIDTH + (PANELS - 1) * GAP + 30, TOP + HEIGHT + 60, title);
+    xp_svg_begin(&out, LEFT + PANELS * WIDTH + (PANELS - 1) * GAP + 30, TOP + HEIGHT + 60, title);
     for (int i = 0; i < PANELS; i++) {
         panels[i].left = LEFT + i * (WIDTH + GAP);
         panels[i].top = TOP;
@@ -213,7 +152,7 @@ xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_ro
         panels[i].height = HEIGHT;
         draw_panel(&out, &panels[i], rows, count);
     }
-    return finish(&out, path);
+    return xp_svg_finish(&out, path);
 }
 
 /* --- confusion matrix --------------------------------------------------------------------------------------------- */
@@ -244,23 +183,23 @@ xp_status xp_confusion_write(const char *path, const char *title, const xp_evalu
     bool labelled = cell >= 11;
     xp_writer out = {0};
     char text[64], colour[8];
-    begin(&out, fmax(left + side + 40, 480), top + side + 40, title);
+    xp_svg_begin(&out, fmax(left + side + 40, 480), top + side + 40, title);
     snprintf(text, sizeof text, "%lld samples, accuracy %.2f %%", (long long)evaluation->count,
              100 * evaluation->accuracy);
-    write_text(&out, 24, 50, "start", 12, soft, "400", text);
-    write_text(&out, left + side / 2, top + side + 24, "middle", 12, soft, "400", "predicted");
+    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", text);
+    xp_svg_text(&out, left + side / 2, top + side + 24, "middle", 12, XP_SVG_SOFT, "400", "predicted");
     xp_write(&out, "<g transform=\"translate(28 %.1f) rotate(-90)\">", top + side / 2);
-    write_text(&out, 0, 0, "middle", 12, soft, "400", "true");
+    xp_svg_text(&out, 0, 0, "middle", 12, XP_SVG_SOFT, "400", "true");
     xp_write(&out, "</g>\n");
     for (int row = 0; row < classes; row++) {
         double y = top + row * cell, total = 0;
         for (int column = 0; column < classes; column++) total += (double)evaluation->confusion[row * classes + column];
         if (labelled) {
             shorten(evaluation->class_names[row], 14, text);
-            write_text(&out, left - 8, y + cell / 2 + 4, "end", 11, ink, "400", text);
+            xp_svg_text(&out, left - 8, y + cell / 2 + 4, "end", 11, XP_SVG_INK, "400", text);
             xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-45)\">", left + row * cell + cell / 2 + 4,
                      top - 8);
-            write_text(&out, 0, 0, "start", 11, ink, "400", text);
+            xp_svg_text(&out, 0, 0, "start", 11, XP_SVG_INK, "400", text);
             xp_write(&out, "</g>\n");
         }
         for (int column = 0; column < classes; column++) {
@@ -269,16 +208,16 @@ xp_status xp_confusion_write(const char *path, const char *title, const xp_evalu
             if (count == 0 && !labelled) continue; /* a hundred classes make ten thousand empty cells */
             shade(share, colour);
             xp_write(&out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" stroke=\"%s\"/>\n",
-                     x, y, cell, cell, colour, cell >= 20 ? grid : "none");
+                     x, y, cell, cell, colour, cell >= 20 ? XP_SVG_GRID : "none");
             if (count == 0 || cell < 30) continue;
             snprintf(text, sizeof text, "%lld", (long long)count);
-            write_text(&out, x + cell / 2, y + cell / 2 + 4, "middle", strlen(text) > 5 ? 9 : 11,
-                       share > 0.4 ? "#ffffff" : ink, "400", text);
+            xp_svg_text(&out, x + cell / 2, y + cell / 2 + 4, "middle", strlen(text) > 5 ? 9 : 11,
+                        share > 0.4 ? "#ffffff" : XP_SVG_INK, "400", text);
         }
     }
     xp_write(&out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n", left,
-             top, side, side, soft);
-    return finish(&out, path);
+             top, side, side, XP_SVG_SOFT);
+    return xp_svg_finish(&out, path);
 }
 
 /* --- attention maps ----------------------------------------------------------------------------------------------- */
@@ -330,17 +269,17 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
     for (int i = 0; i < count; i++) most_heads = layers[i].heads > most_heads ? layers[i].heads : most_heads;
     xp_writer out = {0};
     char text[160];
-    begin(&out, fmax(left + most_heads * (side + gap) + 12, 640), top + count * (side + below), title);
-    write_text(&out, 24, 50, "start", 12, soft, "400", note);
+    xp_svg_begin(&out, fmax(left + most_heads * (side + gap) + 12, 640), top + count * (side + below), title);
+    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     for (int i = 0; i < count; i++) {
         const xp_map_row *layer = &layers[i];
         int cells = layer->rows * layer->columns;
         double y = top + i * (side + below), most = largest(layer->cells, layer->heads * cells);
         snprintf(text, sizeof text, "%s; darkest cell %.3g", layer->title, most);
-        write_text(&out, left, y - 24, "start", 12, ink, "600", text);
+        xp_svg_text(&out, left, y - 24, "start", 12, XP_SVG_INK, "600", text);
         for (int h = 0; h < layer->heads; h++) {
             double x = left + h * (side + gap);
-            write_text(&out, x, y - 7, "start", 11, soft, "400", names[h]);
+            xp_svg_text(&out, x, y - 7, "start", 11, XP_SVG_SOFT, "400", names[h]);
             xp_write(&out,
                      "<g class=\"map\" shape-rendering=\"crispEdges\" transform=\"translate(%.1f %.1f) scale(%.5f "
                      "%.5f)\">\n",
@@ -348,12 +287,12 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
             draw_map(&out, layer->cells + (ptrdiff_t)h * cells, layer->rows, layer->columns, most);
             xp_write(&out,
                      "</g>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n",
-                     x, y, side, side, soft);
+                     x, y, side, side, XP_SVG_SOFT);
         }
-        write_text(&out, left + side / 2, y + side + 15, "middle", 10, soft, "400", "keys");
+        xp_svg_text(&out, left + side / 2, y + side + 15, "middle", 10, XP_SVG_SOFT, "400", "keys");
         xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-90)\">", left - 8, y + side / 2);
-        write_text(&out, 0, 0, "middle", 10, soft, "400", "queries");
+        xp_svg_text(&out, 0, 0, "middle", 10, XP_SVG_SOFT, "400", "queries");
         xp_write(&out, "</g>\n");
     }
-    return finish(&out, path);
+    return xp_svg_finish(&out, path);
 }

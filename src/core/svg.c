@@ -1,0 +1,63 @@
+/* SVG by hand. */
+#include "core/svg.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* Text between tags; the few characters that XML claims are escaped, control characters become blanks. */
+static void write_escaped(xp_writer *out, const char *text) {
+    for (const char *at = text; *at; at++) {
+        switch (*at) {
+        case '&':
+            xp_write(out, "&amp;");
+            break;
+        case '<':
+            xp_write(out, "&lt;");
+            break;
+        case '>':
+            xp_write(out, "&gt;");
+            break;
+        default:
+            xp_write(out, "%c", (unsigned char)*at < ' ' ? ' ' : *at);
+        }
+    }
+}
+
+void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
+                 const char *weight, const char *text) {
+    xp_write(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" font-size=\"%.1f\" fill=\"%s\" font-weight=\"%s\">",
+             x, y, anchor, size, colour, weight);
+    write_escaped(out, text);
+    xp_write(out, "</text>\n");
+}
+
+void xp_svg_begin(xp_writer *out, double width, double height, const char *title) {
+    xp_write(out,
+             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
+             "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n<title>",
+             width, height, width, height);
+    write_escaped(out, title);
+    xp_write(out, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
+    xp_svg_text(out, 24, 30, "start", 16, XP_SVG_INK, "600", title);
+}
+
+xp_status xp_svg_finish(xp_writer *out, const char *path) {
+    xp_write(out, "</svg>\n");
+    xp_status status = xp_writer_save(out, path);
+    xp_writer_release(out);
+    return status;
+}
+
+double xp_svg_round_step(double range, int ticks) {
+    double raw = range / ticks, power = pow(10, floor(log10(raw))), part = raw / power;
+    return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
+}
+
+void xp_svg_tick_text(double value, bool percent, char text[32]) {
+    if (percent)
+        snprintf(text, 32, "%.4g %%", value);
+    else if (value != 0 && (fabs(value) < 1e-3 || fabs(value) >= 1e5))
+        snprintf(text, 32, "%.2g", value);
+    else
+        snprintf(text, 32, "%.4g", value);
+}

@@ -1,0 +1,26 @@
+/* What the SVG pictures share: colours, text, the frame of a file, round steps of an axis. Owns how pictures look;
+ * knows nothing of what they show. */
+#ifndef XP_CORE_SVG_H
+#define XP_CORE_SVG_H
+
+#include "core/writer.h"
+
+#define XP_SVG_INK    "#1f2937"
+#define XP_SVG_SOFT   "#6b7280"
+#define XP_SVG_GRID   "#e5e7eb"
+#define XP_SVG_BLUE   "#2563eb"
+#define XP_SVG_ORANGE "#ea580c"
+#define XP_SVG_GREEN  "#059669"
+
+/* Opens the file: white ground, the title as text and for readers of screens. */
+void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
+/* Closes it, saves it atomically and releases the writer, also on failure. */
+xp_status xp_svg_finish(xp_writer *out, const char *path);
+/* anchor: "start", "middle", "end"; weight: "400", "600". Whatever XML claims is escaped. */
+void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
+                 const char *weight, const char *text);
+/* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
+double xp_svg_round_step(double range, int ticks);
+void xp_svg_tick_text(double value, bool percent, char text[32]);
+
+#endif

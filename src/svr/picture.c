@@ -1,0 +1,208 @@
+/* Panels of fits. */
+#include "svr/picture.h"
+
+#include "core/svg.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum {
+    COLUMNS = 3,
+    WIDTH = 330,
+    HEIGHT = 260,
+    LEFT = 60,
+    TOP = 108,
+    GAP_X = 56,
+    GAP_Y = 100,
+    MARGIN = 24,
+    LEGEND_ROW = 26
+};
+
+#define TUBE "#bfdbfe"
+
+typedef struct panel {
+    const xp_svr_result *result;
+    double left, top, x_low, x_high, y_low, y_high;
+} panel;
+
+static double place_x(const panel *p, double x) {
+    return p->left + (x - p->x_low) / (p->x_high - p->x_low) * WIDTH;
+}
+
+static double place_y(const panel *p, double y) {
+    const double clipped = fmin(fmax(y, p->y_low), p->y_high);
+    return p->top + HEIGHT * (1 - (clipped - p->y_low) / (p->y_high - p->y_low));
+}
+
+/* The fit's height at grid place i. */
+static double fit_at(const panel *p, int64_t i) {
+    const xp_svr_problem *problem = &p->result->problem;
+    return (double)p->result->attended[(problem->points->count + i) * problem->outputs];
+}
+
+/* Where the fit may jump: a grid place that no longer sees the keys of the one before it. */
+static bool breaks(const panel *p, int64_t i) {
+    const xp_svr_problem *problem = &p->result->problem;
+    if (!problem->attention->blocks || i == 0) return i == 0;
+    for (int64_t j = 0; j < problem->size; j++)
+        if (xp_svr_problem_sees(problem, problem->points->count + i, j))
+            return !xp_svr_problem_sees(problem, problem->points->count + i - 1, j);
+    return false;
+}
+
+static void draw_axes(xp_writer *out, const panel *p) {
+    char text[32];
+    const double y_step = xp_svg_round_step(p->y_high - p->y_low, 5),
+                 x_step = xp_svg_round_step(p->x_high - p->x_low, 5);
+    for (double y = ceil(p->y_low / y_step) * y_step; y <= p->y_high + 1e-9 * y_step; y += y_step) {
+        xp_write(out, "<path d=\"M%.1f %.1fh%d\" stroke=\"%s\"/>\n", p->left, place_y(p, y), WIDTH, XP_SVG_GRID);
+        xp_svg_tick_text(fabs(y) < 1e-9 * y_step ? 0 : y, false, text);
+        xp_svg_text(out, p->left - 8, place_y(p, y) + 4, "end", 11, XP_SVG_SOFT, "400", text);
+    }
+    for (double x = ceil(p->x_low / x_step - 1e-9) * x_step; x <= p->x_high + 1e-9 * x_step; x += x_step) {
+        xp_write(out, "<path d=\"M%.1f %.1fv5\" stroke=\"%s\"/>\n", place_x(p, x), p->top + HEIGHT, XP_SVG_SOFT);
+        xp_svg_tick_text(fabs(x) < 1e-9 * x_step ? 0 : x, false, text);
+        xp_svg_text(out, place_x(p, x), p->top + HEIGHT + 18, "middle", 11, XP_SVG_SOFT, "400", text);
+    }
+    xp_write(out, "<path d=\"M%.1f %.1fv%dh%d\" fill=\"none\" stroke=\"%s\"/>\n", p->left, p->top, HEIGHT, WIDTH,
+             XP_SVG_SOFT);
+}
+
+/* One piece of the fit, grid places first … last - 1, `above` the curve; appends to an open path. */
+static void trace(xp_writer *out, const panel *p, int64_t first, int64_t last, double above, bool backwards) {
+    const double *x = p->result->problem.points->grid_positions;
+    for (int64_t n = 0; n < last - first; n++) {
+        const int64_t i = backwards ? last - 1 - n : first + n;
+        xp_write(out, "%s%.1f %.1f", n == 0 && !backwards ? "M" : "L", place_x(p, x[i]),
+                 place_y(p, fit_at(p, i) + above));
+    }
+}
+
+static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tube) {
+    const int64_t count = p->result->problem.points->grid_count;
+    for (int64_t first = 0, last; first < count; first = last) {
+        for (last = first + 1; last < count && !breaks(p, last); last++) {
+        }
+        xp_write(out, "<path d=\"");
+        trace(out, p, first, last, tube ? epsilon : 0, false);
+        if (tube) trace(out, p, first, last, -epsilon, true);
+        xp_write(out, tube ? "Z\" fill=\"%s\"/>\n" : "\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n",
+                 tube ? TUBE : XP_SVG_BLUE);
+        if (tube && first > 0)
+            xp_write(out, "<path d=\"M%.1f %.1fv%d\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n",
+                     place_x(p, p->result->problem.points->grid_positions[first]), p->top, HEIGHT, XP_SVG_SOFT);
+    }
+}
+
+static void draw_mark(xp_writer *out, double x, double y, bool support) {
+    if (support)
+        xp_write(out,
+                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.4\" fill=\"%s\" stroke=\"#ffffff\" stroke-width=\"0.6\"/>\n", x,
+                 y, XP_SVG_ORANGE);
+    else
+        xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"1.9\" fill=\"#ffffff\" stroke=\"%s\"/>\n", x, y,
+                 XP_SVG_SOFT);
+}
+
+static void draw_faint(xp_writer *out, double x, double y) {
+    xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"1.2\" fill=\"%s\"/>\n", x, y, "#b6bcc6");
+}
+
+static void draw_marks(xp_writer *out, const panel *p) {
+    const xp_svr_problem *problem = &p->result->problem;
+    const xp_svr_points *points = problem->points;
+    const int outputs = problem->outputs;
+    for (int64_t i = 0; i < points->count && problem->attention->pool; i++)
+        draw_faint(out, place_x(p, points->positions[i]), place_y(p, points->targets[i * outputs]));
+    for (int support = 0; support < 2; support++) /* support vectors lie on top */
+        for (int64_t j = 0; j < problem->size; j++)
+            if ((p->result->coefficients[j * outputs] != 0) == support)
+                draw_mark(out, place_x(p, problem->positions[j]), place_y(p, problem->targets[j * outputs]), support);
+}
+
+static void draw_panel(xp_writer *out, const panel *p, double epsilon) {
+    const xp_svr_result *r = p->result;
+    char text[128];
+    draw_pieces(out, p, epsilon, true);
+    draw_axes(out, p);
+    draw_marks(out, p);
+    draw_pieces(out, p, epsilon, false);
+    xp_svg_text(out, p->left, p->top - 30, "start", strlen(r->problem.specification) > 30 ? 11 : 14, XP_SVG_INK, "600",
+                r->problem.specification);
+    snprintf(text, sizeof text, "R² %.3f · support vectors %lld of %lld · attention − SVR %.0e", r->r2,
+             (long long)r->judgement.support, (long long)r->problem.size, r->difference);
+    xp_svg_text(out, p->left, p->top - 12, "start", 11, XP_SVG_SOFT, "400", text);
+}
+
+typedef enum mark { MARK_FIT, MARK_TUBE, MARK_SUPPORT, MARK_INSIDE, MARK_RAW, MARK_BLOCK, MARKS } mark;
+
+static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_options *options,
+                        const bool used[MARKS]) {
+    char tube[96];
+    snprintf(tube, sizeof tube, "the tube: errors below ε = %.3g cost nothing", options->epsilon);
+    const char *const texts[MARKS] = {
+        "attention on the device, = the SVR's prediction", tube,
+        "support vector: a key with a value v ≠ 0",        "inside the tube: v = 0",
+        "the points before they are averaged (sh)",        "the next block: a training set of its own"};
+    int shown = 0;
+    for (int i = 0; i < MARKS; i++) {
+        if (!used[i]) continue;
+        const double x = LEFT + shown % columns * (WIDTH + GAP_X), y = top + shown / columns * LEGEND_ROW;
+        shown++;
+        if (i == MARK_FIT)
+            xp_write(out, "<path d=\"M%.1f %.1fh30\" stroke=\"%s\" stroke-width=\"2\"/>\n", x, y, XP_SVG_BLUE);
+        if (i == MARK_TUBE)
+            xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", x, y - 7, TUBE);
+        if (i == MARK_SUPPORT || i == MARK_INSIDE) draw_mark(out, x + 15, y, i == MARK_SUPPORT);
+        if (i == MARK_RAW) draw_faint(out, x + 15, y);
+        if (i == MARK_BLOCK)
+            xp_write(out, "<path d=\"M%.1f %.1fv16\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n", x + 15, y - 8,
+                     XP_SVG_SOFT);
+        xp_svg_text(out, x + 40, y + 4, "start", 12, XP_SVG_INK, "400", texts[i]);
+    }
+}
+
+static void choose_range(panel *p, const xp_svr_points *points, double epsilon) {
+    p->x_low = points->grid_positions[0];
+    p->x_high = points->grid_positions[points->grid_count - 1];
+    const double margin = 0.02 * (p->x_high - p->x_low);
+    p->x_low -= margin;
+    p->x_high += margin;
+    p->y_low = INFINITY;
+    p->y_high = -INFINITY;
+    for (int64_t i = 0; i < points->count; i++) {
+        p->y_low = fmin(p->y_low, points->targets[i * points->outputs] - epsilon / 2);
+        p->y_high = fmax(p->y_high, points->targets[i * points->outputs] + epsilon / 2);
+    }
+}
+
+xp_status xp_svr_picture_write(const char *path, const xp_svr_result *results, int count,
+                               const xp_svr_options *options) {
+    const int columns = count < COLUMNS ? count : COLUMNS, rows = (count + columns - 1) / columns;
+    bool used[MARKS] = {[MARK_FIT] = true, [MARK_TUBE] = true, [MARK_SUPPORT] = true, [MARK_INSIDE] = true};
+    int shown = 0;
+    for (int i = 0; i < count; i++) {
+        used[MARK_RAW] = used[MARK_RAW] || results[i].problem.attention->pool;
+        used[MARK_BLOCK] = used[MARK_BLOCK] || results[i].problem.attention->blocks;
+    }
+    for (int i = 0; i < MARKS; i++) shown += used[i];
+    const int legend_rows = (shown + columns - 1) / columns;
+    const double legend_top = TOP + rows * (HEIGHT + GAP_Y) - 36;
+    char text[160];
+    xp_writer out = {0};
+    xp_svg_begin(&out, LEFT + columns * WIDTH + (columns - 1) * GAP_X + (columns == 1 ? 160 : MARGIN),
+                 legend_top + legend_rows * LEGEND_ROW + 4, "Attention layers are support vector regressions");
+    snprintf(text, sizeof text, "values from a quadratic program, not from training: C = %.3g, %s", options->cost,
+             options->bias ? "b fitted" : "b = 0");
+    xp_svg_text(&out, 24, 52, "start", 12, XP_SVG_SOFT, "400", text);
+    for (int i = 0; i < count; i++) {
+        panel p = {.result = &results[i],
+                   .left = LEFT + i % columns * (WIDTH + GAP_X),
+                   .top = TOP + i / columns * (HEIGHT + GAP_Y)};
+        choose_range(&p, results[i].problem.points, options->epsilon);
+        draw_panel(&out, &p, options->epsilon);
+    }
+    draw_legend(&out, columns, legend_top, options, used);
+    return xp_svg_finish(&out, path);
+}
