@@ -20,6 +20,7 @@ import time
 import xml.dom.minidom
 
 EXPANSE = os.path.abspath(sys.argv[1])
+KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
 SMALL = ["--preset", "uea-mvts", "--set", "width=16", "--set", "heads=2", "--set", "layers=1", "--set", "feed_forward=16"]
 failures = []
 
@@ -213,6 +214,30 @@ def check_device(train):
     refused("an unknown family", ["train", *SMALL, "--train", train, "--family", "tilde", *out], ["did you mean 'tiled'"], 2)
 
 
+def check_check():
+    """`expanse check`: what the JSON tells, a filter on cases, and a kernel that is broken on purpose."""
+    name = "check"
+    keys = "operation family good variants cases failed hostile vacuous worst seconds largest failures".split()
+    found = json.loads(must("check", "--filter", "^(add|mask_rows)$", "--cases", "30", "--time", "--json").stdout)
+    expect(name, found["good"] and len(found["verdicts"]) == 4, str(found))
+    for verdict in found["verdicts"]:
+        expect(name, list(verdict) == keys and verdict["cases"] == 30 and verdict["variants"] == 1, str(verdict))
+        expect(name, verdict["largest"]["seconds"] > 0 and "=" in verdict["largest"]["shape"], str(verdict))
+    found = json.loads(must("check", "--filter", "^gemm wide m=1 ", "--json").stdout)["verdicts"]
+    expect(name, len(found) == 1 and found[0]["family"] == "wide" and 0 < found[0]["cases"] < 100, str(found))
+    refused("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 1)
+    broken = os.path.join(ROOT, "kernels")
+    shutil.copytree(KERNELS, broken)
+    path = os.path.join(broken, "elementwise.cl")
+    text = open(path).read()
+    write(path, text.replace("y[i] = a[i] + b[i]", "y[i] = a[i] - b[i]"))
+    result = expanse("check", "--filter", "^(add|copy)$", "--until-failure", "--json", env=dict(os.environ, XP_CL_DIR=broken))
+    found = json.loads(result.stdout)
+    expect(name, result.returncode == 1 and not found["good"] and len(found["verdicts"]) == 1, str(found))
+    expect(name, found["verdicts"][0]["failed"] == 1 and len(found["verdicts"][0]["failures"]) == 1, str(found))
+    expect(name, "--filter '^add$' --seed 1 --case " in found["verdicts"][0]["failures"][0]["again"], str(found))
+
+
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
     must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
@@ -332,6 +357,7 @@ def main():
     check_run(run, train, test)
     check_data(train)
     check_device(train)
+    check_check()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)
