@@ -238,6 +238,28 @@ def check_check():
     expect(name, "--filter '^add$' --seed 1 --case " in found["verdicts"][0]["failures"][0]["again"], str(found))
 
 
+def check_doctor():
+    """`expanse doctor`: what is known to work here does, and a driver that hangs or crashes costs one line."""
+    name = "doctor"
+    found = json.loads(must("doctor", "--json", "--limit", "250").stdout)
+    probes = {probe["probe"]: probe for probe in found["probes"]}
+    expect(name, found["fit"] and found["verdict"].startswith("Fit for training, with the"), found["verdict"])
+    expect(name, len(probes) >= 19 and "hang" not in probes, str(list(probes)))
+    for probe in probes.values():
+        expect(name, probe["works"] or probe["need"] != "needed", str(probe))
+        expect(name, probe["figure"] and probe["meaning"], str(probe))
+    expect(name, probes["groups"]["value"] >= 256 and probes["launch"]["value"] > 0, str(probes["groups"]))
+    expect(name, probes["bandwidth"]["value"] > 1e7 and probes["memory"]["value"] >= 2**24, str(probes["memory"]))
+    begin = time.monotonic()
+    for probe, expected in (("hang", "no answer within 2 s"), ("crash", "the driver crashes: Abort")):
+        result = expanse("doctor", "--only", probe, "--limit", "2" if probe == "hang" else "100")
+        expect(name, result.returncode == 1 and expected in result.stdout, result.stdout + result.stderr)
+    expect(name, time.monotonic() - begin < 60, "the limit of 2 s did not hold")
+    result = expanse("doctor", "--device", "9:9")
+    expect(name, result.returncode == 1 and "Not fit for training" in result.stdout and "9:9" in result.stdout, result.stdout)
+    refused("a probe that is none", ["doctor", "--only", "leg"], ["leg"], 2)
+
+
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
     must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
@@ -358,6 +380,7 @@ def main():
     check_data(train)
     check_device(train)
     check_check()
+    check_doctor()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)

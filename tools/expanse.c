@@ -17,6 +17,7 @@ static const subcommand subcommands[] = {
     {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
+    {"doctor", "probe a device: what works, and what it means", xp_command_doctor},
     {"bench", "time training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };

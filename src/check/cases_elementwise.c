@@ -2,7 +2,12 @@
 #include "check/check.h"
 #include "ops/ops.h"
 
-enum { BLOCK = 256, LARGEST = 5000, FEW = 64 /* elements that may all be dropped or negative */, RANDOM_LIMIT = 1 << 30 };
+enum {
+    BLOCK = 256,
+    LARGEST = 5000,
+    FEW = 64 /* elements that may all be dropped or negative */,
+    RANDOM_LIMIT = 1 << 30
+};
 
 /* A graph and one input x of a drawn shape of rank 1 to 3. */
 static xp_tensor *draw_input(xp_case *out, xp_random *shape) {

@@ -24,6 +24,7 @@ enum { XP_VARIANT_OPTIONS = 32 };
 typedef struct xp_variant {
     const char
         *prelude; /* OpenCL C that stands before the kernel file, part of the key; lives as long as the plan; NULL */
+    const char *standard; /* of OpenCL C; NULL: "CL1.2" */
     int count;
     struct {
         const char *name; /* a string literal */
