@@ -230,7 +230,7 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
     if (status != XP_OK) return status;
     double told = (double)(end[1] - start[0]) * 1e-9;
     bool right = start[0] > 0 && start[0] < end[0] && end[0] <= end[1] && start[0] <= start[1] && start[1] < end[1] &&
-                 told <= 1.5 * wall + 1e-4;
+                 told <= 1.5 * wall + 1e-4 && told >= 0.05 * wall;
     return answer(out, right, told, words("%.3f ms told, %.3f ms by the host's clock", told * 1e3, wall * 1e3),
                   right ? "--profile and --time tell the truth" : "--profile and --time cannot be believed");
 }
