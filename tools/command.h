@@ -16,6 +16,7 @@ int xp_command_analyze(int count, char **words);
 int xp_command_devices(int count, char **words);
 int xp_command_info(int count, char **words);
 int xp_command_check(int count, char **words);
+int xp_command_doctor(int count, char **words);
 int xp_command_bench(int count, char **words);
 int xp_command_bench_attention(int count, char **words); /* the words behind "bench attention" */
 int xp_command_svr(int count, char **words);
