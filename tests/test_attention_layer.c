@@ -235,7 +235,8 @@ static void models_are_built_with_every_part(void **state) {
                  {XP_MODEL_ENCODER, 1, "linear(identity)+unnormalised+causal(last)"},
                  {XP_MODEL_ENCODER, 0, "softmax+bn+sh(1,2)+causal+strided(2)+score(\"score - 1\")"},
                  {XP_MODEL_VISION, 2, "softmax+bn+block(4)"},
-                 {XP_MODEL_VISION, 0, "linear+sh(1,2)"}};
+                 {XP_MODEL_ENCODER, 2, "softmax+conv1d(3)+causal"},
+                 {XP_MODEL_VISION, 0, "linear+sh(1,2)+conv2d(3)"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);
         const xp_model_shape *shape = cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES;
