@@ -403,6 +403,9 @@ static xp_status check(const chain *c) {
                                       .longest = (int)(side ? side : c->k->shape[1]),
                                       .grid = side > 0};
     XP_TRY(xp_specification_check(c->spec, &use));
+    if (in->packed && (!in->key_lengths || !in->query_lengths || in->longest_queries < 1 || in->longest_keys < 1))
+        return deny(c, XP_INVALID_ARGUMENT,
+                    "packed samples need the starts of queries and of keys, and the longest of each");
     const bool separate = c->spec->scale_count || c->spec->conv1d || c->spec->conv2d;
     if (in->packed && separate)
         return deny(c, XP_UNSUPPORTED, "%s does not take packed samples: pad them",
