@@ -176,6 +176,42 @@ static void a_pooled_key_is_seen_if_its_whole_window_is(void **state) {
     }
 }
 
+/* Three samples of at most 6 rows in one sequence of 15. */
+static void packed_samples_have_masks_of_the_longest(void **state) {
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {{"softmax+bn+causal+block(4)", NULL},
+                 {"linear+window(2,2)", NULL},
+                 {"softmax+sh(1,2)", "sh does not take packed samples"},
+                 {"softmax+conv1d(3)", "convolution does not take packed samples"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_specification s = parsed("%s", cases[i].text);
+        xp_graph *graph = new_graph();
+        xp_tensor *part[3];
+        for (int p = 0; p < 3; p++) part[p] = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){1, 15, 4, 4});
+        xp_attention_layer_inputs inputs = {.q = part[0],
+                                            .k = part[1],
+                                            .v = part[2],
+                                            .key_lengths = xp_graph_input(graph, "starts", XP_I32, 1, (int64_t[]){4}),
+                                            .packed = true,
+                                            .longest_queries = 6,
+                                            .longest_keys = 6};
+        assert_null(xp_attention_layer(graph, &s, "layer", &inputs, NULL));
+        inputs.query_lengths = inputs.key_lengths;
+        const xp_tensor *o = xp_attention_layer(graph, &s, "layer", &inputs, NULL);
+        if (cases[i].reason) {
+            assert_null(o);
+            assert_non_null(strstr(xp_last_error(), cases[i].reason));
+        } else {
+            if (!o) fail_msg("%s: %s", cases[i].text, xp_last_error());
+            assert_true(XP_ATTRIBUTES(xp_attention_attributes, o->producer)->packed);
+        }
+        const int64_t shape[] = {1, 1, 2, 1};
+        if (i == 0) assert_memory_equal(constant(graph)->shape, shape, sizeof shape);
+        xp_graph_close(&graph);
+    }
+}
+
 static void the_kernel_is_the_one_that_is_told(void **state) {
     static const struct {
         const char *text, *operation, *told;
@@ -235,7 +271,8 @@ static void models_are_built_with_every_part(void **state) {
                  {XP_MODEL_ENCODER, 1, "linear(identity)+unnormalised+causal(last)"},
                  {XP_MODEL_ENCODER, 0, "softmax+bn+sh(1,2)+causal+strided(2)+score(\"score - 1\")"},
                  {XP_MODEL_VISION, 2, "softmax+bn+block(4)"},
-                 {XP_MODEL_VISION, 0, "linear+sh(1,2)"}};
+                 {XP_MODEL_ENCODER, 2, "softmax+conv1d(3)+causal"},
+                 {XP_MODEL_VISION, 0, "linear+sh(1,2)+conv2d(3)"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);
         const xp_model_shape *shape = cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES;
@@ -299,6 +336,7 @@ int main(void) {
         cmocka_unit_test(masks_are_packed_bit_by_bit),
         cmocka_unit_test(blocks_keep_one_bit_each),
         cmocka_unit_test(a_pooled_key_is_seen_if_its_whole_window_is),
+        cmocka_unit_test(packed_samples_have_masks_of_the_longest),
         cmocka_unit_test(the_kernel_is_the_one_that_is_told),
         cmocka_unit_test(models_are_built_with_every_part),
         cmocka_unit_test(models_refuse_what_does_not_fit_them),

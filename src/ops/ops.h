@@ -150,7 +150,8 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
  * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
  * the length.
  *
- * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride.
+ * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride,
+ * or j of pooled keys.
  * Backward inputs: q, k, v, o, lse, d_o, d_lse or NULL (softmax alone), and the others; outputs dq, dk, dv (views are
  * fine; rows of nobody are 0), d_bias [as bias]. D, E <= 256. */
 enum { XP_MAX_SCALES = 64, XP_SCORE_NAMES = 4 };
