@@ -211,10 +211,10 @@ def check_device(train):
 def check_svr():
     """The laboratory leaves a picture and all numbers, and says what is wrong with its input."""
     out = os.path.join(ROOT, "laboratory")
-    must("svr", "--points", "40", "--out", out)
+    must("svr", "--points", "120", "--out", out)
     result = json.load(open(os.path.join(out, "svr.json")))
     fits = {fit["attention"]: fit for fit in result["results"]}
-    expect("svr", list(fits) == ["softmax", "linear(elu)", "softmax+bn", "softmax+sh(4)", "softmax+block(10)",
+    expect("svr", list(fits) == ["softmax", "linear(elu)", "softmax+bn", "softmax+sh(4)", "softmax+block(30)",
                                  'softmax+score("score + rate * key_index", rate=0.01)', "softmax+window(8,8)"], f"{list(fits)}")
     expect("svr", not fits["softmax+window(8,8)"]["positive_definite"], "a window")
     for name, fit in fits.items():

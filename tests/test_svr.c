@@ -210,18 +210,33 @@ static void the_judge_sees_what_is_wrong(void **state) {
 
 /* ---- problems ---------------------------------------------------------------------------------------------------- */
 
-static void a_window_has_a_negative_direction_and_the_others_have_none(void **state) {
-    xp_svr_points points = make_points(200, 1, 8);
-    for (int i = 0; i < XP_SVR_ATTENTIONS; i++) {
-        xp_svr_problem p;
-        double lowest;
-        TRY(xp_svr_problem_make(&xp_svr_attentions[i], &points, &p));
-        TRY(xp_svr_problem_lowest(&p, &lowest));
-        if (p.attention->window ? lowest > -0.1 : lowest < -1e-9)
-            fail_msg("%s: v.Kv = %g for a unit vector", p.specification, lowest);
-        xp_svr_problem_release(&p);
+static void a_window_of_many_points_has_a_negative_direction_and_the_others_have_none(void **state) {
+    static const int64_t counts[] = {40, 200, 256};
+    for (int n = 0; n < 3; n++) {
+        xp_svr_points points = make_points(counts[n], 1, 8);
+        for (int i = 0; i < XP_SVR_ATTENTIONS; i++) {
+            xp_svr_problem p;
+            double lowest;
+            TRY(xp_svr_problem_make(&xp_svr_attentions[i], &points, &p));
+            TRY(xp_svr_problem_lowest(&p, &lowest));
+            if (p.attention->window && counts[n] > 100 ? lowest > -0.1 : lowest < -1e-9)
+                fail_msg("%s of %lld points: v.Kv = %g for a unit vector", p.specification, (long long)counts[n],
+                         lowest);
+            xp_svr_problem_release(&p);
+        }
+        xp_svr_points_release(&points);
     }
-    xp_svr_points_release(&points);
+}
+
+/* Two keys: [[a,b],[b,a]] has the eigenvalues a - b and a + b. */
+static void the_lowest_direction_is_the_smallest_eigenvalue(void **state) {
+    double kernel[9] = {2, 3, 0, 3, 2, 0, 0, 0, 7}, lowest;
+    const xp_svr_problem p = {.size = 3, .kernel = kernel};
+    TRY(xp_svr_problem_lowest(&p, &lowest));
+    assert_float_equal(lowest, -1, 1e-12);
+    kernel[1] = kernel[3] = 1.5;
+    TRY(xp_svr_problem_lowest(&p, &lowest));
+    assert_float_equal(lowest, 0.5, 1e-12);
 }
 
 static void large_scores_overflow_nowhere(void **state) {
@@ -362,7 +377,8 @@ int main(void) {
         cmocka_unit_test(copies_of_a_point_are_a_weight_in_the_score),
         cmocka_unit_test(our_solver_with_a_constant_feature_meets_libsvm),
         cmocka_unit_test(the_judge_sees_what_is_wrong),
-        cmocka_unit_test(a_window_has_a_negative_direction_and_the_others_have_none),
+        cmocka_unit_test(a_window_of_many_points_has_a_negative_direction_and_the_others_have_none),
+        cmocka_unit_test(the_lowest_direction_is_the_smallest_eigenvalue),
         cmocka_unit_test(large_scores_overflow_nowhere),
         cmocka_unit_test(every_query_stands_in_one_block),
         cmocka_unit_test(a_csv_is_sorted_and_standardised),

@@ -128,12 +128,18 @@ static void print_head(const xp_svr_points *points, const xp_svr_options *option
            "KKT residual", "attention - SVR", "specification");
 }
 
+/* Rounding alone makes values of some -1e-14 of a K whose mean diagonal is 1. */
+static bool has_negative_direction(const xp_svr_result *r) {
+    return r->lowest < -1e-9;
+}
+
 static void print_result(const xp_svr_result *r) {
     char support[32];
     if (r->problem.attention->window) {
-        printf("%-9s %6lld  no SVR stands behind it: v.Kv = %.3g for a unit vector v%s\n", r->problem.attention->name,
+        printf("%-9s %6lld  v.Kv = %.3g for a unit vector v: %s\n", r->problem.attention->name,
                (long long)r->problem.size, r->lowest,
-               r->lowest < 0 ? ", so K is not positive definite" : "; no negative direction was found");
+               has_negative_direction(r) ? "K is not positive definite, so no SVR stands behind it"
+                                         : "no negative direction was found among so few points");
         return;
     }
     snprintf(support, sizeof support, "%lld (%.0f %%)", (long long)r->judgement.support,
@@ -159,7 +165,7 @@ static json_t *result_json(const xp_svr_result *r) {
     const xp_svr_problem *p = &r->problem;
     if (p->attention->window)
         return json_pack("{s:s, s:I, s:b, s:f}", "attention", p->specification, "keys", (json_int_t)p->size,
-                         "positive_definite", r->lowest >= 0, "lowest_direction", r->lowest);
+                         "positive_definite", !has_negative_direction(r), "lowest_direction", r->lowest);
     return json_pack("{s:s, s:I, s:I, s:f, s:f, s:f, s:f, s:f, s:o, s:o, s:o, s:o}", "attention", p->specification,
                      "keys", (json_int_t)p->size, "support_vectors", (json_int_t)r->judgement.support, "r2", r->r2,
                      "duality_gap", r->judgement.gap, "kkt_residual", r->judgement.residual, "difference",

@@ -81,7 +81,9 @@ static xp_status build(layer *l) {
         XP_TRY(xp_attention_normalise(l->graph, q, k, key_lengths, NULL, NULL, &normalise, &q, &k));
     }
     if (attention->linear) {
-        return xp_fail(XP_UNSUPPORTED, "linear attention is not built yet");
+        const xp_linear_attention_attributes linear = {
+            .features = XP_FEATURE_ELU, .normaliser = XP_NORMALISER_SUM, .scale = 1};
+        l->o = xp_linear_attention(l->graph, q, k, l->v, key_lengths, NULL, &linear);
     } else {
         if (attention->blocks) XP_TRY(make_mask(l));
         const xp_attention_inputs inputs = {.q = q, .k = k, .v = l->v, .key_lengths = key_lengths, .mask = l->mask};

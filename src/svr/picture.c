@@ -95,30 +95,43 @@ static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tub
     }
 }
 
-static void draw_mark(xp_writer *out, double x, double y, bool support) {
-    if (support)
-        xp_write(out,
-                 "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"2.4\" fill=\"%s\" stroke=\"#ffffff\" stroke-width=\"0.6\"/>\n", x,
-                 y, XP_SVG_ORANGE);
-    else
-        xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"1.9\" fill=\"#ffffff\" stroke=\"%s\"/>\n", x, y,
-                 XP_SVG_SOFT);
+/* How the points of a kind look; all of them stand in one group, so that the file stays small. */
+typedef enum point_kind { POINT_INSIDE, POINT_SUPPORT, POINT_RAW } point_kind;
+
+static void begin_points(xp_writer *out, point_kind kind) {
+    static const char *const fills[] = {"#ffffff", XP_SVG_ORANGE, "#b6bcc6"};
+    static const char *const strokes[] = {XP_SVG_SOFT, "#ffffff", "none"};
+    xp_write(out, "<g fill=\"%s\" stroke=\"%s\" stroke-width=\"%.1f\">\n", fills[kind], strokes[kind],
+             kind == POINT_INSIDE ? 1.0 : 0.6);
 }
 
-static void draw_faint(xp_writer *out, double x, double y) {
-    xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"1.2\" fill=\"%s\"/>\n", x, y, "#b6bcc6");
+static void draw_point(xp_writer *out, point_kind kind, double x, double y) {
+    static const double radii[] = {1.9, 2.4, 1.2};
+    xp_write(out, "<circle cx=\"%.1f\" cy=\"%.1f\" r=\"%.1f\"/>\n", x, y, radii[kind]);
 }
 
-static void draw_marks(xp_writer *out, const panel *p) {
+static void end_points(xp_writer *out) {
+    xp_write(out, "</g>\n");
+}
+
+static void draw_points(xp_writer *out, const panel *p) {
     const xp_svr_problem *problem = &p->result->problem;
     const xp_svr_points *points = problem->points;
     const int outputs = problem->outputs;
-    for (int64_t i = 0; i < points->count && problem->attention->pool; i++)
-        draw_faint(out, place_x(p, points->positions[i]), place_y(p, points->targets[i * outputs]));
-    for (int support = 0; support < 2; support++) /* support vectors lie on top */
+    if (problem->attention->pool) {
+        begin_points(out, POINT_RAW);
+        for (int64_t i = 0; i < points->count; i++)
+            draw_point(out, POINT_RAW, place_x(p, points->positions[i]), place_y(p, points->targets[i * outputs]));
+        end_points(out);
+    }
+    for (int kind = POINT_INSIDE; kind <= POINT_SUPPORT; kind++) { /* support vectors lie on top */
+        begin_points(out, (point_kind)kind);
         for (int64_t j = 0; j < problem->size; j++)
-            if ((p->result->coefficients[j * outputs] != 0) == support)
-                draw_mark(out, place_x(p, problem->positions[j]), place_y(p, problem->targets[j * outputs]), support);
+            if ((p->result->coefficients[j * outputs] != 0) == (kind == POINT_SUPPORT))
+                draw_point(out, (point_kind)kind, place_x(p, problem->positions[j]),
+                           place_y(p, problem->targets[j * outputs]));
+        end_points(out);
+    }
 }
 
 static void draw_panel(xp_writer *out, const panel *p, double epsilon) {
@@ -126,7 +139,7 @@ static void draw_panel(xp_writer *out, const panel *p, double epsilon) {
     char text[128];
     draw_pieces(out, p, epsilon, true);
     draw_axes(out, p);
-    draw_marks(out, p);
+    draw_points(out, p);
     draw_pieces(out, p, epsilon, false);
     xp_svg_text(out, p->left, p->top - 30, "start", strlen(r->problem.specification) > 30 ? 11 : 14, XP_SVG_INK, "600",
                 r->problem.specification);
@@ -154,8 +167,12 @@ static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_op
             xp_write(out, "<path d=\"M%.1f %.1fh30\" stroke=\"%s\" stroke-width=\"2\"/>\n", x, y, XP_SVG_BLUE);
         if (i == MARK_TUBE)
             xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", x, y - 7, TUBE);
-        if (i == MARK_SUPPORT || i == MARK_INSIDE) draw_mark(out, x + 15, y, i == MARK_SUPPORT);
-        if (i == MARK_RAW) draw_faint(out, x + 15, y);
+        if (i == MARK_SUPPORT || i == MARK_INSIDE || i == MARK_RAW) {
+            const point_kind kind = i == MARK_SUPPORT ? POINT_SUPPORT : i == MARK_INSIDE ? POINT_INSIDE : POINT_RAW;
+            begin_points(out, kind);
+            draw_point(out, kind, x + 15, y);
+            end_points(out);
+        }
         if (i == MARK_BLOCK)
             xp_write(out, "<path d=\"M%.1f %.1fv16\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n", x + 15, y - 8,
                      XP_SVG_SOFT);

@@ -221,31 +221,64 @@ static double dot(const double *a, const double *b, int64_t count) {
     return sum;
 }
 
-/* Power iteration on shift·I - K. A shift above every row sum of the non-negative K is above its largest eigenvalue. */
+/* Whether the tridiagonal matrix has an eigenvalue below x (Sturm's sequence: the sign of a pivot of T - x). */
+static bool any_below(const double *diagonal, const double *beside, int64_t size, double x) {
+    double pivot = 1;
+    for (int64_t i = 0; i < size; i++) {
+        pivot = diagonal[i] - x - (i > 0 ? beside[i - 1] * beside[i - 1] / pivot : 0);
+        if (pivot < 0) return true;
+        if (pivot == 0) pivot = 1e-300;
+    }
+    return false;
+}
+
+static double lowest_of_tridiagonal(const double *diagonal, const double *beside, int64_t size) {
+    double low = 0, high = INFINITY;
+    for (int64_t i = 0; i < size; i++) {
+        const double radius = (i > 0 ? fabs(beside[i - 1]) : 0) + (i + 1 < size ? fabs(beside[i]) : 0);
+        low = fmin(low, diagonal[i] - radius);
+        high = fmin(high, diagonal[i]);
+    }
+    for (int step = 0; step < 100; step++) {
+        const double middle = low + (high - low) / 2;
+        if (any_below(diagonal, beside, size, middle))
+            high = middle;
+        else
+            low = middle;
+    }
+    return high;
+}
+
+/* Lanczos: the smallest value that v·Kv takes over the unit vectors of a Krylov space, whose basis is kept orthogonal
+ * by force. */
 xp_status xp_svr_problem_lowest(const xp_svr_problem *problem, double *out) {
-    enum { STEPS = 300 };
-    const int64_t size = problem->size;
-    double *v = rows(size, 1), *product = rows(size, 1), shift = 0;
-    if (!v || !product) {
-        free(v);
-        free(product);
-        return xp_fail(XP_OUT_OF_MEMORY, "no memory for an eigenvalue");
+    const int64_t size = problem->size, most = size < 200 ? size : 200;
+    double *basis = rows(most + 1, size), *diagonal = rows(most, 1), *beside = rows(most, 1);
+    xp_status status = basis && diagonal && beside ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for an eigenvalue");
+    if (status == XP_OK) {
+        xp_random random;
+        xp_random_start(&random, 1, 0);
+        for (int64_t i = 0; i < size; i++) basis[i] = xp_random_normal(&random);
+        const double first_length = sqrt(dot(basis, basis, size));
+        for (int64_t i = 0; i < size; i++) basis[i] /= first_length;
+        int64_t taken = 0;
+        while (taken < most) {
+            double *next = basis + (taken + 1) * size;
+            multiply(problem, basis + taken * size, next);
+            diagonal[taken] = dot(next, basis + taken * size, size);
+            for (int pass = 0; pass < 2; pass++)
+                for (int64_t b = 0; b <= taken; b++) {
+                    const double part = dot(next, basis + b * size, size);
+                    for (int64_t i = 0; i < size; i++) next[i] -= part * basis[b * size + i];
+                }
+            const double length = beside[taken++] = sqrt(dot(next, next, size));
+            if (length < 1e-12 * (double)size) break; /* the space is used up */
+            for (int64_t i = 0; i < size; i++) next[i] /= length;
+        }
+        *out = lowest_of_tridiagonal(diagonal, beside, taken);
     }
-    xp_random random;
-    xp_random_start(&random, 1, 0);
-    for (int64_t i = 0; i < size; i++) v[i] = 1;
-    multiply(problem, v, product);
-    for (int64_t i = 0; i < size; i++) shift = fmax(shift, product[i]);
-    for (int64_t i = 0; i < size; i++) v[i] = xp_random_normal(&random);
-    for (int step = 0; step < STEPS; step++) {
-        multiply(problem, v, product);
-        for (int64_t i = 0; i < size; i++) v[i] = shift * v[i] - product[i];
-        const double length = sqrt(dot(v, v, size));
-        for (int64_t i = 0; i < size; i++) v[i] /= length;
-    }
-    multiply(problem, v, product);
-    *out = dot(v, product, size);
-    free(v);
-    free(product);
-    return XP_OK;
+    free(basis);
+    free(diagonal);
+    free(beside);
+    return status;
 }
