@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <expanse/train.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -74,16 +75,15 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safe
     return XP_OK;
 }
 
-static xp_status write_tensors(const char *folder, const char *file, xp_store *store, const int *buffers,
-                               const char *const *prefixes, int count, const xp_checkpoint *checkpoint) {
-    char path[PATH_BYTES];
-    XP_TRY(xp_run_folder_path(folder, file, path, sizeof path));
+/* attention: the specification that Python may want to know; NULL: none. */
+static xp_status write_tensors(const char *path, xp_store *store, const int *buffers, const char *const *prefixes,
+                               int count, const char *attention) {
     xp_safetensors set = {0};
     size_t slots = (size_t)count * (size_t)store->count;
     float **blocks = calloc(slots + 1, sizeof *blocks);
     if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
     xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
-    if (status == XP_OK) status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
+    if (status == XP_OK && attention) status = xp_safetensors_metadata(&set, "attention", attention);
     for (int i = 0; i < count && status == XP_OK; i++) {
         status = gather(store, buffers[i], prefixes[i], &set, blocks + (size_t)i * (size_t)store->count);
     }
@@ -162,6 +162,7 @@ static xp_status fill(const xp_safetensors *set, const char *path, const char *p
 }
 
 static const char model_file[] = "model.safetensors", training_file[] = "training.safetensors";
+static const int value_buffers[] = {XP_STORE_VALUES};
 static const char *const value_prefix[] = {""};
 static const char *const moment_prefixes[] = {"moment_1.", "moment_2."};
 
@@ -183,6 +184,19 @@ xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) 
 done:
     xp_safetensors_release(&model);
     xp_safetensors_release(&training);
+    return status;
+}
+
+xp_status xp_weights_save(xp_store *store, const char *path) {
+    return write_tensors(path, store, value_buffers, value_prefix, 1, NULL);
+}
+
+xp_status xp_weights_load(xp_store *store, const char *path) {
+    xp_safetensors set = {0};
+    xp_status status = xp_safetensors_read(&set, path);
+    if (status == XP_OK) status = check_tensors(&set, path, store, value_prefix, 1, true);
+    if (status == XP_OK) status = fill(&set, path, "", store, XP_STORE_VALUES);
+    xp_safetensors_release(&set);
     return status;
 }
 
@@ -375,7 +389,7 @@ static xp_status write_config(const char *folder, const xp_config *config) {
 }
 
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store) {
-    static const int values[] = {XP_STORE_VALUES}, moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
+    static const int moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
     char made[PATH_BYTES];
     int need = snprintf(made, sizeof made, "%s.partial", folder);
     if (need < 0 || (size_t)need + sizeof ".previous" >= sizeof made) {
@@ -384,8 +398,12 @@ xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoin
     XP_TRY(remove_folder(made)); /* of a process that was killed */
     XP_TRY(xp_folder_make(made));
     xp_status status;
-    XP_TRY_OR(status, write_tensors(made, model_file, store, values, value_prefix, 1, checkpoint), failed);
-    XP_TRY_OR(status, write_tensors(made, training_file, store, moments, moment_prefixes, 2, checkpoint), failed);
+    const char *attention = checkpoint->config.model.attention;
+    char path[PATH_BYTES];
+    XP_TRY_OR(status, xp_run_folder_path(made, model_file, path, sizeof path), failed);
+    XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, attention), failed);
+    XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
+    XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, attention), failed);
     XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     flush_folder(made);
