@@ -20,7 +20,7 @@ static xp_specification parsed(const char *text) {
 }
 
 static void assert_prints(const char *text, const char *expected) {
-    char printed[512];
+    char printed[8192];
     xp_specification specification = parsed(text);
     const size_t length = xp_specification_print(&specification, printed, sizeof printed);
     assert_string_equal(printed, expected);
@@ -37,10 +37,20 @@ static void assert_refused(const char *text, int column, const char *reason) {
 }
 
 static bool equal(const xp_specification *a, const xp_specification *b) {
-    return a->features == b->features && a->bn == b->bn && a->bn_beta == b->bn_beta &&
-           a->bn_beta_learned == b->bn_beta_learned && a->bn_scale == b->bn_scale && a->bn_epsilon == b->bn_epsilon &&
-           a->scale_count == b->scale_count &&
-           memcmp(a->scales, b->scales, sizeof a->scales[0] * (size_t)a->scale_count) == 0;
+    bool same = a->features == b->features && a->unnormalised == b->unnormalised && a->bn == b->bn &&
+                a->bn_beta == b->bn_beta && a->bn_beta_learned == b->bn_beta_learned && a->bn_scale == b->bn_scale &&
+                a->bn_epsilon == b->bn_epsilon && a->conv1d == b->conv1d && a->conv2d == b->conv2d &&
+                a->scale_count == b->scale_count && a->causal == b->causal && a->causal_last == b->causal_last &&
+                a->window == b->window && a->left == b->left && a->right == b->right && a->stride == b->stride &&
+                a->block == b->block && a->alibi == b->alibi && a->bias == b->bias && a->soft_cap == b->soft_cap &&
+                a->scale == b->scale && a->name_count == b->name_count;
+    same = same && memcmp(a->scales, b->scales, sizeof a->scales[0] * (size_t)a->scale_count) == 0 &&
+           strcmp(a->block_file, b->block_file) == 0 && strcmp(a->mask_file, b->mask_file) == 0 &&
+           strcmp(a->score, b->score) == 0 && strcmp(a->derivative, b->derivative) == 0;
+    for (int i = 0; i < a->name_count && same; i++)
+        same = strcmp(a->names[i].name, b->names[i].name) == 0 && strcmp(a->names[i].file, b->names[i].file) == 0 &&
+               a->names[i].value == b->names[i].value;
+    return same;
 }
 
 static void defaults_are_the_papers(void **state) {
@@ -52,6 +62,31 @@ static void defaults_are_the_papers(void **state) {
     assert_true(parsed("softmax+bn(beta=learned)").bn_beta_learned);
     assert_float_equal(parsed("softmax+bn(beta=-.5)").bn_beta, -0.5, 0);
     assert_false(parsed("softmax+bn(scale=off)").bn_scale);
+    assert_int_equal(parsed("softmax").features, XP_FEATURES_NONE);
+    assert_int_equal(parsed("linear").features, XP_FEATURES_ELU);
+    assert_int_equal(parsed("linear(square)").features, XP_FEATURES_SQUARE);
+    assert_false(parsed("softmax+causal").causal_last);
+}
+
+static void every_part_fills_its_fields(void **state) {
+    xp_specification s = parsed("linear(relu)+unnormalised+conv1d(5)+causal(last)+window(3,0)+strided(4)");
+    assert_true(s.features == XP_FEATURES_RELU && s.unnormalised && s.conv1d == 5 && s.causal && s.causal_last);
+    assert_true(s.window && s.left == 3 && s.right == 0 && s.stride == 4);
+    s = parsed("softmax+conv2d(3)+block(16)+alibi+softcap(50)+scale(0.25)+bias");
+    assert_true(s.conv2d == 3 && s.block == 16 && !s.block_file[0] && s.alibi && s.bias);
+    assert_true(s.soft_cap == 50 && s.scale == 0.25f);
+    s = parsed("softmax+block(a/b-1.npy,32)");
+    assert_true(s.block == 32 && strcmp(s.block_file, "a/b-1.npy") == 0);
+    assert_string_equal(parsed("softmax+block(\"16\",32)").block_file, "16");
+    assert_string_equal(parsed("softmax+mask(\"my mask (1).npy\")").mask_file, "my mask (1).npy");
+    s = parsed("softmax+score(\"c * score + t[head]\", derivative=\"c\", c=-.5, t=\"1.npy\", u=2.npy)");
+    assert_string_equal(s.score, "c * score + t[head]");
+    assert_string_equal(s.derivative, "c");
+    assert_int_equal(s.name_count, 3);
+    assert_true(s.names[0].value == -0.5f && !s.names[0].file[0]);
+    assert_string_equal(s.names[1].name, "t");
+    assert_string_equal(s.names[1].file, "1.npy");
+    assert_string_equal(s.names[2].file, "2.npy");
 }
 
 static void printing_is_short_and_in_one_order(void **state) {
@@ -59,6 +94,14 @@ static void printing_is_short_and_in_one_order(void **state) {
     assert_prints("softmax+bn(beta=1,scale=on,eps=1e-5)", "softmax+bn");
     assert_prints("softmax+bn(eps=0.00100, beta = 0.600)", "softmax+bn(beta=0.6,eps=0.001)");
     assert_prints("softmax+bn(scale=off,beta=learned)", "softmax+bn(beta=learned,scale=off)");
+    assert_prints("linear(elu)+unnormalised", "linear+unnormalised");
+    assert_prints("softmax+causal(first)", "softmax+causal");
+    assert_prints("softmax+score(\"score - 1\")+bias+scale(0.50)+softcap(5e1)+alibi+mask(\"a.npy\")+strided(2)+"
+                  "window(1, 2)+causal(last)+conv1d(3)+sh(1)",
+                  "softmax+sh(1)+conv1d(3)+causal(last)+window(1,2)+strided(2)+mask(a.npy)+alibi+softcap(50)+"
+                  "scale(0.5)+bias+score(\"score - 1\")");
+    assert_prints("softmax+block(\"7\",08)", "softmax+block(\"7\",8)");
+    assert_prints("softmax+mask(\"a b\")", "softmax+mask(\"a b\")");
     char small[8];
     const xp_specification specification = parsed("softmax+bn+sh(1)");
     assert_int_equal(xp_specification_print(&specification, small, sizeof small), strlen("softmax+bn+sh(1)"));
@@ -71,6 +114,43 @@ static void faults_are_marked_and_explained(void **state) {
     assert_refused("  ", 3, "expected a kernel");
     assert_refused("bn", 1, "kernel first");
     assert_refused("sotfmax", 1, "did you mean \"softmax\"?");
+    assert_refused("linear(", 8, "elu, relu, identity or square");
+    assert_refused("linear(ellu)", 8, "did you mean \"elu\"?");
+    assert_refused("linear(elu", 11, "\")\"");
+    assert_refused("linear+linear", 8, "once");
+    assert_refused("softmax(elu)", 8, "\"+\"");
+    assert_refused("softmax+causl", 9, "did you mean \"causal\"?");
+    assert_refused("softmax+causal(fist)", 16, "did you mean \"first\"?");
+    assert_refused("softmax+causal()", 16, "first or last");
+    assert_refused("softmax+causal+causal", 16, "twice");
+    assert_refused("softmax+window", 15, "\"(\"");
+    assert_refused("softmax+window(-1,2)", 16, "a whole number from 0");
+    assert_refused("softmax+window(1,-2)", 18, "a whole number from 0");
+    assert_refused("softmax+window(1)", 17, "the rows to the right");
+    assert_refused("softmax+window(1,2", 19, "\")\"");
+    assert_refused("softmax+window(1,9999999999)", 18, "to 1000000000");
+    assert_refused("softmax+strided(0)", 17, "a whole number from 1");
+    assert_refused("softmax+strided(x)", 17, "a whole number from 1");
+    assert_refused("softmax+conv1d(4)", 16, "odd width, such as 5");
+    assert_refused("softmax+conv2d(0)", 16, "odd width");
+    assert_refused("softmax+conv1d", 15, "conv1d(3)");
+    assert_refused("softmax+block(blocks.npy)", 25, "the rows of a block");
+    assert_refused("softmax+block()", 15, "a .npy file");
+    assert_refused("softmax+block(0)", 15, "a whole number from 1");
+    assert_refused("softmax+block(a,0)", 17, "a whole number from 1");
+    assert_refused("softmax+mask(my mask.npy)", 17, "\")\"");
+    assert_refused("softmax+mask(m*.npy)", 15, "\")\"");
+    assert_refused("softmax+mask()", 14, "a .npy file");
+    assert_refused("softmax+mask(\"\")", 14, "is empty");
+    assert_refused("softmax+mask(\"a.npy)", 14, "not closed");
+    assert_refused("softmax+softcap(0)", 17, "greater than 0");
+    assert_refused("softmax+softcap(-5)", 17, "greater than 0");
+    assert_refused("softmax+softcap", 16, "softcap(50)");
+    assert_refused("softmax+scale(0)", 15, "greater than 0");
+    assert_refused("softmax+scale(1e-60)", 15, "greater than 0");
+    assert_refused("softmax+scale()", 15, "a number for scale");
+    assert_refused("softmax+bias(1)", 13, "the end");
+    assert_refused("softmax+alibi+alibi", 15, "twice");
     assert_refused("softmax+nb", 9, "did you mean");
     assert_refused("softmax+quicksand", 9, "expected a part");
     assert_refused("softmax+", 9, "expected a part");
@@ -106,15 +186,101 @@ static void faults_are_marked_and_explained(void **state) {
     assert_int_equal(xp_specification_parse(NULL, &specification), XP_INVALID_ARGUMENT);
 }
 
-static void parts_to_come_are_refused_by_name(void **state) {
-    assert_refused("linear(elu)", 1, "\"linear\" is not available in this version");
-    const char *const parts[] = {"causal", "window", "strided", "block", "mask", "conv1d", "conv2d", "score"};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
-        char text[64], reason[64];
-        snprintf(text, sizeof text, "softmax+%s(3)", parts[i]);
-        snprintf(reason, sizeof reason, "\"%s\" is not available in this version", parts[i]);
-        assert_refused(text, 9, reason);
-    }
+static void scores_are_one_expression_with_names(void **state) {
+    assert_refused("softmax+score", 14, "score(\"");
+    assert_refused("softmax+score(score)", 15, "in double quotes");
+    assert_refused("softmax+score(\"\")", 15, "is empty");
+    assert_refused("softmax+score(\"  \")", 16, "expected an expression");
+    assert_refused("softmax+score(\"score", 15, "not closed");
+    assert_refused("softmax+score(\"score; x\")", 21, "\";\" has no place");
+    assert_refused("softmax+score(\"{score}\")", 16, "\"{\" has no place");
+    assert_refused("softmax+score(\"score}\")", 21, "\"}\" has no place");
+    assert_refused("softmax+score(\"#x\")", 16, "\"#\" has no place");
+    assert_refused("softmax+score(\"score + \\\\n\")", 24, "has no place");
+    assert_refused("softmax+score(\"score + '('\")", 24, "has no place");
+    assert_refused("softmax+score(\"score\n\")", 21, "a new line");
+    assert_refused("softmax+score(\"score // 1\")", 22, "a comment");
+    assert_refused("softmax+score(\"score /* 1\")", 22, "a comment");
+    assert_refused("softmax+score(\"(score\")", 16, "a \")\" is missing");
+    assert_refused("softmax+score(\"score)\")", 21, "closes no bracket");
+    assert_refused("softmax+score(\"(t[score)]\")", 24, "closes no bracket");
+    assert_refused("softmax+score(\")(\")", 16, "closes no bracket");
+    assert_refused("softmax+score(\"score * 2\")", 15, "its derivative");
+    assert_refused("softmax+score(\"score * 2\", derivative=\"\")", 39, "is empty");
+    assert_refused("softmax+score(\"score * 2\", derivative=\"2)\")", 41, "closes no bracket");
+    assert_refused("softmax+score(\"score\", derivative=\"1\", derivative=\"1\")", 40, "twice");
+    assert_refused("softmax+score(\"score\", 3)", 24, "derivative=");
+    assert_refused("softmax+score(\"score\", a)", 25, "\"=\"");
+    assert_refused("softmax+score(\"score\", a=)", 26, "a .npy file");
+    assert_refused("softmax+score(\"score\", a=1, a=2)", 29, "twice");
+    assert_refused("softmax+score(\"score\", head=1)", 24, "something else already");
+    assert_refused("softmax+score(\"score\", float=1)", 24, "something else already");
+    assert_refused("softmax+score(\"score\", XP_D=1)", 24, "something else already");
+    assert_refused("softmax+score(\"score\", a=1e99)", 26, "too large");
+    assert_refused("softmax+score(\"score\", a=1, b=2, c=3, d=4, e=5)", 44, "more than 4 names");
+    assert_refused("softmax+score(\"score\", abcdefghijklmnopqrstuvwxyzabcdefgh=1)", 24, "more than 31 letters");
+    assert_refused("softmax+score(\"score\" a=1)", 23, "\",\"");
+}
+
+static void sums_with_the_score_need_no_derivative(void **state) {
+    static const char *const yes[] = {"score",
+                                      "score - 0.1f * abs(query_index - key_index)",
+                                      "1.0f + score",
+                                      "score+1e-3f*head",
+                                      "x * -2 + score",
+                                      "score + (batch > 1 ? x : -x)",
+                                      "score - t[head * 3 + (key_index & 1)]",
+                                      "+score - -1",
+                                      "f(x) + score",
+                                      "2e+3f + score"};
+    static const char *const no[] = {"",
+                                     "x",
+                                     "score * 2",
+                                     "2 * score + 1",
+                                     "-score",
+                                     "- +score",
+                                     "1 - score",
+                                     "score + score",
+                                     "score - score",
+                                     "score + f(score)",
+                                     "(score)",
+                                     "score > 1",
+                                     "score + x > 1",
+                                     "score + 1 ? 2 : 3",
+                                     "x ? score : 1",
+                                     "score + x << 1",
+                                     "score + x & 1",
+                                     "score + x && y",
+                                     "score, 1",
+                                     "score++",
+                                     "x = score",
+                                     "score + (x = 1)",
+                                     "score += 1",
+                                     "x * +score",
+                                     "x % +score + 1",
+                                     "!score",
+                                     "score.x + 1",
+                                     "score[0]",
+                                     "(int)+score",
+                                     "(unsigned int) + score",
+                                     "exp(score)",
+                                     "scores + 1",
+                                     "1e-3score"};
+    for (size_t i = 0; i < sizeof yes / sizeof yes[0]; i++)
+        if (!xp_score_is_additive(yes[i])) fail_msg("\"%s\" is the score plus something", yes[i]);
+    for (size_t i = 0; i < sizeof no / sizeof no[0]; i++)
+        if (xp_score_is_additive(no[i])) fail_msg("\"%s\" is not plainly the score plus something", no[i]);
+}
+
+static void long_texts_are_quoted_around_the_place(void **state) {
+    char text[2048] = "softmax+score(\"score";
+    while (strlen(text) < 900) strcat(text, " + 1.0f * ä");
+    strcat(text, "\")+wnidow(1,1)");
+    xp_specification specification;
+    assert_int_equal(xp_specification_parse(text, &specification), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "wnidow"));
+    assert_non_null(strstr(xp_last_error(), "did you mean \"window\"?"));
+    assert_true(strlen(xp_last_error()) < 400);
 }
 
 static void too_many_scales_are_refused(void **state) {
@@ -139,32 +305,135 @@ static void messages_hold_no_control_bytes(void **state) {
     assert_null(strchr(xp_last_error(), '\033'));
 }
 
+static const xp_specification_use SERIES = {.heads = 4, .longest = 40},
+                                  IMAGE = {.heads = 4, .longest = 14, .grid = true};
+
+static void assert_allowed(const char *text, const xp_specification_use *use) {
+    const xp_specification specification = parsed(text);
+    if (xp_specification_check(&specification, use) != XP_OK) fail_msg("%s: %s", text, xp_last_error());
+}
+
+static void assert_denied(const char *text, const xp_specification_use *use, const char *reason) {
+    const xp_specification specification = parsed(text);
+    if (xp_specification_check(&specification, use) != XP_INVALID_ARGUMENT) fail_msg("%s is let through", text);
+    if (!strstr(xp_last_error(), reason) || !strstr(xp_last_error(), "attention \""))
+        fail_msg("%s: \"%s\" does not name \"%s\"", text, xp_last_error(), reason);
+}
+
 static void models_limit_scales(void **state) {
-    const xp_specification plain = parsed("softmax+bn"), scaled = parsed("softmax+sh(1,2,4)");
-    assert_int_equal(xp_specification_check(&plain, 7, 1), XP_OK);
-    assert_int_equal(xp_specification_check(&scaled, 6, 4), XP_OK);
-    assert_int_equal(xp_specification_check(&scaled, 8, 4), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "8 heads"));
-    assert_int_equal(xp_specification_check(&scaled, 6, 3), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "scale 4"));
+    assert_allowed("softmax+bn", &(xp_specification_use){.heads = 7, .longest = 1});
+    assert_allowed("softmax+sh(1,2,4)", &(xp_specification_use){.heads = 6, .longest = 4});
+    assert_denied("softmax+sh(1,2,4)", &(xp_specification_use){.heads = 8, .longest = 4}, "8 heads");
+    assert_denied("softmax+sh(1,2,4)", &(xp_specification_use){.heads = 6, .longest = 3}, "scale 4");
+    assert_denied("softmax+sh(1,2)", &(xp_specification_use){.heads = 4, .key_heads = 2, .longest = 9}, "key_heads");
+    assert_allowed("softmax+sh(1,2)", &(xp_specification_use){.heads = 4, .key_heads = 4, .longest = 9});
+}
+
+static void parts_that_do_not_go_together_are_refused(void **state) {
+    assert_denied("linear+alibi", &SERIES, "alibi belongs to softmax");
+    assert_denied("linear+softcap(5)", &SERIES, "softcap belongs to softmax");
+    assert_denied("linear+bias", &SERIES, "bias belongs to softmax");
+    assert_denied("linear+score(\"score\")", &SERIES, "score belongs to softmax");
+    assert_denied("softmax+unnormalised", &SERIES, "unnormalised belongs to linear");
+    assert_denied("softmax+conv1d(3)+conv2d(3)", &SERIES, "choose the one");
+    assert_denied("softmax+conv2d(3)", &SERIES, "conv2d needs the patch grid");
+    assert_denied("softmax+conv1d(3)", &IMAGE, "conv1d needs a sequence");
+    assert_denied("softmax+conv2d(3)+causal", &IMAGE, "behind a query");
+    assert_denied("softmax+conv2d(3)+window(3,0)", &IMAGE, "behind a query");
+    assert_denied("softmax+sh(1,2)+causal", &IMAGE, "causal does not go with sh on an image");
+    assert_denied("softmax+sh(1,2)+window(2,2)", &IMAGE, "window does not go with sh on an image");
+    assert_denied("softmax+sh(1,2)+strided(2)", &IMAGE, "strided does not go with sh on an image");
+    assert_denied("softmax+sh(1,2)+alibi", &IMAGE, "alibi does not go with sh on an image");
+    assert_denied("softmax+sh(1,2)+causal(last)", &SERIES, "causal(last) does not go with sh");
+    assert_denied("softmax+block(4)+mask(m.npy)", &SERIES, "block and mask");
+    assert_allowed("softmax+causal+window(3,2)+strided(2)+sh(1,2)+conv1d(3)+bn(scale=off)+alibi", &SERIES);
+    assert_allowed("linear(identity)+unnormalised+scale(2)+causal(last)+block(4)", &SERIES);
+    assert_allowed("softmax+conv2d(3)+sh(1,2)+mask(m.npy)+bias+softcap(3)", &IMAGE);
+    assert_allowed("softmax+causal+strided(2)+window(9,9)", &IMAGE);
+}
+
+static void one_sided_patterns_are_told(void **state) {
+    static const struct {
+        const char *text;
+        bool answer;
+    } cases[] = {{"softmax", false},
+                 {"softmax+causal", true},
+                 {"linear+causal(last)", true},
+                 {"softmax+window(3,0)", true},
+                 {"softmax+window(3,1)", false},
+                 {"softmax+window(3,1)+causal", true}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_specification specification = parsed(cases[i].text);
+        assert_int_equal(xp_specification_is_one_sided(&specification), cases[i].answer);
+    }
+}
+
+/* Any positive finite number. */
+static float draw_positive(xp_random *random) {
+    const uint32_t bits = 1 + xp_random_below(random, 0x7f7fffff);
+    float value;
+    memcpy(&value, &bits, sizeof bits);
+    return value;
+}
+
+static void draw_file(xp_random *random, char *out) {
+    static const char letters[] = "abcXYZ0189._-/ ()+,=*";
+    const uint32_t plain = xp_random_below(random, 2), length = 1 + xp_random_below(random, 12);
+    for (uint32_t i = 0; i < length; i++)
+        out[i] = letters[xp_random_below(random, plain ? 14 : (uint32_t)sizeof letters - 1)];
+    out[length] = 0;
+}
+
+static void draw_score(xp_random *random, xp_specification *out) {
+    static const char *const texts[] = {"score", "score - 0.1f * abs(query_index - key_index)", "a * score",
+                                        "tanh(score)"};
+    static const char *const derivatives[] = {"", "1.0f", "a", "1.0f - tanh(score) * tanh(score)"};
+    static const char *const names[] = {"a", "b_2", "Table", "x"};
+    const uint32_t choice = xp_random_below(random, 4);
+    strcpy(out->score, texts[choice]);
+    strcpy(out->derivative, derivatives[choice]);
+    out->name_count = (int)xp_random_below(random, 5);
+    for (int i = 0; i < out->name_count; i++) {
+        strcpy(out->names[i].name, names[i]);
+        if (xp_random_below(random, 2))
+            draw_file(random, out->names[i].file);
+        else
+            out->names[i].value = (float)xp_random_normal(random);
+    }
 }
 
 static xp_specification draw(xp_random *random) {
     xp_specification specification = parsed("softmax");
+    specification.features = (int)xp_random_below(random, 5);
+    specification.unnormalised = xp_random_below(random, 4) == 0;
     if (xp_random_below(random, 3)) {
         specification.bn = true;
         specification.bn_beta_learned = xp_random_below(random, 3) == 0;
         if (!specification.bn_beta_learned && xp_random_below(random, 2))
             specification.bn_beta = (float)xp_random_normal(random);
         specification.bn_scale = xp_random_below(random, 2);
-        if (xp_random_below(random, 2)) {
-            const uint32_t bits = 1 + xp_random_below(random, 0x7f7fffff); /* any positive finite number */
-            memcpy(&specification.bn_epsilon, &bits, sizeof bits);
-        }
+        if (xp_random_below(random, 2)) specification.bn_epsilon = draw_positive(random);
     }
-    if (xp_random_below(random, 3)) specification.scale_count = 1 + (int)xp_random_below(random, 64);
+    if (xp_random_below(random, 3) == 0) specification.scale_count = 1 + (int)xp_random_below(random, 64);
     for (int i = 0; i < specification.scale_count; i++)
         specification.scales[i] = 1 + (int)xp_random_below(random, xp_random_below(random, 2) ? 9 : 32767);
+    if (xp_random_below(random, 3) == 0) specification.conv1d = 1 + 2 * (int)xp_random_below(random, 128);
+    if (xp_random_below(random, 3) == 0) specification.conv2d = 1 + 2 * (int)xp_random_below(random, 128);
+    specification.causal = xp_random_below(random, 2);
+    specification.causal_last = specification.causal && xp_random_below(random, 2);
+    if ((specification.window = xp_random_below(random, 3) == 0)) {
+        specification.left = (int)xp_random_below(random, 1000);
+        specification.right = (int)xp_random_below(random, 1000000001);
+    }
+    if (xp_random_below(random, 3) == 0) specification.stride = 1 + (int)xp_random_below(random, 99);
+    if (xp_random_below(random, 3) == 0) specification.block = 1 + (int)xp_random_below(random, 99);
+    if (specification.block && xp_random_below(random, 2)) draw_file(random, specification.block_file);
+    if (xp_random_below(random, 3) == 0) draw_file(random, specification.mask_file);
+    specification.alibi = xp_random_below(random, 3) == 0;
+    specification.bias = xp_random_below(random, 3) == 0;
+    if (xp_random_below(random, 3) == 0) specification.soft_cap = draw_positive(random);
+    if (xp_random_below(random, 3) == 0) specification.scale = draw_positive(random);
+    if (xp_random_below(random, 3) == 0) draw_score(random, &specification);
     return specification;
 }
 
@@ -174,7 +443,7 @@ static void printing_and_parsing_are_inverse(void **state) {
     /* where the machine has it, a locale with a decimal comma must change nothing */
     setlocale(LC_ALL, "de_DE.UTF-8");
     for (int i = 0; i < 5000; i++) {
-        char text[1024], again[1024];
+        char text[8192], again[8192];
         const xp_specification drawn = draw(&random);
         xp_specification_print(&drawn, text, sizeof text);
         const xp_specification back = parsed(text);
@@ -190,13 +459,13 @@ static void damaged_texts_never_crash(void **state) {
     xp_random_start(&random, 43, 0);
     int accepted = 0, refused = 0;
     for (int i = 0; i < 20000; i++) {
-        char text[1024];
+        char text[8192];
         const xp_specification drawn = draw(&random);
         xp_specification_print(&drawn, text, sizeof text);
         const size_t length = strlen(text);
         for (uint32_t edits = 1 + xp_random_below(&random, 3); edits > 0; edits--) {
             const size_t at = xp_random_below(&random, (uint32_t)length);
-            static const char syntax[] = "+(),=.-e019 bnshbeta\t";
+            static const char syntax[] = "+(),=.-e019 \"bnshbeta\t";
             if (xp_random_below(&random, 4) == 0)
                 text[at] = (char)xp_random_below(&random, 256);
             else
@@ -207,7 +476,7 @@ static void damaged_texts_never_crash(void **state) {
         xp_specification specification;
         const xp_status status = xp_specification_parse(copy, &specification);
         if (status == XP_OK) {
-            char printed[1024];
+            char printed[8192];
             xp_specification_print(&specification, printed, sizeof printed);
             const xp_specification back = parsed(printed);
             assert_true(equal(&specification, &back));
@@ -222,13 +491,41 @@ static void damaged_texts_never_crash(void **state) {
     assert_true(accepted > 100 && refused > 100);
 }
 
+static void random_bytes_never_crash(void **state) {
+    xp_random random;
+    xp_random_start(&random, 47, 0);
+    for (int i = 0; i < 20000; i++) {
+        const size_t length = xp_random_below(&random, 60), kernel = xp_random_below(&random, 2) ? 8 : 0;
+        char *text = malloc(kernel + length + 1);
+        assert_non_null(text);
+        memcpy(text, "softmax+", kernel);
+        for (size_t j = 0; j < length; j++) text[kernel + j] = (char)(1 + xp_random_below(&random, 255));
+        text[kernel + length] = 0;
+        xp_specification specification;
+        if (xp_specification_parse(text, &specification) != XP_OK) assert_non_null(strstr(xp_last_error(), "column "));
+        xp_score_is_additive(text);
+        free(text);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(defaults_are_the_papers),          cmocka_unit_test(printing_is_short_and_in_one_order),
-        cmocka_unit_test(faults_are_marked_and_explained),  cmocka_unit_test(parts_to_come_are_refused_by_name),
-        cmocka_unit_test(too_many_scales_are_refused),      cmocka_unit_test(a_failure_leaves_the_struct_alone),
-        cmocka_unit_test(messages_hold_no_control_bytes),   cmocka_unit_test(models_limit_scales),
-        cmocka_unit_test(printing_and_parsing_are_inverse), cmocka_unit_test(damaged_texts_never_crash),
+        cmocka_unit_test(defaults_are_the_papers),
+        cmocka_unit_test(every_part_fills_its_fields),
+        cmocka_unit_test(printing_is_short_and_in_one_order),
+        cmocka_unit_test(faults_are_marked_and_explained),
+        cmocka_unit_test(scores_are_one_expression_with_names),
+        cmocka_unit_test(sums_with_the_score_need_no_derivative),
+        cmocka_unit_test(long_texts_are_quoted_around_the_place),
+        cmocka_unit_test(too_many_scales_are_refused),
+        cmocka_unit_test(a_failure_leaves_the_struct_alone),
+        cmocka_unit_test(messages_hold_no_control_bytes),
+        cmocka_unit_test(models_limit_scales),
+        cmocka_unit_test(parts_that_do_not_go_together_are_refused),
+        cmocka_unit_test(one_sided_patterns_are_told),
+        cmocka_unit_test(printing_and_parsing_are_inverse),
+        cmocka_unit_test(damaged_texts_never_crash),
+        cmocka_unit_test(random_bytes_never_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

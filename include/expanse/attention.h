@@ -25,31 +25,46 @@ typedef struct xp_attention_layout {
     int64_t offset, stride[3];
 } xp_attention_layout;
 
-/* Which gradients a backward pass makes. */
-enum { XP_ATTENTION_DQ = 1, XP_ATTENTION_DK = 2, XP_ATTENTION_DV = 4 };
+/* Which gradients a backward pass makes. PARAMETERS: of what the specification learns. */
+enum { XP_ATTENTION_DQ = 1, XP_ATTENTION_DK = 2, XP_ATTENTION_DV = 4, XP_ATTENTION_DPARAMETERS = 8 };
 
 typedef struct xp_attention_options {
-    const char *specification;           /* "softmax+bn"; docs/API.md lists the words. "softmax" by default */
-    int64_t batch, queries, keys;        /* B, N, M */
-    int64_t heads, key_heads;            /* H, G; key_heads 0: as many as heads */
-    int64_t width, value_width;          /* D, E, at most 256; value_width 0: width */
-    bool has_key_lengths;                /* key_lengths I32 [B]: keys behind are neither read nor seen */
-    float dropout;                       /* of the weights, in [0,1); drawn from the tensors' seed and step */
-    unsigned gradients;                  /* XP_ATTENTION_DQ | …; 0: forward only, with the smallest workspace */
-    xp_attention_layout q, k, v, o;      /* [B,N,H,D], [B,M,G,D], [B,M,G,E], [B,N,H,E] */
-    xp_attention_layout d_o, dq, dk, dv; /* as o, q, k, v */
+    const char *specification;    /* "softmax+bn"; docs/API.md lists the words. "softmax" by default */
+    int64_t batch, queries, keys; /* B, N, M */
+    int64_t heads, key_heads;     /* H, G; key_heads 0: as many as heads */
+    int64_t width, value_width;   /* D, E, at most 256; value_width 0: width */
+    bool has_key_lengths;         /* key_lengths I32 [B]: keys behind are neither read nor seen */
+    bool has_query_lengths;       /* query_lengths I32 [B]: queries behind give 0 */
+    /* Samples of any length behind each other in one: B is 1, N and M count all rows, and both lengths are starts, I32
+     * [packed_samples + 1], rising from 0: sample s has rows starts[s] … starts[s+1]-1. 0: not packed. */
+    int64_t packed_samples;
+    int64_t longest_queries, longest_keys; /* when packed: no sample has more rows */
+    float dropout;                         /* of the weights, in [0,1); drawn from the tensors' seed and step */
+    unsigned gradients;                    /* XP_ATTENTION_DQ | …; 0: forward only, with the smallest workspace */
+    xp_attention_layout q, k, v, o;        /* [B,N,H,D], [B,M,G,D], [B,M,G,E], [B,N,H,E] */
+    xp_attention_layout d_o, dq, dk, dv;   /* as o, q, k, v */
 } xp_attention_options;
 
 /* Zeroes, and "softmax". The sizes B, N, M, H, D must be filled. */
 XP_API void xp_attention_options_default(xp_attention_options *options);
 
+/* What a specification learns: "beta" [G], "bias" [1,H,N,M], "query_convolution" and "key_convolution" [H·D,K] or
+ * [H·D,K,K]. The caller owns their values. */
+enum { XP_ATTENTION_PARAMETERS = 4 };
+typedef struct xp_attention_parameter {
+    char name[64];
+    int rank;
+    int64_t shape[XP_MAX_RANK];
+} xp_attention_parameter;
+
 /* The buffers of a call; those that a call does not use may be NULL. Nothing is copied or owned; the buffers are
  * retained until the next call with others. Only the elements of the layout are read or written. */
 typedef struct xp_attention_tensors {
     cl_mem q, k, v, o;
-    cl_mem lse;         /* [B,H,N] dense: log-sum-exp of each row's scores; NULL: kept in the workspace */
-    cl_mem key_lengths; /* I32 [B], when the options have them */
+    cl_mem lse; /* [B,H,N] dense: log-sum-exp of each row's scores; NULL: kept in the workspace */
+    cl_mem key_lengths, query_lengths; /* when the options have them */
     cl_mem d_o, dq, dk, dv;
+    cl_mem parameters[XP_ATTENTION_PARAMETERS], d_parameters[XP_ATTENTION_PARAMETERS]; /* as the call lists them */
     cl_mem workspace;    /* at least xp_attention_workspace_bytes; NULL: the library's own, made at the first call */
     uint64_t seed, step; /* of dropout: the same pair drops the same weights */
 } xp_attention_tensors;
@@ -63,6 +78,10 @@ typedef struct xp_attention_call xp_attention_call;
  * XP_UNSUPPORTED       more than this version or the device can; the message says what. XP_BUILD_ERROR. */
 XP_API xp_status xp_attention_create(xp_attention_call **out, xp_device *device, const xp_attention_options *options);
 XP_API void xp_attention_close(xp_attention_call **attention); /* NULL is fine; finish the calls first */
+
+/* Lists the parameters of the specification, dense F32, in the order of the buffers; returns how many there are. */
+XP_API int xp_attention_parameters(const xp_attention_call *attention,
+                                   xp_attention_parameter parameters[XP_ATTENTION_PARAMETERS]);
 
 /* Bytes of the workspace that forward and backward share; 0: none is needed. */
 XP_API size_t xp_attention_workspace_bytes(const xp_attention_call *attention);

@@ -81,6 +81,11 @@ XP_API xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank,
  * and copies nothing. `part` has room for one tensor a slice. A gradient has to reach all parts or none. */
 XP_API xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part);
 
+/* The same with `parts` (at most 8) slices of sizes[i] along `axis`, which they keep: [B,N,H+2G,D] along 2 gives
+ * [B,N,H,D] and two [B,N,G,D]. The sizes add up to the axis. */
+XP_API xp_status xp_graph_slice(xp_graph *graph, xp_tensor *tensor, int axis, int parts, const int64_t *sizes,
+                                xp_tensor **part);
+
 /* Each returns its tensor, and NULL for NULL. */
 XP_API xp_tensor *xp_tensor_keep(xp_tensor *tensor);          /* can be read after a run (xp_plan_read) */
 XP_API xp_tensor *xp_tensor_want_gradient(xp_tensor *tensor); /* of an input: before anything is built on it */

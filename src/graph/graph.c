@@ -253,13 +253,16 @@ xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const 
 
 typedef struct split_attributes {
     int axis;
+    int kept; /* parts have the axis, too */
+    int64_t first[XP_MAX_OUTPUTS];
 } split_attributes;
 
-/* Where part `index` along `axis` lies in `whole`: returns the offset. */
-static int64_t part_layout(const xp_tensor *whole, int axis, int64_t index, int64_t stride[XP_MAX_RANK]) {
+/* Where a part lies in `whole`: returns the offset. */
+static int64_t part_layout(const xp_tensor *whole, const split_attributes *split, int index,
+                           int64_t stride[XP_MAX_RANK]) {
     for (int i = 0, j = 0; i < whole->rank; i++)
-        if (i != axis) stride[j++] = whole->stride[i];
-    return whole->offset + index * whole->stride[axis];
+        if (i != split->axis || split->kept) stride[j++] = whole->stride[i];
+    return whole->offset + split->first[index] * whole->stride[split->axis];
 }
 
 /* A tensor may be moved into another's storage when its producer can write any view and nobody yet relies on its own.
@@ -310,7 +313,7 @@ xp_tensor *xp_graph_write_into(xp_graph *graph, xp_tensor *tensor, xp_tensor *wh
 static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                 xp_tensor **d_inputs) {
     const xp_tensor *whole = node->inputs[0];
-    int axis = XP_ATTRIBUTES(split_attributes, node)->axis;
+    const split_attributes *split = XP_ATTRIBUTES(split_attributes, node);
     char name[XP_NAME_BYTES];
     snprintf(name, sizeof name, "d_%.50s", whole->name);
     xp_tensor *d_whole = xp_graph_tensor(graph, name, XP_F32, whole->rank, whole->shape);
@@ -318,7 +321,7 @@ static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
     for (int i = 0; i < node->output_count; i++) {
         xp_tensor *d_part = d_outputs[i];
         if (!d_part) return xp_fail(XP_UNSUPPORTED, "%s: part %d of %s has no gradient", node->label, i, whole->name);
-        int64_t stride[XP_MAX_RANK], offset = part_layout(d_whole, axis, i, stride);
+        int64_t stride[XP_MAX_RANK], offset = part_layout(d_whole, split, i, stride);
         if (!xp_graph_write_into(graph, d_part, d_whole, offset, stride)) return XP_OUT_OF_MEMORY;
     }
     d_inputs[0] = d_whole;
@@ -327,6 +330,16 @@ static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
 
 static const xp_operation operation_split = {.name = "split", .gradient = split_gradient};
 
+static xp_status add_parts(xp_graph *graph, xp_tensor *tensor, const split_attributes *split, int parts,
+                           xp_tensor **part) {
+    for (int i = 0; i < parts; i++) {
+        int64_t stride[XP_MAX_RANK], offset = part_layout(tensor, split, i, stride);
+        place_view(part[i], part[i]->base, offset, stride);
+    }
+    return xp_graph_node(graph, &operation_split, 1, &tensor, parts, part, split, sizeof *split) ? XP_OK
+                                                                                                 : XP_OUT_OF_MEMORY;
+}
+
 xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part) {
     if (!tensor) return XP_INVALID_ARGUMENT;
     if (axis < 0 || axis >= tensor->rank || tensor->rank < 2 || tensor->shape[axis] > XP_MAX_OUTPUTS)
@@ -334,17 +347,32 @@ xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor
     int64_t shape[XP_MAX_RANK];
     for (int i = 0, j = 0; i < tensor->rank; i++)
         if (i != axis) shape[j++] = tensor->shape[i];
-    int parts = (int)tensor->shape[axis];
+    split_attributes split = {.axis = axis};
+    const int parts = (int)tensor->shape[axis];
     for (int i = 0; i < parts; i++) {
-        part[i] = add_view(graph, tensor, tensor->rank - 1, shape);
-        if (!part[i]) return XP_OUT_OF_MEMORY;
-        int64_t stride[XP_MAX_RANK], offset = part_layout(tensor, axis, i, stride);
-        place_view(part[i], part[i]->base, offset, stride);
+        split.first[i] = i;
+        if (!(part[i] = add_view(graph, tensor, tensor->rank - 1, shape))) return XP_OUT_OF_MEMORY;
     }
-    split_attributes attributes = {.axis = axis};
-    return xp_graph_node(graph, &operation_split, 1, &tensor, parts, part, &attributes, sizeof attributes)
-               ? XP_OK
-               : XP_OUT_OF_MEMORY;
+    return add_parts(graph, tensor, &split, parts, part);
+}
+
+xp_status xp_graph_slice(xp_graph *graph, xp_tensor *tensor, int axis, int parts, const int64_t *sizes,
+                         xp_tensor **part) {
+    if (!tensor) return XP_INVALID_ARGUMENT;
+    int64_t sum = 0, shape[XP_MAX_RANK];
+    for (int i = 0; i < parts; i++) sum += sizes[i];
+    if (axis < 0 || axis >= tensor->rank || parts < 1 || parts > XP_MAX_OUTPUTS || sum != tensor->shape[axis])
+        return xp_fail(XP_INVALID_ARGUMENT, "tensor %s cannot be cut into %d slices of %lld along axis %d",
+                       tensor->name, parts, (long long)sum, axis);
+    memcpy(shape, tensor->shape, sizeof shape);
+    split_attributes split = {.axis = axis, .kept = 1};
+    sum = 0;
+    for (int i = 0; i < parts; i++) {
+        split.first[i] = sum;
+        sum += shape[axis] = sizes[i];
+        if (!(part[i] = add_view(graph, tensor, tensor->rank, shape))) return XP_OUT_OF_MEMORY;
+    }
+    return add_parts(graph, tensor, &split, parts, part);
 }
 
 /* ---- graphs

@@ -326,6 +326,8 @@ static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) 
     }
     if (!place->buffer) {
         size_t bytes = (size_t)xp_tensor_elements(root) * 4;
+        if (root->external)
+            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first", root->name);
         switch (root->role) {
         case XP_ROLE_STORE:
             place->buffer = store->buffers[root->store_index];
@@ -342,8 +344,6 @@ static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) 
             break;
         case XP_ROLE_ACTIVATION:
         case XP_ROLE_INPUT:
-            if (root->external)
-                return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first", root->name);
             if (!place->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no place in this plan", root->name);
             if (!plan->slabs) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no arena yet");
             XP_TRY(sub_buffer(plan->slabs[place->offset / plan->slab_bytes],

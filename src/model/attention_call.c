@@ -2,12 +2,14 @@
  * specification's operations, their gradients, and one plan whose arena is the workspace. Owns the check of layouts and
  * the binding of buffers; must not know of kernels. */
 #include "graph/plan.h"
-#include "model/attend.h"
+#include "graph/store.h"
+#include "model/attention.h"
 #include "model/specification.h"
 #include "ops/ops.h"
 
 #include <expanse/attention.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,10 +19,12 @@ static const char *const names[SLOTS] = {"q", "k", "v", "o", "d_o", "dq", "dk", 
 
 struct xp_attention_call {
     xp_attention_options options;
+    xp_store *store; /* names and shapes of the parameters; never allocated: their values are the caller's */
     xp_graph *graph;
     xp_plan *plan;
-    xp_tensor *roots[SLOTS]; /* what a buffer is bound to; NULL: the call does not use it */
-    xp_tensor *lse, *key_lengths;
+    xp_tensor *roots[SLOTS];                      /* what a buffer is bound to; NULL: the call does not use it */
+    xp_tensor *lse, *key_lengths, *query_lengths; /* may be NULL */
+    xp_tensor *parameters[XP_ATTENTION_PARAMETERS], *d_parameters[XP_ATTENTION_PARAMETERS];
     bool ran_forward;
 };
 
@@ -112,8 +116,19 @@ static xp_status check_sizes(const xp_attention_options *options) {
         if (sizes[i].value < 1 || sizes[i].value >= INT_MAX)
             return xp_fail(XP_INVALID_ARGUMENT, "attention: %s is %lld: it has to be at least 1, and below 2^31",
                            sizes[i].name, (long long)sizes[i].value);
-    if (options->gradients & ~(unsigned)(XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV))
+    const unsigned known = XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV | XP_ATTENTION_DPARAMETERS;
+    if (options->gradients & ~known)
         return xp_fail(XP_INVALID_ARGUMENT, "attention: gradients %#x has unknown bits", options->gradients);
+    if (options->packed_samples == 0) return XP_OK;
+    if (options->packed_samples < 1 || options->packed_samples >= INT_MAX - 1 || options->batch != 1)
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "attention: %lld packed samples in a batch of %lld: packed ones lie in a "
+                       "batch of 1",
+                       (long long)options->packed_samples, (long long)options->batch);
+    if (!options->has_key_lengths || !options->has_query_lengths)
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: packed samples need key_lengths and query_lengths, as starts");
+    if (options->longest_queries < 1 || options->longest_keys < 1)
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: packed samples need longest_queries and longest_keys");
     return XP_OK;
 }
 
@@ -154,6 +169,28 @@ static void keep_what_backward_reads(const xp_graph *graph) {
     }
 }
 
+/* The parameters that the layer declared, as the caller's buffers. */
+static xp_status find_parameters(xp_attention_call *call) {
+    if (call->store->count > XP_ATTENTION_PARAMETERS)
+        return xp_fail(XP_UNSUPPORTED, "attention: %d parameters are more than a call takes", call->store->count);
+    for (int t = 0; t < call->graph->tensor_count; t++) {
+        xp_tensor *tensor = call->graph->tensors[t];
+        if (tensor->role != XP_ROLE_PARAMETER) continue;
+        call->parameters[tensor->store_index] = xp_tensor_external(tensor);
+        if (!(call->options.gradients & XP_ATTENTION_DPARAMETERS)) tensor->needs_gradient = false;
+    }
+    return XP_OK;
+}
+
+static void find_parameter_gradients(xp_attention_call *call) {
+    for (int t = 0; t < call->graph->tensor_count; t++) {
+        xp_tensor *tensor = call->graph->tensors[t];
+        if (tensor->role != XP_ROLE_GRADIENT) continue;
+        snprintf(tensor->name, sizeof tensor->name, "d_%.50s", call->store->parameters[tensor->store_index].name);
+        call->d_parameters[tensor->store_index] = xp_tensor_external(tensor);
+    }
+}
+
 static xp_status build_backward(xp_attention_call *call, xp_tensor *o, xp_tensor *const *inputs) {
     static const int gradient_slots[] = {DQ, DK, DV};
     xp_graph *graph = call->graph;
@@ -164,8 +201,11 @@ static xp_status build_backward(xp_attention_call *call, xp_tensor *o, xp_tensor
         leaves[count] = inputs[i];
         slots[count++] = gradient_slots[i];
     }
+    if (!o->needs_gradient)
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: this specification learns no parameters to have gradients");
     XP_TRY(add_input(call, D_O, false, &d_o));
     XP_TRY(xp_graph_differentiate(graph, 1, &o, &d_o, count, leaves, gradients));
+    find_parameter_gradients(call);
     graph->backward = true; /* copies of gradients belong to it */
     for (int i = 0; i < count; i++) {
         if (!gradients[i]) return xp_fail(XP_UNSUPPORTED, "attention: nothing gives %s a gradient", names[slots[i]]);
@@ -176,30 +216,42 @@ static xp_status build_backward(xp_attention_call *call, xp_tensor *o, xp_tensor
     return XP_OK;
 }
 
+static xp_status add_lengths(xp_attention_call *call, const char *name, bool wanted, xp_tensor **out) {
+    const int64_t samples = call->options.packed_samples, count = samples ? samples + 1 : call->options.batch;
+    if (!wanted) return XP_OK;
+    *out = xp_tensor_external(xp_graph_input(call->graph, name, XP_I32, 1, &count));
+    return *out ? XP_OK : XP_OUT_OF_MEMORY;
+}
+
 static xp_status build(xp_attention_call *call, xp_device *device) {
     const xp_attention_options *options = &call->options;
     xp_specification specification;
     XP_TRY(xp_specification_parse(options->specification, &specification));
-    if (specification.bn_beta_learned)
-        return xp_fail(XP_UNSUPPORTED, "attention: a call has no learned parameters: give beta a number");
     XP_TRY(check_sizes(options));
-    XP_TRY(xp_graph_create(&call->graph, NULL, true));
-    xp_graph *graph = call->graph;
-    xp_graph_scope(graph, "attention");
+    XP_TRY(xp_store_create(&call->store));
+    XP_TRY(xp_graph_create(&call->graph, call->store, true));
+    xp_graph_scope(call->graph, "attention");
     xp_tensor *inputs[3] = {0};
     for (int slot = Q; slot <= V; slot++) XP_TRY(add_input(call, slot, options->gradients >> slot & 1, &inputs[slot]));
-    if (options->has_key_lengths) {
-        call->key_lengths = xp_tensor_external(xp_graph_input(graph, "key_lengths", XP_I32, 1, &options->batch));
-        if (!call->key_lengths) return XP_OUT_OF_MEMORY;
-    }
-    xp_tensor *o = xp_attend_specified(graph, &specification, "attention", inputs[Q], inputs[K], inputs[V],
-                                       call->key_lengths, options->dropout, &call->lse);
+    XP_TRY(add_lengths(call, "key_lengths", options->has_key_lengths, &call->key_lengths));
+    XP_TRY(add_lengths(call, "query_lengths", options->has_query_lengths, &call->query_lengths));
+    const xp_attention_layer_inputs layer = {.q = inputs[Q],
+                                             .k = inputs[K],
+                                             .v = inputs[V],
+                                             .key_lengths = call->key_lengths,
+                                             .query_lengths = call->query_lengths,
+                                             .dropout = options->dropout,
+                                             .packed = options->packed_samples > 0,
+                                             .longest_queries = options->longest_queries,
+                                             .longest_keys = options->longest_keys};
+    xp_tensor *o = xp_attention_layer(call->graph, &specification, "", &layer, &call->lse);
     if (!o) return XP_INVALID_ARGUMENT;
+    XP_TRY(find_parameters(call));
     xp_tensor_keep(call->lse);
     /* The gradient's rule reads o itself: where o goes to gaps, it is copied there and stays in the workspace. */
     XP_TRY(add_output(call, O, o));
     if (options->gradients) XP_TRY(build_backward(call, o, inputs));
-    XP_TRY(xp_plan_create(&call->plan, device, graph));
+    XP_TRY(xp_plan_create(&call->plan, device, call->graph));
     return xp_plan_realise_without_arena(call->plan);
 }
 
@@ -230,8 +282,21 @@ void xp_attention_close(xp_attention_call **attention) {
     if (!attention || !*attention) return;
     xp_plan_close(&(*attention)->plan);
     xp_graph_close(&(*attention)->graph);
+    xp_store_close(&(*attention)->store);
     free(*attention);
     *attention = NULL;
+}
+
+int xp_attention_parameters(const xp_attention_call *attention,
+                            xp_attention_parameter parameters[XP_ATTENTION_PARAMETERS]) {
+    const xp_store *store = attention->store;
+    for (int i = 0; i < store->count; i++) {
+        const xp_parameter *from = &store->parameters[i];
+        parameters[i] = (xp_attention_parameter){.rank = from->rank};
+        memcpy(parameters[i].name, from->name, sizeof from->name);
+        memcpy(parameters[i].shape, from->shape, sizeof from->shape);
+    }
+    return store->count;
 }
 
 size_t xp_attention_workspace_bytes(const xp_attention_call *attention) {
@@ -255,7 +320,15 @@ static xp_status bind_tensors(xp_attention_call *call, const xp_attention_tensor
     for (int slot = 0; slot < (backward ? SLOTS : D_O); slot++)
         if (call->roots[slot]) XP_TRY(xp_plan_bind(call->plan, call->roots[slot], buffers[slot]));
     if (call->key_lengths) XP_TRY(xp_plan_bind(call->plan, call->key_lengths, tensors->key_lengths));
-    return xp_plan_bind(call->plan, call->lse, tensors->lse);
+    if (call->query_lengths) XP_TRY(xp_plan_bind(call->plan, call->query_lengths, tensors->query_lengths));
+    for (int i = 0; i < XP_ATTENTION_PARAMETERS; i++) {
+        if (call->parameters[i]) XP_TRY(xp_plan_bind(call->plan, call->parameters[i], tensors->parameters[i]));
+        if (backward && call->d_parameters[i])
+            XP_TRY(xp_plan_bind(call->plan, call->d_parameters[i], tensors->d_parameters[i]));
+    }
+    if (!call->lse && tensors->lse)
+        return xp_fail(XP_UNSUPPORTED, "attention: lse is no part of linear attention: leave it NULL");
+    return call->lse ? xp_plan_bind(call->plan, call->lse, tensors->lse) : XP_OK;
 }
 
 /* Seed and step of dropout, by a command that copies them at once. */

@@ -1,6 +1,7 @@
 /* Transformer layers. */
 #include "model/layers.h"
 
+#include "model/attention.h"
 #include "ops/ops.h"
 
 #include <math.h>
@@ -55,49 +56,40 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
                          (float)BATCH_NORM_MOMENTUM);
 }
 
+/* Queries, keys and values of x [B,N,width] as views of one projection. */
+static xp_status project(xp_builder *builder, const char *layer, xp_tensor *x, xp_tensor *part[3]) {
+    const int64_t batch = x->shape[0], length = x->shape[1], width = x->shape[2], heads = builder->config->heads;
+    const int64_t key_heads = builder->config->key_heads ? builder->config->key_heads : heads;
+    const int64_t head_width = width / heads, sizes[] = {heads, key_heads, key_heads};
+    char scope[XP_NAME_BYTES];
+    snprintf(scope, sizeof scope, "%.40s.qkv", layer);
+    xp_tensor *qkv = xp_layers_linear(builder, scope, x, width + 2 * key_heads * head_width, XP_ACTIVATION_NONE);
+    qkv = xp_graph_reshape(builder->graph, qkv, 4, (int64_t[]){batch, length, heads + 2 * key_heads, head_width});
+    return xp_graph_slice(builder->graph, qkv, 2, 3, sizes, part);
+}
+
 /* Multi-head attention of x [B,N,width] on itself, by the specification. */
 static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tensor *x) {
-    if (!x) return NULL;
-    const xp_specification *spec = &builder->attention;
-    xp_graph *graph = builder->graph;
-    int64_t batch = x->shape[0], length = x->shape[1], width = x->shape[2];
-    int64_t heads = builder->config->heads, head_width = width / heads;
-    char scope[XP_NAME_BYTES];
-
-    snprintf(scope, sizeof scope, "%.40s.qkv", layer);
-    xp_tensor *qkv = xp_layers_linear(builder, scope, x, 3 * width, XP_ACTIVATION_NONE);
-    qkv = xp_graph_reshape(graph, qkv, 5, (int64_t[]){batch, length, 3, heads, head_width});
     xp_tensor *part[3];
-    if (xp_graph_split(graph, qkv, 2, part) != XP_OK) return NULL;
-    xp_tensor *q = part[0], *k = part[1], *v = part[2], *counts = builder->lengths;
-
-    if (spec->scale_count > 0) {
-        xp_attention_pool_attributes pool = {.scale_count = spec->scale_count,
-                                             .grid_height = builder->grid_height,
-                                             .grid_width = builder->grid_width,
-                                             .class_token = builder->class_token};
-        for (int i = 0; i < spec->scale_count; i++) pool.scales[i] = spec->scales[i];
-        k = xp_attention_pool(graph, k, builder->lengths, &pool, &counts);
-        v = xp_attention_pool(graph, v, builder->lengths, &pool, NULL);
-    }
-    if (spec->bn) {
-        xp_attention_normalise_attributes normalise = {
-            .beta = spec->bn_beta, .scale = spec->bn_scale, .epsilon = spec->bn_epsilon};
-        xp_tensor *beta = NULL;
-        if (spec->bn_beta_learned) {
-            beta = xp_layers_parameter(builder, layer, "beta", XP_PARAMETER_UNDECAYED, XP_INITIAL_CONSTANT,
-                                       spec->bn_beta, 1, &heads);
-            if (!beta) return NULL;
-        }
-        if (!k || xp_attention_normalise(graph, q, k, counts, beta, &normalise, &q, &k) != XP_OK) return NULL;
-    }
-    xp_tensor *o = xp_attention(
-        graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
-        &(xp_attention_attributes){.scale = (float)(1 / sqrt((double)head_width)), .left = -1, .right = -1},
-        graph->training ? (float)builder->config->attention_dropout : 0, NULL);
-    o = xp_graph_reshape(graph, o, 3, (int64_t[]){batch, length, width});
+    if (!x || project(builder, layer, x, part) != XP_OK) return NULL;
+    const xp_specification *spec = &builder->attention;
+    const xp_attention_layer_inputs inputs = {
+        .q = part[0],
+        .k = part[1],
+        .v = part[2],
+        .key_lengths = builder->lengths,
+        /* Elsewhere the rows behind a series' end are computed in vain, which costs nothing that is kept. */
+        .query_lengths = spec->causal_last || spec->conv1d ? builder->lengths : NULL,
+        .grid_height = builder->grid_height,
+        .grid_width = builder->grid_width,
+        .class_token = builder->class_token,
+        .dropout = (float)builder->config->attention_dropout,
+    };
+    xp_tensor *o = xp_attention_layer(builder->graph, spec, layer, &inputs, NULL);
+    o = xp_graph_reshape(builder->graph, o, 3, x->shape);
+    char scope[XP_NAME_BYTES];
     snprintf(scope, sizeof scope, "%.40s.output", layer);
-    return xp_layers_linear(builder, scope, o, width, XP_ACTIVATION_NONE);
+    return xp_layers_linear(builder, scope, o, x->shape[2], XP_ACTIVATION_NONE);
 }
 
 static xp_tensor *feed_forward(xp_builder *builder, const char *layer, xp_tensor *x) {

@@ -36,6 +36,8 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
         fault(&all, "model: %d heads do not divide width %d", config->heads, config->width);
     else if (config->width / config->heads > 256)
         fault(&all, "model: heads of width %d are wider than 256: use more heads", config->width / config->heads);
+    if (config->heads > 0 && config->key_heads > 0 && config->heads % config->key_heads != 0)
+        fault(&all, "model: %d key heads do not divide %d heads", config->key_heads, config->heads);
     if (shape->batch < 1) fault(&all, "training: a batch of %d samples is empty", shape->batch);
     if (shape->classes < 2) fault(&all, "data: %d class(es): a classifier needs two or more", shape->classes);
     if (config->kind == XP_MODEL_ENCODER) {
@@ -55,9 +57,13 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
         if (config->head == XP_HEAD_FLATTEN) fault(&all, "model: head flatten is for time series: use class or mean");
     }
     xp_specification specification;
+    const xp_specification_use use = {.heads = config->heads,
+                                      .key_heads = config->key_heads,
+                                      .longest = longest,
+                                      .grid = config->kind == XP_MODEL_VISION};
     if (xp_specification_parse(config->attention, &specification) != XP_OK)
         fault(&all, "%s", xp_last_error());
-    else if (config->heads > 0 && xp_specification_check(&specification, config->heads, longest) != XP_OK)
+    else if (config->heads > 0 && xp_specification_check(&specification, &use) != XP_OK)
         fault(&all, "%s", xp_last_error());
     return all.count ? xp_fail(XP_INVALID_ARGUMENT, "%s", all.text) : XP_OK;
 }

@@ -18,6 +18,7 @@ typedef enum xp_head { XP_HEAD_FLATTEN, XP_HEAD_MEAN, XP_HEAD_CLASS } xp_head;
 typedef struct xp_model_config {
     int kind; /* xp_model_kind */
     int width, heads, layers, feed_forward;
+    int key_heads; /* of keys and values, each for a group of heads; 0: as many as heads */
     double dropout, attention_dropout;
     int pre_norm; /* else post-norm */
     int norm;     /* xp_norm_kind */
@@ -30,7 +31,7 @@ typedef struct xp_model_config {
     int head_activation; /* the activation before the classifier: the published time-series codes have one */
     int mask_padding;    /* attention ignores the zero padding of short series */
     int patch;           /* vision: side of a patch */
-    char attention[256]; /* the specification's text */
+    char attention[XP_SPECIFICATION_BYTES]; /* the specification's text */
 } xp_model_config;
 
 /* What the data decides. */

@@ -2,16 +2,20 @@
  * parsing, printing and checking; knows nothing of graphs.
  *
  *     specification = kernel { "+" part }
- *     kernel        = "softmax" | "linear" [ "(" "elu" | "relu" | "identity" | "square" ")" ]        (elu by default)
- *     part          = "unnormalised"                                                          (linear: h(x) = 1)
- *                   | "bn" [ "(" "beta=" NUMBER|"learned" "," "scale=" "on"|"off" "," "eps=" NUMBER ")" ]  (any subset)
- *                   | "sh" "(" scale { "," scale } ")"
- *                   | "conv1d" "(" K ")" | "conv2d" "(" K ")"                       (an odd K; of queries and keys)
- *                   | "causal" [ "(" "first" | "last" ")" ]       (which ends are aligned when N != M; first by
- * default) | "window" "(" left "," right ")" | "strided" "(" k ")" | "block" "(" SIZE ")" (disjoint blocks of SIZE
- * rows) | "block" "(" FILE "," SIZE ")" | "mask" "(" FILE ")"           (.npy; a FILE may stand in "…") | "alibi" |
- * "softcap" "(" C ")" | "scale" "(" X ")" | "bias"    (bias: learned, [1,H,N,M]) | "score" "(" "TEXT" { ","
- * "derivative=" "TEXT" | "," NAME "=" NUMBER | "," NAME "=" FILE } ")"
+ *     kernel  = "softmax" | "linear" [ "(" "elu" | "relu" | "identity" | "square" ")" ]               (elu by default)
+ *     part    = "unnormalised"                                                                  (linear: h(x) = 1)
+ *             | "bn" [ "(" "beta=" NUMBER|"learned" "," "scale=" "on"|"off" "," "eps=" NUMBER ")" ]    (any subset)
+ *             | "sh" "(" scale { "," scale } ")"
+ *             | "conv1d" "(" K ")" | "conv2d" "(" K ")"                          (an odd K; of queries and keys)
+ *             | "causal" [ "(" "first" | "last" ")" ]      (which ends are aligned when N != M; first by default)
+ *             | "window" "(" left "," right ")"
+ *             | "strided" "(" k ")"
+ *             | "block" "(" SIZE ")"                                                 (disjoint blocks of SIZE rows)
+ *             | "block" "(" FILE "," SIZE ")" | "mask" "(" FILE ")"                                         (.npy)
+ *             | "alibi" | "softcap" "(" C ")" | "scale" "(" X ")" | "bias"             (bias: learned, [1,H,N,M])
+ *             | "score" "(" TEXT { "," "derivative=" TEXT | "," NAME "=" NUMBER | "," NAME "=" FILE } ")"
+ *
+ * A TEXT stands in "…". A FILE may, and has to where it holds more than letters, digits and . _ - / or is a number.
  *
  * Blanks are free. Printing gives the shortest text that parses back to the same struct. */
 #ifndef XP_MODEL_SPECIFICATION_H
@@ -66,11 +70,24 @@ typedef struct xp_specification {
 } xp_specification;
 
 /* XP_INVALID_ARGUMENT: the message quotes the text, marks the place with its column, and says what is expected; a
- * misspelt word names the nearest known one. Parts of the framework that are not built yet are refused by name. */
+ * misspelt word names the nearest known one. Whether the parts go together is xp_specification_check()'s to say. */
 xp_status xp_specification_parse(const char *text, xp_specification *out);
 /* Writes at most size bytes with the NUL; returns the length needed. */
 size_t xp_specification_print(const xp_specification *specification, char *text, size_t size);
-/* Against a model: heads; longest series length (1-D) or the patch grid's longer side (2-D). */
-xp_status xp_specification_check(const xp_specification *specification, int heads, int longest);
+
+/* What a specification is used with. */
+typedef struct xp_specification_use {
+    int heads, key_heads; /* 0 key heads: as many as heads */
+    int longest;          /* the longest series, or the longer side of the patch grid */
+    bool grid;            /* rows are the patches of an image */
+} xp_specification_use;
+/* Refuses parts that do not go together, or not with this use, by name and with the reason. XP_INVALID_ARGUMENT. */
+xp_status xp_specification_check(const xp_specification *specification, const xp_specification_use *use);
+
+/* No query sees a key behind its own row. */
+bool xp_specification_is_one_sided(const xp_specification *specification);
+/* Whether an expression is `score` plus or minus something that does not look at `score`: its derivative is 1. Says no
+ * where it is not plain to see. */
+bool xp_score_is_additive(const char *text);
 
 #endif

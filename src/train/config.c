@@ -77,9 +77,10 @@ static const option options[] = {
     CHOICE(model, kind, model_kinds, "encoder: time series; vision: images"),
     WHOLE(model, width, 1, 65536, "numbers a position is described by; a multiple of heads"),
     WHOLE(model, heads, 1, 1024, NULL),
+    WHOLE(model, key_heads, 0, 1024, "of keys and values, each for a group of heads; 0: as many as heads"),
     WHOLE(model, layers, 1, 1024, NULL),
     WHOLE(model, feed_forward, 1, 1 << 20, "inner width of the feed-forward part"),
-    TEXT(model, attention, "softmax, softmax+bn, softmax+sh(1,2), softmax+bn(beta=0.6)+sh(1,2) ..."),
+    TEXT(model, attention, "softmax, linear, softmax+bn, softmax+sh(1,2), softmax+causal+window(64,0) ..."),
     REAL(model, dropout, 0, 0.99, NULL),
     REAL(model, attention_dropout, 0, 0.99, "of the attention probabilities"),
     SWITCH(model, pre_norm, "normalise before each part; off: behind it"),
@@ -647,10 +648,18 @@ xp_status xp_config_check(const xp_config *config) {
         xp_write(&faults, "model.heads: a head would be %d wide; at most 256 are possible, so take more heads\n",
                  model->width / model->heads);
     }
+    if (model->key_heads > 0 && model->heads % model->key_heads != 0) {
+        xp_write(&faults, "model.key_heads: %d do not divide the %d heads; choose a divisor, or 0 for as many\n",
+                 model->key_heads, model->heads);
+    }
     xp_specification specification;
+    const xp_specification_use use = {.heads = model->heads,
+                                      .key_heads = model->key_heads,
+                                      .longest = INT_MAX,
+                                      .grid = model->kind == XP_MODEL_VISION};
     if (xp_specification_parse(model->attention, &specification) != XP_OK) {
         xp_write(&faults, "model.attention: %s\n", xp_last_error());
-    } else if (xp_specification_check(&specification, model->heads, INT_MAX) != XP_OK) {
+    } else if (xp_specification_check(&specification, &use) != XP_OK) {
         xp_write(&faults, "model.attention: %s\n", xp_last_error());
     }
     if (model->head == XP_HEAD_CLASS && model->kind != XP_MODEL_VISION) {

@@ -208,7 +208,7 @@ xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, c
         folder->room = room;
     }
     folder->rows[folder->count++] = *row;
-    char file[1100], title[512];
+    char file[1100], title[1200];
     XP_TRY(write_rows(folder));
     XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
     make_title(config, title, sizeof title);
@@ -223,7 +223,7 @@ static json_t *number(double value) {
 
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
                                   const xp_evaluation *evaluation) {
-    char file[1100], title[512], seed[32];
+    char file[1100], title[1200], seed[32];
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)config->training.seed);
     bool seed_fits = config->training.seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
