@@ -32,6 +32,8 @@ typedef enum xp_status {
 /* The detail of this thread's last failure: one sentence that says where and what to do. Never NULL; empty when nothing
  * failed yet. Valid until the thread's next failing call. */
 XP_API const char *xp_last_error(void);
+/* Its code: why a builder gave NULL. XP_OK when nothing failed yet. */
+XP_API xp_status xp_last_status(void);
 
 /* The name of a code, for logs: "invalid argument". */
 XP_API const char *xp_status_name(xp_status status);

@@ -719,9 +719,20 @@ xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer
 }
 
 static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to transfer");
+    if (!plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no storage before it is realised");
     if (!xp_tensor_is_dense(tensor))
         return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is a view with gaps: transfer its base", tensor->name);
     return xp_plan_storage(plan, tensor, buffer, offset);
+}
+
+/* What may share its place holds nothing of meaning after a run. */
+static xp_status check_kept(const xp_plan *plan, const xp_tensor *tensor) {
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to read");
+    const xp_tensor *root = root_of(tensor);
+    XP_TRY(check_member(plan, root));
+    if (!in_arena(root) || root->role == XP_ROLE_INPUT || root->keep || plan->places[root->id].bound) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT, "tensor %s cannot be read: it was not kept before planning", root->name);
 }
 
 xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data) {
@@ -734,6 +745,7 @@ xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data
 xp_status xp_plan_read(xp_plan *plan, const xp_tensor *tensor, void *data) {
     cl_mem buffer = NULL;
     size_t offset = 0;
+    XP_TRY(check_kept(plan, tensor));
     XP_TRY(dense_storage(plan, tensor, &buffer, &offset));
     return xp_device_read(plan->device, buffer, offset, (size_t)xp_tensor_elements(tensor) * 4, data);
 }

@@ -245,7 +245,7 @@ static xp_status build(xp_attention_call *call, xp_device *device) {
                                              .longest_queries = options->longest_queries,
                                              .longest_keys = options->longest_keys};
     xp_tensor *o = xp_attention_layer(call->graph, &specification, "", &layer, &call->lse);
-    if (!o) return XP_INVALID_ARGUMENT;
+    if (!o) return xp_last_status();
     XP_TRY(find_parameters(call));
     xp_tensor_keep(call->lse);
     /* The gradient's rule reads o itself: where o goes to gaps, it is copied there and stays in the workspace. */
