@@ -294,6 +294,30 @@ static void offsets_and_strides_give_the_definition_and_leave_gaps_alone(void **
     }
 }
 
+static void dense_tensors_may_begin_anywhere(void **state) {
+    call c;
+    xp_attention_layout shifted[TENSORS] = {0};
+    for (int t = 0; t < TENSORS; t++) shifted[t].offset = 3 * t + 1;
+    start(&c, make("softmax", 14), "softmax", shifted, true);
+    must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
+    must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
+    assert_defined(&c);
+    finish(&c);
+}
+
+static void the_next_call_may_bring_other_buffers(void **state) {
+    call first, second;
+    problem *p = make("softmax+bn", 15);
+    start(&first, p, "softmax+bn", scattered, true);
+    start(&second, p, "softmax+bn", scattered, true);
+    must(xp_attention_forward(first.attention, queue, &first.tensors, 0, NULL, NULL));
+    must(xp_attention_forward(first.attention, queue, &second.tensors, 0, NULL, NULL));
+    must(xp_attention_backward(first.attention, queue, &second.tensors, 0, NULL, NULL));
+    assert_defined(&second);
+    finish(&first);
+    finish(&second);
+}
+
 static void an_unordered_queue_waits_for_the_given_events_and_ends_with_done(void **state) {
     call c;
     start(&c, make("softmax+bn+sh(1,2)", 5), "softmax+bn+sh(1,2)", scattered, false);
@@ -742,6 +766,8 @@ int main(void) {
         cmocka_unit_test(a_device_of_a_queue_is_in_its_context),
         cmocka_unit_test(dense_buffers_give_the_definition),
         cmocka_unit_test(offsets_and_strides_give_the_definition_and_leave_gaps_alone),
+        cmocka_unit_test(dense_tensors_may_begin_anywhere),
+        cmocka_unit_test(the_next_call_may_bring_other_buffers),
         cmocka_unit_test(an_unordered_queue_waits_for_the_given_events_and_ends_with_done),
         cmocka_unit_test(a_workspace_may_be_the_callers_and_part_of_a_larger_buffer),
         cmocka_unit_test(a_backward_pass_may_be_repeated),
