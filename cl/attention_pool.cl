@@ -6,11 +6,12 @@
  * Every element is read once and written once, so the shape only has to keep memory streaming: WIDE gives one row of
  * all heads to one work-item, TILED one element to each. Both directions gather: each output has one writer.
  *
- * The scales are compiled in, four of 15 bits each to a macro: their list is short, fixed for a model and read by every
- * work-item. Views: an offset and strides show [B,N,H,D] with unit column stride; others are dense.
+ * Views: an offset and strides show [B,N,H,D] with unit column stride; others are dense.
  *
  * Macros: XP_TILED 0 or 1; XP_GRID 0 or 1; XP_TOKEN 1 keeps row 0 (with XP_GRID); XP_LENGTHS 1 reads lengths [B];
- * XP_COUNTS 1 writes counts [B,H]; XP_SCALE_COUNT 1..64 and XP_SCALES_0 … XP_SCALES_15. */
+ * XP_COUNTS 1 writes counts [B,H]; those of scales.clh. */
+#include "scales.clh"
+
 #ifndef XP_TILED
 #define XP_TILED 0
 #endif
@@ -26,75 +27,12 @@
 #ifndef XP_COUNTS
 #define XP_COUNTS 0
 #endif
-#ifndef XP_SCALE_COUNT
-#define XP_SCALE_COUNT 1
-#endif
-#ifndef XP_SCALES_0
-#define XP_SCALES_0 1
-#endif
-#if XP_SCALE_COUNT < 1 || XP_SCALE_COUNT > 64
-#error "XP_SCALE_COUNT is 1..64"
-#endif
 #if XP_GRID && XP_LENGTHS
 #error "a grid has no lengths"
 #endif
 #if XP_TOKEN && !XP_GRID
 #error "a class token needs a grid"
 #endif
-
-__constant ulong packed_scales[] = {
-    XP_SCALES_0,
-#if XP_SCALE_COUNT > 4
-    XP_SCALES_1,
-#endif
-#if XP_SCALE_COUNT > 8
-    XP_SCALES_2,
-#endif
-#if XP_SCALE_COUNT > 12
-    XP_SCALES_3,
-#endif
-#if XP_SCALE_COUNT > 16
-    XP_SCALES_4,
-#endif
-#if XP_SCALE_COUNT > 20
-    XP_SCALES_5,
-#endif
-#if XP_SCALE_COUNT > 24
-    XP_SCALES_6,
-#endif
-#if XP_SCALE_COUNT > 28
-    XP_SCALES_7,
-#endif
-#if XP_SCALE_COUNT > 32
-    XP_SCALES_8,
-#endif
-#if XP_SCALE_COUNT > 36
-    XP_SCALES_9,
-#endif
-#if XP_SCALE_COUNT > 40
-    XP_SCALES_10,
-#endif
-#if XP_SCALE_COUNT > 44
-    XP_SCALES_11,
-#endif
-#if XP_SCALE_COUNT > 48
-    XP_SCALES_12,
-#endif
-#if XP_SCALE_COUNT > 52
-    XP_SCALES_13,
-#endif
-#if XP_SCALE_COUNT > 56
-    XP_SCALES_14,
-#endif
-#if XP_SCALE_COUNT > 60
-    XP_SCALES_15,
-#endif
-};
-
-inline int scale_of(int h) {
-    const int i = h % XP_SCALE_COUNT;
-    return (int)(packed_scales[i / 4] >> 15 * (i % 4)) & 0x7fff;
-}
 
 inline int windows(int rows, int scale) {
     return (rows + scale - 1) / scale;

@@ -11,6 +11,7 @@
  *
  * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, whose
  * results nobody reads. */
+#include "attention_score.clh"
 #include "math.clh"
 #include "random.clh"
 
@@ -23,14 +24,14 @@
 #ifndef PANELS /* of 16 queries per block */
 #define PANELS 4
 #endif
-#ifndef BACKWARD /* which of the two passes the program holds */
+#ifndef BACKWARD /* which pass the program holds: 0 forward, 1 backward, 2 the map of the weights */
 #define BACKWARD 0
-#endif
-#ifndef COUNTS /* 0: all keys are valid, 1: counts [B], 2: counts [B,H] */
-#define COUNTS 0
 #endif
 #ifndef DROPOUT
 #define DROPOUT 0
+#endif
+#ifndef D_LSE /* a gradient arrives at lse */
+#define D_LSE 0
 #endif
 #ifndef WRITE_DQ
 #define WRITE_DQ 1
@@ -47,16 +48,16 @@
 #if PANELS < 1 || PANELS > 4
 #error "a block has 1 to 4 panels"
 #endif
-#if COUNTS < 0 || COUNTS > 2
-#error "COUNTS is 0, 1 or 2"
-#endif
 
 #define PANEL         16
 #define BLOCK_QUERIES (PANELS * PANEL)
-#define KEY_TILE      72 /* a multiple of 6 (register tile) and of 4 (random words) */
+#if MASK && MASK_BLOCK % 64 == 0
+#define KEY_TILE 64 /* tiles and blocks of the mask have common edges */
+#else
+#define KEY_TILE 72 /* a multiple of 6 (register tile) and of 4 (random words) */
+#endif
+#define TILE_ROWS     ((KEY_TILE + 5) / 6 * 6) /* what register tiles of 6 keys write */
 #define ROUND_UP_8(x) (((x) + 7) / 8 * 8)
-#define LOG2_E        1.44269504f
-#define LOG_2         0.69314718f
 #define ALIGNED       __attribute__((aligned(64)))
 #define INLINE        static inline __attribute__((always_inline))
 #define KERNEL        __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
@@ -76,16 +77,6 @@
         low##r = fma(broadcast, b_low, low##r);                                                                        \
         high##r = fma(broadcast, b_high, high##r);                                                                     \
     }
-
-INLINE int valid_keys(const __global int *counts, int batch, int head, int heads, int M) {
-#if COUNTS == 1
-    return clamp(counts[batch], 0, M);
-#elif COUNTS == 2
-    return clamp(counts[batch * heads + head], 0, M);
-#else
-    return M;
-#endif
-}
 
 /* out [6][out_stride] = x [6][width] · panel [width][16], with x's rows taken from the first `rows` of a strided array. */
 #define TAKE_ROW(r)    const __global float *x##r = x + (long)min(r, rows - 1) * x_stride;
@@ -187,7 +178,7 @@ INLINE void dropout_mask(const __global uint *random_state, uint stream, uint th
     for (int j = 0; j < keys; j += 4)
         for (int half_panel = 0; half_panel < 2; half_panel++) {
             uint8 words[4];
-            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + 8 * half_panel + lanes, words);
+            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + (8 * half_panel + lanes) * STRIDE, words);
             for (int t = 0; t < 4; t++) {
                 float8 keep = words[t] >= threshold ? (float8)(keep_scale) : (float8)(0.0f);
                 vstore8(keep, 2 * (j + t) + half_panel, mask);
@@ -196,52 +187,165 @@ INLINE void dropout_mask(const __global uint *random_state, uint stream, uint th
 }
 #endif
 
-#if !BACKWARD
-/* q [B,N,H,D], k [B,M,H,D], v [B,M,H,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
- * Work-groups: query block, head, sample. */
+/* What q is packed with: raw scores come out as the passes below want them. */
+#define PACKED_SCALE (LINEAR || SCORED ? scale : scale * LOG2_E)
+
+#if SCORED
+/* score_pair for eight neighbouring queries, times log2(e). Queries behind the last valid one read its bias. */
+INLINE float8 score_lanes(const sight *s, float8 x, int first, int j, float8 *slope, float8 *user) {
+    *slope = *user = 1.0f;
+#if SOFT_CAP
+    const float8 t = fast_tanh_8(x / s->soft_cap);
+    x = s->soft_cap * t;
+    *slope = 1.0f - t * t;
+#endif
+#if ALIBI
+    const int8 positions = position(s, first) + (int8)(0, 1, 2, 3, 4, 5, 6, 7) * STRIDE;
+    x -= s->slope * convert_float8(abs_diff(positions, (int8)(key_index(s, j) * s->span + s->span - 1)));
+#endif
+#if BIAS || SCORE
+    float lanes[8] ALIGNED;
+    const int last = s->queries - 1, column = key_index(s, j);
+#endif
+#if BIAS
+    for (int l = 0; l < 8; l++) lanes[l] = s->bias[(long)query_index(s, min(first + l, last)) * s->bias_row + column];
+    x += vload8(0, lanes);
+#endif
+#if SCORE
+    float slopes[8] ALIGNED;
+    vstore8(x, 0, lanes);
+    for (int l = 0; l < 8; l++) {
+        const int row = query_index(s, min(first + l, last));
+        slopes[l] = CALL_USER(user_derivative, lanes[l], row, column);
+        lanes[l] = CALL_USER(user_score, lanes[l], row, column);
+    }
+    *user = vload8(0, slopes);
+    *slope *= *user;
+    x = vload8(0, lanes);
+#endif
+    return x * LOG2_E;
+}
+#endif
+
+/* Scores of a tile from raw ones, in place: p [keys][pitch], 16 queries from `first` on. Softmax: to base 2, -INFINITY
+ * where nothing is seen; linear: 0 there. slope and user [keys][pitch] are written where they are not all 1 and wanted. */
+INLINE void score_tile(const sight *s, int kind, int first, int first_key, int keys, float *p, const int pitch,
+                       float *slope, float *user) {
+#if SCORED
+    for (int j = 0; j < keys; j++)
+        for (int half_panel = 0; half_panel < 2; half_panel++) {
+            float8 by_product, by_bias;
+            float *at = p + j * pitch;
+            vstore8(score_lanes(s, vload8(half_panel, at), first + 8 * half_panel, first_key + j, &by_product, &by_bias),
+                    half_panel, at);
+            if (SLOPED && slope) vstore8(by_product, half_panel, slope + j * pitch);
+            if (SCORE && user) vstore8(by_bias, half_panel, user + j * pitch);
+        }
+#endif
+#if MASKED
+    if (kind == TILE_FULL) return;
+#if WINDOWED && MODULO == 1
+    for (int half_panel = 0; half_panel < 2; half_panel++) {
+        int from[8], to[8];
+        for (int l = 0; l < 8; l++) {
+            from[l] = first_seen(s, first + 8 * half_panel + l + s->shift) - first_key;
+            to[l] = end_seen(s, first + 8 * half_panel + l + s->shift) - first_key;
+        }
+        const int8 begin = vload8(0, from), end = vload8(0, to);
+        for (int j = 0; j < keys; j++) {
+            float *at = p + j * pitch;
+            vstore8(j >= begin && j < end ? vload8(half_panel, at) : (float8)(HIDDEN), half_panel, at);
+        }
+    }
+#endif
+#if MASK || MODULO > 1
+    for (int l = 0; l < min(PANEL, s->queries - first); l++)
+        for (int j = 0; j < keys; j++)
+            if (!sees(s, first + l, first_key + j)) p[j * pitch + l] = HIDDEN;
+#endif
+#endif
+}
+
+/* The number of keys of a tile that each of 16 queries sees. */
+INLINE void count_seen(const sight *s, int kind, int first, int first_key, int keys, float8 *low, float8 *high) {
+    float seen[PANEL] ALIGNED;
+    for (int l = 0; l < PANEL; l++) {
+        seen[l] = keys;
+        if (kind == TILE_FULL) continue;
+        seen[l] = 0;
+        for (int j = 0; j < keys && first + l < s->queries; j++) seen[l] += sees(s, first + l, first_key + j);
+    }
+    *low = vload8(0, seen);
+    *high = vload8(1, seen);
+}
+
+/* The tiles that some query of first … end - 1 sees through its window lie between these. */
+INLINE int first_tile(const sight *s, int first) {
+    return WINDOWED ? first_seen(s, first + s->shift) / KEY_TILE * KEY_TILE : 0;
+}
+INLINE int end_tile(const sight *s, int end) {
+    return WINDOWED ? end_seen(s, end - 1 + s->shift) : s->keys;
+}
+
+#if BACKWARD == 0
+/* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
+ * Work-groups: block of queries of each residue, head, sample. */
 KERNEL void attention_forward(const __global float *restrict q, const __global float *restrict k,
-                              const __global float *restrict v, const __global int *restrict counts,
-                              const __global uint *restrict random_state, __global float *restrict o,
-                              __global float *restrict lse, int N, int M, float scale, int q_offset, int q_sample, int q_row,
-                              int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row, int v_head,
-                              int o_offset, int o_sample, int o_row, int o_head, uint stream, uint threshold, float keep_scale) {
-    float query[PANELS * D * PANEL] ALIGNED, sum[PANELS * E * PANEL] ALIGNED, p[KEY_TILE * PANEL] ALIGNED;
+                              const __global float *restrict v, SIGHT_PARAMETERS, __global float *restrict o,
+                              __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
+                              int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
+                              int v_head, int o_offset, int o_sample, int o_row, int o_head) {
+    float query[PANELS * D * PANEL] ALIGNED, sum[PANELS * E * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
     float maximum[BLOCK_QUERIES] ALIGNED, total[BLOCK_QUERIES] ALIGNED;
 #if DROPOUT
-    float mask[KEY_TILE * PANEL] ALIGNED;
+    float mask_tile[KEY_TILE * PANEL] ALIGNED;
 #endif
-    const int head = get_group_id(1), heads = get_num_groups(1), batch = get_group_id(2);
-    const int first = get_group_id(0) * BLOCK_QUERIES, queries = min(BLOCK_QUERIES, N - first);
+    const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
+    const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
+    const int first = get_group_id(0) / STRIDE * BLOCK_QUERIES;
+    const int rows = min(BLOCK_QUERIES, s.query_rows - first), queries = clamp(s.queries - first, 0, rows);
+    if (rows <= 0) return;
     const int panels = (queries + PANEL - 1) / PANEL;
-    const int count = valid_keys(counts, batch, head, heads, M);
-    q += q_offset + (long)batch * q_sample + (long)head * q_head + (long)first * q_row;
-    k += k_offset + (long)batch * k_sample + (long)head * k_head;
-    v += v_offset + (long)batch * v_sample + (long)head * v_head;
-    o += o_offset + (long)batch * o_sample + (long)head * o_head + (long)first * o_row;
-    lse += ((long)batch * heads + head) * N + first;
+    q += q_offset + (long)tensor * q_sample + (long)head * q_head + (long)(s.start_q + query_index(&s, first)) * q_row;
+    k += k_offset + (long)tensor * k_sample + (long)(head / GROUP) * k_head + (long)(s.start_k + s.residue_k) * k_row;
+    v += v_offset + (long)tensor * v_sample + (long)(head / GROUP) * v_head + (long)(s.start_k + s.residue_k) * v_row;
+    o += o_offset + (long)tensor * o_sample + (long)head * o_head + (long)(s.start_q + query_index(&s, first)) * o_row;
+    lse += s.lse + (long)first * STRIDE;
+    q_row *= STRIDE, k_row *= STRIDE, v_row *= STRIDE, o_row *= STRIDE;
 
     for (int g = 0; g < panels; g++)
-        pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, scale * LOG2_E, query + g * D * PANEL);
+        pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, PACKED_SCALE, query + g * D * PANEL);
     for (int i = 0; i < panels * 2; i++) {
-        vstore8((float8)(-INFINITY), i, maximum);
+        vstore8((float8)(LOWEST), i, maximum);
         vstore8((float8)(0.0f), i, total);
     }
     for (int i = 0; i < panels * E * 2; i++) vstore8((float8)(0.0f), i, sum);
 
-    for (int first_key = 0; first_key < count; first_key += KEY_TILE) {
-        const int keys = min(KEY_TILE, count - first_key);
+    const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
+    for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
+        const int keys = min(KEY_TILE, end - first_key);
+        const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+        if (kind == TILE_EMPTY) continue;
         for (int g = 0; g < panels; g++) {
             for (int j = 0; j < keys; j += 6)
                 multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query + g * D * PANEL,
                               p + j * PANEL, PANEL);
+            score_tile(&s, kind, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
+            float8 scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
+#if LINEAR
+#if NORMALISER == 0
+            for (int j = 0; j < keys; j++) total_low += vload8(2 * j, p), total_high += vload8(2 * j + 1, p);
+#elif NORMALISER == 1
+            count_seen(&s, kind, first + g * PANEL, first_key, keys, &total_low, &total_high);
+#endif
+#else
             float8 old_low = vload8(2 * g, maximum), old_high = vload8(2 * g + 1, maximum);
             float8 low = old_low, high = old_high;
             for (int j = 0; j < keys; j++) {
                 low = max(low, vload8(2 * j, p));
                 high = max(high, vload8(2 * j + 1, p));
             }
-            float8 scale_low = fast_exp2_8(old_low - low), scale_high = fast_exp2_8(old_high - high);
-            float8 total_low = 0.0f, total_high = 0.0f;
+            scale_low = fast_exp2_8(old_low - low), scale_high = fast_exp2_8(old_high - high);
             for (int j = 0; j < keys; j++) {
                 float8 p_low = fast_exp2_8(vload8(2 * j, p) - low), p_high = fast_exp2_8(vload8(2 * j + 1, p) - high);
                 total_low += p_low;
@@ -251,23 +355,65 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
             }
             vstore8(low, 2 * g, maximum);
             vstore8(high, 2 * g + 1, maximum);
+#endif
             vstore8(fma(vload8(2 * g, total), scale_low, total_low), 2 * g, total);
             vstore8(fma(vload8(2 * g + 1, total), scale_high, total_high), 2 * g + 1, total);
 #if DROPOUT
             dropout_mask(random_state, stream, threshold, keep_scale, first_key, keys,
-                         (uint)((batch * heads + head) * N + first + g * PANEL), mask);
-            for (int i = 0; i < keys * 2; i++) vstore8(vload8(i, p) * vload8(i, mask), i, p);
+                         s.numbering + (uint)((first + g * PANEL) * STRIDE), mask_tile);
+            for (int i = 0; i < keys * 2; i++) vstore8(vload8(i, p) * vload8(i, mask_tile), i, p);
 #endif
             add_value_columns(v + (long)first_key * v_row, v_row, keys, p, PANEL, sum + g * E * PANEL, scale_low,
                               scale_high);
         }
     }
 
-    for (int i = 0; i < queries; i++) {
+    for (int i = 0; i < rows; i++) {
         const float *column = sum + i / PANEL * E * PANEL + i % PANEL;
-        float reciprocal = count > 0 ? 1.0f / total[i] : 0.0f;
-        for (int e = 0; e < E; e++) o[(long)i * o_row + e] = column[e * PANEL] * reciprocal;
-        lse[i] = count > 0 ? maximum[i] * LOG_2 + log(total[i]) : -INFINITY;
+        const float z = LINEAR && NORMALISER == 2 ? 1.0f : i < queries ? total[i] : 0.0f;
+        const bool some = i < queries && z != 0.0f;
+        const float reciprocal = some ? 1.0f / z : 0.0f;
+        for (int e = 0; e < E; e++) o[(long)i * o_row + e] = some ? column[e * PANEL] * reciprocal : 0.0f;
+        lse[i * STRIDE] = LINEAR ? z : some ? maximum[i] * LOG_2 + log(z) : -INFINITY;
+    }
+}
+
+#elif BACKWARD == 2
+/* map [B,H,N,M] dense: the weights before dropout; q and k as above. Work-groups: block of queries, head, sample. */
+KERNEL void attention_map(const __global float *restrict q, const __global float *restrict k, SIGHT_PARAMETERS,
+                          const __global float *restrict lse, __global float *restrict map, int q_offset, int q_sample,
+                          int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head) {
+    float query[D * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
+    const int head = get_group_id(1);
+    const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
+    const int first = get_group_id(0) / STRIDE * PANEL, rows = min(PANEL, s.query_rows - first);
+    const int queries = clamp(s.queries - first, 0, rows);
+    if (rows <= 0) return;
+    q += q_offset + (long)s.batch * q_sample + (long)head * q_head + (long)query_index(&s, first) * q_row;
+    k += k_offset + (long)s.batch * k_sample + (long)(head / GROUP) * k_head + (long)s.residue_k * k_row;
+    lse += s.lse + (long)first * STRIDE;
+    map += (((long)s.batch * H + head) * N + query_index(&s, first)) * M;
+    q_row *= STRIDE, k_row *= STRIDE;
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < M; j++) map[(long)i * STRIDE * M + j] = 0.0f;
+    if (queries == 0) return;
+    pack_panel(q, q_row, queries, D, PACKED_SCALE, query);
+    for (int first_key = 0; first_key < s.keys; first_key += KEY_TILE) {
+        const int keys = min(KEY_TILE, s.keys - first_key);
+        const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+        if (kind == TILE_EMPTY) continue;
+        for (int j = 0; j < keys; j += 6)
+            multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query, p + j * PANEL, PANEL);
+        score_tile(&s, kind, first, first_key, keys, p, PANEL, 0, 0);
+        for (int i = 0; i < queries; i++) {
+            const float z = lse[i * STRIDE];
+            for (int j = 0; j < keys; j++) {
+                const float x = p[j * PANEL + i];
+                const float weight = LINEAR ? (z != 0.0f ? x / z : 0.0f)
+                                            : (z == -INFINITY ? 0.0f : fast_exp2_1(min(x - z * LOG2_E, 0.0f)));
+                map[(long)i * STRIDE * M + key_index(&s, first_key + j)] = weight;
+            }
+        }
     }
 }
 
@@ -332,122 +478,276 @@ INLINE void zero_rows(__global float *x, int x_stride, int count, const int widt
         for (int c = 0; c < width; c++) x[(long)i * x_stride + c] = 0.0f;
 }
 
-/* Shapes as in the forward pass; o [B,N,H,E] dense; d_o, dq, dk, dv by strides. A part is `part_blocks` query blocks;
- * with several parts dk and dv are scratch, [parts][B,M,H,·] dense. Work-groups: part, head, sample. */
+/* delta = Σ_e d_o·o - d_lse and what p is computed with, for one block of queries; o and d_o are at the block's first
+ * row. Softmax: shift = lse·log2(e), INFINITY for a row that sees nothing; linear: 1/z, 0 for z = 0. */
+INLINE void prepare_rows(const float *slope_rows, const __global float *o, int o_row, const __global float *lse,
+                         const __global float *d_lse, int queries, int lanes, float *delta, float *shift) {
+    for (int i = 0; i < lanes; i++) {
+        float dot = 0.0f, row = LINEAR ? 0.0f : -INFINITY;
+        if (i < queries) {
+            row = lse[i * STRIDE];
+            if (!LINEAR || NORMALISER == 0)
+                for (int e = 0; e < E; e++) dot = fma(slope_rows[i * ROUND_UP_8(E) + e], o[(long)i * o_row + e], dot);
+            if (D_LSE) dot -= d_lse[i * STRIDE];
+        }
+        delta[i] = dot;
+        if (LINEAR)
+            shift[i] = row != 0.0f ? 1.0f / row : 0.0f;
+        else
+            shift[i] = row == -INFINITY ? INFINITY : row * LOG2_E;
+    }
+}
+
+/* One panel of a tile: p and ds [keys][BLOCK_QUERIES] hold scores and d_o·v; becomes weights (with dropout) and the
+ * gradient of the scores, of q·k (by_slope) or of the bias. */
+INLINE void weigh(const float *shift, const float *delta, int keys, const float *mask_tile, const float *slope,
+                  float factor, float *p, float *ds) {
+    for (int i = 0; i < keys * 2; i++) {
+        const int at = i / 2 * BLOCK_QUERIES;
+        const float8 row = vload8(i % 2, shift), score = vload8(i % 2, p + at);
+        float8 d_weight = vload8(i % 2, ds + at), weight, inner = factor;
+        if (SLOPED && slope) inner *= vload8(i % 2, slope + at);
+#if DROPOUT
+        d_weight *= vload8(i, mask_tile);
+#endif
+        d_weight -= vload8(i % 2, delta);
+#if LINEAR
+        weight = score * row;
+        inner *= row;
+#else
+        weight = fast_exp2_8(min(score - row, 0.0f));
+        inner *= weight;
+#endif
+        vstore8(d_weight * inner, i % 2, ds + at);
+#if DROPOUT
+        weight *= vload8(i, mask_tile);
+#endif
+        vstore8(weight, i % 2, p + at);
+    }
+}
+
+/* Linear weights are 0 where nothing is seen, but their gradient is not: hidden pairs of ds become 0. */
+INLINE void hide_linear(const sight *s, int kind, int first, int first_key, int keys, float *ds) {
+    if (!LINEAR || !MASKED || kind == TILE_FULL) return;
+    for (int l = 0; l < min(PANEL, s->queries - first); l++)
+        for (int j = 0; j < keys; j++)
+            if (!sees(s, first + l, first_key + j)) ds[j * BLOCK_QUERIES + l] = 0.0f;
+}
+
+/* Everything of a block of queries that its tiles need: packed panels and rows, delta, shift. */
+typedef struct block {
+    float query[PANELS * D * PANEL] ALIGNED, query_rows[BLOCK_QUERIES * ROUND_UP_8(D)] ALIGNED;
+    float slope[PANELS * E * PANEL] ALIGNED, slope_rows[BLOCK_QUERIES * ROUND_UP_8(E)] ALIGNED;
+    float shift[BLOCK_QUERIES] ALIGNED, delta[BLOCK_QUERIES] ALIGNED;
+    float p[TILE_ROWS * BLOCK_QUERIES] ALIGNED, ds[TILE_ROWS * BLOCK_QUERIES] ALIGNED;
+#if SLOPED
+    float by_product[KEY_TILE * BLOCK_QUERIES] ALIGNED;
+#endif
+#if SCORE
+    float by_bias[KEY_TILE * BLOCK_QUERIES] ALIGNED;
+#endif
+#if DROPOUT
+    float mask_tile[KEY_TILE * PANEL] ALIGNED;
+#endif
+} block;
+
+INLINE void pack_block(block *b, const __global float *q, int q_row, const __global float *d_o, int d_o_row,
+                       const __global float *o, int o_row, const __global float *lse, const __global float *d_lse,
+                       int queries, float scale) {
+    const int panels = (queries + PANEL - 1) / PANEL;
+    for (int g = 0; g < panels; g++) {
+        const int row = g * PANEL, rows = queries - row;
+        pack_panel(q + (long)row * q_row, q_row, rows, D, PACKED_SCALE, b->query + g * D * PANEL);
+        pack_panel(d_o + (long)row * d_o_row, d_o_row, rows, E, 1.0f, b->slope + g * E * PANEL);
+    }
+    pack_rows(q, q_row, queries, D, b->query_rows);
+    pack_rows(d_o, d_o_row, queries, E, b->slope_rows);
+    prepare_rows(b->slope_rows, o, o_row, lse, d_lse, queries, panels * PANEL, b->delta, b->shift);
+}
+
+/* Weights and score gradients of panel g of a tile: of q·k without the outer scale's share when `for_bias`. */
+INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int first_key, int keys,
+                       const __global float *k_tile, int k_row, const __global float *v_tile, int v_row, float scale,
+                       const bool for_bias, const __global uint *random_state, uint stream, uint threshold,
+                       float keep_scale) {
+    float *p = b->p + g * PANEL, *ds = b->ds + g * PANEL, *slope = 0, *user = 0;
+    const float *mask_tile = 0;
+#if SLOPED
+    slope = b->by_product + g * PANEL;
+#endif
+#if SCORE
+    user = b->by_bias + g * PANEL;
+#endif
+    for (int j = 0; j < keys; j += 6) {
+        multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, b->query + g * D * PANEL, p + j * BLOCK_QUERIES,
+                      BLOCK_QUERIES);
+        multiply_rows(v_tile + (long)j * v_row, v_row, keys - j, E, b->slope + g * E * PANEL, ds + j * BLOCK_QUERIES,
+                      BLOCK_QUERIES);
+    }
+    score_tile(s, kind, first + g * PANEL, first_key, keys, p, BLOCK_QUERIES, slope, user);
+#if DROPOUT
+    dropout_mask(random_state, stream, threshold, keep_scale, first_key, keys,
+                 s->numbering + (uint)((first + g * PANEL) * STRIDE), b->mask_tile);
+    mask_tile = b->mask_tile;
+#endif
+    weigh(b->shift + g * PANEL, b->delta + g * PANEL, keys, mask_tile, for_bias ? user : slope, for_bias ? 1.0f : scale,
+          p, ds);
+    hide_linear(s, kind, first + g * PANEL, first_key, keys, ds);
+}
+
+/* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
+ * `part_blocks` query blocks; with several parts dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of each
+ * residue, key head, sample. */
 KERNEL void attention_backward(const __global float *restrict q, const __global float *restrict k,
                                const __global float *restrict v, const __global float *restrict o,
                                const __global float *restrict lse, const __global float *restrict d_o,
-                               const __global int *restrict counts, const __global uint *restrict random_state,
-                               __global float *restrict dq, __global float *restrict dk, __global float *restrict dv,
-                               int N, int M, float scale, int part_blocks, int q_offset, int q_sample, int q_row, int q_head,
-                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample,
-                               int d_o_row, int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head, int dk_offset, int dk_sample,
-                               int dk_row, int dk_head, int dv_offset, int dv_sample, int dv_row, int dv_head, uint stream,
-                               uint threshold, float keep_scale) {
-    float query[PANELS * D * PANEL] ALIGNED, query_rows[BLOCK_QUERIES * ROUND_UP_8(D)] ALIGNED;
-    float slope[PANELS * E * PANEL] ALIGNED, slope_rows[BLOCK_QUERIES * ROUND_UP_8(E)] ALIGNED;
-    float p[KEY_TILE * BLOCK_QUERIES] ALIGNED, ds[KEY_TILE * BLOCK_QUERIES] ALIGNED;
-    float shift[BLOCK_QUERIES] ALIGNED, delta[BLOCK_QUERIES] ALIGNED;
+                               const __global float *restrict d_lse, SIGHT_PARAMETERS, __global float *restrict dq,
+                               __global float *restrict dk, __global float *restrict dv, int part_blocks, int q_offset,
+                               int q_sample, int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head,
+                               int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample,
+                               int d_o_row, int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head,
+                               int dk_offset, int dk_sample, int dk_row, int dk_head, int dv_offset, int dv_sample,
+                               int dv_row, int dv_head) {
+    block b;
 #if WRITE_DQ
     float d_query[PANELS * D * PANEL] ALIGNED;
 #endif
-#if DROPOUT
-    float mask[KEY_TILE * PANEL] ALIGNED;
-#endif
-    const int part = get_group_id(0), head = get_group_id(1), heads = get_num_groups(1), batch = get_group_id(2);
-    const int batches = get_num_groups(2);
-    const int count = valid_keys(counts, batch, head, heads, M);
-    const int end = min((long)N, (long)(part + 1) * part_blocks * BLOCK_QUERIES);
-    q += q_offset + (long)batch * q_sample + (long)head * q_head;
-    k += k_offset + (long)batch * k_sample + (long)head * k_head;
-    v += v_offset + (long)batch * v_sample + (long)head * v_head;
-    o += ((long)batch * N * heads + head) * E;
-    d_o += d_o_offset + (long)batch * d_o_sample + (long)head * d_o_head;
-    lse += ((long)batch * heads + head) * N;
+    const int residue = get_group_id(0) % STRIDE, part = get_group_id(0) / STRIDE;
+    const int key_head = get_group_id(1), key_heads = get_num_groups(1), batch = get_group_id(2);
+    const int tensor = KEY_LENGTHS == 3 ? 0 : batch, tensors = KEY_LENGTHS == 3 ? 1 : get_num_groups(2);
+    for (int member = 0; member < GROUP; member++) {
+        const int head = key_head * GROUP + member;
+        const sight s = look(batch, head, residue, SIGHT_ARGUMENTS);
+        const __global float *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
+                                       (long)(s.start_q + residue) * q_row;
+        const __global float *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
+                                       (long)(s.start_k + s.residue_k) * k_row;
+        const __global float *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
+                                       (long)(s.start_k + s.residue_k) * v_row;
+        const __global float *o_rows = o + (((long)tensor * N + s.start_q + residue) * H + head) * E;
+        const __global float *slope_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
+                                           (long)(s.start_q + residue) * d_o_row;
+        const __global float *lse_rows = lse + s.lse, *d_lse_rows = D_LSE ? d_lse + s.lse : lse;
+        const int q_step = q_row * STRIDE, k_step = k_row * STRIDE, v_step = v_row * STRIDE;
+        const int o_step = H * E * STRIDE, slope_step = d_o_row * STRIDE;
 #if WRITE_DQ
-    dq += dq_offset + (long)batch * dq_sample + (long)head * dq_head;
+        const int dq_step = dq_row * STRIDE;
+        __global float *dq_rows = dq + dq_offset + (long)tensor * dq_sample + (long)head * dq_head +
+                                  (long)(s.start_q + residue) * dq_row;
 #endif
 #if WRITE_DK
-    dk += dk_offset + ((long)part * batches + batch) * dk_sample + (long)head * dk_head;
-    zero_rows(dk, dk_row, M, D);
+        const int dk_step = dk_row * STRIDE;
+        __global float *dk_rows = dk + dk_offset + ((long)part * tensors + tensor) * dk_sample +
+                                  (long)key_head * dk_head + (long)(s.start_k + s.residue_k) * dk_row;
+        if (member == 0) zero_rows(dk_rows, dk_step, s.key_rows, D);
 #endif
 #if WRITE_DV
-    dv += dv_offset + ((long)part * batches + batch) * dv_sample + (long)head * dv_head;
-    zero_rows(dv, dv_row, M, E);
+        const int dv_step = dv_row * STRIDE;
+        __global float *dv_rows = dv + dv_offset + ((long)part * tensors + tensor) * dv_sample +
+                                  (long)key_head * dv_head + (long)(s.start_k + s.residue_k) * dv_row;
+        if (member == 0) zero_rows(dv_rows, dv_step, s.key_rows, E);
 #endif
-
-    for (int first = part * part_blocks * BLOCK_QUERIES; first < end; first += BLOCK_QUERIES) {
-        const int queries = min(BLOCK_QUERIES, end - first), panels = (queries + PANEL - 1) / PANEL;
-        for (int g = 0; g < panels; g++) {
-            const int row = first + g * PANEL, rows = queries - g * PANEL;
-            pack_panel(q + (long)row * q_row, q_row, rows, D, scale * LOG2_E, query + g * D * PANEL);
-            pack_panel(d_o + (long)row * d_o_row, d_o_row, rows, E, 1.0f, slope + g * E * PANEL);
-        }
-        pack_rows(q + (long)first * q_row, q_row, queries, D, query_rows);
-        pack_rows(d_o + (long)first * d_o_row, d_o_row, queries, E, slope_rows);
-        for (int i = 0; i < panels * PANEL; i++) {
-            float dot = 0.0f;
-            if (i < queries)
-                for (int e = 0; e < E; e++)
-                    dot = fma(slope_rows[i * ROUND_UP_8(E) + e], o[(long)(first + i) * heads * E + e], dot);
-            delta[i] = dot;
-            shift[i] = i < queries ? lse[first + i] * LOG2_E : 0.0f;
-        }
+        const int part_end = min((long)s.query_rows, (long)(part + 1) * part_blocks * BLOCK_QUERIES);
+        for (int first = part * part_blocks * BLOCK_QUERIES; first < part_end; first += BLOCK_QUERIES) {
+            const int rows = min(BLOCK_QUERIES, part_end - first), queries = clamp(s.queries - first, 0, rows);
+            const int panels = (queries + PANEL - 1) / PANEL;
+            pack_block(&b, q_rows + (long)first * q_step, q_step, slope_rows + (long)first * slope_step, slope_step,
+                       o_rows + (long)first * o_step, o_step, lse_rows + (long)first * STRIDE,
+                       d_lse_rows + (long)first * STRIDE, queries, scale);
 #if WRITE_DQ
-        for (int i = 0; i < panels * D * 2; i++) vstore8((float8)(0.0f), i, d_query);
+            for (int i = 0; i < panels * D * 2; i++) vstore8((float8)(0.0f), i, d_query);
 #endif
-
-        for (int first_key = 0; first_key < count; first_key += KEY_TILE) {
-            const int keys = min(KEY_TILE, count - first_key);
-            const __global float *k_tile = k + (long)first_key * k_row, *v_tile = v + (long)first_key * v_row;
-            for (int g = 0; g < panels; g++) {
-                float *p_panel = p + g * PANEL, *ds_panel = ds + g * PANEL;
-                for (int j = 0; j < keys; j += 6) {
-                    multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, query + g * D * PANEL,
-                                  p_panel + j * BLOCK_QUERIES, BLOCK_QUERIES);
-                    multiply_rows(v_tile + (long)j * v_row, v_row, keys - j, E, slope + g * E * PANEL,
-                                  ds_panel + j * BLOCK_QUERIES, BLOCK_QUERIES);
-                }
-#if DROPOUT
-                dropout_mask(random_state, stream, threshold, keep_scale, first_key, keys,
-                             (uint)((batch * heads + head) * N + first + g * PANEL), mask);
-#endif
-                for (int i = 0; i < keys * 2; i++) {
-                    float *p_at = p_panel + i / 2 * BLOCK_QUERIES, *ds_at = ds_panel + i / 2 * BLOCK_QUERIES;
-                    float8 weight = fast_exp2_8(min(vload8(i % 2, p_at) - vload8(2 * g + i % 2, shift), 0.0f));
-                    float8 d_weight = vload8(i % 2, ds_at);
-#if DROPOUT
-                    d_weight *= vload8(i, mask);
-                    vstore8(weight * vload8(i, mask), i % 2, p_at);
-#else
-                    vstore8(weight, i % 2, p_at);
-#endif
-                    vstore8(weight * (d_weight - vload8(2 * g + i % 2, delta)) * scale, i % 2, ds_at);
-                }
+            const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
+            for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
+                const int keys = min(KEY_TILE, end - first_key);
+                const int kind =
+                    MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+                if (kind == TILE_EMPTY) continue;
+                const __global float *k_tile = k_rows + (long)first_key * k_step;
+                const __global float *v_tile = v_rows + (long)first_key * v_step;
+                for (int g = 0; g < panels; g++) {
+                    weigh_tile(&b, &s, kind, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
+                               random_state, stream, threshold, keep_scale);
 #if WRITE_DQ
-                add_key_columns(k_tile, k_row, keys, ds_panel, BLOCK_QUERIES, d_query + g * D * PANEL, (float8)(1.0f),
-                                (float8)(1.0f));
+                    add_key_columns(k_tile, k_step, keys, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
+                                    (float8)(1.0f), (float8)(1.0f));
+#endif
+                }
+#if WRITE_DV
+                for (int j = 0; j < keys; j += 6)
+                    add_outer(b.p + j * BLOCK_QUERIES, keys - j, queries, b.slope_rows, E,
+                              dv_rows + (long)(first_key + j) * dv_step, dv_step);
+#endif
+#if WRITE_DK
+                for (int j = 0; j < keys; j += 6)
+                    add_outer(b.ds + j * BLOCK_QUERIES, keys - j, queries, b.query_rows, D,
+                              dk_rows + (long)(first_key + j) * dk_step, dk_step);
 #endif
             }
-#if WRITE_DV
-            for (int j = 0; j < keys; j += 6)
-                add_outer(p + j * BLOCK_QUERIES, keys - j, queries, slope_rows, E, dv + (long)(first_key + j) * dv_row,
-                          dv_row);
-#endif
-#if WRITE_DK
-            for (int j = 0; j < keys; j += 6)
-                add_outer(ds + j * BLOCK_QUERIES, keys - j, queries, query_rows, D, dk + (long)(first_key + j) * dk_row,
-                          dk_row);
-#endif
-        }
 #if WRITE_DQ
-        for (int i = 0; i < queries; i++) {
-            const float *column = d_query + i / PANEL * D * PANEL + i % PANEL;
-            for (int d = 0; d < D; d++) dq[(long)(first + i) * dq_row + d] = column[d * PANEL];
-        }
+            for (int i = 0; i < rows; i++) {
+                const float *column = d_query + i / PANEL * D * PANEL + i % PANEL;
+                for (int d = 0; d < D; d++) dq_rows[(long)(first + i) * dq_step + d] = i < queries ? column[d * PANEL] : 0.0f;
+            }
 #endif
+        }
     }
 }
+
+#if BIAS
+/* d_bias [B|1,H|1,longest_queries,longest_keys] dense: the sum over the samples and heads that share it, in their order.
+ * A second recomputation of p, so that nothing of size N×M·B·H is ever stored. Work-groups: block of queries of each
+ * residue, head of the bias, sample of the bias. */
+KERNEL void attention_backward_bias(const __global float *restrict q, const __global float *restrict k,
+                                    const __global float *restrict v, const __global float *restrict o,
+                                    const __global float *restrict lse, const __global float *restrict d_o,
+                                    const __global float *restrict d_lse, SIGHT_PARAMETERS,
+                                    __global float *restrict d_bias, int batches, int q_offset, int q_sample, int q_row,
+                                    int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
+                                    int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
+                                    int d_o_head) {
+    block b;
+    const int residue = get_group_id(0) % STRIDE, first = get_group_id(0) / STRIDE * BLOCK_QUERIES;
+    const int bias_heads = get_num_groups(1), bias_samples = get_num_groups(2);
+    const int bias_rows = min(BLOCK_QUERIES, compact(longest_queries, residue) - first);
+    d_bias += ((long)get_group_id(2) * bias_heads + get_group_id(1)) * longest_queries * longest_keys +
+              (long)(residue + first * STRIDE) * longest_keys;
+    for (int i = 0; i < bias_rows; i++)
+        for (int j = 0; j < longest_keys; j++) d_bias[(long)i * STRIDE * longest_keys + j] = 0.0f;
+    for (int batch = get_group_id(2); batch < batches; batch += bias_samples)
+        for (int head = get_group_id(1); head < H; head += bias_heads) {
+            const sight s = look(batch, head, residue, SIGHT_ARGUMENTS);
+            const int queries = clamp(s.queries - first, 0, bias_rows), panels = (queries + PANEL - 1) / PANEL;
+            if (queries == 0) continue;
+            const int tensor = KEY_LENGTHS == 3 ? 0 : batch, key_head = head / GROUP;
+            const long row = s.start_q + query_index(&s, first);
+            const __global float *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
+                                           (long)(s.start_k + s.residue_k) * k_row;
+            const __global float *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
+                                           (long)(s.start_k + s.residue_k) * v_row;
+            const long at = s.lse + (long)first * STRIDE;
+            pack_block(&b, q + q_offset + (long)tensor * q_sample + (long)head * q_head + row * q_row, q_row * STRIDE,
+                       d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head + row * d_o_row,
+                       d_o_row * STRIDE, o + (((long)tensor * N + row) * H + head) * E, H * E * STRIDE, lse + at,
+                       D_LSE ? d_lse + at : lse, queries, scale);
+            const int end = end_tile(&s, first + queries);
+            for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
+                const int keys = min(KEY_TILE, end - first_key);
+                const int kind =
+                    MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+                if (kind == TILE_EMPTY) continue;
+                for (int g = 0; g < panels; g++)
+                    weigh_tile(&b, &s, kind, g, first, first_key, keys, k_rows + (long)first_key * k_row * STRIDE,
+                               k_row * STRIDE, v_rows + (long)first_key * v_row * STRIDE, v_row * STRIDE, scale, true,
+                               random_state, stream, threshold, keep_scale);
+                for (int i = 0; i < queries; i++) {
+                    __global float *to = d_bias + (long)i * STRIDE * longest_keys + s.residue_k + first_key * STRIDE;
+                    for (int j = 0; j < keys; j++) to[j * STRIDE] += b.ds[j * BLOCK_QUERIES + i];
+                }
+            }
+        }
+}
+#endif
 
 /* out [B,M,H,width] by strides = Σ over parts of scratch [parts][B,M,H,width]. Work-groups: key row, sample. */
 KERNEL void attention_backward_sum(const __global float *restrict scratch, __global float *restrict out, int parts,

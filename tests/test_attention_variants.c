@@ -28,7 +28,8 @@ static const char *const families[] = {"wide", "tiled"};
 
 typedef struct layer {
     int64_t batch, queries, keys, heads, width;
-    int scale_count, scales[4]; /* 0: no pooling */
+    int scale_count; /* 0: no pooling */
+    int16_t scales[4];
     int grid_height, grid_width, class_token;
     bool bn, learned;
     float beta;
@@ -98,7 +99,7 @@ static outputs solve(const layer *problem, const char *family) {
     }
     if (problem->bn) {
         const xp_attention_normalise_attributes attributes = {.beta = problem->beta, .scale = 1, .epsilon = 1e-5f};
-        SUCCEED(xp_attention_normalise(graph, q, k, counts, beta, &attributes, &q, &k));
+        SUCCEED(xp_attention_normalise(graph, q, k, counts, NULL, beta, &attributes, &q, &k));
     }
     xp_tensor *o = xp_attention(
         graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
@@ -282,7 +283,7 @@ static void bn_with_sh_takes_its_statistics_from_the_pooled_keys(void **state) {
     layer problem = draw(2, 3);
     problem.lengths = lengths;
     problem.scale_count = 4;
-    memcpy(problem.scales, (int[]){1, 2, 5, 16}, sizeof problem.scales);
+    memcpy(problem.scales, (int16_t[]){1, 2, 5, 16}, sizeof problem.scales);
     assert_defined(&problem, 2e-5);
     problem.bn = true;
     /* one pooled key left has no deviation: (q - mu)/eps times (k - mu) is the rounding of the mean, enlarged */
@@ -420,7 +421,7 @@ static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     assert_null(xp_attention_pool(graph, x, NULL, &pool, NULL));
     assert_non_null(strstr(xp_last_error(), "grid of 2 × 2"));
     const xp_attention_normalise_attributes attributes = {.beta = 1, .scale = 1, .epsilon = 1e-5f};
-    assert_int_equal(xp_attention_normalise(graph, x, narrow, NULL, NULL, &attributes, &q_out, &k_out),
+    assert_int_equal(xp_attention_normalise(graph, x, narrow, NULL, NULL, NULL, &attributes, &q_out, &k_out),
                      XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "k [2,6,4,7]"));
     xp_graph_close(&graph);

@@ -316,6 +316,54 @@ static void attention_with_counts_and_dropout(void **state) {
     }
 }
 
+static double scaled_score(double score, const int64_t place[4], const double *const *tensors, double *slope) {
+    *slope = 1 + 0.5 * tensors[0][place[3]];
+    return score * *slope - 0.1 * (double)(place[2] > place[3]);
+}
+
+static void attention_with_every_feature(void **state) {
+    static const int32_t key_lengths[] = {6, 4}, query_lengths[] = {4, 3}, starts[] = {0, 1, 5},
+                         key_starts[] = {0, 4, 6};
+    static const int32_t mask[] = {0x2d, 0x3e, 0x15, 0x3f};
+    static const xp_score score = {.text = "score * (1.0f + 0.5f * table[key_index])",
+                                   .derivative = "1.0f + 0.5f * table[key_index]",
+                                   .tensor_count = 1,
+                                   .tensors = {"table"},
+                                   .host = scaled_score};
+    for (int kind = 0; kind < 12; kind++) {
+        experiment e = begin();
+        const bool packed = kind == 5;
+        xp_attention_inputs in = {.q = packed ? leaf(&e, "q", SHAPE(1, 5, 4, 3)) : leaf(&e, "q", SHAPE(2, 4, 4, 3)),
+                                  .k = packed ? leaf(&e, "k", SHAPE(1, 6, 2, 3)) : leaf(&e, "k", SHAPE(2, 6, 2, 3)),
+                                  .v = packed ? leaf(&e, "v", SHAPE(1, 6, 2, 5)) : leaf(&e, "v", SHAPE(2, 6, 2, 5))};
+        xp_attention_attributes a = xp_attention_plain(0.7f);
+        xp_tensor *lse = NULL;
+        if (kind == 1 || kind == 8) {
+            in.key_lengths = integers(&e, "key_lengths", SHAPE(2), key_lengths);
+            in.query_lengths = integers(&e, "query_lengths", SHAPE(2), query_lengths);
+            a.align_last = 1;
+        }
+        if (kind == 2 || kind == 8 || kind == 9) a.left = 1, a.right = 2;
+        if (kind == 3) in.bias = leaf(&e, "bias", SHAPE(1, 4, 4, 6));
+        if (kind == 4) in.bias = leaf(&e, "bias", SHAPE(2, 1, 4, 6)), a.soft_cap = 1.5f, a.alibi = 1;
+        if (packed) {
+            in.query_lengths = integers(&e, "query_starts", SHAPE(3), starts);
+            in.key_lengths = integers(&e, "key_starts", SHAPE(3), key_starts);
+            a.packed = 1, a.longest_queries = 4, a.longest_keys = 4;
+        }
+        if (kind == 6) {
+            in.user[0] = input(&e, "table", SHAPE(6)), a.score = &score;
+            in.bias = leaf(&e, "bias", SHAPE(1, 1, 4, 6));
+        }
+        if (kind == 7 || kind == 10) in.mask = integers(&e, "mask", SHAPE(1, 1, 4, 1), mask);
+        if (kind >= 8 && kind <= 10) a.kernel = XP_KERNEL_LINEAR, a.normaliser = kind - 8;
+        if (kind == 11) a.stride = 2, a.scale_count = 2, a.scales[0] = 1, a.scales[1] = 2, a.right = 3;
+        output(&e, xp_attention(e.graph, &in, &a, kind == 7 ? 0.25f : 0.0f, &lse));
+        if (kind == 0 || kind == 2) output(&e, lse); /* all its rows see a key */
+        conclude(&e);
+    }
+}
+
 static void attention_normalise_with_every_answer(void **state) {
     static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 2, 4};
     for (int kind = 0; kind < 6; kind++) {
@@ -325,7 +373,53 @@ static void attention_normalise_with_every_answer(void **state) {
         if (kind == 2 || kind == 3) counts = integers(&e, "counts", SHAPE(2), per_sample);
         if (kind >= 4) counts = integers(&e, "counts", SHAPE(2, 2), per_head);
         xp_attention_normalise_attributes attributes = {.beta = 0.6f, .scale = kind != 2, .epsilon = 0.1f};
-        if (xp_attention_normalise(e.graph, q, k, counts, beta, &attributes, &q_out, &k_out) != XP_OK)
+        if (xp_attention_normalise(e.graph, q, k, counts, NULL, beta, &attributes, &q_out, &k_out) != XP_OK)
+            fail_msg("%s", xp_last_error());
+        output(&e, q_out);
+        output(&e, k_out);
+        conclude(&e);
+    }
+}
+
+/* The forms of Attention-BN: grouped heads, prefixes, the linear kernels' form, the row constant, pooled keys, packed
+ * samples (one of them empty) and both kinds of lengths. */
+static void attention_normalise_in_every_form(void **state) {
+    static const int32_t per_sample[] = {6, 3}, per_head[] = {6, 1, 0, 4}, asked[] = {3, 5};
+    static const int32_t key_starts[] = {0, 4, 4, 9}, query_starts[] = {0, 3, 4, 10};
+    static const xp_attention_normalise_attributes forms[] = {
+        {.both = 1},
+        {.prefix = 1},
+        {.prefix = 1, .both = 1},
+        {.prefix = 1, .constant = 1},
+        {.prefix = 1, .constant = 1, .align_last = 1},
+        {.prefix = 1, .both = 1, .align_last = 1},
+        {.prefix = 1, .constant = 1, .key_scale_count = 2, .key_scales = {1, 2}},
+        {.prefix = 1, .both = 1, .key_scale_count = 1, .key_scales = {3}},
+    };
+    enum { FORMS = sizeof forms / sizeof forms[0] };
+    for (int kind = 0; kind < 4 * FORMS; kind++) {
+        experiment e = begin();
+        xp_attention_normalise_attributes attributes = forms[kind / 4];
+        attributes.beta = 0.7f;
+        attributes.scale = kind % 3 > 0;
+        attributes.epsilon = 0.1f;
+        attributes.packed = kind % 4 == 3 && !attributes.key_scale_count;
+        xp_tensor *beta = kind & 1 ? leaf(&e, "beta", SHAPE(2)) : NULL, *q_out = NULL, *k_out = NULL;
+        xp_tensor *key_lengths = NULL, *query_lengths = NULL, *q, *k;
+        if (attributes.packed) {
+            q = leaf(&e, "q", SHAPE(1, 11, 4, 3));
+            k = leaf(&e, "k", SHAPE(1, 10, 2, 3));
+            key_lengths = integers(&e, "key_starts", SHAPE(4), key_starts);
+            query_lengths = integers(&e, "query_starts", SHAPE(4), query_starts);
+        } else {
+            q = leaf(&e, "q", SHAPE(2, 8, 4, 3));
+            k = leaf(&e, "k", SHAPE(2, 6, 2, 3));
+            if (kind % 4 == 1) key_lengths = integers(&e, "key_lengths", SHAPE(2), per_sample);
+            if (kind % 4 == 2) key_lengths = integers(&e, "key_lengths", SHAPE(2, 2), per_head);
+            if (kind % 4 >= 2) query_lengths = integers(&e, "query_lengths", SHAPE(2), asked);
+        }
+        if (xp_attention_normalise(e.graph, q, k, key_lengths, query_lengths, beta, &attributes, &q_out, &k_out) !=
+            XP_OK)
             fail_msg("%s", xp_last_error());
         output(&e, q_out);
         output(&e, k_out);
@@ -369,6 +463,21 @@ static void the_parts_of_a_split_write_one_gradient(void **state) {
     conclude(&e);
 }
 
+static void slices_of_several_sizes_write_one_gradient(void **state) {
+    static const int64_t sizes[] = {2, 1, 1};
+    for (int last = 0; last < 2; last++) {
+        experiment e = begin();
+        xp_tensor *whole = leaf(&e, "x", SHAPE(3, 2, 4)), *part[3];
+        if (last)
+            assert_int_equal(xp_graph_slice(e.graph, whole, 2, 3, sizes, part), XP_OK);
+        else
+            assert_int_equal(
+                xp_graph_slice(e.graph, xp_graph_reshape(e.graph, whole, SHAPE(3, 4, 2)), 1, 3, sizes, part), XP_OK);
+        for (int i = 0; i < 3; i++) output(&e, xp_copy(e.graph, part[i], NULL));
+        conclude(&e);
+    }
+}
+
 static void split_parts_that_are_shared_are_copied(void **state) {
     experiment e = begin();
     xp_tensor *whole = leaf(&e, "x", SHAPE(2, 4, 2, 2, 3)), *part[2];
@@ -406,10 +515,13 @@ int main(void) {
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
         cmocka_unit_test(attention_with_counts_and_dropout),
+        cmocka_unit_test(attention_with_every_feature),
         cmocka_unit_test(attention_normalise_with_every_answer),
+        cmocka_unit_test(attention_normalise_in_every_form),
         cmocka_unit_test(attention_pool_on_sequences_and_grids),
         cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),
         cmocka_unit_test(the_parts_of_a_split_write_one_gradient),
+        cmocka_unit_test(slices_of_several_sizes_write_one_gradient),
         cmocka_unit_test(split_parts_that_are_shared_are_copied),
         cmocka_unit_test(a_reshape_carries_gradients),
         cmocka_unit_test(every_gradient_rule_is_tested_here),

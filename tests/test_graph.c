@@ -79,6 +79,24 @@ static void the_parts_of_a_split_lie_where_they_should(void **state) {
     xp_graph_close(&graph);
 }
 
+static void slices_keep_their_axis(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    xp_tensor *x = xp_graph_input(graph, "qkv", XP_F32, 4, (int64_t[]){2, 5, 8, 3}), *part[3];
+    const int64_t sizes[] = {4, 2, 2}, wrong[] = {4, 2, 3};
+    assert_int_equal(xp_graph_slice(graph, x, 2, 3, sizes, part), XP_OK);
+    for (int i = 0; i < 3; i++) {
+        assert_ptr_equal(part[i]->base, x);
+        assert_int_equal(part[i]->offset, 3 * (i == 0 ? 0 : 2 + 2 * i));
+        const int64_t stride[] = {120, 24, 3, 1}, shape[] = {2, 5, sizes[i], 3};
+        assert_memory_equal(part[i]->stride, stride, sizeof stride);
+        assert_memory_equal(part[i]->shape, shape, sizeof shape);
+    }
+    assert_int_equal(xp_graph_slice(graph, x, 2, 3, wrong, part), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "3 slices of 9"));
+    xp_graph_close(&graph);
+}
+
 static void gradients_of_parts_are_written_into_the_whole_without_a_copy(void **state) {
     xp_graph *graph;
     assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
@@ -237,6 +255,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reshape_keeps_the_elements_or_is_refused),
         cmocka_unit_test(the_parts_of_a_split_lie_where_they_should),
+        cmocka_unit_test(slices_keep_their_axis),
         cmocka_unit_test(gradients_of_parts_are_written_into_the_whole_without_a_copy),
         cmocka_unit_test(tensors_that_live_together_never_overlap),
         cmocka_unit_test(a_chain_needs_two_places_only),

@@ -1,6 +1,7 @@
 /* expanse info: what this build is made of. */
 #include "command.h"
 
+#include "model/attention.h"
 #include "train/config.h"
 
 #include <jansson.h>
@@ -9,14 +10,33 @@
 #include <yaml.h>
 #include <zlib.h>
 
+/* The specification as it is understood, and which kernel runs it. */
+static int explain(const char *text) {
+    xp_specification specification;
+    char printed[4 * XP_SPECIFICATION_BYTES], kernel[200];
+    if (xp_specification_parse(text, &specification) != XP_OK) {
+        xp_command_fail();
+        return XP_EXIT_USAGE;
+    }
+    xp_specification_print(&specification, printed, sizeof printed);
+    xp_attention_describe(&specification, 0, kernel, sizeof kernel);
+    printf("%s\n%s\n", printed, kernel);
+    return XP_EXIT_OK;
+}
+
 int xp_command_info(int count, char **words) {
     bool version = false;
-    const xp_flag flags[] = {{.name = "--version", .help = "the version alone", .on = &version}};
+    const char *attention = NULL;
+    const xp_flag flags[] = {{.name = "--version", .help = "the version alone", .on = &version},
+                             {.name = "--attention",
+                              .argument = "SPEC",
+                              .help = "what a specification means to the kernels",
+                              .text = &attention}};
     const xp_usage usage = {.name = "info",
-                            .synopsis = "[--version]",
+                            .synopsis = "[--version | --attention SPEC]",
                             .description = "Tells the version, how it was built, the libraries and the presets.\n",
                             .flags = flags,
-                            .flag_count = 1};
+                            .flag_count = sizeof flags / sizeof *flags};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
@@ -24,6 +44,7 @@ int xp_command_info(int count, char **words) {
         printf("%s\n", XP_VERSION);
         return XP_EXIT_OK;
     }
+    if (attention) return explain(attention);
     char presets[64][64];
     int preset_count = xp_config_presets(presets, 64);
 #ifdef XP_WITH_CLBLAST

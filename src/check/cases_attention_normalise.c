@@ -7,56 +7,116 @@ extern const xp_operation xp_operation_attention_normalise_backward;
 
 enum { LONGEST = 300, WIDEST = 80, WORK = 150000 };
 
-/* Parts of one tensor (as a model's are) or separate ones; all counts, counts a sequence, counts a head. */
 typedef struct drawing {
-    xp_tensor *q, *k, *q_out, *k_out, *beta, *whole, *left_over;
+    xp_tensor *q, *k, *q_out, *k_out, *beta, *left_over;
 } drawing;
 
-static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool backward, drawing *made) {
-    const int counts_rank = (int)xp_random_below(variant, 3);
-    const bool learned = xp_random_below(variant, 2);
-    const xp_attention_normalise_attributes attributes = {
+/* The scales are compiled in, so that few lists make few variants. */
+static const struct {
+    int count;
+    int16_t scales[4];
+} lists[] = {{0}, {1, {3}}, {2, {1, 4}}, {4, {5, 1, 2, 300}}};
+
+static xp_attention_normalise_attributes draw_attributes(xp_random *variant) {
+    xp_attention_normalise_attributes attributes = {
         .beta = (float)xp_random_unit(variant) * 2, .scale = xp_random_below(variant, 3) > 0, .epsilon = 1e-5f};
-    const bool views = xp_random_below(shape, 2);
-    int64_t batch = 1 + xp_random_below(shape, 3), heads = 1 + xp_random_below(shape, 4);
-    const int64_t width = xp_case_size(shape, 16, WIDEST);
+    attributes.prefix = xp_random_below(variant, 2);
+    attributes.both = xp_random_below(variant, 3) == 0;
+    attributes.packed = xp_random_below(variant, 4) == 0;
+    if (!attributes.prefix) return attributes;
+    attributes.constant = !attributes.both && xp_random_below(variant, 2);
+    attributes.align_last = xp_random_below(variant, 2);
+    if (attributes.packed || attributes.align_last) return attributes;
+    const uint32_t list = xp_random_below(variant, sizeof lists / sizeof lists[0]);
+    attributes.key_scale_count = lists[list].count;
+    for (int i = 0; i < lists[list].count; i++) attributes.key_scales[i] = lists[list].scales[i];
+    return attributes;
+}
+
+/* Where packed samples begin: some are empty, and rows may be left over behind the last. */
+static xp_tensor *draw_starts(xp_case *out, xp_random *shape, const char *name, int64_t samples, int64_t rows) {
+    int32_t starts[8] = {0};
+    for (int64_t s = 1; s <= samples; s++) {
+        const uint32_t left = (uint32_t)(rows - starts[s - 1]), pick = xp_random_below(shape, 4);
+        const uint32_t taken = pick == 0 ? 0 : s == samples && pick < 3 ? left : xp_random_below(shape, left + 1);
+        starts[s] = starts[s - 1] + (int32_t)taken;
+    }
+    return xp_graph_constant(out->graph, name, XP_I32, 1, (int64_t[]){samples + 1}, starts);
+}
+
+/* Parts of one tensor (as a model's are) or separate ones; key lengths for none, a sequence, a head. */
+static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool backward, drawing *made) {
+    const xp_attention_normalise_attributes attributes = draw_attributes(variant);
+    const int lengths_rank = (int)xp_random_below(variant, 3);
+    const bool learned = xp_random_below(variant, 2), few_queries = xp_random_below(variant, 3) == 0;
+    const uint32_t wanted = xp_random_below(variant, 2) ? 7 : 1 + xp_random_below(variant, 6); /* q, k, beta */
+    const bool views = xp_random_below(shape, 2), packed = attributes.packed;
+    int64_t batch = packed ? 1 : 1 + xp_random_below(shape, 3);
+    const int64_t multiple = attributes.key_scale_count ? attributes.key_scale_count : 1;
+    const int64_t most = multiple == 1 ? 4 : 1, samples = packed ? 1 + xp_random_below(shape, 7) : batch;
+    int64_t key_heads = multiple * (1 + xp_random_below(shape, (uint32_t)most));
+    int64_t group = views ? 1 : 1 + xp_random_below(shape, 3);
+    const int64_t width = xp_case_size(shape, 16, WIDEST), work = attributes.prefix ? WORK / 4 : WORK;
     int64_t keys = xp_case_size(shape, 8, LONGEST), queries = views ? keys : xp_case_size(shape, 8, LONGEST);
-    while (batch * heads * width * (keys + queries) > WORK && batch * heads > 1) *(batch > 1 ? &batch : &heads) -= 1;
-    const int64_t counts_shape[] = {batch, heads};
-    snprintf(out->shape, sizeof out->shape, "B=%lld N=%lld M=%lld H=%lld D=%lld counts=%d scale=%d %s",
-             (long long)batch, (long long)queries, (long long)keys, (long long)heads, (long long)width, counts_rank,
-             attributes.scale, views ? "views" : "dense");
+    while (batch * key_heads * width * (keys + group * queries) > work && batch * group * key_heads > multiple) {
+        if (batch > 1)
+            batch--;
+        else if (group > 1)
+            group--;
+        else
+            key_heads -= multiple;
+        if (key_heads < multiple) key_heads = multiple;
+    }
+    const int64_t heads = group * key_heads, lengths_shape[] = {batch, key_heads};
+    snprintf(out->shape, sizeof out->shape,
+             "B=%lld N=%lld M=%lld H=%lld G=%lld D=%lld counts=%d scale=%d prefix=%d both=%d constant=%d packed=%d "
+             "last=%d scales=%d wanted=%u %s",
+             (long long)batch, (long long)queries, (long long)keys, (long long)heads, (long long)key_heads,
+             (long long)width, lengths_rank, attributes.scale, attributes.prefix, attributes.both, attributes.constant,
+             packed, attributes.align_last, attributes.key_scale_count, backward ? (unsigned)wanted : 0,
+             views ? "views" : "dense");
 
     XP_TRY(xp_graph_create(&out->graph, NULL, true));
     if (views) {
         xp_tensor *part[3];
-        made->whole = xp_graph_input(out->graph, "qkv", XP_F32, 5, (int64_t[]){batch, keys, 3, heads, width});
-        if (!made->whole) return XP_OUT_OF_MEMORY;
-        made->whole->needs_gradient = backward;
-        XP_TRY(xp_graph_split(out->graph, made->whole, 2, part));
+        xp_tensor *whole = xp_graph_input(out->graph, "qkv", XP_F32, 5, (int64_t[]){batch, keys, 3, heads, width});
+        if (!whole) return XP_OUT_OF_MEMORY;
+        whole->needs_gradient = backward;
+        XP_TRY(xp_graph_split(out->graph, whole, 2, part));
         made->q = part[0];
         made->k = part[1];
         made->left_over = part[2];
     } else {
         made->q = xp_graph_input(out->graph, "q", XP_F32, 4, (int64_t[]){batch, queries, heads, width});
-        made->k = xp_graph_input(out->graph, "k", XP_F32, 4, (int64_t[]){batch, keys, heads, width});
+        made->k = xp_graph_input(out->graph, "k", XP_F32, 4, (int64_t[]){batch, keys, key_heads, width});
         if (!made->q || !made->k) return XP_OUT_OF_MEMORY;
-        made->q->needs_gradient = made->k->needs_gradient = backward;
+        made->q->needs_gradient = backward && (wanted & 1);
+        made->k->needs_gradient = backward && (wanted & 2 || !learned);
     }
-    xp_tensor *counts = NULL;
-    if (counts_rank) {
-        counts = xp_graph_input(out->graph, "counts", XP_I32, counts_rank, counts_shape);
-        if (!counts) return XP_OUT_OF_MEMORY;
-        xp_case_fill(out, counts, XP_FILL_LENGTH, keys);
-        xp_case_poison(out, made->k, counts);
+    xp_tensor *key_lengths = NULL, *query_lengths = NULL;
+    if (packed) {
+        key_lengths = draw_starts(out, shape, "key_starts", samples, keys);
+        query_lengths = draw_starts(out, shape, "query_starts", samples, queries);
+        if (!key_lengths || !query_lengths) return XP_OUT_OF_MEMORY;
+    } else if (lengths_rank) {
+        key_lengths = xp_graph_input(out->graph, "key_lengths", XP_I32, lengths_rank, lengths_shape);
+        if (!key_lengths) return XP_OUT_OF_MEMORY;
+        xp_case_fill(out, key_lengths, XP_FILL_LENGTH, keys);
+        xp_case_poison(out, made->k, key_lengths);
+    }
+    if (!packed && few_queries) {
+        query_lengths = xp_graph_input(out->graph, "query_lengths", XP_I32, 1, &batch);
+        if (!query_lengths) return XP_OUT_OF_MEMORY;
+        xp_case_fill(out, query_lengths, XP_FILL_LENGTH, queries);
+        xp_case_poison(out, made->q, query_lengths);
     }
     if (learned) {
-        made->beta = xp_graph_input(out->graph, "beta", XP_F32, 1, &heads);
+        made->beta = xp_graph_input(out->graph, "beta", XP_F32, 1, &key_heads);
         if (!made->beta) return XP_OUT_OF_MEMORY;
-        made->beta->needs_gradient = backward;
+        made->beta->needs_gradient = backward && (wanted & 4);
     }
-    return xp_attention_normalise(out->graph, made->q, made->k, counts, made->beta, &attributes, &made->q_out,
-                                  &made->k_out);
+    return xp_attention_normalise(out->graph, made->q, made->k, key_lengths, query_lengths, made->beta, &attributes,
+                                  &made->q_out, &made->k_out);
 }
 
 xp_status xp_case_attention_normalise(xp_case *out, xp_random *variant, xp_random *shape) {

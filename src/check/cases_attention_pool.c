@@ -9,7 +9,8 @@ extern const xp_operation xp_operation_attention_pool_backward;
 
 /* The scales are compiled in, so that few lists make few variants. */
 static const struct {
-    int count, scales[5];
+    int count;
+    int16_t scales[5];
 } lists[LISTS] = {{1, {1}}, {1, {3}}, {2, {1, 2}}, {4, {4, 1, 7, 2}}, {5, {1, 2, 300, 5, 64}}, {3, {8, 8, 8}}};
 
 static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool backward, xp_tensor **left_over,

@@ -18,6 +18,8 @@ typedef enum xp_fill {
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
     XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
     XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 or a fraction */
+    XP_FILL_BITS,     /* int32 words of a mask: all bits, none, or random ones */
+    XP_FILL_STARTS,   /* int32 rising from 0 to limit: starts of packed samples */
     XP_FILL_VALUES    /* the first `limit` of the entry's values, repeated */
 } xp_fill;
 
@@ -40,7 +42,8 @@ typedef struct xp_case {
     struct {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
-    char shape[160]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
+    int number;      /* of the case: generators with a list of variants take them in turn */
+    char shape[192]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
 void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit);

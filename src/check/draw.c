@@ -58,7 +58,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
     for (int i = 0; i < draws; i++) {
         xp_random variant;
         xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % VARIANTS));
-        xp_case drawn = {0};
+        xp_case drawn = {.number = index};
         xp_status status = entry->generate(&drawn, &variant, &shape);
         if (status == XP_OK && !drawn.node)
             status = xp_fail(XP_INVALID_ARGUMENT, "the case generator of %s names no node", entry->operation);
@@ -105,6 +105,23 @@ static int32_t draw_length(xp_random *random, int64_t limit) {
     return pick < 4 ? (int32_t)limit : 1 + (int32_t)xp_random_below(random, (uint32_t)limit);
 }
 
+/* Words of all bits and of none make tiles that are seen whole and not at all. */
+static int32_t draw_bits(xp_random *random) {
+    const uint32_t pick = xp_random_below(random, 8);
+    return pick < 2 ? 0 : pick < 5 ? -1 : (int32_t)xp_random_next(random);
+}
+
+static int by_number(const void *a, const void *b) {
+    const int32_t x = *(const int32_t *)a, y = *(const int32_t *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void make_starts(int32_t *words, int64_t count, int64_t limit) {
+    words[0] = 0;
+    words[count - 1] = (int32_t)limit;
+    qsort(words, (size_t)count, sizeof *words, by_number);
+}
+
 static double draw_weight(xp_random *random) {
     uint32_t pick = xp_random_below(random, 8);
     if (pick < 2) return 0;
@@ -113,17 +130,20 @@ static double draw_weight(xp_random *random) {
 
 static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, int32_t *words) {
     bool state = tensor == draw->content.graph->random_state;
-    if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH)
+    if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH && fill != XP_FILL_BITS && fill != XP_FILL_STARTS)
         return xp_fail(XP_INVALID_ARGUMENT, "the case generator does not say what stands in %s", tensor->name);
     int64_t count = xp_tensor_elements(tensor);
     for (int64_t i = 0; i < count; i++) {
         if (state)
             words[i] = (int32_t)xp_random_next(&draw->data);
+        else if (fill == XP_FILL_BITS)
+            words[i] = draw_bits(&draw->data);
         else if (fill == XP_FILL_LENGTH)
             words[i] = draw_length(&draw->data, limit);
         else
             words[i] = (int32_t)xp_random_below(&draw->data, (uint32_t)limit);
     }
+    if (fill == XP_FILL_STARTS) make_starts(words, count, limit);
     return XP_OK;
 }
 
@@ -151,7 +171,9 @@ xp_status xp_draw_fill(xp_draw *draw, xp_interpreter *interpreter) {
     const xp_case *content = &draw->content;
     for (int t = 0; t < content->graph->tensor_count; t++) {
         const xp_tensor *tensor = content->graph->tensors[t];
-        if (tensor->base || tensor->role == XP_ROLE_ACTIVATION || tensor->role == XP_ROLE_GRADIENT) continue;
+        if (tensor->base || tensor->role == XP_ROLE_ACTIVATION || tensor->role == XP_ROLE_GRADIENT ||
+            tensor->role == XP_ROLE_CONSTANT)
+            continue;
         xp_fill fill = XP_FILL_NORMAL;
         int64_t limit = 1;
         const float *given = NULL;

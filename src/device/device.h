@@ -21,10 +21,13 @@ typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
 
 /* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line.
  */
-enum { XP_VARIANT_OPTIONS = 32 };
+enum { XP_VARIANT_OPTIONS = 64 };
+/* In a prelude, text of the user's stands behind a line '#line 1 "NAME"', in one line that starts with XP_PRELUDE_TEXT,
+ * and '#line 2 "NAME"' ends it: then a failed build names the place in that text. */
+#define XP_PRELUDE_TEXT "return ("
 typedef struct xp_variant {
-    const char
-        *prelude; /* OpenCL C that stands before the kernel file, part of the key; lives as long as the plan; NULL */
+    /* OpenCL C before the kernel file, part of the key; lives as long as the plan. NULL: none. */
+    const char *prelude;
     int count;
     struct {
         const char *name; /* a string literal */

@@ -203,7 +203,33 @@ static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key
 /* ---- building ------------------------------------------------------------------------------------------------------
  */
 
-static xp_status build(xp_device *device, const char *file, const char *source, const char *options, cl_program *out) {
+/* A compiler's complaint about text of the user's in the prelude: records name, column and the text. false: the log has
+ * none. */
+static bool complain_of_prelude(const char *prelude, const char *log, const char *device) {
+    static const char mark[] = "#line 1 \"";
+    for (const char *at = prelude ? strstr(prelude, mark) : NULL; at; at = strstr(at + 1, mark)) {
+        char name[32], place[40];
+        int line, column, used;
+        if (sscanf(at + sizeof mark - 1, "%31[^\"]\"", name) != 1) continue;
+        snprintf(place, sizeof place, "%s:", name);
+        const char *complaint = strstr(log, place), *own = strchr(at, '\n');
+        if (!own || !complaint || sscanf(complaint + strlen(place), "%d:%d:%n", &line, &column, &used) != 2) continue;
+        own += 1 + strlen(XP_PRELUDE_TEXT);
+        const int length = (int)strcspn(own, "\n");
+        column = line > 1 ? length + 1 : column - (int)strlen(XP_PRELUDE_TEXT);
+        if (column < 1) column = 1;
+        const char *message = complaint + strlen(place) + used;
+        message += strspn(message, " ");
+        if (strncmp(message, "error: ", 7) == 0) message += 7;
+        xp_fail(XP_BUILD_ERROR, "%s, column %d: %.*s (says the compiler of %s)\n    %.*s\n    %*s", name, column,
+                (int)strcspn(message, "\n"), message, device, length, own, column, "^");
+        return true;
+    }
+    return false;
+}
+
+static xp_status build(xp_device *device, const char *file, const char *prelude, const char *source,
+                       const char *options, cl_program *out) {
     cl_int code;
     cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clCreateProgramWithSource");
@@ -213,8 +239,9 @@ static xp_status build(xp_device *device, const char *file, const char *source, 
         clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
         char *log = calloc(1, length + 1);
         if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, length, log, NULL);
-        xp_fail(XP_BUILD_ERROR, "cl/%s.cl does not build on %s (%s) with %s\n%s", file, device->name,
-                xp_cl_error_name(code), options, log ? log : "");
+        if (!log || !complain_of_prelude(prelude, log, device->name))
+            xp_fail(XP_BUILD_ERROR, "cl/%s.cl does not build on %s (%s) with %s\n%s", file, device->name,
+                    xp_cl_error_name(code), options, log ? log : "");
         free(log);
         clReleaseProgram(program);
         return XP_BUILD_ERROR;
@@ -256,7 +283,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
         }
     cl_program program = load_binary(device, key, options);
     if (!program) {
-        status = build(device, file, source.data, options, &program);
+        status = build(device, file, variant->prelude, source.data, options, &program);
         if (status == XP_OK) save_binary(device, program, key);
     }
     free(source.data);

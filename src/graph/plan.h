@@ -13,7 +13,7 @@
 
 /* ---- for operations: emit() turns a node into launches with these ---- */
 
-enum { XP_MAX_ARGUMENTS = 64 };
+enum { XP_MAX_ARGUMENTS = 96 };
 
 typedef enum xp_argument_kind {
     XP_ARGUMENT_TENSOR,

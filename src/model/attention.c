@@ -265,17 +265,30 @@ static xp_status pool(chain *c) {
     return c->k && c->v ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
+/* Where no query sees a later key, its statistics are those of the keys up to it, so that nothing leaks. */
 static xp_status normalise(chain *c) {
     const xp_specification *spec = c->spec;
     if (!spec->bn) return XP_OK;
-    xp_attention_normalise_attributes attributes = {
-        .beta = spec->bn_beta, .scale = spec->bn_scale, .epsilon = spec->bn_epsilon};
+    xp_attention_normalise_attributes attributes = {.beta = spec->bn_beta,
+                                                    .scale = spec->bn_scale,
+                                                    .epsilon = spec->bn_epsilon,
+                                                    .both = spec->features != XP_FEATURES_NONE,
+                                                    .packed = c->in->packed};
+    if (xp_specification_is_one_sided(spec)) {
+        attributes.prefix = 1;
+        attributes.align_last = spec->causal_last;
+        /* What a row of scores is shifted by cancels in the softmax, unless the score is bent behind it. */
+        attributes.constant = !spec->features && (spec->soft_cap > 0 || spec->score[0]);
+        attributes.key_scale_count = spec->scale_count;
+        for (int i = 0; i < spec->scale_count; i++) attributes.key_scales[i] = (int16_t)spec->scales[i];
+    }
     xp_tensor *beta = NULL;
     if (spec->bn_beta_learned) {
         beta = parameter(c, "beta", XP_PARAMETER_UNDECAYED, XP_INITIAL_CONSTANT, spec->bn_beta, 1, &c->key_heads);
         if (!beta) return XP_INVALID_ARGUMENT;
     }
-    return xp_attention_normalise(c->graph, c->q, c->k, c->key_lengths, beta, &attributes, &c->q, &c->k);
+    return xp_attention_normalise(c->graph, c->q, c->k, c->key_lengths, c->in->query_lengths, beta, &attributes, &c->q,
+                                  &c->k);
 }
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */

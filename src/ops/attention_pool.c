@@ -3,11 +3,11 @@
 #include "ops/building.h"
 #include "ops/operation.h"
 #include "ops/ops.h"
+#include "ops/scales.h"
 #include "ops/views.h"
 
 enum { INPUT_X, INPUT_LENGTHS, INPUTS };
 enum { OUTPUT_Y, OUTPUT_COUNTS, OUTPUTS };
-enum { SCALE_BITS = 15, SCALES_PER_OPTION = 4, SCALE_LIMIT = (1 << SCALE_BITS) - 1 };
 
 extern const xp_operation xp_operation_attention_pool, xp_operation_attention_pool_backward;
 
@@ -27,9 +27,8 @@ static xp_status check(const xp_tensor *x, const xp_tensor *lengths, const xp_at
         return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: %d scales do not divide %lld heads",
                        attributes->scale_count, (long long)heads);
     for (int i = 0; i < attributes->scale_count; i++)
-        if (attributes->scales[i] < 1 || attributes->scales[i] > SCALE_LIMIT)
-            return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: scale %d is not between 1 and %d",
-                           attributes->scales[i], SCALE_LIMIT);
+        if (attributes->scales[i] < 1)
+            return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: scale %d is not positive", attributes->scales[i]);
     if (lengths &&
         (lengths->type != XP_I32 || lengths->rank != 1 || lengths->shape[0] != batch || !xp_view_is_plain(lengths)))
         return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: lengths %s must be dense whole numbers [%lld]",
@@ -93,22 +92,12 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
 
 static xp_launch_request start(const char *kernel, bool tiled, const xp_attention_pool_attributes *attributes,
                                const xp_tensor *lengths) {
-    static const char *const names[XP_MAX_SCALES / SCALES_PER_OPTION] = {
-        "XP_SCALES_0",  "XP_SCALES_1",  "XP_SCALES_2",  "XP_SCALES_3", "XP_SCALES_4",  "XP_SCALES_5",
-        "XP_SCALES_6",  "XP_SCALES_7",  "XP_SCALES_8",  "XP_SCALES_9", "XP_SCALES_10", "XP_SCALES_11",
-        "XP_SCALES_12", "XP_SCALES_13", "XP_SCALES_14", "XP_SCALES_15"};
     xp_launch_request request = {.file = "attention_pool", .kernel = kernel};
     xp_variant_set(&request.variant, "XP_TILED", tiled);
     xp_variant_set(&request.variant, "XP_GRID", has_grid(attributes));
     xp_variant_set(&request.variant, "XP_TOKEN", has_grid(attributes) && attributes->class_token);
     xp_variant_set(&request.variant, "XP_LENGTHS", lengths != NULL);
-    xp_variant_set(&request.variant, "XP_SCALE_COUNT", attributes->scale_count);
-    for (int i = 0; i < attributes->scale_count; i += SCALES_PER_OPTION) {
-        long packed = 0;
-        for (int j = 0; j < SCALES_PER_OPTION && i + j < attributes->scale_count; j++)
-            packed |= (long)attributes->scales[i + j] << SCALE_BITS * j;
-        xp_variant_set(&request.variant, names[i / SCALES_PER_OPTION], packed);
-    }
+    xp_scales_pass(&request.variant, attributes->scale_count, attributes->scales);
     return request;
 }
 

@@ -10,6 +10,7 @@
     ROW(add, 2)                                                                                                        \
     ROW(attention, 2)                                                                                                  \
     ROW(attention_backward, 3)                                                                                         \
+    ROW(attention_map, 2)                                                                                              \
     ROW(attention_normalise, 2)                                                                                        \
     ROW(attention_normalise_backward, 3)                                                                               \
     ROW(attention_pool, 2)                                                                                             \

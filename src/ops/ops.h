@@ -131,7 +131,7 @@ typedef struct xp_cross_entropy_attributes {
  * behind give 0), bias F32 dense [B|1,H|1,N,M] or NULL, mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or
  * NULL: bit c%32 of word c/32 allows block column c; user: the tensors that the score names, dense. packed: samples of
  * any length lie behind each other in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and query_lengths are then starts,
- * I32 [S+1], rising from 0 to at most T and U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
+ * I32 [S+1], rising from 0 to T and to U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
  * mask, the score and the dropout count within the sample, b = s, and N, M of the bias and the mask are longest_queries
  * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
  * the length.
@@ -174,6 +174,7 @@ typedef struct xp_attention_attributes {
     int scale_count;                       /* 0: keys are not pooled */
     int16_t scales[XP_MAX_SCALES];         /* divides H */
     const xp_score *score;                 /* NULL: none; lives as long as the graph (xp_graph_memory) */
+    const char *prelude;                   /* the score for the kernels; filled by the builder */
 } xp_attention_attributes;
 typedef struct xp_attention_inputs {
     xp_tensor *q, *k, *v, *key_lengths, *query_lengths, *bias, *mask, *user[XP_SCORE_NAMES];
@@ -182,22 +183,43 @@ typedef struct xp_attention_inputs {
 xp_attention_attributes xp_attention_plain(float scale);
 xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, const xp_attention_attributes *attributes,
                         float dropout, xp_tensor **lse_or_null);
+/* "attention_map": the weights of a node that made `o`, before dropout, [B,H,N,M]; 0 where nothing is seen. It stores
+ * the N×M matrix that attention never does: for pictures and statistics. Not of packed samples; not differentiated. */
+xp_tensor *xp_attention_map(xp_graph *graph, const xp_tensor *o);
 
-/* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward"
- * ------------------------------------------ Attention-BN (Primal-Dual framework, section on Attention-BN): per
- * sequence and head, with the first counts keys, mu = mean_j k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is
- * off), q' = (q - beta·mu) / s2, k' = k - beta·mu. Two-pass statistics. inputs: q [B,N,H,D], k [B,M,H,D], counts I32
- * [B] or [B,H] or NULL, beta [H] or NULL (then the attribute's constant serves); outputs: q' [B,N,H,D], k' [B,M,H,D]
- * (rows behind the count are 0), mu [B,H,D], s2 [B,H,D]. A count of 0: mu = 0, s2 = 1. Backward inputs: d_q', d_k', q,
- * k, mu, s2, counts, beta; outputs: dq, dk (views are fine), d_beta [H] or NULL. */
+/* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward" -------------------------------
+ *
+ * Attention-BN (Primal-Dual framework, section on Attention-BN): per sample and head, with the valid keys, mu = mean_j
+ * k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is off), s = sqrt(s2):
+ *
+ *   for softmax  q' = (q - beta·mu) / s2, k' = k - beta·mu         both: q' = (q - beta·mu) / s, k' = (k - beta·mu) / s
+ *
+ * prefix: query i takes mu_i and s2_i of the keys that it sees. It stands at row p_i = i, or with align_last at i +
+ * (valid keys) - (valid queries), and sees key j where last_j <= p_i: last_j = j, or j·s + s - 1 for pooled keys with s =
+ * key_scales[g % key_scale_count] of key head g (without align_last). Keys are referred to the sample's first key k_0,
+ * never to a later one: q'_i = (q_i - beta·mu_i) / s2_i, k'_j = k_j - k_0. The row constant -q'_i·(beta·mu_i - k_0) that
+ * is missing cancels in a plain softmax; constant: q' and k' have D+1 columns, q'_i[D] is that constant and k'_j[D] = 1.
+ * With both, key j takes mu_j and s_j and there is nothing to refer to. A query that sees no key: q' = q, constant 0.
+ *
+ * inputs: q [B,N,H,D], k [B,M,G,D] (views with unit last stride; H is a multiple of G, query head h goes with key head
+ * h / (H/G)), key_lengths I32 [B], [B,G] or NULL (all M), query_lengths I32 [B] or NULL (all N), beta [G] or NULL (then
+ * the attribute's constant serves); packed (B = 1; not with pooled keys): both are starts I32 [S+1] as in attention.
+ * outputs: q' [B,N,H,D], k' [B,M,G,D] (rows behind the lengths are 0); mu, s2 [S,G,D], S samples; with prefix mu - k_0,
+ * s2 [B,M,G,D]. Loads stop at the lengths. Without keys mu = 0, s2 = 1.
+ * Backward inputs: d_q', d_k', q, k, mu, s2, key_lengths, query_lengths, beta; outputs: dq, dk (views are fine), d_beta
+ * [G] or NULL. */
 typedef struct xp_attention_normalise_attributes {
     float beta;
     int scale; /* divide by the variance */
     float epsilon;
+    int prefix, align_last, both, constant, packed;
+    int key_scale_count; /* 0: keys are not pooled */
+    int16_t key_scales[XP_MAX_SCALES];
 } xp_attention_normalise_attributes;
-xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *counts,
-                                 xp_tensor *beta_or_null, const xp_attention_normalise_attributes *attributes,
-                                 xp_tensor **q_out, xp_tensor **k_out);
+xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *key_lengths,
+                                 xp_tensor *query_lengths_or_starts, xp_tensor *beta_or_null,
+                                 const xp_attention_normalise_attributes *attributes, xp_tensor **q_out,
+                                 xp_tensor **k_out);
 
 /* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward"
  * ------------------------------------------------------------ Attention-SH: average pooling of keys or values with
@@ -208,7 +230,7 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
  * [B,H]: ceil(lengths[b]/s) or the grid's. Backward inputs: dy, lengths; output dx (views fine). */
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
-    int scales[XP_MAX_SCALES];
+    int16_t scales[XP_MAX_SCALES];
     int grid_height, grid_width, class_token;
 } xp_attention_pool_attributes;
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,

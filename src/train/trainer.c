@@ -1,6 +1,7 @@
 /* The training loop: epochs of steps, evaluation, checkpoints, resume. */
 #include "train/trainer.h"
 
+#include "model/attention.h"
 #include "train/checkpoint.h"
 #include "train/session.h"
 
@@ -290,6 +291,11 @@ static void print_plan(const training_run *run) {
     xp_plan_print_launches(session->training_plan, out);
     fprintf(out, "\ndevice       %s (%s), kernels %s\n", session->device->name, session->device->selector,
             run->checkpoint.family);
+    xp_specification specification;
+    char kernel[200] = "";
+    if (xp_specification_parse(session->config->model.attention, &specification) == XP_OK)
+        xp_attention_describe(&specification, (float)session->config->model.attention_dropout, kernel, sizeof kernel);
+    fprintf(out, "attention    %s\n", kernel);
     fprintf(out, "parameters   %lld\n", (long long)session->store->trainable_count);
     fprintf(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
             training.kernels, evaluation.launches);

@@ -1,0 +1,146 @@
+/* Macros and arguments of attention's kernels. */
+#include "ops/attention_launch.h"
+
+#include "ops/scales.h"
+
+#include <string.h>
+
+xp_attention_tensors xp_attention_tensors_of(const xp_node *node) {
+    xp_tensor *const *in = node->inputs, *const *out = node->outputs;
+    const bool backward = strcmp(node->operation->name, "attention_backward") == 0;
+    xp_tensor *const *options = in + (backward ? XP_ATTENTION_BACK_OPTIONS : XP_ATTENTION_OPTIONS);
+    xp_attention_tensors t = {.attributes = XP_ATTRIBUTES(xp_attention_attributes, node),
+                              .q = in[XP_ATTENTION_Q],
+                              .k = in[XP_ATTENTION_K],
+                              .v = in[XP_ATTENTION_V],
+                              .key_lengths = options[0],
+                              .random_state = options[1],
+                              .query_lengths = options[2],
+                              .bias = options[3],
+                              .mask = options[4]};
+    memcpy(t.user, options + 5, sizeof t.user);
+    if (backward) {
+        t.o = in[XP_ATTENTION_BACK_O];
+        t.lse = in[XP_ATTENTION_BACK_LSE];
+        t.d_o = in[XP_ATTENTION_BACK_D_O];
+        t.d_lse = in[XP_ATTENTION_BACK_D_LSE];
+        t.dq = out[0];
+        t.dk = out[1];
+        t.dv = out[2];
+        t.d_bias = out[3];
+    } else if (node->input_count == XP_ATTENTION_MAP_INPUTS) {
+        t.lse = in[XP_ATTENTION_MAP_LSE];
+        t.map = out[0];
+    } else {
+        t.o = out[0];
+        t.lse = out[1];
+    }
+    return t;
+}
+
+static int64_t reach(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
+    const xp_attention_attributes *a = t->attributes;
+    xp_attention_sizes s = {.samples = a->packed ? t->key_lengths->shape[0] - 1 : t->q->shape[0],
+                            .queries = t->q->shape[1],
+                            .keys = t->k->shape[1],
+                            .heads = t->q->shape[2],
+                            .key_heads = t->k->shape[2],
+                            .width = t->q->shape[3],
+                            .value_width = t->v->shape[3]};
+    s.wider = s.width > s.value_width ? s.width : s.value_width;
+    s.stride = a->stride > 1 && a->scale_count == 0 ? a->stride : 1;
+    const int64_t queries = a->packed ? a->longest_queries : s.queries, keys = a->packed ? a->longest_keys : s.keys;
+    s.class_queries = xp_building_blocks(queries, s.stride);
+    s.class_keys = xp_building_blocks(keys, s.stride);
+    const int64_t left = a->left < 0 ? keys : a->left, right = a->right < 0 ? keys : a->right;
+    const double seen = (double)reach(reach(left + right + 1, keys), left + right >= keys ? keys : left + right + 1);
+    const double half = (a->left < 0) != (a->right < 0) && reach(left, right) < keys / 2 ? 0.5 : 1;
+    s.pairs = (double)(s.samples * s.heads) * (double)queries * seen * half / (double)s.stride;
+    return s;
+}
+
+static void set_unless(xp_variant *variant, const char *name, int64_t value, int64_t default_value) {
+    if (value != default_value) xp_variant_set(variant, name, (long)value);
+}
+
+void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s,
+                              int pass) {
+    const xp_attention_attributes *a = t->attributes;
+    const int lengths = t->key_lengths ? t->key_lengths->rank : 0;
+    variant->prelude = a->prelude;
+    xp_variant_set(variant, "BACKWARD", pass);
+    xp_variant_set(variant, "D", s->width);
+    xp_variant_set(variant, "E", s->value_width);
+    xp_variant_set(variant, "KEY_LENGTHS", a->packed ? 3 : lengths);
+    xp_variant_set(variant, "DROPOUT", a->dropout.threshold != 0);
+    set_unless(variant, "QUERY_LENGTHS", a->packed ? 3 : t->query_lengths != NULL, 0);
+    set_unless(variant, "GROUP", s->heads / s->key_heads, 1);
+    set_unless(variant, "LINEAR", a->kernel == XP_KERNEL_LINEAR, 0);
+    set_unless(variant, "NORMALISER", a->normaliser, 0);
+    set_unless(variant, "LEFT", a->left < 0 ? -1 : a->left / s->stride, -1);
+    set_unless(variant, "RIGHT", a->right < 0 ? -1 : a->right / s->stride, -1);
+    set_unless(variant, "STRIDE", s->stride, 1);
+    if (a->stride > 1 && s->stride == 1) xp_variant_set(variant, "MODULO", a->stride);
+    set_unless(variant, "ALIGN_LAST", a->align_last != 0, 0);
+    set_unless(variant, "MASK", t->mask != NULL, 0);
+    if (t->mask && a->mask_block > 1) xp_variant_set(variant, "MASK_BLOCK", a->mask_block);
+    set_unless(variant, "SOFT_CAP", a->soft_cap > 0, 0);
+    set_unless(variant, "ALIBI", a->alibi != 0, 0);
+    set_unless(variant, "BIAS", t->bias != NULL, 0);
+    set_unless(variant, "SCORE", a->score != NULL, 0);
+    set_unless(variant, "POOLED", a->scale_count > 0, 0);
+    if (a->scale_count > 0) xp_scales_pass(variant, a->scale_count, a->scales);
+}
+
+/* Stride of samples, heads or rows of a dense table [B|1,H|1,rows,columns]; 0 where one serves all. */
+static int64_t table_stride(const xp_tensor *table, int axis) {
+    if (!table) return 0;
+    return axis < 2 && table->shape[axis] == 1 ? 0 : table->stride[axis];
+}
+
+void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s) {
+    const xp_attention_attributes *a = t->attributes;
+    xp_launch_read(request, t->key_lengths);
+    xp_launch_read(request, t->query_lengths);
+    xp_launch_read(request, t->bias);
+    xp_launch_read(request, t->mask);
+    for (int i = 0; i < XP_SCORE_NAMES; i++) xp_launch_read(request, t->user[i]);
+    xp_launch_read(request, t->random_state);
+    xp_launch_int(request, s->queries);
+    xp_launch_int(request, s->keys);
+    xp_launch_int(request, s->heads);
+    xp_launch_int(request, a->packed ? a->longest_queries : s->queries);
+    xp_launch_int(request, a->packed ? a->longest_keys : s->keys);
+    xp_launch_float(request, a->scale);
+    xp_launch_float(request, a->soft_cap);
+    for (int axis = 0; axis < 3; axis++) xp_launch_int(request, table_stride(t->bias, axis));
+    for (int axis = 0; axis < 3; axis++) xp_launch_int(request, table_stride(t->mask, axis));
+    xp_launch_uint(request, a->dropout.stream);
+    xp_launch_uint(request, a->dropout.threshold);
+    xp_launch_float(request, xp_building_keep_scale(&a->dropout));
+}
+
+void xp_attention_pass_layout(xp_launch_request *request, const xp_tensor *tensor) {
+    xp_launch_int(request, tensor ? tensor->offset : 0);
+    for (int i = 0; i < 3; i++) xp_launch_int(request, tensor ? tensor->stride[i] : 0);
+}
+
+void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor) {
+    if (tensor)
+        xp_launch_write(request, tensor);
+    else
+        xp_launch_read(request, NULL);
+}
+
+void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples) {
+    request->dimensions = 3;
+    request->global[0] = (size_t)groups * local;
+    request->global[1] = (size_t)heads;
+    request->global[2] = (size_t)samples;
+    request->local[0] = local;
+    request->local[1] = request->local[2] = 1;
+}

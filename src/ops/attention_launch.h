@@ -1,0 +1,66 @@
+/* What the launches of attention share in both families: a node's tensors by name, its sizes, the macros and arguments
+ * of cl/attention_score.clh. Knows no family's blocks; must not know what makes the inputs. */
+#ifndef XP_OPS_ATTENTION_LAUNCH_H
+#define XP_OPS_ATTENTION_LAUNCH_H
+
+#include "ops/building.h"
+#include "ops/operation.h"
+
+/* Inputs of "attention" (and of "attention_map", with lse behind them), and of "attention_backward". */
+enum {
+    XP_ATTENTION_Q,
+    XP_ATTENTION_K,
+    XP_ATTENTION_V,
+    XP_ATTENTION_OPTIONS, /* key lengths, random state, query lengths, bias, mask, user tensors */
+    XP_ATTENTION_OPTION_COUNT = 5 + XP_SCORE_NAMES,
+    XP_ATTENTION_INPUTS = XP_ATTENTION_OPTIONS + XP_ATTENTION_OPTION_COUNT,
+    XP_ATTENTION_MAP_LSE = XP_ATTENTION_INPUTS,
+    XP_ATTENTION_MAP_INPUTS,
+    XP_ATTENTION_BACK_O = 3,
+    XP_ATTENTION_BACK_LSE,
+    XP_ATTENTION_BACK_D_O,
+    XP_ATTENTION_BACK_D_LSE,
+    XP_ATTENTION_BACK_OPTIONS,
+    XP_ATTENTION_BACK_INPUTS = XP_ATTENTION_BACK_OPTIONS + XP_ATTENTION_OPTION_COUNT
+};
+
+typedef struct xp_attention_tensors {
+    const xp_attention_attributes *attributes;
+    xp_tensor *q, *k, *v, *key_lengths, *random_state, *query_lengths, *bias, *mask, *user[XP_SCORE_NAMES];
+    xp_tensor *o, *lse;                                   /* outputs of the forward pass */
+    xp_tensor *d_o, *d_lse, *dq, *dk, *dv, *d_bias, *map; /* NULL where the node has none */
+} xp_attention_tensors;
+xp_attention_tensors xp_attention_tensors_of(const xp_node *node);
+
+typedef struct xp_attention_sizes {
+    int64_t samples;                   /* B, or the packed samples S */
+    int64_t queries, keys;             /* N and M, rows of the tensors */
+    int64_t heads, key_heads;          /* H, G */
+    int64_t width, value_width, wider; /* D, E, the larger */
+    int64_t stride;                    /* residue classes of queries that are problems of their own */
+    int64_t class_queries, class_keys; /* the most rows that one problem has */
+    double pairs;                      /* of query and key, at most, for the profile */
+} xp_attention_sizes;
+xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
+
+/* The macros that both families take. `pass`: BACKWARD, 0 forward, 1 backward, 2 map. */
+void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s,
+                              int pass);
+/* SIGHT_PARAMETERS, in their order. */
+void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);
+/* Offset in its storage and strides of sample, row and head; zeros for a tensor that is absent. */
+void xp_attention_pass_layout(xp_launch_request *request, const xp_tensor *tensor);
+/* A gradient that nobody wants has no argument of its own: its variant of the kernel never touches the pointer. */
+void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
+/* A grid of groups × heads × samples of `local` work-items each. */
+void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples);
+
+/* ops/attention_wide.c, ops/attention_tiled.c */
+xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node);
+
+#endif

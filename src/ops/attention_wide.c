@@ -1,0 +1,175 @@
+/* Launches of attention for CPU devices (cl/attention_wide.cl). Owns the choice of blocks and parts. */
+#include "ops/attention_launch.h"
+
+/* As in cl/attention_wide.cl. */
+enum { PANEL = 16 };
+/* The smallest number of work-items that gives 64 cores something to do. */
+enum { WANTED_GROUPS = 64, MOST_PARTS = 8 };
+
+static int64_t smaller(int64_t a, int64_t b) {
+    return a < b ? a : b;
+}
+
+/* Large blocks read keys and values less often, though not so large that wide heads leave the cache; where there would
+ * be few, the smallest serve. No sum of the forward pass depends on it. */
+static int64_t large_panels(const xp_attention_sizes *s) {
+    return s->wider <= 128 ? 4 : 2;
+}
+
+static int64_t forward_panels(const xp_attention_sizes *s) {
+    const int64_t panels = large_panels(s);
+    const int64_t groups = s->samples * s->heads * s->stride * xp_building_blocks(s->class_queries, PANEL * panels);
+    return groups < WANTED_GROUPS ? 1 : panels;
+}
+
+xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
+    const int64_t panels = forward_panels(&s);
+    xp_launch_request request = {.file = "attention_wide",
+                                 .kernel = "attention_forward",
+                                 .flops = 2 * s.pairs * (double)(s.width + s.value_width),
+                                 .bytes = 4 * rows * (double)(s.width + s.value_width)};
+    xp_attention_set_variant(&request.variant, &t, &s, 0);
+    xp_variant_set(&request.variant, "PANELS", panels);
+    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, PANEL * panels), 1, s.heads,
+                          s.samples);
+    xp_launch_read(&request, t.q);
+    xp_launch_read(&request, t.k);
+    xp_launch_read(&request, t.v);
+    xp_attention_pass_sight(&request, &t, &s);
+    xp_launch_write(&request, t.o);
+    xp_launch_write(&request, t.lse);
+    xp_attention_pass_layout(&request, t.q);
+    xp_attention_pass_layout(&request, t.k);
+    xp_attention_pass_layout(&request, t.v);
+    xp_attention_pass_layout(&request, t.o);
+    return xp_plan_launch(plan, node, &request);
+}
+
+xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    xp_launch_request request = {.file = "attention_wide",
+                                 .kernel = "attention_map",
+                                 .flops = 2 * s.pairs * (double)s.width,
+                                 .bytes = 4 * (double)xp_tensor_elements(t.map)};
+    xp_attention_set_variant(&request.variant, &t, &s, 2);
+    xp_variant_set(&request.variant, "PANELS", 1);
+    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, PANEL), 1, s.heads, s.samples);
+    xp_launch_read(&request, t.q);
+    xp_launch_read(&request, t.k);
+    xp_attention_pass_sight(&request, &t, &s);
+    xp_launch_read(&request, t.lse);
+    xp_launch_write(&request, t.map);
+    xp_attention_pass_layout(&request, t.q);
+    xp_attention_pass_layout(&request, t.k);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* out = the sum of its parts in scratch. */
+static xp_status emit_sum(xp_plan *plan, const xp_node *node, const xp_variant *variant, xp_tensor *scratch,
+                          xp_tensor *out, int64_t parts) {
+    if (!out) return XP_OK;
+    xp_launch_request request = {.file = "attention_wide",
+                                 .kernel = "attention_backward_sum",
+                                 .variant = *variant,
+                                 .dimensions = 2,
+                                 .global = {(size_t)out->shape[1], (size_t)out->shape[0]},
+                                 .local = {1, 1},
+                                 .flops = (double)(parts * xp_tensor_elements(out)),
+                                 .bytes = 4.0 * (double)((parts + 1) * xp_tensor_elements(out))};
+    xp_launch_read(&request, scratch);
+    xp_launch_write(&request, out);
+    xp_launch_int(&request, parts);
+    xp_launch_int(&request, out->shape[3]);
+    xp_launch_int(&request, out->shape[2]);
+    xp_attention_pass_layout(&request, out);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* What both backward kernels read, in their order. */
+static void pass_backward_inputs(xp_launch_request *request, const xp_attention_tensors *t,
+                                 const xp_attention_sizes *s) {
+    xp_tensor *const read[] = {t->q, t->k, t->v, t->o, t->lse, t->d_o, t->d_lse};
+    for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(request, read[i]);
+    xp_attention_pass_sight(request, t, s);
+}
+
+static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
+                           const xp_attention_sizes *s, int64_t panels) {
+    xp_launch_request request = {.file = "attention_wide",
+                                 .kernel = "attention_backward_bias",
+                                 .variant = *variant,
+                                 .flops = 2 * s->pairs * (double)(s->width + s->value_width),
+                                 .bytes = 4 * s->pairs};
+    xp_attention_set_grid(&request, s->stride * xp_building_blocks(s->class_queries, PANEL * panels), 1,
+                          t->d_bias->shape[1], t->d_bias->shape[0]);
+    pass_backward_inputs(&request, t, s);
+    xp_launch_write(&request, t->d_bias);
+    xp_launch_int(&request, s->samples);
+    xp_attention_pass_layout(&request, t->q);
+    xp_attention_pass_layout(&request, t->k);
+    xp_attention_pass_layout(&request, t->v);
+    xp_attention_pass_layout(&request, t->d_o);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* One work-item per key head and sample where there are many of them. Otherwise the queries are dealt to up to eight
+ * parts with a copy of dk and dv each: less arithmetic than a second recomputation of p, and memory that stays a small
+ * multiple of k and v. The number depends on the shape alone, so every device sums alike. */
+xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const int64_t panels = large_panels(&s), blocks = xp_building_blocks(s.class_queries, PANEL * panels);
+    const int64_t groups = s.samples * s.key_heads * s.stride;
+    const int64_t wanted = smaller(xp_building_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
+    const int64_t part_blocks = xp_building_blocks(blocks, wanted), parts = xp_building_blocks(blocks, part_blocks);
+    xp_tensor *dk = t.dk, *dv = t.dv;
+    if (parts > 1 && dk && !(dk = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dk))))
+        return XP_OUT_OF_MEMORY;
+    if (parts > 1 && dv && !(dv = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dv))))
+        return XP_OUT_OF_MEMORY;
+
+    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
+    xp_launch_request request = {.file = "attention_wide",
+                                 .kernel = "attention_backward",
+                                 .flops = 2 * s.pairs * (double)(3 * s.width + 2 * s.value_width),
+                                 .bytes = 8 * rows * (double)(s.width + s.value_width)};
+    xp_attention_set_variant(&request.variant, &t, &s, 1);
+    xp_variant_set(&request.variant, "PANELS", panels);
+    xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
+    xp_variant_set(&request.variant, "WRITE_DK", t.dk != NULL);
+    xp_variant_set(&request.variant, "WRITE_DV", t.dv != NULL);
+    if (t.d_lse) xp_variant_set(&request.variant, "D_LSE", 1);
+    if (t.d_bias) XP_TRY(emit_bias(plan, node, &request.variant, &t, &s, panels));
+    if (!t.dq && !t.dk && !t.dv) return XP_OK;
+    xp_attention_set_grid(&request, s.stride * parts, 1, s.key_heads, s.samples);
+    pass_backward_inputs(&request, &t, &s);
+    xp_attention_pass_output(&request, t.dq);
+    xp_attention_pass_output(&request, dk);
+    xp_attention_pass_output(&request, dv);
+    xp_launch_int(&request, part_blocks);
+    xp_attention_pass_layout(&request, t.q);
+    xp_attention_pass_layout(&request, t.k);
+    xp_attention_pass_layout(&request, t.v);
+    xp_attention_pass_layout(&request, t.d_o);
+    xp_attention_pass_layout(&request, t.dq);
+    const xp_tensor *written[] = {t.dk, t.dv};
+    for (int i = 0; i < 2; i++) {
+        if (parts == 1 || !written[i]) {
+            xp_attention_pass_layout(&request, written[i]);
+        } else {
+            const int64_t width = written[i]->shape[3];
+            xp_launch_int(&request, 0);
+            xp_launch_int(&request, s.keys * s.key_heads * width);
+            xp_launch_int(&request, s.key_heads * width);
+            xp_launch_int(&request, width);
+        }
+    }
+    XP_TRY(xp_plan_launch(plan, node, &request));
+    if (parts == 1) return XP_OK;
+    XP_TRY(emit_sum(plan, node, &request.variant, dk, t.dk, parts));
+    return emit_sum(plan, node, &request.variant, dv, t.dv, parts);
+}
