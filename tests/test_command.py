@@ -3,8 +3,8 @@
 nothing made or overwritten. Usage: test_command.py EXPANSE"""
 import csv
 import gzip
-import hashlib
 import json
+import math
 import os
 import pwd
 import random
@@ -14,93 +14,10 @@ import shutil
 import signal
 import struct
 import subprocess
-import sys
-import tempfile
 import time
 import xml.dom.minidom
 
-EXPANSE = os.path.abspath(sys.argv[1])
-SMALL = ["--preset", "uea-mvts", "--set", "width=16", "--set", "heads=2", "--set", "layers=1", "--set", "feed_forward=16"]
-failures = []
-
-
-def fault(name, text):
-    failures.append(name)
-    print(f"FAIL {name}: {text}")
-
-
-def expect(name, true, text=""):
-    if not true:
-        fault(name, text)
-    return true
-
-
-def expanse(*words, **options):
-    return subprocess.run([EXPANSE, *words], capture_output=True, text=True, timeout=300, **options)
-
-
-def must(*words):
-    result = expanse(*words)
-    if result.returncode != 0:
-        sys.exit(f"expanse {' '.join(words)} failed with {result.returncode}:\n{result.stdout}{result.stderr}")
-    return result
-
-
-def snapshot(roots):
-    """Every path below some folders with a digest of its bytes."""
-    found = {}
-    for root in roots:
-        for base, folders, files in os.walk(root):
-            for name in folders:
-                found[os.path.join(base, name)] = "folder"
-            for name in files:
-                path = os.path.join(base, name)
-                found[path] = hashlib.sha256(open(path, "rb").read()).hexdigest()
-    return found
-
-
-def refused(name, words, expected, code=None, watched=None, **options):
-    """The command must say one sentence that holds all of `expected`, exit non-zero, and leave every file as it was."""
-    watched = watched or [ROOT]
-    before = snapshot(watched)
-    result = expanse(*words, **options)
-    lines = result.stderr.splitlines()
-    if not expect(name, result.returncode in ((1, 2) if code is None else (code,)), f"exit {result.returncode}\n{result.stderr}"):
-        return
-    if not expect(name, len(lines) == 1 and lines[0].startswith("expanse: "), f"not one sentence:\n{result.stderr}"):
-        return
-    for part in expected:
-        expect(name, re.search(part, lines[0]), f"'{part}' is not in: {lines[0]}")
-    after = snapshot(watched)
-    changed = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
-    expect(name, not changed, f"changed: {changed}")
-    print(f"{name}: {lines[0]}")
-
-
-def write(path, text):
-    path = os.path.join(ROOT, path)
-    with open(path, "wb") as file:
-        file.write(text if isinstance(text, bytes) else text.encode())
-    return path
-
-
-def series(count=24, classes="a b", length=9):
-    text = "@problemName waves\n@timeStamps false\n@missing false\n@univariate true\n@equalLength false\n"
-    text += f"@classLabel true {classes}\n@data\n"
-    for i in range(count):
-        values = [((i * 7 + t * (3 + 5 * (i % 2))) % 11) / 11 for t in range(length - i % 3)]
-        text += ",".join(f"{x:.3f}" for x in values) + f":{'ab'[i % 2]}\n"
-    return text
-
-
-def images(folder, count=20, side=8, magic=0x803, cut=0, labels=True, classes=2):
-    os.makedirs(os.path.join(ROOT, folder), exist_ok=True)
-    pixels = bytes((i * 37 + j * 11) % 256 for i in range(count) for j in range(side * side))
-    body = struct.pack(">IIII", magic, count, side, side) + pixels
-    path = write(f"{folder}/train-images-idx3-ubyte", body[: len(body) - cut])
-    if labels:
-        write(f"{folder}/train-labels-idx1-ubyte", struct.pack(">II", 0x801, count) + bytes(i % classes for i in range(count)))
-    return path
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, images, must, refused, series, snapshot, write
 
 
 # ---- what a good run leaves behind -----------------------------------------------------------------------------------
@@ -148,6 +65,82 @@ def check_run(run, train, test):
     listing = must("train", *SMALL, "--train", train, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
     expect("dry run", "parameters" in listing and "launches" in listing, listing)
     expect("dry run", snapshot([ROOT]) == before, "left files")
+
+
+def check_predict(run, test):
+    """The answers stand in the order of the file, and a limit takes its first samples; labels are not needed."""
+    def answers(*words):
+        return list(csv.reader(must("predict", run, "--data", *words, "--quiet").stdout.splitlines()))
+
+    whole = answers(test)
+    expect("answers to the first samples", answers(test, "--limit", "5") == whole[:6], "others than the file's first five")
+    expect("a limit beyond the file", answers(test, "--limit", "500") == whole)
+    bare = re.sub(r":[ab]\n", "\n", series(12)).replace("@classLabel true a b", "@classLabel false")
+    bare = write("bare.ts", bare)
+    without = [row[:2] + row[3:] for row in whole]  # the column of the true classes
+    expect("data without labels", answers(bare) == without, "other answers than to the same data with labels")
+    expect("data without labels, the first", answers(bare, "--limit", "5") == without[:6], "others than the file's first five")
+    for limit in ([], ["--limit", "5"]):
+        refused("accuracy without labels", ["eval", run, "--data", bare, "--quiet", *limit], [r"bare\.ts", "no class labels"], 1)
+
+
+def change_queries(run, change):
+    """Rewrites the rows of the best model's qkv weights and biases that make queries, a head of 8 rows behind the other."""
+    path = os.path.join(run, "best", "model.safetensors")
+    raw = bytearray(open(path, "rb").read())
+    (length,) = struct.unpack("<Q", raw[:8])
+    for name, entry in json.loads(raw[8 : 8 + length]).items():
+        if ".qkv." not in name:
+            continue
+        begin, end = (8 + length + offset for offset in entry["data_offsets"])
+        third = (end - begin) // 3
+        for part in range(3):
+            at = begin + part * third
+            raw[at : at + third] = change(part, raw[at : at + third])
+    write(path, bytes(raw))
+
+
+def check_analyze(train, test):
+    """The distances between heads whose maps are known: equal heads, and heads that look at all their keys alike."""
+    name, run = "head analysis", os.path.join(ROOT, "heads")
+    must("train", *SMALL, "--train", train, "--epochs", "1", "--attention", "softmax+sh(1,2)", "--out", run, "--quiet")
+
+    def layers(out, *words):
+        result = must("analyze", run, "--data", test, "--out", os.path.join(ROOT, out), "--quiet", *words)
+        found = json.load(open(os.path.join(ROOT, out, "analysis.json")))
+        row = result.stdout.splitlines()[-1].split()
+        shown = [f"{found['layers'][0][key]:.5f}" for key in ("map_distance", "output_distance")]
+        expect(name, row[-2:] == shown, f"{result.stdout} is not {found}")
+        return found
+
+    found = layers("analysed")
+    expect(name, found["samples"] == 12 and found["scales"] == [1, 2] and len(found["layers"]) == 1, str(found))
+    expect(name, found["layers"][0]["map_distance"] > 0 and found["layers"][0]["output_distance"] > 0, str(found))
+    picture = xml.dom.minidom.parse(os.path.join(ROOT, "analysed", "attention.svg"))
+    maps = [group for group in picture.getElementsByTagName("g") if group.getAttribute("class") == "map"]
+    expect(name, len(maps) == 2, f"{len(maps)} maps of two heads")
+    expect(name, layers("analysed-5", "--limit", "5")["samples"] == 5)
+
+    change_queries(run, lambda part, rows: bytes(len(rows)) if part == 0 else rows)  # queries of 0: every key counts the same
+    expected = 0
+    for i in range(12):
+        length = 9 - i % 3
+        keys = (length + 1) // 2
+        pooled = [1 / keys / min(2, length - row // 2 * 2) for row in range(length)]
+        expected += math.sqrt(sum((1 / length - share) ** 2 for share in pooled) / length) / 12
+    distance = layers("uniform", "--batch", "5", "--layer", "0")["layers"][0]["map_distance"]
+    expect(name, abs(distance - expected) < 1e-6, f"{distance} is not {expected}")
+
+    shutil.rmtree(run)
+    must("train", *SMALL, "--train", train, "--epochs", "1", "--out", run, "--quiet")
+    before = layers("different")["layers"][0]
+    change_queries(run, lambda part, rows: rows[: len(rows) // 2] * 2)
+    after = layers("same")["layers"][0]
+    expect(name, before["map_distance"] > 1e-4 and before["output_distance"] > 1e-4, str(before))
+    expect(name, after["map_distance"] == 0 and after["output_distance"] == 0, str(after))
+    refused("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
+    refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["exists already"], 2)
+    refused("an analysis of nothing", ["analyze", run], ["--data"], 2)
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
@@ -330,15 +323,15 @@ def main():
     lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  train loss", line)]
     expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
     check_run(run, train, test)
+    check_predict(run, test)
+    check_analyze(train, test)
     check_data(train)
     check_device(train)
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)
     check_kill(train, test)
-    print(f"{len(failures)} failures" + (": " + ", ".join(failures) if failures else ""))
-    sys.exit(len(failures) > 0)
+    finish()
 
 
-with tempfile.TemporaryDirectory() as ROOT:
-    main()
+main()

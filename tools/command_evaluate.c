@@ -18,12 +18,13 @@ typedef struct evaluate_flags {
     bool quiet;
 } evaluate_flags;
 
-static int answer(const char *model, const evaluate_flags *given, xp_evaluation *out) {
+static int answer(const char *model, const evaluate_flags *given, bool in_order, xp_evaluation *out) {
     const xp_evaluate_options options = {.data = given->data,
                                          .part = given->part,
                                          .device = given->device,
                                          .family = given->family,
                                          .limit = given->limit,
+                                         .in_order = in_order,
                                          .batch = (int)given->batch};
     xp_live live;
     xp_trainer_callbacks callbacks = {0};
@@ -46,13 +47,13 @@ static int check_words(const char *command, const xp_arguments *arguments, const
     return XP_EXIT_OK;
 }
 
-#define SHARED_FLAGS(given)                                                                                            \
+#define SHARED_FLAGS(given, limit_help)                                                                                \
     {"--data", "FILE", "the data set", .text = &(given).data},                                                         \
         {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part},                   \
         {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .text = &(given).device},             \
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .text = &(given).family},             \
         {"--batch", "N", "samples a step (as in training)", .number = &(given).batch},                                 \
-        {"--limit", "N", "take only N samples", .number = &(given).limit}, {                                           \
+        {"--limit", "N", limit_help, .number = &(given).limit}, {                                                      \
         "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
     }
 
@@ -77,7 +78,7 @@ static void print_table(const xp_evaluation *evaluation) {
 
 int xp_command_eval(int count, char **words) {
     evaluate_flags given = {0};
-    const xp_flag flags[] = {SHARED_FLAGS(given)};
+    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class")};
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
                             .description = "Prints accuracy and a table of the classes. RUN is a run folder (its best "
@@ -91,7 +92,7 @@ int xp_command_eval(int count, char **words) {
     code = check_words("eval", &arguments, &given);
     if (code != XP_EXIT_OK) return code;
     xp_evaluation evaluation;
-    code = answer(arguments.words[0], &given, &evaluation);
+    code = answer(arguments.words[0], &given, false, &evaluation);
     if (code != XP_EXIT_OK) return code;
     if (evaluation.labels) {
         print_table(&evaluation);
@@ -157,7 +158,7 @@ int xp_command_predict(int count, char **words) {
     evaluate_flags given = {0};
     const char *path = NULL;
     const xp_flag flags[] = {
-        SHARED_FLAGS(given),
+        SHARED_FLAGS(given, "answer the first N samples only"),
         {"--out", "FILE", "CSV file, which must not exist yet; without it: the output", .text = &path}};
     const xp_usage usage = {
         .name = "predict",
@@ -178,7 +179,7 @@ int xp_command_predict(int count, char **words) {
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", path);
     }
     xp_evaluation evaluation;
-    code = answer(arguments.words[0], &given, &evaluation);
+    code = answer(arguments.words[0], &given, true, &evaluation);
     if (code != XP_EXIT_OK) return code;
     code = save_answers(&evaluation, path);
     xp_evaluation_release(&evaluation);

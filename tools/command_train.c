@@ -120,7 +120,8 @@ int xp_command_train(int count, char **words) {
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .option = "device.family"},
         {"--set", "KEY=VALUE", "any key of --print-config; may be repeated", .option = ""},
         {"--out", "DIR", "run folder; without it one below runs/ is chosen", .text = &out},
-        {"--resume", "DIR", "go on with the run of this folder, as it was configured", .text = &resume},
+        {"--resume", "DIR", "go on with the run of this folder, as it was configured; --epochs can make it longer",
+         .text = &resume},
         {"--dry-run", NULL, "print parameters, memory, launches and kernels; train nothing", .on = &dry_run},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
         {"--debug", NULL, "finish after every launch, so that a failure names its kernel and layer", .on = &debug},
@@ -129,7 +130,7 @@ int xp_command_train(int count, char **words) {
     };
     const xp_usage usage = {
         .name = "train",
-        .synopsis = "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR",
+        .synopsis = "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N]",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
             "confusion.svg, and the weights in best/ and last/. Preset, then file, then flags: the later one counts.\n"
@@ -145,9 +146,26 @@ int xp_command_train(int count, char **words) {
     xp_config config;
     xp_train_options options = {.dry_run = dry_run, .profile = profile, .debug = debug, .report = stdout};
     if (resume) {
-        if (preset || file || out || arguments.setting_count > 0 || dry_run || print_config) {
-            return xp_command_misuse("--resume goes on with the run as it was configured; only --profile, --debug and "
-                                     "--quiet may stand beside it");
+        bool fixed = preset || file || out || dry_run || print_config;
+        xp_config_default(&config);
+        for (int i = 0; i < arguments.setting_count; i++) {
+            char text[64];
+            const char *option = arguments.settings[i].option;
+            if (strcmp(option, "training.epochs") != 0) {
+                fixed = true;
+                continue;
+            }
+            snprintf(text, sizeof text, "%s=%.32s", option, arguments.settings[i].value);
+            if (xp_config_set(&config, text) != XP_OK) {
+                xp_command_fail();
+                return XP_EXIT_USAGE;
+            }
+            options.epochs = config.training.epochs;
+        }
+        if (fixed) {
+            return xp_command_misuse(
+                "--resume goes on with the run as it was configured; only --epochs, which can make "
+                "it longer, --profile, --debug and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;

@@ -15,6 +15,7 @@ static const subcommand subcommands[] = {
     {"train", "train a model, or go on with a run that was cut", xp_command_train},
     {"eval", "accuracy and a table of the classes on a data set", xp_command_eval},
     {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
+    {"analyze", "how much the heads of a trained model differ, and their maps", xp_command_analyze},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
     {"bench", "time training steps", xp_command_bench},

@@ -55,6 +55,8 @@ xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation);
 /* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. */
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed);
+/* Keeps the first `count` samples in their order. */
+void xp_dataset_first(xp_dataset *dataset, int64_t count);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);

@@ -220,6 +220,8 @@ static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t 
     }
     if (dataset->labels) {
         XP_TRY_OR(status, xp_data_allocate((void **)&taken->labels, count, sizeof(int32_t), dataset->name), failed);
+    }
+    if (dataset->classes > 0) { /* without labels, too: they may be those of a model */
         XP_TRY_OR(status, xp_data_name_classes(taken, (const char *const *)dataset->class_names, dataset->classes),
                   failed);
     }
@@ -326,6 +328,10 @@ done:
     free(chosen);
     release_class_order(&order);
     return status;
+}
+
+void xp_dataset_first(xp_dataset *dataset, int64_t count) {
+    if (count < dataset->count) dataset->count = count;
 }
 
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed) {

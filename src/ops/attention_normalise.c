@@ -69,8 +69,8 @@ static xp_status check_attributes(const xp_attention_normalise_attributes *attri
                        attributes->key_scale_count, (long long)key_heads);
     for (int i = 0; i < attributes->key_scale_count; i++)
         if (attributes->key_scales[i] < 1)
-            return xp_fail(XP_INVALID_ARGUMENT, "attention_normalise: key scale %d is not between 1 and %d",
-                           attributes->key_scales[i], XP_SCALE_LIMIT);
+            return xp_fail(XP_INVALID_ARGUMENT, "attention_normalise: key scale %d is not positive",
+                           attributes->key_scales[i]);
     if (attributes->key_scale_count > 0 && attributes->packed)
         return xp_fail(XP_UNSUPPORTED, "attention_normalise: packed samples have no pooled keys: pad them instead");
     if (attributes->key_scale_count > 0 && attributes->prefix && attributes->align_last)
@@ -216,8 +216,7 @@ static xp_launch_request start(const call *c, const char *file, const char *kern
     }
     if (!attributes->prefix) return request;
     xp_variant_set(variant, "XP_ALIGN_LAST", attributes->align_last != 0);
-    if (attributes->key_scale_count > 0)
-        xp_scales_pass(variant, attributes->key_scale_count, attributes->key_scales);
+    if (attributes->key_scale_count > 0) xp_scales_pass(variant, attributes->key_scale_count, attributes->key_scales);
     return request;
 }
 

@@ -43,25 +43,43 @@ static void flush_folder(const char *path) {
     close(descriptor);
 }
 
+/* Makes the name `path` free. What cannot be removed (on a network file system, while a file in it is open) is moved to
+ * "PATH.1", "PATH.2" …, which are removed when that succeeds. */
+static xp_status clear(const char *path) {
+    enum { ASIDE = 100 };
+    char aside[PATH_BYTES + 16];
+    if (remove_folder(path) == XP_OK) return XP_OK;
+    for (int k = 1; k < ASIDE; k++) {
+        snprintf(aside, sizeof aside, "%s.%d", path, k);
+        if (remove_folder(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
+    }
+    return xp_fail(XP_IO_ERROR, "%s: can neither be removed nor renamed; remove it and go on with --resume", path);
+}
+
 /* Puts the finished folder `made` in the place of `folder`. Exchanging the names is one step, so that there is always a
  * whole checkpoint of that name; where the file system cannot, the old one waits as "….previous". */
-static xp_status take_place(const char *made, const char *folder) {
+static xp_status take_place(const char *made, const char *folder, bool *left) {
     if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
-    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) return remove_folder(made);
+    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
+        *left = remove_folder(made) != XP_OK;
+        return XP_OK;
+    }
     char previous[PATH_BYTES];
     snprintf(previous, sizeof previous, "%s.previous", folder);
-    XP_TRY(remove_folder(previous));
+    XP_TRY(clear(previous));
     if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
         return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno));
     }
-    return remove_folder(previous);
+    *left = remove_folder(previous) != XP_OK;
+    return XP_OK;
 }
 
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
 
 /* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
  */
-static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safetensors *set, float **blocks) {
+static xp_status gather(xp_store *store, int buffer, const char *prefix, const xp_checkpoint *checkpoint,
+                        xp_safetensors *set, float **blocks) {
     for (int i = 0; i < store->count; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE) continue;
@@ -70,22 +88,31 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, xp_safe
         blocks[i] = malloc((size_t)parameter->elements * sizeof **blocks);
         if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
         XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
+        /* What no further step can mend must not replace a checkpoint that is good. */
+        for (int64_t e = 0; checkpoint && buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
+            if (isfinite(blocks[i][e])) continue;
+            return xp_fail(XP_BAD_DATA,
+                           "the parameter '%s' is not finite after step %lld: lower the learning rate, or look for "
+                           "extreme values in the data; the checkpoint before is kept",
+                           parameter->name, (long long)checkpoint->state.step);
+        }
         XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
     }
     return XP_OK;
 }
 
-/* attention: the specification that Python may want to know; NULL: none. */
+/* checkpoint: what the tensors are of; NULL: of no run, and written whatever they hold. */
 static xp_status write_tensors(const char *path, xp_store *store, const int *buffers, const char *const *prefixes,
-                               int count, const char *attention) {
+                               int count, const xp_checkpoint *checkpoint) {
     xp_safetensors set = {0};
     size_t slots = (size_t)count * (size_t)store->count;
     float **blocks = calloc(slots + 1, sizeof *blocks);
     if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
     xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
-    if (status == XP_OK && attention) status = xp_safetensors_metadata(&set, "attention", attention);
+    if (status == XP_OK && checkpoint)
+        status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
     for (int i = 0; i < count && status == XP_OK; i++) {
-        status = gather(store, buffers[i], prefixes[i], &set, blocks + (size_t)i * (size_t)store->count);
+        status = gather(store, buffers[i], prefixes[i], checkpoint, &set, blocks + (size_t)i * (size_t)store->count);
     }
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
     for (size_t i = 0; i < slots; i++) free(blocks[i]);
@@ -388,26 +415,26 @@ static xp_status write_config(const char *folder, const xp_config *config) {
     return status;
 }
 
-xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store) {
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left) {
     static const int moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
     char made[PATH_BYTES];
+    *left = false;
     int need = snprintf(made, sizeof made, "%s.partial", folder);
     if (need < 0 || (size_t)need + sizeof ".previous" >= sizeof made) {
         return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
     }
-    XP_TRY(remove_folder(made)); /* of a process that was killed */
+    XP_TRY(clear(made)); /* of a process that was killed */
     XP_TRY(xp_folder_make(made));
     xp_status status;
-    const char *attention = checkpoint->config.model.attention;
     char path[PATH_BYTES];
     XP_TRY_OR(status, xp_run_folder_path(made, model_file, path, sizeof path), failed);
-    XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, attention), failed);
+    XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, checkpoint), failed);
     XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
-    XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, attention), failed);
+    XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, checkpoint), failed);
     XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     flush_folder(made);
-    XP_TRY_OR(status, take_place(made, folder), failed);
+    XP_TRY_OR(status, take_place(made, folder, left), failed);
     char parent[PATH_BYTES];
     snprintf(parent, sizeof parent, "%s/..", folder);
     flush_folder(parent);
@@ -446,10 +473,19 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint) {
     *checkpoint = (xp_checkpoint){0};
 }
 
-void xp_checkpoint_fingerprint(const xp_dataset *dataset, char text[32]) {
+static XXH64_hash_t digest(const xp_dataset *dataset, XXH64_hash_t seed) {
     size_t count = (size_t)dataset->count;
-    XXH64_hash_t hash = XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, 0);
+    XXH64_hash_t hash =
+        XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, seed);
     if (dataset->lengths) hash = XXH64(dataset->lengths, count * sizeof *dataset->lengths, hash);
     if (dataset->labels) hash = XXH64(dataset->labels, count * sizeof *dataset->labels, hash);
-    snprintf(text, 32, "%016llx", (unsigned long long)hash);
+    return hash;
+}
+
+void xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
+                               char text[48]) {
+    XXH64_hash_t hash = digest(train, 0);
+    if (validation) hash = digest(validation, hash);
+    int length = snprintf(text, 48, "%016llx", (unsigned long long)hash);
+    if (test) snprintf(text + length, 48 - (size_t)length, "+%016llx", (unsigned long long)digest(test, 0));
 }

@@ -30,13 +30,15 @@ typedef struct xp_checkpoint {
     char **class_names;                 /* [shape.classes], owned */
     xp_standardisation standardisation; /* features 0: none was applied */
     xp_training_state state;
-    char fingerprint[32];                      /* of the training data */
+    char fingerprint[48];                      /* of all its data */
     char device[128], driver[128], family[16]; /* a bitwise resume needs the same */
 } xp_checkpoint;
 
 /* Writes all of it beside `folder` under a temporary name, flushes, and takes the old one's place: a reader or a power
- * cut finds the old or the new checkpoint whole. The queue must be finished. */
-xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store);
+ * cut finds the old or the new checkpoint whole. The queue must be finished. *left: the new one is in place, but a
+ * folder that it replaced could not be removed; xp_last_error() names it. XP_BAD_DATA: a parameter is not finite; the
+ * old one stays. */
+xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left);
 /* Reads state.json and config.yaml. *out is released by the caller on success. XP_IO_ERROR, XP_BAD_DATA. */
 xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out);
 void xp_checkpoint_release(xp_checkpoint *checkpoint);
@@ -44,7 +46,9 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint);
  * the message names the first difference. Nothing is written to the store then. */
 xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
 
-/* Hex digest of samples, lengths and labels. */
-void xp_checkpoint_fingerprint(const xp_dataset *dataset, char text[32]);
+/* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and behind a
+ * '+' of the test set. The latter two may be NULL. */
+void xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
+                               char text[48]);
 
 #endif

@@ -280,3 +280,80 @@ xp_status xp_confusion_write(const char *path, const char *title, const xp_evalu
              top, side, side, soft);
     return finish(&out, path);
 }
+
+/* --- attention maps ----------------------------------------------------------------------------------------------- */
+
+enum { LEVELS = 32 };
+
+/* The largest finite cell; 0 when there is none. */
+static double largest(const float *cells, int count) {
+    double most = 0;
+    for (int i = 0; i < count; i++) {
+        if (isfinite(cells[i])) most = fmax(most, cells[i]);
+    }
+    return most;
+}
+
+static int level_of(float cell, double most) {
+    if (!(cell > 0) || most <= 0) return 0;
+    return cell >= most ? LEVELS : (int)(LEVELS * cell / most + 0.5);
+}
+
+/* One path for each shade, in which neighbours of a line are one rectangle: a page of maps has many thousand cells. */
+static void draw_map(xp_writer *out, const float *cells, int rows, int columns, double most) {
+    char colour[8];
+    for (int level = 1; level <= LEVELS; level++) {
+        bool open = false;
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns;) {
+                int end = column;
+                while (end < columns && level_of(cells[row * columns + end], most) == level) end++;
+                if (end == column) {
+                    column++;
+                    continue;
+                }
+                shade((double)level / LEVELS, colour);
+                if (!open) xp_write(out, "<path fill=\"%s\" d=\"", colour);
+                xp_write(out, "M%d %dh%dv1h-%dz", column, row, end - column, end - column);
+                open = true;
+                column = end;
+            }
+        }
+        if (open) xp_write(out, "\"/>\n");
+    }
+}
+
+xp_status xp_maps_write(const char *path, const char *title, const char *note, const xp_map_row *layers, int count,
+                        const char *const *names) {
+    const double left = 48, top = 96, side = 140, gap = 18, below = 62;
+    int most_heads = 1;
+    for (int i = 0; i < count; i++) most_heads = layers[i].heads > most_heads ? layers[i].heads : most_heads;
+    xp_writer out = {0};
+    char text[160];
+    begin(&out, fmax(left + most_heads * (side + gap) + 12, 640), top + count * (side + below), title);
+    write_text(&out, 24, 50, "start", 12, soft, "400", note);
+    for (int i = 0; i < count; i++) {
+        const xp_map_row *layer = &layers[i];
+        int cells = layer->rows * layer->columns;
+        double y = top + i * (side + below), most = largest(layer->cells, layer->heads * cells);
+        snprintf(text, sizeof text, "%s; darkest cell %.3g", layer->title, most);
+        write_text(&out, left, y - 24, "start", 12, ink, "600", text);
+        for (int h = 0; h < layer->heads; h++) {
+            double x = left + h * (side + gap);
+            write_text(&out, x, y - 7, "start", 11, soft, "400", names[h]);
+            xp_write(&out,
+                     "<g class=\"map\" shape-rendering=\"crispEdges\" transform=\"translate(%.1f %.1f) scale(%.5f "
+                     "%.5f)\">\n",
+                     x, y, side / layer->columns, side / layer->rows);
+            draw_map(&out, layer->cells + (ptrdiff_t)h * cells, layer->rows, layer->columns, most);
+            xp_write(&out,
+                     "</g>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n",
+                     x, y, side, side, soft);
+        }
+        write_text(&out, left + side / 2, y + side + 15, "middle", 10, soft, "400", "keys");
+        xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-90)\">", left - 8, y + side / 2);
+        write_text(&out, 0, 0, "middle", 10, soft, "400", "queries");
+        xp_write(&out, "</g>\n");
+    }
+    return finish(&out, path);
+}

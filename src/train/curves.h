@@ -1,4 +1,5 @@
-/* Pictures of a run as SVG: learning curves and the confusion matrix. Owns the drawing; knows nothing of training. */
+/* Pictures of a run as SVG: learning curves, the confusion matrix, attention maps. Owns the drawing; knows nothing of
+ * training. */
 #ifndef XP_TRAIN_CURVES_H
 #define XP_TRAIN_CURVES_H
 
@@ -8,5 +9,17 @@
 xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_row *rows, int count);
 /* The confusion matrix, rows true, columns predicted, shaded by the share of the row. Writes atomically. */
 xp_status xp_confusion_write(const char *path, const char *title, const xp_evaluation *evaluation);
+
+/* One layer's maps, a head beside the other. */
+typedef struct xp_map_row {
+    const char *title;
+    const float *cells; /* [heads][rows][columns] */
+    int heads, rows, columns;
+} xp_map_row;
+
+/* Attention maps as heat maps, a layer below the other, shaded from 0 to the largest cell of the layer. `note` stands
+ * below the title; names [most heads of a layer]. Writes atomically. */
+xp_status xp_maps_write(const char *path, const char *title, const char *note, const xp_map_row *layers, int count,
+                        const char *const *names);
 
 #endif

@@ -1,15 +1,12 @@
 /* Answers of a trained model on a data set. */
-#include "train/trainer.h"
+#include "train/evaluate.h"
 
-#include "train/checkpoint.h"
 #include "train/session.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* Opens the data and makes them look like the training data: class numbers, padding, missing values, standardisation.
- */
-static xp_status load_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
+xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
     const xp_model_shape *shape = &checkpoint->shape;
     XP_TRY(xp_dataset_open(out, options->data, options->part ? options->part : "test"));
     xp_dataset trained = {.kind = checkpoint->kind,
@@ -28,7 +25,10 @@ static xp_status load_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
         return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", options->data,
                        (*out)->length, shape->length);
     XP_TRY(xp_dataset_align(&trained, *out));
-    if (options->limit) XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
+    if (options->limit && options->in_order)
+        xp_dataset_first(*out, options->limit);
+    else if (options->limit)
+        XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
     XP_TRY(xp_dataset_interpolate(*out));
     if (checkpoint->standardisation.features > 0) xp_standardisation_apply(&checkpoint->standardisation, *out);
     return XP_OK;
@@ -59,7 +59,7 @@ xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, con
     xp_dataset *data = NULL;
     XP_TRY(xp_run_folder_checkpoint(model, true, folder, sizeof folder));
     XP_TRY(xp_checkpoint_read(folder, &checkpoint));
-    xp_status status = load_data(&checkpoint, options, &data);
+    xp_status status = xp_evaluate_data(&checkpoint, options, &data);
     if (status == XP_OK) status = evaluate(folder, &checkpoint, data, options, callbacks, out);
     xp_dataset_close(&data);
     xp_checkpoint_release(&checkpoint);

@@ -45,7 +45,8 @@ void xp_evaluation_finish(xp_evaluation *evaluation) {
         int label = evaluation->labels[i];
         evaluation->confusion[(int64_t)label * classes + best]++;
         right += label == best;
-        loss -= log(fmax(row[label], 1e-38)); /* a probability that rounded to 0 must not make the mean infinite */
+        /* A probability that rounded to 0 must not make the mean infinite; a NaN must show (fmax would hide it). */
+        loss -= log(row[label] < 1e-38f ? 1e-38f : row[label]);
     }
     bool known = evaluation->labels && evaluation->count > 0;
     evaluation->accuracy = known ? (double)right / (double)evaluation->count : NAN;

@@ -29,7 +29,8 @@ typedef struct xp_evaluation {
     float *probabilities; /* [count][classes] */
     int64_t *confusion;   /* [classes][classes], true × predicted; all 0 without labels */
     double accuracy;      /* NaN without labels */
-    double loss;          /* mean cross-entropy of the true classes, from the probabilities; NaN without labels */
+    double loss; /* mean cross-entropy of the true classes, from the probabilities; NaN without labels, and when one of
+                  theirs is NaN */
 } xp_evaluation;
 
 typedef struct xp_class_metrics {

@@ -34,6 +34,9 @@ xp_status xp_run_folder_path(const char *folder, const char *name, char *text, s
 /* Two runs in one folder would destroy each other's files. The lock goes with the process, whatever ends it. */
 static xp_status lock_folder(xp_run_folder *folder) {
     folder->lock = open(folder->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder->lock < 0 && errno == ENOENT) {
+        return xp_fail(XP_IO_ERROR, "%s: there is no such folder; give the --out of a training run", folder->path);
+    }
     if (folder->lock < 0) {
         return xp_fail(XP_IO_ERROR, "%s: the folder cannot be opened: %s", folder->path, strerror(errno));
     }
@@ -56,12 +59,18 @@ static xp_status start(xp_run_folder *out, const char *path) {
 
 static xp_status write_rows(const xp_run_folder *folder);
 
+xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config) {
+    char file[1100], *text = NULL;
+    XP_TRY(xp_run_folder_path(folder->path, "config.yaml", file, sizeof file));
+    XP_TRY(xp_config_text(config, &text));
+    xp_status status = xp_file_write_atomic(file, text, strlen(text));
+    free(text);
+    return status;
+}
+
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config) {
     xp_run_folder folder;
-    char file[1100];
-    xp_writer text = {0};
     XP_TRY(start(&folder, path));
-    XP_TRY(xp_run_folder_path(path, "config.yaml", file, sizeof file));
     if (!xp_folder_is_empty(path)) {
         XP_TRY(xp_folder_make(path)); /* a plain file of that name has its own message */
         return xp_fail(XP_INVALID_ARGUMENT,
@@ -71,11 +80,7 @@ xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_co
     }
     XP_TRY(xp_folder_make(path));
     XP_TRY(lock_folder(&folder));
-    xp_status status = xp_config_text(config, &text.text);
-    if (status == XP_OK) {
-        status = xp_file_write_atomic(file, text.text, strlen(text.text));
-        free(text.text);
-    }
+    xp_status status = xp_run_folder_configure(&folder, config);
     if (status == XP_OK) status = write_rows(&folder);
     if (status != XP_OK) {
         xp_run_folder_close(&folder);
@@ -90,6 +95,8 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
         return xp_fail(XP_BAD_DATA, "%s:1: the columns are not those of a run; it was changed or is another file",
                        path);
     }
+    free(folder->rows);
+    folder->count = 0;
     folder->rows = calloc((size_t)epochs_done + 1, sizeof *folder->rows);
     if (!folder->rows) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", path, epochs_done);
     folder->room = epochs_done + 1;
@@ -141,25 +148,26 @@ static void remove_leftovers(const xp_run_folder *folder) {
     closedir(listing);
 }
 
-xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_done) {
+xp_status xp_run_folder_open(xp_run_folder *out, const char *path) {
     xp_run_folder folder;
+    XP_TRY(start(&folder, path));
+    XP_TRY(lock_folder(&folder));
+    remove_leftovers(&folder);
+    *out = folder;
+    return XP_OK;
+}
+
+xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done) {
     char file[1100];
     char *text = NULL;
     size_t length = 0;
-    XP_TRY(start(&folder, path));
-    XP_TRY(xp_run_folder_path(path, "metrics.csv", file, sizeof file));
+    XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
+    if (epochs_done == 0) return write_rows(folder); /* it may have ended before there was one */
     XP_TRY(xp_file_read(file, &text, &length));
-    xp_status status = lock_folder(&folder);
-    if (status == XP_OK) remove_leftovers(&folder);
-    if (status == XP_OK) status = read_rows(&folder, file, text, epochs_done);
-    if (status == XP_OK) status = write_rows(&folder);
+    xp_status status = read_rows(folder, file, text, epochs_done);
+    if (status == XP_OK) status = write_rows(folder);
     free(text);
-    if (status != XP_OK) {
-        xp_run_folder_close(&folder);
-        return status;
-    }
-    *out = folder;
-    return XP_OK;
+    return status;
 }
 
 void xp_run_folder_close(xp_run_folder *folder) {
@@ -250,6 +258,13 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
     make_title(config, title, sizeof title);
     return xp_confusion_write(file, title, evaluation);
+}
+
+xp_status xp_run_folder_forget_summary(const xp_run_folder *folder) {
+    char file[1100];
+    XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
+    if (unlink(file) == 0 || errno == ENOENT) return XP_OK;
+    return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", file, strerror(errno));
 }
 
 xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size) {

@@ -27,9 +27,16 @@ typedef struct xp_run_summary {
 /* Makes a new run folder with its config.yaml. XP_INVALID_ARGUMENT when the folder holds anything: the message says
  * what to do. */
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config);
-/* Opens an existing one to go on: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
+/* Locks an existing one and removes what a killed process left half-written. What the folder says of the run is to be
+ * read after this: a run that still goes may be about to change it. XP_INVALID_ARGUMENT: another run has the lock. */
+xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
+/* Goes on with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
  * XP_BAD_DATA when rows are missing. */
-xp_status xp_run_folder_resume(xp_run_folder *out, const char *path, int epochs_done);
+xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done);
+/* Writes config.yaml anew. */
+xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
+/* Removes summary.json, if it is there: what it says of the run is no longer so. */
+xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv and draws curves.svg again. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row);
 /* Writes summary.json, and confusion.svg when `evaluation` is not NULL and has labels. */

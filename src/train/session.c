@@ -41,7 +41,12 @@ static xp_status allocate_batch(xp_session *session) {
     return XP_OK;
 }
 
-static xp_status open_session(xp_session *session, const xp_device_options *device, bool training) {
+typedef struct watcher {
+    xp_status (*call)(void *user, xp_graph *graph); /* NULL: nobody watches */
+    void *user;
+} watcher;
+
+static xp_status open_session(xp_session *session, const xp_device_options *device, bool training, watcher watch) {
     const xp_config *config = session->config;
     XP_TRY(xp_model_check(&config->model, &session->shape)); /* before anything is opened or built */
     XP_TRY(xp_device_open(&session->device, device));
@@ -54,6 +59,7 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
         XP_TRY(add_optimiser(session));
         XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
     }
+    if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.graph));
     XP_TRY(xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph));
     return allocate_batch(session);
 }
@@ -61,7 +67,16 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
 xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
                           const xp_device_options *device, bool training) {
     *session = (xp_session){.config = config, .shape = *shape};
-    xp_status status = open_session(session, device, training);
+    xp_status status = open_session(session, device, training, (watcher){0});
+    if (status != XP_OK) xp_session_close(session);
+    return status;
+}
+
+xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
+                           const xp_device_options *device, xp_status (*watch)(void *user, xp_graph *graph),
+                           void *user) {
+    *session = (xp_session){.config = config, .shape = *shape};
+    xp_status status = open_session(session, device, false, (watcher){watch, user});
     if (status != XP_OK) xp_session_close(session);
     return status;
 }

@@ -23,6 +23,11 @@ typedef struct xp_session {
 /* Opens the device and plans everything; nothing is allocated on the device yet. On failure *session is released. */
 xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
                           const xp_device_options *device, bool training);
+/* As above for evaluation alone; `watch` adds to the evaluation graph what it wants to read, and marks it to be kept,
+ * before the graph is planned. */
+xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
+                           const xp_device_options *device, xp_status (*watch)(void *user, xp_graph *graph),
+                           void *user);
 /* Allocates, compiles and warms everything. The parameters hold nothing of meaning until they are initialised or
  * loaded. */
 xp_status xp_session_realise(xp_session *session);

@@ -1,6 +1,7 @@
 /* The training loop: epochs of steps, evaluation, checkpoints, resume. */
 #include "train/trainer.h"
 
+#include "core/files.h"
 #include "model/attention.h"
 #include "train/checkpoint.h"
 #include "train/session.h"
@@ -8,6 +9,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* A run under way. */
 typedef struct training_run {
@@ -18,6 +20,8 @@ typedef struct training_run {
     xp_session session;
     xp_run_folder folder;
     bool has_folder;
+    bool resumed;      /* goes on from a checkpoint, not from the beginning */
+    int epochs_before; /* of the configuration, when the run is made longer; else 0 */
     int32_t *order;
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
@@ -65,18 +69,30 @@ static xp_status load_data(training_run *run) {
     return XP_OK;
 }
 
+/* Makes the path of a data set independent of the folder that the command was started in. One that cannot be written
+ * into a configuration (too long, not UTF-8) stays as it was given. */
+static void make_absolute(xp_config *config, const char *key, const char *path) {
+    char folder[1024], assignment[2200];
+    if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;
+    while (strncmp(path, "./", 2) == 0) path += 2;
+    snprintf(assignment, sizeof assignment, "%s=%s%s%s", key, folder, strcmp(folder, "/") == 0 ? "" : "/", path);
+    (void)xp_config_set(config, assignment);
+}
+
 /* What a checkpoint must remember of the data; on resume, compares instead. */
 static xp_status describe_data(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_dataset *train = run->train;
-    char fingerprint[32];
-    xp_checkpoint_fingerprint(train, fingerprint);
-    if (run->options->resume) {
-        if (strcmp(fingerprint, checkpoint->fingerprint) != 0)
-            return xp_fail(XP_BAD_DATA,
-                           "%s is not the data that this run was trained on: put the old file back, or start a new run",
-                           checkpoint->config.data.train);
-        return XP_OK;
+    char fingerprint[sizeof checkpoint->fingerprint];
+    xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint);
+    if (run->resumed) {
+        if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
+        size_t length = strcspn(fingerprint, "+");
+        bool same_training = strncmp(fingerprint, checkpoint->fingerprint, length) == 0;
+        return xp_fail(XP_BAD_DATA,
+                       "%s is not the data that this run was %s with: put the old file back, or start a new run",
+                       same_training ? checkpoint->config.data.test : checkpoint->config.data.train,
+                       same_training ? "tested" : "trained");
     }
     memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
     checkpoint->kind = train->kind;
@@ -147,7 +163,10 @@ static xp_status save(training_run *run, const char *name) {
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, name, path, sizeof path));
     run->checkpoint.state.seconds = xp_session_clock() - run->started;
-    return xp_checkpoint_write(path, &run->checkpoint, run->session.store);
+    bool left;
+    XP_TRY(xp_checkpoint_write(path, &run->checkpoint, run->session.store, &left));
+    if (left) say(run, xp_last_error()); /* the checkpoint is whole all the same */
+    return XP_OK;
 }
 
 /* Saves where the run stands and ends it. */
@@ -158,11 +177,17 @@ static xp_status interrupt(training_run *run) {
 }
 
 static xp_status evaluate_set(training_run *run, const xp_dataset *set, const char *phase, xp_evaluation *out) {
-    xp_progress progress = {.epoch = run->checkpoint.state.epoch + 1,
+    xp_progress progress = {.epoch = run->row.epoch,
                             .epochs = run->checkpoint.config.training.epochs,
                             .learning_rate = run->row.learning_rate,
                             .seconds_left = NAN};
-    return xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out);
+    XP_TRY(xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out));
+    if (isfinite(out->loss)) return XP_OK;
+    xp_evaluation_release(out);
+    return xp_fail(XP_BAD_DATA,
+                   "the model's answers to %s are not numbers after step %lld: lower the learning rate (now %g); last/ "
+                   "keeps the last good checkpoint",
+                   set->name, (long long)run->checkpoint.state.step, run->row.learning_rate);
 }
 
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
@@ -190,6 +215,26 @@ static void summarise(const training_run *run, xp_run_summary *out) {
     memcpy(out->device, run->checkpoint.device, sizeof out->device);
     memcpy(out->driver, run->checkpoint.driver, sizeof out->driver);
     memcpy(out->family, run->checkpoint.family, sizeof out->family);
+}
+
+static xp_status write_summary(const training_run *run, const xp_evaluation *evaluation) {
+    xp_run_summary summary;
+    summarise(run, &summary);
+    return xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary, evaluation);
+}
+
+/* A run whose every epoch is done may have ended before its summary was written. */
+static xp_status complete(training_run *run) {
+    char path[1200];
+    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
+    if (xp_path_exists(path)) return XP_OK;
+    xp_evaluation evaluation = {0};
+    run->row.epoch = run->checkpoint.state.epoch;
+    const xp_dataset *set = run->test ? run->test : run->validation;
+    if (set) XP_TRY(evaluate_set(run, set, "test", &evaluation));
+    xp_status status = write_summary(run, set ? &evaluation : NULL);
+    xp_evaluation_release(&evaluation);
+    return status;
 }
 
 /* Evaluates, keeps the best, closes the epoch. */
@@ -231,14 +276,8 @@ static xp_status finish_epoch(training_run *run) {
     XP_TRY_OR(status, save(run, "last"), out);
     if (run->callbacks && run->callbacks->epoch)
         run->callbacks->epoch(run->callbacks->user, row, run->checkpoint.config.training.epochs, best);
-    if (state->epoch == run->checkpoint.config.training.epochs) {
-        xp_run_summary summary;
-        summarise(run, &summary);
-        status = xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary,
-                                         run->test         ? &test
-                                         : run->validation ? &validation
-                                                           : NULL);
-    }
+    if (state->epoch == run->checkpoint.config.training.epochs)
+        status = write_summary(run, run->test ? &test : run->validation ? &validation : NULL);
 out:
     xp_evaluation_release(&validation);
     xp_evaluation_release(&test);
@@ -249,6 +288,7 @@ static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
+    if (state->epoch >= config->training.epochs) return complete(run);
     while (state->epoch < config->training.epochs) {
         xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
         while (state->position < run->steps_per_epoch) {
@@ -271,9 +311,8 @@ static void describe_device(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_device *device = run->session.device;
     const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
-    if (run->options->resume &&
-        (strcmp(checkpoint->device, device->name) != 0 || strcmp(checkpoint->driver, device->driver) != 0 ||
-         strcmp(checkpoint->family, family) != 0))
+    if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
+                         strcmp(checkpoint->driver, device->driver) != 0 || strcmp(checkpoint->family, family) != 0))
         say(run, "this run began on another device, driver or kernel family: it goes on, but its bits will differ from "
                  "a run "
                  "that was never cut");
@@ -313,18 +352,76 @@ static void print_plan(const training_run *run) {
             (long long)run->steps_per_epoch);
 }
 
+/* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
+ * first one. `last` names the checkpoint. */
+static xp_status find_state(training_run *run, char *last, size_t size) {
+    const char *out = run->options->out;
+    XP_TRY(xp_run_folder_open(&run->folder, out)); /* first: a run that still goes may be writing all of it */
+    run->has_folder = true;
+    XP_TRY(xp_run_folder_path(out, "state.json", last, size));
+    if (xp_path_exists(last))
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a checkpoint; give --resume the run folder that it lies in", out);
+    xp_status status = xp_run_folder_checkpoint(out, false, last, size);
+    if (status == XP_OK) {
+        run->resumed = true;
+        return xp_checkpoint_read(last, &run->checkpoint);
+    }
+    char config[1200];
+    XP_TRY(xp_run_folder_path(out, "config.yaml", config, sizeof config));
+    if (status != XP_BAD_DATA || !xp_path_exists(config)) return status;
+    say(run, "the run has no checkpoint yet: it starts from the beginning, as it was configured");
+    xp_config_default(&run->checkpoint.config);
+    return xp_config_file(&run->checkpoint.config, config);
+}
+
+/* Takes the larger number of epochs, if the run would have been the same up to here with it. */
+static xp_status lengthen(training_run *run, int epochs) {
+    xp_config *config = &run->checkpoint.config;
+    int before = config->training.epochs, schedule = config->training.schedule;
+    if (epochs < before)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only give it more",
+                       run->options->out, before);
+    if (epochs == before) return XP_OK;
+    if (run->resumed && (schedule == XP_SCHEDULE_COSINE || schedule == XP_SCHEDULE_ONE_CYCLE))
+        return xp_fail(
+            XP_INVALID_ARGUMENT,
+            "%s: the learning rate of its %s schedule depends on the number of epochs from the first step on: "
+            "a run of %d epochs would have gone otherwise; start a new one",
+            run->options->out, schedule == XP_SCHEDULE_COSINE ? "cosine" : "one-cycle", epochs);
+    run->epochs_before = before;
+    config->training.epochs = epochs;
+    return XP_OK;
+}
+
+/* Makes the larger number of epochs that of the folder. An end in between leaves the short run without its summary,
+ * which it writes when it is resumed, or the long one. */
+static xp_status record_length(training_run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    char text[128];
+    if (run->epochs_before) {
+        XP_TRY(xp_run_folder_forget_summary(&run->folder));
+        if (run->resumed) XP_TRY(save(run, "last"));
+        snprintf(text, sizeof text, "the run is made longer, from %d to %d epochs", run->epochs_before,
+                 config->training.epochs);
+        say(run, text);
+    }
+    return xp_run_folder_configure(&run->folder, config);
+}
+
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
     if (options->resume) {
-        XP_TRY(xp_run_folder_checkpoint(options->out, false, last, sizeof last));
-        XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
+        XP_TRY(find_state(run, last, sizeof last));
+        if (options->epochs) XP_TRY(lengthen(run, options->epochs));
     } else {
         XP_TRY(xp_config_check(config));
         run->checkpoint.config = *config;
     }
     const xp_config *chosen = &run->checkpoint.config;
     XP_TRY(load_data(run));
+    make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
+    make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
     XP_TRY(describe_data(run));
     run->steps_per_epoch = (run->train->count + chosen->training.batch - 1) / chosen->training.batch;
     run->order = malloc((size_t)run->train->count * sizeof *run->order);
@@ -340,14 +437,14 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
     if (options->resume)
-        XP_TRY(xp_run_folder_resume(&run->folder, options->out, run->checkpoint.state.epoch));
+        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
     else
         XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
     run->has_folder = true;
     say(run, "preparing kernels");
     XP_TRY(xp_session_realise(&run->session));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
-    if (options->resume) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
+    if (run->resumed) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
     if (run->checkpoint.state.step > 0)
         run->row.learning_rate = xp_schedule_rate(chosen, run->checkpoint.state.step - 1, run->steps_per_epoch);
     return XP_OK;
@@ -373,7 +470,8 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_session_clock() - run.checkpoint.state.seconds;
-        status = loop(&run);
+        if (options->epochs) status = record_length(&run);
+        if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {
             xp_status printed = xp_plan_print_profile(run.session.training_plan, options->report);

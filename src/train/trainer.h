@@ -32,7 +32,8 @@ typedef struct xp_trainer_callbacks {
 
 typedef struct xp_train_options {
     const char *out; /* run folder */
-    bool resume;     /* go on from out/last; `config` comes from there */
+    bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
+    int epochs;      /* of a resumed run: as many in all, more than it was configured for; 0: as configured */
     bool dry_run;    /* plan, print parameters, bytes, launches, kernels to `report`; makes no folder */
     bool profile;    /* print the table of kernel times to `report` at the end */
     bool debug;      /* finish after each launch, so that a failure names its kernel and layer */
@@ -49,6 +50,7 @@ typedef struct xp_evaluate_options {
     const char *device; /* NULL: as it was trained */
     const char *family;
     int64_t limit; /* samples; 0: all */
+    bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
     int batch;     /* 0: as it was trained */
 } xp_evaluate_options;
 

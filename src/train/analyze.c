@@ -1,0 +1,326 @@
+/* The pass over the data that compares the heads of each layer, and the files that tell of it. */
+#include "train/analyze.h"
+
+#include "core/files.h"
+#include "core/writer.h"
+#include "model/specification.h"
+#include "ops/operation.h"
+#include "train/curves.h"
+#include "train/evaluate.h"
+#include "train/heads.h"
+#include "train/session.h"
+
+#include <jansson.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Bytes that the maps of one batch may take; a smaller batch than in training is chosen to keep below. */
+static const double MAP_BYTES = 256e6;
+enum { LONGEST = 16384 }; /* rows of a map */
+
+/* One layer under way. */
+typedef struct layer_watch {
+    xp_tensor *o;   /* [B,N,H,E] */
+    xp_tensor *map; /* [B,H,N,M]; NULL: the operation has none */
+    float *outputs, *maps;
+} layer_watch;
+
+typedef struct analysis_run {
+    const xp_checkpoint *checkpoint;
+    xp_analysis *result;
+    int wanted;           /* layer, or -1 */
+    layer_watch *watches; /* [result->layer_count] */
+    xp_head_keys keys;    /* without the scale, which is the head's */
+    int tokens;           /* rows of a whole sequence, N */
+    bool masked;          /* attention leaves out what is behind a series' end */
+    float *expanded, *shrunk;
+} analysis_run;
+
+/* --- finding the layers ------------------------------------------------------------------------------------------- */
+
+/* The number in "encoder.3.attention"; -1: another label. */
+static int layer_of(const xp_node *node) {
+    int layer = -1, end = 0;
+    bool is = sscanf(node->label, "encoder.%d.attention%n", &layer, &end) == 1 && end > 0 && node->label[end] == '\0';
+    return is ? layer : -1;
+}
+
+/* Adds the maps of the layers that are asked for to the graph. */
+static xp_status watch_layers(void *user, xp_graph *graph) {
+    analysis_run *run = user;
+    int nodes = graph->node_count; /* the maps add more */
+    for (int i = 0; i < nodes; i++) {
+        const xp_node *node = graph->nodes[i];
+        const char *name = node->operation->name;
+        bool quadratic = strcmp(name, "attention") == 0;
+        int layer = layer_of(node), slot = run->wanted < 0 ? layer : 0;
+        if ((!quadratic && strcmp(name, "linear_attention") != 0) || layer < 0) continue;
+        if (run->wanted >= 0 && layer != run->wanted) continue;
+        layer_watch *watch = &run->watches[slot];
+        watch->o = node->outputs[0];
+        watch->o->keep = true;
+        if (!quadratic) continue;
+        watch->map = xp_attention_map(graph, watch->o);
+        if (!watch->map) return XP_INVALID_ARGUMENT;
+        watch->map->keep = true;
+    }
+    for (int i = 0; i < run->result->layer_count; i++) {
+        if (!run->watches[i].o)
+            return xp_fail(XP_UNSUPPORTED, "layer %d has no attention that can be analysed",
+                           run->result->layers[i].layer);
+    }
+    return XP_OK;
+}
+
+/* --- one sample --------------------------------------------------------------------------------------------------- */
+
+static xp_status allocate(float **out, int64_t count) {
+    *out = malloc((size_t)count * sizeof **out);
+    return *out ? XP_OK
+                : xp_fail(XP_OUT_OF_MEMORY, "no memory for %lld numbers of the heads; lower --batch", (long long)count);
+}
+
+/* Adds one sample of the batch to a layer's sums. */
+static void add_sample(analysis_run *run, int slot, int sample, int rows, bool first) {
+    layer_watch *watch = &run->watches[slot];
+    xp_layer_analysis *layer = &run->result->layers[slot];
+    const int64_t *shape = watch->o->shape;
+    int heads = (int)shape[2], width = (int)shape[3], tokens = (int)shape[1];
+    layer->output_distance += xp_head_distance(watch->outputs + (int64_t)sample * tokens * heads * width, heads, width,
+                                               rows, heads * width, width);
+    if (!watch->map) {
+        layer->map_distance = NAN;
+        return;
+    }
+    int keys = (int)watch->map->shape[3];
+    for (int h = 0; h < heads; h++) {
+        xp_head_keys own = run->keys;
+        own.scale = run->result->scales[h];
+        xp_head_expand(&own, watch->maps + ((int64_t)sample * heads + h) * tokens * keys, keys, rows, rows,
+                       run->expanded + (int64_t)h * rows * rows);
+    }
+    layer->map_distance += xp_head_distance(run->expanded, heads, rows * rows, rows, rows, rows);
+    if (!first) return;
+    for (int h = 0; h < heads; h++) {
+        xp_head_shrink(run->expanded + (int64_t)h * rows * rows, rows, rows, XP_MAP_CELLS, run->shrunk, &layer->rows,
+                       &layer->columns);
+        size_t cells = (size_t)(layer->rows * layer->columns);
+        memcpy(layer->cells + (size_t)h * cells, run->shrunk, cells * sizeof(float));
+    }
+}
+
+static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *data,
+                      const xp_trainer_callbacks *callbacks) {
+    xp_analysis *result = run->result;
+    int64_t batch = session->shape.batch, steps = (data->count + batch - 1) / batch, right = 0;
+    int32_t *order = malloc((size_t)data->count * sizeof *order);
+    if (!order) return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %lld samples", (long long)data->count);
+    for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
+    xp_progress progress = {
+        .phase = "analyze", .epoch = 1, .epochs = 1, .steps = steps, .accuracy = NAN, .seconds_left = NAN};
+    double begin = xp_session_clock(), loss = 0;
+    xp_status status = XP_OK;
+    for (int64_t step = 0; step < steps && status == XP_OK; step++) {
+        XP_TRY_OR(status, xp_session_step(session, false, data, order, step * batch), out);
+        for (int slot = 0; slot < result->layer_count; slot++) {
+            layer_watch *watch = &run->watches[slot];
+            XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);
+            if (watch->map) XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->map, watch->maps), out);
+            for (int i = 0; i < session->filled; i++) {
+                int rows = run->masked ? session->lengths[i] : run->tokens;
+                if (rows > 0) add_sample(run, slot, i, rows, step == 0 && i == 0);
+            }
+        }
+        result->samples += session->filled;
+        xp_session_tally(session, &loss, &right);
+        progress.step = step + 1;
+        progress.loss = loss / (double)result->samples;
+        progress.samples_per_second = (double)result->samples / (xp_session_clock() - begin + 1e-9);
+        if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
+    }
+    for (int slot = 0; slot < result->layer_count; slot++) {
+        result->layers[slot].map_distance /= (double)result->samples;
+        result->layers[slot].output_distance /= (double)result->samples;
+    }
+out:
+    free(order);
+    return status;
+}
+
+/* --- the whole analysis ------------------------------------------------------------------------------------------- */
+
+/* What the specification and the shapes say of the heads. */
+static xp_status describe(analysis_run *run) {
+    const xp_model_config *model = &run->checkpoint->config.model;
+    const xp_model_shape *shape = &run->checkpoint->shape;
+    xp_analysis *result = run->result;
+    xp_specification specification;
+    XP_TRY(xp_specification_parse(model->attention, &specification));
+    run->tokens = shape->length;
+    run->masked = model->kind == XP_MODEL_ENCODER && model->mask_padding;
+    if (model->kind == XP_MODEL_VISION) {
+        run->keys = (xp_head_keys){.grid_height = shape->height / model->patch,
+                                   .grid_width = shape->breadth / model->patch,
+                                   .class_token = model->head == XP_HEAD_CLASS};
+        run->tokens = run->keys.grid_height * run->keys.grid_width + run->keys.class_token;
+    }
+    if (run->tokens > LONGEST)
+        return xp_fail(XP_UNSUPPORTED, "maps of %d rows are too large to be stored; at most %d are possible",
+                       run->tokens, LONGEST);
+    snprintf(result->attention, sizeof result->attention, "%s", model->attention);
+    result->heads = model->heads;
+    result->layer_count = run->wanted < 0 ? model->layers : 1;
+    result->scales = calloc((size_t)model->heads, sizeof *result->scales);
+    result->layers = calloc((size_t)result->layer_count, sizeof *result->layers);
+    run->watches = calloc((size_t)result->layer_count, sizeof *run->watches);
+    if (!result->scales || !result->layers || !run->watches)
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %d layers", result->layer_count);
+    for (int h = 0; h < model->heads; h++)
+        result->scales[h] = specification.scale_count ? specification.scales[h % specification.scale_count] : 1;
+    for (int i = 0; i < result->layer_count; i++) result->layers[i].layer = run->wanted < 0 ? i : run->wanted;
+    return XP_OK;
+}
+
+static xp_status make_room(analysis_run *run) {
+    int64_t square = (int64_t)run->tokens * run->tokens, heads = run->result->heads;
+    XP_TRY(allocate(&run->expanded, heads * square));
+    XP_TRY(allocate(&run->shrunk, XP_MAP_CELLS * XP_MAP_CELLS));
+    for (int i = 0; i < run->result->layer_count; i++) {
+        layer_watch *watch = &run->watches[i];
+        XP_TRY(allocate(&watch->outputs, xp_tensor_elements(watch->o)));
+        if (!watch->map) continue;
+        XP_TRY(allocate(&watch->maps, xp_tensor_elements(watch->map)));
+        XP_TRY(allocate(&run->result->layers[i].cells, heads * XP_MAP_CELLS * XP_MAP_CELLS));
+    }
+    return XP_OK;
+}
+
+static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset *data,
+                         const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks) {
+    const xp_config *config = &run->checkpoint->config;
+    xp_model_shape shape = run->checkpoint->shape;
+    XP_TRY(describe(run));
+    double map = 4.0 * run->tokens * run->tokens * run->result->heads * run->result->layer_count;
+    if (options->batch > 0)
+        shape.batch = options->batch;
+    else if (shape.batch * map > MAP_BYTES)
+        shape.batch = (int)fmax(1, MAP_BYTES / map);
+    xp_device_options device = {.select = options->device ? options->device : config->device.select,
+                                .family = options->family ? options->family : config->device.family};
+    xp_session session;
+    XP_TRY(xp_session_watch(&session, config, &shape, &device, watch_layers, run));
+    xp_status status = make_room(run);
+    if (status == XP_OK) status = xp_session_realise(&session);
+    if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
+    if (status == XP_OK) status = pass(run, &session, data, callbacks);
+    xp_session_close(&session);
+    return status;
+}
+
+xp_status xp_analyze(const char *model, const xp_evaluate_options *options, int layer,
+                     const xp_trainer_callbacks *callbacks, xp_analysis *out) {
+    char folder[1200];
+    xp_checkpoint checkpoint;
+    xp_dataset *data = NULL;
+    *out = (xp_analysis){0};
+    XP_TRY(xp_run_folder_checkpoint(model, true, folder, sizeof folder));
+    XP_TRY(xp_checkpoint_read(folder, &checkpoint));
+    analysis_run run = {.checkpoint = &checkpoint, .result = out, .wanted = layer};
+    xp_status status = XP_OK;
+    if (layer >= checkpoint.config.model.layers)
+        status = xp_fail(XP_INVALID_ARGUMENT, "%s: there is no layer %d; the model has the layers 0 to %d", model,
+                         layer, checkpoint.config.model.layers - 1);
+    if (status == XP_OK) status = xp_evaluate_data(&checkpoint, options, &data);
+    if (status == XP_OK) status = analyze(&run, folder, data, options, callbacks);
+    for (int i = 0; run.watches && i < out->layer_count; i++) {
+        free(run.watches[i].outputs);
+        free(run.watches[i].maps);
+    }
+    free(run.watches);
+    free(run.expanded);
+    free(run.shrunk);
+    xp_dataset_close(&data);
+    xp_checkpoint_release(&checkpoint);
+    if (status != XP_OK) xp_analysis_release(out);
+    return status;
+}
+
+void xp_analysis_release(xp_analysis *analysis) {
+    for (int i = 0; analysis->layers && i < analysis->layer_count; i++) free(analysis->layers[i].cells);
+    free(analysis->layers);
+    free(analysis->scales);
+    *analysis = (xp_analysis){0};
+}
+
+/* --- files -------------------------------------------------------------------------------------------------------- */
+
+static json_t *number(double value) {
+    return isfinite(value) ? json_real(value) : json_null();
+}
+
+static xp_status write_json(const xp_analysis *analysis, const char *path, const char *model, const char *data) {
+    json_t *layers = json_array(), *scales = json_array();
+    for (int h = 0; h < analysis->heads; h++) json_array_append_new(scales, json_integer(analysis->scales[h]));
+    for (int i = 0; i < analysis->layer_count; i++) {
+        const xp_layer_analysis *layer = &analysis->layers[i];
+        json_array_append_new(layers, json_pack("{s:i, s:o, s:o}", "layer", layer->layer, "map_distance",
+                                                number(layer->map_distance), "output_distance",
+                                                number(layer->output_distance)));
+    }
+    json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:i, s:o, s:o}", "model", model, "attention", analysis->attention,
+                            "data", data, "samples", (json_int_t)analysis->samples, "heads", analysis->heads, "scales",
+                            scales, "layers", layers);
+    char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
+    json_decref(all);
+    if (!text) return xp_fail(XP_BAD_DATA, "%s: no memory, or a name in it is not UTF-8", path);
+    xp_writer out = {0};
+    xp_write(&out, "%s\n", text);
+    free(text);
+    xp_status status = xp_writer_save(&out, path);
+    xp_writer_release(&out);
+    return status;
+}
+
+static xp_status write_picture(const xp_analysis *analysis, const char *path, const char *data) {
+    enum { TITLE = 96, NAME = 32 };
+    size_t layers = (size_t)analysis->layer_count, heads = (size_t)analysis->heads;
+    xp_map_row *rows = calloc(layers, sizeof *rows);
+    char(*titles)[TITLE] = calloc(layers, sizeof *titles), (*names)[NAME] = calloc(heads, sizeof *names), note[512];
+    const char **list = calloc(heads, sizeof *list);
+    int shown = 0;
+    xp_status status =
+        rows && titles && names && list ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for it", path);
+    for (size_t h = 0; status == XP_OK && h < heads; h++) {
+        int scale = analysis->scales[h];
+        snprintf(names[h], NAME, scale > 1 ? "head %d, scale %d" : "head %d", (int)h, scale);
+        list[h] = names[h];
+    }
+    for (size_t i = 0; status == XP_OK && i < layers; i++) {
+        const xp_layer_analysis *layer = &analysis->layers[i];
+        if (!layer->cells) continue;
+        snprintf(titles[shown], TITLE, "layer %d: distance of maps %.4g, of outputs %.4g", layer->layer,
+                 layer->map_distance, layer->output_distance);
+        rows[shown] = (xp_map_row){titles[shown], layer->cells, (int)heads, layer->rows, layer->columns};
+        shown++;
+    }
+    const char *slash = strrchr(data, '/');
+    snprintf(note, sizeof note, "maps of one sample, distances of %lld samples of %s", (long long)analysis->samples,
+             slash ? slash + 1 : data);
+    if (status == XP_OK && shown > 0) status = xp_maps_write(path, analysis->attention, note, rows, shown, list);
+    free(rows);
+    free(titles);
+    free(names);
+    free(list);
+    return status;
+}
+
+xp_status xp_analysis_write(const xp_analysis *analysis, const char *folder, const char *model, const char *data) {
+    char path[1200];
+    XP_TRY(xp_folder_make(folder));
+    XP_TRY(xp_run_folder_path(folder, "analysis.json", path, sizeof path));
+    XP_TRY(write_json(analysis, path, model, data));
+    XP_TRY(xp_run_folder_path(folder, "attention.svg", path, sizeof path));
+    return write_picture(analysis, path, data);
+}

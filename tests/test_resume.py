@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Runs that end badly, move, or are made longer: what a folder holds afterwards, and how one goes on with it.
+Usage: test_resume.py EXPANSE [CHECK ...]"""
+import csv
+import fcntl
+import json
+import os
+import re
+import resource
+import shutil
+import sys
+
+from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
+
+DATA = []  # words that name the data of a small run
+
+
+def same_weights(name, a, b):
+    for file in ("last/model.safetensors", "last/training.safetensors", "best/model.safetensors"):
+        one, other = (open(os.path.join(run, file), "rb").read() for run in (a, b))
+        expect(name, one == other, f"{file} differs between {a} and {b}")
+
+
+def check_lock():
+    """Another run may still be writing: nothing of the folder is read before it is ours."""
+    run = os.path.join(ROOT, "locked")
+    must("train", *SMALL, *DATA, "--epochs", "1", "--out", run, "--quiet")
+    write("locked/last/state.json", "{")  # as if the other one were in the middle of it
+    folder = os.open(run, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    refused("a run that still goes", ["train", "--resume", run], ["another run is writing here"], 1)
+    os.close(folder)
+
+
+def check_early_end():
+    """A run that ended before its first checkpoint starts again from its configuration."""
+    whole, run = os.path.join(ROOT, "whole"), os.path.join(ROOT, "early")
+    words = ["train", *SMALL, *DATA, "--epochs", "2", "--quiet", "--out"]
+    must(*words, whole)
+
+    def limit():  # the largest file: the configuration fits, the weights do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    result = expanse(*words, run, preexec_fn=limit, restore_signals=False)
+    expect("an early end", result.returncode == 1 and not os.path.exists(f"{run}/last"), result.stderr)
+    refused("a folder of an early end", [*words, run], ["not empty", "--resume"], 1)
+    os.remove(os.path.join(run, "metrics.csv"))  # the end may come before it is written
+    result = must("train", "--resume", run)
+    expect("an early end", "no checkpoint yet" in result.stdout, result.stdout)
+    same_weights("an early end", whole, run)
+    os.makedirs(os.path.join(ROOT, "nothing"))
+    refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["holds no checkpoint"], 1)
+    refused("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
+
+
+def check_summary():
+    """A run that ended between its last checkpoint and its summary writes the summary when it is resumed."""
+    run = os.path.join(ROOT, "unsummarised")
+    for data in (DATA, DATA[:2], [*DATA[:2], "--validation", "0.3"]):
+        must("train", *SMALL, *data, "--epochs", "2", "--out", run, "--quiet")
+        path = os.path.join(run, "summary.json")
+        before = json.load(open(path))
+        os.remove(path)
+        must("train", "--resume", run, "--quiet")
+        if expect("a missing summary", os.path.exists(path), "was not written"):
+            after = json.load(open(path))
+            differing = [key for key in before if before[key] != after.get(key) and "second" not in key]
+            expect("a missing summary", not differing, f"{differing} differ: {before} {after}")
+        shutil.rmtree(run)
+
+
+def check_divergence():
+    """Weights that an epoch's last step spoilt are noticed, and do not take the place of the last good ones."""
+    run = os.path.join(ROOT, "diverged")
+    words = ["train", *SMALL, *DATA, "--epochs", "40", "--batch", "64", "--out", run, "--quiet"]  # one step an epoch
+    for setting in ("norm=layer", "dropout=0", "optimiser=adamw", "learning_rate=1000", "weight_decay=10"):
+        words += ["--set", setting]
+    result = expanse(*words)
+    expect("divergence", result.returncode == 1 and re.search("after step .*learning rate", result.stderr)
+           and len(result.stderr.splitlines()) == 1, result.stderr)
+    found = must("eval", f"{run}/last", "--data", DATA[3], "--quiet").stdout
+    expect("divergence", re.search(r"loss \d", found), found)
+    for row in csv.DictReader(open(os.path.join(run, "metrics.csv"))):
+        expect("divergence", row["test_loss"], f"an epoch without a loss was closed: {row}")
+
+
+def check_data():
+    """All data of a run are remembered, and found from whatever folder it is resumed in."""
+    elsewhere = os.path.join(ROOT, "elsewhere")
+    os.makedirs(elsewhere)
+    words = ["train", *SMALL, "--train", "train.ts", "--test", "./test.ts", "--validation", "0.25", "--epochs", "1"]
+    result = expanse(*words, "--out", "relative", "--quiet", cwd=ROOT)
+    expect("relative paths", result.returncode == 0, result.stderr)
+    result = expanse("train", "--resume", "../relative", "--quiet", cwd=elsewhere)
+    expect("relative paths", result.returncode == 0, result.stderr)
+    run, test = os.path.join(ROOT, "relative"), os.path.join(ROOT, "test.ts")
+    kept = open(test).read()
+    for name, changed in (("another test set", kept.replace("0.455", "0.456", 1)), ("a longer test set", kept + "0.1,0.2:a\n")):
+        write("test.ts", changed)
+        refused(name, ["train", "--resume", run, "--quiet"], [r"test\.ts is not the data"], 1)
+    write("test.ts", kept)
+    config = os.path.join(run, "last", "config.yaml")
+    text = open(config).read()
+    write(config, text.replace("seed: 1 ", "seed: 2 ").replace("seed: 1\n", "seed: 2\n"))  # another validation part
+    refused("another validation part", ["train", "--resume", run, "--quiet"], [r"train\.ts is not the data"], 1)
+
+
+def check_extension():
+    """A run made longer is the run that was that long from the start, where that is true; else it is refused."""
+    long, run = os.path.join(ROOT, "long"), os.path.join(ROOT, "short")
+    words = ["train", *SMALL, *DATA, "--set", "warmup=1.5", "--quiet"]
+    must(*words, "--epochs", "5", "--out", long)
+    must(*words, "--epochs", "2", "--out", run)
+    result = must("train", "--resume", run, "--epochs", "5")
+    expect("a longer run", "from 2 to 5 epochs" in result.stdout, result.stdout)
+    same_weights("a longer run", long, run)
+    for file in ("config.yaml", "last/config.yaml"):
+        one, other = (open(os.path.join(folder, file)).read() for folder in (long, run))
+        expect("a longer run", one == other, f"{file}: {other}")
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    expect("a longer run", summary["epochs"] == 5 and summary["finished"], str(summary))
+    refused("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
+    must("train", "--resume", run, "--epochs", "5", "--quiet")  # the same number changes nothing
+    refused("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
+    refused("no number of epochs", ["train", "--resume", run, "--epochs", "0"], ["epochs"], 2)
+    for schedule in ("cosine", "one-cycle"):
+        folder = os.path.join(ROOT, schedule)
+        must(*words, "--set", f"schedule={schedule}", "--epochs", "2", "--out", folder)
+        must("train", "--resume", folder, "--epochs", "2", "--quiet")
+        refused(f"a longer {schedule} run", ["train", "--resume", folder, "--epochs", "5"], [schedule, "depends on the number"], 1)
+    folder = os.path.join(ROOT, "step")  # of its length, a schedule in steps knows nothing
+    steps = [*words, "--set", "schedule=step", "--set", "step_epochs=1", "--epochs"]
+    must(*steps, "2", "--out", folder)
+    must(*steps, "3", "--out", f"{folder}-long")
+    must("train", "--resume", folder, "--epochs", "3", "--quiet")
+    same_weights("a longer run in steps", folder, f"{folder}-long")
+
+
+def check_broken_extension():
+    """Killed at any moment while it is made longer, a run is the short or the long one, and says which."""
+    run = os.path.join(ROOT, "broken")
+    must("train", *SMALL, *DATA, "--epochs", "1", "--out", run, "--quiet")
+
+    def limit():  # the configuration fits, the weights do not
+        resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))
+
+    result = expanse("train", "--resume", run, "--epochs", "3", "--quiet", preexec_fn=limit, restore_signals=False)
+    expect("a broken extension", result.returncode == 1 and "writing failed" in result.stderr, result.stderr)
+    must("train", "--resume", run, "--quiet")
+    expect("a broken extension", json.load(open(os.path.join(run, "summary.json")))["epochs"] == 1, "not the short run")
+    must("train", "--resume", run, "--epochs", "3", "--quiet")
+    expect("a broken extension", json.load(open(os.path.join(run, "summary.json")))["epochs"] == 3, "not the long run")
+
+
+def main():
+    DATA.extend(["--train", write("train.ts", series()), "--test", write("test.ts", series(12))])
+    checks = {name: value for name, value in globals().items() if name.startswith("check_")}
+    for name in sys.argv[2:] or checks:
+        checks[name]()
+    finish()
+
+
+main()

@@ -1,0 +1,102 @@
+/* expanse analyze: how much the heads of a trained model differ, layer by layer. */
+#include "command.h"
+
+#include "core/files.h"
+#include "live.h"
+#include "train/analyze.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static void print_distance(double distance) {
+    if (isfinite(distance))
+        printf("  %15.5f", distance);
+    else
+        printf("  %15s", "-");
+}
+
+static void print_table(const xp_analysis *analysis) {
+    double maps = 0, outputs = 0;
+    printf("%s, %lld samples; the larger the distance, the less the heads repeat each other\n\n", analysis->attention,
+           (long long)analysis->samples);
+    printf("layer  heads     map distance  output distance\n");
+    for (int i = 0; i < analysis->layer_count; i++) {
+        const xp_layer_analysis *layer = &analysis->layers[i];
+        printf("%5d  %5d", layer->layer, analysis->heads);
+        print_distance(layer->map_distance);
+        print_distance(layer->output_distance);
+        printf("\n");
+        maps += layer->map_distance / analysis->layer_count;
+        outputs += layer->output_distance / analysis->layer_count;
+    }
+    if (analysis->layer_count < 2) return;
+    printf(" mean       ");
+    print_distance(maps);
+    print_distance(outputs);
+    printf("\n");
+}
+
+static int report(const xp_analysis *analysis, const char *model, const char *data, const char *out, bool quiet) {
+    print_table(analysis);
+    if (!out) return XP_EXIT_OK;
+    if (xp_analysis_write(analysis, out, model, data) != XP_OK) return xp_command_fail();
+    if (!quiet) fprintf(stderr, "analysis.json and attention.svg in %s\n", out);
+    return XP_EXIT_OK;
+}
+
+int xp_command_analyze(int count, char **words) {
+    const char *data = NULL, *part = NULL, *device = NULL, *family = NULL, *out = NULL;
+    long limit = 0, batch = 0, layer = -1;
+    bool quiet = false;
+    const xp_flag flags[] = {
+        {"--data", "FILE", "the data set", .text = &data},
+        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part},
+        {"--limit", "N", "take only N samples, equally many of each class", .number = &limit},
+        {"--layer", "L", "only this layer, counted from 0", .number = &layer},
+        {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},
+        {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .text = &device},
+        {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .text = &family},
+        {"--batch", "N", "samples a step (as in training, or fewer where the maps are large)", .number = &batch},
+        {"--quiet", NULL, "no live line", .on = &quiet},
+    };
+    const xp_usage usage = {
+        .name = "analyze",
+        .synopsis = "RUN --data FILE [--out DIR] [flags]",
+        .description =
+            "Prints for each layer how much its heads differ: the mean L2 distance between two heads, of their\n"
+            "attention maps and of their outputs. It is the root of the mean squared difference of an entry,\n"
+            "averaged over all pairs of heads and over the samples; padding is left out, and the weight of a\n"
+            "pooled key is divided equally among the rows that it averages. With --out, a JSON file of the same\n"
+            "numbers and a picture of one sample's maps, of at most 64 cells a side. RUN is a run folder (its\n"
+            "best weights are taken) or one of its folders best/ and last/.\n",
+        .flags = flags,
+        .flag_count = sizeof flags / sizeof *flags,
+        .words = "RUN",
+        .example = "  expanse analyze runs/waves --data waves_TEST.ts --limit 100 --out waves-heads\n"};
+    xp_arguments arguments;
+    int code = xp_arguments_read(&usage, count, words, &arguments);
+    if (code != XP_EXIT_OK || arguments.help) return code;
+    if (arguments.word_count != 1) return xp_command_misuse("name one run folder: expanse analyze RUN --data FILE");
+    if (!data) return xp_command_misuse("data are missing: give --data FILE");
+    if (part && strcmp(part, "train") != 0 && strcmp(part, "test") != 0)
+        return xp_command_misuse("--part: '%s' is neither train nor test", part);
+    if (batch > 65536) return xp_command_misuse("--batch: %ld is more than 65536", batch);
+    if (layer > 1000000) return xp_command_misuse("--layer: %ld is more than any model has", layer);
+    if (out && xp_path_exists(out))
+        return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", out);
+
+    const xp_evaluate_options options = {
+        .data = data, .part = part, .device = device, .family = family, .limit = limit, .batch = (int)batch};
+    xp_live live;
+    xp_trainer_callbacks callbacks = {0};
+    xp_analysis analysis;
+    xp_live_start(&live, stderr, quiet); /* stdout belongs to the table */
+    xp_live_bind(&live, &callbacks);
+    xp_status status = xp_analyze(arguments.words[0], &options, (int)layer, &callbacks, &analysis);
+    xp_live_clear(&live);
+    if (status != XP_OK) return xp_command_fail();
+    code = report(&analysis, arguments.words[0], data, out, quiet);
+    xp_analysis_release(&analysis);
+    return code;
+}
