@@ -551,7 +551,137 @@ static void a_forward_only_call_takes_the_smaller_workspace(void **state) {
     assert_true(xp_attention_workspace_bytes(c.attention) < both);
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "no gradient");
+    xp_attention_close(&c.attention);
+    c.options.specification = "softmax";
+    must(xp_attention_create(&c.attention, device, &c.options));
+    assert_true(xp_attention_workspace_bytes(c.attention) < sizeof(float) * B * N * H * E); /* o is not copied */
     finish(&c);
+}
+
+/* ---- grouped heads, packed samples, biases: against calls that say the same otherwise -----------------------------
+ */
+
+/* Both passes on dense buffers of these sizes; inputs at in[], results to out[]. */
+typedef struct plain_call {
+    xp_attention_options options;
+    size_t elements[TENSORS];
+    const float *in[INPUTS];
+    const cl_int *key_lengths, *query_lengths; /* [length_count] */
+    size_t length_count;
+    const float *bias;
+    size_t bias_elements;
+    float out[TENSORS][4096];
+} plain_call;
+
+static plain_call *plain(plain_call *c, const char *specification, int samples, int queries, int keys, int key_heads) {
+    *c = (plain_call){.options.specification = specification};
+    xp_attention_options *o = &c->options;
+    o->batch = samples, o->queries = queries, o->keys = keys, o->heads = H, o->key_heads = key_heads;
+    o->width = D, o->value_width = E, o->gradients = XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV;
+    for (int t = 0; t < TENSORS; t++)
+        c->elements[t] = (size_t)(samples * (rows_of(t) == M ? keys * key_heads : queries * H) * width_of(t));
+    return c;
+}
+
+static cl_mem filled(size_t bytes, const void *data) {
+    cl_mem buffer = new_buffer(bytes);
+    if (data) must_cl(clEnqueueWriteBuffer(queue, buffer, CL_TRUE, 0, bytes, data, 0, NULL, NULL));
+    return buffer;
+}
+
+static void run_plain(plain_call *c) {
+    xp_attention_tensors tensors = {0};
+    xp_attention_call *attention;
+    cl_mem *const slots[TENSORS] = {&tensors.q, &tensors.k,  &tensors.v,  &tensors.d_o,
+                                    &tensors.o, &tensors.dq, &tensors.dk, &tensors.dv};
+    for (int t = 0; t < TENSORS; t++) *slots[t] = filled(c->elements[t] * 4, t < INPUTS ? c->in[t] : NULL);
+    if (c->key_lengths) tensors.key_lengths = filled(c->length_count * 4, c->key_lengths);
+    if (c->query_lengths) tensors.query_lengths = filled(c->length_count * 4, c->query_lengths);
+    if (c->bias) tensors.parameters[0] = filled(c->bias_elements * 4, c->bias);
+    c->options.has_key_lengths = c->key_lengths != NULL;
+    c->options.has_query_lengths = c->query_lengths != NULL;
+    must(xp_attention_create(&attention, device, &c->options));
+    must(xp_attention_forward(attention, queue, &tensors, 0, NULL, NULL));
+    must(xp_attention_backward(attention, queue, &tensors, 0, NULL, NULL));
+    for (int t = O; t < TENSORS; t++)
+        must_cl(clEnqueueReadBuffer(queue, *slots[t], CL_TRUE, 0, c->elements[t] * 4, c->out[t], 0, NULL, NULL));
+    xp_attention_close(&attention);
+    for (int t = 0; t < TENSORS; t++) clReleaseMemObject(*slots[t]);
+    if (tensors.key_lengths) clReleaseMemObject(tensors.key_lengths);
+    if (tensors.query_lengths) clReleaseMemObject(tensors.query_lengths);
+    if (tensors.parameters[0]) clReleaseMemObject(tensors.parameters[0]);
+}
+
+static float random_floats[INPUTS][4096];
+
+static void draw_floats(unsigned seed) {
+    for (int t = 0; t < INPUTS; t++)
+        for (int i = 0; i < 4096; i++) random_floats[t][i] = (float)uniform(&seed);
+}
+
+static void assert_same(int tensor, const float *a, const float *b, size_t count) {
+    for (size_t i = 0; i < count; i++)
+        if (!(fabsf(a[i] - b[i]) <= 1e-5f * (1 + fabsf(b[i]))))
+            fail_msg("%s: element %zu is %.7g and %.7g", names[tensor], i, (double)a[i], (double)b[i]);
+}
+
+static void packed_samples_give_what_separate_calls_give(void **state) {
+    static const char *const specifications[] = {"softmax", "softmax+bn+causal"};
+    static const cl_int query_starts[] = {0, 3, 4, 11}, key_starts[] = {0, 9, 11, 17};
+    static plain_call packed, one;
+    draw_floats(20);
+    for (int i = 0; i < 2; i++) {
+        plain(&packed, specifications[i], 1, 11, 17, H);
+        packed.options.packed_samples = 3, packed.options.longest_queries = 7, packed.options.longest_keys = 9;
+        packed.key_lengths = key_starts, packed.query_lengths = query_starts, packed.length_count = 4;
+        for (int t = 0; t < INPUTS; t++) packed.in[t] = random_floats[t];
+        run_plain(&packed);
+        for (int s = 0; s < 3; s++) {
+            plain(&one, specifications[i], 1, query_starts[s + 1] - query_starts[s], key_starts[s + 1] - key_starts[s],
+                  H);
+            size_t first[TENSORS];
+            for (int t = 0; t < TENSORS; t++) {
+                first[t] = (size_t)((rows_of(t) == M ? key_starts[s] : query_starts[s]) * H * width_of(t));
+                if (t < INPUTS) one.in[t] = random_floats[t] + first[t];
+            }
+            run_plain(&one);
+            for (int t = O; t < TENSORS; t++) assert_same(t, packed.out[t] + first[t], one.out[t], one.elements[t]);
+        }
+    }
+}
+
+static void grouped_key_heads_give_what_repeated_ones_give(void **state) {
+    static plain_call grouped, repeated;
+    draw_floats(21);
+    plain(&grouped, "softmax", B, N, M, 1);
+    plain(&repeated, "softmax", B, N, M, H);
+    for (int t = 0; t < INPUTS; t++) grouped.in[t] = repeated.in[t] = random_floats[t];
+    repeated.options.k = (xp_attention_layout){0, {M * D, D, 0}}; /* every head reads the first */
+    repeated.options.v = (xp_attention_layout){0, {M * E, E, 0}};
+    run_plain(&grouped);
+    run_plain(&repeated);
+    for (int t = DK; t <= DV; t++)
+        for (size_t i = 0; i < grouped.elements[t]; i++) {
+            const size_t width = (size_t)width_of(t), at = i / width * H * width + i % width;
+            repeated.out[t][i] = repeated.out[t][at] + repeated.out[t][at + width]; /* at >= i: still to be read */
+        }
+    for (int t = O; t < TENSORS; t++) assert_same(t, grouped.out[t], repeated.out[t], grouped.elements[t]);
+}
+
+static void a_learned_bias_can_hide_keys_as_lengths_do(void **state) {
+    static plain_call biased, shorter;
+    static float bias[H * N * M];
+    static const cl_int lengths[B] = {5, 5};
+    for (int i = 0; i < H * N * M; i++) bias[i] = i % M < 5 ? 0 : -1e9f;
+    draw_floats(22);
+    plain(&biased, "softmax+bias", B, N, M, H);
+    plain(&shorter, "softmax", B, N, M, H);
+    for (int t = 0; t < INPUTS; t++) biased.in[t] = shorter.in[t] = random_floats[t];
+    biased.bias = bias, biased.bias_elements = H * N * M;
+    shorter.key_lengths = lengths, shorter.length_count = B;
+    run_plain(&biased);
+    run_plain(&shorter);
+    for (int t = O; t < TENSORS; t++) assert_same(t, biased.out[t], shorter.out[t], shorter.elements[t]);
 }
 
 /* ---- a model of one's own -----------------------------------------------------------------------------------------
@@ -776,6 +906,9 @@ int main(void) {
         cmocka_unit_test(options_that_make_no_sense_are_refused_by_name),
         cmocka_unit_test(tensors_that_do_not_fit_are_refused_by_name),
         cmocka_unit_test(a_forward_only_call_takes_the_smaller_workspace),
+        cmocka_unit_test(packed_samples_give_what_separate_calls_give),
+        cmocka_unit_test(grouped_key_heads_give_what_repeated_ones_give),
+        cmocka_unit_test(a_learned_bias_can_hide_keys_as_lengths_do),
         cmocka_unit_test(a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer),
         cmocka_unit_test(weights_travel_through_a_file),
         cmocka_unit_test(misuse_of_a_graph_is_one_sentence),
