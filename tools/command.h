@@ -17,6 +17,7 @@ int xp_command_devices(int count, char **words);
 int xp_command_info(int count, char **words);
 int xp_command_check(int count, char **words);
 int xp_command_bench(int count, char **words);
+int xp_command_bench_attention(int count, char **words); /* the words behind "bench attention" */
 
 /* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". Exactly one of the last four
  * says where it goes. */
@@ -40,7 +41,7 @@ typedef struct xp_usage {
     const char *example;
 } xp_usage;
 
-enum { XP_ARGUMENT_WORDS = 4, XP_ARGUMENT_SETTINGS = 128 };
+enum { XP_ARGUMENT_WORDS = 16, XP_ARGUMENT_SETTINGS = 128 };
 typedef struct xp_arguments {
     const char *words[XP_ARGUMENT_WORDS];
     int word_count;

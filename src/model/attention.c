@@ -312,13 +312,29 @@ static float scale_of(const chain *c) {
     return (float)(1 / sqrt((double)c->width));
 }
 
-static xp_tensor *linear_attention(chain *c) {
-    deny(c, XP_UNSUPPORTED, "linear attention is not available in this version");
-    return NULL;
+static xp_feature feature_of(const xp_specification *spec) {
+    static const xp_feature features[] = {[XP_FEATURES_ELU] = XP_FEATURE_ELU,
+                                          [XP_FEATURES_RELU] = XP_FEATURE_RELU,
+                                          [XP_FEATURES_IDENTITY] = XP_FEATURE_IDENTITY,
+                                          [XP_FEATURES_SQUARE] = XP_FEATURE_SQUARE};
+    return features[spec->features];
 }
 
+static xp_tensor *linear_attention(const chain *c) {
+    const xp_linear_attention_attributes attributes = {.features = feature_of(c->spec),
+                                                       .normaliser = normaliser_of(c->spec),
+                                                       .causal = c->spec->causal,
+                                                       .align_last = c->spec->causal_last,
+                                                       .scale = scale_of(c)};
+    return xp_linear_attention(c->graph, c->q, c->k, c->v, c->key_lengths, c->in->query_lengths, &attributes);
+}
+
+/* The quadratic kernel takes queries and keys with their features applied. */
 static xp_status map_features(chain *c) {
-    return deny(c, XP_UNSUPPORTED, "linear attention is not available in this version");
+    if (!c->spec->features || c->spec->features == XP_FEATURES_IDENTITY) return XP_OK;
+    c->q = xp_feature_map(c->graph, c->q, feature_of(c->spec));
+    c->k = xp_feature_map(c->graph, c->k, feature_of(c->spec));
+    return c->q && c->k ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
 static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
@@ -336,7 +352,7 @@ static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
 
 static xp_tensor *quadratic_attention(chain *c, xp_tensor **lse) {
     const xp_specification *spec = c->spec;
-    if (spec->features && map_features(c) != XP_OK) return NULL;
+    if (map_features(c) != XP_OK) return NULL;
     xp_attention_attributes attributes = xp_attention_plain(scale_of(c));
     xp_attention_inputs inputs = {
         .q = c->q, .k = c->k, .v = c->v, .key_lengths = c->key_lengths, .query_lengths = c->in->query_lengths};

@@ -21,13 +21,19 @@
     ROW(copy, 2)                                                                                                       \
     ROW(cross_entropy, 2)                                                                                              \
     ROW(cross_entropy_backward, 3)                                                                                     \
+    ROW(depthwise_convolution, 2)                                                                                      \
+    ROW(depthwise_convolution_backward, 3)                                                                             \
     ROW(dropout, 2)                                                                                                    \
     ROW(embed, 2)                                                                                                      \
     ROW(embed_backward, 3)                                                                                             \
+    ROW(feature_map, 2)                                                                                                \
+    ROW(feature_map_backward, 3)                                                                                       \
     ROW(gemm, 2)                                                                                                       \
     ROW(gradient_norm, 2)                                                                                              \
     ROW(layer_norm, 2)                                                                                                 \
     ROW(layer_norm_backward, 3)                                                                                        \
+    ROW(linear_attention, 2)                                                                                           \
+    ROW(linear_attention_backward, 3)                                                                                  \
     ROW(mask_rows, 2)                                                                                                  \
     ROW(optimiser, 2)                                                                                                  \
     ROW(patches, 2)                                                                                                    \

@@ -187,6 +187,42 @@ xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, cons
  * the N×M matrix that attention never does: for pictures and statistics. Not of packed samples; not differentiated. */
 xp_tensor *xp_attention_map(xp_graph *graph, const xp_tensor *o);
 
+/* ---- ops/linear_attention.c: "feature_map", "feature_map_backward", "linear_attention", "linear_attention_backward"
+ * --------------------------------------------------------------------------------------------------------------------
+ *
+ * feature_map: y = φ(x), x [B,N,H,D] (views with unit last stride are fine), y dense. Backward inputs: dy, x; output dx
+ * (views are fine).
+ *
+ * linear_attention: the linear kernel over all keys or over those before the query, in time and memory O(N + M).
+ *
+ *   o_i = Σ_j w_ij v_j / z_i;  w_ij = scale · φ(q_i)·φ(k_j);  z_i = Σ_j w_ij, or the number of keys seen, or 1
+ *
+ * A row whose z_i is 0 (it sees no key, or all its weights are 0) gives 0 and has no gradient. Causal: query i sees
+ * keys j <= p_i, p_i = i, or with align_last i + (valid keys) - (valid queries).
+ *
+ * inputs: q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query head
+ * h uses key head h / (H/G)), key_lengths I32 [B], [B,H] or NULL (all M), query_lengths I32 [B] or NULL (all N). Rows
+ * behind the lengths are never read; o, z and the gradients are 0 there. outputs: o [B,N,H,E] dense, z [B,H,N].
+ * Backward inputs: q, k, v, o, z, d_o, key_lengths, query_lengths; outputs dq, dk, dv (views are fine). D, E <= 256. */
+typedef enum xp_feature {
+    XP_FEATURE_IDENTITY,
+    XP_FEATURE_RELU,  /* max(x, 0) */
+    XP_FEATURE_ELU,   /* elu(x) + 1 */
+    XP_FEATURE_SQUARE /* x² */
+} xp_feature;
+typedef struct xp_feature_map_attributes {
+    int feature;
+} xp_feature_map_attributes;
+typedef struct xp_linear_attention_attributes {
+    int features;   /* xp_feature, of queries and keys */
+    int normaliser; /* xp_normaliser */
+    int causal, align_last;
+    float scale;
+} xp_linear_attention_attributes;
+xp_tensor *xp_feature_map(xp_graph *graph, xp_tensor *x, xp_feature feature);
+xp_tensor *xp_linear_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_tensor *v, xp_tensor *key_lengths,
+                               xp_tensor *query_lengths, const xp_linear_attention_attributes *attributes);
+
 /* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward" -------------------------------
  *
  * Attention-BN (Primal-Dual framework, section on Attention-BN): per sample and head, with the valid keys, mu = mean_j
@@ -235,6 +271,22 @@ typedef struct xp_attention_pool_attributes {
 } xp_attention_pool_attributes;
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
+
+/* ---- ops/depthwise_convolution.c: "depthwise_convolution", "depthwise_convolution_backward" -------------------------
+ *
+ * A convolution of each column with taps of its own. 1-D (grid_height 0), weight [H·D,k]: y[n] = Σ_t w[c,t] x[n + t -
+ * (k-1)/2], causal: x[n + t - (k-1)], of rows before lengths[b]; rows at and behind it give 0. 2-D, weight [H·D,k,k], N =
+ * class_token + grid_height·grid_width: y[i,j] = Σ_uv w[c,u,v] x[i + u - (k-1)/2, j + v - (k-1)/2] of cells of the grid;
+ * the class token passes. inputs: x [B,N,H,D] (views fine), weight, lengths I32 [B] or NULL; output y [B,N,H,D] dense.
+ * Loads stop at the length. Backward inputs: dy, x, weight, lengths; outputs dx (views fine), d_weight, NULL where
+ * nobody wants them. */
+typedef struct xp_depthwise_convolution_attributes {
+    int width; /* k, 1 … 127 */
+    int causal;
+    int grid_height, grid_width, class_token;
+} xp_depthwise_convolution_attributes;
+xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
+                                    const xp_depthwise_convolution_attributes *attributes);
 
 /* ---- ops/optimiser.c: "gradient_norm", "optimiser"
  * ----------------------------------------------------------------------------------- gradient_norm: gradients (store
