@@ -27,10 +27,9 @@ int main(void) {
     for (int i = 0; i < COUNT; i++) q[i] = sinf(i), k[i] = cosf(3.0f * i), v[i] = sinf(0.5f * i);
     for (int i = 0; i < 7; i++) buffer[i] = clCreateBuffer(context, CL_MEM_READ_WRITE, sizeof q, NULL, NULL);
     for (int i = 0; i < 3; i++) clEnqueueWriteBuffer(queue, buffer[i], CL_TRUE, 0, sizeof q, host[i], 0, NULL, NULL);
-
-    xp_device *device;
-    xp_attention_call *attention;
     xp_attention_options options;
+    xp_attention_call *attention;
+    xp_device *device;
     xp_attention_options_default(&options); /* "softmax"; try options.specification = "softmax+bn+sh(1,1,2,4)" */
     options.batch = B, options.queries = options.keys = N, options.heads = H, options.width = D;
     options.gradients = XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV;
@@ -43,7 +42,6 @@ int main(void) {
     check(xp_attention_backward(attention, queue, &tensors, 0, NULL, NULL));
     clEnqueueReadBuffer(queue, buffer[3], CL_TRUE, 0, sizeof o, o, 0, NULL, NULL);
     clEnqueueReadBuffer(queue, buffer[6], CL_TRUE, 0, sizeof dv, dv, 0, NULL, NULL);
-
     double worst = 0, left = 0, right = 0; /* o is linear in v, so that the sums of o·d_o and of v·dv are equal */
     for (int i = 0; i < COUNT; i++) left += (double)o[i] * v[i], right += (double)v[i] * dv[i];
     for (int n = 0; n < N; n++) { /* one sample and head in plain C */

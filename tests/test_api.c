@@ -414,6 +414,63 @@ static void dropout_follows_seed_and_step_in_both_passes(void **state) {
     finish(&c);
 }
 
+/* o is linear in v: Σ o·d_o = Σ v·dv whatever the weights are. */
+static void every_kind_of_line_runs_with_its_parameters(void **state) {
+    static const struct {
+        const char *line;
+        int parameters;
+    } lines[] = {{"linear(elu)", 0}, {"linear(square)+causal+bn", 0}, {"softmax+bias+bn(beta=learned)", 2}};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        call c;
+        problem *p = make(lines[i].line, 16);
+        start(&c, p, "softmax", NULL, true);
+        xp_attention_close(&c.attention);
+        c.options.specification = lines[i].line;
+        c.options.gradients |= lines[i].parameters ? XP_ATTENTION_DPARAMETERS : 0;
+        must(xp_attention_create(&c.attention, device, &c.options));
+        const bool linear = strncmp(lines[i].line, "linear", 6) == 0;
+        if (linear) {
+            refuses(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_UNSUPPORTED, "lse");
+            c.tensors.lse = NULL;
+        }
+        xp_attention_parameter parameters[XP_ATTENTION_PARAMETERS];
+        const int count = xp_attention_parameters(c.attention, parameters);
+        assert_int_equal(count, lines[i].parameters);
+        size_t bytes[XP_ATTENTION_PARAMETERS];
+        for (int j = 0; j < count; j++) {
+            bytes[j] = sizeof(float);
+            for (int axis = 0; axis < parameters[j].rank; axis++) bytes[j] *= (size_t)parameters[j].shape[axis];
+            const float half = 0.5f, nothing = NAN;
+            c.tensors.parameters[j] = new_buffer(bytes[j]);
+            c.tensors.d_parameters[j] = new_buffer(bytes[j]);
+            must_cl(clEnqueueFillBuffer(queue, c.tensors.parameters[j], &half, 4, 0, bytes[j], 0, NULL, NULL));
+            must_cl(clEnqueueFillBuffer(queue, c.tensors.d_parameters[j], &nothing, 4, 0, bytes[j], 0, NULL, NULL));
+        }
+        must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
+        must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
+        static float o[4096], dv[4096], gradient[4096];
+        read_dense(&c, O, o);
+        read_dense(&c, DV, dv);
+        double left = 0, right = 0;
+        for (int e = 0; e < size_of(O); e++) left += o[e] * p->x[D_O][e];
+        for (int e = 0; e < size_of(DV); e++) right += dv[e] * p->x[V][e];
+        assert_true(fabs(left) > 0.1 && fabs(left - right) < 1e-4 * (1 + fabs(left)));
+        for (int j = 0; j < count; j++) {
+            double largest = 0;
+            must_cl(
+                clEnqueueReadBuffer(queue, c.tensors.d_parameters[j], CL_TRUE, 0, bytes[j], gradient, 0, NULL, NULL));
+            for (size_t e = 0; e < bytes[j] / 4; e++) {
+                assert_true(isfinite(gradient[e]));
+                largest = fmax(largest, fabs(gradient[e]));
+            }
+            if (largest == 0) fail_msg("%s has no gradient", parameters[j].name);
+            clReleaseMemObject(c.tensors.parameters[j]);
+            clReleaseMemObject(c.tensors.d_parameters[j]);
+        }
+        finish(&c);
+    }
+}
+
 static void learned_parameters_are_the_callers_buffers(void **state) {
     call c;
     problem *p = make("softmax+bn", 9);
@@ -902,6 +959,7 @@ int main(void) {
         cmocka_unit_test(a_workspace_may_be_the_callers_and_part_of_a_larger_buffer),
         cmocka_unit_test(a_backward_pass_may_be_repeated),
         cmocka_unit_test(dropout_follows_seed_and_step_in_both_passes),
+        cmocka_unit_test(every_kind_of_line_runs_with_its_parameters),
         cmocka_unit_test(learned_parameters_are_the_callers_buffers),
         cmocka_unit_test(options_that_make_no_sense_are_refused_by_name),
         cmocka_unit_test(tensors_that_do_not_fit_are_refused_by_name),
