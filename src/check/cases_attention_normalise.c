@@ -11,25 +11,31 @@ typedef struct drawing {
     xp_tensor *q, *k, *q_out, *k_out, *beta, *left_over;
 } drawing;
 
-/* The scales are compiled in, so that few lists make few variants. */
+/* Each costs compilations, so a few have to bring every form. Prefixes of pooled keys come instead of align_last. */
+static const xp_attention_normalise_attributes forms[] = {
+    {0},
+    {.prefix = 1, .align_last = 1},
+    {.both = 1},
+    {.prefix = 1, .both = 1, .align_last = 1},
+    {.prefix = 1, .constant = 1, .align_last = 1},
+};
 static const struct {
     int count;
     int16_t scales[4];
-} lists[] = {{0}, {1, {3}}, {2, {1, 4}}, {4, {5, 1, 2, 300}}};
+} lists[] = {{1, {3}}, {2, {1, 4}}, {4, {5, 1, 2, 300}}};
 
 static xp_attention_normalise_attributes draw_attributes(xp_random *variant) {
-    xp_attention_normalise_attributes attributes = {
-        .beta = (float)xp_random_unit(variant) * 2, .scale = xp_random_below(variant, 3) > 0, .epsilon = 1e-5f};
-    attributes.prefix = xp_random_below(variant, 2);
-    attributes.both = xp_random_below(variant, 3) == 0;
-    attributes.packed = xp_random_below(variant, 4) == 0;
-    if (!attributes.prefix) return attributes;
-    attributes.constant = !attributes.both && xp_random_below(variant, 2);
-    attributes.align_last = xp_random_below(variant, 2);
-    if (attributes.packed || attributes.align_last) return attributes;
-    const uint32_t list = xp_random_below(variant, sizeof lists / sizeof lists[0]);
-    attributes.key_scale_count = lists[list].count;
-    for (int i = 0; i < lists[list].count; i++) attributes.key_scales[i] = lists[list].scales[i];
+    xp_attention_normalise_attributes attributes = forms[xp_random_below(variant, sizeof forms / sizeof forms[0])];
+    const uint32_t pattern = xp_random_below(variant, 3), list = xp_random_below(variant, 3);
+    attributes.beta = (float)xp_random_unit(variant) * 2;
+    attributes.scale = xp_random_below(variant, 4) > 0;
+    attributes.epsilon = 1e-5f;
+    attributes.packed = pattern == 0;
+    if (pattern == 1 && attributes.prefix) {
+        attributes.align_last = 0;
+        attributes.key_scale_count = lists[list].count;
+        for (int i = 0; i < lists[list].count; i++) attributes.key_scales[i] = lists[list].scales[i];
+    }
     return attributes;
 }
 
@@ -70,10 +76,10 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
     const int64_t heads = group * key_heads, lengths_shape[] = {batch, key_heads};
     snprintf(out->shape, sizeof out->shape,
              "B=%lld N=%lld M=%lld H=%lld G=%lld D=%lld counts=%d scale=%d prefix=%d both=%d constant=%d packed=%d "
-             "last=%d scales=%d wanted=%u %s",
+             "last=%d scales=%d asked=%d wanted=%u %s",
              (long long)batch, (long long)queries, (long long)keys, (long long)heads, (long long)key_heads,
              (long long)width, lengths_rank, attributes.scale, attributes.prefix, attributes.both, attributes.constant,
-             packed, attributes.align_last, attributes.key_scale_count, backward ? (unsigned)wanted : 0,
+             packed, attributes.align_last, attributes.key_scale_count, few_queries, backward ? (unsigned)wanted : 0,
              views ? "views" : "dense");
 
     XP_TRY(xp_graph_create(&out->graph, NULL, true));
