@@ -13,6 +13,13 @@
 #include "common.clh"
 #include "linear_attention.clh"
 
+#ifndef WRITE_DK
+#define WRITE_DK 1
+#endif
+#ifndef WRITE_DV
+#define WRITE_DV 1
+#endif
+
 #define BLOCK         64 /* rows of a work-item, and of a tile of the other sequence */
 #define PART          24 /* rows of a block that share one end of what they see: a multiple of 6 */
 #define STRIP         64 /* elements of the states in a work-item that adds them up */
