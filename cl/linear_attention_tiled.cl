@@ -82,6 +82,7 @@ INLINE void state_tile(const __global float *values, int values_row, const __glo
     const int item = get_local_id(0), row = item / 8 * 4, column = item % 8 * 4;
     float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f, sum = 0.0f;
     for (int first = 0; first < rows; first += SLICE) {
+        float4 t0 = 0.0f, t1 = 0.0f, t2 = 0.0f, t3 = 0.0f, t = 0.0f; /* as in accumulate_tile */
         barrier(CLK_LOCAL_MEM_FENCE);
         UNROLL_NONE
         for (int i = item; i < SLICE * STATE_TILE; i += STATE_ITEMS) {
@@ -97,12 +98,13 @@ INLINE void state_tile(const __global float *values, int values_row, const __glo
         for (int i = 0; i < SLICE; i++) {
             float4 a = vload4(0, value_slice + i * STATE_TILE + row);
             float4 b = vload4(0, feature_slice + i * STATE_TILE + column);
-            s0 = fma((float4)(a.x), b, s0);
-            s1 = fma((float4)(a.y), b, s1);
-            s2 = fma((float4)(a.z), b, s2);
-            s3 = fma((float4)(a.w), b, s3);
-            sum = fma((float4)(ones[i]), b, sum);
+            t0 = fma((float4)(a.x), b, t0);
+            t1 = fma((float4)(a.y), b, t1);
+            t2 = fma((float4)(a.z), b, t2);
+            t3 = fma((float4)(a.w), b, t3);
+            t = fma((float4)(ones[i]), b, t);
         }
+        s0 += t0, s1 += t1, s2 += t2, s3 += t3, sum += t;
     }
     if (first_feature + column < DP) {
         state += first_feature + column;
@@ -262,7 +264,8 @@ INLINE void hand_over(const float4 *p, __local float *weights) {
     vstore4((float4)(p[0].w, p[1].w, p[2].w, p[3].w), 0, weights + (column + 3) * WEIGHT_PITCH + row);
 }
 
-/* out[4g + r] += row 4·row_group + r of weightsᵀ · x, columns g·BLOCK_COLUMNS + 4·column_group … + 3. */
+/* out[4g + r] += row 4·row_group + r of weightsᵀ · x, columns g·BLOCK_COLUMNS + 4·column_group … + 3. A slice is added
+ * up for itself, since features have one sign and a long chain of such terms loses digits. */
 INLINE void accumulate_tile(const __local float *weights, const __global float *x, int x_stride, int x_valid,
                             const int width, const int kind, __local float *stage, float4 *out) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
@@ -276,17 +279,19 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
             stage[r * pitch + c] = first + r < x_valid && c < width ? load_1(x + at, kind) : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        UNROLL_SLICE
-        for (int i = 0; i < SLICE; i++) {
-            float4 w = vload4(0, weights + (first + i) * WEIGHT_PITCH + row);
-            UNROLL_FULL
-            for (int g = 0; g < GROUPS(width); g++) {
+        UNROLL_FULL
+        for (int g = 0; g < GROUPS(width); g++) {
+            float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+            UNROLL_SLICE
+            for (int i = 0; i < SLICE; i++) {
+                float4 w = vload4(0, weights + (first + i) * WEIGHT_PITCH + row);
                 float4 b = vload4(0, stage + i * pitch + g * BLOCK_COLUMNS + column);
-                out[4 * g + 0] = fma((float4)(w.x), b, out[4 * g + 0]);
-                out[4 * g + 1] = fma((float4)(w.y), b, out[4 * g + 1]);
-                out[4 * g + 2] = fma((float4)(w.z), b, out[4 * g + 2]);
-                out[4 * g + 3] = fma((float4)(w.w), b, out[4 * g + 3]);
+                s0 = fma((float4)(w.x), b, s0);
+                s1 = fma((float4)(w.y), b, s1);
+                s2 = fma((float4)(w.z), b, s2);
+                s3 = fma((float4)(w.w), b, s3);
             }
+            out[4 * g + 0] += s0, out[4 * g + 1] += s1, out[4 * g + 2] += s2, out[4 * g + 3] += s3;
         }
     }
 }
