@@ -28,6 +28,7 @@
 #define COLUMN_GROUPS (BLOCK_COLUMNS / 4)
 #define SLICE         16
 #define PAD           4 /* keeps the transposing stores of a slice apart in the banks, and vectors aligned */
+#define WEIGHT_PITCH  (BLOCK_ROWS + PAD)
 #define GROUPS(width) (((width) + BLOCK_COLUMNS - 1) / BLOCK_COLUMNS) /* of four output columns per work-item */
 #define MULTIPLY_SIZE (SLICE * (BLOCK_ROWS + PAD + BLOCK_COLUMNS + PAD))
 #define WIDER_GROUPS  (GROUPS(D) > GROUPS(E) ? GROUPS(D) : GROUPS(E))
@@ -81,6 +82,7 @@ INLINE void state_tile(const __global float *values, int values_row, const __glo
     const int item = get_local_id(0), row = item / 8 * 4, column = item % 8 * 4;
     float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f, sum = 0.0f;
     for (int first = 0; first < rows; first += SLICE) {
+        float4 t0 = 0.0f, t1 = 0.0f, t2 = 0.0f, t3 = 0.0f, t = 0.0f; /* as in accumulate_tile */
         barrier(CLK_LOCAL_MEM_FENCE);
         UNROLL_NONE
         for (int i = item; i < SLICE * STATE_TILE; i += STATE_ITEMS) {
@@ -96,12 +98,13 @@ INLINE void state_tile(const __global float *values, int values_row, const __glo
         for (int i = 0; i < SLICE; i++) {
             float4 a = vload4(0, value_slice + i * STATE_TILE + row);
             float4 b = vload4(0, feature_slice + i * STATE_TILE + column);
-            s0 = fma((float4)(a.x), b, s0);
-            s1 = fma((float4)(a.y), b, s1);
-            s2 = fma((float4)(a.z), b, s2);
-            s3 = fma((float4)(a.w), b, s3);
-            sum = fma((float4)(ones[i]), b, sum);
+            t0 = fma((float4)(a.x), b, t0);
+            t1 = fma((float4)(a.y), b, t1);
+            t2 = fma((float4)(a.z), b, t2);
+            t3 = fma((float4)(a.w), b, t3);
+            t = fma((float4)(ones[i]), b, t);
         }
+        s0 += t0, s1 += t1, s2 += t2, s3 += t3, sum += t;
     }
     if (first_feature + column < DP) {
         state += first_feature + column;
@@ -230,31 +233,39 @@ INLINE void multiply_tile(const __global float *x, int x_stride, int x_valid, co
     scores[0] = s0, scores[1] = s1, scores[2] = s2, scores[3] = s3;
 }
 
-/* weights[r] = columns first + 4·column_group … + 3 of row 4·row_group + r of x; 0 behind `valid` rows and `width`. */
-INLINE void load_weights(const __global float *x, int x_stride, int valid, const int width, const int kind, int first,
-                         float4 *weights) {
-    const int row = get_local_id(0) / COLUMN_GROUPS * 4, c = first + get_local_id(0) % COLUMN_GROUPS * 4;
-    UNROLL_FULL
-    for (int r = 0; r < 4; r++) {
-        const __global float *from = x + (long)(row + r) * x_stride + c;
-        const int there = row + r < valid;
-        weights[r] = (float4)(there && c + 0 < width ? load_1(from + 0, kind) : 0.0f,
-                              there && c + 1 < width ? load_1(from + 1, kind) : 0.0f,
-                              there && c + 2 < width ? load_1(from + 2, kind) : 0.0f,
-                              there && c + 3 < width ? load_1(from + 3, kind) : 0.0f);
+/* weights [BLOCK_COLUMNS][WEIGHT_PITCH] = columns first … first+BLOCK_COLUMNS-1 of x; 0 behind `valid` rows and behind
+ * `width`. With `one` there is a column more, of ones. With `terms` rows are slopes: times terms[0], and - terms[1] in
+ * place of the one. */
+INLINE void stage_weights(const __global float *x, int x_stride, int valid, const int width, const int kind,
+                          const int one, const __global float *terms, const int has_terms, int first,
+                          __local float *weights) {
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLL_NONE
+    for (int i = get_local_id(0); i < BLOCK_ROWS * BLOCK_COLUMNS; i += WORK_ITEMS) {
+        const int column = i / (SLICE * BLOCK_ROWS) * SLICE + i % SLICE, row = i / SLICE % BLOCK_ROWS;
+        const int c = first + column;
+        float value = 0.0f;
+        if (row < valid && c < width) {
+            value = load_1(x + (long)row * x_stride + c, kind);
+            if (has_terms) value *= terms[2 * row];
+        }
+        if (one && row < valid && c == width) value = has_terms ? -terms[2 * row + 1] : 1.0f;
+        weights[column * WEIGHT_PITCH + row] = value;
     }
 }
 
-/* Hands a tile over: weights [BLOCK_COLUMNS][BLOCK_ROWS]. */
-INLINE void store_weights(const float4 *p, __local float *weights) {
+/* The same from registers: p[r] = columns 4·column_group … + 3 of row 4·row_group + r. */
+INLINE void hand_over(const float4 *p, __local float *weights) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
-    vstore4((float4)(p[0].x, p[1].x, p[2].x, p[3].x), 0, weights + (column + 0) * BLOCK_ROWS + row);
-    vstore4((float4)(p[0].y, p[1].y, p[2].y, p[3].y), 0, weights + (column + 1) * BLOCK_ROWS + row);
-    vstore4((float4)(p[0].z, p[1].z, p[2].z, p[3].z), 0, weights + (column + 2) * BLOCK_ROWS + row);
-    vstore4((float4)(p[0].w, p[1].w, p[2].w, p[3].w), 0, weights + (column + 3) * BLOCK_ROWS + row);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    vstore4((float4)(p[0].x, p[1].x, p[2].x, p[3].x), 0, weights + (column + 0) * WEIGHT_PITCH + row);
+    vstore4((float4)(p[0].y, p[1].y, p[2].y, p[3].y), 0, weights + (column + 1) * WEIGHT_PITCH + row);
+    vstore4((float4)(p[0].z, p[1].z, p[2].z, p[3].z), 0, weights + (column + 2) * WEIGHT_PITCH + row);
+    vstore4((float4)(p[0].w, p[1].w, p[2].w, p[3].w), 0, weights + (column + 3) * WEIGHT_PITCH + row);
 }
 
-/* out[4g + r] += row 4·row_group + r of weightsᵀ · x, columns g·BLOCK_COLUMNS + 4·column_group … + 3. */
+/* out[4g + r] += row 4·row_group + r of weightsᵀ · x, columns g·BLOCK_COLUMNS + 4·column_group … + 3. A slice is added
+ * up for itself, since features have one sign and a long chain of such terms loses digits. */
 INLINE void accumulate_tile(const __local float *weights, const __global float *x, int x_stride, int x_valid,
                             const int width, const int kind, __local float *stage, float4 *out) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
@@ -268,25 +279,21 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
             stage[r * pitch + c] = first + r < x_valid && c < width ? load_1(x + at, kind) : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
-        UNROLL_SLICE
-        for (int i = 0; i < SLICE; i++) {
-            float4 w = vload4(0, weights + (first + i) * BLOCK_ROWS + row);
-            UNROLL_FULL
-            for (int g = 0; g < GROUPS(width); g++) {
+        UNROLL_FULL
+        for (int g = 0; g < GROUPS(width); g++) {
+            float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+            UNROLL_SLICE
+            for (int i = 0; i < SLICE; i++) {
+                float4 w = vload4(0, weights + (first + i) * WEIGHT_PITCH + row);
                 float4 b = vload4(0, stage + i * pitch + g * BLOCK_COLUMNS + column);
-                out[4 * g + 0] = fma((float4)(w.x), b, out[4 * g + 0]);
-                out[4 * g + 1] = fma((float4)(w.y), b, out[4 * g + 1]);
-                out[4 * g + 2] = fma((float4)(w.z), b, out[4 * g + 2]);
-                out[4 * g + 3] = fma((float4)(w.w), b, out[4 * g + 3]);
+                s0 = fma((float4)(w.x), b, s0);
+                s1 = fma((float4)(w.y), b, s1);
+                s2 = fma((float4)(w.z), b, s2);
+                s3 = fma((float4)(w.w), b, s3);
             }
+            out[4 * g + 0] += s0, out[4 * g + 1] += s1, out[4 * g + 2] += s2, out[4 * g + 3] += s3;
         }
     }
-}
-
-/* Lets no weight stand in local memory any longer: all its readers have come here. */
-INLINE void hand_over(const float4 *p, __local float *weights) {
-    barrier(CLK_LOCAL_MEM_FENCE);
-    store_weights(p, weights);
 }
 
 /* Writes a work-item's four rows of an output block whose first row is *x: out · scale for the first `valid` rows, 0
@@ -299,18 +306,22 @@ INLINE void store_rows(const float4 *out, __global float *x, int x_stride, int v
     for (int g = 0; g < GROUPS(width); g++) {
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
-            const int c = g * BLOCK_COLUMNS + column;
-            const float4 whole = out[4 * g + r] * scale[r];
-            const float lanes[4] = {whole.x, whole.y, whole.z, whole.w};
-            UNROLL_FULL
-            for (int lane = 0; lane < 4; lane++)
-                if (row + r < all && c + lane < width) {
-                    float value = 0.0f;
-                    if (row + r < valid && scale[r] != 0.0f) value = lanes[lane];
-                    if (row + r < valid && kind == FEATURES)
-                        value *= feature_slope_1(at[(long)(row + r) * at_stride + c + lane]);
-                    x[(long)(row + r) * x_stride + c + lane] = value;
-                }
+            const int c = g * BLOCK_COLUMNS + column, here = row + r < valid;
+            float4 value = here && scale[r] != 0.0f ? out[4 * g + r] * scale[r] : (float4)(0.0f);
+            if (kind == FEATURES) {
+                const __global float *from = at + (long)(row + r) * at_stride + c;
+                value *= feature_slope_4((float4)(here && c + 0 < width ? from[0] : 0.0f,
+                                                  here && c + 1 < width ? from[1] : 0.0f,
+                                                  here && c + 2 < width ? from[2] : 0.0f,
+                                                  here && c + 3 < width ? from[3] : 0.0f));
+            }
+            if (row + r < all) {
+                __global float *to = x + (long)(row + r) * x_stride + c;
+                if (c + 0 < width) to[0] = value.x;
+                if (c + 1 < width) to[1] = value.y;
+                if (c + 2 < width) to[2] = value.z;
+                if (c + 3 < width) to[3] = value.w;
+            }
         }
     }
 }
@@ -325,8 +336,8 @@ void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global float *r
                               const __global int *restrict key_lengths, const __global int *restrict query_lengths,
                               __global float *restrict o, __global float *restrict z, int N, int M, int group,
                               int share, int slots, float scale) {
-    __local float stage[STAGE_SIZE] ALIGNED, weights[BLOCK_ROWS * BLOCK_COLUMNS] ALIGNED;
-    __local float partial[BLOCK_ROWS * COLUMN_GROUPS];
+    __local float stage[STAGE_SIZE] ALIGNED, weights[WEIGHT_PITCH * BLOCK_COLUMNS] ALIGNED;
+    __local float *partial = stage; /* [BLOCK_ROWS][COLUMN_GROUPS] */
     const int first = get_group_id(0) * BLOCK_ROWS, head = get_group_id(1), heads = get_num_groups(1);
     const int sample = get_group_id(2);
     const int keys = valid_keys(key_lengths, sample, head, heads, M);
@@ -349,19 +360,19 @@ void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global float *r
     for (int i = 0; i < 4 * GROUPS(E); i++) out[i] = 0.0f;
 
     for (int d = 0; d < D; d += BLOCK_COLUMNS) {
-        load_weights(q, q_row, rows, D, FEATURES, d, p);
+        stage_weights(q, q_row, rows, D, FEATURES, 0, 0, 0, d, weights);
+        accumulate_tile(weights, states + d, DP, D - d, E, TRANSPOSED, stage, out);
 #if SUM
-        UNROLL_FULL
-        for (int r = 0; r < 4; r++) {
-            const int c = d + column;
-            if (c + 0 < D) total[r] = fma(p[r].x, states[E * DP + c + 0], total[r]);
-            if (c + 1 < D) total[r] = fma(p[r].y, states[E * DP + c + 1], total[r]);
-            if (c + 2 < D) total[r] = fma(p[r].z, states[E * DP + c + 2], total[r]);
-            if (c + 3 < D) total[r] = fma(p[r].w, states[E * DP + c + 3], total[r]);
+        UNROLL_NONE
+        for (int c = column; c < min(column + 4, D - d); c++) {
+            const float4 a = vload4(0, weights + c * WEIGHT_PITCH + row);
+            const float sum = states[E * DP + d + c];
+            total[0] = fma(a.x, sum, total[0]);
+            total[1] = fma(a.y, sum, total[1]);
+            total[2] = fma(a.z, sum, total[2]);
+            total[3] = fma(a.w, sum, total[3]);
         }
 #endif
-        hand_over(p, weights);
-        accumulate_tile(weights, states + d, DP, D - d, E, TRANSPOSED, stage, out);
     }
 #if CAUSAL
     const int end = rows > 0 ? keys_seen(first + rows - 1, shift, keys) : 0;
@@ -378,6 +389,7 @@ void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global float *r
     }
 #endif
 
+    barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL_FULL
     for (int r = 0; r < 4; r++) partial[(row + r) * COLUMN_GROUPS + column_group] = total[r];
     barrier(CLK_LOCAL_MEM_FENCE);
@@ -409,7 +421,7 @@ void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o), con
                                        const __global float *restrict states, const __global int *restrict key_lengths,
                                        const __global int *restrict query_lengths, WRITTEN_VIEW(dq), int N, int M,
                                        int group, int share, int slots, float scale) {
-    __local float stage[STAGE_SIZE] ALIGNED, weights[BLOCK_ROWS * BLOCK_COLUMNS] ALIGNED;
+    __local float stage[STAGE_SIZE] ALIGNED, weights[WEIGHT_PITCH * BLOCK_COLUMNS] ALIGNED;
     const int first = get_group_id(0) * BLOCK_ROWS, head = get_group_id(1), heads = get_num_groups(1);
     const int sample = get_group_id(2);
     const int keys = valid_keys(key_lengths, sample, head, heads, M);
@@ -435,15 +447,7 @@ void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o), con
     for (int i = 0; i < 4 * GROUPS(D); i++) out[i] = 0.0f;
 
     for (int e = 0; e < E + SUM; e += BLOCK_COLUMNS) {
-        load_weights(d_o, d_o_row, rows, E, PLAIN, e, p);
-        UNROLL_FULL
-        for (int r = 0; r < 4; r++) {
-            p[r] *= factor[r];
-#if SUM
-            p[r] = e + column + (int4)(0, 1, 2, 3) == (int4)(E) ? (float4)(-along[r]) : p[r];
-#endif
-        }
-        hand_over(p, weights);
+        stage_weights(d_o, d_o_row, rows, E, PLAIN, SUM, terms, 1, e, weights);
         accumulate_tile(weights, states + e * DP, DP, E + SUM - e, D, PLAIN, stage, out);
     }
 #if CAUSAL
@@ -463,100 +467,110 @@ void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o), con
     store_rows(out, dq, dq_row, rows, min(BLOCK_ROWS, N - first), D, (float4)(scale), q, q_row, FEATURES);
 }
 
-/* dk, dv: the sums over the query heads of a group, in their order. states: of the queries, a head each. Work-groups:
- * block of keys, key head, sample. */
+/* dk: the sum over the query heads of a group, in their order. states: of the queries, a head each. Work-groups: block
+ * of keys, key head, sample. A head that sees none of the rows takes no step, and no jump past barriers either. */
 KERNEL(WORK_ITEMS)
 void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o), const __global float *restrict terms,
                                     const __global float *restrict states, const __global int *restrict key_lengths,
-                                    const __global int *restrict query_lengths, WRITTEN_VIEW(dk), WRITTEN_VIEW(dv),
-                                    int N, int M, int group, int slots, float scale) {
-    __local float stage[STAGE_SIZE] ALIGNED, weights[BLOCK_ROWS * BLOCK_COLUMNS] ALIGNED;
+                                    const __global int *restrict query_lengths, WRITTEN_VIEW(dk), int N, int M,
+                                    int group, int slots, float scale) {
+    __local float stage[STAGE_SIZE] ALIGNED, weights[WEIGHT_PITCH * BLOCK_COLUMNS] ALIGNED;
     const int first = get_group_id(0) * BLOCK_ROWS, key_head = get_group_id(1);
     const int heads = get_num_groups(1) * group, sample = get_group_id(2);
     const int queries = valid_queries(query_lengths, sample, N);
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
     k = AT(k, sample, key_head) + (long)first * k_row;
     v = AT(v, sample, key_head) + (long)first * v_row;
+    dk = AT(dk, sample, key_head) + (long)first * dk_row;
 
-    float4 p[4];
-#if WRITE_DK
-    float4 d_key[4 * GROUPS(D)];
-    UNROLL_FULL
-    for (int i = 0; i < 4 * GROUPS(D); i++) d_key[i] = 0.0f;
-#endif
-#if WRITE_DV
-    float4 d_value[4 * GROUPS(E)];
-    UNROLL_FULL
-    for (int i = 0; i < 4 * GROUPS(E); i++) d_value[i] = 0.0f;
-#endif
     int most = 0; /* rows that any head of the group sees */
+    float4 out[4 * GROUPS(D)], p[4];
+    UNROLL_FULL
+    for (int i = 0; i < 4 * GROUPS(D); i++) out[i] = 0.0f;
     for (int member = 0; member < group; member++) {
         const int head = key_head * group + member, keys = valid_keys(key_lengths, sample, head, heads, M);
         const int rows = clamp(keys - first, 0, BLOCK_ROWS), shift = position_shift(keys, queries);
         const int slot = query_slot(first + rows - 1, shift, slots);
         const __global float *state = states + (((long)sample * heads + head) * slots + slot) * STATE;
+        const int state_rows = rows > 0 ? E + SUM : 0;
         most = max(most, rows);
-        if (rows == 0) continue; /* the same in all work-items */
-#if WRITE_DK
-        for (int e = 0; e < E + SUM; e += BLOCK_COLUMNS) {
-            load_weights(v, v_row, rows, E, PLAIN, e, p);
-#if SUM
-            UNROLL_FULL
-            for (int r = 0; r < 4; r++)
-                p[r] = e + column + (int4)(0, 1, 2, 3) == (int4)(E) ? (float4)(1.0f) : p[r];
-#endif
-            hand_over(p, weights);
-            accumulate_tile(weights, state + e * DP, DP, E + SUM - e, D, PLAIN, stage, d_key);
+        for (int e = 0; e < state_rows; e += BLOCK_COLUMNS) {
+            stage_weights(v, v_row, rows, E, PLAIN, SUM, 0, 0, e, weights);
+            accumulate_tile(weights, state + e * DP, DP, E + SUM - e, D, PLAIN, stage, out);
         }
-#endif
-#if WRITE_DV
-        for (int d = 0; d < D; d += BLOCK_COLUMNS) {
-            load_weights(k, k_row, rows, D, FEATURES, d, p);
-            hand_over(p, weights);
-            accumulate_tile(weights, state + d, DP, D - d, E, TRANSPOSED, stage, d_value);
-        }
-#endif
 #if CAUSAL
         const __global float *head_q = AT(q, sample, head), *head_d_o = AT(d_o, sample, head);
         const __global float *head_terms = terms + 2 * ((long)sample * heads + head) * N;
-        const int end = min(queries, slot * CHUNK);
+        const int end = rows > 0 ? min(queries, slot * CHUNK) : 0;
         for (int tile = max(first - shift, 0); tile < end; tile += BLOCK_COLUMNS) {
             const int tile_queries = end - tile;
-            const __global float *tile_q = head_q + (long)tile * q_row, *tile_d_o = head_d_o + (long)tile * d_o_row;
+            multiply_tile(v, v_row, rows, head_d_o + (long)tile * d_o_row, d_o_row, tile_queries, E, PLAIN, stage, p);
+            float term[8];
+            UNROLL_FULL
+            for (int c = 0; c < 8; c++)
+                term[c] = column + c / 2 < tile_queries ? head_terms[2 * (tile + column) + c] : 0.0f;
+            const float4 factor = (float4)(term[0], term[2], term[4], term[6]);
+            const float4 along = (float4)(term[1], term[3], term[5], term[7]);
+            const int4 position = tile + column + (int4)(0, 1, 2, 3) + shift;
+            UNROLL_FULL
+            for (int r = 0; r < 4; r++)
+                p[r] = (int4)(first + row + r) <= position ? p[r] * factor - along : (float4)(0.0f);
+            hand_over(p, weights);
+            accumulate_tile(weights, head_q + (long)tile * q_row, q_row, tile_queries, D, FEATURES, stage, out);
+        }
+#endif
+    }
+    store_rows(out, dk, dk_row, most, min(BLOCK_ROWS, M - first), D, (float4)(scale), k, k_row, FEATURES);
+}
+
+/* dv, likewise. */
+KERNEL(WORK_ITEMS)
+void linear_attention_backward_values(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o), const __global float *restrict terms,
+                                      const __global float *restrict states, const __global int *restrict key_lengths,
+                                      const __global int *restrict query_lengths, WRITTEN_VIEW(dv), int N, int M,
+                                      int group, int slots, float scale) {
+    __local float stage[STAGE_SIZE] ALIGNED, weights[WEIGHT_PITCH * BLOCK_COLUMNS] ALIGNED;
+    const int first = get_group_id(0) * BLOCK_ROWS, key_head = get_group_id(1);
+    const int heads = get_num_groups(1) * group, sample = get_group_id(2);
+    const int queries = valid_queries(query_lengths, sample, N);
+    const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
+    k = AT(k, sample, key_head) + (long)first * k_row;
+    dv = AT(dv, sample, key_head) + (long)first * dv_row;
+
+    int most = 0;
+    float4 out[4 * GROUPS(E)], p[4];
+    UNROLL_FULL
+    for (int i = 0; i < 4 * GROUPS(E); i++) out[i] = 0.0f;
+    for (int member = 0; member < group; member++) {
+        const int head = key_head * group + member, keys = valid_keys(key_lengths, sample, head, heads, M);
+        const int rows = clamp(keys - first, 0, BLOCK_ROWS), shift = position_shift(keys, queries);
+        const int slot = query_slot(first + rows - 1, shift, slots);
+        const __global float *state = states + (((long)sample * heads + head) * slots + slot) * STATE;
+        const int state_columns = rows > 0 ? D : 0;
+        most = max(most, rows);
+        for (int d = 0; d < state_columns; d += BLOCK_COLUMNS) {
+            stage_weights(k, k_row, rows, D, FEATURES, 0, 0, 0, d, weights);
+            accumulate_tile(weights, state + d, DP, D - d, E, TRANSPOSED, stage, out);
+        }
+#if CAUSAL
+        const __global float *head_q = AT(q, sample, head), *head_d_o = AT(d_o, sample, head);
+        const __global float *head_terms = terms + 2 * ((long)sample * heads + head) * N;
+        const int end = rows > 0 ? min(queries, slot * CHUNK) : 0;
+        for (int tile = max(first - shift, 0); tile < end; tile += BLOCK_COLUMNS) {
+            const int tile_queries = end - tile;
+            multiply_tile(k, k_row, rows, head_q + (long)tile * q_row, q_row, tile_queries, D, FEATURES, stage, p);
             float term[4];
             UNROLL_FULL
             for (int c = 0; c < 4; c++) term[c] = column + c < tile_queries ? head_terms[2 * (tile + column + c)] : 0.0f;
             const float4 factor = (float4)(term[0], term[1], term[2], term[3]);
             const int4 position = tile + column + (int4)(0, 1, 2, 3) + shift;
-#if WRITE_DV
-            multiply_tile(k, k_row, rows, tile_q, q_row, tile_queries, D, FEATURES, stage, p);
             UNROLL_FULL
             for (int r = 0; r < 4; r++) p[r] = (int4)(first + row + r) <= position ? p[r] * factor : (float4)(0.0f);
             hand_over(p, weights);
-            accumulate_tile(weights, tile_d_o, d_o_row, tile_queries, E, PLAIN, stage, d_value);
-#endif
-#if WRITE_DK
-            multiply_tile(v, v_row, rows, tile_d_o, d_o_row, tile_queries, E, PLAIN, stage, p);
-            UNROLL_FULL
-            for (int c = 0; c < 4; c++)
-                term[c] = column + c < tile_queries ? head_terms[2 * (tile + column + c) + 1] : 0.0f;
-            const float4 along = (float4)(term[0], term[1], term[2], term[3]);
-            UNROLL_FULL
-            for (int r = 0; r < 4; r++)
-                p[r] = (int4)(first + row + r) <= position ? p[r] * factor - along : (float4)(0.0f);
-            hand_over(p, weights);
-            accumulate_tile(weights, tile_q, q_row, tile_queries, D, FEATURES, stage, d_key);
-#endif
+            accumulate_tile(weights, head_d_o + (long)tile * d_o_row, d_o_row, tile_queries, E, PLAIN, stage, out);
         }
 #endif
     }
-#if WRITE_DK
-    dk = AT(dk, sample, key_head) + (long)first * dk_row;
-    store_rows(d_key, dk, dk_row, most, min(BLOCK_ROWS, M - first), D, (float4)(scale), k, k_row, FEATURES);
-#endif
-#if WRITE_DV
-    dv = AT(dv, sample, key_head) + (long)first * dv_row;
-    store_rows(d_value, dv, dv_row, most, min(BLOCK_ROWS, M - first), E, (float4)(scale), 0, 0, PLAIN);
-#endif
+    store_rows(out, dv, dv_row, most, min(BLOCK_ROWS, M - first), E, (float4)(scale), 0, 0, PLAIN);
 }
 #endif

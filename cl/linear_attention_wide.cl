@@ -13,6 +13,13 @@
 #include "common.clh"
 #include "linear_attention.clh"
 
+#ifndef WRITE_DK
+#define WRITE_DK 1
+#endif
+#ifndef WRITE_DV
+#define WRITE_DV 1
+#endif
+
 #define BLOCK         64 /* rows of a work-item, and of a tile of the other sequence */
 #define PART          24 /* rows of a block that share one end of what they see: a multiple of 6 */
 #define STRIP         64 /* elements of the states in a work-item that adds them up */
@@ -28,45 +35,54 @@
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
 #define X_ROW(r) const float *x##r = x + min(row + r, rows - 1) * x_row;
-#define LOAD_PAIR(r)                                                                                                   \
-    float8 low##r = vload8(0, out + min(row + r, rows - 1) * out_row + column),                                        \
-           high##r = vload8(1, out + min(row + r, rows - 1) * out_row + column);
+#define ZERO_PAIR(r) float8 low##r = 0.0f, high##r = 0.0f;
 #define STEP_PAIR(r)                                                                                                   \
     {                                                                                                                  \
         float8 broadcast = (float8)(x##r[i * x_step]);                                                                 \
         low##r = fma(broadcast, y_low, low##r);                                                                        \
         high##r = fma(broadcast, y_high, high##r);                                                                     \
     }
+#define ADD_PAIR(r)                                                                                                    \
+    low##r += vload8(0, out + min(row + r, rows - 1) * out_row + column);                                              \
+    high##r += vload8(1, out + min(row + r, rows - 1) * out_row + column);
 #define STORE_PAIR(r)                                                                                                  \
     vstore8(low##r, 0, out + min(row + r, rows - 1) * out_row + column);                                               \
     vstore8(high##r, 1, out + min(row + r, rows - 1) * out_row + column);
-#define LOAD_HALF(r)  float8 low##r = vload8(0, out + min(row + r, rows - 1) * out_row + column);
+#define ZERO_HALF(r)  float8 low##r = 0.0f;
 #define STEP_HALF(r)  low##r = fma((float8)(x##r[i * x_step]), y_low, low##r);
+#define ADD_HALF(r)   low##r += vload8(0, out + min(row + r, rows - 1) * out_row + column);
 #define STORE_HALF(r) vstore8(low##r, 0, out + min(row + r, rows - 1) * out_row + column);
 
 /* out [rows][columns] += x · y, columns a multiple of 8; element (r, i) of x [rows][terms] is x[r·x_row + i·x_step].
- * The last tile repeats the last row in place of those behind it: all copies start and end equal. */
+ * Runs of RUN terms are added up for themselves, since features have one sign and a long chain of such terms loses
+ * digits. The last tile repeats the last row in place of those behind it: all copies are read before one is written. */
+#define RUN 32
 #define DEFINE_MULTIPLY(NAME, Y_SPACE, OUT_SPACE)                                                                      \
     INLINE void NAME(const float *x, const int x_row, const int x_step, int rows, int terms, const Y_SPACE float *y,   \
                      const int y_row, int columns, OUT_SPACE float *out, const int out_row) {                          \
         for (int row = 0; row < rows; row += 6) {                                                                      \
             EACH_6(X_ROW)                                                                                              \
-            int column = 0;                                                                                            \
-            for (; column + 16 <= columns; column += 16) {                                                             \
-                EACH_6(LOAD_PAIR)                                                                                      \
-                for (int i = 0; i < terms; i++) {                                                                      \
-                    float8 y_low = vload8(0, y + i * y_row + column), y_high = vload8(1, y + i * y_row + column);      \
-                    EACH_6(STEP_PAIR)                                                                                  \
+            for (int first = 0; first < terms; first += RUN) {                                                         \
+                const int end = min(first + RUN, terms);                                                               \
+                int column = 0;                                                                                        \
+                for (; column + 16 <= columns; column += 16) {                                                         \
+                    EACH_6(ZERO_PAIR)                                                                                  \
+                    for (int i = first; i < end; i++) {                                                                \
+                        float8 y_low = vload8(0, y + i * y_row + column), y_high = vload8(1, y + i * y_row + column);  \
+                        EACH_6(STEP_PAIR)                                                                              \
+                    }                                                                                                  \
+                    EACH_6(ADD_PAIR)                                                                                   \
+                    EACH_6(STORE_PAIR)                                                                                 \
                 }                                                                                                      \
-                EACH_6(STORE_PAIR)                                                                                     \
-            }                                                                                                          \
-            if (column < columns) {                                                                                    \
-                EACH_6(LOAD_HALF)                                                                                      \
-                for (int i = 0; i < terms; i++) {                                                                      \
-                    float8 y_low = vload8(0, y + i * y_row + column);                                                  \
-                    EACH_6(STEP_HALF)                                                                                  \
+                if (column < columns) {                                                                                \
+                    EACH_6(ZERO_HALF)                                                                                  \
+                    for (int i = first; i < end; i++) {                                                                \
+                        float8 y_low = vload8(0, y + i * y_row + column);                                              \
+                        EACH_6(STEP_HALF)                                                                              \
+                    }                                                                                                  \
+                    EACH_6(ADD_HALF)                                                                                   \
+                    EACH_6(STORE_HALF)                                                                                 \
                 }                                                                                                      \
-                EACH_6(STORE_HALF)                                                                                     \
             }                                                                                                          \
         }                                                                                                              \
     }

@@ -463,6 +463,37 @@ static void depthwise_convolution_on_sequences_and_grids(void **state) {
     }
 }
 
+static void feature_maps(void **state) {
+    for (int feature = XP_FEATURE_IDENTITY; feature <= XP_FEATURE_SQUARE; feature++) {
+        experiment e = begin();
+        xp_tensor *part[2];
+        assert_int_equal(xp_graph_split(e.graph, leaf(&e, "x", SHAPE(2, 3, 2, 2, 3)), 2, part), XP_OK);
+        output(&e, xp_feature_map(e.graph, part[0], (xp_feature)feature));
+        output(&e, xp_feature_map(e.graph, part[1], (xp_feature)feature));
+        conclude(&e);
+    }
+}
+
+static void linear_attention_with_every_normaliser_and_kind_of_lengths(void **state) {
+    static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 3, 0, 4, 2, 5, 3}, queries[] = {4, 2};
+    for (int kind = 0; kind < 12; kind++) {
+        experiment e = begin();
+        const xp_linear_attention_attributes attributes = {
+            .features = kind % 3 == 0 ? XP_FEATURE_ELU : kind % 3 == 1 ? XP_FEATURE_SQUARE : XP_FEATURE_IDENTITY,
+            .normaliser = kind % 3 == 2 ? XP_NORMALISER_COUNT + kind / 6 : XP_NORMALISER_SUM,
+            .causal = kind >= 3,
+            .align_last = kind >= 6 && kind < 9,
+            .scale = 0.6f};
+        xp_tensor *q = leaf(&e, "q", SHAPE(2, 4, 4, 3)), *k = leaf(&e, "k", SHAPE(2, 5, 2, 3));
+        xp_tensor *v = leaf(&e, "v", SHAPE(2, 5, 2, 4)), *key_lengths = NULL, *query_lengths = NULL;
+        if (kind % 4 == 1) key_lengths = integers(&e, "key_lengths", SHAPE(2), per_sample);
+        if (kind % 4 >= 2) key_lengths = integers(&e, "key_lengths", SHAPE(2, 4), per_head);
+        if (kind % 2) query_lengths = integers(&e, "query_lengths", SHAPE(2), queries);
+        output(&e, xp_linear_attention(e.graph, q, k, v, key_lengths, query_lengths, &attributes));
+        conclude(&e);
+    }
+}
+
 /* ---- the graph's own bookkeeping ------------------------------------------------------------------------------------
  */
 
@@ -540,6 +571,8 @@ int main(void) {
         cmocka_unit_test(attention_normalise_in_every_form),
         cmocka_unit_test(attention_pool_on_sequences_and_grids),
         cmocka_unit_test(depthwise_convolution_on_sequences_and_grids),
+        cmocka_unit_test(feature_maps),
+        cmocka_unit_test(linear_attention_with_every_normaliser_and_kind_of_lengths),
         cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),
         cmocka_unit_test(the_parts_of_a_split_write_one_gradient),
         cmocka_unit_test(slices_of_several_sizes_write_one_gradient),

@@ -145,7 +145,8 @@ xp_tensor *xp_linear_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_t
     if (!q || !k || !v || !fits(q, k, v, key_lengths, query_lengths, attributes)) return NULL;
     const int64_t o_shape[] = {q->shape[0], q->shape[1], q->shape[2], v->shape[3]};
     const int64_t z_shape[] = {q->shape[0], q->shape[2], q->shape[1]};
-    xp_tensor *o = xp_graph_tensor(graph, "o", XP_F32, 4, o_shape), *z = xp_graph_tensor(graph, "z", XP_F32, 3, z_shape);
+    xp_tensor *o = xp_graph_tensor(graph, "o", XP_F32, 4, o_shape),
+              *z = xp_graph_tensor(graph, "z", XP_F32, 3, z_shape);
     if (!o || !z) return NULL;
     xp_tensor *inputs[] = {q, k, v, key_lengths, query_lengths}, *outputs[] = {o, z};
     if (!xp_graph_node(graph, &xp_operation_linear_attention, 5, inputs, 2, outputs, attributes, sizeof *attributes))
@@ -165,8 +166,8 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
         outputs[i] = d_inputs[i] = xp_graph_tensor(graph, names[i], XP_F32, 4, input->shape);
         if (!outputs[i]) return XP_OUT_OF_MEMORY;
     }
-    xp_tensor *inputs[] = {node->inputs[0],  node->inputs[1], node->inputs[2], node->outputs[0],
-                           node->outputs[1], d_o,             node->inputs[3], node->inputs[4]};
+    xp_tensor *inputs[] = {node->inputs[0], node->inputs[1], node->inputs[2], node->outputs[0], node->outputs[1], d_o,
+                           node->inputs[3], node->inputs[4]};
     bool added = xp_graph_node(graph, &xp_operation_linear_attention_backward, 8, inputs, 3, outputs, node->attributes,
                                sizeof(xp_linear_attention_attributes)) != NULL;
     return added ? XP_OK : XP_OUT_OF_MEMORY;
@@ -254,7 +255,7 @@ static xp_launch_request start(const pass *p, const char *kernel, int64_t groups
     xp_variant_set(&request.variant, "KEY_LENGTHS", p->key_lengths ? p->key_lengths->rank : 0);
     xp_variant_set(&request.variant, "QUERY_LENGTHS", p->query_lengths != NULL);
     if (!p->wide) xp_variant_set(&request.variant, "BLOCK_ROWS", p->block);
-    if (p->backward) {
+    if (p->wide && p->backward) {
         xp_variant_set(&request.variant, "WRITE_DK", p->dk != NULL);
         xp_variant_set(&request.variant, "WRITE_DV", p->dv != NULL);
     }
@@ -334,8 +335,7 @@ static xp_status emit_query_states(const pass *p, xp_tensor *terms, xp_tensor **
 static xp_status emit_terms(const pass *p, xp_tensor **terms) {
     const int64_t rows = p->samples * p->heads * p->queries;
     if (!(*terms = xp_plan_scratch(p->plan, p->node, 2 * rows))) return XP_OUT_OF_MEMORY;
-    xp_launch_request request =
-        start(p, "linear_attention_terms", xp_building_blocks(rows, SUM_ITEMS), 1, SUM_ITEMS);
+    xp_launch_request request = start(p, "linear_attention_terms", xp_building_blocks(rows, SUM_ITEMS), 1, SUM_ITEMS);
     request.dimensions = 1;
     request.flops = 2.0 * (double)(rows * p->value_width);
     request.bytes = 8.0 * (double)(rows * p->value_width);
@@ -359,8 +359,8 @@ static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
     const pass p = pass_of(plan, node, false);
     xp_tensor *states;
     XP_TRY(emit_key_states(&p, &states));
-    xp_launch_request request = start(&p, "linear_attention_forward", xp_building_blocks(p.queries, p.block), p.heads,
-                                      p.wide ? 1 : WORK_ITEMS);
+    xp_launch_request request =
+        start(&p, "linear_attention_forward", xp_building_blocks(p.queries, p.block), p.heads, p.wide ? 1 : WORK_ITEMS);
     measure(&request, &p, p.queries, p.heads, 1, true);
     xp_view_pass(&request, p.q, false);
     xp_view_pass(&request, p.k, false);
@@ -394,6 +394,23 @@ static void pass_backward(xp_launch_request *request, const pass *p, xp_tensor *
     pass_lengths(request, p);
 }
 
+/* The gradients of keys and values: in one kernel (wide; a NULL stays unwritten), or one of them in its own (tiled). */
+static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor *terms, xp_tensor *states,
+                                    xp_tensor *dk, xp_tensor *dv) {
+    xp_launch_request request =
+        start(p, kernel, xp_building_blocks(p->keys, p->block), p->key_heads, p->wide ? 1 : WORK_ITEMS);
+    measure(&request, p, p->keys, p->heads, (dk != NULL) + (dv != NULL), true);
+    pass_backward(&request, p, terms, states);
+    if (p->wide || dk) xp_view_pass(&request, dk, true);
+    if (p->wide || dv) xp_view_pass(&request, dv, true);
+    xp_launch_int(&request, p->queries);
+    xp_launch_int(&request, p->keys);
+    xp_launch_int(&request, p->group);
+    xp_launch_int(&request, p->query_slots);
+    xp_launch_float(&request, p->attributes->scale);
+    return xp_plan_launch(p->plan, p->node, &request);
+}
+
 static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     const pass p = pass_of(plan, node, true);
     const int64_t local = p.wide ? 1 : WORK_ITEMS;
@@ -401,8 +418,8 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     if (!p.wide) XP_TRY(emit_terms(&p, &terms));
     if (p.dq) {
         XP_TRY(emit_key_states(&p, &states));
-        xp_launch_request request = start(&p, "linear_attention_backward_queries",
-                                          xp_building_blocks(p.queries, p.block), p.heads, local);
+        xp_launch_request request =
+            start(&p, "linear_attention_backward_queries", xp_building_blocks(p.queries, p.block), p.heads, local);
         measure(&request, &p, p.queries, p.heads, 1, true);
         pass_backward(&request, &p, terms, states);
         xp_view_pass(&request, p.dq, true);
@@ -414,22 +431,11 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
         xp_launch_float(&request, p.attributes->scale);
         XP_TRY(xp_plan_launch(plan, node, &request));
     }
-    if (p.dk || p.dv) {
-        XP_TRY(emit_query_states(&p, terms, &states));
-        xp_launch_request request = start(&p, "linear_attention_backward_keys", xp_building_blocks(p.keys, p.block),
-                                          p.key_heads, local);
-        measure(&request, &p, p.keys, p.heads, (p.dk != NULL) + (p.dv != NULL), true);
-        pass_backward(&request, &p, terms, states);
-        xp_view_pass(&request, p.dk, true);
-        xp_view_pass(&request, p.dv, true);
-        xp_launch_int(&request, p.queries);
-        xp_launch_int(&request, p.keys);
-        xp_launch_int(&request, p.group);
-        xp_launch_int(&request, p.query_slots);
-        xp_launch_float(&request, p.attributes->scale);
-        XP_TRY(xp_plan_launch(plan, node, &request));
-    }
-    return XP_OK;
+    if (!p.dk && !p.dv) return XP_OK;
+    XP_TRY(emit_query_states(&p, terms, &states));
+    if (p.wide) return emit_backward_keys(&p, "linear_attention_backward_keys", terms, states, p.dk, p.dv);
+    if (p.dk) XP_TRY(emit_backward_keys(&p, "linear_attention_backward_keys", terms, states, p.dk, NULL));
+    return p.dv ? emit_backward_keys(&p, "linear_attention_backward_values", terms, states, NULL, p.dv) : XP_OK;
 }
 
 const xp_operation xp_operation_linear_attention = {"linear_attention", gradient, emit_forward, 0};
