@@ -31,6 +31,8 @@ NAMES_SWAPPED = [("row", "column"), ("rows", "columns"), ("i", "j"), ("batch", "
 EQUIVALENT = [
     ("batch_norm.cl", "column < columns; column += get_global_size(0) * WIDTH", "column <= columns",
      "block_start brings the block behind the last back to it: the same numbers are written twice"),
+    ("math.clh", "F)(-126.0f) > y", "F)(-126.0f) >= y", "at the bound itself both sides are the same number"),
+    ("math.clh", "F)(128.0f) < x", "F)(128.0f) <= x", "at the bound itself both sides are the same number"),
     ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
 ]
 RARE = "differs where a random word equals the threshold: one element in 2^32"
@@ -200,7 +202,7 @@ def verdict(options, mutant, operations):
                                                "--family", family, "--cases", str(options.cases)]
         log = folder / "log"
         watched = lambda operation, family: ["oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
-                                             *on_device(operation, family)[:-1], "6", "--small", "--device", "0:0"]
+                                             *on_device(operation, family)[:-1], "20", "--small", "--device", "0:0"]
         ways = [on_device, watched] if shutil.which("oclgrind") else [on_device]
         if mutant.operator == "barrier":
             ways.reverse()
@@ -270,7 +272,8 @@ def main():
         return mutant, *verdict(options, mutant, concerned(options.kernels, operations, mutant)), time.monotonic() - begin
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for mutant, what, how, seconds in pool.map(attempt, queue):
+        for done in concurrent.futures.as_completed([pool.submit(attempt, mutant) for mutant in queue]):
+            mutant, what, how, seconds = done.result()
             if what == "left":
                 left += 1
                 continue
