@@ -1,157 +1,303 @@
-"""Breaks the kernels of each operation on purpose, one small slip at a time, and expects `expanse check` to notice.
+"""Breaks the kernels mechanically, one small change at a time, and expects `expanse check` to notice.
 
-usage: mutations.py EXPANSE KERNELS [REGEX]
+usage: mutations.py EXPANSE KERNELS [--files REGEX] [--count N] [--all] [--seed S] [--cases N] [--minutes M] [--jobs N]
 
-Each slip is one that a hand could make: a sign, an edge, a factor, a term. A check that lets one pass proves too little;
-a slip whose text is no longer in the kernel, or does not compile, is a failure of this list."""
+Each mutant is one change that a hand could make (see OPERATORS), compiled and checked in the families that use its file,
+until the first case fails; what passes there runs under Oclgrind, which sees the race or the access outside that a CPU
+device happens to bear. N mutants of each file are drawn (12), as evenly over the operators as the file allows; --all takes
+every one. A mutant that no compiler takes is not counted. The run fails when fewer than 90 % are killed; what survives is listed with its
+reason from EQUIVALENT, or with none yet."""
+import argparse
+import collections
+import concurrent.futures
 import os
 import pathlib
+import random
 import re
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import time
 
-CASES = "60"
-BOTH, WIDE, TILED = ("wide", "tiled"), ("wide",), ("tiled",)
+ENOUGH = 0.9
+LIMIT_SECONDS = 100  # of processor time, which a busy machine does not stretch: a loop that does not end
+NAMES_SWAPPED = [("row", "column"), ("rows", "columns"), ("i", "j"), ("batch", "head"), ("heads", "rows"), ("query", "key"),
+                 ("queries", "keys"), ("sample", "row"), ("q", "k"), ("m", "n"), ("first", "last"), ("item", "lane")]
 
-# operation, families, kernel file, text, what it becomes (at its first place)
-SLIPS = [
-    ("activation", BOTH, "elementwise", "value < 0.0f ? 0.0f : value", "value < 0.5f ? 0.0f : value"),
-    ("activation_backward", BOTH, "elementwise", "dy[i] * fast_gelu_slope_1(slope_at)", "dy[i] * fast_gelu_1(slope_at)"),
-    ("add", BOTH, "elementwise", "if (i < count) y[i] = a[i] + b[i];", "if (i <= count) y[i] = a[i] + b[i];"),
-    ("attention", WIDE, "attention_wide", "maximum[i] * LOG_2 + log(total[i])", "maximum[i] + log(total[i])"),
-    ("attention", TILED, "attention_tiled", "maximum[r] * LOG_2 + log(sum)", "maximum[r] + log(sum)"),
-    ("attention_backward", WIDE, "attention_wide", "dot = fma(slope_rows", "dot = fma(-slope_rows"),
-    ("attention_backward", TILED, "attention_tiled", "lse[first_row + first_query + column + c] * LOG2_E",
-     "lse[first_row + first_query + column + c]"),
-    ("attention_normalise", BOTH, "attention_normalise.clh", "return value - strength * mean;", "return value - mean;"),
-    ("attention_normalise", BOTH, "attention_normalise.clh", "middle] <= row)", "middle] < row)"),
-    ("attention_normalise", BOTH, "attention_normalise.clh", "max(i + lead(seen, asked), -1) + 1", "max(i + lead(seen, asked), 0)"),
-    ("attention_normalise", BOTH, "attention_normalise", "value /= spread(load(s2", "value *= spread(load(s2"),
-    ("attention_normalise", TILED, "attention_normalise", "j < count; j += PARTS) sum += k",
-     "j < keys; j += PARTS) sum += k"),
-    ("attention_normalise", TILED, "attention_normalise_prefix", "portion * (float)other.begin", "portion"),
-    ("attention_normalise", BOTH, "attention_normalise_prefix", "deviation / (float)(count + 1)", "deviation / (float)(count + 2)"),
-    ("attention_normalise", BOTH, "attention_normalise_prefix", "to[width] = -total", "to[width] = total"),
-    ("attention_normalise_backward", BOTH, "attention_normalise", "product_sum = fma(arriving, value - centre",
-     "product_sum = fma(-arriving, value - centre"),
-    ("attention_normalise_backward", TILED, "columns.clh", "sum += parts[i * COLUMNS + column]",
-     "sum = parts[i * COLUMNS + column]"),
-    ("attention_normalise_backward", BOTH, "attention_normalise.clh", "visible * scale_of(g) - 1", "visible * scale_of(g)"),
-    ("attention_normalise_backward", BOTH, "attention_normalise", "value -= from[width]", "value += from[width]"),
-    ("attention_normalise_backward", BOTH, "attention_normalise_prefix", "head - key_sum + pull", "head - key_sum"),
-    ("attention_normalise_backward", BOTH, "attention_normalise_prefix", "t + 1 == seen.count ? asked.count : ",
-     "t + 1 == seen.count ? asked.count - 1 : "),
-    ("attention_normalise_backward", TILED, "attention_normalise_prefix", "i = PARTS - 1; i > part; i--",
-     "i = PARTS - 1; i >= part; i--"),
-    ("attention_normalise_backward", BOTH, "attention_normalise_prefix", "fma(-2 * d_variance, mean, -strength",
-     "fma(2 * d_variance, mean, -strength"),
-    ("attention_pool", WIDE, "attention_pool", "const float cells = w.lines * w.run;", "const float cells = scale;"),
-    ("attention_pool", TILED, "attention_pool", "average /= w.lines * w.run", "average /= w.run"),
-    ("attention_pool_backward", WIDE, "attention_pool", "vstore8(vload8(0, from + d) / cells, 0, to + d)",
-     "vstore8(vload8(0, from) / cells, 0, to + d)"),
-    ("attention_pool_backward", TILED, "attention_pool", "if (n < rows) {\n        const int j", "if (n + 1 < rows) {\n        const int j"),
-    ("batch_norm", BOTH, "batch_norm", "max(total - 1.0f, 1.0f)", "max(total, 1.0f)"),
-    ("batch_norm", BOTH, "batch_norm", "delta * delta * (total * (count / joined))", "delta * delta * count"),
-    ("batch_norm_backward", BOTH, "batch_norm", "means[columns + c] = sum * share", "means[columns + c] = sum"),
-    ("batch_norm_backward", BOTH, "batch_norm", "if (active) value = factor", "value = factor"),
-    ("column_sum", WIDE, "reduction", "for (; row < row_end; row++, from += columns)",
-     "for (; row + 1 < row_end; row++, from += columns)"),
-    ("column_sum", TILED, "reduction", "row < row_end; row++) sum +=", "row + 1 < row_end; row++) sum +="),
-    ("copy", BOTH, "elementwise", "if (column < columns)\n        to[", "if (column + 1 < columns)\n        to["),
-    ("copy", BOTH, "elementwise", "from[from_offset + ", "from["),
-    ("cross_entropy", BOTH, "cross_entropy", "(1.0f - smoothing) * (row[label] - largest)", "(row[label] - largest)"),
-    ("cross_entropy_backward", BOTH, "cross_entropy", "scale[0] * weight *", "scale[0] *"),
-    ("depthwise_convolution", BOTH, "depthwise_convolution", "XP_CAUSAL ? XP_TAPS - 1", "XP_CAUSAL ? XP_TAPS"),
-    ("depthwise_convolution", BOTH, "depthwise_convolution", "const int row = n + right;", "const int row = n + right + 1;"),
-    ("depthwise_convolution", BOTH, "depthwise_convolution", "XP_TOKEN + y * breadth + x", "XP_TOKEN + y * height + x"),
-    ("depthwise_convolution_backward", BOTH, "depthwise_convolution", "neighbour(n, -down, -right", "neighbour(n, down, -right"),
-    ("depthwise_convolution_backward", BOTH, "depthwise_convolution", "while (n >= sequence)", "while (n > sequence)"),
-    ("depthwise_convolution_backward", BOTH, "depthwise_convolution", "chunk < chunks; chunk++", "chunk + 1 < chunks; chunk++"),
-    ("dropout", WIDE, "random.clh", "words[3], (uint8)(0, 8, 1, 9, 2, 10, 3, 11)", "words[3], (uint8)(0, 8, 1, 9, 2, 10, 3, 12)"),
-    ("dropout", TILED, "elementwise", "words.z >= threshold ? x[first + 2]", "words.w >= threshold ? x[first + 2]"),
-    ("embed", BOTH, "embedding", "+ place - TOKEN) * columns + column) * scale", "+ place - TOKEN) * columns + column)"),
-    ("embed_backward", BOTH, "embedding", "place < length + TOKEN)", "place < length)"),
-    ("feature_map", BOTH, "features.clh", "x > (F)(0.0f) ? x + (F)(1.0f)", "x > (F)(0.0f) ? x"),
-    ("feature_map_backward", BOTH, "features.clh", "return x + x;", "return x;"),
-    ("gemm", WIDE, "gemm_wide", "value += bias[j]", "value -= bias[j]"),
-    ("gemm", TILED, "gemm_tiled", "value += bias[column]", "value -= bias[column]"),
-    ("gradient_norm", WIDE, "optimiser", "for (; i < last; i++) sum = fma", "for (; i + 1 < last; i++) sum = fma"),
-    ("gradient_norm", TILED, "optimiser", "reach > 0; reach /= 2", "reach > 1; reach /= 2"),
-    ("layer_norm", WIDE, "layer_norm", "/ columns + epsilon);\n        for (int c = 0; c < whole",
-     "/ (columns + 1) + epsilon);\n        for (int c = 0; c < whole"),
-    ("layer_norm", TILED, "layer_norm", "float scale = 1.0f / sqrt(group_sum(squares, shared) / columns + epsilon)",
-     "float scale = 1.0f / sqrt(group_sum(squares, shared) / columns + 2 * epsilon)"),
-    ("layer_norm_backward", WIDE, "layer_norm", "(inner - mean_inner - normal * mean_along) * scale",
-     "(inner - normal * mean_along) * scale"),
-    ("layer_norm_backward", TILED, "layer_norm", "d_beta += arriving", "d_beta = arriving"),
-    ("linear_attention", WIDE, "linear_attention_wide", "total[part + r] += lanes_sum(sum)", "total[part + r] = lanes_sum(sum)"),
-    ("linear_attention", TILED, "linear_attention_tiled", "<= (int4)(first + row + r + shift) ? p[r] : (float4)(0.0f);\n            total",
-     "< (int4)(first + row + r + shift) ? p[r] : (float4)(0.0f);\n            total"),
-    ("linear_attention", BOTH, "linear_attention.clh", "return keys - queries;", "return keys - queries + 1;"),
-    ("linear_attention_backward", WIDE, "linear_attention_wide", "slope[E] = -(along + lanes_sum(products))",
-     "slope[E] = along + lanes_sum(products)"),
-    ("linear_attention_backward", TILED, "linear_attention_tiled", "p[r] * factor - along :", "p[r] * factor + along :"),
-    ("linear_attention_backward", BOTH, "linear_attention.clh", "chunk_floor(key - shift + CHUNK - 1)",
-     "chunk_floor(key - shift + CHUNK)"),
-    ("mask_rows", BOTH, "pooling", "y[line * columns + column] = row < length", "y[line * columns + column] = row <= length"),
-    ("optimiser", BOTH, "optimiser", "i < decayed ? decay", "i <= decayed ? decay"),
-    ("optimiser", BOTH, "optimiser", "rectification * sqrt(state[2])", "rectification"),
-    ("patches", BOTH, "embedding", "patch_column * patch + column]", "patch_column * patch + row]"),
-    ("sequence_pool", WIDE, "pooling", "to[column] = sum / divisor", "to[column] = sum / rows"),
-    ("sequence_pool", TILED, "pooling", "= sum / max(length, 1)", "= sum / rows"),
-    ("sequence_pool_backward", BOTH, "pooling", "dx[line * columns + column] = row < length",
-     "dx[line * columns + column] = row <= length"),
+# Survivors that change no result: file, text of the changed line (a part of it), what it became (a part), the reason.
+EQUIVALENT = [
+    ("batch_norm.cl", "column < columns; column += get_global_size(0) * WIDTH", "column <= columns",
+     "block_start brings the block behind the last back to it: the same numbers are written twice"),
+    ("math.clh", "F)(-126.0f) > y", "F)(-126.0f) >= y", "at the bound itself both sides are the same number"),
+    ("math.clh", "F)(128.0f) < x", "F)(128.0f) <= x", "at the bound itself both sides are the same number"),
+    ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
 ]
+RARE = "differs where a random word equals the threshold: one element in 2^32"
+EQUIVALENT += [(file, ">= threshold", "> threshold", RARE) for file in ("embedding.cl", "random.clh", "elementwise.cl", "layer_norm.cl")]
 
 
-def check(expanse, kernels, operation, family):
-    environment = dict(os.environ, XP_CL_DIR=str(kernels), EXPANSE_CACHE_DIR="")
-    command = [expanse, "check", "--family", family, "--filter", f"^{operation}$", "--cases", CASES]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
-    return result.returncode, result.stdout + result.stderr
+def code_only(text):
+    """The same text with comments and preprocessor lines blanked, so that places stay."""
+    blank = lambda match: re.sub(r"[^\n]", " ", match[0])
+    text = re.sub(r"/\*.*?\*/", blank, text, flags=re.DOTALL)
+    return re.sub(r"^[ \t]*#.*$", blank, text, flags=re.MULTILINE)
 
 
-def verdict(expanse, kernels, slip, family):
-    operation, _, file, text, becomes = slip
+def closing(text, at):
+    """The place of the parenthesis that closes the one at `at`."""
+    depth = 0
+    for i in range(at, len(text)):
+        depth += {"(": 1, ")": -1}.get(text[i], 0)
+        if depth == 0:
+            return i
+    return -1
+
+
+def replace(pattern, becomes):
+    """A mutation for every place where the pattern fits."""
+    def mutate(code):
+        for match in re.finditer(pattern, code):
+            yield match.start(), match.end(), match.expand(becomes)
+    return mutate
+
+
+def condition_true(code):
+    for match in re.finditer(r"\bif \(", code):
+        end = closing(code, match.end() - 1)
+        if end > 0:
+            yield match.end(), end, "true"
+
+
+def index_swapped(code):
+    for match in re.finditer(r"\[[^\[\]\n]+\]|(?<=[=(] )[^;\n]*\* *\w*(?:stride|columns|rows|width)\w*[^;\n]*;", code):
+        for pair in NAMES_SWAPPED:
+            for one, other in (pair, pair[::-1]):
+                for name in re.finditer(rf"(?<![\w.]){one}\b(?! *\()", match[0]):
+                    yield match.start() + name.start(), match.start() + name.end(), other
+
+
+SCALES = r"\w*(?:scale|factor|weight|gamma|rate|decay|strength|share|momentum|slope|LOG|divisor|count)\w*(?:\[\w+\])?"
+OPERATORS = {
+    "bound": lambda code: [(a, b, {"<": "<=", "<=": "<", ">": ">=", ">=": ">"}[t.strip()].join("  "))
+                           for a, b, t in replace(r" (?:<=?|>=?) ", r"\g<0>")(code)],
+    "one": replace(r"(?<=[\w)\]] [+-] )1\b(?![.\w])", "0"),
+    "barrier": replace(r"\bbarrier\([^)]*\);", ";"),
+    "sign": lambda code: [(a, b, {"+=": "-=", "-=": "+=", "+": "-", "-": "+"}[t.strip()].join("  "))
+                          for a, b, t in replace(r" (?:\+=?|-=?) ", r"\g<0>")(code)],
+    "scale": replace(rf" [*/] {SCALES}(?![\w(\[])", ""),
+    "mask": replace(r" \? ", " || 1 ? "),
+    "condition": condition_true,
+    "index": index_swapped,
+    "extreme": lambda code: [(a, b, {"min": "max", "max": "min", "fmin": "fmax", "fmax": "fmin"}[t])
+                             for a, b, t in replace(r"\bf?(?:min|max)(?=\()", r"\g<0>")(code)],
+    "constant": lambda code: [(a, b, {"0.0f": "1.0f", "1.0f": "0.0f", "0": "1", "1": "0", "-INFINITY": "0.0f"}[t])
+                              for a, b, t in replace(r"(?<== )(?:0\.0f|1\.0f|-INFINITY|0|1)(?=[;,])", r"\g<0>")(code)],
+}
+
+Mutant = collections.namedtuple("Mutant", "file operator start end becomes line before after kernel")
+
+
+def mutants_of(path):
+    text = path.read_text()
+    code = code_only(text)
+    functions = [(match.start(), match[1]) for match in re.finditer(r"\b(\w+)\((?=[^;{}]*\) *\{)", code)
+                 if match[1] not in ("if", "for", "while", "reqd_work_group_size", "__attribute__")]
+    steps = []  # of loops: their signs make loops that do not end, which proves nothing about the check
+    for match in re.finditer(r"\bfor \(", code):
+        end = closing(code, match.end() - 1)
+        steps.append((code.rfind(";", 0, end), end))
+    found = []
+    for operator, mutate in OPERATORS.items():
+        for start, end, becomes in mutate(code):
+            if operator == "sign" and any(a < start < b for a, b in steps):
+                continue
+            around = [at for at, _ in functions if at <= start][-1:] + [at for at, _ in functions if at > start][:1]
+            if operator == "index" and not re.search(rf"\b{becomes}\b", code[slice(*(around + [len(code)])[:2])]):
+                continue
+            line = text.count("\n", 0, start)
+            first, last = text.rfind("\n", 0, start) + 1, (text + "\n").find("\n", end)
+            before = text[first:last].strip()
+            after = (text[first:start] + becomes + text[end:last]).strip()
+            kernel = ([name for at, name in functions if at <= start] or [""])[-1]
+            found.append(Mutant(path.name, operator, start, end, becomes, line + 1, before, after, kernel))
+    return found
+
+
+def sample(mutants, count, generator):
+    """`count` of them, in turn from each operator."""
+    by_operator = collections.defaultdict(list)
+    for mutant in mutants:
+        by_operator[mutant.operator].append(mutant)
+    groups = [by_operator[name] for name in OPERATORS if name in by_operator]
+    for group in groups:
+        generator.shuffle(group)
+    drawn = []
+    while len(drawn) < count and any(groups):
+        for group in groups:
+            if group and len(drawn) < count:
+                drawn.append(group.pop())
+    generator.shuffle(drawn)  # so that a run cut short has tried a bit of everything
+    return drawn
+
+
+def uses(kernels):
+    """Kernel file -> operations that launch it, and files that include it; read from the sources."""
+    operations = {path.name: set() for path in sorted(kernels.iterdir())}
+    for path in sorted((kernels.parent / "src/ops").glob("*.c")):
+        text = path.read_text()
+        names = set(re.findall(r"^const xp_operation xp_operation_(\w+)", text, re.MULTILINE))
+        for file in re.findall(r"\"(\w+)\"", text):
+            if (kernels / f"{file}.cl").exists() and re.search(rf"file *= *[^;]*\"{file}\"", text):
+                operations[f"{file}.cl"] |= names
+    return operations
+
+
+def concerned(kernels, operations, mutant):
+    """The operations that a mutant may concern, those with the shortest kernels first: of its own file, or of all files
+    that call its function."""
+    names, files = {mutant.kernel}, {mutant.file}
+    texts = {path.name: code_only(path.read_text()) for path in sorted(kernels.iterdir())}
+    if mutant.file.endswith(".clh"):
+        called = rf"\b{mutant.kernel}\b"
+        if len(mutant.kernel) < 2:  # within a macro that makes functions
+            called = "|".join(rf"\b{name}[18]\b" for name in re.findall(r"\b(\w+_)##N\(", texts[mutant.file]))
+        for _ in range(2):  # a function of one header that a function of another calls
+            called = "|".join([called] + [rf"\b{name}\b" for file, text in texts.items() if file.endswith(".clh")
+                                          for name in re.findall(r"\binline \w+ (\w+)\(", text)
+                                          if re.search(called, text)])
+        files = {file for file, text in texts.items() if file.endswith(".cl") and re.search(called, text)}
+    ordered = sorted((len(texts[file]), name) for file in files for name in operations[file])
+    return list(dict.fromkeys(name for _, name in ordered))
+
+
+def families(mutant):
+    for name in (mutant.kernel, mutant.file.split(".")[0]):
+        for family in ("wide", "tiled"):
+            if name.endswith(f"_{family}") or (name == mutant.kernel and name.endswith("_8") and family == "wide"):
+                return [family]
+    return ["wide", "tiled"]
+
+
+def run(command, environment):
+    limit = lambda: resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS))
+    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                            errors="replace", preexec_fn=limit)
+    return result.returncode, result.stdout
+
+
+def verdict(options, mutant, operations):
+    """("killed" | "survived" | "not compiled", how)"""
     with tempfile.TemporaryDirectory() as folder:
-        broken = pathlib.Path(folder) / "cl"
-        shutil.copytree(kernels, broken)
-        path = broken / (file if "." in file else f"{file}.cl")
-        source = path.read_text()
-        if text not in source:
-            return "the text is no longer in the kernel"
-        path.write_text(source.replace(text, becomes, 1))
-        code, output = check(expanse, broken, operation, family)
-    if "does not build" in output:
-        return "the slip does not compile"
-    if code == 0:
-        return "NOT NOTICED"
-    return None if code == 1 and "again:" in output else f"exit code {code}: {output[-300:]}"
+        folder = pathlib.Path(folder)
+        shutil.copytree(options.kernels, folder / "cl")
+        path = folder / "cl" / mutant.file
+        text = path.read_text()
+        path.write_text(text[:mutant.start] + mutant.becomes + text[mutant.end:])
+        environment = dict(os.environ, XP_CL_DIR=str(folder / "cl"), EXPANSE_CACHE_DIR="", POCL_CACHE_DIR=str(folder / "pocl"),
+                           POCL_EXTRA_BUILD_FLAGS="-cl-opt-disable")  # compiles three times as fast
+        on_device = lambda operation, family: [options.expanse, "check", "--filter", f"^{operation}$", "--until-failure",
+                                               "--family", family, "--cases", str(options.cases)]
+        log = folder / "log"
+        watched = lambda operation, family: ["oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
+                                             *on_device(operation, family)[:-1], "20", "--small", "--device", "0:0"]
+        ways = [on_device, watched] if shutil.which("oclgrind") else [on_device]
+        if mutant.operator == "barrier":
+            ways.reverse()
+        for way in ways:
+            for operation, family in [(operation, family) for operation in operations for family in families(mutant)]:
+                code, output = run(way(operation, family), environment)
+                if "does not build" in output:
+                    return "not compiled", ""
+                if way is watched and log.exists() and log.stat().st_size > 0:
+                    return "killed", f"seen by Oclgrind in {operation} {family}"
+                if code in (-signal.SIGXCPU, -signal.SIGKILL):
+                    return "killed", "does not end"
+                if code == 1 and "again:" in output:
+                    return "killed", f"{operation} {family}"
+                if code < 0 or code >= 128:
+                    return "killed", "crash"
+                if code != 0:
+                    sys.exit(f"{mutant.file}:{mutant.line}: exit code {code}: {output[-500:]}")
+    return "survived", ""
+
+
+def reason_for(mutant):
+    for file, before, after, reason in EQUIVALENT:
+        if mutant.file == file and before in mutant.before and after in mutant.after:
+            return reason
+    return None
 
 
 def main():
-    expanse, kernels = os.path.abspath(sys.argv[1]), pathlib.Path(sys.argv[2])
-    wanted = re.compile(sys.argv[3] if len(sys.argv) > 3 else "")
-    table = (kernels.parent / "src/ops/list.h").read_text()
-    operations = re.findall(r"^ *ROW\((\w+), \d\)", table, re.MULTILINE)
-    failed = 0
-    for operation in operations:
-        if wanted.search(operation) and not any(slip[0] == operation for slip in SLIPS):
-            print(f"{operation}: no slip is listed")
-            failed += 1
-    tried = 0
-    for slip in SLIPS:
-        if not wanted.search(slip[0]):
-            continue
-        for family in slip[1]:
-            tried += 1
-            problem = verdict(expanse, kernels, slip, family)
-            print(f"{slip[0]:30}{family:7}{slip[4].splitlines()[0][:70]:72}{problem or 'noticed'}", flush=True)
-            failed += problem is not None
-    print(f"{tried} slips tried, {failed} failures")
-    return 0 if tried and not failed else 1
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("expanse", type=os.path.abspath)
+    parser.add_argument("kernels", type=pathlib.Path)
+    parser.add_argument("--files", default="", help="regular expression on the kernel files' names")
+    parser.add_argument("--count", type=int, default=12, help="mutants of each file")
+    parser.add_argument("--all", action="store_true")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--cases", type=int, default=60, help="of each operation and family")
+    parser.add_argument("--minutes", type=float, default=1e9, help="start no mutant after so many")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    operations = uses(options.kernels)
+    drawn = []
+    for path in sorted(options.kernels.iterdir()):
+        if re.search(options.files, path.name) and (operations[path.name] or path.suffix == ".clh"):
+            mutants = mutants_of(path)
+            generator = random.Random(f"{options.seed} {path.name}")
+            drawn.append(mutants if options.all else sample(mutants, options.count, generator))
+    if not any(drawn):
+        sys.exit(f"no kernel file that an operation uses fits '{options.files}'")
+    queue = [group[i] for i in range(max(map(len, drawn))) for group in drawn if i < len(group)]
+
+    used = "|".join(sorted({name for mutant in queue for name in concerned(options.kernels, operations, mutant)}))
+    whole = subprocess.run([options.expanse, "check", "--filter", f"^({used})$", "--cases", str(options.cases)],
+                           env=dict(os.environ, XP_CL_DIR=str(options.kernels)), capture_output=True, text=True)
+    if whole.returncode != 0:
+        sys.exit(f"the kernels as they are do not pass:\n{whole.stdout[-2000:]}{whole.stderr}")
+    if not shutil.which("oclgrind"):
+        print("oclgrind is missing: some races will not be seen")
+
+    start = time.monotonic()
+    counts, survivors, left = collections.Counter(), [], 0
+
+    def attempt(mutant):
+        if time.monotonic() - start > 60 * options.minutes:
+            return mutant, "left", "", 0
+        begin = time.monotonic()
+        return mutant, *verdict(options, mutant, concerned(options.kernels, operations, mutant)), time.monotonic() - begin
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(attempt, mutant) for mutant in queue]):
+            mutant, what, how, seconds = done.result()
+            if what == "left":
+                left += 1
+                continue
+            counts[what] += 1
+            counts[mutant.file, what] += 1
+            if what == "survived":
+                survivors.append(mutant)
+            print(f"{mutant.file}:{mutant.line} {mutant.operator}: {what}{how and f' ({how})'}, {seconds:.0f} s\n"
+                  f"    {mutant.before}\n    {mutant.after}", flush=True)
+
+    print("\nSurvivors:")
+    equivalent = 0
+    for mutant in survivors:
+        reason = reason_for(mutant)
+        equivalent += reason is not None
+        print(f"  {mutant.file}:{mutant.line} {mutant.operator}: {reason or 'no reason yet'}\n"
+              f"    {mutant.before}\n    {mutant.after}")
+    for file in sorted({mutant.file for mutant in queue}):
+        print(f"{file:28}" + ", ".join(f"{counts[file, what]} {what}" for what in ("killed", "survived", "not compiled")))
+    able = counts["killed"] + counts["survived"] - equivalent
+    share = counts["killed"] / able if able else 0
+    print(f"{counts['killed']} killed, {counts['survived']} survived ({equivalent} of them change no result), "
+          f"{counts['not compiled']} not compiled, {left} left for want of time: {100 * share:.1f} % killed of those that could be")
+    return 0 if share >= ENOUGH else 1
 
 
 if __name__ == "__main__":

@@ -72,6 +72,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
         if (case_elements(&out->content) <= SMALL_ELEMENTS) break;
     }
     uint32_t pick = xp_random_below(&out->data, 12);
+    out->tight = options->small;
     out->mood = pick <= XP_MOOD_ZERO ? (xp_mood)pick : XP_MOOD_NORMAL;
     return XP_OK;
 }

@@ -12,6 +12,7 @@ typedef enum xp_mood { XP_MOOD_NORMAL, XP_MOOD_LARGE, XP_MOOD_CONSTANT, XP_MOOD_
 typedef struct xp_draw {
     xp_case content;
     xp_mood mood;
+    bool tight;     /* for an emulator that watches bounds: inputs end where their storage ends */
     bool masked;    /* filled: lengths or weights happened to leave next to nothing */
     xp_random data; /* for whatever else the case needs at random */
 } xp_draw;

@@ -202,7 +202,7 @@ end:
 
 /* Gives the tensor a root of its own with a guard behind it. `scattered`: as a view with gaps, in place of a dense one.
  * The roots of outputs are inputs for the plan, too: it places them whether or not the node writes them. */
-static xp_status place_operand(trial *t, operand *o, bool scattered) {
+static xp_status place_operand(trial *t, operand *o, bool scattered, int64_t guard) {
     int64_t strides[XP_MAX_RANK], stride = 1, offset = 0;
     for (int i = o->tensor->rank - 1; i >= 0; i--) {
         strides[i] = stride;
@@ -210,7 +210,7 @@ static xp_status place_operand(trial *t, operand *o, bool scattered) {
         if (scattered) stride += xp_random_below(&t->draw->data, 3) * 8;
     }
     if (scattered) offset = xp_random_below(&t->draw->data, 3) * 8;
-    o->root_count = offset + stride + GUARD;
+    o->root_count = offset + stride + guard;
     o->root = xp_graph_input(t->graph, o->tensor->name, o->tensor->type, 1, &o->root_count);
     o->view = xp_graph_tensor(t->graph, o->tensor->name, o->tensor->type, o->tensor->rank, o->tensor->shape);
     if (!o->root || !o->view) return XP_OUT_OF_MEMORY;
@@ -239,7 +239,7 @@ static xp_status build_graph(trial *t) {
         if (twin)
             o->view = twin->view;
         else
-            XP_TRY(place_operand(t, o, !xp_tensor_is_dense(o->tensor)));
+            XP_TRY(place_operand(t, o, !xp_tensor_is_dense(o->tensor), t->draw->tight ? 0 : GUARD));
         inputs[i] = o->view;
     }
     for (int i = 0; i < node->output_count; i++) {
@@ -253,7 +253,7 @@ static xp_status build_graph(trial *t) {
             o->root_count = twin->root_count;
             o->view = twin->view;
         } else {
-            XP_TRY(place_operand(t, o, scattered));
+            XP_TRY(place_operand(t, o, scattered, GUARD));
         }
         outputs[i] = o->view;
     }
