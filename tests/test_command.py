@@ -19,6 +19,8 @@ import xml.dom.minidom
 
 from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, images, must, refused, series, snapshot, write
 
+KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
+
 
 # ---- what a good run leaves behind -----------------------------------------------------------------------------------
 
@@ -234,6 +236,52 @@ def check_svr():
     refused("points with a word", ["svr", "--data", write("word.csv", "x,y\n" + rows + "a,2\n")], [r"word\.csv:22:1: "], 1)
 
 
+def check_check():
+    """`expanse check`: what the JSON tells, a filter on cases, and a kernel that is broken on purpose."""
+    name = "check"
+    keys = "operation family good variants cases failed hostile vacuous worst seconds largest failures".split()
+    found = json.loads(must("check", "--filter", "^(add|mask_rows)$", "--cases", "30", "--time", "--json").stdout)
+    expect(name, found["good"] and len(found["verdicts"]) == 4, str(found))
+    for verdict in found["verdicts"]:
+        expect(name, list(verdict) == keys and verdict["cases"] == 30 and verdict["variants"] == 1, str(verdict))
+        expect(name, verdict["largest"]["seconds"] > 0 and "=" in verdict["largest"]["shape"], str(verdict))
+    found = json.loads(must("check", "--filter", "^gemm wide m=1 ", "--json").stdout)["verdicts"]
+    expect(name, len(found) == 1 and found[0]["family"] == "wide" and 0 < found[0]["cases"] < 100, str(found))
+    refused("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 1)
+    broken = os.path.join(ROOT, "kernels")
+    shutil.copytree(KERNELS, broken)
+    path = os.path.join(broken, "elementwise.cl")
+    text = open(path).read()
+    write(path, text.replace("y[i] = a[i] + b[i]", "y[i] = a[i] - b[i]"))
+    result = expanse("check", "--filter", "^(add|copy)$", "--until-failure", "--json", env=dict(os.environ, XP_CL_DIR=broken))
+    found = json.loads(result.stdout)
+    expect(name, result.returncode == 1 and not found["good"] and len(found["verdicts"]) == 1, str(found))
+    expect(name, found["verdicts"][0]["failed"] == 1 and len(found["verdicts"][0]["failures"]) == 1, str(found))
+    expect(name, "--filter '^add$' --seed 1 --case " in found["verdicts"][0]["failures"][0]["again"], str(found))
+
+
+def check_doctor():
+    """`expanse doctor`: what is known to work here does, and a driver that hangs or crashes costs one line."""
+    name = "doctor"
+    found = json.loads(must("doctor", "--json", "--limit", "250").stdout)
+    probes = {probe["probe"]: probe for probe in found["probes"]}
+    expect(name, found["fit"] and found["verdict"].startswith("Fit for training, with the"), found["verdict"])
+    expect(name, len(probes) >= 19 and "hang" not in probes, str(list(probes)))
+    for probe in probes.values():
+        expect(name, probe["works"] or probe["need"] != "needed", str(probe))
+        expect(name, probe["figure"] and probe["meaning"], str(probe))
+    expect(name, probes["groups"]["value"] >= 256 and probes["launch"]["value"] > 0, str(probes["groups"]))
+    expect(name, probes["bandwidth"]["value"] > 1e7 and probes["memory"]["value"] >= 2**24, str(probes["memory"]))
+    begin = time.monotonic()
+    for probe, expected in (("hang", "no answer within 2 s"), ("crash", "the driver crashes: Abort")):
+        result = expanse("doctor", "--only", probe, "--limit", "2" if probe == "hang" else "100")
+        expect(name, result.returncode == 1 and expected in result.stdout, result.stdout + result.stderr)
+    expect(name, time.monotonic() - begin < 60, "the limit of 2 s did not hold")
+    result = expanse("doctor", "--device", "9:9")
+    expect(name, result.returncode == 1 and "Not fit for training" in result.stdout and "9:9" in result.stdout, result.stdout)
+    refused("a probe that is none", ["doctor", "--only", "leg"], ["leg"], 2)
+
+
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
     must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
@@ -356,6 +404,8 @@ def main():
     check_data(train)
     check_device(train)
     check_svr()
+    check_check()
+    check_doctor()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)

@@ -443,6 +443,26 @@ static void attention_pool_on_sequences_and_grids(void **state) {
     }
 }
 
+static void depthwise_convolution_on_sequences_and_grids(void **state) {
+    static const int32_t lengths[] = {7, 4};
+    for (int kind = 0; kind < 6; kind++) {
+        experiment e = begin();
+        xp_depthwise_convolution_attributes attributes = {.width = kind == 3 ? 4 : 3, .causal = kind == 2 || kind == 3};
+        xp_tensor *x = leaf(&e, "x", SHAPE(2, 7, 2, 3)), *weight;
+        xp_tensor *l = kind == 1 || kind == 2 ? integers(&e, "lengths", SHAPE(2), lengths) : NULL;
+        if (kind >= 4) {
+            attributes.grid_height = kind == 4 ? 2 : 1;
+            attributes.grid_width = kind == 4 ? 3 : 7;
+            attributes.class_token = kind == 4;
+            weight = leaf(&e, "weight", SHAPE(6, 3, 3));
+        } else {
+            weight = leaf(&e, "weight", SHAPE(6, attributes.width));
+        }
+        output(&e, xp_depthwise_convolution(e.graph, x, weight, l, &attributes));
+        conclude(&e);
+    }
+}
+
 /* ---- the graph's own bookkeeping ------------------------------------------------------------------------------------
  */
 
@@ -519,6 +539,7 @@ int main(void) {
         cmocka_unit_test(attention_normalise_with_every_answer),
         cmocka_unit_test(attention_normalise_in_every_form),
         cmocka_unit_test(attention_pool_on_sequences_and_grids),
+        cmocka_unit_test(depthwise_convolution_on_sequences_and_grids),
         cmocka_unit_test(a_tensor_that_is_used_twice_gathers_both_gradients),
         cmocka_unit_test(the_parts_of_a_split_write_one_gradient),
         cmocka_unit_test(slices_of_several_sizes_write_one_gradient),

@@ -417,8 +417,8 @@ static xp_specification draw(xp_random *random) {
     if (xp_random_below(random, 3) == 0) specification.scale_count = 1 + (int)xp_random_below(random, 64);
     for (int i = 0; i < specification.scale_count; i++)
         specification.scales[i] = 1 + (int)xp_random_below(random, xp_random_below(random, 2) ? 9 : 32767);
-    if (xp_random_below(random, 3) == 0) specification.conv1d = 1 + 2 * (int)xp_random_below(random, 128);
-    if (xp_random_below(random, 3) == 0) specification.conv2d = 1 + 2 * (int)xp_random_below(random, 128);
+    if (xp_random_below(random, 3) == 0) specification.conv1d = 1 + 2 * (int)xp_random_below(random, 64);
+    if (xp_random_below(random, 3) == 0) specification.conv2d = 1 + 2 * (int)xp_random_below(random, 64);
     specification.causal = xp_random_below(random, 2);
     specification.causal_last = specification.causal && xp_random_below(random, 2);
     if ((specification.window = xp_random_below(random, 3) == 0)) {

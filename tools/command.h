@@ -16,7 +16,9 @@ int xp_command_analyze(int count, char **words);
 int xp_command_devices(int count, char **words);
 int xp_command_info(int count, char **words);
 int xp_command_check(int count, char **words);
+int xp_command_doctor(int count, char **words);
 int xp_command_bench(int count, char **words);
+int xp_command_bench_attention(int count, char **words); /* the words behind "bench attention" */
 int xp_command_svr(int count, char **words);
 
 /* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". Exactly one of the last four
@@ -41,7 +43,7 @@ typedef struct xp_usage {
     const char *example;
 } xp_usage;
 
-enum { XP_ARGUMENT_WORDS = 4, XP_ARGUMENT_SETTINGS = 128 };
+enum { XP_ARGUMENT_WORDS = 16, XP_ARGUMENT_SETTINGS = 128 };
 typedef struct xp_arguments {
     const char *words[XP_ARGUMENT_WORDS];
     int word_count;

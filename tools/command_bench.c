@@ -142,6 +142,7 @@ static xp_status answer_requests(timing *t) {
 }
 
 int xp_command_bench(int count, char **words) {
+    if (count > 0 && strcmp(words[0], "attention") == 0) return xp_command_bench_attention(count - 1, words + 1);
     const char *attention = "softmax", *device = NULL, *family = NULL, *save = NULL;
     long width = 512, heads = 8, layers = 2, feed_forward = 2048, batch = 16, length = 128, repetitions = 10;
     bool on_request = false, profile = false;
@@ -164,7 +165,7 @@ int xp_command_bench(int count, char **words) {
                             .synopsis = "step [flags]",
                             .description =
                                 "Times whole training steps (forward, backward, AdamW) of an encoder on one synthetic "
-                                "batch.\n",
+                                "batch; bench attention times attention layers alone.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof flags[0],
                             .words = "step",
@@ -173,7 +174,7 @@ int xp_command_bench(int count, char **words) {
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count != 1 || strcmp(arguments.words[0], "step") != 0)
-        return xp_command_misuse("bench: say what to time: expanse bench step");
+        return xp_command_misuse("bench: say what to time: expanse bench step, or expanse bench attention");
     if (repetitions < 1 || repetitions > MAX_REPETITIONS)
         return xp_command_misuse("bench: --repetitions is between 1 and %d", MAX_REPETITIONS);
 

@@ -26,6 +26,7 @@ static xp_tensor *pool(xp_case *out, xp_random *variant, xp_random *shape, bool 
     xp_tensor *x = draw_sequence(out, shape);
     if (!x) return NULL;
     x->needs_gradient = needs_gradient;
+    out->zeros_expected = needs_gradient && kind == 0; /* the class token's row alone gets a gradient */
     return xp_sequence_pool(out->graph, x, kind == 2 ? draw_lengths(out, x) : NULL,
                             kind == 0 ? XP_POOL_CLASS : XP_POOL_MEAN);
 }

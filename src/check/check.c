@@ -5,6 +5,7 @@
 #include "check/trial.h"
 
 #include <regex.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -39,62 +40,118 @@ static void report_failure(const xp_device *device, const xp_check_options *opti
     report->failure(report->context, &failure);
 }
 
-static xp_status check_case(xp_device *device, const xp_case_entry *entry, const xp_check_options *options,
-                            const xp_check_report *report, int index, xp_check_verdict *verdict) {
+/* What one verdict is gathered from. */
+typedef struct round {
+    xp_device *device;
+    const xp_check_options *options;
+    const xp_check_report *report;
+    const regex_t *filter; /* on the lines of cases; NULL: all cases run */
+    const xp_case_entry *entry;
+    xp_check_verdict verdict;
+    uint64_t *variants; /* those seen so far */
+} round;
+
+static bool wanted(const round *r, const xp_draw *draw) {
+    char line[256];
+    if (!r->filter) return true;
+    snprintf(line, sizeof line, "%s %s %s", r->entry->operation, r->verdict.family, draw->content.shape);
+    return regexec(r->filter, line, 0, NULL, 0) == 0;
+}
+
+static void count_variant(round *r, uint64_t variant) {
+    int i = 0;
+    while (i < r->verdict.variants && r->variants[i] != variant) i++;
+    if (variant && i == r->verdict.variants) r->variants[r->verdict.variants++] = variant;
+}
+
+/* Takes the result of a case into the verdict. */
+static void count_case(round *r, int index, const xp_draw *draw, xp_trial *trial, int64_t elements) {
+    xp_check_verdict *verdict = &r->verdict;
+    verdict->cases++;
+    count_variant(r, trial->variant);
+    if (draw->mood != XP_MOOD_NORMAL) {
+        verdict->hostile++;
+    } else if (trial->vacuous && (draw->content.zeros_expected || draw->masked)) {
+        verdict->vacuous++;
+    } else if (trial->vacuous && !trial->failed) {
+        trial->failed = true;
+        snprintf(
+            trial->what, sizeof trial->what,
+            "nearly all expected outputs are zero, so the case proves nothing, and its generator does not say why");
+    }
+    if (trial->worst > verdict->worst) verdict->worst = trial->worst;
+    if (trial->seconds > 0) {
+        memcpy(verdict->largest.shape, draw->content.shape, sizeof verdict->largest.shape);
+        verdict->largest.elements = elements;
+        verdict->largest.seconds = trial->seconds;
+        verdict->largest.flops = trial->flops;
+        verdict->largest.bytes = trial->bytes;
+    }
+    if (trial->failed) {
+        verdict->failed++;
+        report_failure(r->device, r->options, r->report, verdict->operation, index, draw->content.shape, trial->what);
+    }
+}
+
+static xp_status check_case(round *r, int index) {
     xp_draw draw;
     xp_trial trial = {0};
-    xp_status status = xp_draw_open(&draw, entry, options, index);
+    xp_status status = xp_draw_open(&draw, r->entry, r->options, index);
+    int64_t elements = status == XP_OK ? xp_draw_elements(&draw) : 0;
+    if (status == XP_OK && !wanted(r, &draw)) {
+        xp_draw_close(&draw);
+        return XP_OK;
+    }
     if (status == XP_OK) {
-        status = xp_trial_run(&trial, &draw, device, entry->factor);
+        status = xp_trial_run(&trial, &draw, r->device, r->entry->factor,
+                              r->device->profiling && elements > r->verdict.largest.elements);
     } else if (status != XP_OUT_OF_MEMORY) {
         trial.failed = true;
         snprintf(trial.what, sizeof trial.what, "%.1000s", xp_last_error());
         status = XP_OK;
     }
-    if (status == XP_OK) {
-        verdict->cases++;
-        if (draw.mood != XP_MOOD_NORMAL)
-            verdict->hostile++;
-        else if (trial.vacuous)
-            verdict->vacuous++;
-        if (trial.worst > verdict->worst) verdict->worst = trial.worst;
-        if (trial.failed) {
-            verdict->failed++;
-            report_failure(device, options, report, entry->operation, index, draw.content.shape, trial.what);
-        }
-    }
+    if (status == XP_OK) count_case(r, index, &draw, &trial, elements);
     xp_draw_close(&draw);
     return status;
 }
 
-static xp_status check_operation(xp_device *device, const xp_case_entry *entry, const xp_check_options *options,
-                                 const xp_check_report *report, int *bad) {
-    xp_check_verdict verdict = {.operation = entry->operation, .family = family_name(device)};
+static xp_status check_operation(round *r, xp_check_summary *out) {
+    const xp_check_options *options = r->options;
     double start = now();
     int first = options->only >= 0 ? options->only : 0, end = options->only >= 0 ? first + 1 : options->cases;
-    for (int i = first; i < end && entry->generate; i++)
-        XP_TRY(check_case(device, entry, options, report, i, &verdict));
-    verdict.seconds = now() - start;
-    if (!xp_check_verdict_is_good(&verdict)) (*bad)++;
-    if (report->verdict) report->verdict(report->context, &verdict);
+    r->variants = malloc((size_t)(end - first) * sizeof *r->variants);
+    if (!r->variants) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the verdict on %s", r->entry->operation);
+    xp_status status = XP_OK;
+    for (int i = first; i < end && status == XP_OK; i++) {
+        if (options->until_failure && r->verdict.failed > 0) break;
+        status = check_case(r, i);
+    }
+    free(r->variants);
+    if (status != XP_OK) return status;
+    r->verdict.seconds = now() - start;
+    if (r->verdict.cases == 0 && r->filter) return XP_OK;
+    out->verdicts++;
+    if (!xp_check_verdict_is_good(&r->verdict)) out->bad++;
+    if (r->report->verdict) r->report->verdict(r->report->context, &r->verdict);
     return XP_OK;
 }
 
-xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report, int *bad) {
+xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
+                       xp_check_summary *out) {
     regex_t filter;
     const char *expression = options->filter ? options->filter : "";
-    *bad = 0;
+    *out = (xp_check_summary){0};
     if (regcomp(&filter, expression, REG_EXTENDED | REG_NOSUB) != 0)
         return xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' is not a regular expression", expression);
-    int matched = 0;
     xp_status status = XP_OK;
     for (int i = 0; i < xp_case_entry_count && status == XP_OK; i++) {
-        if (regexec(&filter, xp_case_entries[i].operation, 0, NULL, 0) != 0) continue;
-        matched++;
-        status = check_operation(device, &xp_case_entries[i], options, report, bad);
+        const xp_case_entry *entry = &xp_case_entries[i];
+        round r = {.device = device, .options = options, .report = report, .entry = entry};
+        r.verdict = (xp_check_verdict){.operation = entry->operation, .family = family_name(device)};
+        if (regexec(&filter, entry->operation, 0, NULL, 0) != 0) r.filter = &filter;
+        status = check_operation(&r, out);
+        if (options->until_failure && r.verdict.failed > 0) break;
     }
     regfree(&filter);
-    if (status == XP_OK && matched == 0)
-        return xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' fits no operation", expression);
     return status;
 }

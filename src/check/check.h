@@ -42,8 +42,10 @@ typedef struct xp_case {
     struct {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
-    int number;      /* of the case: generators with a list of variants take them in turn */
-    char shape[192]; /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
+    int number;          /* of the case: generators with a list of variants take them in turn */
+    bool zeros_expected; /* by its shape, outputs may be nearly all zero; elsewhere such a case fails: it proves nothing
+                          */
+    char shape[192];     /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
 void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t limit);
@@ -70,11 +72,14 @@ int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
 /* ---- running ---------------------------------------------------------------------------------------------------- */
 
 typedef struct xp_check_options {
-    const char *filter; /* extended regular expression on operation names; NULL: all */
+    /* Extended regular expression; NULL: all. Where it fits an operation's name, all cases of that operation run;
+     * elsewhere those run whose line "OPERATION FAMILY SHAPE" it fits, as failures show it. */
+    const char *filter;
     uint64_t seed;
-    int cases;  /* of each operation */
-    int only;   /* this case alone; -1: all */
-    bool small; /* sizes that an emulator can bear */
+    int cases;          /* of each operation */
+    int only;           /* this case alone; -1: all */
+    bool small;         /* sizes that an emulator can bear */
+    bool until_failure; /* nothing more runs after the first failed case */
 } xp_check_options;
 
 typedef struct xp_check_failure {
@@ -86,11 +91,18 @@ typedef struct xp_check_failure {
 
 typedef struct xp_check_verdict {
     const char *operation, *family;
+    int variants; /* distinct sets of kernels and options among the cases */
     int cases, failed;
     int hostile;  /* cases with large, constant, denormal or zero inputs */
-    int vacuous;  /* cases that proved nothing: the expected outputs are nearly all zero without a hostile reason */
+    int vacuous;  /* cases whose outputs are nearly all zero for a stated reason, in no hostile mood */
     double worst; /* the largest error as a share of its bound */
     double seconds;
+    struct { /* the largest case; empty unless the device was opened with profiling */
+        char shape[160];
+        int64_t elements;    /* of its tensors */
+        double seconds;      /* of all its launches: median of a few runs after the first, by the device's clock */
+        double flops, bytes; /* arithmetic and fewest bytes moved */
+    } largest;
 } xp_check_verdict;
 
 /* Either function may be NULL. */
@@ -105,8 +117,13 @@ void xp_check_options_default(xp_check_options *options);
 /* A verdict is good when no case failed and at least half of the cases prove something. */
 bool xp_check_verdict_is_good(const xp_check_verdict *verdict);
 
-/* Checks the operations in the family of the device. *bad counts the operations whose verdict is not good: finding one
- * is no failure of the call. XP_INVALID_ARGUMENT: a filter that is wrong or fits no operation. */
-xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report, int *bad);
+typedef struct xp_check_summary {
+    int verdicts; /* operations of which at least one case ran; 0: the filter fits nothing in this family */
+    int bad;      /* of them not good: finding one is no failure of the call */
+} xp_check_summary;
+
+/* Checks the operations in the family of the device. XP_INVALID_ARGUMENT: a filter that is no regular expression. */
+xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
+                       xp_check_summary *out);
 
 #endif

@@ -76,6 +76,10 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
     return XP_OK;
 }
 
+int64_t xp_draw_elements(const xp_draw *draw) {
+    return case_elements(&draw->content);
+}
+
 void xp_draw_close(xp_draw *draw) {
     close_case(&draw->content);
 }
@@ -132,7 +136,7 @@ static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill
     bool state = tensor == draw->content.graph->random_state;
     if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH && fill != XP_FILL_BITS && fill != XP_FILL_STARTS)
         return xp_fail(XP_INVALID_ARGUMENT, "the case generator does not say what stands in %s", tensor->name);
-    int64_t count = xp_tensor_elements(tensor);
+    int64_t count = xp_tensor_elements(tensor), sum = 0;
     for (int64_t i = 0; i < count; i++) {
         if (state)
             words[i] = (int32_t)xp_random_next(&draw->data);
@@ -142,15 +146,17 @@ static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill
             words[i] = draw_length(&draw->data, limit);
         else
             words[i] = (int32_t)xp_random_below(&draw->data, (uint32_t)limit);
+        sum += words[i];
     }
     if (fill == XP_FILL_STARTS) make_starts(words, count, limit);
+    if (fill == XP_FILL_LENGTH && sum * 16 <= count * limit) draw->masked = true;
     return XP_OK;
 }
 
 static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, const float *given,
                          double *numbers) {
     double constant = xp_random_normal(&draw->data);
-    int64_t count = xp_tensor_elements(tensor);
+    int64_t count = xp_tensor_elements(tensor), zeros = 0;
     for (int64_t i = 0; i < count; i++) {
         double value = 0;
         if (fill == XP_FILL_UNIT)
@@ -164,7 +170,9 @@ static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, i
         else
             value = draw_normal(draw, constant);
         numbers[i] = (double)(float)value;
+        zeros += value == 0;
     }
+    if (fill == XP_FILL_WEIGHT && zeros * 16 >= count * 15) draw->masked = true;
 }
 
 xp_status xp_draw_fill(xp_draw *draw, xp_interpreter *interpreter) {

@@ -70,8 +70,8 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
     bool complete = interpreter->values != NULL;
     for (int i = 0; i < graph->tensor_count && complete; i++) {
         const xp_tensor *tensor = graph->tensors[i];
-        if (tensor->base || (tensor->role != XP_ROLE_ACTIVATION && tensor->role != XP_ROLE_INPUT &&
-                             tensor->role != XP_ROLE_CONSTANT))
+        if (tensor->base ||
+            (tensor->role != XP_ROLE_ACTIVATION && tensor->role != XP_ROLE_INPUT && tensor->role != XP_ROLE_CONSTANT))
             continue;
         const int64_t elements = xp_tensor_elements(tensor);
         interpreter->values[i] = calloc((size_t)elements, element_bytes(interpreter, tensor));

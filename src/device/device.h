@@ -27,6 +27,7 @@ enum { XP_VARIANT_OPTIONS = 64 };
 typedef struct xp_variant {
     /* OpenCL C before the kernel file, part of the key; lives as long as the plan. NULL: none. */
     const char *prelude;
+    const char *standard; /* of OpenCL C; NULL: "CL1.2" */
     int count;
     struct {
         const char *name; /* a string literal */

@@ -252,8 +252,9 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
 
 static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
     /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline. */
-    char options[OPTION_BYTES] = "-cl-std=CL1.2 -w ", name[64];
-    size_t prefix = strlen(options);
+    char options[OPTION_BYTES], name[64];
+    size_t prefix =
+        (size_t)snprintf(options, sizeof options, "-cl-std=%s -w ", variant->standard ? variant->standard : "CL1.2");
     if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
         return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
                        OPTION_BYTES);

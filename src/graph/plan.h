@@ -109,6 +109,12 @@ typedef struct xp_plan_summary {
 } xp_plan_summary;
 void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out);
 void xp_plan_print_launches(const xp_plan *plan, FILE *out); /* one line each, for --dry-run */
+/* A number that two plans share when their launches have the same kernels and options; sizes and places do not count.
+ */
+uint64_t xp_plan_variant(const xp_plan *plan);
+/* Runs the list `runs` times on a device opened with profiling and takes the median of the launches' time. Forgets the
+ * times that were gathered before. */
+xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds);
 /* Times gathered since the plan was made, when the device was opened with profiling: a table sorted by share. */
 xp_status xp_plan_print_profile(xp_plan *plan, FILE *out);
 

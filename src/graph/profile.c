@@ -40,6 +40,24 @@ void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
     }
 }
 
+uint64_t xp_plan_variant(const xp_plan *plan) {
+    uint64_t hash = 14695981039346656037u; /* FNV-1a */
+    for (int i = 0; i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        char options[1024] = "";
+        if (!launch->host) xp_variant_print(&launch->request.kernel.variant, options, sizeof options);
+        const char *texts[] = {launch->host ? "" : launch->request.kernel.file, xp_launch_name(launch), options};
+        for (int t = 0; t < 3; t++)
+            for (const char *c = texts[t];; c++) {
+                hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+                if (!*c) break;
+            }
+        const char *prelude = launch->host ? NULL : launch->request.kernel.variant.prelude;
+        for (const char *c = prelude; c && *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+    }
+    return hash;
+}
+
 void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
     fprintf(out, "%5s  %-34s %-32s %-18s %-12s %10s %10s  %s\n", "", "layer", "kernel", "global", "local", "MFLOP",
             "MB", "options");
@@ -110,6 +128,27 @@ void xp_plan_forget_profile(xp_plan *plan) {
     }
     plan->profiled_seconds = 0;
     plan->profiled_runs = 0;
+}
+
+static int ascending(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return x > y ? 1 : x < y ? -1 : 0;
+}
+
+xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds) {
+    enum { MOST = 64 };
+    double times[MOST];
+    if (runs < 1 || runs > MOST) return xp_fail(XP_INVALID_ARGUMENT, "%d timed runs: between 1 and %d", runs, MOST);
+    for (int r = 0; r < runs; r++) {
+        xp_plan_forget_profile(plan);
+        XP_TRY(xp_plan_run_profiled(plan));
+        times[r] = 0;
+        for (int i = 0; i < plan->count; i++) times[r] += plan->launches[i].seconds;
+    }
+    xp_plan_forget_profile(plan);
+    qsort(times, (size_t)runs, sizeof *times, ascending);
+    *seconds = times[runs / 2];
+    return XP_OK;
 }
 
 typedef struct row {

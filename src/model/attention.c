@@ -246,10 +246,25 @@ static xp_status build_score(const chain *c, xp_attention_attributes *attributes
 
 /* ---- before the attention ---------------------------------------------------------------------------------------- */
 
-/* Depthwise over queries and keys. */
+/* *x under a depthwise convolution that is learned, one filter a column; starts as PyTorch's. */
+static xp_status filter(const chain *c, const char *name, xp_tensor **x, xp_tensor *lengths) {
+    const int size = c->spec->conv1d ? c->spec->conv1d : c->spec->conv2d, rank = c->spec->conv1d ? 2 : 3;
+    const xp_depthwise_convolution_attributes attributes = {.width = size,
+                                                            .causal = xp_specification_is_one_sided(c->spec),
+                                                            .grid_height = c->in->grid_height,
+                                                            .grid_width = c->in->grid_width,
+                                                            .class_token = c->in->class_token};
+    const float bound = (float)(1 / sqrt(rank == 2 ? size : (double)size * size));
+    xp_tensor *weight = parameter(c, name, XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, bound, rank,
+                                  (int64_t[]){(*x)->shape[2] * (*x)->shape[3], size, size});
+    *x = xp_depthwise_convolution(c->graph, *x, weight, lengths, &attributes);
+    return *x ? XP_OK : XP_INVALID_ARGUMENT;
+}
+
 static xp_status convolve(chain *c) {
     if (!c->spec->conv1d && !c->spec->conv2d) return XP_OK;
-    return deny(c, XP_UNSUPPORTED, "convolution is not available in this version");
+    XP_TRY(filter(c, "query_convolution", &c->q, c->in->query_lengths));
+    return filter(c, "key_convolution", &c->k, c->in->key_lengths);
 }
 
 static xp_status pool(chain *c) {
@@ -312,13 +327,29 @@ static float scale_of(const chain *c) {
     return (float)(1 / sqrt((double)c->width));
 }
 
-static xp_tensor *linear_attention(chain *c) {
-    deny(c, XP_UNSUPPORTED, "linear attention is not available in this version");
-    return NULL;
+static xp_feature feature_of(const xp_specification *spec) {
+    static const xp_feature features[] = {[XP_FEATURES_ELU] = XP_FEATURE_ELU,
+                                          [XP_FEATURES_RELU] = XP_FEATURE_RELU,
+                                          [XP_FEATURES_IDENTITY] = XP_FEATURE_IDENTITY,
+                                          [XP_FEATURES_SQUARE] = XP_FEATURE_SQUARE};
+    return features[spec->features];
 }
 
+static xp_tensor *linear_attention(const chain *c) {
+    const xp_linear_attention_attributes attributes = {.features = feature_of(c->spec),
+                                                       .normaliser = normaliser_of(c->spec),
+                                                       .causal = c->spec->causal,
+                                                       .align_last = c->spec->causal_last,
+                                                       .scale = scale_of(c)};
+    return xp_linear_attention(c->graph, c->q, c->k, c->v, c->key_lengths, c->in->query_lengths, &attributes);
+}
+
+/* The quadratic kernel takes queries and keys with their features applied. */
 static xp_status map_features(chain *c) {
-    return deny(c, XP_UNSUPPORTED, "linear attention is not available in this version");
+    if (!c->spec->features || c->spec->features == XP_FEATURES_IDENTITY) return XP_OK;
+    c->q = xp_feature_map(c->graph, c->q, feature_of(c->spec));
+    c->k = xp_feature_map(c->graph, c->k, feature_of(c->spec));
+    return c->q && c->k ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
 static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
@@ -336,7 +367,7 @@ static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
 
 static xp_tensor *quadratic_attention(chain *c, xp_tensor **lse) {
     const xp_specification *spec = c->spec;
-    if (spec->features && map_features(c) != XP_OK) return NULL;
+    if (map_features(c) != XP_OK) return NULL;
     xp_attention_attributes attributes = xp_attention_plain(scale_of(c));
     xp_attention_inputs inputs = {
         .q = c->q, .k = c->k, .v = c->v, .key_lengths = c->key_lengths, .query_lengths = c->in->query_lengths};
@@ -372,6 +403,9 @@ static xp_status check(const chain *c) {
                                       .longest = (int)(side ? side : c->k->shape[1]),
                                       .grid = side > 0};
     XP_TRY(xp_specification_check(c->spec, &use));
+    if (in->packed && (!in->key_lengths || !in->query_lengths || in->longest_queries < 1 || in->longest_keys < 1))
+        return deny(c, XP_INVALID_ARGUMENT,
+                    "packed samples need the starts of queries and of keys, and the longest of each");
     const bool separate = c->spec->scale_count || c->spec->conv1d || c->spec->conv2d;
     if (in->packed && separate)
         return deny(c, XP_UNSUPPORTED, "%s does not take packed samples: pad them",

@@ -78,7 +78,8 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
         .k = part[1],
         .v = part[2],
         .key_lengths = builder->lengths,
-        /* Elsewhere the rows behind a series' end are computed in vain, which costs nothing that is kept. */
+        /* Where other rows do not look at them, the rows behind a series' end may hold anything: the head drops them.
+         */
         .query_lengths = spec->causal_last || spec->conv1d ? builder->lengths : NULL,
         .grid_height = builder->grid_height,
         .grid_width = builder->grid_width,

@@ -21,6 +21,8 @@
     ROW(copy, 2)                                                                                                       \
     ROW(cross_entropy, 2)                                                                                              \
     ROW(cross_entropy_backward, 3)                                                                                     \
+    ROW(depthwise_convolution, 2)                                                                                      \
+    ROW(depthwise_convolution_backward, 3)                                                                             \
     ROW(dropout, 2)                                                                                                    \
     ROW(embed, 2)                                                                                                      \
     ROW(embed_backward, 3)                                                                                             \

@@ -150,7 +150,8 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
  * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
  * the length.
  *
- * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride.
+ * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride,
+ * or j of pooled keys.
  * Backward inputs: q, k, v, o, lse, d_o, d_lse or NULL (softmax alone), and the others; outputs dq, dk, dv (views are
  * fine; rows of nobody are 0), d_bias [as bias]. D, E <= 256. */
 enum { XP_MAX_SCALES = 64, XP_SCORE_NAMES = 4 };
@@ -285,6 +286,22 @@ typedef struct xp_attention_pool_attributes {
 } xp_attention_pool_attributes;
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
+
+/* ---- ops/depthwise_convolution.c: "depthwise_convolution", "depthwise_convolution_backward" -------------------------
+ *
+ * A convolution of each column with taps of its own. 1-D (grid_height 0), weight [H·D,k]: y[n] = Σ_t w[c,t] x[n + t -
+ * (k-1)/2], causal: x[n + t - (k-1)], of rows before lengths[b]; rows at and behind it give 0. 2-D, weight [H·D,k,k], N =
+ * class_token + grid_height·grid_width: y[i,j] = Σ_uv w[c,u,v] x[i + u - (k-1)/2, j + v - (k-1)/2] of cells of the grid;
+ * the class token passes. inputs: x [B,N,H,D] (views fine), weight, lengths I32 [B] or NULL; output y [B,N,H,D] dense.
+ * Loads stop at the length. Backward inputs: dy, x, weight, lengths; outputs dx (views fine), d_weight, NULL where
+ * nobody wants them. */
+typedef struct xp_depthwise_convolution_attributes {
+    int width; /* k, 1 … 127 */
+    int causal;
+    int grid_height, grid_width, class_token;
+} xp_depthwise_convolution_attributes;
+xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
+                                    const xp_depthwise_convolution_attributes *attributes);
 
 /* ---- ops/optimiser.c: "gradient_norm", "optimiser"
  * ----------------------------------------------------------------------------------- gradient_norm: gradients (store

@@ -202,7 +202,8 @@ static xp_real keep_factor(const problem *p, const sight *s, int64_t i, int64_t 
     const xp_attention_attributes *a = p->attributes;
     if (a->dropout.threshold == 0) return 1;
     const uint32_t *state = (const uint32_t *)p->random_state;
-    const int64_t rows = p->packed ? a->longest_queries : p->query_rows, column = a->stride > 1 ? j / a->stride : j;
+    const int64_t rows = p->packed ? a->longest_queries : p->query_rows;
+    const int64_t column = a->stride > 1 && a->scale_count == 0 ? j / a->stride : j;
     const uint32_t row = (uint32_t)((s->sample * p->heads + s->head) * rows + i);
     const uint32_t counter[4] = {(uint32_t)(column / 4), row, state[2], a->dropout.stream ^ (state[3] << 16)};
     const uint32_t key[2] = {state[0], state[1]};

@@ -48,6 +48,7 @@ CASES = [
     ("softmax+bn(beta=learned)", 2, True),
     ("softmax+sh(1,3)+mask(MASK)", 4, True),
     ("softmax+bn+sh(1,2)+causal", 4, True),
+    ("softmax+sh(1,2)+causal+strided(2)+alibi", 4, False),
     ("softmax+conv1d(3)", 2, True),
     ("softmax+conv1d(5)+causal", 4, False),
     ("linear", 2, True),

@@ -1,0 +1,168 @@
+/* Kernels that show what a device can really do: each does one thing whose result the host knows. Owns nothing of the
+ * models' arithmetic. All have the arguments (in, out, count), so that the host has one way to run them.
+ *
+ * PART   0: launches and work-groups; 1: arithmetic; 2: halves in memory; 3: double; 4: half arithmetic; 5: sub-groups
+ * GROUP  work-items of probe_tree's groups, a power of two
+ * NONCE  changes nothing: a driver that keeps compiled kernels has never seen this number */
+#ifndef PART
+#define PART 0
+#endif
+#ifndef GROUP
+#define GROUP 64
+#endif
+#ifndef NONCE
+#define NONCE 0
+#endif
+
+#if PART == 0
+/* in, out [count] */
+__kernel void probe_scale(const __global float *in, __global float *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) out[i] = 2.0f * in[i] + 1.0f;
+}
+
+/* in, out [count · 4] */
+__kernel void probe_copy(const __global float *in, __global float *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) vstore4(vload4(i, in), i, out);
+}
+
+/* out [count]: the first and the last element alone */
+__kernel void probe_touch(const __global float *in, __global float *out, int count) {
+    out[0] = in[0];
+    out[count - 1] = in[1];
+}
+
+/* in, out [groups · 64]. Each of `count` rounds turns the tile of a work-group round and adds its number to it; a barrier
+ * that does not hold mixes two rounds. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+probe_turn(const __global float *in, __global float *out, int count) {
+    __local float tile[64];
+    int item = get_local_id(0), other = 63 - item;
+    float value = in[get_global_id(0)];
+    for (int round = 0; round < count; round++) {
+        tile[item] = value;
+        barrier(CLK_LOCAL_MEM_FENCE);
+        value = tile[other] + round;
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+    out[get_global_id(0)] = value;
+}
+
+/* in [groups · GROUP], out [groups]: the sums of the work-groups */
+__kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
+probe_tree(const __global float *in, __global float *out, int count) {
+    __local float sums[GROUP];
+    int item = get_local_id(0);
+    sums[item] = in[get_global_id(0)];
+    for (int reach = GROUP / 2; reach > 0; reach /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < reach) sums[item] += sums[item + reach];
+    }
+    if (item == 0) out[get_group_id(0)] = sums[0] + 0 * NONCE;
+}
+
+#endif
+
+#if PART == 1
+#include "random.clh"
+
+/* in [count · 24]: a, b, c of eight each, out [count · 8] = a·b + c, rounded once */
+__kernel void probe_fma(const __global float *in, __global float *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) vstore8(fma(vload8(3 * i, in), vload8(3 * i + 1, in), vload8(3 * i + 2, in)), i, out);
+}
+
+/* in [4]: 1e-30, 1e-9, 1e-39, 2; out [2]: a small result, a small operand */
+__kernel void probe_denormal(const __global float *in, __global float *out, int count) {
+    out[0] = in[0] * in[1];
+    out[1] = in[2] * in[3] + in[2];
+}
+
+/* in [3]: -INFINITY, 1.5, NaN; out [12]: each 1 when right */
+__kernel void probe_infinity(const __global float *in, __global float *out, int count) {
+    float low = in[0], value = in[1], none = in[2];
+    out[0] = exp(low - value) == 0.0f;
+    out[1] = exp2(low) == 0.0f;
+    out[2] = fmax(low, value) == value;
+    out[3] = max(low, value) == value;
+    out[4] = low == -INFINITY;
+    out[5] = isinf(low) != 0;
+    out[6] = isnan(low - low) != 0;
+    out[7] = isnan(none) != 0;
+    out[8] = none != none;
+    out[9] = !(none > value) && !(none <= value);
+    out[10] = fmax(none, value) == value;
+    out[11] = log(0.0f * value) == -INFINITY;
+}
+
+/* in [count · 6]: counter and key, out [count · 4] */
+__kernel void probe_philox(const __global uint *in, __global uint *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) vstore4(philox(vload4(0, in + 6 * i), vload2(0, in + 6 * i + 4)), i, out);
+}
+
+/* in [count · 2], out [count]: the high halves of 128-bit products */
+__kernel void probe_high_half(const __global ulong *in, __global ulong *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) out[i] = mul_hi(in[2 * i], in[2 * i + 1]);
+}
+
+/* in [count], out [6 · count] */
+__kernel void probe_functions(const __global float *in, __global float *out, int count) {
+    int i = get_global_id(0);
+    if (i >= count) return;
+    float x = in[i];
+    out[i] = exp(x);
+    out[count + i] = exp2(x);
+    out[2 * count + i] = log(fabs(x));
+    out[3 * count + i] = tanh(x);
+    out[4 * count + i] = sqrt(fabs(x));
+    out[5 * count + i] = 3.0f / x;
+}
+
+#endif
+
+#if PART == 2
+/* in [count] halves, out [count] floats and the halves of them again behind */
+__kernel void probe_half_storage(const __global half *in, __global float *out, int count) {
+    int i = get_global_id(0);
+    if (i >= count) return;
+    float value = vload_half(i, in);
+    out[i] = value;
+    vstore_half(value * (1.0f + 0x1p-12f), i, (__global half *)(out + count));
+}
+#endif
+
+#if PART == 3
+#pragma OPENCL EXTENSION cl_khr_fp64 : enable
+/* in, out [count] */
+__kernel void probe_double(const __global double *in, __global double *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) out[i] = sqrt(in[i]) + 1.0 / in[i];
+}
+#endif
+
+#if PART == 4
+#pragma OPENCL EXTENSION cl_khr_fp16 : enable
+/* in, out [count] */
+__kernel void probe_half(const __global half *in, __global half *out, int count) {
+    int i = get_global_id(0);
+    if (i < count) out[i] = in[i] * in[i] + in[i];
+}
+#endif
+
+#if PART == 5
+#ifdef cl_khr_subgroups
+#pragma OPENCL EXTENSION cl_khr_subgroups : enable
+#elif defined(cl_intel_subgroups)
+#pragma OPENCL EXTENSION cl_intel_subgroups : enable
+#endif
+/* in [groups · 64] of 1, out [groups · 64]: the number of work-items in the own sub-group, counted by a sum; 0 when the
+ * size that the device names is another */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+probe_sub_group(const __global float *in, __global float *out, int count) {
+    float sum = sub_group_reduce_add(in[get_global_id(0)]);
+    out[get_global_id(0)] = sum == (float)get_sub_group_size() ? sum : 0.0f;
+}
+#endif

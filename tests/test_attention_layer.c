@@ -1,0 +1,345 @@
+/* From a specification to a graph: the files it names, the masks made of them, the parameters, the models around it. No
+ * device is needed. What the layers compute is tested by test_specification_gradients.c and the parity tests. */
+#include "model/attention.h"
+#include "model/model.h"
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+static char folder[] = "/tmp/expanse-layer-XXXXXX";
+
+/* Writes folder/name and returns its path, which the next call overwrites. */
+static const char *save(const char *name, const char *type, const char *shape, size_t bytes, const void *data) {
+    static char path[256];
+    char header[128] = "\x93NUMPY\x01\x00\x76\x00";
+    memset(header + 10, ' ', sizeof header - 10);
+    const int used =
+        snprintf(header + 10, sizeof header - 10, "{'descr':'%s','fortran_order':False,'shape':(%s)}", type, shape);
+    header[10 + used] = ' ';
+    header[127] = '\n';
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *out = fopen(path, "wb");
+    assert_true(out && fwrite(header, 1, sizeof header, out) == sizeof header);
+    assert_true(fwrite(data, 1, bytes, out) == bytes && fclose(out) == 0);
+    return path;
+}
+
+static xp_specification parsed(const char *format, ...) __attribute__((format(printf, 1, 2)));
+static xp_specification parsed(const char *format, ...) {
+    char text[1024];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    xp_specification specification;
+    if (xp_specification_parse(text, &specification) != XP_OK) fail_msg("%s", xp_last_error());
+    return specification;
+}
+
+/* A layer of 2 samples, 4 heads, `rows` queries and keys, width 4. */
+static xp_tensor *layer(xp_graph *graph, const xp_specification *specification, int64_t rows, int height, int breadth,
+                        int token) {
+    xp_tensor *part[3];
+    for (int i = 0; i < 3; i++) part[i] = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){2, rows, 4, 4});
+    const xp_attention_layer_inputs inputs = {
+        .q = part[0], .k = part[1], .v = part[2], .grid_height = height, .grid_width = breadth, .class_token = token};
+    return xp_attention_layer(graph, specification, "layer", &inputs, NULL);
+}
+
+static xp_graph *new_graph(void) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    return graph;
+}
+
+static void assert_refused(const xp_specification *specification, const char *reason) {
+    xp_graph *graph = new_graph();
+    assert_null(layer(graph, specification, 6, 0, 0, 0));
+    if (!strstr(xp_last_error(), reason)) fail_msg("\"%s\" does not name \"%s\"", xp_last_error(), reason);
+    xp_graph_close(&graph);
+}
+
+static void files_that_do_not_fit_are_refused(void **state) {
+    static const unsigned char bytes[64 * 8];
+    xp_specification s = parsed("softmax+mask(%s/none.npy)", folder);
+    assert_refused(&s, "none.npy");
+    s = parsed("softmax+mask(%s)", save("f.npy", "<f4", "6,6", 36 * 4, bytes));
+    assert_refused(&s, "numbers of type f4: a mask is bool");
+    s = parsed("softmax+mask(%s)", save("s.npy", "|b1", "6,7", 42, bytes));
+    assert_refused(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
+    s = parsed("softmax+mask(%s)", save("h.npy", "|b1", "3,6,6", 108, bytes));
+    assert_refused(&s, "is [3,6,6]");
+    s = parsed("softmax+mask(%s)", save("b.npy", "|b1", "3,4,6,6", 432, bytes));
+    assert_refused(&s, "is [3,4,6,6]");
+    s = parsed("softmax+mask(%s)", save("l.npy", "|b1", "6,", 6, bytes));
+    assert_refused(&s, "is [6]");
+    s = parsed("softmax+block(%s,4)", save("k.npy", "|b1", "6,6", 36, bytes));
+    assert_refused(&s, "in blocks need [2,2]");
+    s = parsed("softmax+score(\"score + t[0]\",t=%s/none.npy)", folder);
+    assert_refused(&s, "none.npy");
+    s = parsed("softmax+bias");
+    assert_refused(&s, "bias is learned, and this graph has no parameters");
+}
+
+static const xp_tensor *constant(const xp_graph *graph) {
+    const xp_tensor *found = NULL;
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->role == XP_ROLE_CONSTANT) {
+            assert_null(found);
+            found = graph->tensors[i];
+        }
+    assert_non_null(found);
+    return found;
+}
+
+static bool bit(const xp_tensor *mask, int64_t head, int64_t row, int64_t column) {
+    const uint32_t *words = mask->content;
+    const int64_t h = mask->shape[1] > 1 ? head : 0;
+    return words[(h * mask->shape[2] + row) * mask->shape[3] + column / 32] >> column % 32 & 1;
+}
+
+static void masks_are_packed_bit_by_bit(void **state) {
+    enum { ROWS = 37 };
+    unsigned char bytes[ROWS * ROWS];
+    for (int i = 0; i < ROWS * ROWS; i++) bytes[i] = i * 7 % 5 < 2 ? 3 : 0;
+    xp_specification s = parsed("softmax+mask(%s)", save("m.npy", "|u1", "37,37", sizeof bytes, bytes));
+    xp_graph *graph = new_graph();
+    /* two layers share one constant */
+    if (!layer(graph, &s, ROWS, 0, 0, 0) || !layer(graph, &s, ROWS, 0, 0, 0)) fail_msg("%s", xp_last_error());
+    const xp_tensor *mask = constant(graph);
+    const int64_t shape[] = {1, 1, ROWS, 2};
+    assert_memory_equal(mask->shape, shape, sizeof shape);
+    for (int i = 0; i < ROWS; i++)
+        for (int j = 0; j < ROWS; j++) assert_int_equal(bit(mask, 0, i, j), bytes[i * ROWS + j] != 0);
+    xp_graph_close(&graph);
+}
+
+static void blocks_keep_one_bit_each(void **state) {
+    xp_specification s = parsed("softmax+block(5)");
+    xp_graph *graph = new_graph();
+    assert_non_null(layer(graph, &s, 12, 0, 0, 0));
+    const xp_tensor *mask = constant(graph);
+    const int64_t shape[] = {1, 1, 3, 1};
+    assert_memory_equal(mask->shape, shape, sizeof shape);
+    const uint32_t diagonal[] = {1, 2, 4};
+    assert_memory_equal(mask->content, diagonal, sizeof diagonal);
+    assert_int_equal(XP_ATTRIBUTES(xp_attention_attributes, graph->nodes[graph->node_count - 1])->mask_block, 5);
+    xp_graph_close(&graph);
+}
+
+/* On a grid of 3 by 5 patches behind a class token, and along 7 rows: by going through every row of every window. */
+static void a_pooled_key_is_seen_if_its_whole_window_is(void **state) {
+    enum { MOST = 16 };
+    for (int grid = 0; grid < 2; grid++) {
+        const int rows = grid ? 16 : 7;
+        unsigned char bytes[MOST * MOST];
+        for (int i = 0; i < rows * rows; i++) bytes[i] = i * 11 % 13 > 1;
+        const char *path = save(grid ? "g.npy" : "p.npy", "|b1", grid ? "16,16" : "7,7", (size_t)(rows * rows), bytes);
+        xp_specification s = parsed("softmax+sh(1,2)+mask(%s)", path);
+        xp_graph *graph = new_graph();
+        if (!layer(graph, &s, rows, grid ? 3 : 0, grid ? 5 : 0, grid)) fail_msg("%s", xp_last_error());
+        const xp_tensor *mask = constant(graph);
+        assert_int_equal(mask->shape[1], 4);
+        assert_int_equal(mask->shape[2], rows);
+        int seen = 0, hidden = 0;
+        for (int head = 0; head < 4; head++) {
+            const int scale = head % 2 ? 2 : 1, across = grid ? (5 + scale - 1) / scale : 0;
+            const int keys = grid ? 1 + across * ((3 + scale - 1) / scale) : (7 + scale - 1) / scale;
+            for (int i = 0; i < rows; i++)
+                for (int key = 0; key < keys; key++) {
+                    bool expected = true;
+                    for (int j = 0; j < rows; j++) {
+                        const int patch = j - 1;
+                        const int owner = !grid    ? j / scale
+                                          : j == 0 ? 0
+                                                   : 1 + patch / 5 / scale * across + patch % 5 / scale;
+                        if (owner == key && !bytes[i * rows + j]) expected = false;
+                    }
+                    assert_int_equal(bit(mask, head, i, key), expected);
+                    seen += expected;
+                    hidden += !expected;
+                }
+            for (int64_t key = keys; key < 32 * mask->shape[3]; key++) assert_false(bit(mask, head, 0, key));
+        }
+        assert_true(seen > 10 && hidden > 10);
+        xp_graph_close(&graph);
+    }
+}
+
+/* Three samples of at most 6 rows in one sequence of 15. */
+static void packed_samples_have_masks_of_the_longest(void **state) {
+    static const struct {
+        const char *text, *reason;
+    } cases[] = {{"softmax+bn+causal+block(4)", NULL},
+                 {"linear+window(2,2)", NULL},
+                 {"softmax+sh(1,2)", "sh does not take packed samples"},
+                 {"softmax+conv1d(3)", "convolution does not take packed samples"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_specification s = parsed("%s", cases[i].text);
+        xp_graph *graph = new_graph();
+        xp_tensor *part[3];
+        for (int p = 0; p < 3; p++) part[p] = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){1, 15, 4, 4});
+        xp_attention_layer_inputs inputs = {.q = part[0],
+                                            .k = part[1],
+                                            .v = part[2],
+                                            .key_lengths = xp_graph_input(graph, "starts", XP_I32, 1, (int64_t[]){4}),
+                                            .packed = true,
+                                            .longest_queries = 6,
+                                            .longest_keys = 6};
+        assert_null(xp_attention_layer(graph, &s, "layer", &inputs, NULL));
+        inputs.query_lengths = inputs.key_lengths;
+        const xp_tensor *o = xp_attention_layer(graph, &s, "layer", &inputs, NULL);
+        if (cases[i].reason) {
+            assert_null(o);
+            assert_non_null(strstr(xp_last_error(), cases[i].reason));
+        } else {
+            if (!o) fail_msg("%s: %s", cases[i].text, xp_last_error());
+            assert_true(XP_ATTRIBUTES(xp_attention_attributes, o->producer)->packed);
+        }
+        const int64_t shape[] = {1, 1, 2, 1};
+        if (i == 0) assert_memory_equal(constant(graph)->shape, shape, sizeof shape);
+        xp_graph_close(&graph);
+    }
+}
+
+static void the_kernel_is_the_one_that_is_told(void **state) {
+    static const struct {
+        const char *text, *operation, *told;
+    } cases[] = {{"softmax+causal", "attention", "softmax"},
+                 {"linear", "linear_attention", "running sums"},
+                 {"linear(square)+causal+bn", "linear_attention", "running sums"},
+                 {"linear+sh(1,2)", "linear_attention", "running sums"},
+                 {"linear+strided(1)", "linear_attention", "running sums"},
+                 {"linear+window(3,3)", "attention", "with a window"},
+                 {"linear+strided(2)", "attention", "with strides"},
+                 {"linear+block(2)", "attention", "with blocks"},
+                 {"linear+sh(1,2)+causal", "attention", "causal scaled heads"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_specification s = parsed("%s", cases[i].text);
+        char text[200];
+        xp_graph *graph = new_graph();
+        const xp_tensor *o = layer(graph, &s, 6, 0, 0, 0);
+        if (!o) fail_msg("%s: %s", cases[i].text, xp_last_error());
+        assert_string_equal(o->producer->operation->name, cases[i].operation);
+        xp_attention_describe(&s, 0, text, sizeof text);
+        if (!strstr(text, cases[i].told))
+            fail_msg("%s: \"%s\" does not tell \"%s\"", cases[i].text, text, cases[i].told);
+        xp_graph_close(&graph);
+    }
+    char text[200];
+    const xp_specification linear = parsed("linear");
+    xp_attention_describe(&linear, 0.1f, text, sizeof text);
+    assert_non_null(strstr(text, "attention dropout"));
+}
+
+/* ---- in models --------------------------------------------------------------------------------------------------- */
+
+static xp_model_config config_of(int kind, const char *attention, int key_heads) {
+    xp_model_config config = {.kind = kind,
+                              .width = 16,
+                              .heads = 4,
+                              .key_heads = key_heads,
+                              .layers = 2,
+                              .feed_forward = 8,
+                              .norm_epsilon = 1e-5,
+                              .activation = XP_ACTIVATION_GELU,
+                              .head = XP_HEAD_MEAN,
+                              .mask_padding = 1,
+                              .patch = 4};
+    snprintf(config.attention, sizeof config.attention, "%s", attention);
+    return config;
+}
+
+static const xp_model_shape SERIES = {.batch = 2, .classes = 3, .length = 10, .features = 2};
+static const xp_model_shape IMAGES = {.batch = 2, .classes = 3, .channels = 1, .height = 12, .breadth = 12};
+
+static void models_are_built_with_every_part(void **state) {
+    static const struct {
+        int kind, key_heads;
+        const char *attention;
+    } cases[] = {{XP_MODEL_ENCODER, 2, "softmax+causal+window(3,2)+alibi+softcap(5)+bias+bn(beta=learned)"},
+                 {XP_MODEL_ENCODER, 1, "linear(identity)+unnormalised+causal(last)"},
+                 {XP_MODEL_ENCODER, 0, "softmax+bn+sh(1,2)+causal+strided(2)+score(\"score - 1\")"},
+                 {XP_MODEL_VISION, 2, "softmax+bn+block(4)"},
+                 {XP_MODEL_ENCODER, 2, "softmax+conv1d(3)+causal"},
+                 {XP_MODEL_VISION, 0, "linear+sh(1,2)+conv2d(3)"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);
+        const xp_model_shape *shape = cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES;
+        xp_store *store;
+        xp_model training, evaluation;
+        assert_int_equal(xp_store_create(&store), XP_OK);
+        if (xp_model_build(&training, &config, shape, 0, store, true) != XP_OK ||
+            xp_model_build(&evaluation, &config, shape, 0, store, false) != XP_OK)
+            fail_msg("%s: %s", cases[i].attention, xp_last_error());
+        const int qkv = xp_store_find(store, "encoder.1.attention.qkv.weight");
+        const int groups = cases[i].key_heads ? cases[i].key_heads : 4;
+        assert_true(qkv >= 0);
+        assert_int_equal(store->parameters[qkv].shape[0], (4 + 2 * groups) * 4);
+        xp_model_release(&training);
+        xp_model_release(&evaluation);
+        xp_store_close(&store);
+    }
+}
+
+static void models_refuse_what_does_not_fit_them(void **state) {
+    static const struct {
+        int kind, key_heads;
+        const char *attention, *reason;
+    } cases[] = {{XP_MODEL_ENCODER, 3, "softmax", "3 key heads do not divide 4 heads"},
+                 {XP_MODEL_ENCODER, 2, "softmax+sh(1,2)", "key_heads"},
+                 {XP_MODEL_ENCODER, 0, "softmax+conv2d(3)", "conv2d needs the patch grid"},
+                 {XP_MODEL_VISION, 0, "softmax+conv1d(3)", "conv1d needs a sequence"},
+                 {XP_MODEL_VISION, 0, "softmax+sh(1,2)+causal", "causal does not go with sh on an image"},
+                 {XP_MODEL_ENCODER, 0, "softmax+mask(/nowhere/m.npy)", "/nowhere/m.npy"}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);
+        xp_store *store;
+        xp_model model;
+        assert_int_equal(xp_store_create(&store), XP_OK);
+        assert_int_not_equal(
+            xp_model_build(&model, &config, cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES, 0, store, true),
+            XP_OK);
+        if (!strstr(xp_last_error(), cases[i].reason))
+            fail_msg("%s: \"%s\" does not name \"%s\"", cases[i].attention, xp_last_error(), cases[i].reason);
+        xp_store_close(&store);
+    }
+}
+
+static int make_folder(void **state) {
+    return mkdtemp(folder) ? 0 : -1;
+}
+
+static int remove_folder(void **state) {
+    static const char *const names[] = {"f", "s", "h", "b", "l", "k", "m", "g", "p"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        char path[256];
+        snprintf(path, sizeof path, "%s/%s.npy", folder, names[i]);
+        unlink(path);
+    }
+    return rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(files_that_do_not_fit_are_refused),
+        cmocka_unit_test(masks_are_packed_bit_by_bit),
+        cmocka_unit_test(blocks_keep_one_bit_each),
+        cmocka_unit_test(a_pooled_key_is_seen_if_its_whole_window_is),
+        cmocka_unit_test(packed_samples_have_masks_of_the_longest),
+        cmocka_unit_test(the_kernel_is_the_one_that_is_told),
+        cmocka_unit_test(models_are_built_with_every_part),
+        cmocka_unit_test(models_refuse_what_does_not_fit_them),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}

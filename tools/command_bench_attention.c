@@ -1,0 +1,184 @@
+/* `expanse bench attention`: times specifications side by side on the same random queries, keys and values, in turn, so
+ * that their ratios hold on a busy machine. */
+#include "command.h"
+
+#include "core/random.h"
+#include "graph/plan.h"
+#include "graph/store.h"
+#include "model/attention.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+enum { MAX_REPETITIONS = 1000, ROLES = 4 };
+
+typedef struct shape {
+    long batch, heads, key_heads, queries, keys, width, value_width;
+} shape;
+
+/* One specification's plans: forward alone, and both passes. */
+enum { FORWARD, BOTH, PASSES };
+typedef struct contestant {
+    const char *text;
+    xp_graph *graph[PASSES];
+    xp_store *store[PASSES];
+    xp_plan *plan[PASSES];
+    double times[PASSES][MAX_REPETITIONS];
+} contestant;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static xp_status fill(xp_plan *plan, const xp_tensor *tensor) {
+    const int64_t count = xp_tensor_elements(tensor);
+    float *values = malloc((size_t)count * sizeof *values);
+    if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", tensor->name);
+    xp_random random;
+    xp_random_start(&random, 1, (uint32_t)tensor->id);
+    for (int64_t i = 0; i < count; i++) values[i] = (float)xp_random_normal(&random);
+    const xp_status status = xp_plan_write(plan, tensor, values);
+    free(values);
+    return status;
+}
+
+static xp_status open_pass(contestant *c, int pass, xp_device *device, const shape *s) {
+    xp_specification specification;
+    xp_tensor *in[ROLES], *gradients[3];
+    const int64_t sizes[ROLES][4] = {{s->batch, s->queries, s->heads, s->width},
+                                     {s->batch, s->keys, s->key_heads, s->width},
+                                     {s->batch, s->keys, s->key_heads, s->value_width},
+                                     {s->batch, s->queries, s->heads, s->value_width}};
+    static const char *const names[ROLES] = {"q", "k", "v", "d_o"};
+    XP_TRY(xp_specification_parse(c->text, &specification));
+    XP_TRY(xp_store_create(&c->store[pass]));
+    XP_TRY(xp_graph_create(&c->graph[pass], c->store[pass], pass == BOTH));
+    for (int i = 0; i < ROLES; i++) {
+        if (!(in[i] = xp_graph_input(c->graph[pass], names[i], XP_F32, 4, sizes[i]))) return XP_INVALID_ARGUMENT;
+        in[i]->needs_gradient = pass == BOTH && i < 3;
+    }
+    xp_tensor *o = xp_attention_layer(c->graph[pass], &specification, "attention",
+                                      &(xp_attention_layer_inputs){.q = in[0], .k = in[1], .v = in[2]}, NULL);
+    if (!o) return XP_INVALID_ARGUMENT;
+    o->keep = true;
+    if (pass == BOTH) XP_TRY(xp_graph_differentiate(c->graph[pass], 1, &o, &in[3], 3, in, gradients));
+    const bool learns = c->store[pass]->count > 0;
+    if (learns) XP_TRY(xp_store_lay_out(c->store[pass], device->limits.alignment_bytes));
+    if (learns) XP_TRY(xp_store_allocate(c->store[pass], device));
+    XP_TRY(xp_plan_create(&c->plan[pass], device, c->graph[pass]));
+    XP_TRY(xp_plan_realise(c->plan[pass], NULL));
+    XP_TRY(xp_plan_warm(c->plan[pass]));
+    if (learns) XP_TRY(xp_store_initialise(c->store[pass], 1));
+    for (int i = 0; i < (pass == BOTH ? ROLES : 3); i++) XP_TRY(fill(c->plan[pass], in[i]));
+    return XP_OK;
+}
+
+static void close_contestant(contestant *c) {
+    for (int pass = 0; pass < PASSES; pass++) {
+        xp_plan_close(&c->plan[pass]);
+        xp_graph_close(&c->graph[pass]);
+        xp_store_close(&c->store[pass]);
+    }
+}
+
+static xp_status time_pass(contestant *c, int pass, xp_device *device, double *seconds) {
+    const double begin = now();
+    XP_TRY(xp_plan_run(c->plan[pass]));
+    if (clFinish(device->queue) != CL_SUCCESS) return xp_fail(XP_DEVICE_ERROR, "clFinish failed");
+    *seconds = now() - begin;
+    return XP_OK;
+}
+
+static int by_value(const void *a, const void *b) {
+    const double x = *(const double *)a, y = *(const double *)b;
+    return x < y ? -1 : x > y;
+}
+
+static void print_table(contestant *all, int count, long repetitions) {
+    printf("%-34s%14s%10s%14s%10s%12s\n", "attention", "forward ms", "ratio", "both ms", "ratio", "arena MiB");
+    for (int i = 0; i < count; i++) {
+        double median[PASSES], first[PASSES];
+        xp_plan_summary summary;
+        for (int pass = 0; pass < PASSES; pass++) {
+            qsort(all[i].times[pass], (size_t)repetitions, sizeof(double), by_value);
+            median[pass] = all[i].times[pass][repetitions / 2];
+            first[pass] = all[0].times[pass][repetitions / 2];
+        }
+        xp_plan_summarise(all[i].plan[BOTH], &summary);
+        printf("%-34s%14.3f%10.3f%14.3f%10.3f%12.1f\n", all[i].text, median[FORWARD] * 1e3,
+               median[FORWARD] / first[FORWARD], median[BOTH] * 1e3, median[BOTH] / first[BOTH],
+               (double)summary.arena_bytes / (1 << 20));
+    }
+}
+
+static xp_status compete(contestant *all, int count, const shape *s, const xp_device_options *options,
+                         long repetitions) {
+    xp_device *device = NULL;
+    XP_TRY(xp_device_open(&device, options));
+    xp_status status = XP_OK;
+    for (int i = 0; i < count && status == XP_OK; i++)
+        for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = open_pass(&all[i], pass, device, s);
+    double warm;
+    for (int i = 0; i < count && status == XP_OK; i++)
+        for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = time_pass(&all[i], pass, device, &warm);
+    for (long r = 0; r < repetitions && status == XP_OK; r++)
+        for (int i = 0; i < count && status == XP_OK; i++)
+            for (int pass = 0; pass < PASSES && status == XP_OK; pass++)
+                status = time_pass(&all[i], pass, device, &all[i].times[pass][r]);
+    if (status == XP_OK) {
+        printf("%s; batch %ld, heads %ld (%ld), queries %ld, keys %ld, width %ld, values %ld; medians of %ld\n",
+               device->name, s->batch, s->heads, s->key_heads, s->queries, s->keys, s->width, s->value_width,
+               repetitions);
+        print_table(all, count, repetitions);
+    }
+    for (int i = 0; i < count; i++) close_contestant(&all[i]);
+    xp_device_close(&device);
+    return status;
+}
+
+int xp_command_bench_attention(int count, char **words) {
+    const char *device = NULL, *family = NULL;
+    long repetitions = 10;
+    shape s = {.batch = 8, .heads = 8, .queries = 1024, .width = 64};
+    const xp_flag flags[] = {
+        {"--batch", "N", "sequences (8)", .number = &s.batch},
+        {"--heads", "N", "query heads (8)", .number = &s.heads},
+        {"--key-heads", "N", "key heads (as many as query heads)", .number = &s.key_heads},
+        {"--length", "N", "queries of a sequence (1024)", .number = &s.queries},
+        {"--keys", "N", "keys of a sequence (as many as queries)", .number = &s.keys},
+        {"--width", "N", "columns of a head (64)", .number = &s.width},
+        {"--value-width", "N", "columns of a value (as many as of a key)", .number = &s.value_width},
+        {"--repetitions", "N", "timed runs of each (10)", .number = &repetitions},
+        {"--device", "D", "device id, name, gpu or cpu", .text = &device},
+        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
+    };
+    const xp_usage usage = {
+        .name = "bench attention",
+        .synopsis = "SPEC [SPEC …] [flags]",
+        .description = "Times attention layers side by side, forward and with the backward pass; "
+                       "ratios are to the first.\n",
+        .flags = flags,
+        .flag_count = sizeof flags / sizeof flags[0],
+        .words = "SPEC",
+        .example = "expanse bench attention softmax 'softmax+causal' 'linear(elu)' --length 4096 --batch 1\n"};
+    xp_arguments arguments;
+    const int code = xp_arguments_read(&usage, count, words, &arguments);
+    if (code != XP_EXIT_OK || arguments.help) return code;
+    if (arguments.word_count == 0)
+        return xp_command_misuse("bench attention: name a specification, for example softmax");
+    if (repetitions < 1 || repetitions > MAX_REPETITIONS)
+        return xp_command_misuse("bench attention: --repetitions is between 1 and %d", MAX_REPETITIONS);
+    if (s.key_heads == 0) s.key_heads = s.heads;
+    if (s.keys == 0) s.keys = s.queries;
+    if (s.value_width == 0) s.value_width = s.width;
+    contestant *all = calloc((size_t)arguments.word_count, sizeof *all);
+    if (!all) return XP_EXIT_FAILURE;
+    for (int i = 0; i < arguments.word_count; i++) all[i].text = arguments.words[i];
+    const xp_device_options options = {.select = device, .family = family};
+    const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions);
+    free(all);
+    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+}
