@@ -88,15 +88,9 @@ typedef struct timing {
 /* Runs `count` optimiser steps; *seconds is wall time, *loss that of the last step's forward pass. */
 static xp_status run_steps(timing *t, int count, double *seconds, double *loss) {
     double begin = xp_session_clock();
-    float state[8];
     for (int i = 0; i < count; i++) {
         t->step++;
-        xp_optimiser_state_fill(&t->session.optimiser, t->step, t->session.config->training.learning_rate, state);
-        XP_TRY(xp_plan_write(t->session.training_plan, t->session.training.graph->optimiser_state, state));
-        if (t->session.training.graph->random_state) {
-            const uint32_t random_state[4] = {1, 0, (uint32_t)t->step, 0};
-            XP_TRY(xp_plan_write(t->session.training_plan, t->session.training.graph->random_state, random_state));
-        }
+        XP_TRY(xp_train_step(t->session.training_plan, 1, t->step, t->session.config->training.learning_rate));
         XP_TRY(xp_session_step(&t->session, true, &t->batch, t->order, 0));
     }
     *seconds = xp_session_clock() - begin;

@@ -8,9 +8,11 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define XP_API __attribute__((visibility("default")))
+#define XP_API                 __attribute__((visibility("default")))
+#define XP_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
 #else
 #define XP_API
+#define XP_PRINTF(text, first)
 #endif
 
 /* 0 is success; all others are positive and so disjoint from OpenCL's negative codes. */
@@ -30,6 +32,8 @@ typedef enum xp_status {
 /* The detail of this thread's last failure: one sentence that says where and what to do. Never NULL; empty when nothing
  * failed yet. Valid until the thread's next failing call. */
 XP_API const char *xp_last_error(void);
+/* Its code: why a builder gave NULL. XP_OK when nothing failed yet. */
+XP_API xp_status xp_last_status(void);
 
 /* The name of a code, for logs: "invalid argument". */
 XP_API const char *xp_status_name(xp_status status);

@@ -8,9 +8,14 @@
 enum { MESSAGE_BYTES = 16384 }; /* a build log with its options must fit */
 
 static _Thread_local char message[MESSAGE_BYTES];
+static _Thread_local xp_status code;
 
 const char *xp_last_error(void) {
     return message;
+}
+
+xp_status xp_last_status(void) {
+    return code;
 }
 
 xp_status xp_fail(xp_status status, const char *format, ...) {
@@ -20,7 +25,7 @@ xp_status xp_fail(xp_status status, const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     memcpy(message, text, sizeof message);
-    return status;
+    return code = status;
 }
 
 xp_status xp_fail_in(xp_status status, const char *format, ...) {
@@ -32,7 +37,7 @@ xp_status xp_fail_in(xp_status status, const char *format, ...) {
     if (length < 0) return status;
     if ((size_t)length < sizeof text) snprintf(text + length, sizeof text - (size_t)length, "%s", message);
     memcpy(message, text, sizeof message);
-    return status;
+    return code = status;
 }
 
 const char *xp_status_name(xp_status status) {

@@ -255,41 +255,42 @@ static xp_status choose_family(const char *name, cl_device_type type, xp_family 
     return XP_OK;
 }
 
-xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
-    *out = NULL;
-    xp_device_options defaults = {0};
-    if (!options) options = &defaults;
-    found_device found = {0};
+/* Fills a device for `found`; its context is the given one, or a new one for NULL. */
+static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
+                            cl_context context) {
     xp_family family = XP_FAMILY_WIDE;
-    XP_TRY(select_device(options->select, &found));
-    cl_device_type type = device_number(found.id, CL_DEVICE_TYPE, sizeof type);
+    cl_device_type type = device_number(found->id, CL_DEVICE_TYPE, sizeof type);
     XP_TRY(choose_family(options->family, type, &family));
 
     xp_device *device = calloc(1, sizeof *device);
     if (!device) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
-    device->platform = found.platform;
-    device->id = found.id;
+    device->platform = found->platform;
+    device->id = found->id;
     device->profiling = options->profiling;
     device->debug = options->debug;
-    memcpy(device->name, found.info.name, sizeof device->name);
-    memcpy(device->vendor, found.info.vendor, sizeof device->vendor);
-    memcpy(device->driver, found.info.driver, sizeof device->driver);
-    memcpy(device->selector, found.info.selector, sizeof device->selector);
+    memcpy(device->name, found->info.name, sizeof device->name);
+    memcpy(device->vendor, found->info.vendor, sizeof device->vendor);
+    memcpy(device->driver, found->info.driver, sizeof device->driver);
+    memcpy(device->selector, found->info.selector, sizeof device->selector);
     device->limits = (xp_device_limits){
         .type = type,
         .family = family,
-        .work_group_size = (size_t)device_number(found.id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
-        .local_bytes = (size_t)found.info.local_bytes,
-        .allocation_bytes = (size_t)found.info.allocation_bytes,
-        .alignment_bytes = (size_t)device_number(found.id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
-        .compute_units = found.info.compute_units,
-        .has_double = device_number(found.id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(cl_device_fp_config)) != 0,
+        .work_group_size = (size_t)device_number(found->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
+        .local_bytes = (size_t)found->info.local_bytes,
+        .allocation_bytes = (size_t)found->info.allocation_bytes,
+        .alignment_bytes = (size_t)device_number(found->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
+        .compute_units = found->info.compute_units,
+        .has_double = device_number(found->id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(cl_device_fp_config)) != 0,
     };
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
 
-    cl_int code;
+    cl_int code = CL_SUCCESS;
     xp_status status = xp_program_cache_create(&device->programs);
-    if (status == XP_OK) {
+    if (status == XP_OK && context) {
+        code = clRetainContext(context);
+        if (code == CL_SUCCESS) device->context = context;
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clRetainContext");
+    } else if (status == XP_OK) {
         device->context = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateContext");
     }
@@ -305,6 +306,42 @@ xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
     }
     *out = device;
     return XP_OK;
+}
+
+xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
+    *out = NULL;
+    xp_device_options defaults = {0};
+    if (!options) options = &defaults;
+    found_device found = {0};
+    XP_TRY(select_device(options->select, &found));
+    return open_found(out, &found, options, NULL);
+}
+
+xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp_device_options *options) {
+    *out = NULL;
+    xp_device_options defaults = {0};
+    if (!options) options = &defaults;
+    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "there is no queue to take a device from: it is NULL");
+    if (options->select && *options->select)
+        return xp_fail(XP_INVALID_ARGUMENT, "the device is that of the queue: \"%s\" cannot select another",
+                       options->select);
+    XP_TRY(xp_loader_open());
+    found_device found = {0};
+    cl_context context = NULL;
+    cl_int code = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+    if (code == CL_SUCCESS) code = clGetCommandQueueInfo(queue, CL_QUEUE_DEVICE, sizeof found.id, &found.id, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetCommandQueueInfo");
+    code = clGetDeviceInfo(found.id, CL_DEVICE_PLATFORM, sizeof found.platform, &found.platform, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetDeviceInfo");
+    describe(&found, 0, 0);
+    snprintf(found.info.selector, sizeof found.info.selector, "of a queue");
+    return open_found(out, &found, options, context);
+}
+
+void xp_device_opencl(const xp_device *device, cl_context *context, cl_device_id *id, cl_command_queue *queue) {
+    if (context) *context = device->context;
+    if (id) *id = device->id;
+    if (queue) *queue = device->queue;
 }
 
 void xp_device_close(xp_device **device) {

@@ -1,4 +1,4 @@
-/* Devices, programs and their cache, buffers, queues. Owns contexts, queues and programs, and hands out kernels and
+/* Devices, programs and their cache, buffers, queues. Owns contexts (or shares the caller's), queues and programs, and hands out kernels and
  * buffers, which belong to the plan or store that asked; knows nothing of tensors, models or training. */
 #ifndef XP_DEVICE_DEVICE_H
 #define XP_DEVICE_DEVICE_H
@@ -10,6 +10,7 @@
 
 #include "core/status.h"
 #include <expanse/device.h>
+#include <expanse/opencl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -26,15 +26,19 @@ void *xp_loader_symbol(const char *library, const char *symbol) {
             (const cl_context_properties *a, cl_uint b, const cl_device_id *c,                                         \
              void(CL_CALLBACK * d)(const char *, const void *, size_t, void *), void *e, cl_int *f),                   \
             (a, b, c, d, e, f))                                                                                        \
+    FORWARD(cl_int, clRetainContext, (cl_context a), (a))                                                              \
     FORWARD(cl_int, clReleaseContext, (cl_context a), (a))                                                             \
     FORWARD(cl_command_queue, clCreateCommandQueue,                                                                    \
             (cl_context a, cl_device_id b, cl_command_queue_properties c, cl_int * d), (a, b, c, d))                   \
+    FORWARD(cl_int, clGetCommandQueueInfo,                                                                             \
+            (cl_command_queue a, cl_command_queue_info b, size_t c, void *d, size_t *e), (a, b, c, d, e))              \
     FORWARD(cl_int, clReleaseCommandQueue, (cl_command_queue a), (a))                                                  \
     FORWARD(cl_int, clFlush, (cl_command_queue a), (a))                                                                \
     FORWARD(cl_int, clFinish, (cl_command_queue a), (a))                                                               \
     FORWARD(cl_mem, clCreateBuffer, (cl_context a, cl_mem_flags b, size_t c, void *d, cl_int *e), (a, b, c, d, e))     \
     FORWARD(cl_mem, clCreateSubBuffer, (cl_mem a, cl_mem_flags b, cl_buffer_create_type c, const void *d, cl_int *e),  \
             (a, b, c, d, e))                                                                                           \
+    FORWARD(cl_int, clGetMemObjectInfo, (cl_mem a, cl_mem_info b, size_t c, void *d, size_t *e), (a, b, c, d, e))      \
     FORWARD(cl_int, clRetainMemObject, (cl_mem a), (a))                                                                \
     FORWARD(cl_int, clReleaseMemObject, (cl_mem a), (a))                                                               \
     FORWARD(cl_int, clSetMemObjectDestructorCallback, (cl_mem a, void(CL_CALLBACK * b)(cl_mem, void *), void *c),      \
@@ -75,6 +79,8 @@ void *xp_loader_symbol(const char *library, const char *symbol) {
              const cl_event *h, cl_event *i),                                                                          \
             (a, b, c, d, e, f, g, h, i))                                                                               \
     FORWARD(cl_int, clEnqueueMarkerWithWaitList, (cl_command_queue a, cl_uint b, const cl_event *c, cl_event *d),      \
+            (a, b, c, d))                                                                                              \
+    FORWARD(cl_int, clEnqueueBarrierWithWaitList, (cl_command_queue a, cl_uint b, const cl_event *c, cl_event *d),     \
             (a, b, c, d))                                                                                              \
     FORWARD(cl_int, clGetEventProfilingInfo, (cl_event a, cl_profiling_info b, size_t c, void *d, size_t *e),          \
             (a, b, c, d, e))                                                                                           \

@@ -52,8 +52,32 @@ static xp_status bind_parameter(xp_graph *graph, const xp_tensor *parameter, xp_
     return XP_OK;
 }
 
+static xp_status check(int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds, int leaf_count,
+                       xp_tensor *const *leaves) {
+    for (int i = 0; i < output_count; i++) {
+        const xp_tensor *output = outputs[i], *seed = seeds[i];
+        if (!output) return xp_last_status(); /* the reason is that of its builder */
+        if (!seed) return xp_fail(XP_INVALID_ARGUMENT, "the gradient of tensor %s is NULL", output->name);
+        bool same = seed->rank == output->rank && seed->type == XP_F32;
+        for (int axis = 0; same && axis < seed->rank; axis++) same = seed->shape[axis] == output->shape[axis];
+        char text[128], other[128];
+        if (!same)
+            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s %s cannot be the gradient of tensor %s %s", seed->name,
+                           xp_tensor_shape_text(seed, text, sizeof text), output->name,
+                           xp_tensor_shape_text(output, other, sizeof other));
+    }
+    for (int i = 0; i < leaf_count; i++) {
+        if (!leaves[i]) return xp_fail(XP_INVALID_ARGUMENT, "the tensor whose gradient is number %d is NULL", i);
+        if (!leaves[i]->needs_gradient)
+            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no gradient: it was not asked for before building",
+                           leaves[i]->name);
+    }
+    return XP_OK;
+}
+
 xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds,
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients) {
+    XP_TRY(check(output_count, outputs, seeds, leaf_count, leaves));
     int node_count = graph->node_count;
     gradients all = {.count = graph->tensor_count};
     all.of = calloc((size_t)all.count, sizeof *all.of);

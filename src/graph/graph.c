@@ -152,6 +152,27 @@ xp_tensor *xp_graph_optimiser_state(xp_graph *graph) {
     return graph->optimiser_state;
 }
 
+xp_tensor *xp_tensor_keep(xp_tensor *tensor) {
+    if (tensor) (tensor->base ? tensor->base : tensor)->keep = true;
+    return tensor;
+}
+
+xp_tensor *xp_tensor_want_gradient(xp_tensor *tensor) {
+    if (tensor && tensor->type == XP_F32) tensor->needs_gradient = true;
+    return tensor;
+}
+
+xp_tensor *xp_tensor_external(xp_tensor *tensor) {
+    if (tensor) tensor->external = true;
+    return tensor;
+}
+
+int xp_tensor_shape(const xp_tensor *tensor, int64_t *shape) {
+    if (!tensor) return 0;
+    for (int i = 0; i < tensor->rank && shape; i++) shape[i] = tensor->shape[i];
+    return tensor->rank;
+}
+
 /* ---- nodes
  * ------------------------------------------------------------------------------------------------------------ */
 
@@ -178,6 +199,12 @@ xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input
     bool needs_gradient = false;
     for (int i = 0; i < input_count; i++) {
         node->inputs[i] = inputs[i];
+        if (inputs[i] && inputs[i]->graph != graph) {
+            xp_fail(XP_INVALID_ARGUMENT, "operation %s: tensor %s belongs to another graph", operation->name,
+                    inputs[i]->name);
+            free(node);
+            return NULL;
+        }
         if (inputs[i] && inputs[i]->needs_gradient) needs_gradient = true;
     }
     for (int i = 0; i < output_count; i++) {
@@ -230,31 +257,57 @@ typedef struct split_attributes {
     int64_t first[XP_MAX_OUTPUTS];
 } split_attributes;
 
-/* The view that a part takes in `whole`. */
-static void place_part(xp_tensor *part, const xp_tensor *whole, const split_attributes *split, int index) {
+/* Where a part lies in `whole`: returns the offset. */
+static int64_t part_layout(const xp_tensor *whole, const split_attributes *split, int index,
+                           int64_t stride[XP_MAX_RANK]) {
     for (int i = 0, j = 0; i < whole->rank; i++)
-        if (i != split->axis || split->kept) part->stride[j++] = whole->stride[i];
-    part->offset = whole->offset + split->first[index] * whole->stride[split->axis];
+        if (i != split->axis || split->kept) stride[j++] = whole->stride[i];
+    return whole->offset + split->first[index] * whole->stride[split->axis];
 }
 
-/* A gradient may be moved into the whole's when its producer can write any view and nobody yet relies on its own
- * storage. */
-static bool can_move(const xp_graph *graph, const xp_tensor *tensor, xp_tensor *const *d_outputs, int count) {
+/* A tensor may be moved into another's storage when its producer can write any view and nobody yet relies on its own.
+ */
+static bool can_move(const xp_graph *graph, const xp_tensor *tensor) {
     if (tensor->base || tensor->role != XP_ROLE_ACTIVATION || !tensor->producer) return false;
     const xp_node *producer = tensor->producer;
     bool strided = false;
     for (int i = 0; i < producer->output_count; i++)
         if (producer->outputs[i] == tensor) strided = producer->operation->strided_outputs >> i & 1;
     if (!strided) return false;
-    int uses = 0;
-    for (int i = 0; i < count; i++)
-        if (d_outputs[i] == tensor) uses++;
     for (int i = 0; i < graph->tensor_count; i++)
         if (graph->tensors[i]->base == tensor) return false;
     for (int i = 0; i < graph->node_count; i++)
         for (int j = 0; j < graph->nodes[i]->input_count; j++)
             if (graph->nodes[i]->inputs[j] == tensor) return false;
-    return uses == 1;
+    return true;
+}
+
+static void place_view(xp_tensor *view, xp_tensor *whole, int64_t offset, const int64_t *stride) {
+    view->base = whole;
+    view->offset = offset;
+    for (int i = 0; i < view->rank; i++) view->stride[i] = stride[i];
+}
+
+xp_tensor *xp_graph_view(xp_graph *graph, xp_tensor *whole, int rank, const int64_t *shape, int64_t offset,
+                         const int64_t *stride) {
+    xp_tensor *view = add_view(graph, whole, rank, shape);
+    if (view) place_view(view, whole, offset, stride);
+    return view;
+}
+
+xp_tensor *xp_graph_write_into(xp_graph *graph, xp_tensor *tensor, xp_tensor *whole, int64_t offset,
+                               const int64_t *stride) {
+    /* Operations write views whose last stride is 1: parts of a last axis have another one. */
+    const int last = tensor->rank - 1;
+    if ((stride[last] == 1 || tensor->shape[last] == 1) && can_move(graph, tensor)) {
+        place_view(tensor, whole, offset, stride);
+        if (!whole->producer) whole->producer = tensor->producer;
+        return tensor;
+    }
+    xp_tensor *target = xp_graph_view(graph, whole, tensor->rank, tensor->shape, offset, stride);
+    if (!target || !xp_copy(graph, tensor, target)) return NULL;
+    if (!whole->producer) whole->producer = target->producer;
+    return target;
 }
 
 static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
@@ -268,19 +321,8 @@ static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
     for (int i = 0; i < node->output_count; i++) {
         xp_tensor *d_part = d_outputs[i];
         if (!d_part) return xp_fail(XP_UNSUPPORTED, "%s: part %d of %s has no gradient", node->label, i, whole->name);
-        /* Operations write views whose last stride is 1: parts of the last axis have another one. */
-        bool gapless = split->axis != whole->rank - 1 || split->kept || node->output_count == 1;
-        if (gapless && can_move(graph, d_part, d_outputs, node->output_count)) {
-            d_part->base = d_whole;
-            place_part(d_part, d_whole, split, i);
-            if (!d_whole->producer) d_whole->producer = d_part->producer;
-        } else {
-            xp_tensor *target = add_view(graph, d_whole, d_part->rank, d_part->shape);
-            if (!target) return XP_OUT_OF_MEMORY;
-            place_part(target, d_whole, split, i);
-            if (!xp_copy(graph, d_part, target)) return XP_OUT_OF_MEMORY;
-            if (!d_whole->producer) d_whole->producer = target->producer;
-        }
+        int64_t stride[XP_MAX_RANK], offset = part_layout(d_whole, split, i, stride);
+        if (!xp_graph_write_into(graph, d_part, d_whole, offset, stride)) return XP_OUT_OF_MEMORY;
     }
     d_inputs[0] = d_whole;
     return XP_OK;
@@ -290,7 +332,10 @@ static const xp_operation operation_split = {.name = "split", .gradient = split_
 
 static xp_status add_parts(xp_graph *graph, xp_tensor *tensor, const split_attributes *split, int parts,
                            xp_tensor **part) {
-    for (int i = 0; i < parts; i++) place_part(part[i], tensor, split, i);
+    for (int i = 0; i < parts; i++) {
+        int64_t stride[XP_MAX_RANK], offset = part_layout(tensor, split, i, stride);
+        place_view(part[i], part[i]->base, offset, stride);
+    }
     return xp_graph_node(graph, &operation_split, 1, &tensor, parts, part, split, sizeof *split) ? XP_OK
                                                                                                  : XP_OUT_OF_MEMORY;
 }

@@ -107,6 +107,10 @@ xp_device *xp_plan_device(const xp_plan *plan) {
     return plan->device;
 }
 
+xp_graph *xp_plan_graph(const xp_plan *plan) {
+    return plan->graph;
+}
+
 const char *xp_launch_name(const xp_launch *launch) {
     return launch->host ? launch->request.call.name : launch->request.kernel.kernel;
 }
@@ -119,7 +123,7 @@ static const xp_tensor *root_of(const xp_tensor *tensor) {
 }
 
 static bool in_arena(const xp_tensor *root) {
-    return root->role == XP_ROLE_ACTIVATION || root->role == XP_ROLE_INPUT;
+    return (root->role == XP_ROLE_ACTIVATION || root->role == XP_ROLE_INPUT) && !root->external;
 }
 
 static xp_status note_use(xp_plan *plan, const xp_tensor *tensor, int launch, bool written) {
@@ -250,13 +254,16 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
     if (!plan) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a plan");
     plan->device = device;
     plan->graph = graph;
+    plan->forward_end = -1;
     xp_status status = XP_OK;
     for (int i = 0; i < graph->node_count && status == XP_OK; i++) {
         const xp_node *node = graph->nodes[i];
+        if (node->backward && plan->forward_end < 0) plan->forward_end = plan->count;
         if (!node->operation->emit) continue;
         status = node->operation->emit(plan, node);
         if (status != XP_OK) xp_fail_in(status, "%s, operation %s: ", node->label, node->operation->name);
     }
+    if (plan->forward_end < 0) plan->forward_end = plan->count;
     if (status == XP_OK) {
         plan->place_count = graph->tensor_count; /* scratch included */
         plan->places = calloc((size_t)plan->place_count + 1, sizeof *plan->places);
@@ -276,7 +283,7 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
  * ------------------------------------------------------------------------------------------------------------ */
 
 static xp_status allocate_arena(xp_plan *plan, xp_plan *lender) {
-    if (plan->arena_bytes == 0) return XP_OK;
+    if (plan->arena_bytes == 0 || plan->slabs) return XP_OK;
     if (lender && lender->realised && lender->slab_bytes == plan->slab_bytes &&
         lender->arena_bytes >= plan->arena_bytes) {
         plan->slabs = lender->slabs;
@@ -302,15 +309,25 @@ static xp_status sub_buffer(cl_mem whole, size_t offset, size_t bytes, cl_mem *o
     return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clCreateSubBuffer");
 }
 
+static xp_status check_member(const xp_plan *plan, const xp_tensor *root) {
+    if (root->graph == plan->graph && root->id < plan->place_count) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is not of this plan, or was made after it", root->name);
+}
+
 /* The buffer whose element 0 is the tensor's root's first element. */
 static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
     const xp_tensor *root = root_of(tensor);
     const xp_store *store = plan->graph->store;
-    if (root->graph != plan->graph || root->id >= plan->place_count)
-        return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is not of this plan, or was made after it", root->name);
+    XP_TRY(check_member(plan, root));
     xp_place *place = &plan->places[root->id];
+    if (place->bound) {
+        *out = place->bound;
+        return XP_OK;
+    }
     if (!place->buffer) {
         size_t bytes = (size_t)xp_tensor_elements(root) * 4;
+        if (root->external)
+            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first", root->name);
         switch (root->role) {
         case XP_ROLE_STORE:
             place->buffer = store->buffers[root->store_index];
@@ -328,8 +345,9 @@ static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) 
         case XP_ROLE_ACTIVATION:
         case XP_ROLE_INPUT:
             if (!place->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no place in this plan", root->name);
-            XP_TRY(sub_buffer(plan->slabs[place->offset / plan->slab_bytes], place->offset % plan->slab_bytes, bytes,
-                              &place->buffer));
+            if (!plan->slabs) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no arena yet");
+            XP_TRY(sub_buffer(plan->slabs[place->offset / plan->slab_bytes],
+                              plan->slab_start + place->offset % plan->slab_bytes, bytes, &place->buffer));
             break;
         }
     }
@@ -378,47 +396,181 @@ static xp_status realise_kernel(xp_plan *plan, xp_launch *launch) {
     clGetKernelInfo(launch->kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
     if ((int)expected != request->argument_count)
         return xp_fail(XP_DEVICE_ERROR, "takes %u arguments, not %d", expected, request->argument_count);
-    for (int i = 0; i < request->argument_count; i++)
-        XP_TRY(set_argument(plan, launch->kernel, (cl_uint)i, &request->arguments[i]));
     return XP_OK;
 }
 
-static xp_status realise_call(xp_plan *plan, xp_launch *launch) {
-    const xp_host_request *request = &launch->request.call;
-    for (int i = 0; i < request->tensor_count; i++) {
-        if (!request->tensors[i]) continue;
-        XP_TRY(buffer_of(plan, request->tensors[i], &launch->buffers[i]));
-        launch->offsets[i] = (size_t)request->tensors[i]->offset;
+/* Whether a tensor has its storage: what the caller brings may come later. */
+static bool has_storage(const xp_plan *plan, const xp_tensor *tensor) {
+    if (!tensor) return true;
+    const xp_tensor *root = root_of(tensor);
+    if (plan->places[root->id].bound) return true;
+    return !root->external && (plan->slabs || !in_arena(root));
+}
+
+/* Tells a launch where its tensors are; for `only` (not NULL) just where that root is. */
+static xp_status set_tensors(xp_plan *plan, xp_launch *launch, const xp_tensor *only) {
+    const bool host = launch->host;
+    const int count = host ? launch->request.call.tensor_count : launch->request.kernel.argument_count;
+    for (int i = 0; i < count; i++) {
+        const xp_argument *argument = host ? NULL : &launch->request.kernel.arguments[i];
+        const bool names_tensor = host || argument->kind == XP_ARGUMENT_TENSOR;
+        const xp_tensor *tensor = host ? launch->request.call.tensors[i] : names_tensor ? argument->tensor : NULL;
+        if (only && (!tensor || root_of(tensor) != only)) continue;
+        if (!has_storage(plan, tensor)) continue;
+        if (!host) XP_TRY(set_argument(plan, launch->kernel, (cl_uint)i, argument));
+        if (!host || !tensor) continue;
+        XP_TRY(buffer_of(plan, tensor, &launch->buffers[i]));
+        launch->offsets[i] = (size_t)tensor->offset;
     }
-    /* Libraries compile at their first call: have that behind us before the first step. */
-    return request->call(plan->device, launch->context, launch->buffers, launch->offsets);
+    return XP_OK;
+}
+
+static xp_status set_all_tensors(xp_plan *plan, const xp_tensor *only) {
+    for (int i = 0; i < plan->count; i++) {
+        xp_launch *launch = &plan->launches[i];
+        xp_status status = set_tensors(plan, launch, only);
+        if (status != XP_OK) return xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
+    }
+    return XP_OK;
+}
+
+/* Libraries compile at their first call: have that behind us before the first step. */
+static xp_status warm_call(xp_plan *plan, const xp_launch *launch) {
+    const xp_host_request *request = &launch->request.call;
+    for (int i = 0; i < request->tensor_count; i++)
+        if (!has_storage(plan, request->tensors[i])) return XP_OK;
+    return request->call(plan->device->queue, launch->context, launch->buffers, launch->offsets);
 }
 
 xp_status xp_plan_separate(xp_plan *plan) {
     for (int i = 0; i < plan->place_count; i++) {
         xp_place *place = &plan->places[i];
-        if (!place->used || place->buffer) continue;
-        XP_TRY(xp_device_buffer(plan->device, (size_t)xp_tensor_elements(plan->graph->tensors[i]) * 4, &place->buffer));
+        if (!place->used || place->bound) continue;
+        XP_TRY(xp_device_buffer(plan->device, (size_t)xp_tensor_elements(plan->graph->tensors[i]) * 4, &place->bound));
     }
     plan->arena_bytes = 0;
     return XP_OK;
 }
 
-xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
-    XP_TRY(allocate_arena(plan, lender));
+static xp_status build_kernels(xp_plan *plan) {
     for (int i = 0; i < plan->count; i++) {
         xp_launch *launch = &plan->launches[i];
-        xp_status status = launch->host ? realise_call(plan, launch) : realise_kernel(plan, launch);
+        xp_status status = launch->host ? XP_OK : realise_kernel(plan, launch);
         if (status != XP_OK) return xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
     }
+    return XP_OK;
+}
+
+xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
+    if (plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan was realised before");
+    if (plan->graph->store && !plan->graph->store->buffers[XP_STORE_VALUES])
+        return xp_fail(XP_INVALID_ARGUMENT, "the graph's store has no buffers yet: allocate it before the plan");
+    XP_TRY(allocate_arena(plan, lender));
+    XP_TRY(build_kernels(plan));
+    XP_TRY(set_all_tensors(plan, NULL));
+    for (int i = 0; i < plan->count; i++)
+        if (plan->launches[i].host) XP_TRY(warm_call(plan, &plan->launches[i]));
     plan->realised = true;
     return XP_OK;
+}
+
+xp_status xp_plan_realise_without_arena(xp_plan *plan) {
+    if (plan->arena_bytes > plan->slab_bytes)
+        return xp_fail(XP_OUT_OF_MEMORY,
+                       "a workspace of %zu MiB is more than one buffer of %s may have (%zu MiB): use "
+                       "a smaller batch",
+                       plan->arena_bytes >> 20, plan->device->name, plan->slab_bytes >> 20);
+    XP_TRY(build_kernels(plan));
+    XP_TRY(set_all_tensors(plan, NULL));
+    plan->realised = true;
+    return XP_OK;
+}
+
+/* ---- the caller's storage ---------------------------------------------------------------------------------------- */
+
+/* Whether a buffer is of the plan's context and holds so many bytes. */
+static xp_status check_buffer(const xp_plan *plan, const char *what, const char *name, cl_mem buffer, size_t bytes) {
+    cl_context context = NULL;
+    size_t size = 0;
+    cl_mem_object_type type = 0;
+    cl_int code = clGetMemObjectInfo(buffer, CL_MEM_CONTEXT, sizeof context, &context, NULL);
+    if (code == CL_SUCCESS) code = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL);
+    if (code == CL_SUCCESS) code = clGetMemObjectInfo(buffer, CL_MEM_TYPE, sizeof type, &type, NULL);
+    if (code != CL_SUCCESS)
+        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s is none: %s", what, name, xp_cl_error_name(code));
+    if (type != CL_MEM_OBJECT_BUFFER)
+        return xp_fail(XP_INVALID_ARGUMENT, "the memory object of %s %s is not a buffer", what, name);
+    if (context != plan->device->context)
+        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s is of another context than the device", what, name);
+    if (size < bytes)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s %s needs %zu bytes, offset and gaps included; its buffer has %zu", what,
+                       name, bytes, size);
+    return XP_OK;
+}
+
+xp_status xp_plan_bind(xp_plan *plan, const xp_tensor *tensor, cl_mem buffer) {
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to bind a buffer to");
+    const xp_tensor *root = root_of(tensor);
+    XP_TRY(check_member(plan, root));
+    if (!root->external && root->role != XP_ROLE_INPUT && !root->keep)
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "tensor %s shares its place: only inputs and kept tensors can have the caller's buffer",
+                       root->name);
+    if (root->external && !buffer) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer", root->name);
+    xp_place *place = &plan->places[root->id];
+    if (buffer) {
+        XP_TRY(check_buffer(plan, "tensor", root->name, buffer, (size_t)xp_tensor_elements(root) * 4));
+        clRetainMemObject(buffer);
+    }
+    if (!buffer && !place->bound) return XP_OK;
+    if (place->bound) clReleaseMemObject(place->bound);
+    place->bound = buffer;
+    return plan->realised ? set_all_tensors(plan, root) : XP_OK;
+}
+
+xp_status xp_plan_bind_arena(xp_plan *plan, cl_mem buffer) {
+    if (plan->arena_bytes == 0 || (plan->slabs && plan->arena_given == buffer)) return XP_OK;
+    cl_mem whole = buffer;
+    size_t start = 0;
+    if (buffer) {
+        XP_TRY(check_buffer(plan, "the", "workspace", buffer, plan->arena_bytes));
+        cl_mem parent = NULL;
+        clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof parent, &parent, NULL);
+        if (parent) { /* a part of a part is not legal: the parts are cut from the whole buffer */
+            clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof start, &start, NULL);
+            whole = parent;
+        }
+        clRetainMemObject(whole);
+    } else {
+        XP_TRY(xp_device_buffer(plan->device, plan->arena_bytes, &whole));
+    }
+    if (!plan->slabs && !(plan->slabs = calloc(1, sizeof *plan->slabs))) {
+        clReleaseMemObject(whole);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the arena");
+    }
+    for (int i = 0; i < plan->place_count; i++) {
+        xp_place *place = &plan->places[i];
+        if (!in_arena(plan->graph->tensors[i]) || !place->buffer) continue;
+        clReleaseMemObject(place->buffer);
+        place->buffer = NULL;
+    }
+    if (plan->slabs[0]) clReleaseMemObject(plan->slabs[0]);
+    plan->slabs[0] = whole;
+    plan->slab_count = 1;
+    plan->slab_start = start;
+    plan->arena_given = buffer;
+    xp_status status = set_all_tensors(plan, NULL);
+    if (status == XP_OK) return XP_OK;
+    clReleaseMemObject(whole);
+    free(plan->slabs);
+    plan->slabs = NULL;
+    return status;
 }
 
 xp_status xp_plan_warm(xp_plan *plan) {
     for (int t = 0; t < plan->graph->tensor_count; t++) {
         const xp_tensor *tensor = plan->graph->tensors[t];
-        if (tensor->role != XP_ROLE_INPUT) continue;
+        if (tensor->role != XP_ROLE_INPUT || plan->places[t].bound) continue;
         cl_mem buffer = NULL;
         XP_TRY(buffer_of(plan, tensor, &buffer));
         XP_TRY(xp_device_fill_zero(plan->device, buffer, (size_t)xp_tensor_elements(tensor) * 4));
@@ -438,8 +590,10 @@ void xp_plan_close(xp_plan **plan) {
         if (p->launches[i].kernel) clReleaseKernel(p->launches[i].kernel);
         free(p->launches[i].context);
     }
-    for (int i = 0; i < p->place_count; i++)
-        if (p->places && p->places[i].buffer) clReleaseMemObject(p->places[i].buffer);
+    for (int i = 0; i < p->place_count && p->places; i++) {
+        if (p->places[i].buffer) clReleaseMemObject(p->places[i].buffer);
+        if (p->places[i].bound) clReleaseMemObject(p->places[i].bound);
+    }
     if (!p->borrowed) {
         for (int i = 0; i < p->slab_count; i++)
             if (p->slabs[i]) clReleaseMemObject(p->slabs[i]);
@@ -454,29 +608,109 @@ void xp_plan_close(xp_plan **plan) {
 /* ---- running
  * ------------------------------------------------------------------------------------------------------------------ */
 
-xp_status xp_plan_enqueue(xp_plan *plan, const xp_launch *launch, cl_event *event) {
+/* A library call takes no events: barriers stand before and behind it where the queue does not order by itself. */
+static xp_status enqueue_call(const xp_launch *launch, cl_command_queue queue, bool ordered, cl_uint wait_count,
+                              const cl_event *wait, cl_event *event) {
+    cl_int code = CL_SUCCESS;
+    if (wait_count > 0) code = clEnqueueBarrierWithWaitList(queue, wait_count, wait, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clEnqueueBarrierWithWaitList");
+    XP_TRY(launch->request.call.call(queue, launch->context, launch->buffers, launch->offsets));
+    if (ordered && event) code = clEnqueueMarkerWithWaitList(queue, 0, NULL, event);
+    if (!ordered) code = clEnqueueBarrierWithWaitList(queue, 0, NULL, event);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
+}
+
+xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,
+                            cl_uint wait_count, const cl_event *wait, cl_event *event) {
     xp_status status = XP_OK;
     if (launch->host) {
-        status = launch->request.call.call(plan->device, launch->context, launch->buffers, launch->offsets);
+        status = enqueue_call(launch, queue, ordered, wait_count, wait, event);
     } else {
         const xp_launch_request *request = &launch->request.kernel;
-        cl_int code = clEnqueueNDRangeKernel(plan->device->queue, launch->kernel, (cl_uint)request->dimensions, NULL,
-                                             request->global, request->local, 0, NULL, event);
+        cl_int code = clEnqueueNDRangeKernel(queue, launch->kernel, (cl_uint)request->dimensions, NULL, request->global,
+                                             request->local, wait_count, wait_count ? wait : NULL, event);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueNDRangeKernel");
     }
     if (status == XP_OK && plan->device->debug) {
-        cl_int code = clFinish(plan->device->queue);
+        cl_int code = clFinish(queue);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
     }
     if (status != XP_OK) xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
     return status;
 }
 
-xp_status xp_plan_run(xp_plan *plan) {
-    if (plan->device->profiling) return xp_plan_run_profiled(plan);
-    for (int i = 0; i < plan->count; i++) XP_TRY(xp_plan_enqueue(plan, &plan->launches[i], NULL));
-    cl_int code = clFlush(plan->device->queue);
+/* Every tensor of the launches has its storage. */
+static xp_status check_storage(const xp_plan *plan, int first, int end) {
+    if (!plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan cannot run before it is realised");
+    for (int l = first; l < end; l++) {
+        const xp_launch *launch = &plan->launches[l];
+        const int count = launch->host ? launch->request.call.tensor_count : launch->request.kernel.argument_count;
+        for (int i = 0; i < count; i++) {
+            const xp_tensor *tensor =
+                launch->host ? launch->request.call.tensors[i] : launch->request.kernel.arguments[i].tensor;
+            if (!has_storage(plan, tensor))
+                return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first",
+                               root_of(tensor)->name);
+        }
+    }
+    return XP_OK;
+}
+
+xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue queue, cl_uint wait_count,
+                                const cl_event *wait, cl_event *done) {
+    const int first = phase == XP_PHASE_BACKWARD ? plan->forward_end : 0;
+    const int end = phase == XP_PHASE_FORWARD ? plan->forward_end : plan->count;
+    if (done) *done = NULL;
+    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "there is no queue to run on: it is NULL");
+    if ((wait_count > 0) != (wait != NULL))
+        return xp_fail(XP_INVALID_ARGUMENT, "%u events to wait for, but the list of events is %s", wait_count,
+                       wait ? "given" : "NULL");
+    XP_TRY(check_storage(plan, first, end));
+    cl_context context = NULL;
+    cl_command_queue_properties properties = 0;
+    cl_int code = clGetCommandQueueInfo(queue, CL_QUEUE_CONTEXT, sizeof context, &context, NULL);
+    if (code == CL_SUCCESS)
+        code = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetCommandQueueInfo");
+    if (context != plan->device->context)
+        return xp_fail(XP_INVALID_ARGUMENT, "the queue is of another context than the device %s", plan->device->name);
+
+    const bool ordered = !(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
+    xp_status status = XP_OK;
+    cl_event previous = NULL; /* chains the launches where the queue does not */
+    for (int i = first; i < end && status == XP_OK; i++) {
+        const bool starts = i == first, ends = i == end - 1;
+        const bool chained = !starts && !ordered;
+        cl_event event = NULL;
+        status = xp_launch_enqueue(plan, &plan->launches[i], queue, ordered,
+                                   starts    ? wait_count
+                                   : chained ? 1
+                                             : 0,
+                                   starts ? wait : &previous, (ends && done) || !ordered ? &event : NULL);
+        if (previous) clReleaseEvent(previous);
+        previous = event;
+    }
+    if (status == XP_OK && first == end && (done || wait_count)) {
+        code = clEnqueueMarkerWithWaitList(queue, wait_count, wait, &previous);
+        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
+    }
+    if (status == XP_OK && done)
+        *done = previous;
+    else if (previous)
+        clReleaseEvent(previous);
+    if (status != XP_OK) return status;
+    code = clFlush(queue);
     return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clFlush");
+}
+
+xp_status xp_plan_enqueue(xp_plan *plan, cl_command_queue queue, cl_uint wait_count, const cl_event *wait,
+                          cl_event *done) {
+    return xp_plan_enqueue_phase(plan, XP_PHASE_WHOLE, queue, wait_count, wait, done);
+}
+
+xp_status xp_plan_run(xp_plan *plan) {
+    if (plan->device->profiling && plan->realised) return xp_plan_run_profiled(plan);
+    return xp_plan_enqueue(plan, plan->device->queue, 0, NULL, NULL);
 }
 
 xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
@@ -485,9 +719,20 @@ xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer
 }
 
 static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to transfer");
+    if (!plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no storage before it is realised");
     if (!xp_tensor_is_dense(tensor))
         return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is a view with gaps: transfer its base", tensor->name);
     return xp_plan_storage(plan, tensor, buffer, offset);
+}
+
+/* What may share its place holds nothing of meaning after a run. */
+static xp_status check_kept(const xp_plan *plan, const xp_tensor *tensor) {
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to read");
+    const xp_tensor *root = root_of(tensor);
+    XP_TRY(check_member(plan, root));
+    if (!in_arena(root) || root->role == XP_ROLE_INPUT || root->keep || plan->places[root->id].bound) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT, "tensor %s cannot be read: it was not kept before planning", root->name);
 }
 
 xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data) {
@@ -500,6 +745,7 @@ xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data
 xp_status xp_plan_read(xp_plan *plan, const xp_tensor *tensor, void *data) {
     cl_mem buffer = NULL;
     size_t offset = 0;
+    XP_TRY(check_kept(plan, tensor));
     XP_TRY(dense_storage(plan, tensor, &buffer, &offset));
     return xp_device_read(plan->device, buffer, offset, (size_t)xp_tensor_elements(tensor) * 4, data);
 }

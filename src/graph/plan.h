@@ -7,9 +7,9 @@
 #include "device/device.h"
 #include "graph/graph.h"
 
+#include <expanse/graph.h>
+#include <expanse/opencl.h>
 #include <stdio.h>
-
-typedef struct xp_plan xp_plan;
 
 /* ---- for operations: emit() turns a node into launches with these ---- */
 
@@ -57,11 +57,12 @@ void xp_launch_local(xp_launch_request *request, size_t bytes);
 /* Copies the request into the plan's list. */
 xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request);
 
-/* A library call in place of a kernel (CLBlast). `call` enqueues on the queue; buffers[i] is tensor i's storage with
- * its first element at offset[i] (elements). `context` (context_bytes) is copied. It is
- * called once while the plan is realised, so that a library that compiles at its first call has done so.
+/* A library call in place of a kernel (CLBlast). `call` enqueues on the given queue; buffers[i] is tensor i's storage
+ * with its first element at offset[i] (elements). `context` (context_bytes) is copied. It is called once while the plan
+ * is realised, so that a library that compiles at its first call has done so.
  */
-typedef xp_status (*xp_host_call)(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets);
+typedef xp_status (*xp_host_call)(cl_command_queue queue, const void *context, const cl_mem *buffers,
+                                  const size_t *offsets);
 typedef struct xp_host_request {
     const char *name;
     xp_host_call call;
@@ -80,34 +81,24 @@ xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements)
 xp_family xp_plan_family(const xp_plan *plan);
 xp_device *xp_plan_device(const xp_plan *plan);
 
-/* ---- for models and training ---- */
+/* ---- for models and training; expanse/graph.h has what users may do as well ---- */
 
-/* Emits and places everything; no OpenCL object is made (a dry run ends here). `device` is opened, `graph` complete. */
-xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph);
-/* Allocates the arena, builds the kernels, sets their arguments. `lender` (may be NULL): a plan whose arena this one
- * may use while the lender is not running; it must outlive this plan. */
-xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender);
-/* Runs the list once on zero inputs and forgets the result, so that drivers that compile at first use have done so.
- * Whatever operations update in place (parameters, running statistics) is to be set afterwards. */
-xp_status xp_plan_warm(xp_plan *plan);
+xp_graph *xp_plan_graph(const xp_plan *plan);
 /* Before xp_plan_realise: a buffer of its own for each tensor, in place of the arena, for harnesses: nothing shares its
  * place, and tools that watch memory accesses see each tensor's bounds. */
 xp_status xp_plan_separate(xp_plan *plan);
-void xp_plan_close(xp_plan **plan);
-
-xp_status xp_plan_run(xp_plan *plan); /* enqueues the whole list; does not block */
-/* Uploads an input / reads a kept tensor, dense and whole; both block. */
-xp_status xp_plan_write(xp_plan *plan, const xp_tensor *tensor, const void *data);
-xp_status xp_plan_read(xp_plan *plan, const xp_tensor *tensor, void *data);
 /* The storage of a tensor, for harnesses: buffer and offset in bytes. */
 xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset);
 
-typedef struct xp_plan_summary {
-    int launches, kernels /* distinct kernel and variant */, nodes;
-    size_t arena_bytes, input_bytes, unshared_bytes /* activations if nothing shared its place */;
-    double flops, bytes; /* per run */
-} xp_plan_summary;
-void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out);
+/* xp_plan_realise for a plan whose arena comes later: xp_plan_bind_arena. The arena must fit one buffer. */
+xp_status xp_plan_realise_without_arena(xp_plan *plan);
+/* Puts the arena into the caller's buffer (kept until another takes its place) or, for NULL, into one of our own. */
+xp_status xp_plan_bind_arena(xp_plan *plan, cl_mem buffer);
+/* xp_plan_enqueue of the launches before the first backward node, from it on, or of all. */
+typedef enum xp_phase { XP_PHASE_WHOLE, XP_PHASE_FORWARD, XP_PHASE_BACKWARD } xp_phase;
+xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue queue, cl_uint wait_count,
+                                const cl_event *wait, cl_event *done);
+
 void xp_plan_print_launches(const xp_plan *plan, FILE *out); /* one line each, for --dry-run */
 /* A number that two plans share when their launches have the same kernels and options; sizes and places do not count.
  */

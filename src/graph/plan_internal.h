@@ -27,6 +27,7 @@ typedef struct xp_place {
     int first, last;      /* launches between which the content matters */
     size_t offset, bytes; /* in the arena, which is one address space cut into slabs */
     cl_mem buffer;        /* sub-buffer, made on demand */
+    cl_mem bound;         /* the caller's, in its place; retained */
 } xp_place;
 
 struct xp_plan {
@@ -34,11 +35,14 @@ struct xp_plan {
     xp_graph *graph;
     xp_launch *launches;
     int count, room;
+    int forward_end; /* the launches of the forward pass come before it */
     xp_place *places; /* by tensor id */
     int place_count;
     size_t arena_bytes, input_bytes, unshared_bytes, slab_bytes;
     cl_mem *slabs; /* owned unless borrowed */
     int slab_count;
+    size_t slab_start;  /* of the arena in a slab that is the caller's: bytes */
+    cl_mem arena_given; /* the caller's buffer that the only slab is of; NULL: our own */
     bool borrowed;
     bool realised;
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
@@ -48,7 +52,8 @@ struct xp_plan {
 const char *xp_launch_name(const xp_launch *launch);
 xp_status xp_plan_run_profiled(xp_plan *plan);
 void xp_plan_forget_profile(xp_plan *plan);
-/* Enqueues one launch; *event may be NULL. */
-xp_status xp_plan_enqueue(xp_plan *plan, const xp_launch *launch, cl_event *event);
+/* Enqueues one launch; `event` may be NULL. `ordered`: the queue runs its commands in order. */
+xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,
+                            cl_uint wait_count, const cl_event *wait, cl_event *event);
 
 #endif

@@ -88,11 +88,7 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
     int done = 0;
     for (; done < plan->count && status == XP_OK; done++) {
         xp_launch *launch = &plan->launches[done];
-        status = xp_plan_enqueue(plan, launch, &events[done]);
-        if (status == XP_OK && launch->host) { /* a library gives no event of its own: a marker ends it */
-            cl_int code = clEnqueueMarkerWithWaitList(plan->device->queue, 0, NULL, &events[done]);
-            if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
-        }
+        status = xp_launch_enqueue(plan, launch, plan->device->queue, true, 0, NULL, &events[done]);
     }
     if (status == XP_OK) {
         cl_int code = clFinish(plan->device->queue);

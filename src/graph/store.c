@@ -41,6 +41,12 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
     }
     if (store->laid_out)
         return xp_fail(XP_INVALID_ARGUMENT, "parameter %s was declared after the store was laid out", name);
+    if (rank < 1 || rank > XP_MAX_RANK)
+        return xp_fail(XP_INVALID_ARGUMENT, "parameter %s: rank %d is not between 1 and %d", name, rank, XP_MAX_RANK);
+    for (int i = 0; i < rank; i++)
+        if (shape[i] < 1 || shape[i] > INT32_MAX)
+            return xp_fail(XP_INVALID_ARGUMENT, "parameter %s: size %lld of axis %d is not between 1 and 2^31", name,
+                           (long long)shape[i], i);
     if (strlen(name) >= XP_NAME_BYTES) return xp_fail(XP_INVALID_ARGUMENT, "parameter name %s is too long", name);
     if (store->count == store->room) {
         int room = store->room ? store->room * 2 : 64;
@@ -122,6 +128,7 @@ static void fill_initial(const xp_parameter *parameter, uint64_t seed, float *va
 }
 
 xp_status xp_store_allocate(xp_store *store, xp_device *device) {
+    if (store->buffers[XP_STORE_VALUES]) return xp_fail(XP_INVALID_ARGUMENT, "the store was allocated before");
     XP_TRY(xp_store_lay_out(store, device->limits.alignment_bytes));
     if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
     store->device = device;
@@ -134,6 +141,8 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
 }
 
 xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
+    if (!store->buffers[XP_STORE_VALUES])
+        return xp_fail(XP_INVALID_ARGUMENT, "the store cannot be initialised before it is allocated");
     for (int i = 0; i < XP_STORE_BUFFERS; i++)
         XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
     for (int i = 0; i < store->count; i++) {
@@ -148,22 +157,29 @@ xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
     return XP_OK;
 }
 
-static bool has(const xp_store *store, int buffer, int index) {
-    return buffer == XP_STORE_VALUES || store->parameters[index].kind != XP_PARAMETER_STATE;
+static xp_status check_access(const xp_store *store, int buffer, int index) {
+    if (index < 0 || index >= store->count)
+        return xp_fail(XP_INVALID_ARGUMENT, "the store has no parameter number %d: it has %d", index, store->count);
+    if (buffer < 0 || buffer >= XP_STORE_BUFFERS)
+        return xp_fail(XP_INVALID_ARGUMENT, "the store has no buffer number %d", buffer);
+    const xp_parameter *parameter = &store->parameters[index];
+    if (!store->buffers[buffer])
+        return xp_fail(XP_INVALID_ARGUMENT, "%s cannot be reached: the store is not allocated", parameter->name);
+    if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
+    return XP_OK;
 }
 
 xp_status xp_store_read(xp_store *store, int buffer, int index, float *data) {
+    XP_TRY(check_access(store, buffer, index));
     const xp_parameter *parameter = &store->parameters[index];
-    if (!has(store, buffer, index))
-        return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
     return xp_device_read(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
                           (size_t)parameter->elements * sizeof(float), data);
 }
 
 xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data) {
+    XP_TRY(check_access(store, buffer, index));
     const xp_parameter *parameter = &store->parameters[index];
-    if (!has(store, buffer, index))
-        return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
     return xp_device_write(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
                            (size_t)parameter->elements * sizeof(float), data);
 }

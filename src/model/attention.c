@@ -436,6 +436,14 @@ xp_tensor *xp_attention_layer(xp_graph *graph, const xp_specification *specifica
     return c.linear_time ? linear_attention(&c) : quadratic_attention(&c, lse);
 }
 
+xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *name, xp_tensor *q, xp_tensor *k,
+                     xp_tensor *v, xp_tensor *key_lengths, float dropout) {
+    xp_specification parsed;
+    if (xp_specification_parse(specification, &parsed) != XP_OK) return NULL;
+    const xp_attention_layer_inputs inputs = {.q = q, .k = k, .v = v, .key_lengths = key_lengths, .dropout = dropout};
+    return xp_attention_layer(graph, &parsed, name ? name : "attention", &inputs, NULL);
+}
+
 /* ---- in words ---------------------------------------------------------------------------------------------------- */
 
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size) {

@@ -270,16 +270,17 @@ static bool library_is_better(const xp_device *device, const xp_gemm_attributes 
            flops(p) >= rule.flops && library_sgemm();
 }
 
-static xp_status call_clblast(xp_device *device, const void *context, const cl_mem *buffers, const size_t *offsets) {
+static xp_status call_clblast(cl_command_queue queue, const void *context, const cl_mem *buffers,
+                              const size_t *offsets) {
     const xp_gemm_attributes *p = context;
     const CLBlastStatusCode code = library_sgemm()(
         CLBlastLayoutRowMajor, p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo,
         p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)p->m, (size_t)p->n, (size_t)p->k, 1.0f,
         buffers[0], offsets[0], (size_t)(p->transpose_a ? p->m : p->k), buffers[1], offsets[1],
-        (size_t)(p->transpose_b ? p->k : p->n), 0.0f, buffers[2], offsets[2], (size_t)p->n, &device->queue, NULL);
+        (size_t)(p->transpose_b ? p->k : p->n), 0.0f, buffers[2], offsets[2], (size_t)p->n, &queue, NULL);
     if (code == CLBlastSuccess) return XP_OK;
-    return xp_fail(XP_DEVICE_ERROR, "CLBlastSgemm of %lldx%lldx%lld failed on %s with code %d", (long long)p->m,
-                   (long long)p->n, (long long)p->k, device->name, (int)code);
+    return xp_fail(XP_DEVICE_ERROR, "CLBlastSgemm of %lldx%lldx%lld failed with code %d", (long long)p->m,
+                   (long long)p->n, (long long)p->k, (int)code);
 }
 
 static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {

@@ -1,5 +1,6 @@
 /* The builders: each adds one operation (forward) to a graph and returns its main output, or NULL with the reason in
- * xp_last_error(). Attribute structs are what a node stores, what the kernels' hosts read and what the reference reads.
+ * xp_last_error(). Those that users may call are declared in expanse/ops.h; here are their contracts in full, and the
+ * other builders. Attribute structs are what a node stores, what the kernels' hosts read and what the reference reads.
  * A builder checks shapes and says which tensor is wrong. Passing NULL for a required tensor returns NULL.
  *
  * Words: R rows, C columns, B batch, N query length, M key length, H heads, D head width, E value width. */
@@ -8,18 +9,17 @@
 
 #include "graph/graph.h"
 
+#include <expanse/ops.h>
+#include <expanse/train.h>
+
 /* ---- ops/gemm.c: "gemm" --------------------------------------------------------------------------------------------
  * y = activation(z), z = op(a) · op(b) + bias, with op(a) [m,k] and op(b) [k,n] after the optional transposition.
  * inputs: a, b, bias [n] or NULL; outputs: y [m,n], z [m,n] or NULL (kept only when a backward pass needs it). */
-typedef enum xp_activation { XP_ACTIVATION_NONE, XP_ACTIVATION_RELU, XP_ACTIVATION_GELU } xp_activation;
 typedef struct xp_gemm_attributes {
     int64_t m, n, k;
     int transpose_a, transpose_b;
     int activation; /* GELU is the exact one, x·Φ(x) */
 } xp_gemm_attributes;
-xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b);
-/* x [...,K] dense, weight [N,K] (PyTorch's order), bias [N] or NULL -> [...,N]. */
-xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias, xp_activation activation);
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "add", "copy", "dropout" -------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
@@ -33,12 +33,9 @@ typedef struct xp_dropout_attributes {
     uint32_t threshold; /* round(p · 2^32) */
     uint32_t stream;
 } xp_dropout_attributes;
-xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation);
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation); /* dz */
-xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b);
 xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from,
                    xp_tensor *to_or_null); /* `to`: a view to fill; else a new dense one */
-xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability); /* x itself when p = 0 or not training */
 
 /* ---- ops/reduction.c: "column_sum" ----------------------------------------------------------------------------------
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
@@ -55,8 +52,6 @@ typedef struct xp_layer_norm_attributes {
     float epsilon;
     xp_dropout_attributes dropout; /* probability 0: none; element numbering as in "dropout" */
 } xp_layer_norm_attributes;
-xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_tensor *gamma, xp_tensor *beta,
-                         float epsilon, float branch_dropout, xp_tensor **sum_or_null);
 
 /* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward"
  * ------------------------------------------------------------- Per column over all rows of samples with weight > 0
@@ -69,8 +64,6 @@ typedef struct xp_batch_norm_attributes {
     float epsilon, momentum;
     int training;
 } xp_batch_norm_attributes;
-xp_tensor *xp_batch_norm(xp_graph *graph, xp_tensor *x, xp_tensor *gamma, xp_tensor *beta, xp_tensor *running_mean,
-                         xp_tensor *running_variance, xp_tensor *sample_weight, float epsilon, float momentum);
 
 /* ---- ops/embedding.c: "embed", "embed_backward", "patches"
  * -------------------------------------------------------------- embed: y = dropout(scale·x + position), with an
@@ -91,20 +84,15 @@ typedef struct xp_embed_backward_attributes {
 typedef struct xp_patches_attributes {
     int64_t patch;
 } xp_patches_attributes;
-xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout);
-xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch);
 
 /* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows"
  * ------------------------------------------------ sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages
  * the first lengths[b] rows (all N when lengths is NULL; 0 for a length of 0). Loads stop at the length. inputs: x,
  * lengths I32 [B] or NULL. mask_rows: y = x, rows at and behind lengths[b] are 0; its gradient is the same operation.
  */
-typedef enum xp_pool { XP_POOL_CLASS, XP_POOL_MEAN } xp_pool;
 typedef struct xp_sequence_pool_attributes {
     int pool; /* CLASS does not look at the lengths */
 } xp_sequence_pool_attributes;
-xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool);
-xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths);
 
 /* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward" ----
  *
@@ -118,8 +106,6 @@ xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths);
 typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
-xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
-                            xp_tensor **probabilities, xp_tensor **losses);
 
 /* ---- ops/attention.c: "attention", "attention_backward" -------------------------------------------------------------
  *
@@ -311,7 +297,6 @@ xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *we
  * moment 2 (NULL for plain SGD). Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add
  * decay·p to the gradient (PyTorch). optimiser_state is written by the host each step: [0] learning rate, [1] 1 -
  * beta1^t, [2] 1 - beta2^t, [3] RAdam's rectification (0: momentum step without the second moment), [4..7] unused. */
-typedef enum xp_optimiser_kind { XP_SGD, XP_ADAM, XP_ADAMW, XP_RADAM } xp_optimiser_kind;
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;

@@ -8,6 +8,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <expanse/train.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
@@ -77,8 +78,8 @@ static xp_status take_place(const char *made, const char *folder, bool *left) {
 
 /* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
  */
-static xp_status gather(xp_store *store, int buffer, const char *prefix, int64_t step, xp_safetensors *set,
-                        float **blocks) {
+static xp_status gather(xp_store *store, int buffer, const char *prefix, const xp_checkpoint *checkpoint,
+                        xp_safetensors *set, float **blocks) {
     for (int i = 0; i < store->count; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE) continue;
@@ -88,31 +89,30 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, int64_t
         if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
         XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
         /* What no further step can mend must not replace a checkpoint that is good. */
-        for (int64_t e = 0; buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
+        for (int64_t e = 0; checkpoint && buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
             if (isfinite(blocks[i][e])) continue;
             return xp_fail(XP_BAD_DATA,
                            "the parameter '%s' is not finite after step %lld: lower the learning rate, or look for "
                            "extreme values in the data; the checkpoint before is kept",
-                           parameter->name, (long long)step);
+                           parameter->name, (long long)checkpoint->state.step);
         }
         XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
     }
     return XP_OK;
 }
 
-static xp_status write_tensors(const char *folder, const char *file, xp_store *store, const int *buffers,
-                               const char *const *prefixes, int count, const xp_checkpoint *checkpoint) {
-    char path[PATH_BYTES];
-    XP_TRY(xp_run_folder_path(folder, file, path, sizeof path));
+/* checkpoint: what the tensors are of; NULL: of no run, and written whatever they hold. */
+static xp_status write_tensors(const char *path, xp_store *store, const int *buffers, const char *const *prefixes,
+                               int count, const xp_checkpoint *checkpoint) {
     xp_safetensors set = {0};
     size_t slots = (size_t)count * (size_t)store->count;
     float **blocks = calloc(slots + 1, sizeof *blocks);
     if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
     xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
-    if (status == XP_OK) status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
+    if (status == XP_OK && checkpoint)
+        status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
     for (int i = 0; i < count && status == XP_OK; i++) {
-        status = gather(store, buffers[i], prefixes[i], checkpoint->state.step, &set,
-                        blocks + (size_t)i * (size_t)store->count);
+        status = gather(store, buffers[i], prefixes[i], checkpoint, &set, blocks + (size_t)i * (size_t)store->count);
     }
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
     for (size_t i = 0; i < slots; i++) free(blocks[i]);
@@ -189,6 +189,7 @@ static xp_status fill(const xp_safetensors *set, const char *path, const char *p
 }
 
 static const char model_file[] = "model.safetensors", training_file[] = "training.safetensors";
+static const int value_buffers[] = {XP_STORE_VALUES};
 static const char *const value_prefix[] = {""};
 static const char *const moment_prefixes[] = {"moment_1.", "moment_2."};
 
@@ -210,6 +211,19 @@ xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) 
 done:
     xp_safetensors_release(&model);
     xp_safetensors_release(&training);
+    return status;
+}
+
+xp_status xp_weights_save(xp_store *store, const char *path) {
+    return write_tensors(path, store, value_buffers, value_prefix, 1, NULL);
+}
+
+xp_status xp_weights_load(xp_store *store, const char *path) {
+    xp_safetensors set = {0};
+    xp_status status = xp_safetensors_read(&set, path);
+    if (status == XP_OK) status = check_tensors(&set, path, store, value_prefix, 1, true);
+    if (status == XP_OK) status = fill(&set, path, "", store, XP_STORE_VALUES);
+    xp_safetensors_release(&set);
     return status;
 }
 
@@ -402,7 +416,7 @@ static xp_status write_config(const char *folder, const xp_config *config) {
 }
 
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left) {
-    static const int values[] = {XP_STORE_VALUES}, moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
+    static const int moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
     char made[PATH_BYTES];
     *left = false;
     int need = snprintf(made, sizeof made, "%s.partial", folder);
@@ -412,8 +426,11 @@ xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoin
     XP_TRY(clear(made)); /* of a process that was killed */
     XP_TRY(xp_folder_make(made));
     xp_status status;
-    XP_TRY_OR(status, write_tensors(made, model_file, store, values, value_prefix, 1, checkpoint), failed);
-    XP_TRY_OR(status, write_tensors(made, training_file, store, moments, moment_prefixes, 2, checkpoint), failed);
+    char path[PATH_BYTES];
+    XP_TRY_OR(status, xp_run_folder_path(made, model_file, path, sizeof path), failed);
+    XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, checkpoint), failed);
+    XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
+    XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, checkpoint), failed);
     XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     flush_folder(made);

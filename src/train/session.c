@@ -13,25 +13,16 @@ double xp_session_clock(void) {
 
 static xp_status add_optimiser(xp_session *session) {
     const xp_config *config = session->config;
-    XP_TRY(xp_store_lay_out(session->store, session->device->limits.alignment_bytes));
-    session->optimiser = (xp_optimiser_attributes){
-        .kind = config->training.optimiser,
+    const xp_optimiser_options options = {
+        .kind = (xp_optimiser_kind)config->training.optimiser,
         .beta1 = (float)config->training.beta1,
         .beta2 = (float)config->training.beta2,
         .epsilon = (float)config->training.epsilon,
         .weight_decay = (float)config->training.weight_decay,
         .momentum = (float)config->training.momentum,
-        .decayed = session->store->decayed_elements,
-        .trained = session->store->trained_elements,
+        .gradient_clip = (float)config->training.gradient_clip,
     };
-    xp_graph *graph = session->training.graph;
-    xp_graph_scope(graph, "optimiser");
-    xp_tensor *clip = NULL;
-    if (config->training.gradient_clip > 0) {
-        clip = xp_gradient_norm(graph, (float)config->training.gradient_clip);
-        if (!clip) return XP_INVALID_ARGUMENT;
-    }
-    return xp_optimise(graph, clip, &session->optimiser);
+    return xp_train_optimiser(session->training.graph, session->device, &options);
 }
 
 static xp_status allocate_batch(xp_session *session) {

@@ -14,7 +14,6 @@ typedef struct xp_session {
     xp_store *store;
     xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
     xp_plan *training_plan, *evaluation_plan;
-    xp_optimiser_attributes optimiser;
     /* One batch on the host: */
     float *values, *weights, *losses, *probabilities;
     int32_t *lengths, *labels;

@@ -121,13 +121,7 @@ static xp_status train_step(training_run *run) {
     xp_session *session = &run->session;
     double begin = xp_session_clock();
     double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
-    float optimiser_state[8];
-    xp_optimiser_state_fill(&session->optimiser, state->step + 1, rate, optimiser_state);
-    uint32_t random_state[4] = {(uint32_t)config->training.seed, (uint32_t)(config->training.seed >> 32),
-                                (uint32_t)state->step, (uint32_t)((uint64_t)state->step >> 32)};
-    XP_TRY(xp_plan_write(session->training_plan, session->training.graph->optimiser_state, optimiser_state));
-    if (session->training.graph->random_state)
-        XP_TRY(xp_plan_write(session->training_plan, session->training.graph->random_state, random_state));
+    XP_TRY(xp_train_step(session->training_plan, config->training.seed, state->step + 1, rate));
     XP_TRY(xp_session_step(session, true, run->train, run->order, state->position * config->training.batch));
     xp_session_tally(session, &state->loss_sum, &state->correct);
     if (!isfinite(state->loss_sum))

@@ -102,9 +102,7 @@ static xp_status train(xp_session *session, const xp_config *config) {
     int32_t order[STEPS * BATCH];
     for (int i = 0; i < STEPS * BATCH; i++) order[i] = i;
     for (int step = 0; step < STEPS; step++) {
-        float state[8];
-        xp_optimiser_state_fill(&session->optimiser, step + 1, config->training.learning_rate, state);
-        XP_TRY(xp_plan_write(session->training_plan, session->training.graph->optimiser_state, state));
+        XP_TRY(xp_train_step(session->training_plan, 1, step + 1, config->training.learning_rate));
         XP_TRY(xp_session_step(session, true, &dataset, order, (int64_t)step * BATCH));
         XP_TRY(xp_plan_read(session->training_plan, session->training.loss, &result.losses[step]));
         if (step == 0) XP_TRY(keep_parameters(session->store, XP_STORE_GRADIENTS, result.gradients));

@@ -1,0 +1,43 @@
+/* Where the library meets the caller's own OpenCL: a device on the caller's queue, tensors in the caller's buffers, a
+ * plan run on the caller's queue. Nothing of the caller's is owned: what is kept is retained and released again. */
+#ifndef EXPANSE_OPENCL_H
+#define EXPANSE_OPENCL_H
+
+#include <CL/cl.h>
+#include <expanse/device.h>
+#include <expanse/graph.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Opens the device of a queue in the queue's context, so that buffers can be shared. The context is retained until
+ * xp_device_close; the queue itself is not kept: the device has one of its own for uploads, and commands go to the
+ * queues that calls name. options (may be NULL): family, profiling and debug; select must be empty. Buffers, queues
+ * and events that are used with the device have to be of this context.
+ * XP_INVALID_ARGUMENT: queue is NULL. XP_DEVICE_ERROR: it is none. */
+XP_API xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp_device_options *options);
+
+/* The OpenCL objects of an open device, borrowed: valid until xp_device_close. Each pointer may be NULL. The queue runs
+ * in order; xp_plan_run, xp_plan_write and xp_plan_read use it. */
+XP_API void xp_device_opencl(const xp_device *device, cl_context *context, cl_device_id *id, cl_command_queue *queue);
+
+/* Has a plan read or write a tensor in the caller's buffer, from its first byte on, dense and row-major: an input, a
+ * kept tensor (xp_tensor_keep), or one that was declared with xp_tensor_external and has no other storage. The buffer
+ * is retained until another takes its place or the plan is closed. NULL gives a tensor that is not external its own
+ * storage back. May be called between runs; launches already enqueued keep the buffer that they were enqueued with.
+ * XP_INVALID_ARGUMENT: another context, too small, not such a tensor; the message names the tensor. */
+XP_API xp_status xp_plan_bind(xp_plan *plan, const xp_tensor *tensor, cl_mem buffer);
+
+/* Enqueues the plan's whole list on the caller's queue, behind the events wait[0..wait_count) (NULL for none), and
+ * returns without blocking. The queue may run out of order: the launches wait for each other. *done (may be NULL) is
+ * the event of the last launch, released by the caller; NULL when the call fails. Launches that were enqueued before a
+ * failure run. A plan has one set of buffers: its runs must not overlap in time.
+ * XP_INVALID_ARGUMENT: the plan is not realised, a tensor has no buffer, the queue is of another context. */
+XP_API xp_status xp_plan_enqueue(xp_plan *plan, cl_command_queue queue, cl_uint wait_count, const cl_event *wait,
+                                 cl_event *done);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
