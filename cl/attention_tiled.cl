@@ -11,7 +11,7 @@
  * huge scores leave lse too coarse.
  *
  * Loads of k and v stop at the length. What a tile shows (tile_kind) and all trip counts depend on the work-group alone,
- * so barriers are met by all of it or by none. */
+ * so barriers are met by all; nothing returns before one. */
 #include "attention_score.clh"
 #include "random.clh"
 
@@ -243,13 +243,28 @@ INLINE void load_shifts(const __global float *lse, int at, int queries, float *f
     }
 }
 
-/* The tiles that some query of a block sees through its window lie between these. */
+/* The tiles of keys that some query of a block sees through its window lie between these. */
 INLINE int first_tile(const sight *s, int first) {
     return WINDOWED ? first_seen(s, first + s->shift) / BLOCK_COLUMNS * BLOCK_COLUMNS : 0;
 }
 INLINE int end_tile(const sight *s, int first, int queries) {
-    if (queries == 0) return 0;
-    return WINDOWED ? end_seen(s, first + queries - 1 + s->shift) : s->keys;
+    const int end = WINDOWED ? end_seen(s, first + queries - 1 + s->shift) : s->keys;
+    return queries > 0 ? end : 0;
+}
+
+/* The first tile from `at` on of which something is seen, `end` at least if there is none: of keys for queries first …
+ * first + count - 1 (along_keys), or of queries for such keys. Tiles are skipped here, since PoCL breaks kernels that
+ * step over a barrier, be it with the whole work-group. */
+INLINE int next_tile(const sight *s, const bool along_keys, int first, int count, int at, int end, int *kind) {
+    *kind = TILE_FULL;
+#if MASKED
+    for (; at < end; at += BLOCK_COLUMNS) {
+        const int stop = min(at + BLOCK_COLUMNS, end);
+        *kind = along_keys ? tile_kind(s, first, first + count, at, stop) : tile_kind(s, at, stop, first, first + count);
+        if (*kind != TILE_EMPTY) break;
+    }
+#endif
+    return at;
 }
 
 /* A sight by the residue class of its keys. */
@@ -272,10 +287,9 @@ void attention_forward(const __global float *restrict q, const __global float *r
     const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
     const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
     const int first = get_group_id(0) / STRIDE * BLOCK_ROWS, rows = min(BLOCK_ROWS, s.query_rows - first);
-    const int queries = clamp(s.queries - first, 0, rows);
+    const int queries = clamp(s.queries - first, 0, max(rows, 0));
     const int column_group = get_local_id(0) % COLUMN_GROUPS;
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = column_group * 4;
-    if (rows <= 0) return;
     q += q_offset + (long)tensor * q_sample + (long)head * q_head + (long)(s.start_q + query_index(&s, first)) * q_row;
     k += k_offset + (long)tensor * k_sample + (long)(head / GROUP) * k_head + (long)(s.start_k + s.residue_k) * k_row;
     v += v_offset + (long)tensor * v_sample + (long)(head / GROUP) * v_head + (long)(s.start_k + s.residue_k) * v_row;
@@ -291,10 +305,10 @@ void attention_forward(const __global float *restrict q, const __global float *r
     for (int i = 0; i < 4 * GROUPS(E); i++) out[i] = 0.0f;
 
     const int end = end_tile(&s, first, queries);
-    for (int first_key = first_tile(&s, first); first_key < end; first_key += BLOCK_COLUMNS) {
+    int kind;
+    for (int first_key = next_tile(&s, true, first, queries, first_tile(&s, first), end, &kind); first_key < end;
+         first_key = next_tile(&s, true, first, queries, first_key + BLOCK_COLUMNS, end, &kind)) {
         const int keys = min(BLOCK_COLUMNS, end - first_key);
-        const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
-        if (kind == TILE_EMPTY) continue;
         multiply_tile(q, q_row, queries, k + (long)first_key * k_row, k_row, keys, D, stage, p);
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
@@ -364,9 +378,8 @@ void attention_map(const __global float *restrict q, const __global float *restr
     const int head = get_group_id(1);
     const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
     const int first = get_group_id(0) / STRIDE * BLOCK_ROWS, rows = min(BLOCK_ROWS, s.query_rows - first);
-    const int queries = clamp(s.queries - first, 0, rows);
+    const int queries = clamp(s.queries - first, 0, max(rows, 0));
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
-    if (rows <= 0) return;
     q += q_offset + (long)s.batch * q_sample + (long)head * q_head + (long)query_index(&s, first) * q_row;
     k += k_offset + (long)s.batch * k_sample + (long)(head / GROUP) * k_head + (long)s.residue_k * k_row;
     lse += s.lse + (long)first * STRIDE;
@@ -380,19 +393,17 @@ void attention_map(const __global float *restrict q, const __global float *restr
         int kind = keys > 0 && queries > 0 ? TILE_FULL : TILE_EMPTY;
         if (MASKED && kind == TILE_FULL)
             kind = tile_kind(&s, first, first + queries, first_key, first_key + keys);
-        float4 p[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-        if (kind != TILE_EMPTY) {
-            multiply_tile(q, q_row, queries, k + (long)first_key * k_row, k_row, keys, D, stage, p);
-            UNROLL_FULL
-            for (int r = 0; r < 4; r++) {
-                float4 slope;
-                p[r] = score_four(&s, true, false, kind, first + row + r, first + queries, first_key + column,
-                                  first_key + keys, p[r] * SCORE_SCALE, &slope);
-                p[r] = weight_of(p[r], (float4)(shift[r]));
-            }
-        }
+        float4 p[4];
+        multiply_tile(q, q_row, queries, k + (long)first_key * k_row, k_row, keys, D, stage, p);
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
+            float4 slope;
+            if (kind == TILE_EMPTY)
+                p[r] = 0.0f;
+            else
+                p[r] = weight_of(score_four(&s, true, false, kind, first + row + r, first + queries,
+                                            first_key + column, first_key + keys, p[r] * SCORE_SCALE, &slope),
+                                 (float4)(shift[r]));
             const float four[4] = {p[r].x, p[r].y, p[r].z, p[r].w};
             UNROLL_FULL
             for (int c = 0; c < 4; c++)
@@ -438,9 +449,8 @@ void attention_backward_queries(const __global float *restrict q, const __global
     const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
     const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
     const int first = get_group_id(0) / STRIDE * BLOCK_ROWS, rows = min(BLOCK_ROWS, s.query_rows - first);
-    const int queries = clamp(s.queries - first, 0, rows);
+    const int queries = clamp(s.queries - first, 0, max(rows, 0));
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
-    if (rows <= 0) return;
     const long first_row = s.start_q + query_index(&s, first), first_lse = s.lse + (long)first * STRIDE;
     q += q_offset + (long)tensor * q_sample + (long)head * q_head + first_row * q_row;
     d_o += d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head + first_row * d_o_row;
@@ -457,10 +467,10 @@ void attention_backward_queries(const __global float *restrict q, const __global
     for (int i = 0; i < 4 * GROUPS(D); i++) out[i] = 0.0f;
 
     const int end = end_tile(&s, first, queries);
-    for (int first_key = first_tile(&s, first); first_key < end; first_key += BLOCK_COLUMNS) {
+    int kind;
+    for (int first_key = next_tile(&s, true, first, queries, first_tile(&s, first), end, &kind); first_key < end;
+         first_key = next_tile(&s, true, first, queries, first_key + BLOCK_COLUMNS, end, &kind)) {
         const int keys = min(BLOCK_COLUMNS, end - first_key);
-        const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
-        if (kind == TILE_EMPTY) continue;
         multiply_tile(d_o, d_o_row, queries, v + (long)first_key * v_row, v_row, keys, E, stage, ds);
         multiply_tile(q, q_row, queries, k + (long)first_key * k_row, k_row, keys, D, stage, p);
         UNROLL_FULL
@@ -499,7 +509,6 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
     const sight owner = LOOK_FROM_KEYS(key_head * GROUP); /* the rows are the same for all heads of the group */
     const int rows = owner.key_rows - first;
-    if (rows <= 0) return;
     const long first_row = owner.start_k + residue + (long)first * STRIDE;
     k += k_offset + (long)tensor * k_sample + (long)key_head * k_head + first_row * k_row;
     v += v_offset + (long)tensor * v_sample + (long)key_head * v_head + first_row * v_row;
@@ -520,19 +529,17 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
     UNROLL_NONE
     for (int head = key_head * GROUP; head < (key_head + 1) * GROUP; head++) {
         const sight s = LOOK_FROM_KEYS(head);
-        const int keys = min(BLOCK_ROWS, s.keys - first);
-        if (keys <= 0) continue;
+        const int keys = clamp(s.keys - first, 0, BLOCK_ROWS);
         const __global float *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
                                        (long)(s.start_q + s.residue_q) * q_row;
         const __global float *d_o_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
                                          (long)(s.start_q + s.residue_q) * d_o_row;
-        int from, end;
+        int from, end, kind;
         seen_by(&s, first, first + keys, &from, &end);
-        for (int first_query = from / BLOCK_COLUMNS * BLOCK_COLUMNS; first_query < end; first_query += BLOCK_COLUMNS) {
+        if (keys == 0) end = 0;
+        for (int first_query = next_tile(&s, false, first, keys, from / BLOCK_COLUMNS * BLOCK_COLUMNS, end, &kind);
+             first_query < end; first_query = next_tile(&s, false, first, keys, first_query + BLOCK_COLUMNS, end, &kind)) {
             const int queries = min(BLOCK_COLUMNS, end - first_query);
-            const int kind =
-                MASKED ? tile_kind(&s, first_query, first_query + queries, first, first + keys) : TILE_FULL;
-            if (kind == TILE_EMPTY) continue;
             const __global float *q_tile = q_rows + (long)first_query * STRIDE * q_row;
             const __global float *d_o_tile = d_o_rows + (long)first_query * STRIDE * d_o_row;
             const long first_lse = s.lse + (long)first_query * STRIDE;
@@ -618,12 +625,16 @@ void attention_backward_bias(const __global float *restrict q, const __global fl
     float4 sum[4] = {0.0f, 0.0f, 0.0f, 0.0f};
     for (int batch = get_group_id(2); batch < batches; batch += bias_samples)
         for (int head = get_group_id(1); head < H; head += bias_heads) {
-            const sight s = look(batch, head, residue_q, SIGHT_ARGUMENTS);
-            const int queries = min(BLOCK_ROWS, s.queries - first), keys = min(BLOCK_COLUMNS, s.keys - first_key);
-            if (queries <= 0 || keys <= 0 || s.residue_k != residue_k) continue;
-            const int kind =
-                MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
-            if (kind == TILE_EMPTY) continue;
+            sight s;
+            int queries, keys, kind;
+            for (; head < H; head += bias_heads) {
+                s = look(batch, head, residue_q, SIGHT_ARGUMENTS);
+                queries = min(BLOCK_ROWS, s.queries - first), keys = min(BLOCK_COLUMNS, s.keys - first_key);
+                if (queries <= 0 || keys <= 0 || s.residue_k != residue_k) continue;
+                kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+                if (kind != TILE_EMPTY) break;
+            }
+            if (head >= H) break;
             const int tensor = KEY_LENGTHS == 3 ? 0 : batch, key_head = head / GROUP;
             const long query_row = s.start_q + query_index(&s, first), key_row = s.start_k + key_index(&s, first_key);
             const long first_lse = s.lse + (long)first * STRIDE;
