@@ -174,7 +174,7 @@ static void assert_matches_the_definition(problem *p, int family, float scale) {
     xp_reference_attention(&forward);
     xp_reference_call backward = {
         .node = n.gradients[0]->producer,
-        .inputs = {exact[Q], exact[K], exact[V], exact[O], exact[LSE], exact[D_O], counts, random_state},
+        .inputs = {exact[Q], exact[K], exact[V], exact[O], exact[LSE], exact[D_O], NULL, counts, random_state},
         .outputs = {exact[DQ], exact[DK], exact[DV]},
         .magnitudes = {magnitude[DQ], magnitude[DK], magnitude[DV]}};
     xp_reference_attention_backward(&backward);
