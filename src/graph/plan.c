@@ -463,7 +463,8 @@ static xp_status build_kernels(xp_plan *plan) {
 
 xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
     if (plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan was realised before");
-    if (plan->graph->store && !plan->graph->store->buffers[XP_STORE_VALUES])
+    const xp_store *store = plan->graph->store;
+    if (store && store->count > 0 && !store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the graph's store has no buffers yet: allocate it before the plan");
     XP_TRY(allocate_arena(plan, lender));
     XP_TRY(build_kernels(plan));
