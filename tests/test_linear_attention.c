@@ -224,7 +224,8 @@ static void memory_grows_with_the_length_alone(void **state) {
             print_message("%s causal=%d N=16384 H=2 D=E=32: arena %zu bytes, %.2f of q, k, v and o\n",
                           family_names[family], causal, summary.arena_bytes,
                           (double)summary.arena_bytes / (double)tensors);
-            assert_true(summary.arena_bytes < 2 * tensors);
+            /* q, k, v, d_o and their counterparts are twice that; states, z and terms are the rest */
+            assert_true(summary.arena_bytes < 3 * tensors);
             xp_plan_close(&plan);
             xp_graph_close(&n.graph);
         }
