@@ -11,7 +11,7 @@
 set -u
 expanse=$1
 root=$(cd "$(dirname "$0")/.." && pwd)
-cases=${XP_OCLGRIND_CASES:-20} # one of each variant that the check draws
+cases=${XP_OCLGRIND_CASES:-41} # one of each variant that the check draws
 command -v oclgrind >/dev/null || {
     echo "oclgrind is missing: install the package oclgrind to watch the kernels' memory accesses"
     exit 77
