@@ -188,7 +188,15 @@ INLINE float4 score_four(const sight *s, const bool along_keys, const bool by_bi
     x = (float4)(scores[0], scores[1], scores[2], scores[3]);
     *slope = (float4)(slopes[0], slopes[1], slopes[2], slopes[3]);
 #endif
-#if MASKED
+#if WINDOWED
+    int from, to;
+    if (along_keys)
+        from = first_seen(s, i + s->shift), to = end_seen(s, i + s->shift);
+    else
+        seen_by(s, j, j + 1, &from, &to);
+    seen &= (along_keys ? j : i) + steps >= (int4)(from) & (along_keys ? j : i) + steps < (int4)(to);
+#endif
+#if MODULO > 1 || MASK
     if (kind == TILE_PARTIAL) {
         int looks[4];
         UNROLL_FULL
