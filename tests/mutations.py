@@ -74,7 +74,7 @@ SLIPS = [
      "slope[E] = along + lanes_sum(products)"),
     ("linear_attention_backward", TILED, "linear_attention_tiled", "p[r] * factor - along :", "p[r] * factor + along :"),
     ("linear_attention_backward", BOTH, "linear_attention.clh", "chunk_floor(key - shift + CHUNK - 1)",
-     "chunk_floor(key - shift + CHUNK)"),
+     "chunk_floor(key - shift)"),
     ("mask_rows", BOTH, "pooling", "y[line * columns + column] = row < length", "y[line * columns + column] = row <= length"),
     ("optimiser", BOTH, "optimiser", "i < decayed ? decay", "i <= decayed ? decay"),
     ("optimiser", BOTH, "optimiser", "rectification * sqrt(state[2])", "rectification"),
