@@ -144,3 +144,50 @@ void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t lo
     request->local[0] = local;
     request->local[1] = request->local[2] = 1;
 }
+
+static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
+    request->file = blocks->file;
+    xp_variant_set(&request->variant, blocks->option, (long)blocks->value);
+    xp_attention_set_grid(request, s->stride * xp_building_blocks(s->class_queries, blocks->rows), blocks->local,
+                          s->heads, s->samples);
+}
+
+xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
+    xp_launch_request request = {.kernel = "attention_forward",
+                                 .flops = 2 * s.pairs * (double)(s.width + s.value_width),
+                                 .bytes = 4 * rows * (double)(s.width + s.value_width)};
+    xp_attention_set_variant(&request.variant, &t, &s, 0);
+    shape_blocks(&request, &s, blocks);
+    xp_launch_read(&request, t.q);
+    xp_launch_read(&request, t.k);
+    xp_launch_read(&request, t.v);
+    xp_attention_pass_sight(&request, &t, &s);
+    xp_launch_write(&request, t.o);
+    xp_launch_write(&request, t.lse);
+    xp_attention_pass_layout(&request, t.q);
+    xp_attention_pass_layout(&request, t.k);
+    xp_attention_pass_layout(&request, t.v);
+    xp_attention_pass_layout(&request, t.o);
+    return xp_plan_launch(plan, node, &request);
+}
+
+xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    xp_launch_request request = {.kernel = "attention_map",
+                                 .flops = 2 * s.pairs * (double)s.width,
+                                 .bytes = 4 * (double)xp_tensor_elements(t.map)};
+    xp_attention_set_variant(&request.variant, &t, &s, 2);
+    shape_blocks(&request, &s, blocks);
+    xp_launch_read(&request, t.q);
+    xp_launch_read(&request, t.k);
+    xp_attention_pass_sight(&request, &t, &s);
+    xp_launch_read(&request, t.lse);
+    xp_launch_write(&request, t.map);
+    xp_attention_pass_layout(&request, t.q);
+    xp_attention_pass_layout(&request, t.k);
+    return xp_plan_launch(plan, node, &request);
+}

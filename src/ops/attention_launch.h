@@ -55,6 +55,16 @@ void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 /* A grid of groups × heads × samples of `local` work-items each. */
 void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples);
 
+/* A family's choice for a pass: work-groups of `local` work-items own `rows` queries each, which its kernel file gets
+ * as `option`. */
+typedef struct xp_attention_blocks {
+    const char *file, *option;
+    int64_t value, rows;
+    size_t local;
+} xp_attention_blocks;
+xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
+xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
+
 /* ops/attention_wide.c, ops/attention_tiled.c */
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node);
 xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node);

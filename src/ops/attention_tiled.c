@@ -9,52 +9,21 @@ static int64_t block_rows(const xp_attention_sizes *s, int64_t narrow_rows) {
     return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : 8;
 }
 
-xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node) {
+static xp_attention_blocks blocks_of(const xp_node *node, int64_t narrow_rows) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
-    const int64_t block = block_rows(&s, 64);
-    xp_launch_request request = {.file = "attention_tiled",
-                                 .kernel = "attention_forward",
-                                 .flops = 2 * s.pairs * (double)(s.width + s.value_width),
-                                 .bytes = 4 * rows * (double)(s.width + s.value_width)};
-    xp_attention_set_variant(&request.variant, &t, &s, 0);
-    xp_variant_set(&request.variant, "BLOCK_ROWS", block);
-    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, block), WORK_ITEMS, s.heads,
-                          s.samples);
-    xp_launch_read(&request, t.q);
-    xp_launch_read(&request, t.k);
-    xp_launch_read(&request, t.v);
-    xp_attention_pass_sight(&request, &t, &s);
-    xp_launch_write(&request, t.o);
-    xp_launch_write(&request, t.lse);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    xp_attention_pass_layout(&request, t.v);
-    xp_attention_pass_layout(&request, t.o);
-    return xp_plan_launch(plan, node, &request);
+    const int64_t rows = block_rows(&s, narrow_rows);
+    return (xp_attention_blocks){"attention_tiled", "BLOCK_ROWS", rows, rows, WORK_ITEMS};
+}
+
+xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node) {
+    const xp_attention_blocks blocks = blocks_of(node, 64);
+    return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node) {
-    const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const int64_t block = block_rows(&s, 32);
-    xp_launch_request request = {.file = "attention_tiled",
-                                 .kernel = "attention_map",
-                                 .flops = 2 * s.pairs * (double)s.width,
-                                 .bytes = 4 * (double)xp_tensor_elements(t.map)};
-    xp_attention_set_variant(&request.variant, &t, &s, 2);
-    xp_variant_set(&request.variant, "BLOCK_ROWS", block);
-    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, block), WORK_ITEMS, s.heads,
-                          s.samples);
-    xp_launch_read(&request, t.q);
-    xp_launch_read(&request, t.k);
-    xp_attention_pass_sight(&request, &t, &s);
-    xp_launch_read(&request, t.lse);
-    xp_launch_write(&request, t.map);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    return xp_plan_launch(plan, node, &request);
+    const xp_attention_blocks blocks = blocks_of(node, 32);
+    return xp_attention_launch_map(plan, node, &blocks);
 }
 
 static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant *variant,

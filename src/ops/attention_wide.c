@@ -22,50 +22,20 @@ static int64_t forward_panels(const xp_attention_sizes *s) {
     return groups < WANTED_GROUPS ? 1 : panels;
 }
 
+static xp_attention_blocks blocks_of(int64_t panels) {
+    return (xp_attention_blocks){"attention_wide", "PANELS", panels, PANEL * panels, 1};
+}
+
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
-    const int64_t panels = forward_panels(&s);
-    xp_launch_request request = {.file = "attention_wide",
-                                 .kernel = "attention_forward",
-                                 .flops = 2 * s.pairs * (double)(s.width + s.value_width),
-                                 .bytes = 4 * rows * (double)(s.width + s.value_width)};
-    xp_attention_set_variant(&request.variant, &t, &s, 0);
-    xp_variant_set(&request.variant, "PANELS", panels);
-    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, PANEL * panels), 1, s.heads,
-                          s.samples);
-    xp_launch_read(&request, t.q);
-    xp_launch_read(&request, t.k);
-    xp_launch_read(&request, t.v);
-    xp_attention_pass_sight(&request, &t, &s);
-    xp_launch_write(&request, t.o);
-    xp_launch_write(&request, t.lse);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    xp_attention_pass_layout(&request, t.v);
-    xp_attention_pass_layout(&request, t.o);
-    return xp_plan_launch(plan, node, &request);
+    const xp_attention_blocks blocks = blocks_of(forward_panels(&s));
+    return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node) {
-    const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_launch_request request = {.file = "attention_wide",
-                                 .kernel = "attention_map",
-                                 .flops = 2 * s.pairs * (double)s.width,
-                                 .bytes = 4 * (double)xp_tensor_elements(t.map)};
-    xp_attention_set_variant(&request.variant, &t, &s, 2);
-    xp_variant_set(&request.variant, "PANELS", 1);
-    xp_attention_set_grid(&request, s.stride * xp_building_blocks(s.class_queries, PANEL), 1, s.heads, s.samples);
-    xp_launch_read(&request, t.q);
-    xp_launch_read(&request, t.k);
-    xp_attention_pass_sight(&request, &t, &s);
-    xp_launch_read(&request, t.lse);
-    xp_launch_write(&request, t.map);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    return xp_plan_launch(plan, node, &request);
+    const xp_attention_blocks blocks = blocks_of(1);
+    return xp_attention_launch_map(plan, node, &blocks);
 }
 
 /* out = the sum of its parts in scratch. */
