@@ -386,35 +386,31 @@ void XP_REFERENCE_NAME(attention_backward)(const xp_reference_call *call) {
     release(&p);
 }
 
-/* The weights themselves, before dropout. */
+/* The weights themselves, before dropout, from what the forward pass kept of each row. */
 void XP_REFERENCE_NAME(attention_map)(const xp_reference_call *call) {
+    enum { INPUT_MAP_LSE = 12 };
     problem p = problem_of(call, &forward_places);
+    const xp_real *lse = call->inputs[INPUT_MAP_LSE];
     xp_real *map = call->outputs[0];
     double *magnitudes = call->magnitudes[0];
     const int64_t *shape = call->node->outputs[0]->shape;
     zero(map, magnitudes, shape[0] * shape[1] * shape[2] * shape[3]);
-    xp_real *weights = malloc((size_t)p.key_rows * sizeof *weights);
-    if (!weights) abort();
     for (int64_t b = 0; b < p.samples; b++)
         for (int64_t h = 0; h < p.heads; h++) {
             const sight s = sight_of(&p, b, h);
             for (int64_t i = 0; i < s.queries; i++) {
-                double terms;
-                const xp_real z =
-                    p.linear ? linear_row(&p, &s, i, weights, &terms) : softmax_row(&p, &s, i, weights, &terms);
+                const xp_real row = lse[lse_at(&p, &s, i)];
+                if (p.linear ? row == 0 : isinf(row)) continue;
                 for (int64_t j = 0; j < s.keys; j++) {
-                    const int64_t at = ((b * shape[1] + h) * shape[2] + i) * shape[3] + j;
                     if (!sees(&p, &s, i, j)) continue;
-                    map[at] = !p.linear ? weights[j] : z != 0 ? weights[j] / z : 0;
-                    if (!magnitudes) continue;
-                    magnitudes[at] =
-                        p.linear
-                            ? (z != 0 ? (score_of(&p, &s, i, j).terms + fabs((double)map[at]) * terms) / fabs((double)z)
-                                      : 0)
-                            : (double)weights[j] * (1 + terms);
+                    const int64_t at = ((b * shape[1] + h) * shape[2] + i) * shape[3] + j;
+                    const score made = score_of(&p, &s, i, j);
+                    map[at] = p.linear ? made.value / row : exp(fmin(made.value - row, (xp_real)0));
+                    if (magnitudes)
+                        magnitudes[at] = p.linear ? made.terms / fabs((double)row)
+                                                  : (double)map[at] * (1 + made.terms + fabs((double)row));
                 }
             }
         }
-    free(weights);
     release(&p);
 }
