@@ -5,7 +5,7 @@ Every part is written here from its definition, with explicit weights, and share
 PyTorch has scaled_dot_product_attention, what it can do is compared with that as well.
 Bound: every element within 1e-4 of the largest of its tensor.
 
-    test_attention.py ATTENTION_RUN [FAMILY …]        wide; exit code 77: PyTorch is missing
+    test_attention.py ATTENTION_RUN [TEXT]        cases whose "family specification" holds TEXT; exit code 77: no PyTorch
 """
 import json
 import math
@@ -24,7 +24,7 @@ except ImportError as fault:
     print(f"skipped: {fault}; install python3-torch to compare with PyTorch")
     sys.exit(77)
 
-FAMILIES = sys.argv[2:] or ["wide"]
+FAMILIES = ["wide", "tiled"]
 BOUND = 1e-4
 BATCH, HEADS, QUERIES, KEYS, WIDTH, VALUE_WIDTH = 2, 4, 19, 23, 12, 9
 
