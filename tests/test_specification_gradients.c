@@ -343,6 +343,14 @@ enum { FAMILIES = 2 };
 static const char *const family_names[FAMILIES] = {"wide", "tiled"};
 static xp_device *devices[FAMILIES];
 
+/* A store belongs to one device: the next family has a device of its own. */
+static void forget_buffers(xp_store *store) {
+    for (int i = 0; i < XP_STORE_BUFFERS; i++) {
+        if (store->buffers[i]) clReleaseMemObject(store->buffers[i]);
+        store->buffers[i] = NULL;
+    }
+}
+
 static double compare_on_device(const layer *l, int family, float *const *given, const expected *all, int count,
                                 const double *o, const char *name) {
     xp_plan *plan;
@@ -384,6 +392,7 @@ static double compare_on_device(const layer *l, int family, float *const *given,
         }
     }
     xp_plan_close(&plan);
+    forget_buffers(l->store);
     return worst;
 }
 
