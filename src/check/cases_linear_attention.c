@@ -31,6 +31,7 @@ static xp_status draw_features(xp_case *out, xp_random *variant, xp_random *shap
     }
     (*x)->needs_gradient = true;
     char text[128];
+    out->zeros_expected = xp_tensor_elements(*x) <= 8; /* relu of a few negative numbers */
     snprintf(out->shape, sizeof out->shape, "x=%s feature=%d %s", xp_tensor_shape_text(*x, text, sizeof text),
              (int)feature, part ? "part" : "whole");
     *y = xp_feature_map(out->graph, *x, feature);
@@ -147,6 +148,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         .scale = c->normaliser == XP_NORMALISER_SUM ? 1.0f : 1.0f / sqrtf((float)D)};
     made->o = xp_linear_attention(out->graph, qkv[0], qkv[1], qkv[2], key_lengths, made->query_lengths, &attributes);
     if (!made->o) return XP_INVALID_ARGUMENT;
+    out->zeros_expected = c->causal || c->query_lengths; /* queries before all keys, keys behind all queries */
     snprintf(out->shape, sizeof out->shape,
              "B=%d H=%d G=%d N=%d M=%d D=%d E=%d feature=%d z=%d causal=%d%d lengths=%d%d packed=%d wanted=%u", (int)B,
              (int)H, (int)G, (int)N, (int)M, (int)D, (int)E, (int)c->feature, (int)c->normaliser, c->causal,
