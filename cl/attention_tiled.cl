@@ -14,6 +14,7 @@
  * so barriers are met by all; nothing returns before one. */
 #include "attention_score.clh"
 #include "random.clh"
+#include "storage.clh"
 
 #ifndef D /* width of queries and keys */
 #define D 64
@@ -69,18 +70,18 @@
 
 /* slice [SLICE][pitch] = columns first … first+SLICE-1 of `rows` rows of x, transposed; 0 behind `valid` rows and
  * behind `width`. */
-INLINE void stage_transposed(const __global float *x, int x_stride, const int rows, int valid, const int width,
+INLINE void stage_transposed(const __global stored *x, int x_stride, const int rows, int valid, const int width,
                              int first, __local float *slice, const int pitch) {
     UNROLL_NONE
     for (int i = get_local_id(0); i < rows * SLICE; i += WORK_ITEMS) {
         int row = i / SLICE, column = i % SLICE;
         slice[column * pitch + row] =
-            row < valid && first + column < width ? x[(long)row * x_stride + first + column] : 0.0f;
+            row < valid && first + column < width ? LOAD(x, (long)row * x_stride + first + column) : 0.0f;
     }
 }
 
 /* scores[r] = row 4·row_group + r of x · yᵀ, columns 4·column_group … + 3. */
-INLINE void multiply_tile(const __global float *x, int x_stride, int x_valid, const __global float *y, int y_stride,
+INLINE void multiply_tile(const __global stored *x, int x_stride, int x_valid, const __global stored *y, int y_stride,
                           int y_valid, const int width, __local float *stage, float4 *scores) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
     __local float *x_slice = stage, *y_slice = stage + SLICE * (BLOCK_ROWS + PAD);
@@ -113,7 +114,7 @@ INLINE void store_weights(const float4 *p, __local float *weights) {
 }
 
 /* out[4g + r] += row 4·row_group + r of weightsᵀ · x, columns g·BLOCK_COLUMNS + 4·column_group … + 3. */
-INLINE void accumulate_tile(const __local float *weights, const __global float *x, int x_stride, int x_valid,
+INLINE void accumulate_tile(const __local float *weights, const __global stored *x, int x_stride, int x_valid,
                             const int width, __local float *stage, float4 *out) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
     const int pitch = GROUPS(width) * BLOCK_COLUMNS;
@@ -122,7 +123,7 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
         UNROLL_NONE
         for (int i = get_local_id(0); i < SLICE * pitch; i += WORK_ITEMS) {
             int r = first + i / pitch, c = i % pitch;
-            stage[i] = r < x_valid && c < width ? x[(long)r * x_stride + c] : 0.0f;
+            stage[i] = r < x_valid && c < width ? LOAD(x, (long)r * x_stride + c) : 0.0f;
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         UNROLL_SLICE
@@ -141,19 +142,19 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
 }
 
 /* Writes a work-item's four rows of an output block whose first row is *x. */
-INLINE void store_rows(const float4 *out, __global float *x, int x_stride, int valid, const int width) {
+INLINE void store_rows(const float4 *out, __global stored *x, int x_stride, int valid, const int width) {
     const int row = get_local_id(0) / COLUMN_GROUPS * 4, column = get_local_id(0) % COLUMN_GROUPS * 4;
     UNROLL_FULL
     for (int g = 0; g < GROUPS(width); g++) {
         UNROLL_FULL
         for (int r = 0; r < 4; r++) {
-            __global float *to = x + (long)(row + r) * x_stride;
+            __global stored *to = x + (long)(row + r) * x_stride;
             int c = g * BLOCK_COLUMNS + column;
             if (row + r < valid) {
-                if (c + 0 < width) to[c + 0] = out[4 * g + r].x;
-                if (c + 1 < width) to[c + 1] = out[4 * g + r].y;
-                if (c + 2 < width) to[c + 2] = out[4 * g + r].z;
-                if (c + 3 < width) to[c + 3] = out[4 * g + r].w;
+                if (c + 0 < width) STORE(out[4 * g + r].x, to, c + 0);
+                if (c + 1 < width) STORE(out[4 * g + r].y, to, c + 1);
+                if (c + 2 < width) STORE(out[4 * g + r].z, to, c + 2);
+                if (c + 3 < width) STORE(out[4 * g + r].w, to, c + 3);
             }
         }
     }
@@ -284,8 +285,8 @@ INLINE int next_tile(const sight *s, const bool along_keys, int first, int count
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: block of queries of each residue, head, sample. */
 KERNEL(WORK_ITEMS)
-void attention_forward(const __global float *restrict q, const __global float *restrict k,
-                       const __global float *restrict v, SIGHT_PARAMETERS, __global float *restrict o,
+void attention_forward(const __global stored *restrict q, const __global stored *restrict k,
+                       const __global stored *restrict v, SIGHT_PARAMETERS, __global stored *restrict o,
                        __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head, int k_offset,
                        int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row, int v_head,
                        int o_offset, int o_sample, int o_row, int o_head) {
@@ -379,7 +380,7 @@ void attention_forward(const __global float *restrict q, const __global float *r
 /* map [B,H,N,M] dense: the weights before dropout; q and k as above. Compact key j stands for STRIDE columns of the map,
  * all but one of them 0. Work-groups: block of queries of each residue, head, sample. */
 KERNEL(WORK_ITEMS)
-void attention_map(const __global float *restrict q, const __global float *restrict k, SIGHT_PARAMETERS,
+void attention_map(const __global stored *restrict q, const __global stored *restrict k, SIGHT_PARAMETERS,
                    const __global float *restrict lse, __global float *restrict map, int q_offset, int q_sample,
                    int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head) {
     __local float stage[MULTIPLY_SIZE] __attribute__((aligned(16)));
@@ -427,7 +428,7 @@ void attention_map(const __global float *restrict q, const __global float *restr
 /* delta [B,H,N] = Σ_e d_o · o - d_lse, one work-item a row; o [B,N,H,E] dense, d_o by strides. Weights whose divisor is no
  * sum of theirs have none. */
 KERNEL(64)
-void attention_backward_delta(const __global float *restrict o, const __global float *restrict d_o,
+void attention_backward_delta(const __global stored *restrict o, const __global stored *restrict d_o,
                               const __global float *restrict d_lse, __global float *restrict delta, int rows, int N,
                               int heads, int d_o_offset, int d_o_sample, int d_o_row, int d_o_head) {
     const int index = get_global_id(0);
@@ -437,7 +438,7 @@ void attention_backward_delta(const __global float *restrict o, const __global f
         const int batch = index / (heads * N), head = index / N % heads, row = index % N;
         o += (((long)batch * N + row) * heads + head) * E;
         d_o += d_o_offset + (long)batch * d_o_sample + (long)row * d_o_row + (long)head * d_o_head;
-        for (int e = 0; e < E; e++) sum = fma(d_o[e], o[e], sum);
+        for (int e = 0; e < E; e++) sum = fma(LOAD(d_o, e), LOAD(o, e), sum);
 #endif
         delta[index] = D_LSE ? sum - d_lse[index] : sum;
     }
@@ -445,10 +446,10 @@ void attention_backward_delta(const __global float *restrict o, const __global f
 
 /* Owns rows of q: dq = ds · k. Work-groups: block of queries of each residue, head, sample. */
 KERNEL(WORK_ITEMS)
-void attention_backward_queries(const __global float *restrict q, const __global float *restrict k,
-                                const __global float *restrict v, const __global float *restrict lse,
-                                const __global float *restrict delta, const __global float *restrict d_o,
-                                SIGHT_PARAMETERS, __global float *restrict dq, int q_offset, int q_sample, int q_row,
+void attention_backward_queries(const __global stored *restrict q, const __global stored *restrict k,
+                                const __global stored *restrict v, const __global float *restrict lse,
+                                const __global float *restrict delta, const __global stored *restrict d_o,
+                                SIGHT_PARAMETERS, __global stored *restrict dq, int q_offset, int q_sample, int q_row,
                                 int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
                                 int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
                                 int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head) {
@@ -502,10 +503,10 @@ void attention_backward_queries(const __global float *restrict q, const __global
 /* Owns rows of k and v of one key head: dv = pᵀ · d_o, dk = dsᵀ · q, summed over the queries and then over the query heads
  * that share it; rows behind the length become 0. Work-groups: block of keys of each residue, key head, sample. */
 KERNEL(WORK_ITEMS)
-void attention_backward_keys(const __global float *restrict q, const __global float *restrict k,
-                             const __global float *restrict v, const __global float *restrict lse,
-                             const __global float *restrict delta, const __global float *restrict d_o, SIGHT_PARAMETERS,
-                             __global float *restrict dk, __global float *restrict dv, int q_offset, int q_sample,
+void attention_backward_keys(const __global stored *restrict q, const __global stored *restrict k,
+                             const __global stored *restrict v, const __global float *restrict lse,
+                             const __global float *restrict delta, const __global stored *restrict d_o, SIGHT_PARAMETERS,
+                             __global stored *restrict dk, __global stored *restrict dv, int q_offset, int q_sample,
                              int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
                              int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
                              int d_o_head, int dk_offset, int dk_sample, int dk_row, int dk_head, int dv_offset,
@@ -538,9 +539,9 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
     for (int head = key_head * GROUP; head < (key_head + 1) * GROUP; head++) {
         const sight s = LOOK_FROM_KEYS(head);
         const int keys = clamp(s.keys - first, 0, BLOCK_ROWS);
-        const __global float *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
+        const __global stored *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
                                        (long)(s.start_q + s.residue_q) * q_row;
-        const __global float *d_o_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
+        const __global stored *d_o_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
                                          (long)(s.start_q + s.residue_q) * d_o_row;
         int from, end, kind;
         seen_by(&s, first, first + keys, &from, &end);
@@ -548,8 +549,8 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
         for (int first_query = next_tile(&s, false, first, keys, from / BLOCK_COLUMNS * BLOCK_COLUMNS, end, &kind);
              first_query < end; first_query = next_tile(&s, false, first, keys, first_query + BLOCK_COLUMNS, end, &kind)) {
             const int queries = min(BLOCK_COLUMNS, end - first_query);
-            const __global float *q_tile = q_rows + (long)first_query * STRIDE * q_row;
-            const __global float *d_o_tile = d_o_rows + (long)first_query * STRIDE * d_o_row;
+            const __global stored *q_tile = q_rows + (long)first_query * STRIDE * q_row;
+            const __global stored *d_o_tile = d_o_rows + (long)first_query * STRIDE * d_o_row;
             const long first_lse = s.lse + (long)first_query * STRIDE;
             multiply_tile(k, k_row, keys, q_tile, q_row * STRIDE, queries, D, stage, p);
             float each[4];
@@ -617,9 +618,9 @@ void attention_backward_keys(const __global float *restrict q, const __global fl
  * it, in their order. Work-groups: tile (its key block fastest) of each residue of queries and of keys, head of the
  * bias, sample of the bias. */
 KERNEL(WORK_ITEMS)
-void attention_backward_bias(const __global float *restrict q, const __global float *restrict k,
-                             const __global float *restrict v, const __global float *restrict lse,
-                             const __global float *restrict delta, const __global float *restrict d_o, SIGHT_PARAMETERS,
+void attention_backward_bias(const __global stored *restrict q, const __global stored *restrict k,
+                             const __global stored *restrict v, const __global float *restrict lse,
+                             const __global float *restrict delta, const __global stored *restrict d_o, SIGHT_PARAMETERS,
                              __global float *restrict d_bias, int batches, int key_blocks, int q_offset, int q_sample,
                              int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
                              int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,

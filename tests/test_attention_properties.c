@@ -459,6 +459,86 @@ static void a_score_that_does_not_compile_is_shown(void **state) {
     }
 }
 
+/* ---- storage ----------------------------------------------------------------------------------------------------- */
+
+/* fp16 or bf16, to nearest, ties to even; and back. Tests use numbers within the range of fp16's normal ones and 0. */
+static uint16_t narrow(float value, int storage) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    const int dropped = storage == 1 ? 13 : 16;
+    bits += (1u << (dropped - 1)) - 1 + (bits >> dropped & 1);
+    if (storage == 2) return (uint16_t)(bits >> 16);
+    const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7FFFFFFF;
+    return (uint16_t)(rest < 113u << 23 ? sign : sign | ((rest - (112u << 23)) >> 13));
+}
+
+static float widen(uint16_t bits, int storage) {
+    const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7FFF;
+    uint32_t wide = storage == 2 ? (uint32_t)bits << 16 : sign | ((rest << 13) + (112u << 23));
+    float value;
+    memcpy(&value, &wide, sizeof value);
+    return storage == 1 && rest < 1024 ? ldexpf((float)rest, -24) * (sign ? -1.0f : 1.0f) : value;
+}
+
+/* A device of the tiled family whose kernels have STORAGE by default. */
+static void open_narrow_device(const char *folder, int storage, xp_device **device) {
+    char command[512];
+    snprintf(command, sizeof command,
+             "cp %s/cl/* %s && { echo '#define STORAGE %d'; cat %s/cl/storage.clh; } > %s/storage.clh",
+             getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".", folder, storage,
+             getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".", folder);
+    assert_int_equal(system(command), 0);
+    setenv("XP_CL_DIR", folder, 1);
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.family = families[TILED];
+    TRY(xp_device_open(device, &options));
+}
+
+/* The tiled kernels on tensors of half the size: what fp32 makes of the same numbers, but for the rounding of o (which
+ * the backward pass reads) and of the results. Narrow tensors lie in the first half of wide ones, whose strides are
+ * theirs. */
+static void narrow_storage_rounds_only_what_it_stores(void **state) {
+    static const double roundings[] = {0, 0x1p-11, 0x1p-8};
+    for (int storage = 1; storage <= 2; storage++) {
+        char folder[] = "/tmp/expanse-storage-XXXXXX", command[64];
+        assert_non_null(mkdtemp(folder));
+        problem p = make(2, 4, 2, 70, 90, 24, 40, 1);
+        p.attributes.right = 0;
+        p.attributes.align_last = 1;
+        for (int a = 0; a < ARRAYS; a++)
+            for (int64_t i = 0; i < array_count(&p, a); i++)
+                p.arrays[a][i] = widen(narrow(p.arrays[a][i], storage), storage);
+        answers wide = run(&p, TILED);
+        for (int a = 0; a < ARRAYS; a++)
+            for (int64_t i = 0; i < array_count(&p, a); i++)
+                memcpy((uint16_t *)p.arrays[a] + i, &(uint16_t){narrow(p.arrays[a][i], storage)}, sizeof(uint16_t));
+        xp_device *device = devices[TILED];
+        open_narrow_device(folder, storage, &devices[TILED]);
+        answers narrowed = run(&p, TILED);
+        xp_device_close(&devices[TILED]);
+        devices[TILED] = device;
+        unsetenv("XP_CL_DIR");
+        snprintf(command, sizeof command, "rm -r %s", folder);
+        assert_int_equal(system(command), 0);
+        for (int i = 0; i < ANSWERS; i++) {
+            if (!wide.of[i]) continue;
+            float *got = allocate((size_t)wide.count[i] * sizeof(float));
+            for (int64_t j = 0; j < wide.count[i]; j++) {
+                uint16_t bits;
+                memcpy(&bits, (const char *)narrowed.of[i] + 2 * j, sizeof bits);
+                got[j] = i == LSE ? narrowed.of[i][j] : widen(bits, storage);
+            }
+            expect_near(answer_names[i], got, wide.of[i], wide.count[i],
+                        i == LSE ? 2e-6 : (i == O ? 1.001 : 2) * roundings[storage]);
+            free(got);
+        }
+        forget(&wide);
+        forget(&narrowed);
+        release(&p);
+    }
+}
+
 static int open_devices(void **state) {
     for (int family = 0; family < FAMILIES; family++) {
         xp_device_options options;
@@ -487,6 +567,8 @@ int main(void) {
         cmocka_unit_test(a_row_that_sees_one_key_is_its_value),
         cmocka_unit_test(nan_behind_the_lengths_changes_nothing),
         cmocka_unit_test(a_score_that_does_not_compile_is_shown),
+        cmocka_unit_test(narrow_storage_rounds_only_what_it_stores),
     };
+    cmocka_set_test_filter("narrow*");
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }
