@@ -276,11 +276,6 @@ INLINE int next_tile(const sight *s, const bool along_keys, int first, int count
     return at;
 }
 
-/* A sight by the residue class of its keys. */
-#define LOOK_FROM_KEYS(head)                                                                                           \
-    look(batch, head, STRIDE == 1 ? 0 : (residue - look(batch, head, 0, SIGHT_ARGUMENTS).residue_k + STRIDE) % STRIDE, \
-         SIGHT_ARGUMENTS)
-
 #if BACKWARD == 0
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: block of queries of each residue, head, sample. */

@@ -597,7 +597,7 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 
 /* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
  * `part_blocks` query blocks; with several parts dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of each
- * residue, key head, sample. */
+ * residue of keys, key head, sample. */
 KERNEL void attention_backward(const __global float *restrict q, const __global float *restrict k,
                                const __global float *restrict v, const __global float *restrict o,
                                const __global float *restrict lse, const __global float *restrict d_o,
@@ -617,23 +617,23 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
     const int tensor = KEY_LENGTHS == 3 ? 0 : batch, tensors = KEY_LENGTHS == 3 ? 1 : get_num_groups(2);
     for (int member = 0; member < GROUP; member++) {
         const int head = key_head * GROUP + member;
-        const sight s = look(batch, head, residue, SIGHT_ARGUMENTS);
+        const sight s = LOOK_FROM_KEYS(head);
         const __global float *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
-                                       (long)(s.start_q + residue) * q_row;
+                                       (long)(s.start_q + s.residue_q) * q_row;
         const __global float *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
                                        (long)(s.start_k + s.residue_k) * k_row;
         const __global float *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
                                        (long)(s.start_k + s.residue_k) * v_row;
-        const __global float *o_rows = o + (((long)tensor * N + s.start_q + residue) * H + head) * E;
+        const __global float *o_rows = o + (((long)tensor * N + s.start_q + s.residue_q) * H + head) * E;
         const __global float *slope_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
-                                           (long)(s.start_q + residue) * d_o_row;
+                                           (long)(s.start_q + s.residue_q) * d_o_row;
         const __global float *lse_rows = lse + s.lse, *d_lse_rows = D_LSE ? d_lse + s.lse : lse;
         const int q_step = q_row * STRIDE, k_step = k_row * STRIDE, v_step = v_row * STRIDE;
         const int o_step = H * E * STRIDE, slope_step = d_o_row * STRIDE;
 #if WRITE_DQ
         const int dq_step = dq_row * STRIDE;
         __global float *dq_rows = dq + dq_offset + (long)tensor * dq_sample + (long)head * dq_head +
-                                  (long)(s.start_q + residue) * dq_row;
+                                  (long)(s.start_q + s.residue_q) * dq_row;
 #endif
 #if WRITE_DK
         const int dk_step = dk_row * STRIDE;

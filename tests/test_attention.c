@@ -340,16 +340,6 @@ static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
                              &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 1.0f, NULL));
     assert_null(xp_attention(graph, &(xp_attention_inputs){.q = NULL, .k = q, .v = v},
                              &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
-    /* The last rows of each head are elsewhere, so its strides through the shared keys are, too. */
-    xp_attention_attributes strided = xp_attention_plain(1);
-    strided.stride = 2, strided.align_last = 1;
-    xp_tensor *shared = xp_graph_input(graph, "shared", XP_F32, 4, (int64_t[]){2, 5, 1, 8});
-    xp_tensor *by_head = xp_graph_input(graph, "by head", XP_I32, 2, (int64_t[]){2, 3});
-    xp_attention_inputs grouped = {.q = q, .k = shared, .v = shared, .key_lengths = by_head};
-    assert_null(xp_attention(graph, &grouped, &strided, 0, NULL));
-    assert_non_null(strstr(xp_last_error(), "one length for each sample"));
-    strided.align_last = 0;
-    assert_non_null(xp_attention(graph, &grouped, &strided, 0, NULL));
     xp_graph_close(&graph);
 }
 

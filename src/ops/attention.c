@@ -121,11 +121,6 @@ static xp_status check_attributes(const xp_attention_inputs *in, const xp_attent
         if (a->scales[i] < 1) return xp_fail(XP_INVALID_ARGUMENT, "attention: scale %d is not positive", a->scales[i]);
     if (a->scale_count > 0 && a->align_last)
         return xp_fail(XP_UNSUPPORTED, "attention: pooled keys have no last row to align with: align the first rows");
-    if (a->stride > 1 && a->align_last && in->key_lengths && in->key_lengths->rank == 2 &&
-        in->q->shape[2] != in->k->shape[2])
-        return xp_fail(XP_UNSUPPORTED,
-                       "attention: heads that share keys and have key lengths of their own stand at other "
-                       "strides when the last rows are aligned: take one length for each sample");
     int users = 0;
     while (users < XP_SCORE_NAMES && in->user[users]) users++;
     if (users != (a->score ? a->score->tensor_count : 0))
