@@ -97,6 +97,18 @@ OPERATORS = {
                               for a, b, t in replace(r"(?<== )(?:0\.0f|1\.0f|-INFINITY|0|1)(?=[;,])", r"\g<0>")(code)],
 }
 
+# Attention has too many variants to compile all of them for each mutant: a mutant runs those that its place is about, by
+# the conditions around it, or else PLAIN ones and those that its line names. Macro -> what the names of such variants contain.
+PLAIN = "plain|narrow|both lengths|packed.causal|grouped heads.causal"
+VARIANTS = {"LINEAR": "linear", "NORMALISER": "linear", "LEFT": "window|causal", "RIGHT": "window|causal", "WINDOWED": "window|causal",
+            "STRIDE": "strided", "MODULO": "pooled.*strided", "ALIGN_LAST": "last", "MASK": "mask|blocks", "MASK_BLOCK": "blocks",
+            "MASKED": "window|mask|strided", "SOFT_CAP": "soft cap", "ALIBI": "alibi", "BIAS": "bias", "SCORE": "score",
+            "SCORED": "score|alibi|bias", "SLOPED": "score|soft cap", "POOLED": "pooled", "GROUP": "grouped",
+            "DROPOUT": "dropout", "D_LSE": "lse", "WRITE_DQ": "alone", "WRITE_DK": "alone", "WRITE_DV": "alone",
+            "KEY_LENGTHS": "lengths|packed", "QUERY_LENGTHS": "lengths|packed", "count_seen": "linear", "tile_kind": "window|mask|blocks",
+            "mask_bit": "mask|blocks", "seen_by": "window|causal", "sees": "mask|blocks|strided", "score_pair": "score|alibi|bias"}
+PASSES = {"BACKWARD == 0": "attention", "BACKWARD == 1": "attention_backward", "BACKWARD == 2": "attention_map"}
+
 Mutant = collections.namedtuple("Mutant", "file operator start end becomes line before after kernel")
 
 
@@ -148,9 +160,11 @@ def uses(kernels):
     operations = {path.name: set() for path in sorted(kernels.iterdir())}
     for path in sorted((kernels.parent / "src/ops").glob("*.c")):
         text = path.read_text()
-        names = set(re.findall(r"^const xp_operation xp_operation_(\w+)", text, re.MULTILINE))
+        owner = path.with_name(f"{path.stem.rsplit('_', 1)[0]}.c")  # attention_wide.c launches attention.c's operations
+        defined = r"^const xp_operation xp_operation_(\w+)"
+        names = set(re.findall(defined, text, re.MULTILINE) or owner.exists() and re.findall(defined, owner.read_text(), re.MULTILINE))
         for file in re.findall(r"\"(\w+)\"", text):
-            if (kernels / f"{file}.cl").exists() and re.search(rf"file *= *[^;]*\"{file}\"", text):
+            if (kernels / f"{file}.cl").exists():
                 operations[f"{file}.cl"] |= names
     return operations
 
@@ -171,6 +185,30 @@ def concerned(kernels, operations, mutant):
         files = {file for file, text in texts.items() if file.endswith(".cl") and re.search(called, text)}
     ordered = sorted((len(texts[file]), name) for file in files for name in operations[file])
     return list(dict.fromkeys(name for _, name in ordered))
+
+
+def conditions(text, at):
+    """The conditions of the preprocessor around a place, inner ones last."""
+    around = []
+    for match in re.finditer(r"^#(if|elif|else|endif)\w*(.*)$", text[:at], re.MULTILINE):
+        if match[1] == "if":
+            around.append(match[2])
+        elif match[1] == "endif":
+            around.pop()
+        else:  # what follows #else is the backward pass, or the case without the option
+            around[-1] = match[2] or ("BACKWARD == 1" if "BACKWARD == 2" in around[-1] else "")
+    return around
+
+
+def filters(kernels, mutant, operations):
+    """(operation, variants) that a mutant may concern: regular expressions; None for all of an operation's variants."""
+    if not re.match("attention_(wide|tiled|score)", mutant.file):
+        return [(operation, None) for operation in operations]
+    around = conditions((kernels / mutant.file).read_text(), mutant.start)
+    passes = [name for condition in around for text, name in PASSES.items() if text in condition]
+    named = lambda texts: sorted({VARIANTS[word] for word in re.findall(r"\w+", " ".join(texts)) if word in VARIANTS})
+    variants = "|".join(named(around + [mutant.kernel]) or [PLAIN, *named([mutant.before])])
+    return [(operation, variants) for operation in operations if operation in (passes or PASSES.values())]
 
 
 def families(mutant):
@@ -198,17 +236,21 @@ def verdict(options, mutant, operations):
         path.write_text(text[:mutant.start] + mutant.becomes + text[mutant.end:])
         environment = dict(os.environ, XP_CL_DIR=str(folder / "cl"), EXPANSE_CACHE_DIR="", POCL_CACHE_DIR=str(folder / "pocl"),
                            POCL_EXTRA_BUILD_FLAGS="-cl-opt-disable")  # compiles three times as fast
-        on_device = lambda operation, family: [options.expanse, "check", "--filter", f"^{operation}$", "--until-failure",
-                                               "--family", family, "--cases", str(options.cases)]
+        on_device = lambda operation, family, variants: [
+            options.expanse, "check", "--filter", f"^{operation} {family} .*({variants}).* B=" if variants else f"^{operation}$",
+            "--until-failure", "--family", family, "--cases", str(options.cases)]
         log = folder / "log"
-        watched = lambda operation, family: ["oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
-                                             *on_device(operation, family)[:-1], "20", "--small", "--device", "0:0"]
+        watched = lambda operation, family, variants: ["oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
+                                             *on_device(operation, family, variants)[:-1], "42" if variants else "20", "--small", "--device", "0:0"]
+        concerned_by = [(*pair, family) for pair in filters(options.kernels, mutant, operations) for family in families(mutant)]
+        if not concerned_by:
+            sys.exit(f"{mutant.file}:{mutant.line}: no operation launches it")
         ways = [on_device, watched] if shutil.which("oclgrind") else [on_device]
         if mutant.operator == "barrier":
             ways.reverse()
         for way in ways:
-            for operation, family in [(operation, family) for operation in operations for family in families(mutant)]:
-                code, output = run(way(operation, family), environment)
+            for operation, variants, family in concerned_by:
+                code, output = run(way(operation, family, variants), environment)
                 if "does not build" in output:
                     return "not compiled", ""
                 if way is watched and log.exists() and log.stat().st_size > 0:

@@ -251,10 +251,13 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
 }
 
 static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
-    /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline. */
+    /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline.
+     * The kernels of GPUs run on a CPU to be tested alone: optimising them costs six times the compilation there, and
+     * Intel's CPU runtime (2026.2) gets attention wrong when it does. */
+    const bool tested = device->limits.family == XP_FAMILY_TILED && device->limits.type & CL_DEVICE_TYPE_CPU;
     char options[OPTION_BYTES], name[64];
-    size_t prefix =
-        (size_t)snprintf(options, sizeof options, "-cl-std=%s -w ", variant->standard ? variant->standard : "CL1.2");
+    size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w %s",
+                                     variant->standard ? variant->standard : "CL1.2", tested ? "-cl-opt-disable " : "");
     if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
         return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
                        OPTION_BYTES);
