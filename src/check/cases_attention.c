@@ -85,7 +85,7 @@ static const variant_entry variants[] = {
     {"blocks", 16, 16, .mask = 64, .mask_parts = 2},
     {"blocks+causal+strided", 12, 12, .right = 1, .stride = 2, .mask = 5, .mask_parts = 3},
     {"soft cap", 32, 32, .soft_cap = 2},
-    {"soft cap+alibi+window", 8, 16, 1, .left = 50, .right = 50, .soft_cap = 5, .alibi = true},
+    {"soft cap+alibi+window", 8, 16, 1, .left = 1, .right = 50, .soft_cap = 5, .alibi = true},
     {"alibi+last+strided", 16, 16, .stride = 2, .align_last = true, .alibi = true},
     {"alibi+pooled", 8, 8, .scales = 1, .alibi = true},
     {"bias", 16, 16, 1, .bias = 4},
