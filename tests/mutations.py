@@ -34,13 +34,9 @@ EQUIVALENT = [
     ("math.clh", "F)(-126.0f) > y", "F)(-126.0f) >= y", "at the bound itself both sides are the same number"),
     ("math.clh", "F)(128.0f) < x", "F)(128.0f) <= x", "at the bound itself both sides are the same number"),
     ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
-]
-EQUIVALENT += [
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
-    ("attention_score.clh", "if (seen) seen = mask_bit", "if (true)", "both families apply the window themselves before the mask"),
     ("attention_tiled.cl", "MASKED ? tile_kind", "MASKED || 1", "without a mask every tile is full anyway"),
-    ("attention_tiled.cl", "i < COLUMN_GROUPS; i++) larger", "i <= COLUMN_GROUPS", "any number above the scores serves as their maximum"),
 ]
 RARE = "differs where a random word equals the threshold: one element in 2^32"
 EQUIVALENT += [(file, ">= threshold", "> threshold", RARE) for file in ("embedding.cl", "random.clh", "elementwise.cl", "layer_norm.cl")]
@@ -112,8 +108,9 @@ VARIANTS = {"LINEAR": "linear", "NORMALISER": "linear", "LEFT": "window|causal",
             "MASKED": "window|mask|strided", "SOFT_CAP": "soft cap", "ALIBI": "alibi", "BIAS": "bias", "SCORE": "score",
             "SCORED": "score|alibi|bias", "SLOPED": "score|soft cap", "POOLED": "pooled", "GROUP": "grouped",
             "DROPOUT": "dropout", "D_LSE": "lse", "WRITE_DQ": "alone", "WRITE_DK": "alone", "WRITE_DV": "alone",
-            "KEY_LENGTHS": "lengths|packed", "QUERY_LENGTHS": "lengths|packed", "count_seen": "linear", "tile_kind": "window|mask|blocks",
-            "user": "score", "slope": "score|soft cap|alibi", "mask_bit": "mask|blocks", "seen_by": "window|causal", "sees": "mask|blocks|strided", "score_pair": "score|alibi|bias"}
+            "KEY_LENGTHS": "lengths|packed", "QUERY_LENGTHS": "lengths|packed", "user": "score", "slope": "score|soft cap|alibi",
+            "count_seen": "linear", "hide_linear": "linear", "tile_kind": "window|mask|blocks", "mask_bit": "mask|blocks",
+            "seen_by": "window|causal", "sees": "mask|blocks|strided", "score_pair": "score|alibi|bias"}
 PASSES = {"BACKWARD == 0": "attention", "BACKWARD == 1": "attention_backward", "BACKWARD == 2": "attention_map"}
 
 Mutant = collections.namedtuple("Mutant", "file operator start end becomes line before after kernel")
@@ -247,8 +244,9 @@ def verdict(options, mutant, operations):
             options.expanse, "check", "--filter", f"^{operation} {family} .*({variants}).* B=" if variants else f"^{operation}$",
             "--until-failure", "--family", family, "--cases", str(options.cases)]
         log = folder / "log"
-        watched = lambda operation, family, variants: ["oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
-                                             *on_device(operation, family, variants)[:-1], "42" if variants else "20", "--small", "--device", "0:0"]
+        watched = lambda operation, family, variants: [
+            "oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
+            *on_device(operation, family, variants)[:-1], "42" if variants else "20", "--small", "--device", "0:0"]
         concerned_by = [(*pair, family) for pair in filters(options.kernels, mutant, operations) for family in families(mutant)]
         if not concerned_by:
             sys.exit(f"{mutant.file}:{mutant.line}: no operation launches it")

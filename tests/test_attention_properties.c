@@ -500,11 +500,11 @@ static float widen(uint16_t bits, int storage) {
 
 /* A device of the tiled family whose kernels have STORAGE by default. */
 static void open_narrow_device(const char *folder, int storage, xp_device **device) {
+    const char *root = getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".";
     char command[512];
     snprintf(command, sizeof command,
-             "cp %s/cl/* %s && { echo '#define STORAGE %d'; cat %s/cl/storage.clh; } > %s/storage.clh",
-             getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".", folder, storage,
-             getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".", folder);
+             "cd %s/cl && cp * %s && { echo '#define STORAGE %d'; cat storage.clh; } > %s/storage.clh", root, folder,
+             storage, folder);
     assert_int_equal(system(command), 0);
     setenv("XP_CL_DIR", folder, 1);
     xp_device_options options;

@@ -94,7 +94,8 @@ static const variant_entry variants[] = {
     {"score", 16, 16, .score = 1},
     {"score with a table+bias by sample+dropout", 8, 8, 2, .dropout = true, .bias = 2, .score = 2},
     {"linear", 16, 16, 1, .linear = 1, .left = 20, .right = 20},
-    {"linear by count+mask+grouped heads", 24, 8, .query_lengths = true, .group = 2, .linear = 2, .mask = 1},
+    {"linear by count+mask+grouped heads+causal", 24, 8, .query_lengths = true, .group = 2, .linear = 2, .right = 1,
+     .mask = 1},
     {"linear undivided+strided+dropout", 16, 20, .dropout = true, .linear = 3, .stride = 2},
     {"bias by head+strided+last+lengths", 8, 8, 1, .query_lengths = true, .stride = 3, .align_last = true, .bias = 3},
 };
