@@ -27,7 +27,7 @@ LIMIT_SECONDS = 100  # of processor time, which a busy machine does not stretch:
 NAMES_SWAPPED = [("row", "column"), ("rows", "columns"), ("i", "j"), ("batch", "head"), ("heads", "rows"), ("query", "key"),
                  ("queries", "keys"), ("sample", "row"), ("q", "k"), ("m", "n"), ("first", "last"), ("item", "lane")]
 
-# Survivors that change no result: file, text of the changed line (a part of it), what it became (a part), the reason.
+# Survivors that change no result: file (and function), text of the changed line (a part of it), what it became (a part), the reason.
 EQUIVALENT = [
     ("batch_norm.cl", "column < columns; column += get_global_size(0) * WIDTH", "column <= columns",
      "block_start brings the block behind the last back to it: the same numbers are written twice"),
@@ -36,6 +36,7 @@ EQUIVALENT = [
     ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
+    ("attention_wide.cl pack_block", "g < panels; g++) {", "g <= panels; g++) {", "pack_block: the panel too many ends in an array that is filled next"),
     ("attention_tiled.cl", "MASKED ? tile_kind", "MASKED || 1", "without a mask every tile is full anyway"),
 ]
 RARE = "differs where a random word equals the threshold: one element in 2^32"
@@ -196,7 +197,7 @@ def conditions(text, at):
     around = []
     for match in re.finditer(r"^#(if|elif|else|endif)\w*(.*)$", text[:at], re.MULTILINE):
         if match[1] == "if":
-            around.append(match[2])
+            around.append(re.sub(r"![A-Z_]+", "", match[2]))  # what is left out names no variant
         elif match[1] == "endif":
             around.pop()
         else:  # what follows #else is the backward pass, or the case without the option
@@ -246,7 +247,7 @@ def verdict(options, mutant, operations):
         log = folder / "log"
         watched = lambda operation, family, variants: [
             "oclgrind", "--build-options", "-cl-opt-disable", "--data-races", "--log", str(log),
-            *on_device(operation, family, variants)[:-1], "42" if variants else "20", "--small", "--device", "0:0"]
+            *on_device(operation, family, variants)[:-1], str(options.cases) if variants else "20", "--small", "--device", "0:0"]
         concerned_by = [(*pair, family) for pair in filters(options.kernels, mutant, operations) for family in families(mutant)]
         if not concerned_by:
             sys.exit(f"{mutant.file}:{mutant.line}: no operation launches it")
@@ -273,7 +274,7 @@ def verdict(options, mutant, operations):
 
 def reason_for(mutant):
     for file, before, after, reason in EQUIVALENT:
-        if mutant.file == file and before in mutant.before and after in mutant.after:
+        if file in (mutant.file, f"{mutant.file} {mutant.kernel}") and before in mutant.before and after in mutant.after:
             return reason
     return None
 

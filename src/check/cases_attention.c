@@ -118,16 +118,19 @@ typedef struct case_sizes {
 } case_sizes;
 
 static case_sizes draw_sizes(const variant_entry *v, xp_random *shape) {
-    const bool many_heads = xp_random_below(shape, 4) == 0, square = v->view;
+    const uint32_t kind = xp_random_below(shape, 4);
+    const bool many_heads = kind == 0, square = v->view, many_queries = kind == 1 && !square;
     const int group = v->group ? v->group : 1, scales = v->scales == 1 ? 2 : 1;
     const int unit = group > scales ? group : scales; /* divides the heads */
     case_sizes s = {.D = v->D, .E = v->E};
     s.B = 1 + xp_random_below(shape, 4), s.H = unit * (1 + xp_random_below(shape, 4));
     if (many_heads) s.B = 4, s.H = 16; /* large blocks, as training has them */
     s.N = xp_case_size(shape, BLOCK, LONGEST), s.M = square ? s.N : xp_case_size(shape, BLOCK, LONGEST);
+    if (many_queries)
+        s.B = 2, s.N += s.N < 2 * BLOCK ? 2 * BLOCK : 0, s.M = 1 + s.M % 24; /* whose backward sums have parts */
     const int64_t columns = s.D + s.E;
     while (s.B * s.H * s.N * s.M * columns > LARGEST_WORK && (s.B > 1 || s.H > unit) && !many_heads)
-        s.B > 1 ? s.B-- : (s.H -= unit);
+        s.B > s.H / unit ? s.B-- : (s.H -= unit);
     while (s.B * s.H * s.N * s.M * columns > LARGEST_WORK && (s.N > 2 || s.M > 2)) {
         const bool cut_queries = square || s.N > s.M;
         if (cut_queries) s.N -= s.N / 3 + 1;
@@ -257,10 +260,10 @@ static xp_status draw(xp_case *out, xp_random *shape, bool backward, drawn *made
     const xp_attention_attributes attributes = attributes_of(v, &s);
     made->o = xp_attention(out->graph, &in, &attributes, v->dropout ? 0.25f : 0.0f, &made->lse);
     if (!made->o) return XP_INVALID_ARGUMENT;
-    /* A window, stride, mask or lengths may leave little to be seen; the weight of a single key does not depend on its
-     * score. */
+    /* A window, stride, mask or lengths may leave little to be seen, as may lengths of few keys; the weight of a single
+     * key does not depend on its score. */
     out->zeros_expected = v->mask || v->packed || v->query_lengths || v->left || v->right || v->stride > 1 ||
-                          (backward && s.M <= 2 * (v->scales == 2 ? 3 : 2));
+                          (v->key_lengths && s.M <= 8) || (backward && s.M <= 2 * (v->scales == 2 ? 3 : 2));
     snprintf(out->shape, sizeof out->shape, "%s B=%d H=%d G=%d N=%d M=%d D=%d E=%d", v->name, (int)s.B, (int)s.H,
              (int)s.G, (int)s.N, (int)s.M, (int)s.D, (int)s.E);
     return XP_OK;
