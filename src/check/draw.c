@@ -8,7 +8,7 @@
 
 enum {
     VARIANTS = 20, /* drawn per operation; the other choices of a case are shapes of these */
-    SMALL_ELEMENTS = 2000,
+    SMALL_ELEMENTS = 5000,
     SMALL_DRAWS = 200,
     PURPOSE_VARIANT = 0x10000000, /* keep the streams of one seed apart; the case number is added */
     PURPOSE_SHAPE = 0x20000000,
