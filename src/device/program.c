@@ -1,12 +1,12 @@
 /* From a kernel file and a variant to a built program. Owns the memory cache (one list per device) and the disk cache
  * of binaries; a damaged or foreign entry is rebuilt silently.
  *
- * Kernel texts come from the library itself, or from the folder XP_CL_DIR for development. The disk cache lies in
- * EXPANSE_CACHE_DIR, else XDG_CACHE_HOME/expanse, else ~/.cache/expanse; EXPANSE_CACHE_DIR="" turns it off. */
+ * Kernel texts come from the library itself, or from the folder XP_CL_DIR for development. */
 #include "device/program.h"
 
 #include "core/embedded.h"
 #include "core/files.h"
+#include "device/cache.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -137,21 +137,9 @@ typedef struct cache_header {
 static const char magic[8] = {'X', 'P', 'C', 'A', 'C', 'H', 'E', '0' + CACHE_FORMAT};
 
 static bool cache_path(XXH128_hash_t key, char *path, size_t size, bool make_folder) {
-    const char *own = getenv("EXPANSE_CACHE_DIR"), *xdg = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    char folder[PATH_BYTES];
-    if (own && !*own) return false;
-    if (own)
-        snprintf(folder, sizeof folder, "%s", own);
-    else if (xdg && *xdg)
-        snprintf(folder, sizeof folder, "%s/expanse", xdg);
-    else if (home && *home)
-        snprintf(folder, sizeof folder, "%s/.cache/expanse", home);
-    else
-        return false;
-    if (make_folder && xp_folder_make(folder) != XP_OK) return false;
-    int length = snprintf(path, size, "%s/%016llx%016llx.bin", folder, (unsigned long long)key.high64,
-                          (unsigned long long)key.low64);
-    return length > 0 && (size_t)length < size;
+    char name[40];
+    snprintf(name, sizeof name, "%016llx%016llx.bin", (unsigned long long)key.high64, (unsigned long long)key.low64);
+    return xp_cache_path(name, make_folder, path, size);
 }
 
 static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *options) {

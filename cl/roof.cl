@@ -1,0 +1,51 @@
+/* Kernels that reach what a device can do at most, for the figure that every other kernel is compared with. Own nothing
+ * of the models' arithmetic.
+ *
+ * WIDE  1: vectors of eight in twelve named registers, as the kernels of CPU devices; 0: scalars in eight */
+#ifndef WIDE
+#define WIDE 1
+#endif
+
+#if WIDE
+typedef float8 number;
+#define WIDTH       8
+#define LOCAL       1
+#define EACH_SUM(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+#define FIRST_OF(x) ((x).s0)
+#else
+typedef float number;
+#define WIDTH       1
+#define LOCAL       256
+#define EACH_SUM(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define FIRST_OF(x) (x)
+#endif
+
+#define DECLARE(i)  number sum##i = (number)(i + get_global_id(0));
+#define MULTIPLY(i) sum##i = fma(sum##i, factor, term);
+#define COLLECT(i)  all += sum##i;
+
+/* Chains of fused multiply-adds that wait for nothing but themselves. in [2]: factor and term; out [work-items]. */
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void roof_arithmetic(const __global float *in,
+                                                                                 __global float *out, int rounds) {
+    const number factor = (number)(in[0]), term = (number)(in[1]);
+    EACH_SUM(DECLARE)
+    for (int round = 0; round < rounds; round++) {
+        EACH_SUM(MULTIPLY)
+    }
+    number all = (number)(0.0f);
+    EACH_SUM(COLLECT)
+    out[get_global_id(0)] = FIRST_OF(all);
+}
+
+/* c [elements] = a [elements] + factor · b [elements], each work-item one element. */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void roof_triad(const __global float *restrict a,
+                                                                          const __global float *restrict b,
+                                                                          __global float *restrict c, float factor) {
+    const int i = get_global_id(0);
+    c[i] = fma(factor, b[i], a[i]);
+}
+
+/* The least that a launch can be. out [1] */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void roof_launch(__global float *out) {
+    out[0] = 1.0f;
+}

@@ -1,0 +1,174 @@
+/* The roof: three small kernels timed by the wall clock, and the record of the best. Knows nothing of other kernels. */
+#include "device/roof.h"
+
+#include "core/files.h"
+#include "device/cache.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { ROUNDS = 8, CHAIN = 500, MOST_BUFFERS = 3 };
+
+typedef struct bench {
+    xp_device *device;
+    cl_kernel kernel;
+    cl_mem buffers[MOST_BUFFERS];
+    int arguments;
+} bench;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static void bench_close(bench *b) {
+    for (int i = 0; i < MOST_BUFFERS; i++)
+        if (b->buffers[i]) clReleaseMemObject(b->buffers[i]);
+    if (b->kernel) clReleaseKernel(b->kernel);
+}
+
+static xp_status bench_open(bench *b, const char *kernel, int buffers, size_t bytes) {
+    xp_variant variant = {0};
+    xp_variant_set(&variant, "WIDE", b->device->limits.family == XP_FAMILY_WIDE);
+    XP_TRY(xp_device_kernel(b->device, "roof", kernel, &variant, &b->kernel));
+    for (int i = 0; i < buffers; i++) {
+        XP_TRY(xp_device_buffer(b->device, bytes, &b->buffers[i]));
+        XP_TRY(xp_device_fill_zero(b->device, b->buffers[i], bytes));
+        const cl_int code = clSetKernelArg(b->kernel, (cl_uint)b->arguments++, sizeof(cl_mem), &b->buffers[i]);
+        if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
+    }
+    return XP_OK;
+}
+
+/* Seconds of the quickest of ROUNDS rounds of `launches` launches; the first round warms up. */
+static xp_status best_seconds(bench *b, size_t global, size_t local, int launches, double *out) {
+    *out = 0;
+    for (int round = 0; round <= ROUNDS; round++) {
+        const double begin = now();
+        cl_int code = CL_SUCCESS;
+        for (int i = 0; i < launches && code == CL_SUCCESS; i++)
+            code = clEnqueueNDRangeKernel(b->device->queue, b->kernel, 1, NULL, &global, &local, 0, NULL, NULL);
+        if (code != CL_SUCCESS) return xp_cl_fail(code, "clEnqueueNDRangeKernel");
+        if ((code = clFinish(b->device->queue)) != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
+        const double seconds = now() - begin;
+        if (round > 0 && (*out == 0 || seconds < *out)) *out = seconds;
+    }
+    return XP_OK;
+}
+
+static xp_status arithmetic(bench *b, double *flops) {
+    enum { RANGE_WIDE = 64, RANGE_TILED = 4096, ROUNDS_WIDE = 100000, ROUNDS_TILED = 4096, CHAINS = 12, VECTOR = 8 };
+    const bool wide = b->device->limits.family == XP_FAMILY_WIDE;
+    const size_t local = wide ? 1 : 256,
+                 global = (wide ? RANGE_WIDE : RANGE_TILED) * (size_t)b->device->limits.compute_units;
+    const double each = wide ? 2.0 * CHAINS * VECTOR : 2.0 * 8;
+    const float numbers[2] = {0.5f, 0.25f};
+    const cl_int rounds = wide ? ROUNDS_WIDE : ROUNDS_TILED;
+    double seconds;
+    XP_TRY(bench_open(b, "roof_arithmetic", 2, global * sizeof(float)));
+    XP_TRY(xp_device_write(b->device, b->buffers[0], 0, sizeof numbers, numbers));
+    const cl_int code = clSetKernelArg(b->kernel, 2, sizeof rounds, &rounds);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
+    XP_TRY(best_seconds(b, global, local, 1, &seconds));
+    *flops = (double)global * rounds * each / seconds;
+    return XP_OK;
+}
+
+static xp_status triad(bench *b, double *bytes_per_second) {
+    const size_t most = (size_t)128 << 20, allowed = b->device->limits.allocation_bytes;
+    const size_t bytes = allowed < most ? allowed / 4096 * 4096 : most;
+    const cl_float factor = 0.5f;
+    double seconds;
+    XP_TRY(bench_open(b, "roof_triad", 3, bytes));
+    const cl_int code = clSetKernelArg(b->kernel, 3, sizeof factor, &factor);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
+    XP_TRY(best_seconds(b, bytes / sizeof(float), 256, 1, &seconds));
+    *bytes_per_second = 3.0 * (double)bytes / seconds;
+    return XP_OK;
+}
+
+static xp_status launches(bench *b, double *seconds) {
+    XP_TRY(bench_open(b, "roof_launch", 1, sizeof(float)));
+    XP_TRY(best_seconds(b, 1, 1, CHAIN, seconds));
+    *seconds /= CHAIN;
+    return XP_OK;
+}
+
+xp_status xp_roof_measure(xp_device *device, xp_roof *out) {
+    xp_status (*const measures[])(bench *, double *) = {arithmetic, triad, launches};
+    double *const figures[] = {&out->flops, &out->bytes, &out->launch_seconds};
+    for (int i = 0; i < 3; i++) {
+        bench b = {.device = device};
+        const xp_status status = measures[i](&b, figures[i]);
+        bench_close(&b);
+        if (status != XP_OK) return xp_fail_in(status, "measuring the roof: ");
+    }
+    return XP_OK;
+}
+
+double xp_roof_share(const xp_roof *roof, double flops, double bytes, double seconds) {
+    const double arithmetic_seconds = flops / roof->flops, memory_seconds = bytes / roof->bytes;
+    return seconds > 0 ? (arithmetic_seconds > memory_seconds ? arithmetic_seconds : memory_seconds) / seconds : 0;
+}
+
+/* ---- the record ----------------------------------------------------------------------------------------------------
+ */
+
+static const char record_name[] = "roof.json";
+
+/* An object of all records, empty where the file is missing or damaged: it only costs a measurement. */
+static json_t *load(void) {
+    char path[1200];
+    json_t *all = xp_cache_path(record_name, false, path, sizeof path) ? json_load_file(path, 0, NULL) : NULL;
+    if (json_is_object(all)) return all;
+    json_decref(all);
+    return json_object();
+}
+
+static void device_key(const xp_device *device, char *out, size_t size) {
+    snprintf(out, size, "%s | %s | %s", device->name, device->driver,
+             device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled");
+}
+
+static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
+    char key[300];
+    device_key(device, key, sizeof key);
+    const json_t *entry = json_object_get(all, key);
+    *out = (xp_roof){json_number_value(json_object_get(entry, "flops")),
+                     json_number_value(json_object_get(entry, "bytes")),
+                     json_number_value(json_object_get(entry, "launch_seconds"))};
+    return out->flops > 0 && out->bytes > 0 && out->launch_seconds > 0;
+}
+
+void xp_roof_record(const xp_device *device, xp_roof *measured) {
+    char key[300], path[1200];
+    json_t *all = load();
+    xp_roof before;
+    if (recorded(all, device, &before)) {
+        if (before.flops > measured->flops) measured->flops = before.flops;
+        if (before.bytes > measured->bytes) measured->bytes = before.bytes;
+        if (before.launch_seconds < measured->launch_seconds) measured->launch_seconds = before.launch_seconds;
+    }
+    device_key(device, key, sizeof key);
+    json_object_set_new(all, key,
+                        json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
+                                  measured->launch_seconds));
+    char *text = json_dumps(all, JSON_INDENT(2));
+    if (text && xp_cache_path(record_name, true, path, sizeof path)) xp_file_write_atomic(path, text, strlen(text));
+    free(text);
+    json_decref(all);
+}
+
+xp_status xp_roof_of(xp_device *device, xp_roof *out) {
+    json_t *all = load();
+    const bool known = recorded(all, device, out);
+    json_decref(all);
+    if (known) return XP_OK;
+    XP_TRY(xp_roof_measure(device, out));
+    xp_roof_record(device, out);
+    return XP_OK;
+}
