@@ -1,17 +1,15 @@
 /* `expanse bench attention`: times specifications side by side on the same random queries, keys and values, in turn, so
  * that their ratios hold on a busy machine. */
+#include "bench.h"
 #include "command.h"
 
-#include "core/random.h"
-#include "graph/plan.h"
 #include "graph/store.h"
 #include "model/attention.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
-enum { MAX_REPETITIONS = 1000, ROLES = 4 };
+enum { ROLES = 4 };
 
 typedef struct shape {
     long batch, heads, key_heads, queries, keys, width, value_width;
@@ -24,26 +22,8 @@ typedef struct contestant {
     xp_graph *graph[PASSES];
     xp_store *store[PASSES];
     xp_plan *plan[PASSES];
-    double times[PASSES][MAX_REPETITIONS];
+    double times[PASSES][XP_BENCH_REPETITIONS];
 } contestant;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static xp_status fill(xp_plan *plan, const xp_tensor *tensor) {
-    const int64_t count = xp_tensor_elements(tensor);
-    float *values = malloc((size_t)count * sizeof *values);
-    if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", tensor->name);
-    xp_random random;
-    xp_random_start(&random, 1, (uint32_t)tensor->id);
-    for (int64_t i = 0; i < count; i++) values[i] = (float)xp_random_normal(&random);
-    const xp_status status = xp_plan_write(plan, tensor, values);
-    free(values);
-    return status;
-}
 
 static xp_status open_pass(contestant *c, int pass, xp_device *device, const shape *s) {
     xp_specification specification;
@@ -72,7 +52,7 @@ static xp_status open_pass(contestant *c, int pass, xp_device *device, const sha
     XP_TRY(xp_plan_realise(c->plan[pass], NULL));
     XP_TRY(xp_plan_warm(c->plan[pass]));
     if (learns) XP_TRY(xp_store_initialise(c->store[pass], 1));
-    for (int i = 0; i < (pass == BOTH ? ROLES : 3); i++) XP_TRY(fill(c->plan[pass], in[i]));
+    for (int i = 0; i < (pass == BOTH ? ROLES : 3); i++) XP_TRY(xp_bench_fill(c->plan[pass], in[i]));
     return XP_OK;
 }
 
@@ -84,38 +64,29 @@ static void close_contestant(contestant *c) {
     }
 }
 
-static xp_status time_pass(contestant *c, int pass, xp_device *device, double *seconds) {
-    const double begin = now();
-    XP_TRY(xp_plan_run(c->plan[pass]));
-    if (clFinish(device->queue) != CL_SUCCESS) return xp_fail(XP_DEVICE_ERROR, "clFinish failed");
-    *seconds = now() - begin;
-    return XP_OK;
-}
-
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-static void print_table(contestant *all, int count, long repetitions) {
-    printf("%-34s%14s%10s%14s%10s%12s\n", "attention", "forward ms", "ratio", "both ms", "ratio", "arena MiB");
-    for (int i = 0; i < count; i++) {
-        double median[PASSES], first[PASSES];
-        xp_plan_summary summary;
-        for (int pass = 0; pass < PASSES; pass++) {
-            qsort(all[i].times[pass], (size_t)repetitions, sizeof(double), by_value);
-            median[pass] = all[i].times[pass][repetitions / 2];
-            first[pass] = all[0].times[pass][repetitions / 2];
+static void print_rows(xp_bench_table *table, contestant *all, int count, const shape *s, long repetitions) {
+    for (int pass = 0; pass < PASSES; pass++) {
+        const double first = xp_bench_median(all[0].times[pass], (int)repetitions);
+        for (int i = 0; i < count; i++) {
+            xp_plan_summary summary;
+            xp_plan_summarise(all[i].plan[pass], &summary);
+            xp_bench_row row = {.name = all[i].text,
+                                .seconds = all[i].times[pass],
+                                .repetitions = (int)repetitions,
+                                .flops = summary.flops,
+                                .bytes = summary.bytes,
+                                .ratio = xp_bench_median(all[i].times[pass], (int)repetitions) / first,
+                                .arena_bytes = (double)summary.arena_bytes};
+            snprintf(row.shape, sizeof row.shape, "%s B=%ld H=%ld G=%ld N=%ld M=%ld D=%ld E=%ld",
+                     pass == FORWARD ? "forward" : "both", s->batch, s->heads, s->key_heads, s->queries, s->keys,
+                     s->width, s->value_width);
+            xp_bench_table_row(table, &row);
         }
-        xp_plan_summarise(all[i].plan[BOTH], &summary);
-        printf("%-34s%14.3f%10.3f%14.3f%10.3f%12.1f\n", all[i].text, median[FORWARD] * 1e3,
-               median[FORWARD] / first[FORWARD], median[BOTH] * 1e3, median[BOTH] / first[BOTH],
-               (double)summary.arena_bytes / (1 << 20));
     }
 }
 
-static xp_status compete(contestant *all, int count, const shape *s, const xp_device_options *options,
-                         long repetitions) {
+static xp_status compete(contestant *all, int count, const shape *s, const xp_device_options *options, long repetitions,
+                         xp_bench_format format) {
     xp_device *device = NULL;
     XP_TRY(xp_device_open(&device, options));
     xp_status status = XP_OK;
@@ -123,16 +94,17 @@ static xp_status compete(contestant *all, int count, const shape *s, const xp_de
         for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = open_pass(&all[i], pass, device, s);
     double warm;
     for (int i = 0; i < count && status == XP_OK; i++)
-        for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = time_pass(&all[i], pass, device, &warm);
+        for (int pass = 0; pass < PASSES && status == XP_OK; pass++)
+            status = xp_bench_run(all[i].plan[pass], device, &warm);
     for (long r = 0; r < repetitions && status == XP_OK; r++)
         for (int i = 0; i < count && status == XP_OK; i++)
             for (int pass = 0; pass < PASSES && status == XP_OK; pass++)
-                status = time_pass(&all[i], pass, device, &all[i].times[pass][r]);
+                status = xp_bench_run(all[i].plan[pass], device, &all[i].times[pass][r]);
+    xp_bench_table table;
+    if (status == XP_OK) status = xp_bench_table_open(&table, format, device);
     if (status == XP_OK) {
-        printf("%s; batch %ld, heads %ld (%ld), queries %ld, keys %ld, width %ld, values %ld; medians of %ld\n",
-               device->name, s->batch, s->heads, s->key_heads, s->queries, s->keys, s->width, s->value_width,
-               repetitions);
-        print_table(all, count, repetitions);
+        print_rows(&table, all, count, s, repetitions);
+        xp_bench_table_close(&table);
     }
     for (int i = 0; i < count; i++) close_contestant(&all[i]);
     xp_device_close(&device);
@@ -140,7 +112,8 @@ static xp_status compete(contestant *all, int count, const shape *s, const xp_de
 }
 
 int xp_command_bench_attention(int count, char **words) {
-    const char *device = NULL, *family = NULL;
+    const char *device = NULL, *family = NULL, *format_name = NULL;
+    xp_bench_format format;
     long repetitions = 10;
     shape s = {.batch = 8, .heads = 8, .queries = 1024, .width = 64};
     const xp_flag flags[] = {
@@ -154,6 +127,7 @@ int xp_command_bench_attention(int count, char **words) {
         {"--repetitions", "N", "timed runs of each (10)", .number = &repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &device},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
+        XP_BENCH_FORMAT_FLAG(&format_name),
     };
     const xp_usage usage = {
         .name = "bench attention",
@@ -169,8 +143,9 @@ int xp_command_bench_attention(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count == 0)
         return xp_command_misuse("bench attention: name a specification, for example softmax");
-    if (repetitions < 1 || repetitions > MAX_REPETITIONS)
-        return xp_command_misuse("bench attention: --repetitions is between 1 and %d", MAX_REPETITIONS);
+    if (repetitions < 1 || repetitions > XP_BENCH_REPETITIONS)
+        return xp_command_misuse("bench attention: --repetitions is between 1 and %d", XP_BENCH_REPETITIONS);
+    if (xp_bench_format_read(format_name, &format) != XP_OK) return xp_command_fail();
     if (s.key_heads == 0) s.key_heads = s.heads;
     if (s.keys == 0) s.keys = s.queries;
     if (s.value_width == 0) s.value_width = s.width;
@@ -178,7 +153,7 @@ int xp_command_bench_attention(int count, char **words) {
     if (!all) return XP_EXIT_FAILURE;
     for (int i = 0; i < arguments.word_count; i++) all[i].text = arguments.words[i];
     const xp_device_options options = {.select = device, .family = family};
-    const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions);
+    const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions, format);
     free(all);
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }

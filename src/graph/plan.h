@@ -106,7 +106,20 @@ uint64_t xp_plan_variant(const xp_plan *plan);
 /* Runs the list `runs` times on a device opened with profiling and takes the median of the launches' time. Forgets the
  * times that were gathered before. */
 xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds);
-/* Times gathered since the plan was made, when the device was opened with profiling: a table sorted by share. */
-xp_status xp_plan_print_profile(xp_plan *plan, FILE *out);
+
+/* Times gathered since the plan was made, or since they were forgotten, when the device was opened with profiling. */
+typedef struct xp_profile_row {
+    const char *name;             /* of the kernel, or of the library's function */
+    char variant[512];            /* its -D text: that of the first launch where rows are not by variant */
+    int launches;                 /* in one run */
+    double seconds, flops, bytes; /* of all runs */
+} xp_profile_row;
+/* Fills rows[room] in the order of the first launches and returns their number: one for each kernel, or for each
+ * variant of one. Launches beyond the room are left out. */
+int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, int room);
+double
+xp_plan_profiled_seconds(const xp_plan *plan); /* from the first launch's start to the last one's end, all runs */
+void xp_plan_forget_profile(xp_plan *plan);
+xp_status xp_plan_print_profile(xp_plan *plan, FILE *out); /* a table sorted by share, beside the device's roof */
 
 #endif

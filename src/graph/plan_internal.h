@@ -51,7 +51,6 @@ struct xp_plan {
 
 const char *xp_launch_name(const xp_launch *launch);
 xp_status xp_plan_run_profiled(xp_plan *plan);
-void xp_plan_forget_profile(xp_plan *plan);
 /* Enqueues one launch; `event` may be NULL. `ordered`: the queue runs its commands in order. */
 xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,
                             cl_uint wait_count, const cl_event *wait, cl_event *event);

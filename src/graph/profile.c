@@ -1,6 +1,7 @@
 /* What a plan tells about itself: sizes, launches, and the time of each kernel. */
 #include "graph/plan_internal.h"
 
+#include "device/roof.h"
 #include "graph/store.h"
 #include "ops/operation.h"
 
@@ -147,42 +148,61 @@ xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds) {
     return XP_OK;
 }
 
-typedef struct row {
-    const char *name;
-    double seconds, flops, bytes;
-    int64_t calls;
-} row;
+int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, int room) {
+    const xp_launch **firsts = calloc((size_t)room + 1, sizeof *firsts);
+    int count = 0;
+    for (int i = 0; firsts && i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        int r = 0;
+        while (r < count &&
+               (by_variant ? !same_kernel(firsts[r], launch) : strcmp(rows[r].name, xp_launch_name(launch)) != 0))
+            r++;
+        if (r == room) continue;
+        if (r == count) {
+            firsts[count] = launch;
+            rows[count] = (xp_profile_row){.name = xp_launch_name(launch)};
+            if (!launch->host)
+                xp_variant_print(&launch->request.kernel.variant, rows[count].variant, sizeof rows[count].variant);
+            count++;
+        }
+        rows[r].launches++;
+        rows[r].seconds += launch->seconds;
+        rows[r].flops += flops_of(launch) * (double)launch->calls;
+        rows[r].bytes += bytes_of(launch) * (double)launch->calls;
+    }
+    free(firsts);
+    return count;
+}
 
 static int by_seconds(const void *a, const void *b) {
-    double x = ((const row *)a)->seconds, y = ((const row *)b)->seconds;
+    double x = ((const xp_profile_row *)a)->seconds, y = ((const xp_profile_row *)b)->seconds;
     return x < y ? 1 : x > y ? -1 : 0;
+}
+
+double xp_plan_profiled_seconds(const xp_plan *plan) {
+    return plan->profiled_seconds;
 }
 
 xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     if (plan->profiled_runs == 0)
         return xp_fail(XP_INVALID_ARGUMENT, "no step was profiled: open the device with profiling");
-    row *rows = calloc((size_t)plan->count + 1, sizeof *rows);
+    xp_roof roof;
+    XP_TRY(xp_roof_of(plan->device, &roof));
+    xp_profile_row *rows = calloc((size_t)plan->count + 1, sizeof *rows);
     if (!rows) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the profile");
-    int count = 0;
-    double total = 0;
-    for (int i = 0; i < plan->count; i++) {
-        const xp_launch *launch = &plan->launches[i];
-        int r = 0;
-        while (r < count && strcmp(rows[r].name, xp_launch_name(launch)) != 0) r++;
-        if (r == count) rows[count++].name = xp_launch_name(launch);
-        rows[r].seconds += launch->seconds;
-        rows[r].calls += launch->calls;
-        rows[r].flops += flops_of(launch) * (double)launch->calls;
-        rows[r].bytes += bytes_of(launch) * (double)launch->calls;
-        total += launch->seconds;
-    }
+    const int count = xp_plan_profile(plan, false, rows, plan->count);
     qsort(rows, (size_t)count, sizeof *rows, by_seconds);
-    double runs = (double)plan->profiled_runs;
-    fprintf(out, "%-36s %8s %10s %7s %10s %8s\n", "kernel", "calls", "ms", "share", "GFLOP/s", "GB/s");
-    for (int i = 0; i < count; i++)
-        fprintf(out, "%-36s %8.0f %10.3f %6.1f%% %10.1f %8.1f\n", rows[i].name, (double)rows[i].calls / runs,
-                rows[i].seconds / runs * 1e3, 100 * rows[i].seconds / plan->profiled_seconds,
-                rows[i].flops / rows[i].seconds * 1e-9, rows[i].bytes / rows[i].seconds * 1e-9);
+    const double runs = (double)plan->profiled_runs;
+    double total = 0;
+    fprintf(out, "%-36s %8s %10s %7s %10s %8s %8s\n", "kernel", "launches", "ms", "share", "GFLOP/s", "GB/s",
+            "of roof");
+    for (int i = 0; i < count; i++) {
+        const xp_profile_row *r = &rows[i];
+        total += r->seconds;
+        fprintf(out, "%-36s %8d %10.3f %6.1f%% %10.1f %8.1f %7.0f%%\n", r->name, r->launches, r->seconds / runs * 1e3,
+                100 * r->seconds / plan->profiled_seconds, r->flops / r->seconds * 1e-9, r->bytes / r->seconds * 1e-9,
+                100 * xp_roof_share(&roof, r->flops, r->bytes, r->seconds));
+    }
     fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,
             (plan->profiled_seconds - total) / runs * 1e3, 100 * (1 - total / plan->profiled_seconds));
     fprintf(out, "%-36s %8d %10.3f %7s   per step, %lld steps\n", "all", plan->count,
