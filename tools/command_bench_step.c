@@ -15,26 +15,41 @@
 
 enum { FEATURES = 16, CLASSES = 10 };
 
+typedef struct timing {
+    long image, patch; /* side of grey images and of their patches; 0: series */
+    long width, heads, layers, feed_forward, batch_size, length, repetitions;
+    const char *attention, *device, *family, *save, *format;
+    bool on_request, profile;
+    xp_session session;
+    xp_dataset batch;
+    int32_t *order;
+    int64_t step;
+} timing;
+
 /* ---- the batch --------------------------------------------------------------------------------------------------- */
 
-static xp_status make_batch(xp_dataset *out, int batch, int length) {
+static xp_status make_batch(const timing *t, xp_dataset *out) {
     static char *names[CLASSES] = {"0", "1", "2", "3", "4", "5", "6", "7", "8", "9"};
-    *out = (xp_dataset){.kind = XP_DATASET_SERIES,
-                        .count = batch,
+    *out = (xp_dataset){.kind = t->image ? XP_DATASET_IMAGES : XP_DATASET_SERIES,
+                        .count = t->batch_size,
                         .features = FEATURES,
-                        .length = length,
-                        .sample_elements = (int64_t)length * FEATURES,
+                        .length = (int)t->length,
+                        .channels = 1,
+                        .height = (int)t->image,
+                        .breadth = (int)t->image,
+                        .sample_elements = t->image ? t->image * t->image : t->length * FEATURES,
                         .classes = CLASSES,
                         .class_names = names};
-    out->values = malloc((size_t)batch * (size_t)out->sample_elements * sizeof *out->values);
-    out->lengths = malloc((size_t)batch * sizeof *out->lengths);
-    out->labels = malloc((size_t)batch * sizeof *out->labels);
-    if (!out->values || !out->lengths || !out->labels) return XP_OUT_OF_MEMORY;
+    out->values = malloc((size_t)(out->count * out->sample_elements) * sizeof *out->values);
+    out->lengths = malloc((size_t)out->count * sizeof *out->lengths);
+    out->labels = malloc((size_t)out->count * sizeof *out->labels);
+    if (!out->values || !out->lengths || !out->labels)
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %ld", t->batch_size);
     xp_random random;
     xp_random_start(&random, 1, 0);
-    for (int64_t i = 0; i < batch * out->sample_elements; i++) out->values[i] = (float)xp_random_normal(&random);
-    for (int b = 0; b < batch; b++) {
-        out->lengths[b] = length;
+    for (int64_t i = 0; i < out->count * out->sample_elements; i++) out->values[i] = (float)xp_random_normal(&random);
+    for (int64_t b = 0; b < out->count; b++) {
+        out->lengths[b] = out->length;
         out->labels[b] = (int32_t)xp_random_below(&random, CLASSES);
     }
     return XP_OK;
@@ -63,8 +78,12 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
     }
     for (int64_t b = 0; b < batch->count && status == XP_OK; b++) labels[b] = batch->labels[b];
     if (status == XP_OK)
-        status = xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
-                                    (int64_t[]){batch->count, batch->length, batch->features}, batch->values);
+        status = batch->kind == XP_DATASET_IMAGES
+                     ? xp_safetensors_add(&set, "batch.images", XP_SAFETENSORS_F32, 4,
+                                          (int64_t[]){batch->count, batch->channels, batch->height, batch->breadth},
+                                          batch->values)
+                     : xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
+                                          (int64_t[]){batch->count, batch->length, batch->features}, batch->values);
     if (status == XP_OK)
         status = xp_safetensors_add(&set, "batch.labels", XP_SAFETENSORS_I64, 1, &batch->count, labels);
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
@@ -76,16 +95,6 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
 }
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
-
-typedef struct timing {
-    long width, heads, layers, feed_forward, batch_size, length, repetitions;
-    const char *attention, *device, *family, *save, *format;
-    bool on_request, profile;
-    xp_session session;
-    xp_dataset batch;
-    int32_t *order;
-    int64_t step;
-} timing;
 
 /* Runs `count` optimiser steps; *seconds is wall time, *loss that of the last step's forward pass. */
 static xp_status run_steps(timing *t, int count, double *seconds, double *loss) {
@@ -104,8 +113,12 @@ static xp_status run_steps(timing *t, int count, double *seconds, double *loss) 
 }
 
 static void describe(const timing *t, char *out, size_t size) {
-    snprintf(out, size, "d=%ld H=%ld L=%ld FFN=%ld B=%ld N=%ld", t->width, t->heads, t->layers, t->feed_forward,
-             t->batch_size, t->length);
+    int used = snprintf(out, size, "d=%ld H=%ld L=%ld FFN=%ld B=%ld ", t->width, t->heads, t->layers, t->feed_forward,
+                        t->batch_size);
+    if (t->image)
+        snprintf(out + used, size - (size_t)used, "image=%ld patch=%ld", t->image, t->patch);
+    else
+        snprintf(out + used, size - (size_t)used, "N=%ld", t->length);
 }
 
 static xp_status print_steps(timing *t, xp_bench_table *table) {
@@ -171,19 +184,20 @@ static xp_status answer_requests(timing *t) {
 
 static void configure(const timing *t, xp_config *config) {
     xp_config_default(config);
-    config->model.kind = XP_MODEL_ENCODER;
+    config->model.kind = t->image ? XP_MODEL_VISION : XP_MODEL_ENCODER;
+    config->model.patch = (int)t->patch;
     config->model.width = (int)t->width;
     config->model.heads = (int)t->heads;
     config->model.layers = (int)t->layers;
     config->model.feed_forward = (int)t->feed_forward;
     config->model.dropout = config->model.attention_dropout = 0;
-    config->model.pre_norm = 0;
+    config->model.pre_norm = t->image > 0;
     config->model.norm = XP_NORM_LAYER;
     config->model.norm_epsilon = 1e-5;
     config->model.final_norm = 1;
     config->model.activation = XP_ACTIVATION_GELU;
     config->model.positions = XP_POSITIONS_LEARNED;
-    config->model.scale_input = 1;
+    config->model.scale_input = t->image == 0;
     config->model.head = XP_HEAD_MEAN;
     config->model.head_activation = XP_ACTIVATION_NONE;
     config->model.mask_padding = 0;
@@ -201,10 +215,15 @@ static void configure(const timing *t, xp_config *config) {
 }
 
 static xp_status open_steps(timing *t, xp_config *config, const xp_device_options *options) {
-    const xp_model_shape shape = {
-        .batch = (int)t->batch_size, .classes = CLASSES, .length = (int)t->length, .features = FEATURES};
+    const xp_model_shape shape = {.batch = (int)t->batch_size,
+                                  .classes = CLASSES,
+                                  .length = (int)t->length,
+                                  .features = FEATURES,
+                                  .channels = 1,
+                                  .height = (int)t->image,
+                                  .breadth = (int)t->image};
     configure(t, config);
-    XP_TRY(make_batch(&t->batch, (int)t->batch_size, (int)t->length));
+    XP_TRY(make_batch(t, &t->batch));
     t->order = calloc((size_t)t->batch_size, sizeof *t->order);
     if (!t->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %ld", t->batch_size);
     for (int i = 0; i < t->batch_size; i++) t->order[i] = i;
@@ -230,7 +249,8 @@ static xp_status time_steps(timing *t, bool kernels) {
 }
 
 static int command(bool kernels, int count, char **words) {
-    timing t = {.width = 512,
+    timing t = {.patch = 4,
+                .width = 512,
                 .heads = 8,
                 .layers = 2,
                 .feed_forward = 2048,
@@ -245,6 +265,8 @@ static int command(bool kernels, int count, char **words) {
         {"--ffn", "N", "feed-forward width (2048)", .number = &t.feed_forward},
         {"--batch", "N", "sequences in the batch (16)", .number = &t.batch_size},
         {"--length", "N", "steps of a sequence (128)", .number = &t.length},
+        {"--image", "SIDE", "a vision transformer on grey images of this side in place of series", .number = &t.image},
+        {"--patch", "SIDE", "of its patches (4)", .number = &t.patch},
         {"--attention", "SPEC", "attention specification (softmax)", .text = &t.attention},
         {"--repetitions", "N", "timed steps (10)", .number = &t.repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &t.device},
