@@ -3,6 +3,7 @@
 
 #include "device/loader.h"
 #include "device/program.h"
+#include "device/tuning.h"
 
 #include <ctype.h>
 #include <pthread.h>
@@ -284,6 +285,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     };
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
 
+    xp_tuning_open(&device->tuning);
     cl_int code = CL_SUCCESS;
     xp_status status = xp_program_cache_create(&device->programs);
     if (status == XP_OK && context) {
@@ -351,6 +353,7 @@ void xp_device_close(xp_device **device) {
         clReleaseCommandQueue((*device)->queue);
     }
     xp_program_cache_close(&(*device)->programs);
+    xp_tuning_close(&(*device)->tuning);
     if ((*device)->context) clReleaseContext((*device)->context);
     free(*device);
     *device = NULL;

@@ -1,5 +1,6 @@
-/* Devices, programs and their cache, buffers, queues. Owns contexts (or shares the caller's), queues and programs, and hands out kernels and
- * buffers, which belong to the plan or store that asked; knows nothing of tensors, models or training. */
+/* Devices, programs and their cache, buffers, queues. Owns contexts (or shares the caller's), queues and programs, and
+ * hands out kernels and buffers, which belong to the plan or store that asked; knows nothing of tensors, models or
+ * training. */
 #ifndef XP_DEVICE_DEVICE_H
 #define XP_DEVICE_DEVICE_H
 
@@ -62,6 +63,7 @@ struct xp_device {
     bool debug; /* finish after every launch and name the one that failed */
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
+    struct xp_tuning_tables *tuning;
 };
 
 /* Compiles cl/<file>.cl for `variant`, or takes it from the memory or disk cache, and creates the kernel; the caller

@@ -125,6 +125,17 @@ static xp_status expand(text *out, const char *name, char included[][64], int *i
     return status;
 }
 
+xp_status xp_program_version(const char *file, unsigned long long *out) {
+    char name[64], included[MAX_INCLUDES][64];
+    int included_count = 0;
+    text source = {0};
+    snprintf(name, sizeof name, "%s.cl", file);
+    const xp_status status = expand(&source, name, included, &included_count);
+    *out = status == XP_OK ? XXH64(source.data, source.length, 0) : 0;
+    free(source.data);
+    return status;
+}
+
 /* ---- disk cache ---------------------------------------------------------------------------------------------------
  */
 

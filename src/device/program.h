@@ -1,4 +1,5 @@
-/* Programs: source text with its includes, the memory cache and the disk cache of binaries. Used by device.c only. */
+/* Programs: source text with its includes, the memory cache and the disk cache of binaries. Used by src/device alone.
+ */
 #ifndef XP_DEVICE_PROGRAM_H
 #define XP_DEVICE_PROGRAM_H
 
@@ -6,5 +7,8 @@
 
 xp_status xp_program_cache_create(struct xp_program_cache **out);
 void xp_program_cache_close(struct xp_program_cache **cache);
+
+/* A number of cl/<file>.cl's text, its includes in place. */
+xp_status xp_program_version(const char *file, unsigned long long *out);
 
 #endif

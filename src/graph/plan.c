@@ -62,7 +62,7 @@ static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
         plan->room = room;
     }
     xp_launch *launch = &plan->launches[plan->count++];
-    *launch = (xp_launch){.node = node};
+    *launch = (xp_launch){.node = node, .tuned = node == plan->tuning_node ? plan->tuning_index : -1};
     return launch;
 }
 
@@ -97,6 +97,24 @@ xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements)
     char name[XP_NAME_BYTES];
     snprintf(name, sizeof name, "scratch of %.40s", node->operation->name);
     return xp_graph_tensor(plan->graph, name, XP_F32, 1, &elements);
+}
+
+xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
+    xp_tuning_look_up(plan->device, tuning);
+    int i = 0;
+    while (i < plan->tuned_count && (strcmp(plan->tuned[i].tuning.kernel, tuning->kernel) != 0 ||
+                                     strcmp(plan->tuned[i].tuning.shape, tuning->shape) != 0))
+        i++;
+    if (i == plan->tuned_count) {
+        xp_plan_tuned *grown = realloc(plan->tuned, (size_t)(i + 1) * sizeof *grown);
+        if (!grown) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the choices of a plan");
+        plan->tuned = grown;
+        plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning};
+    }
+    plan->tuned[i].nodes++;
+    plan->tuning_node = node;
+    plan->tuning_index = i;
+    return XP_OK;
 }
 
 xp_family xp_plan_family(const xp_plan *plan) {
@@ -600,6 +618,7 @@ void xp_plan_close(xp_plan **plan) {
             if (p->slabs[i]) clReleaseMemObject(p->slabs[i]);
         free(p->slabs);
     }
+    free(p->tuned);
     free(p->places);
     free(p->launches);
     free(p);

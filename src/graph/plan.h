@@ -5,6 +5,7 @@
 #define XP_GRAPH_PLAN_H
 
 #include "device/device.h"
+#include "device/tuning.h"
 #include "graph/graph.h"
 
 #include <expanse/graph.h>
@@ -78,6 +79,9 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
 /* Storage that only this node's launches use. F32 elements; NULL when memory ends. */
 xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements);
 
+/* Chooses the parameters of the node's kernels by the device's tuning table, and keeps the question for the tuner. */
+xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
+
 xp_family xp_plan_family(const xp_plan *plan);
 xp_device *xp_plan_device(const xp_plan *plan);
 
@@ -117,8 +121,15 @@ typedef struct xp_profile_row {
 /* Fills rows[room] in the order of the first launches and returns their number: one for each kernel, or for each
  * variant of one. Launches beyond the room are left out. */
 int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, int room);
-double
-xp_plan_profiled_seconds(const xp_plan *plan); /* from the first launch's start to the last one's end, all runs */
+/* The questions of all nodes, those of one kernel and shape put together. Owned by the plan. */
+typedef struct xp_plan_tuned {
+    xp_tuning tuning; /* with the values that the plan has */
+    int nodes;        /* that asked it */
+    double seconds;   /* of the launches of these nodes, all runs, when profiling */
+} xp_plan_tuned;
+int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out);
+/* From the first launch's start to the last one's end, all runs. */
+double xp_plan_profiled_seconds(const xp_plan *plan);
 void xp_plan_forget_profile(xp_plan *plan);
 xp_status xp_plan_print_profile(xp_plan *plan, FILE *out); /* a table sorted by share, beside the device's roof */
 

@@ -6,6 +6,7 @@
 
 typedef struct xp_launch {
     const xp_node *node;
+    int tuned; /* index of the question that its node asked before; -1: none */
     bool host; /* a library call; else a kernel */
     union {
         xp_launch_request kernel;
@@ -35,7 +36,7 @@ struct xp_plan {
     xp_graph *graph;
     xp_launch *launches;
     int count, room;
-    int forward_end; /* the launches of the forward pass come before it */
+    int forward_end;  /* the launches of the forward pass come before it */
     xp_place *places; /* by tensor id */
     int place_count;
     size_t arena_bytes, input_bytes, unshared_bytes, slab_bytes;
@@ -45,6 +46,10 @@ struct xp_plan {
     cl_mem arena_given; /* the caller's buffer that the only slab is of; NULL: our own */
     bool borrowed;
     bool realised;
+    xp_plan_tuned *tuned;
+    int tuned_count;
+    const xp_node *tuning_node; /* that asked last: its launches follow */
+    int tuning_index;
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
     int64_t profiled_runs;
 };

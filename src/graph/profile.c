@@ -174,6 +174,14 @@ int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, 
     return count;
 }
 
+int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out) {
+    for (int t = 0; t < plan->tuned_count; t++) plan->tuned[t].seconds = 0;
+    for (int i = 0; i < plan->count; i++)
+        if (plan->launches[i].tuned >= 0) plan->tuned[plan->launches[i].tuned].seconds += plan->launches[i].seconds;
+    *out = plan->tuned;
+    return plan->tuned_count;
+}
+
 static int by_seconds(const void *a, const void *b) {
     double x = ((const xp_profile_row *)a)->seconds, y = ((const xp_profile_row *)b)->seconds;
     return x < y ? 1 : x > y ? -1 : 0;

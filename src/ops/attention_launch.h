@@ -62,6 +62,9 @@ typedef struct xp_attention_blocks {
     int64_t value, rows;
     size_t local;
 } xp_attention_blocks;
+/* The blocks of a pass as the tuning table wants them: `option` is one of `values`, `value` by default. */
+xp_status xp_attention_choose(xp_plan *plan, const xp_node *node, const char *kernel, const char *file,
+                              const char *option, int64_t value, const long *values, int64_t *out);
 xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 

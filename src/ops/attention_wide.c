@@ -26,10 +26,17 @@ static xp_attention_blocks blocks_of(int64_t panels) {
     return (xp_attention_blocks){"attention_wide", "PANELS", panels, PANEL * panels, 1};
 }
 
+static xp_status choose_panels(xp_plan *plan, const xp_node *node, const char *kernel, int64_t panels, int64_t *out) {
+    static const long values[XP_TUNING_VALUES] = {1, 2, 3, 4};
+    return xp_attention_choose(plan, node, kernel, "attention_wide", "PANELS", panels, values, out);
+}
+
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const xp_attention_blocks blocks = blocks_of(forward_panels(&s));
+    int64_t panels;
+    XP_TRY(choose_panels(plan, node, "attention_wide forward", forward_panels(&s), &panels));
+    const xp_attention_blocks blocks = blocks_of(panels);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
@@ -92,7 +99,9 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const int64_t panels = large_panels(&s), blocks = xp_building_blocks(s.class_queries, PANEL * panels);
+    int64_t panels;
+    XP_TRY(choose_panels(plan, node, "attention_wide backward", large_panels(&s), &panels));
+    const int64_t blocks = xp_building_blocks(s.class_queries, PANEL * panels);
     const int64_t groups = s.samples * s.key_heads * s.stride;
     const int64_t wanted = smaller(xp_building_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
     const int64_t part_blocks = xp_building_blocks(blocks, wanted), parts = xp_building_blocks(blocks, part_blocks);

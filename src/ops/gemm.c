@@ -3,6 +3,8 @@
 #include "ops/building.h"
 #include "ops/operation.h"
 
+#include <stdio.h>
+
 #ifdef XP_WITH_CLBLAST
 #include "device/loader.h"
 
@@ -11,8 +13,8 @@
 
 extern const xp_operation xp_operation_gemm;
 
-/* The blocks of cl/gemm_wide.cl and cl/gemm_tiled.cl. */
-enum { WIDE_ROWS = 48, WIDE_DEPTH = 512, PANEL_ROWS = 6, PANEL_COLUMNS = 16, TILED_SIDE = 16, TILED_TILE = 64 };
+/* The tiles of cl/gemm_wide.cl and cl/gemm_tiled.cl. */
+enum { PANEL_ROWS = 6, PANEL_COLUMNS = 16, TILED_SIDE = 16, TILED_TILE = 64 };
 enum { FINISH_GROUP = 64 };
 
 typedef struct gemm_tensors {
@@ -142,24 +144,43 @@ static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const
     xp_variant_set(variant, "KEEP_Z", t->z != NULL);
 }
 
-/* The widest block of columns that still gives many work-items; small products take the narrowest, so that two and more
- * cores share them. The sums do not depend on it. */
-static int64_t wide_columns(const xp_gemm_attributes *p) {
-    enum { WANTED_GROUPS = 32 };
-    for (int64_t columns = 256; columns > 64; columns /= 2)
-        if (xp_building_blocks(p->m, WIDE_ROWS) * xp_building_blocks(p->n, columns) >= WANTED_GROUPS) return columns;
-    return 64;
+typedef struct wide_blocks {
+    int64_t rows, columns, depth;
+} wide_blocks;
+
+/* By default the widest block of columns that still gives many work-items; small products take the narrowest, so that
+ * two and more cores share them. */
+static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
+    enum { WANTED_GROUPS = 32, ROWS = 48 };
+    int64_t columns = 256;
+    while (columns > 64 && xp_building_blocks(p->m, ROWS) * xp_building_blocks(p->n, columns) < WANTED_GROUPS)
+        columns /= 2;
+    xp_tuning tuning = {.kernel = "gemm_wide",
+                        .file = "gemm_wide",
+                        .count = 3,
+                        .parameters = {{"BLOCK_ROWS", ROWS, {12, 24, 48, 72, 96, 144, 192}},
+                                       {"BLOCK_COLUMNS", columns, {16, 32, 64, 128, 256, 512}},
+                                       {"BLOCK_DEPTH", 512, {128, 256, 384, 512, 768, 1024, 2048}}}};
+    snprintf(tuning.shape, sizeof tuning.shape, "%c%c %lldx%lldx%lld", p->transpose_a ? 't' : 'n',
+             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k);
+    XP_TRY(xp_plan_tune(plan, node, &tuning));
+    *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value};
+    return XP_OK;
 }
 
 static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
     const gemm_tensors t = tensors_of(node);
+    wide_blocks block;
+    XP_TRY(choose_wide_blocks(plan, node, p, &block));
     xp_variant variant = {0}; /* the packing kernels share the program of the product */
+    xp_variant_set(&variant, "BLOCK_ROWS", block.rows);
+    xp_variant_set(&variant, "BLOCK_DEPTH", block.depth);
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
-    const size_t row_blocks = (size_t)xp_building_blocks(p->m, WIDE_ROWS),
-                 depth_blocks = (size_t)xp_building_blocks(p->k, WIDE_DEPTH);
-    const int64_t b_panels = xp_building_blocks(p->n, PANEL_COLUMNS), columns = wide_columns(p);
+    const size_t row_blocks = (size_t)xp_building_blocks(p->m, block.rows),
+                 depth_blocks = (size_t)xp_building_blocks(p->k, block.depth);
+    const int64_t b_panels = xp_building_blocks(p->n, PANEL_COLUMNS);
 
     xp_tensor *b = xp_plan_scratch(plan, node, b_panels * PANEL_COLUMNS * p->k), *a = t.a;
     if (!b) return XP_OUT_OF_MEMORY;
@@ -197,7 +218,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
                                  .kernel = "gemm_wide",
                                  .variant = variant,
                                  .dimensions = 2,
-                                 .global = {row_blocks, (size_t)xp_building_blocks(p->n, columns)},
+                                 .global = {row_blocks, (size_t)xp_building_blocks(p->n, block.columns)},
                                  .local = {1, 1},
                                  .flops = flops(p),
                                  .bytes = bytes_moved(p, t.z != NULL)};
@@ -209,7 +230,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     xp_launch_int(&product, p->m);
     xp_launch_int(&product, p->n);
     xp_launch_int(&product, p->k);
-    xp_launch_int(&product, columns);
+    xp_launch_int(&product, block.columns);
     return xp_plan_launch(plan, node, &product);
 }
 

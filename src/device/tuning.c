@@ -1,0 +1,176 @@
+#include "device/tuning.h"
+
+#include "core/embedded.h"
+#include "core/files.h"
+#include "device/cache.h"
+#include "device/program.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* In the order of looking up. */
+enum { GIVEN, OWN, BUILT_IN, TABLES };
+
+struct xp_tuning_tables {
+    json_t *entries[TABLES];
+};
+
+/* ---- reading and writing -------------------------------------------------------------------------------------------
+ */
+
+static bool is_entry(const json_t *entry) {
+    static const char *const texts[] = {"device", "driver", "vendor", "kernel", "version", "shape"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++)
+        if (!json_is_string(json_object_get(entry, texts[i]))) return false;
+    const char *name;
+    json_t *value, *values = json_object_get(entry, "values");
+    json_object_foreach(values, name, value) if (!json_is_integer(value)) return false;
+    return json_is_object(values);
+}
+
+static xp_status entries_of(json_t *root, const json_error_t *error, const char *path, json_t **entries) {
+    *entries = NULL;
+    if (!root)
+        return xp_fail(XP_BAD_DATA, "%s:%d:%d: no tuning table: %s", path, error->line, error->column, error->text);
+    json_t *list = json_object_get(root, "entries");
+    xp_status status = XP_OK;
+    if (json_integer_value(json_object_get(root, "format")) != XP_TUNING_FORMAT || !json_is_array(list))
+        status = xp_fail(XP_BAD_DATA, "%s: no tuning table of format %d", path, XP_TUNING_FORMAT);
+    size_t i;
+    json_t *entry;
+    json_array_foreach(list, i, entry) if (status == XP_OK && !is_entry(entry)) status =
+        xp_fail(XP_BAD_DATA,
+                "%s: entry %zu has not the texts device, driver, vendor, kernel, version, shape and the "
+                "numbers of values",
+                path, i + 1);
+    if (status == XP_OK) *entries = json_incref(list);
+    json_decref(root);
+    return status;
+}
+
+xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries) {
+    json_error_t error;
+    if (may_miss && !xp_path_exists(path)) {
+        *entries = json_array();
+        return *entries ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a tuning table");
+    }
+    return entries_of(json_load_file(path, 0, &error), &error, path, entries);
+}
+
+static bool same_text(const json_t *a, const json_t *b, const char *key) {
+    return strcmp(json_string_value(json_object_get(a, key)), json_string_value(json_object_get(b, key))) == 0;
+}
+
+static bool same_place(const json_t *a, const json_t *b) {
+    return same_text(a, b, "device") && same_text(a, b, "driver") && same_text(a, b, "kernel") &&
+           same_text(a, b, "shape");
+}
+
+xp_status xp_tuning_merge(const char *path, const json_t *entries) {
+    json_t *all = NULL, *old;
+    XP_TRY(xp_tuning_read(path, true, &all));
+    for (size_t i = 0; i < json_array_size(entries); i++) {
+        json_t *entry = json_array_get(entries, i);
+        for (size_t j = json_array_size(all); j-- > 0;)
+            if ((old = json_array_get(all, j)) && same_place(old, entry)) json_array_remove(all, j);
+        json_array_append(all, entry);
+    }
+    json_t *root = json_pack("{s:i,s:o}", "format", XP_TUNING_FORMAT, "entries", all);
+    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
+    const xp_status status = text ? xp_file_write_atomic(path, text, strlen(text))
+                                  : xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning table %s", path);
+    free(text);
+    json_decref(root);
+    return status;
+}
+
+/* ---- looking up ----------------------------------------------------------------------------------------------------
+ */
+
+/* A table that cannot be read is no table: speed must not stop a run. `expanse tune` tells what is wrong with it. */
+static json_t *readable(const char *path) {
+    json_t *entries = NULL;
+    return xp_tuning_read(path, false, &entries) == XP_OK ? entries : NULL;
+}
+
+static json_t *built_in(void) {
+    for (const xp_embedded_file *file = xp_embedded_files; file->name; file++)
+        if (strcmp(file->name, "tuning.json") == 0) {
+            json_error_t error;
+            json_t *entries = NULL;
+            entries_of(json_loads(file->text, 0, &error), &error, file->name, &entries);
+            return entries;
+        }
+    return NULL;
+}
+
+void xp_tuning_open(struct xp_tuning_tables **tables) {
+    char path[1200];
+    const char *given = getenv("EXPANSE_TUNING");
+    *tables = calloc(1, sizeof **tables);
+    if (!*tables) return;
+    if (given && *given) (*tables)->entries[GIVEN] = readable(given);
+    if (xp_cache_path("tuning.json", false, path, sizeof path) && xp_path_exists(path))
+        (*tables)->entries[OWN] = readable(path);
+    (*tables)->entries[BUILT_IN] = built_in();
+}
+
+void xp_tuning_close(struct xp_tuning_tables **tables) {
+    for (int i = 0; *tables && i < TABLES; i++) json_decref((*tables)->entries[i]);
+    free(*tables);
+    *tables = NULL;
+}
+
+static bool has_text(const json_t *entry, const char *key, const char *text) {
+    return strcmp(json_string_value(json_object_get(entry, key)), text) == 0;
+}
+
+static void version_of(const char *file, char *out, size_t size) {
+    unsigned long long version = 0;
+    xp_program_version(file, &version);
+    snprintf(out, size, "%016llx", version);
+}
+
+/* From the nearest to the farthest. */
+enum { SAME_SHAPE, SAME_DEVICE, SAME_VENDOR, DISTANCES };
+
+static const json_t *find(const json_t *entries, const xp_device *device, const xp_tuning *tuning, const char *version,
+                          int distance) {
+    size_t i;
+    json_t *entry;
+    json_array_foreach(entries, i, entry) {
+        if (!has_text(entry, "kernel", tuning->kernel) || !has_text(entry, "version", version)) continue;
+        if (!has_text(entry, "shape", distance == SAME_SHAPE ? tuning->shape : "*")) continue;
+        const bool vendor = has_text(entry, "vendor", device->vendor), name = has_text(entry, "device", device->name);
+        const bool driver = has_text(entry, "driver", device->driver);
+        if (distance == SAME_VENDOR ? vendor : name && (driver || distance == SAME_DEVICE)) return entry;
+    }
+    return NULL;
+}
+
+void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
+    char version[20];
+    const struct xp_tuning_tables *tables = device->tuning;
+    if (!tables) return;
+    version_of(tuning->file, version, sizeof version);
+    const json_t *entry = NULL;
+    for (int distance = 0; distance < DISTANCES && !entry; distance++)
+        for (int i = 0; i < TABLES && !entry; i++) entry = find(tables->entries[i], device, tuning, version, distance);
+    for (int p = 0; p < tuning->count && entry; p++) {
+        xp_tuning_parameter *parameter = &tuning->parameters[p];
+        const long value = (long)json_integer_value(json_object_get(json_object_get(entry, "values"), parameter->name));
+        for (int v = 0; v < XP_TUNING_VALUES && value; v++)
+            if (parameter->values[v] == value) parameter->value = value;
+    }
+}
+
+json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape) {
+    char version[20];
+    version_of(tuning->file, version, sizeof version);
+    json_t *values = json_object();
+    for (int p = 0; p < tuning->count; p++)
+        json_object_set_new(values, tuning->parameters[p].name, json_integer(tuning->parameters[p].value));
+    return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:o}", "device", device->name, "driver", device->driver, "vendor",
+                     device->vendor, "kernel", tuning->kernel, "version", version, "shape", shape, "values", values);
+}

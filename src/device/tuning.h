@@ -1,0 +1,51 @@
+/* The tuning table: what was found to be fastest for a kernel at a shape on a device. Owns the table's format and the
+ * order of looking up; knows neither kernels nor how the table comes to be.
+ *
+ * A table is JSON: {"format": 1, "entries": [{"device", "driver", "vendor", "kernel", "version", "shape", "values",
+ * "gain"}]}. "values" maps parameters to numbers, "version" is that of the kernel's text, so that an entry dies with
+ * the kernel that it was found for; "gain" is the default's time over that of the values. Shape "*" is for all shapes
+ * that have no entry of their own. Tables are looked at in this order: the file that EXPANSE_TUNING names, tuning.json
+ * in the cache folder, the library's own. In all of them an entry of the shape goes before one for all shapes, and one
+ * of the device before one of its vendor (shape "*" alone). */
+#ifndef XP_DEVICE_TUNING_H
+#define XP_DEVICE_TUNING_H
+
+#include "device/device.h"
+
+#include <jansson.h>
+
+enum { XP_TUNING_PARAMETERS = 4, XP_TUNING_VALUES = 8, XP_TUNING_FORMAT = 1 };
+
+/* One free choice of a kernel: the default in value, and all that may be tried. */
+typedef struct xp_tuning_parameter {
+    const char *name; /* static */
+    long value;
+    long values[XP_TUNING_VALUES]; /* the rest are 0 */
+} xp_tuning_parameter;
+
+/* What an operation asks for when it makes its launches. */
+typedef struct xp_tuning {
+    const char *kernel; /* "attention_wide backward"; static */
+    const char *file;   /* of the kernel: cl/<file>.cl; static */
+    char shape[96];     /* "nt 2048x512x512": what the best choice may depend on */
+    int count;
+    xp_tuning_parameter parameters[XP_TUNING_PARAMETERS];
+} xp_tuning;
+
+/* Puts the table's values in place of the defaults; a value that may not be tried is passed over. */
+void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning);
+
+/* An entry as in the table, without a gain. The caller owns it; NULL when memory ends. */
+json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape);
+
+/* Reads a table's entries, an array that the caller owns. A missing file is an empty table where `may_miss`.
+ * XP_BAD_DATA names the place. */
+xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries);
+/* Writes entries into a table; one of the same device, driver, kernel and shape takes the place of an older one. */
+xp_status xp_tuning_merge(const char *path, const json_t *entries);
+
+/* For device.c: the tables that there are; NULL when memory ends. */
+void xp_tuning_open(struct xp_tuning_tables **tables);
+void xp_tuning_close(struct xp_tuning_tables **tables);
+
+#endif
