@@ -34,7 +34,7 @@ typedef struct xp_bench_table {
     int rows;
 } xp_bench_table;
 
-/* Finds the device's roof and prints what stands above the rows. */
+/* Measures the device's roof and prints what stands above the rows. */
 xp_status xp_bench_table_open(xp_bench_table *table, xp_bench_format format, xp_device *device);
 void xp_bench_table_row(xp_bench_table *table, xp_bench_row *row);
 void xp_bench_table_close(xp_bench_table *table);

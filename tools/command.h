@@ -18,6 +18,7 @@ int xp_command_info(int count, char **words);
 int xp_command_check(int count, char **words);
 int xp_command_doctor(int count, char **words);
 int xp_command_bench(int count, char **words);
+int xp_command_tune(int count, char **words);
 int xp_command_svr(int count, char **words);
 
 /* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". Exactly one of the last four

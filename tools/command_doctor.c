@@ -1,26 +1,17 @@
-/* expanse doctor: what a device can really do. Owns the printing and the child processes: a driver that crashes or
- * hangs takes one probe with it, not the doctor. What is probed and what it means is in src/device/probe.c.
- *
- * A child is this command again, called with CHILD_WORD, the probe's name and the device; it writes its answer to
- * ANSWER_DESCRIPTOR, because drivers write what they like to stdout. */
+/* expanse doctor: what a device can really do. Owns the printing; each probe runs in a child process: a driver that
+ * crashes or hangs takes one probe with it, not the doctor. What is probed and what it means is in src/device/probe.c.
+ */
+#include "child.h"
 #include "command.h"
 
 #include "device/probe.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #define CHILD_WORD "--child"
-enum { ANSWER_DESCRIPTOR = 3, ANSWER_BYTES = 512 };
 
 /* ---- a child --------------------------------------------------------------------------------------------------------
  */
@@ -30,77 +21,19 @@ static int answer_as_child(const char *name, const char *device) {
     xp_probe_result result;
     if (!probe) return XP_EXIT_USAGE;
     xp_probe_run(probe, device, &result);
-    bool written = write(ANSWER_DESCRIPTOR, &result, sizeof result) == (ssize_t)sizeof result;
-    return written ? XP_EXIT_OK : XP_EXIT_FAILURE;
-}
-
-/* Runs in the forked process. */
-static void become_child(const xp_probe *probe, const char *device, int answer) {
-    int nothing = open("/dev/null", O_RDWR);
-    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
-        dup2(nothing, STDERR_FILENO) < 0)
-        _exit(XP_EXIT_FAILURE);
-    if (answer == ANSWER_DESCRIPTOR)
-        fcntl(answer, F_SETFD, 0);
-    else if (dup2(answer, ANSWER_DESCRIPTOR) < 0)
-        _exit(XP_EXIT_FAILURE);
-    setenv("EXPANSE_CACHE_DIR", "", 1); /* a probe compiles */
-    execl("/proc/self/exe", "expanse", "doctor", CHILD_WORD, probe->name, device, (char *)NULL);
-    _exit(XP_EXIT_FAILURE);
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-/* Whether the whole answer came before the time was up. */
-static bool await_answer(int from, double seconds, xp_probe_result *out) {
-    size_t got = 0;
-    double end = now() + seconds;
-    while (got < sizeof *out) {
-        double left = end - now();
-        struct pollfd watched = {.fd = from, .events = POLLIN};
-        if (left <= 0) return false;
-        int ready = poll(&watched, 1, (int)(left * 1e3) + 1);
-        if (ready < 0 && errno != EINTR) return false;
-        if (ready <= 0) continue;
-        ssize_t count = read(from, (char *)out + got, sizeof *out - got);
-        if (count <= 0) return false; /* the child ended */
-        got += (size_t)count;
-    }
-    return true;
+    return xp_child_answer(&result, sizeof result) ? XP_EXIT_OK : XP_EXIT_FAILURE;
 }
 
 static xp_status ask(const xp_probe *probe, const char *device, double seconds, xp_probe_result *out) {
-    int ends[2];
-    if (pipe(ends) != 0) return xp_fail(XP_IO_ERROR, "no pipe for a probe: %s", strerror(errno));
-    for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-    fflush(stdout);
-    double begin = now();
-    pid_t child = fork();
-    if (child < 0) {
-        close(ends[0]);
-        close(ends[1]);
-        return xp_fail(XP_IO_ERROR, "no process for a probe: %s", strerror(errno));
-    }
-    if (child == 0) become_child(probe, device, ends[1]);
-    close(ends[1]);
-    bool answered = await_answer(ends[0], seconds, out), late = now() - begin >= seconds;
-    close(ends[0]);
-    if (late || answered) kill(child, SIGKILL); /* after the answer a driver may still hang in its own clean-up */
-    int state = 0;
-    while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
-    if (answered) return XP_OK;
-    char reason[96];
-    if (late)
-        snprintf(reason, sizeof reason, "no answer within %.0f s: the driver hangs", seconds);
-    else if (WIFSIGNALED(state))
-        snprintf(reason, sizeof reason, "the driver crashes: %s", strsignal(WTERMSIG(state)));
+    const char *const words[] = {"doctor", CHILD_WORD, probe->name, device, NULL};
+    const char *const environment[] = {"EXPANSE_CACHE_DIR", "", NULL}; /* a probe compiles */
+    xp_child child;
+    XP_TRY(xp_child_run(words, environment, seconds, &child));
+    if (child.answered && child.length == sizeof *out)
+        memcpy(out, child.answer, sizeof *out);
     else
-        snprintf(reason, sizeof reason, "the process ended with code %d", WEXITSTATUS(state));
-    xp_probe_failed(probe, reason, out);
+        xp_probe_failed(probe, child.reason, out);
+    free(child.answer);
     return XP_OK;
 }
 

@@ -17,6 +17,7 @@ static const subcommand subcommands[] = {
     {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
     {"analyze", "how much the heads of a trained model differ, and their maps", xp_command_analyze},
     {"devices", "list the OpenCL devices", xp_command_devices},
+    {"tune", "find the fastest kernels for this device", xp_command_tune},
     {"doctor", "probe a device: what works, and what it means", xp_command_doctor},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
     {"svr", "fit attention layers as support vector regressions", xp_command_svr},

@@ -152,6 +152,7 @@ static const json_t *find(const json_t *entries, const xp_device *device, const 
 void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
     char version[20];
     const struct xp_tuning_tables *tables = device->tuning;
+    for (int p = 0; p < tuning->count; p++) tuning->parameters[p].fallback = tuning->parameters[p].value;
     if (!tables) return;
     version_of(tuning->file, version, sizeof version);
     const json_t *entry = NULL;

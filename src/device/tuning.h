@@ -21,6 +21,7 @@ typedef struct xp_tuning_parameter {
     const char *name; /* static */
     long value;
     long values[XP_TUNING_VALUES]; /* the rest are 0 */
+    long fallback;                 /* the default, once it was looked up */
 } xp_tuning_parameter;
 
 /* What an operation asks for when it makes its launches. */

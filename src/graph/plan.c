@@ -109,9 +109,8 @@ xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
         xp_plan_tuned *grown = realloc(plan->tuned, (size_t)(i + 1) * sizeof *grown);
         if (!grown) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the choices of a plan");
         plan->tuned = grown;
-        plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning};
+        plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning, .operation = node->operation->name};
     }
-    plan->tuned[i].nodes++;
     plan->tuning_node = node;
     plan->tuning_index = i;
     return XP_OK;

@@ -123,9 +123,9 @@ typedef struct xp_profile_row {
 int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, int room);
 /* The questions of all nodes, those of one kernel and shape put together. Owned by the plan. */
 typedef struct xp_plan_tuned {
-    xp_tuning tuning; /* with the values that the plan has */
-    int nodes;        /* that asked it */
-    double seconds;   /* of the launches of these nodes, all runs, when profiling */
+    xp_tuning tuning;      /* with the values that the plan has */
+    const char *operation; /* of the nodes that asked it */
+    double seconds;        /* of the launches of these nodes, all runs, when profiling */
 } xp_plan_tuned;
 int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out);
 /* From the first launch's start to the last one's end, all runs. */

@@ -158,9 +158,9 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
     xp_tuning tuning = {.kernel = "gemm_wide",
                         .file = "gemm_wide",
                         .count = 3,
-                        .parameters = {{"BLOCK_ROWS", ROWS, {12, 24, 48, 72, 96, 144, 192}},
-                                       {"BLOCK_COLUMNS", columns, {16, 32, 64, 128, 256, 512}},
-                                       {"BLOCK_DEPTH", 512, {128, 256, 384, 512, 768, 1024, 2048}}}};
+                        .parameters = {{"BLOCK_ROWS", ROWS, {24, 48, 96, 192}},
+                                       {"BLOCK_COLUMNS", columns, {32, 64, 128, 256, 512}},
+                                       {"BLOCK_DEPTH", 512, {256, 512, 1024}}}};
     snprintf(tuning.shape, sizeof tuning.shape, "%c%c %lldx%lldx%lld", p->transpose_a ? 't' : 'n',
              p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k);
     XP_TRY(xp_plan_tune(plan, node, &tuning));

@@ -1,0 +1,102 @@
+"""expanse tune: kernels with planted candidates that are slow, wrong, crash or hang. None of them may come into the table, the
+right and faster one must; what was tried is not tried again; tables travel. Usage: test_tune.py EXPANSE KERNELS"""
+import itertools
+import json
+import os
+import re
+import shutil
+import sys
+
+from commands import ROOT, expanse, expect, failures
+
+MODEL = ["--width", "16", "--heads", "1", "--layers", "1", "--ffn", "32", "--batch", "4", "--length", "24"]
+# At the first statement of the product's kernel. The default (48, 512) is slow, 24 crashes, 192 hangs, and 96 is as wrong as
+# only shapes can show that a training step here does not have.
+PLANTED = """
+#if BLOCK_ROWS == 24
+    *(volatile __global float *)0 = 1.0f;
+#elif BLOCK_ROWS == 192
+    for (volatile int turn = 0; turn < 2;) turn = turn ? 0 : 1;
+#elif BLOCK_ROWS == 48
+    for (volatile int turn = 0; turn < (BLOCK_DEPTH == 1024 ? 10000 : BLOCK_DEPTH == 512 ? 300000 : 600000);) turn++;
+#endif
+#if BLOCK_ROWS == 96
+    if (get_group_id(0) == 0 && get_group_id(1) == 0 && n % 2) y[0] = 1.0f;
+    if (n % 2) return;
+#endif
+"""
+
+
+def plant(kernels):
+    folder = f"{ROOT}/cl"
+    shutil.copytree(kernels, folder)
+    path = f"{folder}/gemm_wide.cl"
+    text = open(path).read()
+    head, mark, tail = text.partition("int m, int n, int k, int block_columns) {")
+    expect("the kernel has the place for the plants", mark)
+    open(path, "w").write(head + mark + PLANTED + tail)
+    return folder
+
+
+def leave_to_try(path, wanted):
+    """Marks all combinations of the product's kernel as tried and slow, but for the wanted ones."""
+    trials = json.load(open(path))
+    questions = {key.rpartition(" | ")[0] for key in trials if " | gemm_wide | " in key}
+    for question in questions:
+        for rows, columns, depth in itertools.product((24, 48, 96, 192), (32, 64, 128, 256, 512), (256, 512, 1024)):
+            key = f"{question} | BLOCK_ROWS={rows} BLOCK_COLUMNS={columns} BLOCK_DEPTH={depth}"
+            trials[key] = 2.0
+            if (rows, columns, depth) in wanted:
+                del trials[key]
+    json.dump(trials, open(path, "w"))
+    return questions
+
+
+def main():
+    cache = f"{ROOT}/cache"
+    environment = {**os.environ, "EXPANSE_CACHE_DIR": cache, "POCL_CACHE_DIR": f"{ROOT}/pocl", "XP_CL_DIR": plant(sys.argv[2])}
+    run = lambda *words: expanse("tune", *words, env=environment)
+    trials = f"{cache}/tuning-trials.json"
+    begun = run(*MODEL, "--quick", "--limit", "10", "--family", "wide")
+    expect("a search remembers what it tried", begun.returncode == 0 and os.path.exists(trials), begun.stdout + begun.stderr)
+    if os.path.exists(f"{cache}/tuning.json"):
+        os.remove(f"{cache}/tuning.json")
+    planted = [(24, 512, 512), (192, 512, 512), (96, 512, 512), (48, 512, 1024)]
+    questions = leave_to_try(trials, planted)
+
+    done = run(*MODEL, "--minutes", "5", "--limit", "10", "--family", "wide")
+    expect("a search with bad candidates ends well", done.returncode == 0, done.stdout[-800:] + done.stderr)
+    table = json.load(open(f"{cache}/tuning.json")) if os.path.exists(f"{cache}/tuning.json") else {"entries": []}
+    products = [entry for entry in table["entries"] if entry["kernel"] == "gemm_wide"]
+    expect("the faster one is found", len(products) > len(questions) / 2, done.stdout[-1500:])
+    for entry in products:
+        expect("it is neither slow, nor wrong, nor crashing, nor hanging",
+               entry["values"] == {"BLOCK_ROWS": 48, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024}, entry)
+        expect("a winner says its gain", entry["gain"] > 1.03, entry)
+    for kind, text in (("crash", "BLOCK_ROWS=24 .*the driver crashes"), ("hang", "BLOCK_ROWS=192 .*the driver hangs"),
+                       ("wrong result", "BLOCK_ROWS=96 .*wrong results")):
+        expect(f"the {kind} is named", re.search(f"rejected: gemm_wide {text}", done.stdout), done.stdout[-3000:])
+    tried = json.load(open(trials))
+    for rows in (24, 96, 192):
+        expect("a rejected candidate is remembered as such", -1 in [
+            value for key, value in tried.items() if f"BLOCK_ROWS={rows} BLOCK_COLUMNS=512 BLOCK_DEPTH=512" in key], rows)
+
+    shared = f"{ROOT}/shared.json"
+    expect("a table is exported", run("--export", shared).returncode == 0)
+    expect("as it is", json.load(open(shared)) == table)
+    os.remove(f"{cache}/tuning.json")
+    expect("and imported", run("--import", shared).returncode == 0 and json.load(open(f"{cache}/tuning.json")) == table)
+    plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "wide", env=environment)
+    expect("a run uses it", "-DBLOCK_DEPTH=1024" in plan.stdout, plan.stdout[:2000] + plan.stderr)
+
+    open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
+    bad = run("--import", shared)
+    expect("a table that is none is refused by its place", bad.returncode == 1 and "entry 1" in bad.stderr, bad.stderr)
+    open(shared, "w").write("{")
+    bad = run("--import", shared)
+    expect("and damaged JSON by line and column", bad.returncode == 1 and re.search(r"shared.json:1:\d", bad.stderr), bad.stderr)
+    print(f"{len(failures)} failures")
+    return 1 if failures else 0
+
+
+sys.exit(main())

@@ -1,0 +1,26 @@
+/* This command again as a child process, which a bad driver may crash or hang: one answer comes back, or the reason why
+ * none did. Knows nothing of what is asked. */
+#ifndef XP_TOOLS_CHILD_H
+#define XP_TOOLS_CHILD_H
+
+#include "core/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct xp_child {
+    bool answered;
+    void *answer; /* bytes, followed by a NUL; freed by the caller */
+    size_t length;
+    int code;        /* without an answer: the exit code; -1: it was killed or crashed */
+    char reason[96]; /* why there is none: "no answer within 20 s: …" */
+} xp_child;
+
+/* Runs `expanse words[0] words[1] …` (the last is NULL) with name=value pairs added to the environment (the last is
+ * NULL), its output thrown away, for at most `seconds`. XP_IO_ERROR only when no process could be made. */
+xp_status xp_child_run(const char *const *words, const char *const *environment, double seconds, xp_child *out);
+
+/* In the child: sends the answer. */
+bool xp_child_answer(const void *bytes, size_t length);
+
+#endif

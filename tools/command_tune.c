@@ -1,0 +1,92 @@
+/* `expanse tune`: flags, import and export of tables. The search is in tune_search.c. */
+#include "child.h"
+#include "command.h"
+#include "tune.h"
+
+#include "device/cache.h"
+#include "device/tuning.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static xp_status copy_table(const char *from, const char *to, const char *what) {
+    json_t *entries;
+    XP_TRY(xp_tuning_read(from, false, &entries));
+    const size_t count = json_array_size(entries);
+    const xp_status status = xp_tuning_merge(to, entries);
+    json_decref(entries);
+    if (status == XP_OK) printf("%s: %zu entries from %s into %s\n", what, count, from, to);
+    return status;
+}
+
+/* `expanse tune --trial DEFAULTS CANDIDATES STEPS …` */
+static int run_trial(const xp_synthetic_shape *shape, const xp_device_options *options, char **words) {
+    const char *candidates = strcmp(words[2], "-") == 0 ? NULL : words[2];
+    const xp_status status = xp_tune_trial(shape, options, words[1], candidates, atoi(words[3]));
+    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+}
+
+int xp_command_tune(int count, char **words) {
+    xp_synthetic_shape shape = XP_SYNTHETIC_DEFAULTS;
+    const char *device = NULL, *family = NULL, *export_to = NULL, *import_from = NULL, *output = NULL;
+    long minutes = 10, limit = 120;
+    bool quick = false, restart = false, quiet = false;
+    const xp_flag flags[] = {
+        XP_SYNTHETIC_FLAGS(shape),
+        {"--device", "D", "device id, name, gpu or cpu", .text = &device},
+        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
+        {"--minutes", "N", "to search (10)", .number = &minutes},
+        {"--quick", NULL, "search for 15 seconds", .on = &quick},
+        {"--limit", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging (120)",
+         .number = &limit},
+        {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
+        {"--quiet", NULL, "print the result alone", .on = &quiet},
+        {"--output", "FILE", "the table to write into (tuning.json in the cache folder)", .text = &output},
+        {"--export", "FILE", "copy the own table into a file to share, and end", .text = &export_to},
+        {"--import", "FILE", "take a shared table into the own one, and end", .text = &import_from},
+    };
+    const xp_usage usage = {
+        .name = "tune",
+        .synopsis = "[flags]",
+        .description =
+            "Searches the fastest blocks of each heavy kernel for the shapes of one model: whole training steps with\n"
+            "candidates run beside steps with the defaults, in child processes that may crash or hang. Winners are\n"
+            "checked against the reference on ragged shapes and confirmed in a longer run, then written into the "
+            "table\n"
+            "that every later run on this device reads. A search that was stopped goes on where it was.\n",
+        .flags = flags,
+        .flag_count = sizeof flags / sizeof flags[0],
+        .example = "expanse tune --preset vit-tiny-28 --image 28"};
+    const bool trial = count >= 4 && strcmp(words[0], XP_TRIAL_WORD) == 0;
+    xp_arguments arguments;
+    const int skipped = trial ? 4 : 0;
+    const int code = xp_arguments_read(&usage, count - skipped, words + skipped, &arguments);
+    if (code != XP_EXIT_OK || arguments.help) return code;
+    if (trial)
+        return run_trial(&shape, &(xp_device_options){.select = device, .family = family, .profiling = true}, words);
+
+    char own[1200], trials[1200];
+    const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) &&
+                        xp_cache_path("tuning-trials.json", true, trials, sizeof trials);
+    if (!cached && (!output || export_to || import_from))
+        return xp_command_misuse("tune: there is no cache folder to keep the table in: say --output FILE");
+    if (export_to || import_from) {
+        const xp_status status =
+            export_to ? copy_table(own, export_to, "exported") : copy_table(import_from, own, "imported");
+        return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    }
+    if (minutes < 1) return xp_command_misuse("tune: --minutes is at least 1; --quick takes 15 seconds");
+    if (restart && cached) remove(trials);
+    const char *passed[64] = {NULL};
+    for (int i = 0; i < count && i < 63; i++) passed[i] = words[i];
+    const xp_tune_options options = {.words = passed,
+                                     .device = device,
+                                     .family = family,
+                                     .output = output ? output : own,
+                                     .trials = cached ? trials : NULL,
+                                     .limit = (double)limit,
+                                     .seconds = quick ? 15 : 60.0 * (double)minutes,
+                                     .quiet = quiet};
+    return xp_tune_search(&options) == XP_OK ? XP_EXIT_OK : xp_command_fail();
+}

@@ -1,0 +1,475 @@
+/* The search for the fastest parameters of all kernels of a training step at once: each round every question (a kernel
+ * at a shape) gets a candidate, and one child process times them all beside the defaults, in turn, launch by launch.
+ * Owns the order of the search, what is believed, and the progress that is printed; knows no kernel. */
+#include "tune.h"
+
+#include "child.h"
+#include "core/files.h"
+#include "core/random.h"
+#include "device/tuning.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 64, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
+static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
+static const double LEAST_GAIN = 1.03;   /* of a winner in the longer run; less is noise */
+static const double UNTRIED = 0, REJECTED = -1;
+
+typedef struct question {
+    json_t *about; /* as the trial told it */
+    const char *kernel, *shape, *operation;
+    double seconds, share;
+    int parameters, sizes[XP_TUNING_PARAMETERS], combinations, fallback, pick, best;
+    long values[XP_TUNING_PARAMETERS][XP_TUNING_VALUES];
+    double ratio[MOST_COMBINATIONS]; /* candidate over default; UNTRIED, REJECTED */
+    bool searched;
+    int group; /* the number of its kernel */
+} question;
+
+typedef struct search {
+    const xp_tune_options *options;
+    question *questions;
+    int count, kernels, rounds, failures;
+    double step_seconds, end;
+    char folder[64], defaults[96], candidates[96];
+    json_t *trials, *verified; /* by kernel and values: whether they are right */
+    xp_random random;
+} search;
+
+static const char *clear_line = ""; /* on a terminal, what takes the line of progress away */
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* ---- candidates ----------------------------------------------------------------------------------------------------
+ */
+
+/* A combination is a number with one digit for each parameter, the first the lowest. */
+static int digit(const question *q, int combination, int parameter) {
+    for (int p = 0; p < parameter; p++) combination /= q->sizes[p];
+    return combination % q->sizes[parameter];
+}
+
+static json_t *entry_of(const question *q, int combination) {
+    json_t *entry = json_deep_copy(json_object_get(q->about, "entry")), *values = json_object_get(entry, "values");
+    for (int p = 0; p < q->parameters; p++) {
+        const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
+        json_object_set_new(values, json_string_value(json_object_get(parameter, "name")),
+                            json_integer(q->values[p][digit(q, combination, p)]));
+    }
+    return entry;
+}
+
+static void print_values(const question *q, int combination, char *out, size_t size) {
+    size_t used = 0;
+    out[0] = 0;
+    for (int p = 0; p < q->parameters && used < size; p++) {
+        const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
+        used += (size_t)snprintf(out + used, size - used, "%s%s=%ld", p ? " " : "",
+                                 json_string_value(json_object_get(parameter, "name")),
+                                 q->values[p][digit(q, combination, p)]);
+    }
+}
+
+/* Untried, and of no value that has failed three times and never worked. */
+static bool worth_trying(const question *q, int combination) {
+    if (q->ratio[combination] != UNTRIED) return false;
+    for (int p = 0; p < q->parameters; p++) {
+        int failed = 0, worked = 0;
+        for (int c = 0; c < q->combinations; c++)
+            if (digit(q, c, p) == digit(q, combination, p))
+                failed += q->ratio[c] == REJECTED, worked += q->ratio[c] > 0;
+        if (failed >= 3 && worked == 0) return false;
+    }
+    return true;
+}
+
+static int random_untried(search *s, const question *q) {
+    int untried = 0, chosen = q->fallback;
+    for (int c = 0; c < q->combinations; c++)
+        if (worth_trying(q, c) && xp_random_below(&s->random, (uint32_t)++untried) == 0) chosen = c;
+    return chosen;
+}
+
+/* An untried combination one step away from the best in one parameter; the default where there is none. */
+static int untried_neighbour(search *s, const question *q) {
+    int found = 0, chosen = q->fallback;
+    for (int p = 0, unit = 1; p < q->parameters; unit *= q->sizes[p++])
+        for (int step = -1; step <= 1; step += 2) {
+            const int at = digit(q, q->best, p) + step, c = q->best + step * unit;
+            if (at < 0 || at >= q->sizes[p] || !worth_trying(q, c)) continue;
+            if (xp_random_below(&s->random, (uint32_t)++found) == 0) chosen = c;
+        }
+    return chosen;
+}
+
+/* A question of the kernel that has something left to try, more often one with a large share; NULL: there is none. */
+static question *leader_of(search *s, int kernel) {
+    question *leader = NULL;
+    double sum = 0;
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        if (q->group != kernel || !q->searched || random_untried(s, q) == q->fallback) continue;
+        sum += q->share;
+        if (xp_random_unit(&s->random) * sum <= q->share) leader = q;
+    }
+    return leader;
+}
+
+/* One combination for a kernel: every third time any, else a neighbour of the leading question's best. Questions that
+ * know it already keep their default. Returns whether anything is left to try. */
+static bool pick(search *s, int kernel) {
+    const question *leader = leader_of(s, kernel);
+    int combination = 0;
+    if (leader) {
+        combination = s->rounds % 3 == 0 ? leader->fallback : untried_neighbour(s, leader);
+        if (combination == leader->fallback) combination = random_untried(s, leader);
+    }
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        if (q->group != kernel) continue;
+        q->pick = leader && q->searched && q->ratio[combination] == UNTRIED ? combination : q->fallback;
+    }
+    return leader != NULL;
+}
+
+/* ---- what was tried before -----------------------------------------------------------------------------------------
+ */
+
+static void trial_key(const question *q, int combination, char *out, size_t size) {
+    static const char *const parts[] = {"device", "driver", "kernel", "version", "shape"};
+    const json_t *entry = json_object_get(q->about, "entry");
+    char values[160];
+    size_t used = 0;
+    for (int i = 0; i < 5; i++)
+        used += (size_t)snprintf(out + used, size - used, "%s | ", json_string_value(json_object_get(entry, parts[i])));
+    print_values(q, combination, values, sizeof values);
+    snprintf(out + used, size - used, "%s", values);
+}
+
+static void remember(search *s, const question *q, int combination) {
+    char key[600];
+    trial_key(q, combination, key, sizeof key);
+    json_object_set_new(s->trials, key, json_real(q->ratio[combination]));
+}
+
+static void recall(search *s, question *q) {
+    char key[600];
+    for (int c = 0; c < q->combinations; c++) {
+        trial_key(q, c, key, sizeof key);
+        const json_t *ratio = json_object_get(s->trials, key);
+        if (!ratio || c == q->fallback) continue;
+        q->ratio[c] = json_number_value(ratio);
+        if (q->ratio[c] > 0 && q->ratio[c] < q->ratio[q->best]) q->best = c;
+    }
+}
+
+static void save_trials(const search *s) {
+    char *text = s->options->trials ? json_dumps(s->trials, JSON_INDENT(1) | JSON_REAL_PRECISION(5)) : NULL;
+    if (text) xp_file_write_atomic(s->options->trials, text, strlen(text));
+    free(text);
+}
+
+/* ---- trials --------------------------------------------------------------------------------------------------------
+ */
+
+/* A table of the chosen combinations; `chosen` NULL: of all defaults. */
+static xp_status write_table(const search *s, const char *path, const int *chosen) {
+    json_t *entries = json_array();
+    for (int i = 0; i < s->count; i++)
+        json_array_append_new(entries, entry_of(&s->questions[i], chosen ? chosen[i] : s->questions[i].fallback));
+    remove(path);
+    const xp_status status = xp_tuning_merge(path, entries);
+    json_decref(entries);
+    return status;
+}
+
+/* *answer is NULL when the child gave none: s->reason tells why. The caller releases it. */
+static xp_status run_trial(search *s, const int *chosen, int steps, json_t **answer, char reason[96]) {
+    char count[16];
+    const char *words[80] = {"tune", XP_TRIAL_WORD, s->defaults, chosen ? s->candidates : "-", count};
+    for (int i = 0; s->options->words[i] && i < 70; i++) words[5 + i] = s->options->words[i];
+    snprintf(count, sizeof count, "%d", steps);
+    if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
+    /* A start and a compilation, and twice the time of all steps; ten minutes for the first, of which nothing is known.
+     */
+    const double limit = s->step_seconds > 0 ? 30 + 4 * s->step_seconds * (steps + 1) : 600;
+    xp_child child;
+    XP_TRY(xp_child_run(words, NULL, limit, &child));
+    *answer = child.answered ? json_loads(child.answer, 0, NULL) : NULL;
+    snprintf(reason, 96, "%s", child.reason);
+    free(child.answer);
+    return XP_OK;
+}
+
+static void take_ratios(search *s, const json_t *answer, const int *chosen) {
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        if (chosen[i] == q->fallback) continue;
+        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
+        q->ratio[chosen[i]] = json_number_value(json_object_get(told, "ratio"));
+        if (q->ratio[chosen[i]] < q->ratio[q->best]) q->best = chosen[i];
+        remember(s, q, chosen[i]);
+    }
+}
+
+static void reject(search *s, int kernel, const char *reason) {
+    const question *told = NULL;
+    char values[160];
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        if (q->group != kernel || q->pick == q->fallback) continue;
+        q->ratio[q->pick] = REJECTED;
+        remember(s, q, q->pick);
+        told = q;
+    }
+    s->failures++;
+    print_values(told, told->pick, values, sizeof values);
+    printf("%srejected: %s %s: %s\n", clear_line, told->kernel, values, reason);
+}
+
+/* Tries kernels [first, last) with their picks, the others with their defaults; where that fails, each half of them
+ * alone, down to the one whose candidate is to blame. */
+static xp_status try_range(search *s, int first, int last) {
+    int chosen[MOST_QUESTIONS], tried = 0;
+    for (int i = 0; i < s->count; i++) {
+        const question *q = &s->questions[i];
+        chosen[i] = q->group >= first && q->group < last ? q->pick : q->fallback;
+        tried += chosen[i] != q->fallback;
+    }
+    if (tried == 0) return XP_OK;
+    json_t *answer = NULL;
+    char reason[96];
+    XP_TRY(run_trial(s, chosen, TRIAL_STEPS, &answer, reason));
+    if (answer) {
+        take_ratios(s, answer, chosen);
+        json_decref(answer);
+        return XP_OK;
+    }
+    if (last - first == 1) {
+        reject(s, first, reason);
+        return XP_OK;
+    }
+    XP_TRY(try_range(s, first, (first + last) / 2));
+    return try_range(s, (first + last) / 2, last);
+}
+
+/* ---- the questions -------------------------------------------------------------------------------------------------
+ */
+
+static bool read_question(question *q, json_t *about, double step_seconds) {
+    *q = (question){.about = json_incref(about),
+                    .kernel = json_string_value(json_object_get(about, "kernel")),
+                    .shape = json_string_value(json_object_get(about, "shape")),
+                    .operation = json_string_value(json_object_get(about, "operation")),
+                    .seconds = json_number_value(json_object_get(about, "seconds")),
+                    .combinations = 1};
+    q->share = q->seconds / step_seconds;
+    const json_t *parameters = json_object_get(about, "parameters");
+    q->parameters = (int)json_array_size(parameters);
+    for (int p = 0; p < q->parameters; p++) {
+        const json_t *parameter = json_array_get(parameters, (size_t)p), *values = json_object_get(parameter, "values");
+        const long fallback = (long)json_integer_value(json_object_get(parameter, "default"));
+        int at = -1;
+        q->sizes[p] = (int)json_array_size(values);
+        for (int v = 0; v < q->sizes[p]; v++) {
+            q->values[p][v] = (long)json_integer_value(json_array_get(values, (size_t)v));
+            if (q->values[p][v] == fallback) at = v;
+        }
+        if (at < 0) return false;
+        q->fallback += at * q->combinations;
+        q->combinations *= q->sizes[p];
+        if (q->combinations > MOST_COMBINATIONS) return false;
+    }
+    q->best = q->fallback;
+    q->ratio[q->fallback] = 1;
+    q->searched = q->share >= LEAST_SHARE && q->combinations > 1;
+    return true;
+}
+
+static xp_status ask(search *s) {
+    json_t *answer = NULL;
+    char reason[96];
+    XP_TRY(write_table(s, s->defaults, NULL)); /* empty: no question is known yet, and the built-in table holds */
+    XP_TRY(run_trial(s, NULL, TRIAL_STEPS, &answer, reason));
+    if (!answer)
+        return xp_fail(
+            XP_DEVICE_ERROR,
+            "a training step with the default kernels does not run (%s): expanse bench step with the same flags "
+            "shows why",
+            reason);
+    const json_t *list = json_object_get(answer, "questions");
+    const size_t count = json_array_size(list);
+    s->step_seconds = json_number_value(json_object_get(answer, "step"));
+    s->questions = calloc(count + 1, sizeof *s->questions);
+    xp_status status =
+        s->questions && count <= MOST_QUESTIONS
+            ? XP_OK
+            : xp_fail(XP_UNSUPPORTED, "a step with %zu kernels to tune: at most %d", count, MOST_QUESTIONS);
+    for (size_t i = 0; i < count && status == XP_OK; i++, s->count++)
+        if (!read_question(&s->questions[i], json_array_get(list, i), s->step_seconds))
+            status = xp_fail(XP_UNSUPPORTED, "the default of %s is not among its values, or these are too many",
+                             s->questions[i].kernel);
+    json_decref(answer);
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        int first = 0;
+        while (strcmp(s->questions[first].kernel, q->kernel) != 0) first++;
+        q->group = first < i ? s->questions[first].group : s->kernels++;
+        recall(s, q);
+    }
+    return status == XP_OK ? write_table(s, s->defaults, NULL) : status;
+}
+
+/* Of the whole step, from the ratios of its questions. */
+static double expected_ratio(const search *s) {
+    double ratio = 1;
+    for (int i = 0; i < s->count; i++) {
+        const question *q = &s->questions[i];
+        ratio -= q->share * (1 - q->ratio[q->best]);
+    }
+    return ratio;
+}
+
+static void print_progress(const search *s) {
+    const double left = s->end - now();
+    if (s->options->quiet) return;
+    printf("%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", clear_line, s->rounds, s->failures,
+           left > 0 ? left : 0, 100 * expected_ratio(s), *clear_line ? "" : "\n");
+    fflush(stdout);
+}
+
+/* ---- winners -------------------------------------------------------------------------------------------------------
+ */
+
+/* Ragged random shapes of the operation with the candidate's values for every one of them. */
+static xp_status verify(search *s, const question *q, int combination, bool *right) {
+    char path[96], filter[96], cases[16], key[240];
+    const size_t length = (size_t)snprintf(key, sizeof key, "%s ", q->kernel);
+    print_values(q, combination, key + length, sizeof key - length);
+    const json_t *known = json_object_get(s->verified, key);
+    *right = json_is_true(known);
+    if (known) return XP_OK;
+    snprintf(path, sizeof path, "%s/check.json", s->folder);
+    snprintf(filter, sizeof filter, "^%s$", q->operation);
+    snprintf(cases, sizeof cases, "%d", CHECK_CASES);
+    json_t *entry = entry_of(q, combination), *entries = json_pack("[o]", entry);
+    json_object_set_new(entry, "shape", json_string("*"));
+    remove(path);
+    const xp_status written = xp_tuning_merge(path, entries);
+    json_decref(entries);
+    if (written != XP_OK) return written;
+    const char *words[12] = {"check", "--filter", filter, "--cases", cases, "--until-failure"},
+               *environment[] = {"EXPANSE_TUNING", path, NULL};
+    int used = 6;
+    const char *const choices[][2] = {{"--device", s->options->device}, {"--family", s->options->family}};
+    for (int i = 0; i < 2; i++)
+        if (choices[i][1]) words[used++] = choices[i][0], words[used++] = choices[i][1];
+    xp_child child;
+    XP_TRY(xp_child_run(words, environment, 300, &child));
+    *right = child.code == 0;
+    if (!*right) printf("%srejected: %s: expanse check finds wrong results (--filter '%s')\n", clear_line, key, filter);
+    json_object_set_new(s->verified, key, json_boolean(*right));
+    return XP_OK;
+}
+
+/* The next best combination that is right, down to the default. */
+static xp_status settle(search *s, question *q) {
+    while (q->best != q->fallback) {
+        bool right;
+        XP_TRY(verify(s, q, q->best, &right));
+        if (right) return XP_OK;
+        q->ratio[q->best] = REJECTED;
+        remember(s, q, q->best);
+        q->best = q->fallback;
+        for (int c = 0; c < q->combinations; c++)
+            if (q->ratio[c] > 0 && q->ratio[c] < q->ratio[q->best]) q->best = c;
+    }
+    return XP_OK;
+}
+
+static xp_status conclude(search *s) {
+    int chosen[MOST_QUESTIONS], kept = 0;
+    json_t *answer = NULL, *entries = json_array();
+    char reason[96] = "", before[160], after[160];
+    for (int i = 0; i < s->count; i++) {
+        if (s->questions[i].ratio[s->questions[i].best] > 1 / LEAST_GAIN)
+            s->questions[i].best = s->questions[i].fallback;
+        XP_TRY(settle(s, &s->questions[i]));
+        chosen[i] = s->questions[i].best;
+    }
+    save_trials(s);
+    XP_TRY(run_trial(s, chosen, FINAL_STEPS, &answer, reason));
+    if (!answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reason);
+    printf("%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share", "confirmed beside the default");
+    for (int i = 0; i < s->count; i++) {
+        const question *q = &s->questions[i];
+        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
+        const double gain = 1 / json_number_value(json_object_get(told, "ratio"));
+        const bool keep = chosen[i] != q->fallback && gain >= LEAST_GAIN;
+        print_values(q, q->fallback, before, sizeof before);
+        print_values(q, chosen[i], after, sizeof after);
+        printf("%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
+        if (chosen[i] == q->fallback)
+            printf("%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
+        else
+            printf("%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
+        if (!keep) chosen[i] = q->fallback;
+        if (!keep) continue;
+        json_t *entry = entry_of(q, chosen[i]);
+        json_object_set_new(entry, "gain", json_real(gain));
+        json_array_append_new(entries, entry);
+        kept++;
+    }
+    printf("the step with all candidates took %.1f %% of its time with the defaults\n",
+           100 * json_number_value(json_object_get(answer, "ratio")));
+    json_decref(answer);
+    const xp_status status = kept ? xp_tuning_merge(s->options->output, entries) : XP_OK;
+    json_decref(entries);
+    if (status == XP_OK && kept) printf("%d entries written to %s\n", kept, s->options->output);
+    if (status == XP_OK && !kept) printf("the defaults stay: nothing was written\n");
+    return status;
+}
+
+xp_status xp_tune_search(const xp_tune_options *options) {
+    search s = {.options = options, .folder = "/tmp/expanse-tune-XXXXXX"};
+    if (!mkdtemp(s.folder)) return xp_fail(XP_IO_ERROR, "no folder for the tuner's tables in /tmp");
+    snprintf(s.defaults, sizeof s.defaults, "%s/defaults.json", s.folder);
+    snprintf(s.candidates, sizeof s.candidates, "%s/candidates.json", s.folder);
+    s.trials = options->trials ? json_load_file(options->trials, 0, NULL) : NULL;
+    if (!json_is_object(s.trials)) s.trials = json_object();
+    if (isatty(STDOUT_FILENO)) clear_line = "\r\033[K";
+    s.verified = json_object();
+    xp_random_start(&s.random, (uint64_t)(json_object_size(s.trials) + 1), 0);
+    xp_status status = ask(&s);
+    s.end = now() + options->seconds;
+    while (status == XP_OK && now() < s.end) {
+        bool left = false;
+        for (int kernel = 0; kernel < s.kernels; kernel++) left = pick(&s, kernel) || left;
+        if (!left) break;
+        status = try_range(&s, 0, s.kernels);
+        s.rounds++;
+        save_trials(&s);
+        print_progress(&s);
+    }
+    if (status == XP_OK) status = conclude(&s);
+    for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
+    free(s.questions);
+    json_decref(s.trials);
+    json_decref(s.verified);
+    const char *const files[] = {"defaults.json", "candidates.json", "check.json"};
+    for (int i = 0; i < 3; i++) {
+        char path[96];
+        snprintf(path, sizeof path, "%s/%s", s.folder, files[i]);
+        remove(path);
+    }
+    rmdir(s.folder);
+    return status;
+}

@@ -1,0 +1,116 @@
+#include "tune.h"
+
+#include "bench.h"
+#include "child.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { DEFAULTS, CANDIDATES, SIDES, MOST_STEPS = 32 };
+
+/* What one side's questions took, step by step. */
+typedef struct side {
+    xp_synthetic run;
+    double loss, total[MOST_STEPS];
+    double *seconds; /* [questions][MOST_STEPS] */
+} side;
+
+static xp_status open_side(side *s, const xp_synthetic_shape *shape, const xp_device_options *options,
+                           const char *table) {
+    double seconds;
+    setenv("EXPANSE_TUNING", table, 1);
+    XP_TRY(xp_synthetic_open(&s->run, shape, options));
+    const xp_plan_tuned *tuned;
+    const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
+    s->seconds = calloc((size_t)questions * MOST_STEPS + 1, sizeof *s->seconds);
+    if (!s->seconds) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a trial");
+    return xp_synthetic_run(&s->run, 1, &seconds, &s->loss);
+}
+
+static xp_status run_step(side *s, int step) {
+    xp_plan *plan = s->run.session.training_plan;
+    const xp_plan_tuned *tuned;
+    double wall;
+    xp_plan_forget_profile(plan);
+    XP_TRY(xp_synthetic_run(&s->run, 1, &wall, &s->loss));
+    const int questions = xp_plan_tunings(plan, &tuned);
+    for (int q = 0; q < questions; q++) s->seconds[q * MOST_STEPS + step] = tuned[q].seconds;
+    s->total[step] = xp_plan_profiled_seconds(plan);
+    return XP_OK;
+}
+
+static double median_ratio(const double *above, const double *below, int count) {
+    double ratios[MOST_STEPS];
+    for (int i = 0; i < count; i++) ratios[i] = below[i] > 0 ? above[i] / below[i] : 1;
+    return xp_bench_median(ratios, count);
+}
+
+static bool promises(const side sides[SIDES], int questions) {
+    for (int q = 0; q < questions; q++)
+        if (sides[CANDIDATES].seconds[q * MOST_STEPS] < 1.05 * sides[DEFAULTS].seconds[q * MOST_STEPS]) return true;
+    return false;
+}
+
+static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, double seconds, double ratio) {
+    const xp_tuning *t = &tuned->tuning;
+    json_t *parameters = json_array();
+    for (int p = 0; p < t->count; p++) {
+        json_t *values = json_array();
+        for (int v = 0; v < XP_TUNING_VALUES && t->parameters[p].values[v]; v++)
+            json_array_append_new(values, json_integer(t->parameters[p].values[v]));
+        json_array_append_new(parameters, json_pack("{s:s,s:I,s:o}", "name", t->parameters[p].name, "default",
+                                                    (json_int_t)t->parameters[p].fallback, "values", values));
+    }
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:f}", "kernel", t->kernel, "operation", tuned->operation, "shape",
+                     t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters, "seconds",
+                     seconds, "ratio", ratio);
+}
+
+static xp_status answer(side sides[SIDES], bool both, int steps) {
+    side *s = &sides[DEFAULTS];
+    const xp_plan_tuned *tuned;
+    const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
+    json_t *list = json_array();
+    const double ratio = both ? median_ratio(sides[CANDIDATES].total, s->total, steps) : 1;
+    for (int q = 0; q < questions; q++) {
+        double *own = s->seconds + q * MOST_STEPS;
+        const double against = both ? median_ratio(sides[CANDIDATES].seconds + q * MOST_STEPS, own, steps) : 1;
+        json_array_append_new(list, describe(s->run.session.device, &tuned[q], xp_bench_median(own, steps), against));
+    }
+    json_t *root =
+        json_pack("{s:f,s:f,s:o}", "step", xp_bench_median(s->total, steps), "ratio", ratio, "questions", list);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    const bool sent = text && xp_child_answer(text, strlen(text));
+    free(text);
+    json_decref(root);
+    return sent ? XP_OK : xp_fail(XP_IO_ERROR, "a trial's answer could not be sent");
+}
+
+xp_status xp_tune_trial(const xp_synthetic_shape *shape, const xp_device_options *options, const char *defaults,
+                        const char *candidates, int steps) {
+    side sides[SIDES] = {{.loss = 0}};
+    const bool both = candidates != NULL;
+    if (steps < 1 || steps > MOST_STEPS)
+        return xp_fail(XP_INVALID_ARGUMENT, "a trial of %d steps: between 1 and %d", steps, MOST_STEPS);
+    xp_status status = open_side(&sides[DEFAULTS], shape, options, defaults);
+    if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], shape, options, candidates);
+    const xp_plan_tuned *tuned;
+    const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
+    int done = 0;
+    while (done < steps && status == XP_OK) {
+        for (int i = 0; i < (both ? SIDES : 1) && status == XP_OK; i++) status = run_step(&sides[i], done);
+        done++;
+        if (both && status == XP_OK &&
+            !(fabs(sides[CANDIDATES].loss - sides[DEFAULTS].loss) <= 1e-3 * sides[DEFAULTS].loss))
+            status = xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", sides[CANDIDATES].loss,
+                             sides[DEFAULTS].loss);
+        if (both && status == XP_OK && !promises(sides, questions)) break;
+    }
+    if (status == XP_OK) status = answer(sides, both, done);
+    for (int i = 0; i < SIDES; i++) {
+        xp_synthetic_close(&sides[i].run);
+        free(sides[i].seconds);
+    }
+    return status;
+}
