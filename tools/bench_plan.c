@@ -1,16 +1,10 @@
 /* Inputs for a plan and one timed run of it, for benchmarks. */
 #include "bench.h"
 
+#include "core/clock.h"
 #include "core/random.h"
 
 #include <stdlib.h>
-#include <time.h>
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor) {
     const int64_t count = xp_tensor_elements(tensor);
@@ -25,10 +19,10 @@ xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor) {
 }
 
 xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds) {
-    const double begin = now();
+    const double begin = xp_clock();
     XP_TRY(xp_plan_run(plan));
     const cl_int code = clFinish(device->queue);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
-    *seconds = now() - begin;
+    *seconds = xp_clock() - begin;
     return XP_OK;
 }

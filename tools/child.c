@@ -1,5 +1,7 @@
 #include "child.h"
 
+#include "core/clock.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -8,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Drivers write what they like to stdout, so the answer goes another way: its length, then its bytes. */
@@ -31,17 +32,11 @@ static void become_child(const char *const *words, const char *const *environmen
     _exit(1);
 }
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
 /* Whether all bytes came before the time was up. */
 static bool receive(int from, double end, void *to, size_t bytes) {
     size_t got = 0;
     while (got < bytes) {
-        double left = end - now();
+        double left = end - xp_clock();
         struct pollfd watched = {.fd = from, .events = POLLIN};
         if (left <= 0) return false;
         int ready = poll(&watched, 1, (int)(left * 1e3) + 1);
@@ -70,7 +65,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     if (pipe(ends) != 0) return xp_fail(XP_IO_ERROR, "no pipe for a child process: %s", strerror(errno));
     for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     fflush(stdout);
-    const double end = now() + seconds;
+    const double end = xp_clock() + seconds;
     pid_t child = fork();
     if (child < 0) {
         close(ends[0]);
@@ -80,7 +75,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     if (child == 0) become_child(words, environment, ends[1]);
     close(ends[1]);
     out->answered = receive_answer(ends[0], end, out);
-    const bool late = now() >= end;
+    const bool late = xp_clock() >= end;
     close(ends[0]);
     if (late || out->answered) kill(child, SIGKILL); /* after the answer a driver may still hang in its own clean-up */
     int state = 0;

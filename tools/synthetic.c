@@ -1,5 +1,6 @@
 #include "synthetic.h"
 
+#include "core/clock.h"
 #include "core/random.h"
 
 #include <stdio.h>
@@ -114,13 +115,13 @@ void xp_synthetic_close(xp_synthetic *synthetic) {
 }
 
 xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *loss) {
-    double begin = xp_session_clock();
+    double begin = xp_clock();
     for (int i = 0; i < count; i++) {
         t->step++;
         XP_TRY(xp_train_step(t->session.training_plan, 1, t->step, t->config.training.learning_rate));
         XP_TRY(xp_session_step(&t->session, true, &t->batch, t->order, 0));
     }
-    *seconds = xp_session_clock() - begin;
+    *seconds = xp_clock() - begin;
     double sum = 0;
     int64_t correct = 0;
     xp_session_tally(&t->session, &sum, &correct);

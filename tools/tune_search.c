@@ -4,6 +4,7 @@
 #include "tune.h"
 
 #include "child.h"
+#include "core/clock.h"
 #include "core/files.h"
 #include "core/random.h"
 #include "device/tuning.h"
@@ -11,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 64, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
@@ -41,12 +41,6 @@ typedef struct search {
 } search;
 
 static const char *clear_line = ""; /* on a terminal, what takes the line of progress away */
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* ---- candidates ----------------------------------------------------------------------------------------------------
  */
@@ -339,7 +333,7 @@ static double expected_ratio(const search *s) {
 }
 
 static void print_progress(const search *s) {
-    const double left = s->end - now();
+    const double left = s->end - xp_clock();
     if (s->options->quiet) return;
     printf("%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", clear_line, s->rounds, s->failures,
            left > 0 ? left : 0, 100 * expected_ratio(s), *clear_line ? "" : "\n");
@@ -449,8 +443,8 @@ xp_status xp_tune_search(const xp_tune_options *options) {
     s.verified = json_object();
     xp_random_start(&s.random, (uint64_t)(json_object_size(s.trials) + 1), 0);
     xp_status status = ask(&s);
-    s.end = now() + options->seconds;
-    while (status == XP_OK && now() < s.end) {
+    s.end = xp_clock() + options->seconds;
+    while (status == XP_OK && xp_clock() < s.end) {
         bool left = false;
         for (int kernel = 0; kernel < s.kernels; kernel++) left = pick(&s, kernel) || left;
         if (!left) break;

@@ -46,9 +46,20 @@ static double median_ratio(const double *above, const double *below, int count) 
     return xp_bench_median(ratios, count);
 }
 
+static bool differs(const xp_tuning *a, const xp_tuning *b) {
+    for (int p = 0; p < a->count; p++)
+        if (a->parameters[p].value != b->parameters[p].value) return true;
+    return false;
+}
+
+/* Whether any question that has a candidate may gain by it, after the first pair of steps. */
 static bool promises(const side sides[SIDES], int questions) {
+    const xp_plan_tuned *tuned[SIDES];
+    for (int i = 0; i < SIDES; i++) xp_plan_tunings(sides[i].run.session.training_plan, &tuned[i]);
     for (int q = 0; q < questions; q++)
-        if (sides[CANDIDATES].seconds[q * MOST_STEPS] < 1.05 * sides[DEFAULTS].seconds[q * MOST_STEPS]) return true;
+        if (differs(&tuned[DEFAULTS][q].tuning, &tuned[CANDIDATES][q].tuning) &&
+            sides[CANDIDATES].seconds[q * MOST_STEPS] < 1.05 * sides[DEFAULTS].seconds[q * MOST_STEPS])
+            return true;
     return false;
 }
 

@@ -1,13 +1,14 @@
 /* The harness's round: operation by operation, case by case. */
 #include "check/check.h"
 
+#include "core/clock.h"
+
 #include "check/draw.h"
 #include "check/trial.h"
 
 #include <regex.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 void xp_check_options_default(xp_check_options *options) {
     *options = (xp_check_options){.seed = 1, .cases = 200, .only = -1};
@@ -15,12 +16,6 @@ void xp_check_options_default(xp_check_options *options) {
 
 bool xp_check_verdict_is_good(const xp_check_verdict *verdict) {
     return verdict->failed == 0 && verdict->cases > 0 && verdict->vacuous * 2 <= verdict->cases;
-}
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
 static const char *family_name(const xp_device *device) {
@@ -117,7 +112,7 @@ static xp_status check_case(round *r, int index) {
 
 static xp_status check_operation(round *r, xp_check_summary *out) {
     const xp_check_options *options = r->options;
-    double start = now();
+    double start = xp_clock();
     int first = options->only >= 0 ? options->only : 0, end = options->only >= 0 ? first + 1 : options->cases;
     r->variants = malloc((size_t)(end - first) * sizeof *r->variants);
     if (!r->variants) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the verdict on %s", r->entry->operation);
@@ -128,7 +123,7 @@ static xp_status check_operation(round *r, xp_check_summary *out) {
     }
     free(r->variants);
     if (status != XP_OK) return status;
-    r->verdict.seconds = now() - start;
+    r->verdict.seconds = xp_clock() - start;
     if (r->verdict.cases == 0 && r->filter) return XP_OK;
     out->verdicts++;
     if (!xp_check_verdict_is_good(&r->verdict)) out->bad++;

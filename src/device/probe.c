@@ -1,6 +1,8 @@
 /* What is probed and how answers are judged. Kernels are in cl/probe.cl. */
 #include "device/probe.h"
 
+#include "core/clock.h"
+
 #include "device/device.h"
 
 #include <math.h>
@@ -15,12 +17,6 @@
  */
 
 enum { PART_CORE, PART_ARITHMETIC, PART_HALF_STORAGE, PART_DOUBLE, PART_HALF, PART_SUB_GROUPS }; /* of cl/probe.cl */
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static xp_status answer(xp_probe_result *out, bool works, double value, const char *figure, const char *meaning, ...)
     __attribute__((format(printf, 5, 6)));
@@ -121,12 +117,12 @@ static xp_status probe_build(xp_device *device, xp_probe_result *out) {
     clock_gettime(CLOCK_REALTIME, &time);
     xp_variant_set(&variant, "NONCE", (long)(time.tv_sec % 1000000) * 1000 + time.tv_nsec / 1000000);
     for (int i = 0; i < COUNT; i++) in[i] = (float)i;
-    double begin = now();
+    double begin = xp_clock();
     XP_TRY(compute(device, "probe_tree", &variant, COUNT, 64, sizeof in, in, sizeof got, got, COUNT));
-    double cold = now() - begin;
-    begin = now();
+    double cold = xp_clock() - begin;
+    begin = xp_clock();
     XP_TRY(compute(device, "probe_tree", &variant, COUNT, 64, sizeof in, in, sizeof got, got, COUNT));
-    double warm = now() - begin;
+    double warm = xp_clock() - begin;
     bool right = true;
     for (int g = 0; g < COUNT / 64; g++) right = right && got[g] == 64.0f * 64 * (float)g + 63 * 32;
     return answer(out, right, cold, words("%.0f ms, again %.2f ms", cold * 1e3, warm * 1e3),
@@ -152,7 +148,7 @@ static xp_status probe_binary(xp_device *device, xp_probe_result *out) {
     binary = malloc(length + 1);
     if (code == CL_SUCCESS && binary)
         code = clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL);
-    begin = now();
+    begin = xp_clock();
     if (code == CL_SUCCESS)
         again = clCreateProgramWithBinary(device->context, 1, &device->id, &length, (const unsigned char **)&binary,
                                           &state, &code);
@@ -173,7 +169,8 @@ static xp_status probe_binary(xp_device *device, xp_probe_result *out) {
     }
     XP_TRY_OR(status, job_enqueue(&j, NULL), end);
     XP_TRY_OR(status, xp_device_read(device, j.out, 0, sizeof got, got), end);
-    answer(out, got[0] == 64, now() - begin, words("%zu KiB in %.1f ms", (length + 1023) / 1024, (now() - begin) * 1e3),
+    answer(out, got[0] == 64, xp_clock() - begin,
+           words("%zu KiB in %.1f ms", (length + 1023) / 1024, (xp_clock() - begin) * 1e3),
            "compiled kernels are kept on disk: only the first start compiles");
 end:
     if (again) clReleaseProgram(again);
@@ -190,15 +187,15 @@ static xp_status probe_launch(xp_device *device, xp_probe_result *out) {
     xp_status status = job_open(&j, "probe_scale", &variant, sizeof in, in, sizeof in, COUNT);
     double begin = 0, single = 0;
     for (int i = -5; i < SINGLE && status == XP_OK; i++) {
-        if (i == 0) begin = now();
+        if (i == 0) begin = xp_clock();
         status = job_enqueue(&j, NULL);
         if (status == XP_OK) status = finish(device);
     }
-    single = (now() - begin) / SINGLE;
-    begin = now();
+    single = (xp_clock() - begin) / SINGLE;
+    begin = xp_clock();
     for (int i = 0; i < CHAIN && status == XP_OK; i++) status = job_enqueue(&j, NULL);
     if (status == XP_OK) status = finish(device);
-    double chained = (now() - begin) / CHAIN;
+    double chained = (xp_clock() - begin) / CHAIN;
     job_close(&j);
     if (status != XP_OK) return status;
     return answer(out, true, chained, words("%.0f µs alone, %.1f µs in a chain", single * 1e6, chained * 1e6),
@@ -214,10 +211,10 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
     xp_status status = job_open(&j, "probe_scale", &variant, (size_t)COUNT * 4, NULL, (size_t)COUNT * 4, COUNT);
     if (status == XP_OK) status = job_enqueue(&j, NULL);
     if (status == XP_OK) status = finish(device);
-    double begin = now();
+    double begin = xp_clock();
     for (int i = 0; i < 2 && status == XP_OK; i++) status = job_enqueue(&j, &events[i]);
     if (status == XP_OK) status = finish(device);
-    double wall = now() - begin;
+    double wall = xp_clock() - begin;
     for (int i = 0; i < 2 && status == XP_OK; i++) {
         cl_int code = clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start[i], &start[i], NULL);
         if (code == CL_SUCCESS)
@@ -340,10 +337,10 @@ static xp_status probe_bandwidth(xp_device *device, xp_probe_result *out) {
     xp_status status = job_open(&j, "probe_copy", &variant, bytes, NULL, bytes, (int)(bytes / 16));
     if (status == XP_OK) status = xp_device_fill_zero(device, j.in, bytes);
     for (int i = 0; i < ROUNDS && status == XP_OK; i++) {
-        double begin = now();
+        double begin = xp_clock();
         status = job_enqueue(&j, NULL);
         if (status == XP_OK) status = finish(device);
-        double seconds = now() - begin;
+        double seconds = xp_clock() - begin;
         if (seconds < best) best = seconds;
     }
     job_close(&j);

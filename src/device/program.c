@@ -253,7 +253,8 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline.
      * The kernels of GPUs run on a CPU to be tested alone: optimising them costs six times the compilation there, and
      * Intel's CPU runtime (2026.2) gets attention wrong when it does. */
-    const bool tested = device->limits.family == XP_FAMILY_TILED && device->limits.type & CL_DEVICE_TYPE_CPU;
+    const bool tested =
+        device->limits.family == XP_FAMILY_TILED && device->limits.type & CL_DEVICE_TYPE_CPU && !variant->optimised;
     char options[OPTION_BYTES], name[64];
     size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w %s",
                                      variant->standard ? variant->standard : "CL1.2", tested ? "-cl-opt-disable " : "");

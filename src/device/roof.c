@@ -1,6 +1,7 @@
 /* The roof: three small kernels timed by the wall clock, and the record of the best. Knows nothing of other kernels. */
 #include "device/roof.h"
 
+#include "core/clock.h"
 #include "core/files.h"
 #include "device/cache.h"
 
@@ -8,7 +9,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 enum { ROUNDS = 8, CHAIN = 500, MOST_BUFFERS = 3 };
 
@@ -19,10 +19,9 @@ typedef struct bench {
     int arguments;
 } bench;
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+/* The roof is the device's, whichever family of kernels runs on it. */
+static bool is_wide(const xp_device *device) {
+    return device->limits.type & CL_DEVICE_TYPE_CPU;
 }
 
 static void bench_close(bench *b) {
@@ -32,8 +31,8 @@ static void bench_close(bench *b) {
 }
 
 static xp_status bench_open(bench *b, const char *kernel, int buffers, size_t bytes) {
-    xp_variant variant = {0};
-    xp_variant_set(&variant, "WIDE", b->device->limits.family == XP_FAMILY_WIDE);
+    xp_variant variant = {.optimised = true};
+    xp_variant_set(&variant, "WIDE", is_wide(b->device));
     XP_TRY(xp_device_kernel(b->device, "roof", kernel, &variant, &b->kernel));
     for (int i = 0; i < buffers; i++) {
         XP_TRY(xp_device_buffer(b->device, bytes, &b->buffers[i]));
@@ -48,13 +47,13 @@ static xp_status bench_open(bench *b, const char *kernel, int buffers, size_t by
 static xp_status best_seconds(bench *b, size_t global, size_t local, int launches, double *out) {
     *out = 0;
     for (int round = 0; round <= ROUNDS; round++) {
-        const double begin = now();
+        const double begin = xp_clock();
         cl_int code = CL_SUCCESS;
         for (int i = 0; i < launches && code == CL_SUCCESS; i++)
             code = clEnqueueNDRangeKernel(b->device->queue, b->kernel, 1, NULL, &global, &local, 0, NULL, NULL);
         if (code != CL_SUCCESS) return xp_cl_fail(code, "clEnqueueNDRangeKernel");
         if ((code = clFinish(b->device->queue)) != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
-        const double seconds = now() - begin;
+        const double seconds = xp_clock() - begin;
         if (round > 0 && (*out == 0 || seconds < *out)) *out = seconds;
     }
     return XP_OK;
@@ -62,7 +61,7 @@ static xp_status best_seconds(bench *b, size_t global, size_t local, int launche
 
 static xp_status arithmetic(bench *b, double *flops) {
     enum { RANGE_WIDE = 64, RANGE_TILED = 4096, ROUNDS_WIDE = 100000, ROUNDS_TILED = 4096, CHAINS = 12, VECTOR = 8 };
-    const bool wide = b->device->limits.family == XP_FAMILY_WIDE;
+    const bool wide = is_wide(b->device);
     const size_t local = wide ? 1 : 256,
                  global = (wide ? RANGE_WIDE : RANGE_TILED) * (size_t)b->device->limits.compute_units;
     const double each = wide ? 2.0 * CHAINS * VECTOR : 2.0 * 8;
@@ -130,8 +129,7 @@ static json_t *load(void) {
 }
 
 static void device_key(const xp_device *device, char *out, size_t size) {
-    snprintf(out, size, "%s | %s | %s", device->name, device->driver,
-             device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled");
+    snprintf(out, size, "%s | %s", device->name, device->driver);
 }
 
 static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {

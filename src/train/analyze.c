@@ -1,6 +1,7 @@
 /* The pass over the data that compares the heads of each layer, and the files that tell of it. */
 #include "train/analyze.h"
 
+#include "core/clock.h"
 #include "core/files.h"
 #include "core/writer.h"
 #include "model/specification.h"
@@ -120,7 +121,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
     xp_progress progress = {
         .phase = "analyze", .epoch = 1, .epochs = 1, .steps = steps, .accuracy = NAN, .seconds_left = NAN};
-    double begin = xp_session_clock(), loss = 0;
+    double begin = xp_clock(), loss = 0;
     xp_status status = XP_OK;
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
         XP_TRY_OR(status, xp_session_step(session, false, data, order, step * batch), out);
@@ -137,7 +138,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
         xp_session_tally(session, &loss, &right);
         progress.step = step + 1;
         progress.loss = loss / (double)result->samples;
-        progress.samples_per_second = (double)result->samples / (xp_session_clock() - begin + 1e-9);
+        progress.samples_per_second = (double)result->samples / (xp_clock() - begin + 1e-9);
         if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
     }
     for (int slot = 0; slot < result->layer_count; slot++) {

@@ -1,15 +1,11 @@
 /* Device, store and plans of a run. */
 #include "train/session.h"
 
+#include "core/clock.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-
-double xp_session_clock(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
-}
 
 static xp_status add_optimiser(xp_session *session) {
     const xp_config *config = session->config;
@@ -145,7 +141,7 @@ xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, co
     int64_t batch = session->shape.batch, classes = session->shape.classes;
     progress->phase = phase;
     progress->steps = (dataset->count + batch - 1) / batch;
-    double begin = xp_session_clock(), loss_sum = 0, told = begin;
+    double begin = xp_clock(), loss_sum = 0, told = begin;
     int64_t correct = 0, done = 0;
     for (int64_t step = 0; step < progress->steps && status == XP_OK; step++) {
         status = xp_session_step(session, false, dataset, order, step * batch);
@@ -154,7 +150,7 @@ xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, co
                (size_t)(session->filled * classes) * sizeof(float));
         xp_session_tally(session, &loss_sum, &correct);
         done += session->filled;
-        double now = xp_session_clock();
+        double now = xp_clock();
         if (callbacks && callbacks->progress && (now - told > 0.1 || step + 1 == progress->steps)) {
             told = now;
             progress->step = step + 1;

@@ -45,7 +45,4 @@ void xp_session_tally(const xp_session *session, double *loss_sum, int64_t *corr
 xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
                               const xp_trainer_callbacks *callbacks, xp_evaluation *out);
 
-/* Seconds of a clock that never runs backwards. */
-double xp_session_clock(void);
-
 #endif

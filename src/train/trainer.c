@@ -1,6 +1,7 @@
 /* The training loop: epochs of steps, evaluation, checkpoints, resume. */
 #include "train/trainer.h"
 
+#include "core/clock.h"
 #include "core/files.h"
 #include "model/attention.h"
 #include "train/checkpoint.h"
@@ -119,7 +120,7 @@ static xp_status train_step(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     xp_session *session = &run->session;
-    double begin = xp_session_clock();
+    double begin = xp_clock();
     double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
     XP_TRY(xp_train_step(session->training_plan, config->training.seed, state->step + 1, rate));
     XP_TRY(xp_session_step(session, true, run->train, run->order, state->position * config->training.batch));
@@ -133,14 +134,14 @@ static xp_status train_step(training_run *run) {
     state->samples_total += session->filled;
     state->step++;
     state->position++;
-    state->training_seconds += xp_session_clock() - begin;
+    state->training_seconds += xp_clock() - begin;
     run->row.learning_rate = rate;
     return XP_OK;
 }
 
 static void report_training(const training_run *run, double *told) {
     const xp_training_state *state = &run->checkpoint.state;
-    double now = xp_session_clock();
+    double now = xp_clock();
     bool last = state->position == run->steps_per_epoch;
     if (!run->callbacks || !run->callbacks->progress || (now - *told < 0.1 && !last)) return;
     *told = now;
@@ -162,7 +163,7 @@ static void report_training(const training_run *run, double *told) {
 static xp_status save(training_run *run, const char *name) {
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, name, path, sizeof path));
-    run->checkpoint.state.seconds = xp_session_clock() - run->started;
+    run->checkpoint.state.seconds = xp_clock() - run->started;
     bool left;
     XP_TRY(xp_checkpoint_write(path, &run->checkpoint, run->session.store, &left));
     if (left) say(run, xp_last_error()); /* the checkpoint is whole all the same */
@@ -202,7 +203,7 @@ static void summarise(const training_run *run, xp_run_summary *out) {
                             .parameters = run->session.store->trainable_count,
                             .samples = run->train->count,
                             .test_samples = run->test ? run->test->count : 0,
-                            .seconds = xp_session_clock() - run->started,
+                            .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .finished = state->epoch == run->checkpoint.config.training.epochs};
     if (run->has_folder && run->folder.count > 0) {
@@ -261,7 +262,7 @@ static xp_status finish_epoch(training_run *run) {
     double shown = run->test ? row->test_accuracy : judged;
     bool best = state->epoch_best == 0 || judged > state->accuracy_best;
     row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
-    row->seconds = xp_session_clock() - run->started;
+    row->seconds = xp_clock() - run->started;
     if (best) {
         state->accuracy_best = judged;
         state->accuracy_at_best = shown;
@@ -469,7 +470,7 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
     if (status == XP_OK && options->dry_run) {
         print_plan(&run);
     } else if (status == XP_OK) {
-        run.started = xp_session_clock() - run.checkpoint.state.seconds;
+        run.started = xp_clock() - run.checkpoint.state.seconds;
         if (options->epochs) status = record_length(&run);
         if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
