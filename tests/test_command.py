@@ -282,6 +282,29 @@ def check_doctor():
     refused("a probe that is none", ["doctor", "--only", "leg"], ["leg"], 2)
 
 
+def check_bench():
+    """Every benchmark answers in every format; what it cannot time is refused in one sentence."""
+    small = ["--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "2", "--length", "8", "--repetitions", "2"]
+    products = ["gemm", "33x17x5nt", "--repetitions", "2"]
+    for words in (["step", *small], ["kernels", *small], products, ["attention", "softmax", "--length", "16", "--repetitions", "2"]):
+        rows = json.loads(must("bench", *words, "-o", "json").stdout)
+        good = rows and all(row["median_ms"] > 0 and 0 <= row["share_of_roof"] and row["device"] and row["version"] for row in rows)
+        expect("bench in JSON", good, f"{words}: {rows}")
+    table = list(csv.DictReader(must("bench", *products, "-o", "csv").stdout.splitlines()))
+    expect("bench in CSV", len(table) == 1 and table[0]["shape"] == "33x17x5nt" and float(table[0]["gflops"]) > 0, table)
+    expect("bench in Markdown", "| gemm | 33x17x5nt |" in must("bench", *products, "-o", "md").stdout)
+    roofs = [json.loads(must("bench", "roof", "--json", "--family", family).stdout) for family in ("wide", "tiled")]
+    ratio = roofs[0]["now"]["gflops"] / roofs[1]["now"]["gflops"]
+    expect("the roof is the device's, not a family's", 0.1 < ratio < 10, roofs)
+    expect("the best roof is kept", roofs[1]["best"]["gflops"] >= max(roof["now"]["gflops"] for roof in roofs) - 0.01, roofs)
+    for words, part in ((["gemm", "3x4"], "3x4"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches")):
+        refused = expanse("bench", *words)
+        expect("bench refuses", refused.returncode in (1, 2) and part in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)
+    missing = expanse("bench", *products, env={**os.environ, "EXPANSE_TUNING": "/nowhere/table.json"})
+    expect("a tuning table that is not there", missing.returncode == 1 and "/nowhere/table.json" in missing.stderr, missing.stderr)
+    print("bench: every format, and refusals")
+
+
 def check_models(run, train, test):
     other = os.path.join(ROOT, "other")
     must("train", *SMALL, "--set", "feed_forward=24", "--train", train, "--epochs", "1", "--out", other, "--quiet")
@@ -406,6 +429,7 @@ def main():
     check_svr()
     check_check()
     check_doctor()
+    check_bench()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)

@@ -285,9 +285,9 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     };
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
 
-    xp_tuning_open(&device->tuning);
     cl_int code = CL_SUCCESS;
-    xp_status status = xp_program_cache_create(&device->programs);
+    xp_status status = xp_tuning_open(&device->tuning);
+    if (status == XP_OK) status = xp_program_cache_create(&device->programs);
     if (status == XP_OK && context) {
         code = clRetainContext(context);
         if (code == CL_SUCCESS) device->context = context;

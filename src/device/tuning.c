@@ -88,7 +88,8 @@ xp_status xp_tuning_merge(const char *path, const json_t *entries) {
 /* ---- looking up ----------------------------------------------------------------------------------------------------
  */
 
-/* A table that cannot be read is no table: speed must not stop a run. `expanse tune` tells what is wrong with it. */
+/* The own table, when it cannot be read, is none: it must not stop a run. `expanse tune` tells what is wrong with it.
+ */
 static json_t *readable(const char *path) {
     json_t *entries = NULL;
     return xp_tuning_read(path, false, &entries) == XP_OK ? entries : NULL;
@@ -105,15 +106,16 @@ static json_t *built_in(void) {
     return NULL;
 }
 
-void xp_tuning_open(struct xp_tuning_tables **tables) {
+xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
     char path[1200];
     const char *given = getenv("EXPANSE_TUNING");
     *tables = calloc(1, sizeof **tables);
-    if (!*tables) return;
-    if (given && *given) (*tables)->entries[GIVEN] = readable(given);
+    if (!*tables) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning tables");
+    if (given && *given) XP_TRY(xp_tuning_read(given, false, &(*tables)->entries[GIVEN]));
     if (xp_cache_path("tuning.json", false, path, sizeof path) && xp_path_exists(path))
         (*tables)->entries[OWN] = readable(path);
     (*tables)->entries[BUILT_IN] = built_in();
+    return XP_OK;
 }
 
 void xp_tuning_close(struct xp_tuning_tables **tables) {
@@ -153,7 +155,6 @@ void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
     char version[20];
     const struct xp_tuning_tables *tables = device->tuning;
     for (int p = 0; p < tuning->count; p++) tuning->parameters[p].fallback = tuning->parameters[p].value;
-    if (!tables) return;
     version_of(tuning->file, version, sizeof version);
     const json_t *entry = NULL;
     for (int distance = 0; distance < DISTANCES && !entry; distance++)

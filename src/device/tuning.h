@@ -45,8 +45,9 @@ xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries);
 /* Writes entries into a table; one of the same device, driver, kernel and shape takes the place of an older one. */
 xp_status xp_tuning_merge(const char *path, const json_t *entries);
 
-/* For device.c: the tables that there are; NULL when memory ends. */
-void xp_tuning_open(struct xp_tuning_tables **tables);
+/* For device.c: the tables that there are. Fails when the file that EXPANSE_TUNING names cannot be read; *tables is to
+ * be closed all the same. */
+xp_status xp_tuning_open(struct xp_tuning_tables **tables);
 void xp_tuning_close(struct xp_tuning_tables **tables);
 
 #endif
