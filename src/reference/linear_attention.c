@@ -113,12 +113,18 @@ static xp_real product(const problem *p, const xp_real *q, const xp_real *k, xp_
     return sum;
 }
 
-static xp_real dot(const xp_real *a, const xp_real *b, int64_t count, xp_real *absolute) {
+/* Summed in so many parts, one after the other. Two sums that cancel are taken in different orders, as every kernel
+ * does: in one order they would round alike, and the single-precision error would hide what rounding leaves of them. */
+static xp_real dot(const xp_real *a, const xp_real *b, int64_t count, int parts, xp_real *absolute) {
     xp_real sum = 0;
     *absolute = 0;
-    for (int64_t i = 0; i < count; i++) {
-        sum += a[i] * b[i];
-        *absolute += fabs(a[i] * b[i]);
+    for (int part = 0; part < parts; part++) {
+        xp_real partial = 0;
+        for (int64_t i = part; i < count; i += parts) {
+            partial += a[i] * b[i];
+            *absolute += fabs(a[i] * b[i]);
+        }
+        sum += partial;
     }
     return sum;
 }
@@ -186,14 +192,14 @@ void XP_REFERENCE_NAME(linear_attention_backward)(const xp_reference_call *call)
                 const int64_t o_at = query_at(&p, b, i, h, p.value_width);
                 const xp_real total = z[(b * p.heads + h) * p.queries + i];
                 if (total == 0) continue;
-                xp_real along_absolute, along = dot(d_o + o_at, o + o_at, p.value_width, &along_absolute);
+                xp_real along_absolute, along = dot(d_o + o_at, o + o_at, p.value_width, 8, &along_absolute);
                 if (!sum) along = along_absolute = 0;
                 for (int64_t j = 0; j < seen; j++) {
                     const int64_t k_at = key_at(&p, b, j, h, p.width), v_at = key_at(&p, b, j, h, p.value_width);
                     xp_real absolute, d_absolute;
                     const xp_real weight = p.scale * product(&p, p.q + q_at, p.k + k_at, &absolute);
                     const xp_real d_weight =
-                        p.scale * (dot(d_o + o_at, p.v + v_at, p.value_width, &d_absolute) - along) / total;
+                        p.scale * (dot(d_o + o_at, p.v + v_at, p.value_width, 1, &d_absolute) - along) / total;
                     const double large = fabs((double)p.scale) * (double)absolute;
                     const double d_large = fabs((double)(p.scale * (d_absolute + along_absolute) / total));
                     for (int64_t d = 0; d < p.width; d++) {
