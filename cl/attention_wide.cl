@@ -345,9 +345,9 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
                 low = max(low, vload8(2 * j, p));
                 high = max(high, vload8(2 * j + 1, p));
             }
-            scale_low = fast_exp2_below_8(old_low - low), scale_high = fast_exp2_below_8(old_high - high);
+            scale_low = fast_exp2_8(old_low - low), scale_high = fast_exp2_8(old_high - high);
             for (int j = 0; j < keys; j++) {
-                float8 p_low = fast_exp2_below_8(vload8(2 * j, p) - low), p_high = fast_exp2_below_8(vload8(2 * j + 1, p) - high);
+                float8 p_low = fast_exp2_8(vload8(2 * j, p) - low), p_high = fast_exp2_8(vload8(2 * j + 1, p) - high);
                 total_low += p_low;
                 total_high += p_high;
                 vstore8(p_low, 2 * j, p);
@@ -515,7 +515,7 @@ INLINE void weigh(const float *shift, const float *delta, int keys, const float 
         weight = score * row;
         inner *= row;
 #else
-        weight = fast_exp2_below_8(min(score - row, 0.0f));
+        weight = fast_exp2_8(min(score - row, 0.0f));
         inner *= weight;
 #endif
         vstore8(d_weight * inner, i % 2, ds + at);

@@ -31,8 +31,8 @@ NAMES_SWAPPED = [("row", "column"), ("rows", "columns"), ("i", "j"), ("batch", "
 EQUIVALENT = [
     ("batch_norm.cl", "column < columns; column += get_global_size(0) * WIDTH", "column <= columns",
      "block_start brings the block behind the last back to it: the same numbers are written twice"),
-    ("math.clh", "F)(-126.0f) > y", "F)(-126.0f) >= y", "at the bound itself both sides are the same number"),
-    ("math.clh", "F)(128.0f) < x", "F)(128.0f) <= x", "at the bound itself both sides are the same number"),
+    ("math.clh", "F)(-127.0f) > x", "F)(-127.0f) >= x", "at the bound itself both sides are the same number"),
+    ("math.clh", "F)(64.0f) < power", "F)(64.0f) <= power", "at the bound itself both sides are the same number"),
     ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
