@@ -45,8 +45,8 @@
 #if D < 1 || D > 256 || E < 1 || E > 256
 #error "head widths are 1 to 256"
 #endif
-#if PANELS < 1 || PANELS > 4
-#error "a block has 1 to 4 panels"
+#if PANELS < 1 || PANELS > 16
+#error "a block has 1 to 16 panels"
 #endif
 
 #define PANEL         16

@@ -10,10 +10,11 @@ static int64_t smaller(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
-/* Large blocks read keys and values less often, though not so large that wide heads leave the cache; where there would
- * be few, the smallest serve. No sum of the forward pass depends on it. */
+/* Large blocks read keys and values less often, which come from the last cache or from memory, though not so large that
+ * wide heads leave the second cache; where there would be few, the smallest serve. No sum of the forward pass depends
+ * on it. */
 static int64_t large_panels(const xp_attention_sizes *s) {
-    return s->wider <= 128 ? 4 : 2;
+    return s->wider <= 64 ? 8 : s->wider <= 128 ? 4 : 2;
 }
 
 static int64_t forward_panels(const xp_attention_sizes *s) {
@@ -27,7 +28,7 @@ static xp_attention_blocks blocks_of(int64_t panels) {
 }
 
 static xp_status choose_panels(xp_plan *plan, const xp_node *node, const char *kernel, int64_t panels, int64_t *out) {
-    static const long values[XP_TUNING_VALUES] = {1, 2, 3, 4};
+    static const long values[XP_TUNING_VALUES] = {1, 2, 3, 4, 6, 8, 12};
     return xp_attention_choose(plan, node, kernel, "attention_wide", "PANELS", panels, values, out);
 }
 
