@@ -1,11 +1,12 @@
-/* Matrix product for GPUs: y = activation(op(a)·op(b) + bias).
+/* Matrix product for GPUs: y = activation(op(a)·op(b) + bias), or combined with a partner: that plus the partner, or
+ * times the slope of an activation there.
  *
  * A work-group of 16×16 work-items owns a tile of 64×64 of y and walks the depth in steps of 16: both factors' slices
  * go through local memory (8.5 KiB), turned so that a work-item reads its four rows and four columns as two float4 and
  * makes 16 fma of them. The next slice is fetched into registers while the present one is multiplied, which hides the
  * latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in order.
  *
- * The second kernel finishes a product that a library made: bias, z and activation. */
+ * The second kernel finishes a product that a library made: bias, z, activation and partner. */
 #include "math.clh"
 
 #ifndef TRANSPOSE_A
@@ -29,12 +30,18 @@
 #ifndef KEEP_Z
 #define KEEP_Z 0 /* z, the input of the activation, is stored, too */
 #endif
+#ifndef COMBINE
+#define COMBINE 0 /* 0 nothing, 1 + partner, 2 · slope of ReLU at partner, 3 · slope of GELU at partner */
+#endif
 
 #if ACTIVATION < 0 || ACTIVATION > 2
 #error "ACTIVATION is 0, 1 or 2"
 #endif
 #if KEEP_Z && !ACTIVATION
 #error "KEEP_Z without an activation: z would be y"
+#endif
+#if COMBINE < 0 || COMBINE > 3 || (COMBINE && ACTIVATION)
+#error "COMBINE is 0 to 3, and 0 beside an activation"
 #endif
 
 #define TILE   64
@@ -103,9 +110,17 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int item) {
 #define ACTIVATE(x) (x)
 #endif
 
-inline void finish(float value, const __global float *bias, __global float *y, __global float *z, long at, int column) {
+inline void finish(float value, const __global float *bias, const __global float *partner, __global float *y,
+                   __global float *z, long at, int column) {
 #if BIAS
     value += bias[column];
+#endif
+#if COMBINE == 1
+    value += partner[at];
+#elif COMBINE == 2
+    value = partner[at] > 0.0f ? value : 0.0f;
+#elif COMBINE == 3
+    value *= fast_gelu_slope_1(partner[at]);
 #endif
 #if KEEP_Z
     z[at] = value;
@@ -119,18 +134,19 @@ inline void finish(float value, const __global float *bias, __global float *y, _
 #define STORE_ROW(r, c)                                                                                                \
     if (row + r < m) {                                                                                                 \
         const long at = (long)(row + r) * n + column;                                                                  \
-        if (column < n) finish(sum##r.x, bias, y, z, at, column);                                                      \
-        if (column + 1 < n) finish(sum##r.y, bias, y, z, at + 1, column + 1);                                          \
-        if (column + 2 < n) finish(sum##r.z, bias, y, z, at + 2, column + 2);                                          \
-        if (column + 3 < n) finish(sum##r.w, bias, y, z, at + 3, column + 3);                                          \
+        if (column < n) finish(sum##r.x, bias, partner, y, z, at, column);                                             \
+        if (column + 1 < n) finish(sum##r.y, bias, partner, y, z, at + 1, column + 1);                                 \
+        if (column + 2 < n) finish(sum##r.z, bias, partner, y, z, at + 2, column + 2);                                 \
+        if (column + 3 < n) finish(sum##r.w, bias, partner, y, z, at + 3, column + 3);                                 \
     }
 
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
-gemm_tiled(const __global float *a,    /* [m,k], or [k,m] with TRANSPOSE_A */
-           const __global float *b,    /* [k,n], or [n,k] with TRANSPOSE_B */
-           const __global float *bias, /* [n] or NULL */
-           __global float *y,          /* [m,n] */
-           __global float *z,          /* [m,n] or NULL */
+gemm_tiled(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
+           const __global float *b,       /* [k,n], or [n,k] with TRANSPOSE_B */
+           const __global float *bias,    /* [n] or NULL */
+           const __global float *partner, /* [m,n] or NULL */
+           __global float *y,             /* [m,n] */
+           __global float *z,             /* [m,n] or NULL */
            int m, int n, int k) {
     __local float slice_a[DEPTH * STRIDE] __attribute__((aligned(16)));
     __local float slice_b[DEPTH * STRIDE] __attribute__((aligned(16)));
@@ -160,14 +176,16 @@ gemm_tiled(const __global float *a,    /* [m,k], or [k,m] with TRANSPOSE_A */
 }
 
 /* y holds op(a)·op(b) already; one work-item an element. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void gemm_finish(const __global float *bias, /* [n] or NULL */
-                                                                          __global float *y,          /* [m,n] */
-                                                                          __global float *z, /* [m,n] or NULL */
-                                                                          int m, int n) {
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+gemm_finish(const __global float *bias,    /* [n] or NULL */
+            const __global float *partner, /* [m,n] or NULL */
+            __global float *y,             /* [m,n] */
+            __global float *z,             /* [m,n] or NULL */
+            int m, int n) {
     const int groups = (n + 63) / 64, row = get_group_id(0) / groups; /* one dimension: some drivers limit the others */
     const int column = get_group_id(0) % groups * 64 + get_local_id(0);
     if (column < n && row < m) {
         const long at = (long)row * n + column;
-        finish(y[at], bias, y, z, at, column);
+        finish(y[at], bias, partner, y, z, at, column);
     }
 }

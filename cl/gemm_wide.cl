@@ -1,4 +1,5 @@
-/* Matrix product for CPU devices: y = activation(op(a)·op(b) + bias).
+/* Matrix product for CPU devices: y = activation(op(a)·op(b) + bias), or combined with a partner: that plus the
+ * partner, or times the slope of an activation there.
  *
  * One work-item is a work-group: it owns BLOCK_ROWS rows by block_columns columns of y and walks the depth in blocks of
  * BLOCK_DEPTH, so a panel of b stays in the first-level cache and the block of a in the second while both are used
@@ -26,6 +27,9 @@
 #ifndef KEEP_Z
 #define KEEP_Z 0 /* z, the input of the activation, is stored, too */
 #endif
+#ifndef COMBINE
+#define COMBINE 0 /* 0 nothing, 1 + partner, 2 · slope of ReLU at partner, 3 · slope of GELU at partner */
+#endif
 #ifndef BLOCK_ROWS
 #define BLOCK_ROWS 48
 #endif
@@ -42,6 +46,9 @@
 #endif
 #if KEEP_Z && !ACTIVATION
 #error "KEEP_Z without an activation: z would be y"
+#endif
+#if COMBINE < 0 || COMBINE > 3 || (COMBINE && ACTIVATION)
+#error "COMBINE is 0 to 3, and 0 beside an activation"
 #endif
 #if BLOCK_ROWS % 6 || BLOCK_DEPTH % 8
 #error "BLOCK_ROWS is a multiple of 6, BLOCK_DEPTH of 8"
@@ -200,11 +207,23 @@ inline void multiply_tile(const __global float *a, /* [6][k] in place, or [depth
 #define ACTIVATE_8(x) (x)
 #endif
 
-#if BIAS || ACTIVATION
-/* Bias and activation of one finished tile while it is still in the first-level cache. */
-inline void finish_tile(const __global float *bias, /* [columns] or NULL */
-                        __global float *y,          /* [rows][n] */
-                        __global float *z,          /* [rows][n] or NULL */
+#if COMBINE == 1
+#define COMBINE_1(x, partner) ((x) + (partner))
+#define COMBINE_8(x, partner) ((x) + (partner))
+#elif COMBINE == 2
+#define COMBINE_1(x, partner) ((partner) > 0.0f ? (x) : 0.0f)
+#define COMBINE_8(x, partner) ((partner) > (float8)(0.0f) ? (x) : (float8)(0.0f))
+#elif COMBINE == 3
+#define COMBINE_1(x, partner) ((x)*fast_gelu_slope_1(partner))
+#define COMBINE_8(x, partner) ((x)*fast_gelu_slope_8(partner))
+#endif
+
+#if BIAS || ACTIVATION || COMBINE
+/* Bias, activation and partner of one finished tile while it is still in the first-level cache. */
+inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
+                        const __global float *partner, /* [rows][n] or NULL */
+                        __global float *y,             /* [rows][n] */
+                        __global float *z,             /* [rows][n] or NULL */
                         int rows, int columns, int n) {
     for (int i = 0; i < rows; i++, y += n) {
         int j = 0;
@@ -212,6 +231,9 @@ inline void finish_tile(const __global float *bias, /* [columns] or NULL */
             float8 value = vload8(0, y + j);
 #if BIAS
             value += vload8(0, bias + j);
+#endif
+#if COMBINE
+            value = COMBINE_8(value, vload8(0, partner + (long)i * n + j));
 #endif
 #if KEEP_Z
             vstore8(value, 0, z + (long)i * n + j);
@@ -223,6 +245,9 @@ inline void finish_tile(const __global float *bias, /* [columns] or NULL */
 #if BIAS
             value += bias[j];
 #endif
+#if COMBINE
+            value = COMBINE_1(value, partner[(long)i * n + j]);
+#endif
 #if KEEP_Z
             z[(long)i * n + j] = value;
 #endif
@@ -233,11 +258,12 @@ inline void finish_tile(const __global float *bias, /* [columns] or NULL */
 #endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_wide(const __global float *a,    /* [m,k], or panels [ceil(m/6)][k][6] with TRANSPOSE_A */
-          const __global float *b,    /* panels [ceil(n/16)][k][16] */
-          const __global float *bias, /* [n] or NULL */
-          __global float *y,          /* [m,n] */
-          __global float *z,          /* [m,n] or NULL */
+gemm_wide(const __global float *a,       /* [m,k], or panels [ceil(m/6)][k][6] with TRANSPOSE_A */
+          const __global float *b,       /* panels [ceil(n/16)][k][16] */
+          const __global float *bias,    /* [n] or NULL */
+          const __global float *partner, /* [m,n] or NULL */
+          __global float *y,             /* [m,n] */
+          __global float *z,             /* [m,n] or NULL */
           int m, int n, int k, int block_columns) {
     const int row_begin = get_group_id(0) * BLOCK_ROWS, column_begin = get_group_id(1) * block_columns;
     const int row_end = min(row_begin + BLOCK_ROWS, m), column_end = min(column_begin + block_columns, n);
@@ -255,8 +281,9 @@ gemm_wide(const __global float *a,    /* [m,k], or panels [ceil(m/6)][k][6] with
                 const __global float *factors = a + (long)row * k + begin;
 #endif
                 multiply_tile(factors, panel, tile, rows, columns, depth, n, k, begin > 0);
-#if BIAS || ACTIVATION
-                if (begin + depth == k) finish_tile(bias + column, tile, z + (long)row * n + column, rows, columns, n);
+#if BIAS || ACTIVATION || COMBINE
+                const long at = (long)row * n + column;
+                if (begin + depth == k) finish_tile(bias + column, partner + at, tile, z + at, rows, columns, n);
 #endif
             }
         }

@@ -478,12 +478,14 @@ static void linear_attention_with_every_normaliser_and_kind_of_lengths(void **st
     static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 3, 0, 4, 2, 5, 3}, queries[] = {4, 2};
     for (int kind = 0; kind < 12; kind++) {
         experiment e = begin();
-        const xp_linear_attention_attributes attributes = {
-            .features = kind % 3 == 0 ? XP_FEATURE_ELU : kind % 3 == 1 ? XP_FEATURE_SQUARE : XP_FEATURE_IDENTITY,
-            .normaliser = kind % 3 == 2 ? XP_NORMALISER_COUNT + kind / 6 : XP_NORMALISER_SUM,
-            .causal = kind >= 3,
-            .align_last = kind >= 6 && kind < 9,
-            .scale = 0.6f};
+        const xp_linear_attention_attributes attributes = {.features = kind % 3 == 0   ? XP_FEATURE_ELU
+                                                                       : kind % 3 == 1 ? XP_FEATURE_SQUARE
+                                                                                       : XP_FEATURE_IDENTITY,
+                                                           .normaliser = kind % 3 == 2 ? XP_NORMALISER_COUNT + kind / 6
+                                                                                       : XP_NORMALISER_SUM,
+                                                           .causal = kind >= 3,
+                                                           .align_last = kind >= 6 && kind < 9,
+                                                           .scale = 0.6f};
         xp_tensor *q = leaf(&e, "q", SHAPE(2, 4, 4, 3)), *k = leaf(&e, "k", SHAPE(2, 5, 2, 3));
         xp_tensor *v = leaf(&e, "v", SHAPE(2, 5, 2, 4)), *key_lengths = NULL, *query_lengths = NULL;
         if (kind % 4 == 1) key_lengths = integers(&e, "key_lengths", SHAPE(2), per_sample);
@@ -546,6 +548,62 @@ static void a_reshape_carries_gradients(void **state) {
     conclude(&e);
 }
 
+static int nodes_of(const xp_graph *graph, const char *operation) {
+    int count = 0;
+    for (int i = 0; i < graph->node_count; i++) count += strcmp(graph->nodes[i]->operation->name, operation) == 0;
+    return count;
+}
+
+/* A feed-forward block with its residual. Returns the block's input. */
+static xp_tensor *feed_forward(experiment *e, xp_activation activation) {
+    xp_tensor *x =
+        xp_linear(e->graph, leaf(e, "x", SHAPE(2, 3, 4)), leaf(e, "w1", SHAPE(4, 4)), NULL, XP_ACTIVATION_NONE);
+    xp_tensor *hidden = xp_linear(e->graph, x, leaf(e, "w2", SHAPE(6, 4)), NULL, activation);
+    xp_tensor *y = xp_linear(e->graph, hidden, leaf(e, "w3", SHAPE(4, 6)), leaf(e, "b3", SHAPE(4)), XP_ACTIVATION_NONE);
+    output(e, xp_add(e->graph, x, y));
+    return hidden;
+}
+
+/* Differentiates for the leaves and one tensor more. */
+static void differentiate(experiment *e, xp_tensor *also) {
+    xp_tensor *seed = input(e, "seed", e->outputs[0]->rank, e->outputs[0]->shape), *gradients[MOST_LEAVES];
+    if (also) e->leaves[e->leaf_count++] = also;
+    assert_int_equal(xp_graph_differentiate(e->graph, 1, e->outputs, &seed, e->leaf_count, e->leaves, gradients),
+                     XP_OK);
+}
+
+/* The products of the backward pass take in the activation's slope and the gradient of the residual, so neither has an
+ * operation of its own; but a gradient that the caller asked for stays without the slope. */
+static void products_take_in_what_their_gradients_meet(void **state) {
+    for (int activation = XP_ACTIVATION_RELU; activation <= XP_ACTIVATION_GELU; activation++) {
+        experiment e = begin();
+        feed_forward(&e, (xp_activation)activation);
+        conclude(&e);
+        e = begin();
+        feed_forward(&e, (xp_activation)activation);
+        differentiate(&e, NULL);
+        assert_int_equal(nodes_of(e.graph, "add"), 1); /* that of the forward pass */
+        assert_int_equal(nodes_of(e.graph, "activation_backward"), 0);
+        xp_graph_close(&e.graph);
+        e = begin();
+        differentiate(&e, feed_forward(&e, (xp_activation)activation));
+        assert_int_equal(nodes_of(e.graph, "add"), 1);
+        assert_int_equal(nodes_of(e.graph, "activation_backward"), 1);
+        xp_graph_close(&e.graph);
+    }
+}
+
+/* One product is the gradient of two tensors: neither what the one meets nor the other's activation may change it. */
+static void a_gradient_of_several_tensors_stays_as_it_is(void **state) {
+    experiment e = begin();
+    xp_tensor *x = leaf(&e, "x", SHAPE(3, 4)), *y = leaf(&e, "y", SHAPE(3, 4));
+    xp_tensor *active = xp_linear(e.graph, x, leaf(&e, "w1", SHAPE(4, 4)), NULL, XP_ACTIVATION_GELU);
+    xp_tensor *sum = xp_add(e.graph, active, y);
+    output(&e, xp_gemm(e.graph, sum, 0, leaf(&e, "w2", SHAPE(4, 5)), 0));
+    output(&e, xp_gemm(e.graph, active, 0, leaf(&e, "w3", SHAPE(4, 5)), 0));
+    conclude(&e);
+}
+
 static void every_gradient_rule_is_tested_here(void **state) {
     for (int i = 0; i < xp_operation_count; i++)
         if (xp_operations[i]->gradient && !covered[i])
@@ -578,6 +636,8 @@ int main(void) {
         cmocka_unit_test(slices_of_several_sizes_write_one_gradient),
         cmocka_unit_test(split_parts_that_are_shared_are_copied),
         cmocka_unit_test(a_reshape_carries_gradients),
+        cmocka_unit_test(products_take_in_what_their_gradients_meet),
+        cmocka_unit_test(a_gradient_of_several_tensors_stays_as_it_is),
         cmocka_unit_test(every_gradient_rule_is_tested_here),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

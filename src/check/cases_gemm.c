@@ -26,11 +26,13 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     const bool bias = xp_random_below(variant, 2);
     const xp_activation activation = (xp_activation)xp_random_below(variant, 3);
     const bool training = xp_random_below(variant, 2);
+    const xp_combine combine = (xp_combine)xp_random_below(variant, 4);
     int64_t m, n, k;
     draw_sizes(shape, &m, &n, &k);
     XP_TRY(xp_graph_create(&out->graph, NULL, training));
     snprintf(out->shape, sizeof out->shape, "m=%lld n=%lld k=%lld", (long long)m, (long long)n, (long long)k);
 
+    out->graph->backward = combine != XP_COMBINE_NONE; /* only there does a product take a partner */
     const int64_t a_shape[] = {transpose_a ? k : m, transpose_a ? m : k};
     const int64_t b_shape[] = {transpose_b ? n : k, transpose_b ? k : n};
     xp_tensor *a = xp_graph_input(out->graph, "a", XP_F32, 2, a_shape), *y;
@@ -40,6 +42,11 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     else
         y = xp_gemm(out->graph, a, transpose_a, b, transpose_b);
     if (!y) return XP_INVALID_ARGUMENT;
+    if (combine != XP_COMBINE_NONE) {
+        xp_tensor *partner = xp_graph_input(out->graph, "partner", XP_F32, 2, (int64_t[]){m, n});
+        if (!partner) return XP_OUT_OF_MEMORY;
+        xp_gemm_absorb(out->graph, y, partner, combine); /* beside an activation it does not */
+    }
     out->node = y->producer;
     return XP_OK;
 }

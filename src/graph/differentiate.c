@@ -12,12 +12,29 @@
 typedef struct gradients {
     xp_tensor **of;
     int count;
+    int leaf_count; /* whose gradients the caller gets as they are */
+    xp_tensor *const *leaves;
 } gradients;
 
+static xp_tensor *root_of(xp_tensor *tensor) {
+    return tensor->base ? tensor->base : tensor;
+}
+
+/* Adds what comes to a tensor's gradient so far, and takes it over. The product that made it adds the other where
+ * nobody else holds it. */
 static xp_status gather(xp_graph *graph, gradients *all, const xp_tensor *tensor, xp_tensor *gradient) {
-    xp_tensor **slot = &all->of[tensor->id];
-    *slot = *slot ? xp_add(graph, *slot, gradient) : gradient;
-    return *slot ? XP_OK : XP_OUT_OF_MEMORY;
+    xp_tensor **slot = &all->of[tensor->id], *sum = gradient;
+    if (*slot && !(root_of(gradient)->holders == 1 && xp_gemm_absorb(graph, gradient, *slot, XP_COMBINE_ADD))) {
+        sum = xp_add(graph, *slot, gradient);
+        if (!sum) return XP_OUT_OF_MEMORY;
+        root_of(sum)->holders++;
+        root_of(gradient)->holders--;
+    }
+    if (*slot) root_of(*slot)->holders--;
+    *slot = sum;
+    for (int i = 0; i < all->leaf_count; i++)
+        if (all->leaves[i] == tensor) root_of(sum)->holders++; /* it is the caller's, too */
+    return XP_OK;
 }
 
 static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_node *node) {
@@ -32,9 +49,15 @@ static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_no
         return xp_fail(XP_UNSUPPORTED, "%s: operation %s cannot be differentiated", node->label, node->operation->name);
     memcpy(graph->scope, node->label, sizeof graph->scope);
     XP_TRY(node->operation->gradient(graph, node, d_outputs, d_inputs));
+    for (int i = 0; i < node->output_count; i++)
+        if (d_outputs[i]) root_of(d_outputs[i])->holders--;
     for (int i = 0; i < node->input_count; i++)
-        if (node->inputs[i] && node->inputs[i]->needs_gradient && d_inputs[i])
-            XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
+        if (!node->inputs[i] || !node->inputs[i]->needs_gradient)
+            d_inputs[i] = NULL;
+        else if (d_inputs[i])
+            root_of(d_inputs[i])->holders++;
+    for (int i = 0; i < node->input_count; i++)
+        if (d_inputs[i]) XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
     return XP_OK;
 }
 
@@ -79,7 +102,7 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients) {
     XP_TRY(check(output_count, outputs, seeds, leaf_count, leaves));
     int node_count = graph->node_count;
-    gradients all = {.count = graph->tensor_count};
+    gradients all = {.count = graph->tensor_count, .leaf_count = leaf_count, .leaves = leaves};
     all.of = calloc((size_t)all.count, sizeof *all.of);
     if (!all.of) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the gradients of %d tensors", all.count);
     char scope[XP_NAME_BYTES];
@@ -87,6 +110,7 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
     graph->backward = true;
 
     xp_status status = XP_OK;
+    for (int i = 0; i < output_count; i++) root_of(seeds[i])->holders++;
     for (int i = 0; i < output_count && status == XP_OK; i++) status = gather(graph, &all, outputs[i], seeds[i]);
     for (int i = node_count - 1; i >= 0 && status == XP_OK; i--)
         status = differentiate_node(graph, &all, graph->nodes[i]);

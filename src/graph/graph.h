@@ -43,6 +43,7 @@ struct xp_tensor {
     int64_t offset;
     int store_index;     /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
     bool needs_gradient; /* a parameter that is trained, or computed from one */
+    int holders;         /* while differentiating: of how many tensors it is the gradient so far */
     bool keep;           /* read by the host after a run: never shares its place */
     bool external;       /* its storage is a buffer of the caller's, bound to the plan (graph/plan.h) */
     const void *content; /* of a constant, dense; owned by the graph */

@@ -18,11 +18,12 @@ enum { PANEL_ROWS = 6, PANEL_COLUMNS = 16, TILED_SIDE = 16, TILED_TILE = 64 };
 enum { FINISH_GROUP = 64 };
 
 typedef struct gemm_tensors {
-    xp_tensor *a, *b, *bias, *y, *z;
+    xp_tensor *a, *b, *bias, *partner, *y, *z;
 } gemm_tensors;
 
 static gemm_tensors tensors_of(const xp_node *node) {
-    return (gemm_tensors){node->inputs[0], node->inputs[1], node->inputs[2], node->outputs[0], node->outputs[1]};
+    return (gemm_tensors){node->inputs[0], node->inputs[1],  node->inputs[2],
+                          node->inputs[3], node->outputs[0], node->outputs[1]};
 }
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
@@ -34,8 +35,8 @@ static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tenso
     xp_tensor *y = xp_graph_tensor(graph, "y", XP_F32, 2, shape);
     xp_tensor *z = keep_z ? xp_graph_tensor(graph, "z", XP_F32, 2, shape) : NULL;
     if (!y || (keep_z && !z)) return NULL;
-    xp_tensor *inputs[] = {a, b, bias}, *outputs[] = {y, z};
-    if (!xp_graph_node(graph, &xp_operation_gemm, 3, inputs, 2, outputs, attributes, sizeof *attributes)) return NULL;
+    xp_tensor *inputs[] = {a, b, bias, NULL}, *outputs[] = {y, z};
+    if (!xp_graph_node(graph, &xp_operation_gemm, 4, inputs, 2, outputs, attributes, sizeof *attributes)) return NULL;
     return y;
 }
 
@@ -97,6 +98,40 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
     return xp_graph_reshape(graph, y, x->rank, shape);
 }
 
+/* The tensor without a base that this one shows whole and in its order; NULL where it shows a part or leaves gaps. */
+static xp_tensor *whole_of(xp_tensor *tensor) {
+    if (!tensor->base) return tensor;
+    const bool whole = tensor->offset == 0 && xp_tensor_is_dense(tensor) &&
+                       xp_tensor_elements(tensor) == xp_tensor_elements(tensor->base);
+    return whole ? tensor->base : NULL;
+}
+
+static bool is_read(const xp_graph *graph, const xp_tensor *whole) {
+    for (int i = 0; i < graph->node_count; i++)
+        if (graph->nodes[i]->operation->emit) /* else it only looks at the same storage in another way */
+            for (int j = 0; j < graph->nodes[i]->input_count; j++) {
+                const xp_tensor *input = graph->nodes[i]->inputs[j];
+                if (input && (input == whole || input->base == whole)) return true;
+            }
+    return false;
+}
+
+bool xp_gemm_absorb(xp_graph *graph, xp_tensor *y, xp_tensor *partner, xp_combine combine) {
+    xp_tensor *product = whole_of(y), *other = whole_of(partner);
+    if (!product || !other || other->type != XP_F32 || xp_tensor_elements(product) != xp_tensor_elements(other))
+        return false;
+    xp_node *node = product->producer;
+    if (!node || node->operation != &xp_operation_gemm || !node->backward || product->role != XP_ROLE_ACTIVATION ||
+        product->keep || product->external || is_read(graph, product) ||
+        (other->producer && other->producer->id >= node->id))
+        return false;
+    xp_gemm_attributes *attributes = (xp_gemm_attributes *)(void *)node->attributes;
+    if (attributes->activation != XP_ACTIVATION_NONE || attributes->combine != XP_COMBINE_NONE) return false;
+    attributes->combine = combine;
+    node->inputs[3] = other;
+    return true;
+}
+
 /* With c = op(a)·op(b): each factor's gradient is a product of dc and the other factor, in the order in which the
  * factor is stored. */
 static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
@@ -105,6 +140,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     const int ta = attributes->transpose_a, tb = attributes->transpose_b;
     xp_tensor *d_c = d_outputs[0];
     if (!d_c) return XP_OK;
+    if (t.partner) return xp_fail(XP_UNSUPPORTED, "%s: the backward pass itself has no gradient", node->label);
     if (attributes->activation != XP_ACTIVATION_NONE) {
         if (!t.z)
             return xp_fail(XP_INVALID_ARGUMENT,
@@ -129,9 +165,14 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-static double bytes_moved(const xp_gemm_attributes *p, bool keep_z) {
+/* y, and where there are z and the partner. */
+static int results(const gemm_tensors *t) {
+    return 1 + (t->z != NULL) + (t->partner != NULL);
+}
+
+static double bytes_moved(const xp_gemm_attributes *p, int results) {
     const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
-    return 4 * (m * k + k * n + (keep_z ? 2 : 1) * m * n);
+    return 4 * (m * k + k * n + results * m * n);
 }
 
 static double flops(const xp_gemm_attributes *p) {
@@ -142,6 +183,7 @@ static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const
     xp_variant_set(variant, "BIAS", t->bias != NULL);
     xp_variant_set(variant, "ACTIVATION", p->activation);
     xp_variant_set(variant, "KEEP_Z", t->z != NULL);
+    if (p->combine != XP_COMBINE_NONE) xp_variant_set(variant, "COMBINE", p->combine);
 }
 
 typedef struct wide_blocks {
@@ -221,10 +263,11 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
                                  .global = {row_blocks, (size_t)xp_building_blocks(p->n, block.columns)},
                                  .local = {1, 1},
                                  .flops = flops(p),
-                                 .bytes = bytes_moved(p, t.z != NULL)};
+                                 .bytes = bytes_moved(p, results(&t))};
     xp_launch_read(&product, a);
     xp_launch_read(&product, b);
     xp_launch_read(&product, t.bias);
+    xp_launch_read(&product, t.partner);
     xp_launch_write(&product, t.y);
     xp_launch_write(&product, t.z);
     xp_launch_int(&product, p->m);
@@ -248,7 +291,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
                                             (size_t)xp_building_blocks(p->m, TILED_TILE) * TILED_SIDE},
                                  .local = {TILED_SIDE, TILED_SIDE},
                                  .flops = flops(p),
-                                 .bytes = bytes_moved(p, t.z != NULL)};
+                                 .bytes = bytes_moved(p, results(&t))};
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
@@ -257,6 +300,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
     xp_launch_read(&product, t.bias);
+    xp_launch_read(&product, t.partner);
     xp_launch_write(&product, t.y);
     xp_launch_write(&product, t.z);
     xp_launch_int(&product, p->m);
@@ -311,21 +355,22 @@ static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_
                                      .context = p,
                                      .context_bytes = sizeof *p,
                                      .flops = flops(p),
-                                     .bytes = bytes_moved(p, false),
+                                     .bytes = bytes_moved(p, 1),
                                      .tensor_count = 3,
                                      .tensors = {t.a, t.b, t.y},
                                      .written = {false, false, true}};
     XP_TRY(xp_plan_host_call(plan, node, &product));
-    if (!t.bias && p->activation == XP_ACTIVATION_NONE) return XP_OK;
+    if (!t.bias && !t.partner && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
     xp_launch_request finish = {.file = "gemm_tiled",
                                 .kernel = "gemm_finish",
                                 .dimensions = 1,
                                 .global = {(size_t)(xp_building_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
                                 .local = {FINISH_GROUP},
-                                .bytes = (t.z ? 12.0 : 8.0) * (double)p->m * (double)p->n};
+                                .bytes = 4.0 * (1 + results(&t)) * (double)p->m * (double)p->n};
     set_epilogue(&finish.variant, p, &t);
     xp_launch_read(&finish, t.bias);
+    xp_launch_read(&finish, t.partner);
     xp_launch_write(&finish, t.y);
     xp_launch_write(&finish, t.z);
     xp_launch_int(&finish, p->m);

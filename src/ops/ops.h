@@ -14,12 +14,21 @@
 
 /* ---- ops/gemm.c: "gemm" --------------------------------------------------------------------------------------------
  * y = activation(z), z = op(a) · op(b) + bias, with op(a) [m,k] and op(b) [k,n] after the optional transposition.
- * inputs: a, b, bias [n] or NULL; outputs: y [m,n], z [m,n] or NULL (kept only when a backward pass needs it). */
+ * Without an activation, z may be combined with a partner: y = z + partner, or y = z · activation'(partner).
+ * inputs: a, b, bias [n] or NULL, partner [m,n] or NULL; outputs: y [m,n], z [m,n] or NULL (kept only when a backward
+ * pass needs it). */
+typedef enum xp_combine { XP_COMBINE_NONE, XP_COMBINE_ADD, XP_COMBINE_RELU_SLOPE, XP_COMBINE_GELU_SLOPE } xp_combine;
 typedef struct xp_gemm_attributes {
     int64_t m, n, k;
     int transpose_a, transpose_b;
     int activation; /* GELU is the exact one, x·Φ(x) */
+    int combine;    /* an xp_combine */
 } xp_gemm_attributes;
+
+/* Has the matrix product that makes `y` combine it with the partner while it writes it, which spares y a way to memory
+ * and back. True when it does: y is the combination from now on. False, and nothing is changed, where y is not such a
+ * product's own, is of the forward pass, is read already or kept, or the partner is made later. */
+bool xp_gemm_absorb(xp_graph *graph, xp_tensor *y, xp_tensor *partner, xp_combine combine);
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "add", "copy", "dropout" -------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with

@@ -11,10 +11,19 @@ static xp_real activate(xp_real z, int activation) {
     return z;
 }
 
+static xp_real combine(xp_real z, xp_real partner, int kind) {
+    if (kind == XP_COMBINE_ADD) return z + partner;
+    if (kind == XP_COMBINE_RELU_SLOPE) return partner > 0 ? z : 0;
+    if (kind == XP_COMBINE_GELU_SLOPE)
+        return z * ((xp_real)0.5 * erfc(-partner * (xp_real)0.70710678118654752440) +
+                    partner * (xp_real)0.39894228040143267794 * exp((xp_real)-0.5 * partner * partner));
+    return z;
+}
+
 void XP_REFERENCE_NAME(gemm)(const xp_reference_call *call) {
     const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, call->node);
     const int64_t m = attributes->m, n = attributes->n, k = attributes->k;
-    const xp_real *a = call->inputs[0], *b = call->inputs[1], *bias = call->inputs[2];
+    const xp_real *a = call->inputs[0], *b = call->inputs[1], *bias = call->inputs[2], *partner = call->inputs[3];
     xp_real *y = call->outputs[0], *z = call->outputs[1];
     const int64_t a_row = attributes->transpose_a ? 1 : k, a_step = attributes->transpose_a ? m : 1;
     const int64_t b_column = attributes->transpose_b ? k : 1, b_step = attributes->transpose_b ? 1 : n;
@@ -30,8 +39,15 @@ void XP_REFERENCE_NAME(gemm)(const xp_reference_call *call) {
             if (bias) sum += bias[j];
             if (z) z[i * n + j] = sum;
             y[i * n + j] = activate(sum, attributes->activation);
-            if (call->magnitudes[0]) call->magnitudes[0][i * n + j] = terms;
             if (call->magnitudes[1]) call->magnitudes[1][i * n + j] = terms;
+            if (partner) {
+                y[i * n + j] = combine(sum, partner[i * n + j], attributes->combine);
+                if (attributes->combine == XP_COMBINE_ADD)
+                    terms += fabs((double)partner[i * n + j]);
+                else /* a slope of GELU lies between -0.13 and 1.13 */
+                    terms *= 1.13;
+            }
+            if (call->magnitudes[0]) call->magnitudes[0][i * n + j] = terms;
         }
 }
 
