@@ -12,8 +12,10 @@
  * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, whose
  * results nobody reads. */
 #include "attention_score.clh"
+#include "common.clh"
 #include "math.clh"
 #include "random.clh"
+#include "transpose.clh"
 
 #ifndef D /* width of queries and keys */
 #define D 64
@@ -78,7 +80,8 @@
         high##r = fma(broadcast, b_high, high##r);                                                                     \
     }
 
-/* out [6][out_stride] = x [6][width] · panel [width][16], with x's rows taken from the first `rows` of a strided array. */
+/* out [6][out_stride] = x [6][width] · panel [width][16], with x's rows taken from the first `rows` of a strided array.
+ */
 #define TAKE_ROW(r)    const __global float *x##r = x + (long)min(r, rows - 1) * x_stride;
 #define PRODUCT_ROW(r) STEP_ROW(r, x##r[i])
 #define STORE_ROW(r)                                                                                                   \
@@ -117,8 +120,8 @@ DEFINE_ADD_COLUMNS(4)
 DEFINE_ADD_COLUMNS(5)
 DEFINE_ADD_COLUMNS(6)
 
-/* The same for all WIDTH columns: tiles as equal as can be, so that a width like 8 becomes 4 + 4 and not 6 + 2. Chosen by
- * the preprocessor, since every copy that a compiler would have to throw away costs the user time. */
+/* The same for all WIDTH columns: tiles as equal as can be, so that a width like 8 becomes 4 + 4 and not 6 + 2. Chosen
+ * by the preprocessor, since every copy that a compiler would have to throw away costs the user time. */
 #define TILES(width)      (((width) + 5) / 6)
 #define SMALL_TILE(width) ((width) / TILES(width))
 #define DEFINE_ADD_ALL_COLUMNS(NAME, WIDTH, SMALL, LARGE)                                                              \
@@ -162,11 +165,43 @@ DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 5, 6)
 DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 6, 6)
 #endif
 
+INLINE void zero_rows(__global float *x, int x_stride, int count, const int width) {
+    for (int i = 0; i < count; i++)
+        for (int c = 0; c < width; c++) x[(long)i * x_stride + c] = 0.0f;
+}
+
 /* panel [width][16] = rows of x [16][x_stride] transposed and scaled; lanes behind `rows` are 0. */
 INLINE void pack_panel(const __global float *x, int x_stride, int rows, const int width, float scale, float *panel) {
-    for (int lane = 0; lane < PANEL; lane++)
-        for (int i = 0; i < width; i++)
+    int i = 0;
+#define SCALED_ROW(r) (vload8(0, from + (long)(r)*x_stride) * scale)
+    for (; rows >= PANEL && i + 8 <= width; i += 8)
+        for (int lane = 0; lane < PANEL; lane += 8) {
+            const __global float *from = x + (long)lane * x_stride + i;
+            store_transposed_private(SCALED_ROW(0), SCALED_ROW(1), SCALED_ROW(2), SCALED_ROW(3), SCALED_ROW(4),
+                                     SCALED_ROW(5), SCALED_ROW(6), SCALED_ROW(7), panel + i * PANEL + lane, PANEL);
+        }
+    for (; i < width; i++)
+        for (int lane = 0; lane < PANEL; lane++)
             panel[i * PANEL + lane] = lane < rows ? x[(long)lane * x_stride + i] * scale : 0.0f;
+}
+
+/* The way back: the first `rows` rows of x [16][x_stride] = panel [width][16] transposed, each lane times its scale
+ * [16]; 0 where that is 0, whatever the panel holds. */
+INLINE void unpack_panel(const float *panel, const float *scale, int rows, const int width, __global float *x,
+                         int x_stride) {
+    int i = 0;
+#define SCALED_COLUMN(r) (lanes != 0.0f ? vload8(0, from + (r)*PANEL) * lanes : (float8)(0.0f))
+    for (; rows >= PANEL && i + 8 <= width; i += 8)
+        for (int lane = 0; lane < PANEL; lane += 8) {
+            const float *from = panel + i * PANEL + lane;
+            const float8 lanes = vload8(0, scale + lane);
+            store_transposed_global(SCALED_COLUMN(0), SCALED_COLUMN(1), SCALED_COLUMN(2), SCALED_COLUMN(3),
+                                    SCALED_COLUMN(4), SCALED_COLUMN(5), SCALED_COLUMN(6), SCALED_COLUMN(7),
+                                    x + (long)lane * x_stride + i, x_stride);
+        }
+    for (int lane = 0; lane < min(rows, PANEL); lane++)
+        for (int c = i; c < width; c++)
+            x[(long)lane * x_stride + c] = scale[lane] != 0.0f ? panel[c * PANEL + lane] * scale[lane] : 0.0f;
 }
 
 #if DROPOUT
@@ -178,7 +213,8 @@ INLINE void dropout_mask(const __global uint *random_state, uint stream, uint th
     for (int j = 0; j < keys; j += 4)
         for (int half_panel = 0; half_panel < 2; half_panel++) {
             uint8 words[4];
-            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + (8 * half_panel + lanes) * STRIDE, words);
+            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + (8 * half_panel + lanes) * STRIDE,
+                           words);
             for (int t = 0; t < 4; t++) {
                 float8 keep = words[t] >= threshold ? (float8)(keep_scale) : (float8)(0.0f);
                 vstore8(keep, 2 * (j + t) + half_panel, mask);
@@ -228,7 +264,8 @@ INLINE float8 score_lanes(const sight *s, float8 x, int first, int j, float8 *sl
 #endif
 
 /* Scores of a tile from raw ones, in place: p [keys][pitch], 16 queries from `first` on. Softmax: to base 2, -INFINITY
- * where nothing is seen; linear: 0 there. slope and user [keys][pitch] are written where they are not all 1 and wanted. */
+ * where nothing is seen; linear: 0 there. slope and user [keys][pitch] are written where they are not all 1 and wanted.
+ */
 INLINE void score_tile(const sight *s, int kind, int first, int first_key, int keys, float *p, const int pitch,
                        float *slope, float *user) {
 #if SCORED
@@ -236,8 +273,9 @@ INLINE void score_tile(const sight *s, int kind, int first, int first_key, int k
         for (int half_panel = 0; half_panel < 2; half_panel++) {
             float8 by_product, by_bias;
             float *at = p + j * pitch;
-            vstore8(score_lanes(s, vload8(half_panel, at), first + 8 * half_panel, first_key + j, &by_product, &by_bias),
-                    half_panel, at);
+            vstore8(
+                score_lanes(s, vload8(half_panel, at), first + 8 * half_panel, first_key + j, &by_product, &by_bias),
+                half_panel, at);
             if (SLOPED && slope) vstore8(by_product, half_panel, slope + j * pitch);
             if (SCORE && user) vstore8(by_bias, half_panel, user + j * pitch);
         }
@@ -369,13 +407,14 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
     }
 
     for (int i = 0; i < rows; i++) {
-        const float *column = sum + i / PANEL * E * PANEL + i % PANEL;
         const float z = LINEAR && NORMALISER == 2 ? 1.0f : i < queries ? total[i] : 0.0f;
         const bool some = i < queries && z != 0.0f;
-        const float reciprocal = some ? 1.0f / z : 0.0f;
-        for (int e = 0; e < E; e++) o[(long)i * o_row + e] = some ? column[e * PANEL] * reciprocal : 0.0f;
         lse[i * STRIDE] = LINEAR ? z : some ? maximum[i] * LOG_2 + log(z) : -INFINITY;
+        total[i] = some ? 1.0f / z : 0.0f;
     }
+    for (int g = 0; g < panels; g++)
+        unpack_panel(sum + g * E * PANEL, total + g * PANEL, rows - g * PANEL, E, o + (long)g * PANEL * o_row, o_row);
+    zero_rows(o + (long)panels * PANEL * o_row, o_row, rows - panels * PANEL, E);
 }
 
 #elif BACKWARD == 2
@@ -418,76 +457,87 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
 }
 
 #else
-/* Six rows of out += weights · x, x [terms][width rounded up to 8] private. The rows of weights lie BLOCK_QUERIES apart;
- * those behind `rows` repeat the last one, which is then written more than once, with the same numbers. */
-#define WEIGHT_ROW(r)  const float *w##r = weights + min(r, rows - 1) * BLOCK_QUERIES;
-#define TARGET_ROW(r)  __global float *out##r = out + (long)min(r, rows - 1) * out_stride;
-#define OUTER_ROW(r)   STEP_ROW(r, w##r[i])
-#define ADD_TARGET(r)  low##r += vload8(0, out##r), high##r += vload8(1, out##r);
-#define STORE_PAIR(r)  vstore8(low##r, 0, out##r), vstore8(high##r, 1, out##r);
-#define ZERO_HALF(r)   float8 low##r = 0.0f;
-#define OUTER_HALF(r)  low##r = fma((float8)(w##r[i]), b_low, low##r);
-#define ADD_HALF(r)    low##r += vload8(0, out##r);
-#define STORE_HALF(r)  vstore8(low##r, 0, out##r);
-#define STORE_TILE(r)  vstore8(low##r, r, tile);
-INLINE void add_outer(const float *weights, int rows, int terms, const float *x, const int width,
-                      __global float *out, int out_stride) {
-    const int x_stride = ROUND_UP_8(width);
-    EACH_6(WEIGHT_ROW)
-    EACH_6(TARGET_ROW)
-    int column = 0;
-    for (; column + 16 <= width; column += 16) {
-        EACH_6(ZERO_ROW)
-        for (int i = 0; i < terms; i++) {
-            float8 b_low = vload8(0, x + i * x_stride + column), b_high = vload8(1, x + i * x_stride + column);
-            EACH_6(OUTER_ROW)
-        }
-        EACH_6(ADD_TARGET)
-        EACH_6(STORE_PAIR)
-        out0 += 16, out1 += 16, out2 += 16, out3 += 16, out4 += 16, out5 += 16;
-    }
-    for (; column < width; column += 8) {
-        EACH_6(ZERO_HALF)
-        for (int i = 0; i < terms; i++) {
-            float8 b_low = vload8(0, x + i * x_stride + column);
-            EACH_6(OUTER_HALF)
-        }
-        if (column + 8 <= width) {
-            EACH_6(ADD_HALF)
-            EACH_6(STORE_HALF)
-            out0 += 8, out1 += 8, out2 += 8, out3 += 8, out4 += 8, out5 += 8;
-        } else {
-            float tile[6 * 8] ALIGNED;
-            EACH_6(STORE_TILE)
-            for (int r = 0; r < min(6, rows); r++)
-                for (int i = 0; i < width - column; i++) out[(long)r * out_stride + column + i] += tile[r * 8 + i];
-        }
-    }
-}
+/* Rows of private arrays lie in chunks of 16 columns, [width/16][BLOCK_QUERIES][16], and a last chunk of 8 or 16 of
+ * which the added columns are 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
+#define CHUNK(column) ((column)*BLOCK_QUERIES)
 
-/* rows of x [count][x_stride] as a dense private array of ROUND_UP_8(width) columns, the added ones 0. */
+/* x [count][x_stride] as such chunks. */
 INLINE void pack_rows(const __global float *x, int x_stride, int count, const int width, float *rows) {
-    for (int i = 0; i < count; i++) {
-        for (int c = 0; c < width; c++) rows[i * ROUND_UP_8(width) + c] = x[(long)i * x_stride + c];
-        for (int c = width; c < ROUND_UP_8(width); c++) rows[i * ROUND_UP_8(width) + c] = 0.0f;
-    }
+    int column = 0;
+    for (; column + 16 <= width; column += 16)
+        for (int i = 0; i < count; i++) vstore16(vload16(0, x + (long)i * x_stride + column), i, rows + CHUNK(column));
+    for (; column < width; column += 8)
+        for (int i = 0; i < count; i++)
+            for (int c = 0; c < 8; c++)
+                rows[CHUNK(column) + i * 8 + c] = column + c < width ? x[(long)i * x_stride + column + c] : 0.0f;
 }
 
-INLINE void zero_rows(__global float *x, int x_stride, int count, const int width) {
-    for (int i = 0; i < count; i++)
-        for (int c = 0; c < width; c++) x[(long)i * x_stride + c] = 0.0f;
+/* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart; register tiles of six
+ * keys repeat the last one behind `keys`, which is then written more than once, with the same numbers. */
+#define WEIGHT_ROW(r) const float *w##r = weights + min(j + r, keys - 1) * BLOCK_QUERIES;
+#define TARGET_ROW(r) __global float *out##r = out + (long)min(j + r, keys - 1) * out_stride + column;
+#define OUTER_ROW(r)  STEP_ROW(r, w##r[i])
+#define ADD_TARGET(r) low##r += vload8(0, out##r), high##r += vload8(1, out##r);
+#define STORE_PAIR(r) vstore8(low##r, 0, out##r), vstore8(high##r, 1, out##r);
+#define ZERO_HALF(r)  float8 low##r = 0.0f;
+#define OUTER_HALF(r) low##r = fma((float8)(w##r[i]), b_low, low##r);
+#define ADD_HALF(r)   low##r += vload8(0, out##r);
+#define STORE_HALF(r) vstore8(low##r, 0, out##r);
+#define STORE_TILE(r) vstore8(low##r, r, tile);
+INLINE void add_outer(const float *weights, int keys, int terms, const float *rows, const int width,
+                      __global float *out, int out_stride) {
+    int column = 0;
+    for (; column + 16 <= width; column += 16)
+        for (int j = 0; j < keys; j += 6) {
+            EACH_6(WEIGHT_ROW)
+            EACH_6(TARGET_ROW)
+            EACH_6(ZERO_ROW)
+            for (int i = 0; i < terms; i++) {
+                float8 b_low = vload8(2 * i, rows + CHUNK(column)), b_high = vload8(2 * i + 1, rows + CHUNK(column));
+                EACH_6(OUTER_ROW)
+            }
+            EACH_6(ADD_TARGET)
+            EACH_6(STORE_PAIR)
+        }
+    for (; column < width; column += 8)
+        for (int j = 0; j < keys; j += 6) {
+            EACH_6(WEIGHT_ROW)
+            EACH_6(ZERO_HALF)
+            for (int i = 0; i < terms; i++) {
+                float8 b_low = vload8(i, rows + CHUNK(column));
+                EACH_6(OUTER_HALF)
+            }
+            if (column + 8 <= width) {
+                EACH_6(TARGET_ROW)
+                EACH_6(ADD_HALF)
+                EACH_6(STORE_HALF)
+            } else {
+                float tile[6 * 8] ALIGNED;
+                EACH_6(STORE_TILE)
+                for (int r = 0; r < min(6, keys - j); r++)
+                    for (int i = 0; i < width - column; i++)
+                        out[(long)(j + r) * out_stride + column + i] += tile[r * 8 + i];
+            }
+        }
 }
 
 /* delta = Σ_e d_o·o - d_lse and what p is computed with, for one block of queries; o and d_o are at the block's first
  * row. Softmax: shift = lse·log2(e), INFINITY for a row that sees nothing; linear: 1/z, 0 for z = 0. */
-INLINE void prepare_rows(const float *slope_rows, const __global float *o, int o_row, const __global float *lse,
-                         const __global float *d_lse, int queries, int lanes, float *delta, float *shift) {
+INLINE void prepare_rows(const __global float *d_o, int d_o_row, const __global float *o, int o_row,
+                         const __global float *lse, const __global float *d_lse, int queries, int lanes, float *delta,
+                         float *shift) {
     for (int i = 0; i < lanes; i++) {
         float dot = 0.0f, row = LINEAR ? 0.0f : -INFINITY;
         if (i < queries) {
             row = lse[i * STRIDE];
-            if (!LINEAR || NORMALISER == 0)
-                for (int e = 0; e < E; e++) dot = fma(slope_rows[i * ROUND_UP_8(E) + e], o[(long)i * o_row + e], dot);
+            if (!LINEAR || NORMALISER == 0) {
+                const __global float *a = d_o + (long)i * d_o_row, *b = o + (long)i * o_row;
+                float8 lanes = 0.0f;
+                int e = 0;
+                for (; e + 8 <= E; e += 8) lanes = fma(vload8(0, a + e), vload8(0, b + e), lanes);
+                for (; e < E; e++) dot = fma(a[e], b[e], dot);
+                dot += lanes_sum(lanes);
+            }
             if (D_LSE) dot -= d_lse[i * STRIDE];
         }
         delta[i] = dot;
@@ -498,31 +548,45 @@ INLINE void prepare_rows(const float *slope_rows, const __global float *o, int o
     }
 }
 
-/* One panel of a tile: p and ds [keys][BLOCK_QUERIES] hold scores and d_o·v; becomes weights (with dropout) and the
- * gradient of the scores, of q·k (by_slope) or of the bias. */
+/* Eight queries and one key: the score and d_o·v become the weight (with dropout) and the gradient of the score.
+ * mask_tile and slope may be NULL. The vectors are read as such: of vload8 some compilers make four loads of two
+ * floats. */
+INLINE void weigh_lanes(float8 row, float8 delta, const float8 *mask_tile, const float8 *slope, float factor, float8 *p,
+                        float8 *ds) {
+    float8 d_weight = *ds, weight, inner = factor;
+    if (SLOPED && slope) inner *= *slope;
+#if DROPOUT
+    d_weight *= *mask_tile;
+#endif
+    d_weight -= delta;
+#if LINEAR
+    weight = *p * row;
+    inner *= row;
+#else
+    weight = fast_exp2_8(min(*p - row, 0.0f));
+    inner *= weight;
+#endif
+    *ds = d_weight * inner;
+#if DROPOUT
+    weight *= *mask_tile;
+#endif
+    *p = weight;
+}
+
+/* One panel of a tile: the same for p and ds [keys][BLOCK_QUERIES]; ds becomes the gradient of q·k (slope: by_product)
+ * or of the bias. */
 INLINE void weigh(const float *shift, const float *delta, int keys, const float *mask_tile, const float *slope,
                   float factor, float *p, float *ds) {
-    for (int i = 0; i < keys * 2; i++) {
-        const int at = i / 2 * BLOCK_QUERIES;
-        const float8 row = vload8(i % 2, shift), score = vload8(i % 2, p + at);
-        float8 d_weight = vload8(i % 2, ds + at), weight, inner = factor;
-        if (SLOPED && slope) inner *= vload8(i % 2, slope + at);
-#if DROPOUT
-        d_weight *= vload8(i, mask_tile);
-#endif
-        d_weight -= vload8(i % 2, delta);
-#if LINEAR
-        weight = score * row;
-        inner *= row;
-#else
-        weight = fast_exp2_8(min(score - row, 0.0f));
-        inner *= weight;
-#endif
-        vstore8(d_weight * inner, i % 2, ds + at);
-#if DROPOUT
-        weight *= vload8(i, mask_tile);
-#endif
-        vstore8(weight, i % 2, p + at);
+    const float8 row_low = vload8(0, shift), row_high = vload8(1, shift);
+    const float8 delta_low = vload8(0, delta), delta_high = vload8(1, delta);
+    const float8 *mask_at = (const float8 *)mask_tile, *slope_at = (const float8 *)slope;
+    float8 *p_at = (float8 *)p, *ds_at = (float8 *)ds;
+    for (int j = 0; j < keys; j++) {
+        weigh_lanes(row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
+        weigh_lanes(row_high, delta_high, mask_at + 1, slope_at + 1, factor, p_at + 1, ds_at + 1);
+        p_at += BLOCK_QUERIES / 8, ds_at += BLOCK_QUERIES / 8;
+        if (SLOPED && slope) slope_at += BLOCK_QUERIES / 8;
+        if (DROPOUT) mask_at += PANEL / 8;
     }
 }
 
@@ -562,7 +626,7 @@ INLINE void pack_block(block *b, const __global float *q, int q_row, const __glo
     }
     pack_rows(q, q_row, queries, D, b->query_rows);
     pack_rows(d_o, d_o_row, queries, E, b->slope_rows);
-    prepare_rows(b->slope_rows, o, o_row, lse, d_lse, queries, panels * PANEL, b->delta, b->shift);
+    prepare_rows(d_o, d_o_row, o, o_row, lse, d_lse, queries, panels * PANEL, b->delta, b->shift);
 }
 
 /* Weights and score gradients of panel g of a tile: of q·k without the outer scale's share when `for_bias`. */
@@ -596,8 +660,8 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 }
 
 /* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
- * `part_blocks` query blocks; with several parts dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of each
- * residue of keys, key head, sample. */
+ * `part_blocks` query blocks; with several parts dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of
+ * each residue of keys, key head, sample. */
 KERNEL void attention_backward(const __global float *restrict q, const __global float *restrict k,
                                const __global float *restrict v, const __global float *restrict o,
                                const __global float *restrict lse, const __global float *restrict d_o,
@@ -618,12 +682,12 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
     for (int member = 0; member < GROUP; member++) {
         const int head = key_head * GROUP + member;
         const sight s = LOOK_FROM_KEYS(head);
-        const __global float *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
-                                       (long)(s.start_q + s.residue_q) * q_row;
-        const __global float *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
-                                       (long)(s.start_k + s.residue_k) * k_row;
-        const __global float *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
-                                       (long)(s.start_k + s.residue_k) * v_row;
+        const __global float *q_rows =
+            q + q_offset + (long)tensor * q_sample + (long)head * q_head + (long)(s.start_q + s.residue_q) * q_row;
+        const __global float *k_rows =
+            k + k_offset + (long)tensor * k_sample + (long)key_head * k_head + (long)(s.start_k + s.residue_k) * k_row;
+        const __global float *v_rows =
+            v + v_offset + (long)tensor * v_sample + (long)key_head * v_head + (long)(s.start_k + s.residue_k) * v_row;
         const __global float *o_rows = o + (((long)tensor * N + s.start_q + s.residue_q) * H + head) * E;
         const __global float *slope_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
                                            (long)(s.start_q + s.residue_q) * d_o_row;
@@ -632,8 +696,8 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
         const int o_step = H * E * STRIDE, slope_step = d_o_row * STRIDE;
 #if WRITE_DQ
         const int dq_step = dq_row * STRIDE;
-        __global float *dq_rows = dq + dq_offset + (long)tensor * dq_sample + (long)head * dq_head +
-                                  (long)(s.start_q + s.residue_q) * dq_row;
+        __global float *dq_rows =
+            dq + dq_offset + (long)tensor * dq_sample + (long)head * dq_head + (long)(s.start_q + s.residue_q) * dq_row;
 #endif
 #if WRITE_DK
         const int dk_step = dk_row * STRIDE;
@@ -674,30 +738,27 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
 #endif
                 }
 #if WRITE_DV
-                for (int j = 0; j < keys; j += 6)
-                    add_outer(b.p + j * BLOCK_QUERIES, keys - j, queries, b.slope_rows, E,
-                              dv_rows + (long)(first_key + j) * dv_step, dv_step);
+                add_outer(b.p, keys, queries, b.slope_rows, E, dv_rows + (long)first_key * dv_step, dv_step);
 #endif
 #if WRITE_DK
-                for (int j = 0; j < keys; j += 6)
-                    add_outer(b.ds + j * BLOCK_QUERIES, keys - j, queries, b.query_rows, D,
-                              dk_rows + (long)(first_key + j) * dk_step, dk_step);
+                add_outer(b.ds, keys, queries, b.query_rows, D, dk_rows + (long)first_key * dk_step, dk_step);
 #endif
             }
 #if WRITE_DQ
-            for (int i = 0; i < rows; i++) {
-                const float *column = d_query + i / PANEL * D * PANEL + i % PANEL;
-                for (int d = 0; d < D; d++) dq_rows[(long)(first + i) * dq_step + d] = i < queries ? column[d * PANEL] : 0.0f;
-            }
+            for (int i = 0; i < panels * PANEL; i++) b.delta[i] = i < queries ? 1.0f : 0.0f;
+            for (int g = 0; g < panels; g++)
+                unpack_panel(d_query + g * D * PANEL, b.delta + g * PANEL, rows - g * PANEL, D,
+                             dq_rows + (long)(first + g * PANEL) * dq_step, dq_step);
+            zero_rows(dq_rows + (long)(first + panels * PANEL) * dq_step, dq_step, rows - panels * PANEL, D);
 #endif
         }
     }
 }
 
 #if BIAS
-/* d_bias [B|1,H|1,longest_queries,longest_keys] dense: the sum over the samples and heads that share it, in their order.
- * A second recomputation of p, so that nothing of size N×M·B·H is ever stored. Work-groups: block of queries of each
- * residue, head of the bias, sample of the bias. */
+/* d_bias [B|1,H|1,longest_queries,longest_keys] dense: the sum over the samples and heads that share it, in their
+ * order. A second recomputation of p, so that nothing of size N×M·B·H is ever stored. Work-groups: block of queries of
+ * each residue, head of the bias, sample of the bias. */
 KERNEL void attention_backward_bias(const __global float *restrict q, const __global float *restrict k,
                                     const __global float *restrict v, const __global float *restrict o,
                                     const __global float *restrict lse, const __global float *restrict d_o,

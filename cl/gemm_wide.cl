@@ -11,6 +11,7 @@
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "math.clh"
+#include "transpose.clh"
 
 #ifndef TRANSPOSE_A
 #define TRANSPOSE_A 0 /* a is stored [k,m], and arrives packed */
@@ -58,30 +59,6 @@
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */
 
-/* In: r0 … r7, rows of an 8×8 block. Out: its columns, stored `stride` apart. */
-inline void store_transposed(float8 r0, float8 r1, float8 r2, float8 r3, float8 r4, float8 r5, float8 r6, float8 r7,
-                             __global float *to, int stride) {
-    const uint8 low = (uint8)(0, 8, 1, 9, 4, 12, 5, 13), high = (uint8)(2, 10, 3, 11, 6, 14, 7, 15);
-    const uint8 even = (uint8)(0, 1, 8, 9, 4, 5, 12, 13), odd = (uint8)(2, 3, 10, 11, 6, 7, 14, 15);
-    const uint8 first = (uint8)(0, 1, 2, 3, 8, 9, 10, 11), second = (uint8)(4, 5, 6, 7, 12, 13, 14, 15);
-    const float8 a0 = shuffle2(r0, r1, low), a1 = shuffle2(r0, r1, high);
-    const float8 b0 = shuffle2(r2, r3, low), b1 = shuffle2(r2, r3, high);
-    const float8 c0 = shuffle2(r4, r5, low), c1 = shuffle2(r4, r5, high);
-    const float8 d0 = shuffle2(r6, r7, low), d1 = shuffle2(r6, r7, high);
-    const float8 p0 = shuffle2(a0, b0, even), p1 = shuffle2(a0, b0, odd);
-    const float8 p2 = shuffle2(a1, b1, even), p3 = shuffle2(a1, b1, odd);
-    const float8 q0 = shuffle2(c0, d0, even), q1 = shuffle2(c0, d0, odd);
-    const float8 q2 = shuffle2(c1, d1, even), q3 = shuffle2(c1, d1, odd);
-    vstore8(shuffle2(p0, q0, first), 0, to);
-    vstore8(shuffle2(p1, q1, first), 0, to + stride);
-    vstore8(shuffle2(p2, q2, first), 0, to + 2 * stride);
-    vstore8(shuffle2(p3, q3, first), 0, to + 3 * stride);
-    vstore8(shuffle2(p0, q0, second), 0, to + 4 * stride);
-    vstore8(shuffle2(p1, q1, second), 0, to + 5 * stride);
-    vstore8(shuffle2(p2, q2, second), 0, to + 6 * stride);
-    vstore8(shuffle2(p3, q3, second), 0, to + 7 * stride);
-}
-
 /* One work-item packs BLOCK_DEPTH steps of one panel of 16 columns. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
@@ -97,9 +74,9 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
         for (int j = 0; j < 8; j++) row[j] = b + (long)(column + min(side + j, columns - 1)) * k;
         int step = begin;
         for (; step + 8 <= end; step += 8, side_to += 8 * TILE_COLUMNS)
-            store_transposed(vload8(0, row[0] + step), vload8(0, row[1] + step), vload8(0, row[2] + step),
-                             vload8(0, row[3] + step), vload8(0, row[4] + step), vload8(0, row[5] + step),
-                             vload8(0, row[6] + step), vload8(0, row[7] + step), side_to, TILE_COLUMNS);
+            store_transposed_global(vload8(0, row[0] + step), vload8(0, row[1] + step), vload8(0, row[2] + step),
+                                    vload8(0, row[3] + step), vload8(0, row[4] + step), vload8(0, row[5] + step),
+                                    vload8(0, row[6] + step), vload8(0, row[7] + step), side_to, TILE_COLUMNS);
         for (; step < end; step++, side_to += TILE_COLUMNS)
             for (int j = 0; j < 8; j++) side_to[j] = row[j][step];
     }
