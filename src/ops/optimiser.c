@@ -8,7 +8,7 @@
 
 extern const xp_operation xp_operation_gradient_norm, xp_operation_optimiser;
 
-enum { NORM_CHUNKS = 128, NORM_SMALLEST_CHUNK = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256 };
+enum { NORM_CHUNKS = 128, NORM_SMALLEST_CHUNK = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
 
 enum { GRADIENTS, CLIP, STATE, INPUTS };
 enum { VALUES, MOMENT_1, MOMENT_2, OUTPUTS };
@@ -108,8 +108,11 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
     xp_variant_set(&request.variant, "KIND", attributes->kind);
     xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
     xp_variant_set(&request.variant, "CLIP", node->inputs[CLIP] != NULL);
-    request.local[0] = STEP_LOCAL;
-    request.global[0] = (size_t)((attributes->trained + STEP_LOCAL - 1) / STEP_LOCAL * STEP_LOCAL);
+    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    const int64_t local = wide ? 1 : STEP_LOCAL, owned = wide ? STEP_BLOCK : STEP_LOCAL; /* of one work-group */
+    xp_variant_set(&request.variant, "STEP_LOCAL", local);
+    request.local[0] = (size_t)local;
+    request.global[0] = (size_t)((attributes->trained + owned - 1) / owned * local);
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
     request.bytes = 4.0 * streams * (double)attributes->trained;
