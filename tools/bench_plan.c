@@ -26,3 +26,13 @@ xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds) {
     *seconds = xp_clock() - begin;
     return XP_OK;
 }
+
+xp_status xp_bench_warm(xp_plan *plan, xp_device *device) {
+    static double warmed;
+    do {
+        double seconds = 0;
+        XP_TRY(xp_bench_run(plan, device, &seconds));
+        warmed += seconds;
+    } while (warmed < 1);
+    return XP_OK;
+}

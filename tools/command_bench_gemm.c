@@ -61,9 +61,9 @@ static xp_status time_product(const product *p, const char *text, xp_device *dev
     xp_store *store = NULL;
     xp_graph *graph = NULL;
     xp_plan *plan = NULL;
-    double times[XP_BENCH_REPETITIONS], warm;
+    double times[XP_BENCH_REPETITIONS];
     xp_status status = open_product(p, device, &store, &graph, &plan);
-    if (status == XP_OK) status = xp_bench_run(plan, device, &warm);
+    if (status == XP_OK) status = xp_bench_warm(plan, device);
     for (long i = 0; i < repetitions && status == XP_OK; i++) status = xp_bench_run(plan, device, &times[i]);
     if (status == XP_OK) {
         xp_bench_row row = {.name = "gemm",

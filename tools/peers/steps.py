@@ -1,0 +1,242 @@
+"""Training steps of Expanse beside PyTorch and JAX: the model in each library's words, the sides as processes that answer
+requests for steps, and the table of a row. Knows nothing of pages or of kernels alone."""
+import json
+import os
+import statistics
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+CASES = [
+    dict(width=512, heads=8, layers=2, ffn=2048, batch=16, length=128),
+    dict(width=512, heads=8, layers=2, ffn=2048, batch=16, length=512),
+    dict(width=64, heads=2, layers=2, ffn=128, batch=32, length=1024),
+    dict(width=64, heads=4, layers=4, ffn=128, batch=64, image=28, patch=4),
+]
+KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
+RATE, DECAY, BETAS, EPSILON = 1e-5, 0.01, (0.9, 0.999), 1e-8
+TOLERANCE = 1e-4
+
+
+def read_safetensors(path):
+    import numpy
+
+    with open(path, "rb") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        body = file.read()
+    types = {"F32": numpy.float32, "I64": numpy.int64}
+    out = {}
+    for name, entry in header.items():
+        if name != "__metadata__":
+            first, last = entry["data_offsets"]
+            out[name] = numpy.frombuffer(body[first:last], dtype=types[entry["dtype"]]).reshape(entry["shape"])
+    return out
+
+
+class Start:
+    """Weights and batch of a file of `expanse bench step --save-start`; images become rows of patches."""
+
+    def __init__(self, path, heads):
+        tensors = read_safetensors(path)
+        self.labels = tensors.pop("batch.labels")
+        self.vision = "batch.images" in tensors
+        if self.vision:
+            images = tensors.pop("batch.images")
+            b, c, y, x = images.shape
+            p = round((tensors["embedding.weight"].shape[1] / c) ** 0.5)
+            images = images.reshape(b, c, y // p, p, x // p, p).transpose(0, 2, 4, 1, 3, 5)
+            self.series = images.reshape(b, (y // p) * (x // p), c * p * p)
+        else:
+            self.series = tensors.pop("batch.series")
+        self.tensors, self.heads = tensors, heads
+        self.width = tensors["positions"].shape[1]
+        self.layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("encoder."))
+
+    def decays(self, name):
+        return name.endswith(".weight") and self.tensors[name].ndim == 2
+
+
+def serve(step, banner):
+    """Answers lines of stdin, as `expanse bench step --on-request` does."""
+    print("ready", banner, flush=True)
+    for line in sys.stdin:
+        begin = time.perf_counter()
+        for _ in range(int(line)):
+            loss = step()
+        loss = float(loss)
+        print(time.perf_counter() - begin, loss, flush=True)
+
+
+def encode(start, p, x, operations):
+    """The model's logits: `operations` are linear, norm, attention and gelu of a library, p its tensors by name."""
+    linear, norm, attention, gelu = operations
+    apply = lambda x, name: linear(x, p[name + ".weight"], p[name + ".bias"])
+    normed = lambda x, name: norm(x, p[name + ".weight"], p[name + ".bias"])
+    x = apply(x, "embedding") * (1.0 if start.vision else start.width**0.5) + p["positions"]
+    for i in range(start.layers):
+        attend = lambda x: apply(attention(apply(x, f"encoder.{i}.attention.qkv")), f"encoder.{i}.attention.output")
+        feed = lambda x: apply(gelu(apply(x, f"encoder.{i}.feed_forward.linear1")), f"encoder.{i}.feed_forward.linear2")
+        for part, name in ((attend, f"encoder.{i}.norm1"), (feed, f"encoder.{i}.norm2")):
+            x = x + part(normed(x, name)) if start.vision else normed(x + part(x), name)
+    return apply(normed(x, "final_norm").mean(1), "head")
+
+
+def serve_pytorch(start, threads):
+    import torch
+    from torch.nn import functional as F
+
+    torch.set_num_threads(threads)
+    square = torch.ones(512, 512)
+    square @ square
+    begin = time.perf_counter()
+    square @ square
+    if time.perf_counter() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
+        sys.exit("bench-peers: PyTorch has a slow BLAS here, which would be no fair peer: install libopenblas0-pthread")
+    tensors = {name: torch.from_numpy(value.copy()).requires_grad_(True) for name, value in start.tensors.items()}
+    series, labels = torch.from_numpy(start.series.copy()), torch.from_numpy(start.labels.copy())
+    groups = [
+        dict(params=[v for n, v in tensors.items() if start.decays(n)], weight_decay=DECAY),
+        dict(params=[v for n, v in tensors.items() if not start.decays(n)], weight_decay=0.0),
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=RATE, betas=BETAS, eps=EPSILON)
+    fused = getattr(F, "scaled_dot_product_attention", None)  # PyTorch 2
+
+    def attention(qkv):
+        b, n, _ = qkv.shape
+        q, k, v = qkv.view(b, n, 3, start.heads, -1).permute(2, 0, 3, 1, 4)
+        o = fused(q, k, v) if fused else torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, -1) @ v
+        return o.transpose(1, 2).reshape(b, n, start.width)
+
+    operations = (F.linear, lambda x, w, b: F.layer_norm(x, (start.width,), w, b, 1e-5), attention, F.gelu)
+
+    def step():
+        loss = F.cross_entropy(encode(start, tensors, series, operations), labels)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        return loss.detach()
+
+    serve(step, f"PyTorch {torch.__version__}")
+
+
+def serve_jax(start):
+    import jax
+    import jax.numpy as jnp
+
+    tensors = {name: jnp.asarray(value) for name, value in start.tensors.items()}
+    series, labels = jnp.asarray(start.series), jnp.asarray(start.labels)
+
+    def attention(qkv):
+        b, n, _ = qkv.shape
+        q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, start.heads, -1), 2, 0)
+        return jax.nn.dot_product_attention(q, k, v).reshape(b, n, start.width)
+
+    def norm(x, w, b):
+        mean = x.mean(-1, keepdims=True)
+        return (x - mean) * jax.lax.rsqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-5) * w + b
+
+    operations = (lambda x, w, b: x @ w.T + b, norm, attention, lambda x: jax.nn.gelu(x, approximate=False))
+
+    def loss_of(tensors):
+        logits = encode(start, tensors, series, operations)
+        return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1).mean()
+
+    @jax.jit
+    def update(tensors, first, second, count):
+        loss, gradients = jax.value_and_grad(loss_of)(tensors)
+        count = count + 1
+        out = {}, {}, {}
+        for name, g in gradients.items():
+            m, v = BETAS[0] * first[name] + (1 - BETAS[0]) * g, BETAS[1] * second[name] + (1 - BETAS[1]) * g * g
+            x = tensors[name] * (1 - RATE * DECAY * start.decays(name))
+            x -= RATE * (m / (1 - BETAS[0] ** count)) / (jnp.sqrt(v / (1 - BETAS[1] ** count)) + EPSILON)
+            out[0][name], out[1][name], out[2][name] = x, m, v
+        return loss, *out, count
+
+    zeros = {name: jnp.zeros_like(value) for name, value in tensors.items()}
+    state = [tensors, zeros, zeros, jnp.float32(0)]
+
+    def step():
+        loss, *state[:] = update(*state)
+        return loss
+
+    serve(step, f"JAX {jax.__version__}")
+
+
+class Runner:
+    def __init__(self, name, command, environment=None):
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+        )
+        self.name, self.times, self.losses = name, [], []
+        banner = self.process.stdout.readline().split(maxsplit=1)
+        if not banner or banner[0] != "ready":
+            sys.exit(f"bench-peers: {name} did not start: {' '.join(command)}")
+        self.version = banner[1].strip() if len(banner) > 1 else name
+
+    def steps(self, count):
+        self.process.stdin.write(f"{count}\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline().split()
+        if len(answer) != 2:
+            sys.exit(f"bench-peers: {self.name} ended while it was timed")
+        self.losses.append(float(answer[1]))
+        return float(answer[0]) / count
+
+    def close(self):
+        self.process.stdin.close()
+        _, _, usage = os.wait4(self.process.pid, 0)
+        self.process.returncode = 0
+        self.peak = usage.ru_maxrss / 1024  # MiB
+
+
+def shape_of(case):
+    place = f"image {case['image']}², patch {case['patch']}" if "image" in case else f"N={case['length']}"
+    return "d={width} H={heads} L={layers} FFN={ffn} B={batch} ".format(**case) + place
+
+
+def measure(case, options):
+    with tempfile.TemporaryDirectory() as folder:
+        start = os.path.join(folder, "start.safetensors")
+        words = [word for name, value in case.items() for word in (f"--{name}", str(value))]
+        command = [options.expanse, "bench", "step", "--attention", options.attention, "--on-request", "--save-start", start]
+        ours = Runner("Expanse", command + words)
+        peer = lambda python, name: [python, options.script, "--peer", name, start, str(case["heads"]), str(options.threads)]
+        runners = [ours, Runner("PyTorch", peer(options.python, "pytorch")),
+                   Runner("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)]
+        if options.jax:
+            runners.append(Runner("JAX", peer(options.jax, "jax")))
+        for runner in runners:
+            runner.steps(2)
+        for _ in range(options.rounds):
+            for runner in runners:
+                runner.times.append(runner.steps(options.steps))
+                time.sleep(0.2)  # spinning workers of the one must not slow the other
+        for runner in runners:
+            runner.close()
+    return runners
+
+
+HEADER = ["| encoder step | | median ms | spread | × Expanse's time | peak MiB | loss |", "|---|---|---:|---:|---:|---:|---:|"]
+
+
+def ratio(runner, ours):
+    return statistics.median(a / b for a, b in zip(runner.times, ours.times))
+
+
+def rows_of(case, runners):
+    ours = runners[0]
+    for runner in runners:
+        median = statistics.median(runner.times)
+        spread = (max(runner.times) - min(runner.times)) / 2 / median
+        yield (f"| {shape_of(case)} | {runner.version if runner is not ours else 'Expanse'}"
+               f"{', memory kept' if 'kept' in runner.name else ''} | {median * 1e3:.0f} | ±{100 * spread:.0f} % | "
+               f"{'' if runner is ours else f'**{ratio(runner, ours):.2f}**'} | {runner.peak:.0f} | {runner.losses[-1]:.6f} |")
+
+
+def agree(runners):
+    losses = [runner.losses[-1] for runner in runners]
+    return max(losses) - min(losses) <= TOLERANCE * abs(losses[0])
