@@ -583,7 +583,7 @@ INLINE void weigh(const float *shift, const float *delta, int keys, const float 
     float8 *p_at = (float8 *)p, *ds_at = (float8 *)ds;
     for (int j = 0; j < keys; j++) {
         weigh_lanes(row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
-        weigh_lanes(row_high, delta_high, mask_at + 1, slope_at + 1, factor, p_at + 1, ds_at + 1);
+        weigh_lanes(row_high, delta_high, mask_at + 1, slope ? slope_at + 1 : 0, factor, p_at + 1, ds_at + 1);
         p_at += BLOCK_QUERIES / 8, ds_at += BLOCK_QUERIES / 8;
         if (SLOPED && slope) slope_at += BLOCK_QUERIES / 8;
         if (DROPOUT) mask_at += PANEL / 8;
