@@ -152,6 +152,53 @@ def check_broken_extension():
     expect("a broken extension", json.load(open(os.path.join(run, "summary.json")))["epochs"] == 3, "not the long run")
 
 
+def check_tunings():
+    """The tuning table may change between two parts of a run: the parameters of its kernels stay those that it began with."""
+    long = write("long.ts", series(length=100))
+    whole, run, other = (os.path.join(ROOT, f"tunings-{name}") for name in ("whole", "run", "other"))
+    words = ["train", *SMALL, "--set", "feed_forward=600", "--train", long, "--test", long, "--batch", "4", "--quiet"]
+    must(*words, "--epochs", "4", "--out", whole)
+    must(*words, "--epochs", "2", "--out", run)
+    recorded = json.load(open(f"{run}/last/state.json"))["tunings"]
+    legal = {"PANELS": (1, 3), "BLOCK_DEPTH": (256, 512), "BLOCK_ROWS": (8, 16), "TILE_DEPTH": (16, 32)}
+    for entry in recorded:
+        for name, (one, another) in legal.items():
+            if name in entry["values"]:
+                entry["values"][name] = another if entry["values"][name] == one else one
+    changed = write("changed.json", json.dumps({"format": 1, "entries": recorded}))
+    environment = {**os.environ, "EXPANSE_TUNING": changed}
+
+    def state(folder):
+        return json.load(open(f"{folder}/last/state.json"))["tunings"]
+
+    def weights(folder):
+        return open(f"{folder}/last/model.safetensors", "rb").read()
+
+    result = expanse(*words, "--epochs", "4", "--out", other, env=environment)
+    expect("another table", result.returncode == 0 and weights(other) != weights(whole), "changes no bit: this test is blind")
+    result = expanse("predict", f"{whole}/last", "--data", long, "--out", f"{ROOT}/whole.csv")
+    expect("a prediction", result.returncode == 0, result.stderr)
+    result = expanse("predict", f"{whole}/last", "--data", long, "--out", f"{ROOT}/changed.csv", env=environment)
+    expect("a prediction beside another table", open(f"{ROOT}/whole.csv").read() == open(f"{ROOT}/changed.csv").read(), "differs")
+
+    shutil.copytree(run, f"{run}-versions")
+    result = expanse("train", "--resume", run, "--epochs", "4", env=environment)
+    expect("a changed table", result.returncode == 0 and "another version" not in result.stdout, result.stdout + result.stderr)
+    same_weights("a changed table", whole, run)
+    expect("a changed table", state(run) == state(whole) != state(other), "is recorded in place of what the run has")
+
+    run = f"{run}-versions"  # of kernels that are no longer there
+    path = f"{run}/last/state.json"
+    text = re.sub(r'"version": "[0-9a-f]+"', '"version": "0123456789abcdef"', open(path).read())
+    write(path, text)
+    result = expanse("train", "--resume", run, "--epochs", "4", env=environment)
+    expect("kernels of another version", result.returncode == 0 and result.stdout.count("another version") == 1,
+           result.stdout + result.stderr)
+    expect("kernels of another version", state(run) == state(other), "their parameters are not those of the table")
+    write(path, text.replace('"version"', '"edition"'))
+    refused("damaged parameters", ["train", "--resume", run, "--quiet"], [r"state\.json: 'tunings'"], 1)
+
+
 def main():
     DATA.extend(["--train", write("train.ts", series()), "--test", write("test.ts", series(12))])
     checks = {name: value for name, value in globals().items() if name.startswith("check_")}

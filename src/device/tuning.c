@@ -10,7 +10,7 @@
 #include <string.h>
 
 /* In the order of looking up. */
-enum { GIVEN, OWN, BUILT_IN, TABLES };
+enum { RECORDED, GIVEN, OWN, BUILT_IN, TABLES };
 
 struct xp_tuning_tables {
     json_t *entries[TABLES];
@@ -27,6 +27,13 @@ static bool is_entry(const json_t *entry) {
     json_t *value, *values = json_object_get(entry, "values");
     json_object_foreach(values, name, value) if (!json_is_integer(value)) return false;
     return json_is_object(values);
+}
+
+bool xp_tuning_are_entries(const json_t *entries) {
+    size_t i;
+    json_t *entry;
+    json_array_foreach(entries, i, entry) if (!is_entry(entry)) return false;
+    return json_is_array(entries);
 }
 
 static xp_status entries_of(json_t *root, const json_error_t *error, const char *path, json_t **entries) {
@@ -116,6 +123,11 @@ xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
         (*tables)->entries[OWN] = readable(path);
     (*tables)->entries[BUILT_IN] = built_in();
     return XP_OK;
+}
+
+void xp_tuning_prefer(xp_device *device, json_t *entries) {
+    json_decref(device->tuning->entries[RECORDED]);
+    device->tuning->entries[RECORDED] = json_incref(entries);
 }
 
 void xp_tuning_close(struct xp_tuning_tables **tables) {

@@ -4,9 +4,9 @@
  * A table is JSON: {"format": 1, "entries": [{"device", "driver", "vendor", "kernel", "version", "shape", "values",
  * "gain"}]}. "values" maps parameters to numbers, "version" is that of the kernel's text, so that an entry dies with
  * the kernel that it was found for; "gain" is the default's time over that of the values. Shape "*" is for all shapes
- * that have no entry of their own. Tables are looked at in this order: the file that EXPANSE_TUNING names, tuning.json
- * in the cache folder, the library's own. In all of them an entry of the shape goes before one for all shapes, and one
- * of the device before one of its vendor (shape "*" alone). */
+ * that have no entry of their own. Tables are looked at in this order: the entries that a checkpoint has recorded, the
+ * file that EXPANSE_TUNING names, tuning.json in the cache folder, the library's own. In all of them an entry of the
+ * shape goes before one for all shapes, and one of the device before one of its vendor (shape "*" alone). */
 #ifndef XP_DEVICE_TUNING_H
 #define XP_DEVICE_TUNING_H
 
@@ -33,8 +33,14 @@ typedef struct xp_tuning {
     xp_tuning_parameter parameters[XP_TUNING_PARAMETERS];
 } xp_tuning;
 
+/* From now on these entries, a checkpoint's, are looked at before all tables. NULL: none. */
+void xp_tuning_prefer(xp_device *device, json_t *entries);
+
 /* Puts the table's values in place of the defaults; a value that may not be tried is passed over. */
 void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning);
+
+/* Whether this is an array of entries with all that an entry has. */
+bool xp_tuning_are_entries(const json_t *entries);
 
 /* An entry as in the table, without a gain. The caller owns it; NULL when memory ends. */
 json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape);

@@ -211,7 +211,7 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
     xp_device_options device = {.select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
-    XP_TRY(xp_session_watch(&session, config, &shape, &device, watch_layers, run));
+    XP_TRY(xp_session_watch(&session, config, &shape, &device, run->checkpoint->tunings, watch_layers, run));
     xp_status status = make_room(run);
     if (status == XP_OK) status = xp_session_realise(&session);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);

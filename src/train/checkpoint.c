@@ -3,6 +3,7 @@
 #include "train/checkpoint.h"
 
 #include "core/files.h"
+#include "device/tuning.h"
 #include "train/run_folder.h"
 #include "train/safetensors.h"
 
@@ -309,6 +310,7 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     const xp_standardisation *fit = &checkpoint->standardisation;
     whole = whole && json_object_set_new(all, "mean", reals(fit->mean, fit->features)) == 0;
     whole = whole && json_object_set_new(all, "deviation", reals(fit->deviation, fit->features)) == 0;
+    if (checkpoint->tunings) whole = whole && json_object_set(all, "tunings", checkpoint->tunings) == 0;
     char *text = whole ? json_dumps(all, JSON_INDENT(2)) : NULL;
     json_decref(all);
     if (!text) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ended", path);
@@ -388,6 +390,13 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
     return read_reals(path, deviation, (int)features, &out->standardisation.deviation);
 }
 
+static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *out) {
+    if (tunings && !xp_tuning_are_entries(tunings))
+        return xp_fail(XP_BAD_DATA, "%s: 'tunings' are not entries of a tuning table; take another checkpoint", path);
+    out->tunings = json_incref(tunings);
+    return XP_OK;
+}
+
 static xp_status read_state(const char *path, const char *text, size_t length, xp_checkpoint *out) {
     json_error_t error;
     json_t *all = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
@@ -400,6 +409,7 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
     }
     for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);
     if (status == XP_OK) status = read_lists(path, all, out);
+    if (status == XP_OK) status = read_tunings(path, json_object_get(all, "tunings"), out);
     json_decref(all);
     return status;
 }
@@ -470,6 +480,7 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint) {
     free(checkpoint->class_names);
     free(checkpoint->standardisation.mean);
     free(checkpoint->standardisation.deviation);
+    json_decref(checkpoint->tunings);
     *checkpoint = (xp_checkpoint){0};
 }
 

@@ -8,6 +8,8 @@
 #include "graph/store.h"
 #include "train/config.h"
 
+#include <jansson.h>
+
 /* Where a run stands; everything that the next step depends on beside the parameters and moments. */
 typedef struct xp_training_state {
     int64_t step;             /* optimiser steps done */
@@ -32,6 +34,7 @@ typedef struct xp_checkpoint {
     xp_training_state state;
     char fingerprint[48];                      /* of all its data */
     char device[128], driver[128], family[16]; /* a bitwise resume needs the same */
+    json_t *tunings; /* of the session that wrote it (xp_session_tunings), owned; NULL: it recorded none */
 } xp_checkpoint;
 
 /* Writes all of it beside `folder` under a temporary name, flushes, and takes the old one's place: a reader or a power

@@ -42,10 +42,12 @@ typedef struct watcher {
     void *user;
 } watcher;
 
-static xp_status open_session(xp_session *session, const xp_device_options *device, bool training, watcher watch) {
+static xp_status open_session(xp_session *session, const xp_device_options *device, json_t *tunings, bool training,
+                              watcher watch) {
     const xp_config *config = session->config;
     XP_TRY(xp_model_check(&config->model, &session->shape)); /* before anything is opened or built */
     XP_TRY(xp_device_open(&session->device, device));
+    xp_tuning_prefer(session->device, tunings);
     XP_TRY(xp_store_create(&session->store));
     double smoothing = config->training.label_smoothing;
     if (training)
@@ -61,20 +63,36 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
 }
 
 xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                          const xp_device_options *device, bool training) {
+                          const xp_device_options *device, json_t *tunings, bool training) {
     *session = (xp_session){.config = config, .shape = *shape};
-    xp_status status = open_session(session, device, training, (watcher){0});
+    xp_status status = open_session(session, device, tunings, training, (watcher){0});
     if (status != XP_OK) xp_session_close(session);
     return status;
 }
 
 xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                           const xp_device_options *device, xp_status (*watch)(void *user, xp_graph *graph),
-                           void *user) {
+                           const xp_device_options *device, json_t *tunings,
+                           xp_status (*watch)(void *user, xp_graph *graph), void *user) {
     *session = (xp_session){.config = config, .shape = *shape};
-    xp_status status = open_session(session, device, false, (watcher){watch, user});
+    xp_status status = open_session(session, device, tunings, false, (watcher){watch, user});
     if (status != XP_OK) xp_session_close(session);
     return status;
+}
+
+json_t *xp_session_tunings(const xp_session *session) {
+    xp_plan *const plans[] = {session->training_plan, session->evaluation_plan};
+    json_t *entries = json_array();
+    for (int i = 0; i < 2; i++) {
+        const xp_plan_tuned *tuned;
+        const int count = plans[i] ? xp_plan_tunings(plans[i], &tuned) : 0;
+        for (int t = 0; t < count && entries; t++) {
+            const xp_tuning *tuning = &tuned[t].tuning;
+            if (json_array_append_new(entries, xp_tuning_entry(session->device, tuning, tuning->shape)) == 0) continue;
+            json_decref(entries);
+            entries = NULL;
+        }
+    }
+    return entries;
 }
 
 xp_status xp_session_realise(xp_session *session) {

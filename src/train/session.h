@@ -20,14 +20,18 @@ typedef struct xp_session {
     int filled; /* real samples in the batch */
 } xp_session;
 
-/* Opens the device and plans everything; nothing is allocated on the device yet. On failure *session is released. */
+/* Opens the device and plans everything; nothing is allocated on the device yet. `tunings`: a checkpoint's, preferred
+ * to the tuning tables; NULL: none. On failure *session is released. */
 xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                          const xp_device_options *device, bool training);
+                          const xp_device_options *device, json_t *tunings, bool training);
 /* As above for evaluation alone; `watch` adds to the evaluation graph what it wants to read, and marks it to be kept,
  * before the graph is planned. */
 xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                           const xp_device_options *device, xp_status (*watch)(void *user, xp_graph *graph),
-                           void *user);
+                           const xp_device_options *device, json_t *tunings,
+                           xp_status (*watch)(void *user, xp_graph *graph), void *user);
+/* The entries of a tuning table that hold what the plans have of it: another session that prefers them computes the
+ * same bits. The caller owns them; NULL when memory ends. */
+json_t *xp_session_tunings(const xp_session *session);
 /* Allocates, compiles and warms everything. The parameters hold nothing of meaning until they are initialised or
  * loaded. */
 xp_status xp_session_realise(xp_session *session);

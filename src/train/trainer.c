@@ -307,19 +307,26 @@ static xp_status loop(training_run *run) {
 /* ---- the whole run
  * ---------------------------------------------------------------------------------------------------------- */
 
-/* Names the device in the checkpoint; on resume, says when the bits will differ. */
-static void describe_device(training_run *run) {
+/* Names the device and its kernels in the checkpoint; on resume, says when the bits will differ. */
+static xp_status describe_device(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_device *device = run->session.device;
     const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
+    json_t *tunings = xp_session_tunings(&run->session);
+    if (!tunings) return xp_fail(XP_OUT_OF_MEMORY, "no memory to note the kernels' parameters");
     if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
                          strcmp(checkpoint->driver, device->driver) != 0 || strcmp(checkpoint->family, family) != 0))
-        say(run, "this run began on another device, driver or kernel family: it goes on, but its bits will differ from "
-                 "a run "
-                 "that was never cut");
+        say(run, "this run began on another device, driver or kernel family: it goes on with the kernel parameters of "
+                 "this one, and its bits will differ from a run that was never cut");
+    else if (run->resumed && !json_equal(checkpoint->tunings, tunings))
+        say(run, "this run began with kernels of another version, or without a note of their parameters: it goes on "
+                 "with those of the tuning table, and its bits may differ from a run that was never cut");
+    json_decref(checkpoint->tunings);
+    checkpoint->tunings = tunings;
     snprintf(checkpoint->device, sizeof checkpoint->device, "%s", device->name);
     snprintf(checkpoint->driver, sizeof checkpoint->driver, "%s", device->driver);
     snprintf(checkpoint->family, sizeof checkpoint->family, "%s", family);
+    return XP_OK;
 }
 
 static void print_plan(const training_run *run) {
@@ -433,8 +440,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
                                 .family = chosen->device.family,
                                 .profiling = options->profile,
                                 .debug = options->debug};
-    XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, true));
-    describe_device(run);
+    XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
+    XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
     if (options->resume)

@@ -157,7 +157,7 @@ static xp_status run(const char *path, const char *attention, const char *family
     draw_data();
     xp_device_options_default(&device);
     device.family = family;
-    XP_TRY(xp_session_open(&session, &config, &shape, &device, true));
+    XP_TRY(xp_session_open(&session, &config, &shape, &device, NULL, true));
     xp_status status = XP_OK;
     XP_TRY_OR(status, xp_session_realise(&session), done);
     XP_TRY_OR(status, xp_store_initialise(session.store, 7), done);
