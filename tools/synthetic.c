@@ -87,6 +87,7 @@ static xp_status read_config(const xp_synthetic_shape *shape, xp_config *config)
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_shape *shape, const xp_device_options *options) {
     *out = (xp_synthetic){.step = 0};
     XP_TRY(read_config(shape, &out->config));
+    if (shape->recompute) out->config.training.recompute = 1;
     const int batch = out->config.training.batch;
     const xp_model_shape model = {.batch = batch,
                                   .classes = (int)shape->classes,

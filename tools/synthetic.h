@@ -13,6 +13,7 @@ typedef struct xp_synthetic_shape {
     long length, features;       /* of series */
     long image, channels, patch; /* side of images and of their patches; image 0: series */
     long classes;
+    bool recompute;
 } xp_synthetic_shape;
 
 #define XP_SYNTHETIC_DEFAULTS                                                                                          \
@@ -34,6 +35,7 @@ typedef struct xp_synthetic_shape {
         {"--patch", "SIDE", "of the images' patches (4)", .number = &(s).patch},                                       \
         {"--classes", "N", "to tell apart (10)", .number = &(s).classes},                                              \
         {"--attention", "SPEC", "attention specification (softmax)", .text = &(s).attention},                          \
+        {"--recompute", NULL, "make activations anew in the backward pass", .on = &(s).recompute},                     \
         {"--preset", "NAME", "the model and the batch of a preset", .text = &(s).preset}, {                            \
         "--config", "FILE", "the model and the batch of a configuration file", .text = &(s).config                     \
     }

@@ -104,13 +104,23 @@ XP_API xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_te
                                         xp_tensor *const *seeds, int leaf_count, xp_tensor *const *leaves,
                                         xp_tensor **leaf_gradients);
 
+/* Trades time for memory: activations of the nodes labelled `scope`, or `scope` with a dot and more behind it, are
+ * given up after the forward pass and made anew where the backward pass reads them, bit for bit. What is read outside
+ * the scope stays, and so do kept tensors, the outputs of attention, and what is made together with state that is
+ * updated. Behind xp_graph_differentiate, once a scope; one scope for each layer leaves the memory of one layer and of
+ * the tensors between them. XP_INVALID_ARGUMENT: before differentiation, no such scope, or a scope that is recomputed
+ * already. */
+XP_API xp_status xp_graph_recompute(xp_graph *graph, const char *scope);
+
 /* ---- the plan -------------------------------------------------------------------------------------------------- */
 
 typedef struct xp_plan_summary {
     int launches, kernels, nodes; /* kernels: distinct ones */
     size_t arena_bytes, input_bytes;
-    size_t unshared_bytes; /* of the activations if none shared its place */
-    double flops, bytes;   /* arithmetic and least traffic of a run */
+    size_t unshared_bytes;   /* of the activations if none shared its place */
+    double flops, bytes;     /* arithmetic and least traffic of a run */
+    int recomputed_launches; /* of all: those that run again in the backward pass … */
+    double recomputed_flops; /* … and their arithmetic */
 } xp_plan_summary;
 
 /* Plans the graph for the device; nothing is allocated or compiled yet. Device and graph are borrowed for the plan's

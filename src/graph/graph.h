@@ -60,7 +60,8 @@ struct xp_node {
     xp_tensor *inputs[XP_MAX_INPUTS];                         /* optional inputs may be NULL */
     xp_tensor *outputs[XP_MAX_OUTPUTS];                       /* optional outputs may be NULL */
     _Alignas(8) unsigned char attributes[XP_ATTRIBUTE_BYTES]; /* the operation's own plain struct, zero-padded */
-    bool backward;                                            /* added by differentiation */
+    bool backward;                                            /* added by differentiation, or for it */
+    bool recomputed; /* in a scope of xp_graph_recompute; a backward one is the copy of one that is */
 };
 
 struct xp_graph {

@@ -25,6 +25,11 @@ static bool same_kernel(const xp_launch *a, const xp_launch *b) {
     return strcmp(x, y) == 0 && strcmp(a->request.kernel.file, b->request.kernel.file) == 0;
 }
 
+/* Of a copy in the backward pass. */
+static bool runs_again(const xp_launch *launch) {
+    return launch->node->backward && launch->node->recomputed;
+}
+
 void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
     *out = (xp_plan_summary){.launches = plan->count,
                              .arena_bytes = plan->arena_bytes,
@@ -35,6 +40,10 @@ void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
     for (int i = 0; i < plan->count; i++) {
         out->flops += flops_of(&plan->launches[i]);
         out->bytes += bytes_of(&plan->launches[i]);
+        if (runs_again(&plan->launches[i])) {
+            out->recomputed_launches++;
+            out->recomputed_flops += flops_of(&plan->launches[i]);
+        }
         bool first = true;
         for (int j = 0; j < i && first; j++) first = !same_kernel(&plan->launches[i], &plan->launches[j]);
         out->kernels += first;
@@ -64,7 +73,8 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
             "MB", "options");
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
-        char global[48] = "library call", local[48] = "", options[1024] = "";
+        char global[48] = "library call", local[48] = "", options[1024] = "", label[XP_NAME_BYTES + 16];
+        snprintf(label, sizeof label, "%s%s", launch->node->label, runs_again(launch) ? " recomputed" : "");
         if (!launch->host) {
             const xp_launch_request *r = &launch->request.kernel;
             size_t g = 0, l = 0;
@@ -74,8 +84,8 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
             }
             xp_variant_print(&r->variant, options, sizeof options);
         }
-        fprintf(out, "%5d  %-34s %-32s %-18s %-12s %10.2f %10.2f  %s\n", i, launch->node->label, xp_launch_name(launch),
-                global, local, flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6, options);
+        fprintf(out, "%5d  %-34s %-32s %-18s %-12s %10.2f %10.2f  %s\n", i, label, xp_launch_name(launch), global,
+                local, flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6, options);
     }
 }
 
@@ -201,7 +211,13 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     const int count = xp_plan_profile(plan, false, rows, plan->count);
     qsort(rows, (size_t)count, sizeof *rows, by_seconds);
     const double runs = (double)plan->profiled_runs;
-    double total = 0;
+    double total = 0, recomputed = 0;
+    int copies = 0;
+    for (int i = 0; i < plan->count; i++) {
+        if (!runs_again(&plan->launches[i])) continue;
+        recomputed += plan->launches[i].seconds;
+        copies++;
+    }
     fprintf(out, "%-36s %8s %10s %7s %10s %8s %8s\n", "kernel", "launches", "ms", "share", "GFLOP/s", "GB/s",
             "of roof");
     for (int i = 0; i < count; i++) {
@@ -213,6 +229,9 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     }
     fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,
             (plan->profiled_seconds - total) / runs * 1e3, 100 * (1 - total / plan->profiled_seconds));
+    if (copies)
+        fprintf(out, "%-36s %8d %10.3f %6.1f%%   part of the rows above\n", "recomputed activations", copies,
+                recomputed / runs * 1e3, 100 * recomputed / plan->profiled_seconds);
     fprintf(out, "%-36s %8d %10.3f %7s   per step, %lld steps\n", "all", plan->count,
             plan->profiled_seconds / runs * 1e3, "", (long long)plan->profiled_runs);
     free(rows);

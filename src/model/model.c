@@ -121,6 +121,15 @@ xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_
     return status;
 }
 
+xp_status xp_model_recompute(const xp_model *model, const xp_model_config *config) {
+    for (int layer = 0; layer < config->layers; layer++) {
+        char scope[XP_NAME_BYTES];
+        snprintf(scope, sizeof scope, "encoder.%d", layer);
+        XP_TRY(xp_graph_recompute(model->graph, scope));
+    }
+    return XP_OK;
+}
+
 void xp_model_release(xp_model *model) {
     xp_graph_close(&model->graph);
     *model = (xp_model){0};

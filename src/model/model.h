@@ -62,6 +62,8 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
  * parameters in the store at first use. */
 xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape,
                          double label_smoothing, xp_store *store, bool training);
+/* Has the activations of each layer of a built training model recomputed in the backward pass. */
+xp_status xp_model_recompute(const xp_model *model, const xp_model_config *config);
 void xp_model_release(xp_model *model);
 
 #endif

@@ -229,6 +229,6 @@ static xp_status emit_map(xp_plan *plan, const xp_node *node) {
     return is_wide(plan) ? xp_attention_emit_map_wide(plan, node) : xp_attention_emit_map_tiled(plan, node);
 }
 
-const xp_operation xp_operation_attention = {"attention", gradient, emit, 0};
+const xp_operation xp_operation_attention = {"attention", gradient, emit, .costly = true};
 const xp_operation xp_operation_attention_backward = {"attention_backward", NULL, emit_backward, 7};
 const xp_operation xp_operation_attention_map = {"attention_map", NULL, emit_map, 0};

@@ -19,6 +19,9 @@ typedef struct xp_operation {
     /* Bit k set: output k may be any view with unit last stride (else outputs are dense). Inputs are checked by
      * builders. */
     unsigned strided_outputs;
+
+    /* Takes long for the few bytes that it writes: recomputation (graph/recompute.c) keeps them. */
+    bool costly;
 } xp_operation;
 
 /* The operation's attributes struct of a node. */

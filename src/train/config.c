@@ -117,6 +117,7 @@ static const option options[] = {
     REAL(training, final_rate, 0, 1, "cosine, one-cycle: last learning rate as a fraction of learning_rate"),
     REAL(training, step_factor, 0, 1, "step: multiply the learning rate by this"),
     WHOLE(training, step_epochs, 1, 1000000, "step: every so many epochs"),
+    SWITCH(training, recompute, "make activations anew in the backward pass: less memory, more time, the same bits"),
     TEXT(device, select, "0:0, part of a name, gpu or cpu; empty: the first GPU, else the first CPU"),
     {"device", "family", OPTION_TEXT, FIELD(device, family), 0, 0, families, "shape of the kernels: auto, wide, tiled"},
 };

@@ -37,6 +37,7 @@ typedef struct xp_config {
         double final_rate;  /* cosine, one-cycle: fraction of learning_rate at the end */
         double step_factor; /* step: multiply by this … */
         int step_epochs;    /* … every so many epochs */
+        int recompute;      /* activations of the layers, in the backward pass */
     } training;
     struct {
         char select[128];

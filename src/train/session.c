@@ -54,6 +54,7 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
         XP_TRY(xp_model_build(&session->training, &config->model, &session->shape, smoothing, session->store, true));
     XP_TRY(xp_model_build(&session->evaluation, &config->model, &session->shape, smoothing, session->store, false));
     if (training) {
+        if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training, &config->model));
         XP_TRY(add_optimiser(session));
         XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
     }
