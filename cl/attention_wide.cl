@@ -457,8 +457,8 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
 }
 
 #else
-/* Rows of private arrays lie in chunks of 16 columns, [width/16][BLOCK_QUERIES][16], and a last chunk of 8 or 16 of
- * which the added columns are 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
+/* Rows of private arrays lie in chunks of 16 columns, [width/16][BLOCK_QUERIES][16], and what is left in chunks of 8,
+ * the added columns 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
 #define CHUNK(column) ((column)*BLOCK_QUERIES)
 
 /* x [count][x_stride] as such chunks. */

@@ -57,6 +57,7 @@ static xp_graph *chain(int layers, int steps, const xp_operation *operation, xp_
         xp_graph_scope(graph, "encoder.%d.step", n / steps);
         last = y[n] = add_step(graph, operation, last, NULL, NULL);
     }
+    xp_graph_scope(graph, "after");
     assert_int_equal(xp_graph_differentiate(graph, 1, &last, &seed, 1, &x, &dx), XP_OK);
     return graph;
 }
@@ -85,6 +86,7 @@ static void copies_stand_just_before_the_node_that_reads_them(void **state) {
     /* four steps forward; their gradients read y2, y1, y0 and x, which stays: y0, y1, y2 run again before the first */
     assert_int_equal(copies(graph), 3);
     assert_int_equal(graph->node_count, 4 + 3 + 4);
+    assert_string_equal(graph->scope, "after");
     for (int n = 0; n < graph->node_count; n++) assert_int_equal(graph->nodes[n]->id, n);
     for (int n = 4; n < 7; n++) {
         const xp_node *copy = graph->nodes[n];

@@ -136,6 +136,35 @@ def check_extension():
     same_weights("a longer run in steps", folder, f"{folder}-long")
 
 
+def check_recompute():
+    """Recomputing activations changes no bit, whether it is asked for at the start or by a resume; it takes less memory."""
+    plain, whole, late = (os.path.join(ROOT, name) for name in ("plain", "recomputed", "recomputed-late"))
+    words = ["train", *SMALL, *DATA, "--set", "layers=3", "--set", "dropout=0.2", "--set", "attention_dropout=0.1"]
+    must(*words, "--epochs", "4", "--out", plain, "--quiet")
+    must(*words, "--epochs", "4", "--out", whole, "--quiet", "--recompute")
+    must(*words, "--epochs", "2", "--out", late, "--quiet")
+    must("train", "--resume", late, "--epochs", "4", "--recompute", "--quiet")
+    rows = [[row["train_loss"] for row in csv.DictReader(open(os.path.join(run, "metrics.csv")))] for run in (plain, whole, late)]
+    expect("recomputed losses", len(rows[0]) == 4 and rows[0] == rows[1] == rows[2], str(rows))
+    for run in (whole, late):
+        same_weights("recomputed weights", plain, run)
+        for file in ("config.yaml", "last/config.yaml"):
+            expect("a recorded choice", "recompute: on" in open(os.path.join(run, file)).read(), f"{run}/{file}")
+    must("train", "--resume", late, "--epochs", "5", "--quiet")
+    expect("a choice that lasts", "recompute: on" in open(f"{late}/last/config.yaml").read(), late)
+    told = {}
+    for choice, flags in (("off", []), ("on", ["--recompute"])):
+        text = must(*words, *flags, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
+        found = re.search(rf"^recompute +{choice}: arena (\d+) bytes; \w+ it (\d+), with (\d+) launches", text, re.M)
+        copies = len(re.findall(r"^ *\d+ +encoder\S+ recomputed ", text, re.M))
+        if expect("a dry run", found, text):
+            told[choice] = [int(number) for number in found.groups()]
+            expect("a dry run", copies == (told[choice][2] if flags else 0) and f"arena {found[1]} (" in text, text)
+    if len(told) == 2:
+        expect("less memory", told["on"][0] < told["off"][0], str(told))
+        expect("a dry run", told["on"] == [told["off"][1], told["off"][0], told["off"][2]], str(told))
+
+
 def check_broken_extension():
     """Killed at any moment while it is made longer, a run is the short or the long one, and says which."""
     run = os.path.join(ROOT, "broken")

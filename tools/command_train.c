@@ -100,7 +100,7 @@ static int train(const xp_config *config, xp_train_options *options, bool quiet)
 
 int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
-    bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false;
+    bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false;
     const xp_flag flags[] = {
         {"--preset", "NAME", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny", .text = &preset},
         {"--config", "FILE", "lay a YAML file over it (--print-config writes one)", .text = &file},
@@ -118,6 +118,8 @@ int xp_command_train(int count, char **words) {
         {"--test-limit", "N", "take only N test samples", .option = "data.test_limit"},
         {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .option = "device.select"},
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .option = "device.family"},
+        {"--recompute", NULL, "less memory, more time, the same bits: make activations anew in the backward pass",
+         .on = &recompute},
         {"--set", "KEY=VALUE", "any key of --print-config; may be repeated", .option = ""},
         {"--out", "DIR", "run folder; without it one below runs/ is chosen", .text = &out},
         {"--resume", "DIR", "go on with the run of this folder, as it was configured; --epochs can make it longer",
@@ -165,16 +167,18 @@ int xp_command_train(int count, char **words) {
         if (fixed) {
             return xp_command_misuse(
                 "--resume goes on with the run as it was configured; only --epochs, which can make "
-                "it longer, --profile, --debug and --quiet may stand beside it");
+                "it longer, --recompute, --profile, --debug and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;
+        options.recompute = recompute;
         return train(NULL, &options, quiet);
     }
     if (assemble(&config, preset, file, &arguments) != XP_OK) {
         xp_command_fail();
         return XP_EXIT_USAGE;
     }
+    if (recompute) config.training.recompute = 1;
     if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();
     if (!config.data.train[0]) return xp_command_misuse("training data are missing: give --train FILE");
     char chosen[1024];

@@ -30,7 +30,7 @@ static int run_trial(const xp_synthetic_shape *shape, const xp_device_options *o
 int xp_command_tune(int count, char **words) {
     xp_synthetic_shape shape = XP_SYNTHETIC_DEFAULTS;
     const char *device = NULL, *family = NULL, *export_to = NULL, *import_from = NULL, *output = NULL;
-    long minutes = 10, limit = 120;
+    long minutes = 10, limit = 30;
     bool quick = false, restart = false, quiet = false;
     const xp_flag flags[] = {
         XP_SYNTHETIC_FLAGS(shape),
@@ -38,7 +38,7 @@ int xp_command_tune(int count, char **words) {
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
         {"--minutes", "N", "to search (10)", .number = &minutes},
         {"--quick", NULL, "search for 15 seconds", .on = &quick},
-        {"--limit", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging (120)",
+        {"--limit", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging (30)",
          .number = &limit},
         {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
         {"--quiet", NULL, "print the result alone", .on = &quiet},

@@ -192,9 +192,8 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
     for (int i = 0; s->options->words[i] && i < 70; i++) words[5 + i] = s->options->words[i];
     snprintf(count, sizeof count, "%d", steps);
     if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
-    /* A start and a compilation, and twice the time of all steps; ten minutes for the first, of which nothing is known.
-     */
-    const double limit = s->step_seconds > 0 ? 30 + 4 * s->step_seconds * (steps + 1) : 600;
+    /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes. */
+    const double limit = s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : 600;
     xp_child child;
     XP_TRY(xp_child_run(words, NULL, limit, &child));
     *answer = child.answered ? json_loads(child.answer, 0, NULL) : NULL;

@@ -17,10 +17,6 @@ struct xp_interpreter {
     void *store[XP_STORE_BUFFERS];
 };
 
-const xp_tensor *xp_tensor_root(const xp_tensor *tensor) {
-    return tensor->base ? tensor->base : tensor;
-}
-
 void xp_tensor_walk(const xp_tensor *tensor, xp_tensor_visit visit, void *context) {
     int64_t index[XP_MAX_RANK] = {0}, count = xp_tensor_elements(tensor), place = tensor->offset;
     for (int64_t element = 0; element < count; element++) {

@@ -16,24 +16,20 @@ typedef struct gradients {
     xp_tensor *const *leaves;
 } gradients;
 
-static xp_tensor *root_of(xp_tensor *tensor) {
-    return tensor->base ? tensor->base : tensor;
-}
-
 /* Adds what comes to a tensor's gradient so far, and takes it over. The product that made it adds the other where
  * nobody else holds it. */
 static xp_status gather(xp_graph *graph, gradients *all, const xp_tensor *tensor, xp_tensor *gradient) {
     xp_tensor **slot = &all->of[tensor->id], *sum = gradient;
-    if (*slot && !(root_of(gradient)->holders == 1 && xp_gemm_absorb(graph, gradient, *slot, XP_COMBINE_ADD))) {
+    if (*slot && !(xp_tensor_root(gradient)->holders == 1 && xp_gemm_absorb(graph, gradient, *slot, XP_COMBINE_ADD))) {
         sum = xp_add(graph, *slot, gradient);
         if (!sum) return XP_OUT_OF_MEMORY;
-        root_of(sum)->holders++;
-        root_of(gradient)->holders--;
+        xp_tensor_root(sum)->holders++;
+        xp_tensor_root(gradient)->holders--;
     }
-    if (*slot) root_of(*slot)->holders--;
+    if (*slot) xp_tensor_root(*slot)->holders--;
     *slot = sum;
     for (int i = 0; i < all->leaf_count; i++)
-        if (all->leaves[i] == tensor) root_of(sum)->holders++; /* it is the caller's, too */
+        if (all->leaves[i] == tensor) xp_tensor_root(sum)->holders++; /* it is the caller's, too */
     return XP_OK;
 }
 
@@ -50,12 +46,12 @@ static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_no
     memcpy(graph->scope, node->label, sizeof graph->scope);
     XP_TRY(node->operation->gradient(graph, node, d_outputs, d_inputs));
     for (int i = 0; i < node->output_count; i++)
-        if (d_outputs[i]) root_of(d_outputs[i])->holders--;
+        if (d_outputs[i]) xp_tensor_root(d_outputs[i])->holders--;
     for (int i = 0; i < node->input_count; i++)
         if (!node->inputs[i] || !node->inputs[i]->needs_gradient)
             d_inputs[i] = NULL;
         else if (d_inputs[i])
-            root_of(d_inputs[i])->holders++;
+            xp_tensor_root(d_inputs[i])->holders++;
     for (int i = 0; i < node->input_count; i++)
         if (d_inputs[i]) XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
     return XP_OK;
@@ -63,7 +59,7 @@ static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_no
 
 /* Gives a parameter's gradient its place in the store. */
 static xp_status bind_parameter(xp_graph *graph, const xp_tensor *parameter, xp_tensor *gradient) {
-    xp_tensor *root = gradient->base ? gradient->base : gradient;
+    xp_tensor *root = xp_tensor_root(gradient);
     bool own = root->role == XP_ROLE_ACTIVATION && root->producer && xp_tensor_is_dense(gradient) &&
                xp_tensor_elements(root) == xp_tensor_elements(gradient);
     if (!own) {
@@ -110,7 +106,7 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
     graph->backward = true;
 
     xp_status status = XP_OK;
-    for (int i = 0; i < output_count; i++) root_of(seeds[i])->holders++;
+    for (int i = 0; i < output_count; i++) xp_tensor_root(seeds[i])->holders++;
     for (int i = 0; i < output_count && status == XP_OK; i++) status = gather(graph, &all, outputs[i], seeds[i]);
     for (int i = node_count - 1; i >= 0 && status == XP_OK; i--)
         status = differentiate_node(graph, &all, graph->nodes[i]);

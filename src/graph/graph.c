@@ -19,6 +19,10 @@ int64_t xp_tensor_elements(const xp_tensor *tensor) {
     return count;
 }
 
+xp_tensor *xp_tensor_root(const xp_tensor *tensor) {
+    return tensor->base ? tensor->base : (xp_tensor *)tensor; /* as far as its owner lets it be changed */
+}
+
 bool xp_tensor_is_dense(const xp_tensor *tensor) {
     int64_t expected = 1;
     for (int i = tensor->rank - 1; i >= 0; i--) {
@@ -153,7 +157,7 @@ xp_tensor *xp_graph_optimiser_state(xp_graph *graph) {
 }
 
 xp_tensor *xp_tensor_keep(xp_tensor *tensor) {
-    if (tensor) (tensor->base ? tensor->base : tensor)->keep = true;
+    if (tensor) xp_tensor_root(tensor)->keep = true;
     return tensor;
 }
 
@@ -223,7 +227,7 @@ xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input
 static xp_tensor *add_view(xp_graph *graph, xp_tensor *of, int rank, const int64_t *shape) {
     xp_tensor *view = add_tensor(graph, of->name, of->type, XP_ROLE_ACTIVATION, rank, shape);
     if (!view) return NULL;
-    view->base = of->base ? of->base : of;
+    view->base = xp_tensor_root(of);
     view->offset = of->offset;
     return view;
 }

@@ -103,6 +103,8 @@ xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, in
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL when memory ends. */
 void *xp_graph_memory(xp_graph *graph, size_t bytes);
 
+/* The tensor that has the storage: the base, or the tensor itself. */
+xp_tensor *xp_tensor_root(const xp_tensor *tensor);
 bool xp_tensor_is_dense(const xp_tensor *tensor); /* row-major without gaps (a view may be, too) */
 /* "[16,29,512]" */
 const char *xp_tensor_shape_text(const xp_tensor *tensor, char *text, size_t size);

@@ -135,17 +135,13 @@ const char *xp_launch_name(const xp_launch *launch) {
 /* ---- placement
  * --------------------------------------------------------------------------------------------------------- */
 
-static const xp_tensor *root_of(const xp_tensor *tensor) {
-    return tensor->base ? tensor->base : tensor;
-}
-
 static bool in_arena(const xp_tensor *root) {
     return (root->role == XP_ROLE_ACTIVATION || root->role == XP_ROLE_INPUT) && !root->external;
 }
 
 static xp_status note_use(xp_plan *plan, const xp_tensor *tensor, int launch, bool written) {
     if (!tensor) return XP_OK;
-    const xp_tensor *root = root_of(tensor);
+    const xp_tensor *root = xp_tensor_root(tensor);
     if (!in_arena(root)) return XP_OK;
     xp_place *place = &plan->places[root->id];
     if (!place->used) {
@@ -173,7 +169,7 @@ static xp_status find_lifetimes(xp_plan *plan) {
         }
     }
     for (int t = 0; t < plan->graph->tensor_count; t++) {
-        const xp_tensor *tensor = plan->graph->tensors[t], *root = root_of(tensor);
+        const xp_tensor *tensor = plan->graph->tensors[t], *root = xp_tensor_root(tensor);
         if (!in_arena(root)) continue;
         xp_place *place = &plan->places[root->id];
         if (root->role == XP_ROLE_INPUT) {
@@ -333,7 +329,7 @@ static xp_status check_member(const xp_plan *plan, const xp_tensor *root) {
 
 /* The buffer whose element 0 is the tensor's root's first element. */
 static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
-    const xp_tensor *root = root_of(tensor);
+    const xp_tensor *root = xp_tensor_root(tensor);
     const xp_store *store = plan->graph->store;
     XP_TRY(check_member(plan, root));
     xp_place *place = &plan->places[root->id];
@@ -419,7 +415,7 @@ static xp_status realise_kernel(xp_plan *plan, xp_launch *launch) {
 /* Whether a tensor has its storage: what the caller brings may come later. */
 static bool has_storage(const xp_plan *plan, const xp_tensor *tensor) {
     if (!tensor) return true;
-    const xp_tensor *root = root_of(tensor);
+    const xp_tensor *root = xp_tensor_root(tensor);
     if (plan->places[root->id].bound) return true;
     return !root->external && (plan->slabs || !in_arena(root));
 }
@@ -432,7 +428,7 @@ static xp_status set_tensors(xp_plan *plan, xp_launch *launch, const xp_tensor *
         const xp_argument *argument = host ? NULL : &launch->request.kernel.arguments[i];
         const bool names_tensor = host || argument->kind == XP_ARGUMENT_TENSOR;
         const xp_tensor *tensor = host ? launch->request.call.tensors[i] : names_tensor ? argument->tensor : NULL;
-        if (only && (!tensor || root_of(tensor) != only)) continue;
+        if (only && (!tensor || xp_tensor_root(tensor) != only)) continue;
         if (!has_storage(plan, tensor)) continue;
         if (!host) XP_TRY(set_argument(plan, launch->kernel, (cl_uint)i, argument));
         if (!host || !tensor) continue;
@@ -528,7 +524,7 @@ static xp_status check_buffer(const xp_plan *plan, const char *what, const char 
 
 xp_status xp_plan_bind(xp_plan *plan, const xp_tensor *tensor, cl_mem buffer) {
     if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to bind a buffer to");
-    const xp_tensor *root = root_of(tensor);
+    const xp_tensor *root = xp_tensor_root(tensor);
     XP_TRY(check_member(plan, root));
     if (!root->external && root->role != XP_ROLE_INPUT && !root->keep)
         return xp_fail(XP_INVALID_ARGUMENT,
@@ -669,7 +665,7 @@ static xp_status check_storage(const xp_plan *plan, int first, int end) {
                 launch->host ? launch->request.call.tensors[i] : launch->request.kernel.arguments[i].tensor;
             if (!has_storage(plan, tensor))
                 return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first",
-                               root_of(tensor)->name);
+                               xp_tensor_root(tensor)->name);
         }
     }
     return XP_OK;
@@ -748,7 +744,7 @@ static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *b
 /* What may share its place holds nothing of meaning after a run. */
 static xp_status check_kept(const xp_plan *plan, const xp_tensor *tensor) {
     if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to read");
-    const xp_tensor *root = root_of(tensor);
+    const xp_tensor *root = xp_tensor_root(tensor);
     XP_TRY(check_member(plan, root));
     if (!in_arena(root) || root->role == XP_ROLE_INPUT || root->keep || plan->places[root->id].bound) return XP_OK;
     return xp_fail(XP_INVALID_ARGUMENT, "tensor %s cannot be read: it was not kept before planning", root->name);

@@ -18,13 +18,9 @@ typedef struct recomputation {
     int order_count;
 } recomputation;
 
-static const xp_tensor *root_of(const xp_tensor *tensor) {
-    return tensor->base ? tensor->base : tensor;
-}
-
 static bool writes(const xp_node *node, const xp_tensor *root) {
     for (int i = 0; i < node->output_count; i++)
-        if (node->outputs[i] && root_of(node->outputs[i]) == root) return true;
+        if (node->outputs[i] && xp_tensor_root(node->outputs[i]) == root) return true;
     return false;
 }
 
@@ -39,21 +35,21 @@ static bool in_scope(const xp_node *node, const char *scope) {
 /* Whether all that the node wrote is the backward pass's to make anew. */
 static bool gives_up(const recomputation *r, const xp_node *node) {
     for (int i = 0; i < node->output_count; i++)
-        if (node->outputs[i] && r->stays[root_of(node->outputs[i])->id]) return false;
+        if (node->outputs[i] && r->stays[xp_tensor_root(node->outputs[i])->id]) return false;
     return true;
 }
 
 static void let_stay(recomputation *r, xp_tensor *const *tensors, int count) {
     for (int i = 0; i < count; i++)
-        if (tensors[i]) r->stays[root_of(tensors[i])->id] = true;
+        if (tensors[i]) r->stays[xp_tensor_root(tensors[i])->id] = true;
 }
 
 /* State that the forward pass updates would be another one the second time. */
 static bool touches_state(const recomputation *r, const xp_node *node) {
     for (int i = 0; i < node->input_count; i++)
-        if (node->inputs[i] && r->updated[root_of(node->inputs[i])->id]) return true;
+        if (node->inputs[i] && r->updated[xp_tensor_root(node->inputs[i])->id]) return true;
     for (int i = 0; i < node->output_count; i++)
-        if (node->outputs[i] && r->updated[root_of(node->outputs[i])->id]) return true;
+        if (node->outputs[i] && r->updated[xp_tensor_root(node->outputs[i])->id]) return true;
     return false;
 }
 
@@ -67,7 +63,7 @@ static void decide(recomputation *r, const char *scope) {
     for (int n = 0; n < r->forward_count; n++) {
         const xp_node *node = r->graph->nodes[n];
         for (int i = 0; i < node->output_count; i++) {
-            const xp_tensor *root = node->outputs[i] ? root_of(node->outputs[i]) : NULL;
+            const xp_tensor *root = node->outputs[i] ? xp_tensor_root(node->outputs[i]) : NULL;
             if (root && root->role != XP_ROLE_ACTIVATION) r->updated[root->id] = true;
         }
     }
@@ -131,7 +127,7 @@ static xp_status run_again(recomputation *r, const xp_node *node) {
  */
 static xp_status read_copies(recomputation *r, xp_tensor **inputs, int count) {
     for (int i = 0; i < count; i++) {
-        const xp_tensor *root = inputs[i] ? root_of(inputs[i]) : NULL;
+        const xp_tensor *root = inputs[i] ? xp_tensor_root(inputs[i]) : NULL;
         if (!root || r->stays[root->id]) continue;
         for (int n = 0; n < r->forward_count; n++) {
             if (!r->again[n] || !writes(r->graph->nodes[n], root)) continue;

@@ -163,7 +163,7 @@ static void keep_what_backward_reads(const xp_graph *graph) {
     for (int n = 0; n < graph->node_count; n++) {
         const xp_node *node = graph->nodes[n];
         for (int i = 0; node->backward && i < node->input_count; i++) {
-            xp_tensor *root = node->inputs[i] && node->inputs[i]->base ? node->inputs[i]->base : node->inputs[i];
+            xp_tensor *root = node->inputs[i] ? xp_tensor_root(node->inputs[i]) : NULL;
             if (root && root->producer && !root->producer->backward) root->keep = true;
         }
     }

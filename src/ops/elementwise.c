@@ -71,7 +71,7 @@ xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, 
     }
     /* A tensor that is the gradient of several is not this one's alone to change. */
     const xp_combine slope = activation == XP_ACTIVATION_RELU ? XP_COMBINE_RELU_SLOPE : XP_COMBINE_GELU_SLOPE;
-    if ((dy->base ? dy->base : dy)->holders <= 1 && xp_gemm_absorb(graph, dy, z, slope))
+    if (xp_tensor_root(dy)->holders <= 1 && xp_gemm_absorb(graph, dy, z, slope))
         return xp_building_same_shape(dy, z) ? dy : xp_graph_reshape(graph, dy, z->rank, z->shape);
     xp_tensor *dz = xp_graph_tensor(graph, "d_activation", XP_F32, z->rank, z->shape);
     xp_activation_attributes attributes = {.activation = activation};

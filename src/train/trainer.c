@@ -329,7 +329,26 @@ static xp_status describe_device(training_run *run) {
     return XP_OK;
 }
 
-static void print_plan(const training_run *run) {
+/* What the other choice would take. */
+static xp_status print_recomputation(const training_run *run, const xp_plan_summary *training) {
+    xp_config config = run->checkpoint.config;
+    const xp_device_options device = {.select = config.device.select, .family = config.device.family};
+    const bool on = config.training.recompute;
+    config.training.recompute = !on;
+    xp_session session;
+    xp_plan_summary other;
+    XP_TRY(xp_session_open(&session, &config, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
+    xp_plan_summarise(session.training_plan, &other);
+    xp_session_close(&session);
+    const xp_plan_summary *again = on ? training : &other;
+    fprintf(run->options->report,
+            "recompute    %s: arena %zu bytes; %s it %zu, with %d launches and %.2f GFLOP a training step %s\n",
+            on ? "on" : "off", training->arena_bytes, on ? "without" : "with", other.arena_bytes,
+            again->recomputed_launches, again->recomputed_flops * 1e-9, on ? "less" : "more");
+    return XP_OK;
+}
+
+static xp_status print_plan(const training_run *run) {
     FILE *out = run->options->report;
     const xp_session *session = &run->session;
     xp_plan_summary training, evaluation;
@@ -356,8 +375,10 @@ static void print_plan(const training_run *run) {
             "would take %zu), evaluation %s%zu\n",
             store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes), store, training.arena_bytes,
             training.input_bytes, training.unshared_bytes, lends ? "inside the arena " : "", evaluation.arena_bytes);
+    XP_TRY(print_recomputation(run, &training));
     fprintf(out, "data         %lld training samples, %lld steps an epoch\n", (long long)run->train->count,
             (long long)run->steps_per_epoch);
+    return XP_OK;
 }
 
 /* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
@@ -401,9 +422,9 @@ static xp_status lengthen(training_run *run, int epochs) {
     return XP_OK;
 }
 
-/* Makes the larger number of epochs that of the folder. An end in between leaves the short run without its summary,
- * which it writes when it is resumed, or the long one. */
-static xp_status record_length(training_run *run) {
+/* Makes what a resume changed, such as the number of epochs, that of the folder. An end in between leaves the short run
+ * without its summary, which it writes when it is resumed, or the long one. */
+static xp_status record_changes(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     char text[128];
     if (run->epochs_before) {
@@ -422,6 +443,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     if (options->resume) {
         XP_TRY(find_state(run, last, sizeof last));
         if (options->epochs) XP_TRY(lengthen(run, options->epochs));
+        if (options->recompute) run->checkpoint.config.training.recompute = 1;
     } else {
         XP_TRY(xp_config_check(config));
         run->checkpoint.config = *config;
@@ -475,10 +497,10 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         .accuracy_best = NAN, .accuracy_final = NAN, .loss_final = NAN, .validation_accuracy_best = NAN};
     xp_status status = prepare(&run, config);
     if (status == XP_OK && options->dry_run) {
-        print_plan(&run);
+        status = print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_clock() - run.checkpoint.state.seconds;
-        if (options->epochs) status = record_length(&run);
+        if (options->epochs || options->recompute) status = record_changes(&run);
         if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {

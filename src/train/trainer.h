@@ -34,6 +34,7 @@ typedef struct xp_train_options {
     const char *out; /* run folder */
     bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
     int epochs;      /* of a resumed run: as many in all, more than it was configured for; 0: as configured */
+    bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
     bool dry_run;    /* plan, print parameters, bytes, launches, kernels to `report`; makes no folder */
     bool profile;    /* print the table of kernel times to `report` at the end */
     bool debug;      /* finish after each launch, so that a failure names its kernel and layer */

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 
+from peers.steps import KEPT
+
 # The products of a step with d=512, FFN=2048, B·N=2048, which each layer makes once (forward, to the input, to the weight), and
 # a cube. M×N×K, then how the factors are stored: n as they are, t transposed.
 STEP_PRODUCTS = (
@@ -21,20 +23,22 @@ WIDTHS = (64, 32)
 REPETITIONS = 7
 
 
-def median_seconds(call, repetitions=REPETITIONS, warm=[0.0]):
-    """Warms up as `expanse bench` does: the first case of a process for a second."""
-    while True:
-        begin = time.perf_counter()
-        call()
-        warm[0] += time.perf_counter() - begin
-        if warm[0] >= 1:
-            break
-    times = []
-    for _ in range(repetitions):
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+warmed = 0.0
+
+
+def seconds_of(call):
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
+
+
+def median_seconds(call, repetitions=REPETITIONS):
+    """Warms up as `expanse bench` does: once, and the first case of a process for a second."""
+    global warmed
+    warmed += seconds_of(call)
+    while warmed < 1:
+        warmed += seconds_of(call)
+    return statistics.median(seconds_of(call) for _ in range(repetitions))
 
 
 def sizes_of(product):
@@ -177,8 +181,6 @@ def attention(options):
             for row in ours(options, ["attention", "softmax", "--width", str(width), *(f"--{k}={v}" for k, v in ATTENTION.items())]):
                 out[f"{row['shape'].split()[0]} D={width}"] = row["median_ms"] / 1e3
         return out
-
-    from peers.steps import KEPT
 
     sides = {"Expanse": expanse, "PyTorch": lambda: peer(options.python, "attention-pytorch", options),
              "PyTorch, memory kept": lambda: peer(options.python, "attention-pytorch", options, KEPT)}
