@@ -364,7 +364,7 @@ void attention_forward(const __global stored *restrict q, const __global stored 
         const bool some = z != 0.0f;
         const float reciprocal = some ? 1.0f / z : 0.0f;
         UNROLL_FULL
-        for (int g = 0; g < GROUPS(E); g++) out[4 * g + r] *= reciprocal;
+        for (int g = 0; g < GROUPS(E); g++) out[4 * g + r] = some ? out[4 * g + r] * reciprocal : 0.0f;
         if (column_group == 0 && row + r < rows)
             lse[(row + r) * STRIDE] = LINEAR ? z : some ? maximum[r] * LOG_2 + log(z) : -INFINITY;
     }

@@ -387,6 +387,23 @@ static void rows_that_see_nothing_give_nothing(void **state) {
     release(&p);
 }
 
+/* Nor does what others see reach them: nothing times infinity is not a number. */
+static void values_of_infinity_do_not_reach_rows_that_see_nothing(void **state) {
+    problem p = make(1, 2, 2, 70, 90, 16, 16, 1);
+    set_mask(&p, 70, 90, odd_rows_see_nothing);
+    for (int64_t i = 0; i < array_count(&p, V); i++) p.arrays[V][i] = INFINITY;
+    for (int family = 0; family < FAMILIES; family++) {
+        answers x = run(&p, family);
+        for (int64_t i = 0; i < x.count[O]; i++) {
+            const int64_t row = i / (2 * 16) % 70;
+            if (odd_rows_see_nothing(row, 0) ? !isinf(x.of[O][i]) && !isnan(x.of[O][i]) : x.of[O][i] != 0)
+                fail_msg("%s row %lld: o %g", families[family], (long long)row, (double)x.of[O][i]);
+        }
+        forget(&x);
+    }
+    release(&p);
+}
+
 /* Huge scores leave one key in each row: o is its value, and everything is finite. */
 static void scores_of_ten_thousand_choose_one_key(void **state) {
     enum { N = 70, M = 90, D = 16 };
@@ -581,6 +598,7 @@ int main(void) {
         cmocka_unit_test(grouped_heads_equal_repeated_ones),
         cmocka_unit_test(a_causal_row_ignores_the_future_bit_for_bit),
         cmocka_unit_test(rows_that_see_nothing_give_nothing),
+        cmocka_unit_test(values_of_infinity_do_not_reach_rows_that_see_nothing),
         cmocka_unit_test(scores_of_ten_thousand_choose_one_key),
         cmocka_unit_test(a_row_that_sees_one_key_is_its_value),
         cmocka_unit_test(nan_behind_the_lengths_changes_nothing),
