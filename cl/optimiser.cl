@@ -1,4 +1,5 @@
-/* The optimiser's step and the norm of all gradients, over the store's flat buffers. In the step a work-item owns one
+/* The optimiser's step, the sum of several runs' gradients and the norm of them all, over the store's flat buffers. In
+ * the step and the sum a work-item owns one
  * element, or on CPU devices STEP_BLOCK elements, in vectors: there divisions and roots are what it costs. The norm is
  * two launches with a fixed number of partial sums, so its order of summation depends on nothing but the number of
  * elements.
@@ -94,6 +95,24 @@ optimiser_step(const __global float *gradients, const __global float *clip, cons
 #endif
     for (; i < last; i++)
         update_1(&s, gradients + i, i < decayed ? decay : 0.0f, values + i, moment_1 + i, moment_2 + i);
+}
+
+/* sums [count] += gradients [count]; where state[4] is 0, what was in sums is forgotten, whatever it was. */
+__kernel __attribute__((reqd_work_group_size(STEP_LOCAL, 1, 1))) void
+gradient_sum(const __global float *gradients, const __global float *state, __global float *sums, int count) {
+    const int kept = state[4] != 0.0f;
+#if STEP_LOCAL == 1
+    int i = get_group_id(0) * STEP_BLOCK;
+    const int last = min(count, i + STEP_BLOCK);
+    for (; i + 8 <= last; i += 8) {
+        const float8 own = vload8(0, gradients + i);
+        vstore8(kept ? vload8(0, sums + i) + own : own, 0, sums + i);
+    }
+#else
+    int i = get_global_id(0);
+    const int last = min(count, i + 1);
+#endif
+    for (; i < last; i++) sums[i] = kept ? sums[i] + gradients[i] : gradients[i];
 }
 
 /* gradients [count] -> partial [groups]: each group owns chunk elements in a row. */

@@ -102,6 +102,74 @@ static void a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer(v
     assert_memory_equal(weights[0], weights[1], sizeof weights[0]);
 }
 
+/* The head's weights after some steps with the batch in so many parts; the loss's share of each is 1/parts. */
+static void train_in_parts(int parts, float weights[CLASSES * FEATURES]) {
+    enum { STEPS = 3 };
+    const int rows = ROWS / parts;
+    xp_store *store;
+    xp_graph *graph, *update = NULL;
+    xp_plan *plan, *update_plan = NULL;
+    must(xp_store_create(&store));
+    must(xp_graph_create(&graph, store, true));
+    must(xp_store_add(store, "head.weight", XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, 0.5f, 2,
+                      (int64_t[]){CLASSES, FEATURES}));
+    xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){rows, FEATURES});
+    xp_tensor *labels = xp_graph_input(graph, "labels", XP_I32, 1, (int64_t[]){rows});
+    const float share = 1.0f / (float)parts, ones[ROWS] = {1, 1, 1, 1, 1, 1};
+    xp_tensor *ones_of_part = xp_graph_constant(graph, "weights", XP_F32, 1, (int64_t[]){rows}, ones);
+    xp_tensor *seed = xp_graph_constant(graph, "share", XP_F32, 1, (int64_t[]){1}, &share);
+    xp_tensor *logits = xp_linear(graph, x, xp_graph_parameter(graph, "head.weight"), NULL, XP_ACTIVATION_NONE);
+    xp_tensor *loss = xp_cross_entropy(graph, logits, labels, ones_of_part, 0, NULL, NULL);
+    must(xp_graph_differentiate(graph, 1, &loss, &seed, 0, NULL, NULL));
+    xp_optimiser_options options;
+    xp_optimiser_options_default(&options);
+    options.gradient_clip = 0.1f;
+    if (parts > 1) {
+        must(xp_train_accumulate(graph, device));
+        refuses(xp_train_optimiser(graph, device, &options), XP_INVALID_ARGUMENT, "a graph of its own");
+        must(xp_graph_create(&update, store, true));
+    }
+    must(xp_train_optimiser(update ? update : graph, device, &options));
+    must(xp_plan_create(&plan, device, graph));
+    must(xp_store_allocate(store, device));
+    must(xp_plan_realise(plan, NULL));
+    if (update) {
+        must(xp_plan_create(&update_plan, device, update));
+        must(xp_plan_realise(update_plan, plan));
+        refuses(xp_train_part(plan, 1, 1, parts, parts), XP_INVALID_ARGUMENT, "count from 0");
+        refuses(xp_train_part(update_plan, 1, 1, 0, parts), XP_INVALID_ARGUMENT, "does not accumulate");
+        refuses(xp_train_accumulate(update, device), XP_INVALID_ARGUMENT, "allocated");
+    }
+    must(xp_store_initialise(store, 1));
+    for (int step = 1; step <= STEPS; step++) {
+        for (int part = 0; part < parts; part++) {
+            must(parts > 1 ? xp_train_part(plan, 1, step, part, parts) : xp_train_step(plan, 1, step, 0.1));
+            must(xp_plan_write(plan, x, model_x + part * rows * FEATURES));
+            must(xp_plan_write(plan, labels, model_labels + part * rows));
+            must(xp_plan_run(plan));
+        }
+        if (!update) continue;
+        must(xp_train_step(update_plan, 1, step, 0.1));
+        must(xp_plan_run(update_plan));
+    }
+    must(xp_store_read(store, XP_STORE_VALUES, xp_store_find(store, "head.weight"), weights));
+    xp_plan_close(&update_plan);
+    xp_plan_close(&plan);
+    xp_graph_close(&update);
+    xp_graph_close(&graph);
+    xp_store_close(&store);
+}
+
+static void a_step_in_parts_is_the_step_of_the_whole_batch(void **state) {
+    float whole[CLASSES * FEATURES], parts[CLASSES * FEATURES];
+    train_in_parts(1, whole);
+    for (int count = 2; count <= ROWS; count++) {
+        if (ROWS % count != 0) continue;
+        train_in_parts(count, parts);
+        for (int i = 0; i < CLASSES * FEATURES; i++) assert_float_equal(parts[i], whole[i], 1e-5f);
+    }
+}
+
 static void weights_travel_through_a_file(void **state) {
     model m;
     build_model(&m);
@@ -193,6 +261,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_device_of_a_queue_is_in_its_context),
         cmocka_unit_test(a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer),
+        cmocka_unit_test(a_step_in_parts_is_the_step_of_the_whole_batch),
         cmocka_unit_test(weights_travel_through_a_file),
         cmocka_unit_test(misuse_of_a_graph_is_one_sentence),
         cmocka_unit_test(the_gradient_of_an_input_can_be_asked_for),

@@ -165,6 +165,29 @@ def check_recompute():
         expect("a dry run", told["on"] == [told["off"][1], told["off"][0], told["off"][2]], str(told))
 
 
+def check_accumulation():
+    """A batch in parts gives the step of the whole batch, up to rounding, in less memory; cut and resumed, its own bits."""
+    # 27 samples: the last batch of an epoch, 3 of 8, is shorter than two parts of 2
+    words = ["train", *SMALL, *DATA, "--batch", "8", "--set", "dropout=0", "--set", "attention_dropout=0", "--set", "norm=layer", "--limit", "27", "--quiet", "--epochs"]
+    runs = {name: os.path.join(ROOT, f"parts-{name}") for name in ("whole", "four", "late")}
+    must(*words, "4", "--out", runs["whole"])
+    must(*words, "4", "--out", runs["four"], "--accumulate", "4")
+    must(*words, "2", "--out", runs["late"], "--accumulate", "4")
+    must("train", "--resume", runs["late"], "--epochs", "4", "--quiet")
+    same_weights("accumulated weights", runs["four"], runs["late"])
+    losses = [[float(row["train_loss"]) for row in csv.DictReader(open(f"{runs[name]}/metrics.csv"))] for name in ("whole", "four")]
+    near = all(abs(a - b) <= 1e-5 * abs(a) for a, b in zip(*losses))
+    expect("accumulated losses", len(losses[0]) == 4 and near, str(losses))
+    must("eval", runs["four"], "--data", DATA[3], "--quiet")
+    refused("parts that do not divide", [*words, "1", "--accumulate", "3", "--out", runs["whole"]], ["training.accumulate", "such as 2"], 2)
+    arenas = []
+    for parts in ("1", "4"):
+        text = must(*words[:-2], "--accumulate", parts, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
+        arenas.append(int(re.search(r"arena (\d+)", text)[1]))
+        expect("a dry run", re.search(rf"^accumulate +{parts} parts? of {8 // int(parts)} samples", text, re.M), text)
+    expect("less memory", arenas[1] < arenas[0] / 2, str(arenas))
+
+
 def check_broken_extension():
     """Killed at any moment while it is made longer, a run is the short or the long one, and says which."""
     run = os.path.join(ROOT, "broken")

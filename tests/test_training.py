@@ -85,6 +85,7 @@ def main():
         series += ["--set", "model.width=32", "--set", "model.heads=4", "--set", "model.feed_forward=48"]
         cases = {
             "softmax+bn(beta=learned)+sh(1,2)": series + ["--attention", "softmax+bn(beta=learned)+sh(1,2)", "--epochs", "12"],
+            "accumulation": series + ["--attention", "softmax", "--accumulate", "4", "--epochs", "6"],
             "batch norm": ["--preset", "uea-mvts", *series[2:], "--attention", "softmax+bn", "--epochs", "12"],
         }
         if os.path.isdir(FASHION):

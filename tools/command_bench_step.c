@@ -57,7 +57,7 @@ static xp_status print_steps(timing *t, xp_bench_table *table) {
     XP_TRY(xp_synthetic_run(&t->run, 2, &warm, &loss));
     for (long i = 0; i < t->repetitions; i++) XP_TRY(xp_synthetic_run(&t->run, 1, &times[i], &loss));
     xp_plan_summary summary;
-    xp_plan_summarise(t->run.session.training_plan, &summary);
+    xp_session_summarise(&t->run.session, &summary);
     xp_bench_row row = {.name = t->shape.attention,
                         .seconds = times,
                         .repetitions = (int)t->repetitions,
@@ -90,7 +90,8 @@ static xp_status print_kernels(timing *t, xp_bench_table *table) {
                             .repetitions = (int)t->repetitions,
                             .flops = rows[r].flops,
                             .bytes = rows[r].bytes};
-        snprintf(row.shape, sizeof row.shape, "%d launches in a step", rows[r].launches);
+        snprintf(row.shape, sizeof row.shape, "%d launches in a step",
+                 rows[r].launches * t->run.config.training.accumulate);
         xp_bench_table_row(table, &row);
     }
     free(rows);
@@ -124,7 +125,7 @@ static xp_status time_steps(timing *t, bool kernels) {
     XP_TRY(xp_bench_table_open(&table, format, t->run.session.device));
     const xp_status status = kernels ? print_kernels(t, &table) : print_steps(t, &table);
     xp_bench_table_close(&table);
-    if (status == XP_OK && t->profile) return xp_plan_print_profile(t->run.session.training_plan, stdout);
+    if (status == XP_OK && t->profile) return xp_session_print_profile(&t->run.session, stdout);
     return status;
 }
 

@@ -113,6 +113,8 @@ int xp_command_train(int count, char **words) {
          .option = "model.attention"},
         {"--epochs", "N", "passes over the training data", .option = "training.epochs"},
         {"--batch", "N", "samples a step", .option = "training.batch"},
+        {"--accumulate", "N", "less memory: compute a step's batch in N parts, one after another",
+         .option = "training.accumulate"},
         {"--seed", "N", "of everything that is drawn at random", .option = "training.seed"},
         {"--limit", "N", "take only N training samples", .option = "data.train_limit"},
         {"--test-limit", "N", "take only N test samples", .option = "data.test_limit"},

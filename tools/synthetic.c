@@ -88,8 +88,13 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_shape *shape, 
     *out = (xp_synthetic){.step = 0};
     XP_TRY(read_config(shape, &out->config));
     if (shape->recompute) out->config.training.recompute = 1;
-    const int batch = out->config.training.batch;
-    const xp_model_shape model = {.batch = batch,
+    if (shape->accumulate) {
+        char setting[64];
+        snprintf(setting, sizeof setting, "training.accumulate=%ld", shape->accumulate);
+        XP_TRY(xp_config_set(&out->config, setting));
+    }
+    const int batch = out->config.training.batch, parts = out->config.training.accumulate;
+    const xp_model_shape model = {.batch = batch / parts,
                                   .classes = (int)shape->classes,
                                   .length = (int)shape->length,
                                   .features = (int)shape->features,
@@ -99,6 +104,7 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_shape *shape, 
     if (batch < 1 || shape->classes < 1)
         return xp_fail(XP_INVALID_ARGUMENT, "a batch of %d samples and %ld classes: both are at least 1", batch,
                        shape->classes);
+    XP_TRY(xp_config_check(&out->config));
     XP_TRY(make_batch(shape, &out->config, &out->batch));
     out->order = calloc((size_t)batch, sizeof *out->order);
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
@@ -117,16 +123,15 @@ void xp_synthetic_close(xp_synthetic *synthetic) {
 
 xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *loss) {
     double begin = xp_clock();
+    xp_tally tally = {0};
     for (int i = 0; i < count; i++) {
+        tally = (xp_tally){0};
         t->step++;
-        XP_TRY(xp_train_step(t->session.training_plan, 1, t->step, t->config.training.learning_rate));
-        XP_TRY(xp_session_step(&t->session, true, &t->batch, t->order, 0));
+        XP_TRY(
+            xp_session_train(&t->session, &t->batch, t->order, 0, t->step, t->config.training.learning_rate, &tally));
     }
     *seconds = xp_clock() - begin;
-    double sum = 0;
-    int64_t correct = 0;
-    xp_session_tally(&t->session, &sum, &correct);
-    *loss = sum / (double)t->batch.count;
+    *loss = tally.loss_sum / (double)t->batch.count;
     return XP_OK;
 }
 
@@ -139,7 +144,9 @@ void xp_synthetic_describe(const xp_synthetic_shape *t, char *out, size_t size) 
     int used = snprintf(out, size, "d=%ld H=%ld L=%ld FFN=%ld B=%ld ", t->width, t->heads, t->layers, t->feed_forward,
                         t->batch);
     if (t->image)
-        snprintf(out + used, size - (size_t)used, "image=%ld patch=%ld", t->image, t->patch);
+        used += snprintf(out + used, size - (size_t)used, "image=%ld patch=%ld", t->image, t->patch);
     else
-        snprintf(out + used, size - (size_t)used, "N=%ld", t->length);
+        used += snprintf(out + used, size - (size_t)used, "N=%ld", t->length);
+    if (t->accumulate > 1) used += snprintf(out + used, size - (size_t)used, " accumulate=%ld", t->accumulate);
+    if (t->recompute) snprintf(out + used, size - (size_t)used, " recompute");
 }

@@ -13,6 +13,7 @@ typedef struct xp_synthetic_shape {
     long length, features;       /* of series */
     long image, channels, patch; /* side of images and of their patches; image 0: series */
     long classes;
+    long accumulate; /* parts of the batch; 0: as configured */
     bool recompute;
 } xp_synthetic_shape;
 
@@ -35,6 +36,7 @@ typedef struct xp_synthetic_shape {
         {"--patch", "SIDE", "of the images' patches (4)", .number = &(s).patch},                                       \
         {"--classes", "N", "to tell apart (10)", .number = &(s).classes},                                              \
         {"--attention", "SPEC", "attention specification (softmax)", .text = &(s).attention},                          \
+        {"--accumulate", "N", "compute the batch in so many parts, one after another", .number = &(s).accumulate},     \
         {"--recompute", NULL, "make activations anew in the backward pass", .on = &(s).recompute},                     \
         {"--preset", "NAME", "the model and the batch of a preset", .text = &(s).preset}, {                            \
         "--config", "FILE", "the model and the batch of a configuration file", .text = &(s).config                     \

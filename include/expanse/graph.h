@@ -36,8 +36,9 @@ typedef enum xp_parameter_kind { XP_PARAMETER_DECAYED, XP_PARAMETER_UNDECAYED, X
  * deviations. SINUSOID: positions [rows,width] of sines and cosines. */
 typedef enum xp_initial { XP_INITIAL_CONSTANT, XP_INITIAL_UNIFORM, XP_INITIAL_NORMAL, XP_INITIAL_SINUSOID } xp_initial;
 
-/* What there is of every parameter; STATE has values only. */
-enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2, XP_STORE_BUFFERS };
+/* What there is of every parameter; STATE has values only. SUMS: gradients of several runs, where xp_train_accumulate
+ * asked for them. */
+enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2, XP_STORE_SUMS, XP_STORE_BUFFERS };
 
 XP_API xp_status xp_store_create(xp_store **out);
 XP_API void xp_store_close(xp_store **store); /* NULL is fine */

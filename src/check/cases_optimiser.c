@@ -1,4 +1,4 @@
-/* Cases of the optimisers and of the norm of all gradients, over a small store of parameters. */
+/* Cases of the optimisers, of the sum of gradients and of the norm of them all, over a small store of parameters. */
 #include "check/check.h"
 #include "graph/store.h"
 #include "ops/ops.h"
@@ -31,6 +31,17 @@ xp_status xp_case_gradient_norm(xp_case *out, xp_random *variant, xp_random *sha
     xp_tensor *norm = xp_gradient_norm(out->graph, limits[xp_random_below(variant, 3)]);
     if (!norm) return XP_INVALID_ARGUMENT;
     out->node = norm->producer;
+    return XP_OK;
+}
+
+xp_status xp_case_gradient_sum(xp_case *out, xp_random *variant, xp_random *shape) {
+    (void)variant;
+    XP_TRY(build_store(out, shape));
+    XP_TRY(xp_gradient_sum(out->graph));
+    out->node = out->graph->nodes[out->graph->node_count - 1];
+    const float state[8] = {[4] = (float)xp_random_below(shape, 2)};
+    xp_case_values(out, out->graph->optimiser_state, 8, state);
+    snprintf(out->shape + strlen(out->shape), sizeof out->shape - strlen(out->shape), " kept=%d", state[4] != 0);
     return XP_OK;
 }
 

@@ -131,7 +131,7 @@ xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name) {
 }
 
 xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
-    static const char *const names[XP_STORE_BUFFERS] = {"values", "gradients", "moment 1", "moment 2"};
+    static const char *const names[XP_STORE_BUFFERS] = {"values", "gradients", "moment 1", "moment 2", "sums"};
     for (int i = 0; i < graph->tensor_count; i++)
         if (graph->tensors[i]->role == XP_ROLE_STORE && graph->tensors[i]->store_index == buffer)
             return graph->tensors[i];

@@ -86,6 +86,7 @@ xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
 }
 
 static size_t buffer_elements(const xp_store *store, int buffer) {
+    if (buffer == XP_STORE_SUMS && !store->accumulates) return 0;
     return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements);
 }
 
@@ -134,6 +135,7 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
     store->device = device;
     for (int i = 0; i < XP_STORE_BUFFERS; i++) {
         size_t bytes = buffer_elements(store, i) * sizeof(float);
+        if (bytes == 0) continue;
         XP_TRY(xp_device_buffer(device, bytes, &store->buffers[i]));
         XP_TRY(xp_device_fill_zero(device, store->buffers[i], bytes));
     }
@@ -144,7 +146,8 @@ xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
     if (!store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the store cannot be initialised before it is allocated");
     for (int i = 0; i < XP_STORE_BUFFERS; i++)
-        XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
+        if (store->buffers[i])
+            XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
     for (int i = 0; i < store->count; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         float *values = malloc((size_t)parameter->elements * sizeof *values);

@@ -30,6 +30,7 @@ struct xp_store {
     int64_t elements;         /* all */
     int64_t trainable_count;  /* numbers without gaps, for people */
     bool laid_out;
+    bool accumulates; /* has XP_STORE_SUMS, which the update reads in place of the gradients */
     xp_device *device;
     cl_mem buffers[XP_STORE_BUFFERS];
 };

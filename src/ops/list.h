@@ -30,6 +30,7 @@
     ROW(feature_map_backward, 3)                                                                                       \
     ROW(gemm, 2)                                                                                                       \
     ROW(gradient_norm, 2)                                                                                              \
+    ROW(gradient_sum, 2)                                                                                               \
     ROW(layer_norm, 2)                                                                                                 \
     ROW(layer_norm_backward, 3)                                                                                        \
     ROW(linear_attention, 2)                                                                                           \

@@ -298,14 +298,16 @@ typedef struct xp_depthwise_convolution_attributes {
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);
 
-/* ---- ops/optimiser.c: "gradient_norm", "optimiser"
- * ----------------------------------------------------------------------------------- gradient_norm: gradients (store
- * buffer, first trained elements) -> [2]: the L2 norm, and the factor min(1, limit/norm) that clips (1 when limit is
- * 0). Fixed order of summation, partial sums first. optimiser: one launch over all trained elements, in place on the
- * store's values and moments. inputs: gradients, clip [2] or NULL, optimiser_state [8]; outputs: values, moment 1,
- * moment 2 (NULL for plain SGD). Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add
- * decay·p to the gradient (PyTorch). optimiser_state is written by the host each step: [0] learning rate, [1] 1 -
- * beta1^t, [2] 1 - beta2^t, [3] RAdam's rectification (0: momentum step without the second moment), [4..7] unused. */
+/* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
+ * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor
+ * min(1, limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
+ * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or begins anew.
+ * optimiser: one launch over all trained elements, in place on the store's values and moments. inputs: gradients, clip
+ * [2] or NULL, optimiser_state [8]; outputs: values, moment 1, moment 2 (NULL for plain SGD). Elements below `decayed`
+ * have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient (PyTorch).
+ * The norm and the step read the sums in place of the gradients where the store accumulates. optimiser_state is written
+ * by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's rectification (0: momentum
+ * step without the second moment), [4] 0: gradient_sum begins anew, [5..7] unused. */
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;
@@ -316,6 +318,7 @@ typedef struct xp_gradient_norm_attributes {
     int64_t trained;
 } xp_gradient_norm_attributes;
 xp_tensor *xp_gradient_norm(xp_graph *graph, float limit);
+xp_status xp_gradient_sum(xp_graph *graph); /* the store accumulates */
 xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes);
 /* Fills optimiser_state for step t (counted from 1). */
 void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,

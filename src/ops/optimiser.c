@@ -1,26 +1,39 @@
-/* Optimisers and the global norm of gradients, over the store's flat buffers. Owns launches of cl/optimiser.cl and the
- * numbers that change from step to step. */
+/* Optimisers, the sum of several runs' gradients and their global norm, over the store's flat buffers. Owns launches of
+ * cl/optimiser.cl and the numbers that change from step to step. */
 #include "graph/store.h"
 #include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>
 
-extern const xp_operation xp_operation_gradient_norm, xp_operation_optimiser;
+extern const xp_operation xp_operation_gradient_norm, xp_operation_gradient_sum, xp_operation_optimiser;
 
 enum { NORM_CHUNKS = 128, NORM_SMALLEST_CHUNK = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
 
 enum { GRADIENTS, CLIP, STATE, INPUTS };
 enum { VALUES, MOMENT_1, MOMENT_2, OUTPUTS };
 
+/* What the update reads. */
+static xp_tensor *step_gradients(xp_graph *graph) {
+    const bool sums = graph->store && graph->store->accumulates;
+    return xp_graph_store_buffer(graph, sums ? XP_STORE_SUMS : XP_STORE_GRADIENTS);
+}
+
 xp_tensor *xp_gradient_norm(xp_graph *graph, float limit) {
-    xp_tensor *gradients = xp_graph_store_buffer(graph, XP_STORE_GRADIENTS);
+    xp_tensor *gradients = step_gradients(graph);
     xp_tensor *norm = xp_graph_tensor(graph, "gradient_norm", XP_F32, 1, (int64_t[]){2});
     if (!gradients || !norm) return NULL;
     xp_gradient_norm_attributes attributes = {.limit = limit, .trained = graph->store->trained_elements};
     return xp_graph_node(graph, &xp_operation_gradient_norm, 1, &gradients, 1, &norm, &attributes, sizeof attributes)
                ? norm
                : NULL;
+}
+
+xp_status xp_gradient_sum(xp_graph *graph) {
+    xp_tensor *inputs[] = {xp_graph_store_buffer(graph, XP_STORE_GRADIENTS), xp_graph_optimiser_state(graph)};
+    xp_tensor *sums = xp_graph_store_buffer(graph, XP_STORE_SUMS);
+    if (!inputs[0] || !inputs[1] || !sums) return XP_INVALID_ARGUMENT;
+    return xp_graph_node(graph, &xp_operation_gradient_sum, 2, inputs, 1, &sums, NULL, 0) ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
 xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes) {
@@ -30,8 +43,7 @@ xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimis
     if (clip_or_null && (clip_or_null->rank != 1 || clip_or_null->shape[0] != 2))
         return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be [2], as gradient_norm gives it",
                        clip_or_null->name);
-    xp_tensor *inputs[INPUTS] = {xp_graph_store_buffer(graph, XP_STORE_GRADIENTS), clip_or_null,
-                                 xp_graph_optimiser_state(graph)};
+    xp_tensor *inputs[INPUTS] = {step_gradients(graph), clip_or_null, xp_graph_optimiser_state(graph)};
     xp_tensor *outputs[OUTPUTS] = {xp_graph_store_buffer(graph, XP_STORE_VALUES)};
     if (!inputs[GRADIENTS] || !inputs[STATE] || !outputs[VALUES]) return XP_INVALID_ARGUMENT;
     if (attributes->trained > xp_tensor_elements(inputs[GRADIENTS]) || attributes->decayed > attributes->trained)
@@ -102,17 +114,35 @@ static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &join);
 }
 
+/* Work-items for all elements. */
+static void cover(const xp_plan *plan, xp_launch_request *request, int64_t elements) {
+    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    const int64_t local = wide ? 1 : STEP_LOCAL, owned = wide ? STEP_BLOCK : STEP_LOCAL; /* of one work-group */
+    xp_variant_set(&request->variant, "STEP_LOCAL", local);
+    request->local[0] = (size_t)local;
+    request->global[0] = (size_t)((elements + owned - 1) / owned * local);
+}
+
+static xp_status gradient_sum_emit(xp_plan *plan, const xp_node *node) {
+    xp_launch_request request = {.file = "optimiser", .kernel = "gradient_sum", .dimensions = 1};
+    const int64_t trained = xp_tensor_elements(node->outputs[0]);
+    cover(plan, &request, trained);
+    request.flops = (double)trained;
+    request.bytes = 12.0 * (double)trained;
+    xp_launch_read(&request, node->inputs[0]);
+    xp_launch_read(&request, node->inputs[1]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, trained);
+    return xp_plan_launch(plan, node, &request);
+}
+
 static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
     const xp_optimiser_attributes *attributes = XP_ATTRIBUTES(xp_optimiser_attributes, node);
     xp_launch_request request = {.file = "optimiser", .kernel = "optimiser_step", .dimensions = 1};
     xp_variant_set(&request.variant, "KIND", attributes->kind);
     xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
     xp_variant_set(&request.variant, "CLIP", node->inputs[CLIP] != NULL);
-    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
-    const int64_t local = wide ? 1 : STEP_LOCAL, owned = wide ? STEP_BLOCK : STEP_LOCAL; /* of one work-group */
-    xp_variant_set(&request.variant, "STEP_LOCAL", local);
-    request.local[0] = (size_t)local;
-    request.global[0] = (size_t)((attributes->trained + owned - 1) / owned * local);
+    cover(plan, &request, attributes->trained);
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
     request.bytes = 4.0 * streams * (double)attributes->trained;
@@ -135,4 +165,5 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
 }
 
 const xp_operation xp_operation_gradient_norm = {"gradient_norm", NULL, gradient_norm_emit, 0};
+const xp_operation xp_operation_gradient_sum = {"gradient_sum", NULL, gradient_sum_emit, 0};
 const xp_operation xp_operation_optimiser = {"optimiser", NULL, optimiser_emit, 0};

@@ -1,4 +1,4 @@
-/* The oracle of the optimisers' steps and of the norm of all gradients. */
+/* The oracle of the optimisers' steps, of the sum of gradients and of the norm of them all. */
 #include "ops/ops.h"
 #include "reference/reference.h"
 
@@ -11,6 +11,17 @@ void XP_REFERENCE_NAME(gradient_norm)(const xp_reference_call *call) {
     for (int64_t i = 0; i < attributes->trained; i++) sum += gradients[i] * gradients[i];
     out[0] = sqrt(sum);
     out[1] = attributes->limit > 0 && out[0] > attributes->limit ? attributes->limit / out[0] : 1;
+}
+
+void XP_REFERENCE_NAME(gradient_sum)(const xp_reference_call *call) {
+    const xp_real *gradients = call->inputs[0], *state = call->inputs[1];
+    const int64_t trained = xp_tensor_elements(call->node->outputs[0]);
+    xp_real *sums = call->outputs[0];
+    for (int64_t i = 0; i < trained; i++) {
+        const xp_real before = state[4] != 0 ? sums[i] : 0;
+        if (call->magnitudes[0]) call->magnitudes[0][i] = fabs((double)before) + fabs((double)gradients[i]);
+        sums[i] = before + gradients[i];
+    }
 }
 
 void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {

@@ -115,16 +115,17 @@ static void add_sample(analysis_run *run, int slot, int sample, int rows, bool f
 static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *data,
                       const xp_trainer_callbacks *callbacks) {
     xp_analysis *result = run->result;
-    int64_t batch = session->shape.batch, steps = (data->count + batch - 1) / batch, right = 0;
+    int64_t batch = session->shape.batch, steps = (data->count + batch - 1) / batch;
     int32_t *order = malloc((size_t)data->count * sizeof *order);
     if (!order) return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %lld samples", (long long)data->count);
     for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
     xp_progress progress = {
         .phase = "analyze", .epoch = 1, .epochs = 1, .steps = steps, .accuracy = NAN, .seconds_left = NAN};
-    double begin = xp_clock(), loss = 0;
+    double begin = xp_clock();
+    xp_tally tally = {0};
     xp_status status = XP_OK;
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
-        XP_TRY_OR(status, xp_session_step(session, false, data, order, step * batch), out);
+        XP_TRY_OR(status, xp_session_step(session, data, order, step * batch), out);
         for (int slot = 0; slot < result->layer_count; slot++) {
             layer_watch *watch = &run->watches[slot];
             XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);
@@ -134,10 +135,10 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
                 if (rows > 0) add_sample(run, slot, i, rows, step == 0 && i == 0);
             }
         }
-        result->samples += session->filled;
-        xp_session_tally(session, &loss, &right);
+        xp_session_tally(session, &tally);
+        result->samples = tally.samples;
         progress.step = step + 1;
-        progress.loss = loss / (double)result->samples;
+        progress.loss = tally.loss_sum / (double)result->samples;
         progress.samples_per_second = (double)result->samples / (xp_clock() - begin + 1e-9);
         if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
     }

@@ -101,7 +101,8 @@ static const option options[] = {
     COUNT(data, test_limit, "take only so many test samples; 0: all"),
     SWITCH(data, standardise, "mean 0 and deviation 1 by the training part's statistics"),
     WHOLE(training, epochs, 1, 1000000, NULL),
-    WHOLE(training, batch, 1, 65536, NULL),
+    WHOLE(training, batch, 1, 65536, "samples of a step"),
+    WHOLE(training, accumulate, 1, 65536, "compute a step's batch in so many parts, one after another: less memory"),
     {"training", "seed", OPTION_SEED, FIELD(training, seed), 0, 0, NULL, NULL},
     CHOICE(training, optimiser, optimisers, "sgd, adam, adamw, radam"),
     REAL(training, learning_rate, 1e-12, 1000, NULL),
@@ -145,6 +146,7 @@ void xp_config_default(xp_config *config) {
     config->data.standardise = 1;
     config->training.epochs = 10;
     config->training.batch = 32;
+    config->training.accumulate = 1;
     config->training.seed = 1;
     config->training.optimiser = XP_ADAMW;
     config->training.learning_rate = 1e-3;
@@ -665,6 +667,14 @@ xp_status xp_config_check(const xp_config *config) {
     }
     if (model->head == XP_HEAD_CLASS && model->kind != XP_MODEL_VISION) {
         xp_write(&faults, "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here\n");
+    }
+    const int batch = config->training.batch, parts = config->training.accumulate;
+    if (batch % parts != 0) {
+        int divisor = parts < batch ? parts : batch;
+        while (batch % divisor != 0) divisor--;
+        xp_write(&faults,
+                 "training.accumulate: %d parts do not divide the batch of %d samples; choose a divisor, such as %d\n",
+                 parts, batch, divisor);
     }
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.warmup >= config->training.epochs) {
         xp_write(&faults,

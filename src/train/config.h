@@ -27,6 +27,7 @@ typedef struct xp_config {
     } data;
     struct {
         int epochs, batch;
+        int accumulate; /* parts of a step's batch, one after another */
         uint64_t seed;
         int optimiser; /* xp_optimiser_kind */
         double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;

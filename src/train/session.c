@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+/* With accumulation the update is a graph of its own. */
 static xp_status add_optimiser(xp_session *session) {
     const xp_config *config = session->config;
     const xp_optimiser_options options = {
@@ -18,7 +19,13 @@ static xp_status add_optimiser(xp_session *session) {
         .momentum = (float)config->training.momentum,
         .gradient_clip = (float)config->training.gradient_clip,
     };
-    return xp_train_optimiser(session->training.graph, session->device, &options);
+    xp_graph *graph = session->training.graph;
+    if (config->training.accumulate > 1) {
+        XP_TRY(xp_train_accumulate(graph, session->device));
+        XP_TRY(xp_graph_create(&session->update, session->store, true));
+        graph = session->update;
+    }
+    return xp_train_optimiser(graph, session->device, &options);
 }
 
 static xp_status allocate_batch(xp_session *session) {
@@ -57,6 +64,7 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
         if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training, &config->model));
         XP_TRY(add_optimiser(session));
         XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
+        if (session->update) XP_TRY(xp_plan_create(&session->update_plan, session->device, session->update));
     }
     if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.graph));
     XP_TRY(xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph));
@@ -102,13 +110,19 @@ xp_status xp_session_realise(xp_session *session) {
         XP_TRY(xp_plan_realise(session->training_plan, NULL));
         XP_TRY(xp_plan_warm(session->training_plan));
     }
+    if (session->update_plan) {
+        XP_TRY(xp_plan_realise(session->update_plan, session->training_plan));
+        XP_TRY(xp_plan_warm(session->update_plan));
+    }
     XP_TRY(xp_plan_realise(session->evaluation_plan, session->training_plan));
     return xp_plan_warm(session->evaluation_plan);
 }
 
 void xp_session_close(xp_session *session) {
-    xp_plan_close(&session->evaluation_plan); /* borrows the training plan's arena */
+    xp_plan_close(&session->evaluation_plan); /* borrows the training plan's arena, as the update does */
+    xp_plan_close(&session->update_plan);
     xp_plan_close(&session->training_plan);
+    xp_graph_close(&session->update);
     xp_model_release(&session->training);
     xp_model_release(&session->evaluation);
     xp_store_close(&session->store);
@@ -122,8 +136,9 @@ void xp_session_close(xp_session *session) {
     *session = (xp_session){0};
 }
 
-xp_status xp_session_step(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
-                          int64_t first) {
+/* One run of the plan of a phase. `share`: of the step's loss. */
+static xp_status run_batch(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
+                           int64_t first, float share) {
     xp_model *model = training ? &session->training : &session->evaluation;
     xp_plan *plan = training ? session->training_plan : session->evaluation_plan;
     session->filled = xp_dataset_batch(dataset, order, dataset->count, first, session->shape.batch, session->values,
@@ -132,22 +147,72 @@ xp_status xp_session_step(xp_session *session, bool training, const xp_dataset *
     if (model->lengths) XP_TRY(xp_plan_write(plan, model->lengths, session->lengths));
     XP_TRY(xp_plan_write(plan, model->labels, session->labels));
     XP_TRY(xp_plan_write(plan, model->weights, session->weights));
-    if (model->loss_gradient) XP_TRY(xp_plan_write(plan, model->loss_gradient, &(float){1}));
+    if (model->loss_gradient) XP_TRY(xp_plan_write(plan, model->loss_gradient, &share));
     XP_TRY(xp_plan_run(plan));
     XP_TRY(xp_plan_read(plan, model->losses, session->losses));
     return xp_plan_read(plan, model->probabilities, session->probabilities);
 }
 
-void xp_session_tally(const xp_session *session, double *loss_sum, int64_t *correct) {
+xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first) {
+    return run_batch(session, false, dataset, order, first, 1);
+}
+
+xp_status xp_session_train(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first,
+                           int64_t step, double rate, xp_tally *tally) {
+    const uint64_t seed = session->config->training.seed;
+    const int parts = session->config->training.accumulate, batch = session->shape.batch;
+    const int64_t left = dataset->count - first, whole = (int64_t)parts * batch, samples = left < whole ? left : whole;
+    if (parts == 1) {
+        XP_TRY(xp_train_step(session->training_plan, seed, step, rate));
+        XP_TRY(run_batch(session, true, dataset, order, first, 1));
+        xp_session_tally(session, tally);
+        return XP_OK;
+    }
+    for (int part = 0; (int64_t)part * batch < samples; part++) {
+        const int64_t begin = (int64_t)part * batch, own = samples - begin < batch ? samples - begin : batch;
+        XP_TRY(xp_train_part(session->training_plan, seed, step, part, parts));
+        XP_TRY(run_batch(session, true, dataset, order, first + begin, (float)((double)own / (double)samples)));
+        xp_session_tally(session, tally);
+    }
+    XP_TRY(xp_train_step(session->update_plan, seed, step, rate));
+    return xp_plan_run(session->update_plan);
+}
+
+void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
+    const int parts = session->config->training.accumulate;
+    xp_plan_summarise(session->training_plan, out);
+    out->launches *= parts;
+    out->flops *= parts;
+    out->bytes *= parts;
+    out->recomputed_launches *= parts;
+    out->recomputed_flops *= parts;
+    if (!session->update_plan) return;
+    xp_plan_summary update;
+    xp_plan_summarise(session->update_plan, &update);
+    out->launches += update.launches;
+    out->kernels += update.kernels;
+    out->flops += update.flops;
+    out->bytes += update.bytes;
+}
+
+xp_status xp_session_print_profile(const xp_session *session, FILE *out) {
+    XP_TRY(xp_plan_print_profile(session->training_plan, out));
+    if (!session->update_plan) return XP_OK;
+    fprintf(out, "\nThe update behind %d such parts:\n", session->config->training.accumulate);
+    return xp_plan_print_profile(session->update_plan, out);
+}
+
+void xp_session_tally(const xp_session *session, xp_tally *tally) {
     int classes = session->shape.classes;
     for (int i = 0; i < session->filled; i++) {
         const float *row = session->probabilities + (int64_t)i * classes;
         int best = 0;
         for (int c = 1; c < classes; c++)
             if (row[c] > row[best]) best = c;
-        *loss_sum += session->losses[i];
-        *correct += best == session->labels[i];
+        tally->loss_sum += session->losses[i];
+        tally->correct += best == session->labels[i];
     }
+    tally->samples += session->filled;
 }
 
 xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
@@ -160,22 +225,21 @@ xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, co
     int64_t batch = session->shape.batch, classes = session->shape.classes;
     progress->phase = phase;
     progress->steps = (dataset->count + batch - 1) / batch;
-    double begin = xp_clock(), loss_sum = 0, told = begin;
-    int64_t correct = 0, done = 0;
+    double begin = xp_clock(), told = begin;
+    xp_tally tally = {0};
     for (int64_t step = 0; step < progress->steps && status == XP_OK; step++) {
-        status = xp_session_step(session, false, dataset, order, step * batch);
+        status = xp_session_step(session, dataset, order, step * batch);
         if (status != XP_OK) break;
         memcpy(out->probabilities + step * batch * classes, session->probabilities,
                (size_t)(session->filled * classes) * sizeof(float));
-        xp_session_tally(session, &loss_sum, &correct);
-        done += session->filled;
+        xp_session_tally(session, &tally);
         double now = xp_clock();
         if (callbacks && callbacks->progress && (now - told > 0.1 || step + 1 == progress->steps)) {
             told = now;
             progress->step = step + 1;
-            progress->loss = loss_sum / (double)done;
-            progress->accuracy = (double)correct / (double)done;
-            progress->samples_per_second = (double)done / (now - begin + 1e-9);
+            progress->loss = tally.loss_sum / (double)tally.samples;
+            progress->accuracy = (double)tally.correct / (double)tally.samples;
+            progress->samples_per_second = (double)tally.samples / (now - begin + 1e-9);
             callbacks->progress(callbacks->user, progress);
         }
         if (callbacks && callbacks->stop && *callbacks->stop)

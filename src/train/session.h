@@ -13,7 +13,9 @@ typedef struct xp_session {
     xp_device *device;
     xp_store *store;
     xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
-    xp_plan *training_plan, *evaluation_plan;
+    xp_graph
+        *update; /* with gradient accumulation, else NULL: of all parts' gradients; training's is in its own graph */
+    xp_plan *training_plan, *update_plan, *evaluation_plan;
     /* One batch on the host: */
     float *values, *weights, *losses, *probabilities;
     int32_t *lengths, *labels;
@@ -37,12 +39,24 @@ json_t *xp_session_tunings(const xp_session *session);
 xp_status xp_session_realise(xp_session *session);
 void xp_session_close(xp_session *session); /* an all-zero one is fine */
 
-/* Uploads samples order[first …] and runs the plan of the phase; reads losses and probabilities back. */
-xp_status xp_session_step(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
-                          int64_t first);
+/* What the runs of several batches add up to. */
+typedef struct xp_tally {
+    double loss_sum;
+    int64_t correct, samples;
+} xp_tally;
 
-/* Adds the last batch's losses and right answers to the sums. */
-void xp_session_tally(const xp_session *session, double *loss_sum, int64_t *correct);
+/* Uploads samples order[first …] and evaluates them; reads losses and probabilities back. */
+xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first);
+/* One step of training (counted from 1) on the samples order[first …] of its batch, in as many parts as the
+ * configuration says; shape.batch is that of one part. */
+xp_status xp_session_train(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first,
+                           int64_t step, double rate, xp_tally *tally);
+/* Adds the last batch's losses and right answers. */
+void xp_session_tally(const xp_session *session, xp_tally *tally);
+
+/* Of a step of training: all its parts and the update. The bytes of memory are those of the training plan. */
+void xp_session_summarise(const xp_session *session, xp_plan_summary *out);
+xp_status xp_session_print_profile(const xp_session *session, FILE *out);
 
 /* One pass over a data set in its own order: fills *out, which the caller releases. `phase` names it in progress calls.
  */

@@ -12,11 +12,37 @@ void xp_optimiser_options_default(xp_optimiser_options *options) {
         .kind = XP_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .weight_decay = 0.01f};
 }
 
-xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options) {
+/* The graph's node of an operation; NULL: there is none. */
+static const xp_node *find_node(const xp_graph *graph, const char *operation) {
+    for (int i = 0; i < graph->node_count; i++)
+        if (strcmp(graph->nodes[i]->operation->name, operation) == 0) return graph->nodes[i];
+    return NULL;
+}
+
+static xp_status lay_out(const xp_graph *graph, const xp_device *device) {
     xp_store *store = graph->store;
     if (!store) return xp_fail(XP_INVALID_ARGUMENT, "optimiser: the graph has no store of parameters");
     XP_TRY(xp_store_lay_out(store, device->limits.alignment_bytes));
     if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
+    return XP_OK;
+}
+
+xp_status xp_train_accumulate(xp_graph *graph, xp_device *device) {
+    XP_TRY(lay_out(graph, device));
+    if (graph->store->device)
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "gradients cannot be accumulated: the store was allocated without their sums");
+    graph->store->accumulates = true;
+    xp_graph_scope(graph, "optimiser");
+    return xp_gradient_sum(graph);
+}
+
+xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options) {
+    XP_TRY(lay_out(graph, device));
+    if (find_node(graph, "gradient_sum"))
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "optimiser: this graph accumulates gradients; the update belongs to a graph of its own");
+    const xp_store *store = graph->store;
     const xp_optimiser_attributes attributes = {
         .kind = options->kind,
         .beta1 = options->beta1,
@@ -36,17 +62,38 @@ xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimi
     return xp_optimise(graph, clip, &attributes);
 }
 
-xp_status xp_train_step(xp_plan *plan, uint64_t seed, int64_t step, double learning_rate) {
-    if (step < 1) return xp_fail(XP_INVALID_ARGUMENT, "step %lld: steps count from 1", (long long)step);
+static xp_status check_step(int64_t step) {
+    return step < 1 ? xp_fail(XP_INVALID_ARGUMENT, "step %lld: steps count from 1", (long long)step) : XP_OK;
+}
+
+/* `place`: counts the runs since the beginning. */
+static xp_status write_random_state(xp_plan *plan, uint64_t seed, uint64_t place) {
     const xp_graph *graph = xp_plan_graph(plan);
-    for (int i = 0; i < graph->node_count; i++) {
-        if (strcmp(graph->nodes[i]->operation->name, "optimiser") != 0) continue;
-        float state[8];
-        xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, graph->nodes[i]), step, learning_rate, state);
-        XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
-    }
     if (!graph->random_state) return XP_OK;
-    const uint64_t place = (uint64_t)step - 1;
     const uint32_t state[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)place, (uint32_t)(place >> 32)};
     return xp_plan_write(plan, graph->random_state, state);
+}
+
+xp_status xp_train_part(xp_plan *plan, uint64_t seed, int64_t step, int part, int parts) {
+    XP_TRY(check_step(step));
+    if (part < 0 || part >= parts)
+        return xp_fail(XP_INVALID_ARGUMENT, "part %d of %d: parts count from 0", part, parts);
+    const xp_graph *graph = xp_plan_graph(plan);
+    if (!find_node(graph, "gradient_sum"))
+        return xp_fail(XP_INVALID_ARGUMENT, "a part of a step: the plan does not accumulate gradients");
+    const float state[8] = {[4] = part > 0};
+    XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
+    return write_random_state(plan, seed, (uint64_t)(step - 1) * (uint64_t)parts + (uint64_t)part);
+}
+
+xp_status xp_train_step(xp_plan *plan, uint64_t seed, int64_t step, double learning_rate) {
+    XP_TRY(check_step(step));
+    const xp_graph *graph = xp_plan_graph(plan);
+    const xp_node *optimiser = find_node(graph, "optimiser");
+    if (optimiser) {
+        float state[8];
+        xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, state);
+        XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
+    }
+    return write_random_state(plan, seed, (uint64_t)step - 1);
 }

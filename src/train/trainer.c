@@ -97,13 +97,14 @@ static xp_status describe_data(training_run *run) {
     }
     memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
     checkpoint->kind = train->kind;
-    checkpoint->shape = (xp_model_shape){.batch = checkpoint->config.training.batch,
-                                         .classes = train->classes,
-                                         .length = train->length,
-                                         .features = train->features,
-                                         .channels = train->channels,
-                                         .height = train->height,
-                                         .breadth = train->breadth};
+    checkpoint->shape =
+        (xp_model_shape){.batch = checkpoint->config.training.batch / checkpoint->config.training.accumulate,
+                         .classes = train->classes,
+                         .length = train->length,
+                         .features = train->features,
+                         .channels = train->channels,
+                         .height = train->height,
+                         .breadth = train->breadth};
     checkpoint->class_names = calloc((size_t)train->classes, sizeof *checkpoint->class_names);
     if (!checkpoint->class_names) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %d class names", train->classes);
     for (int i = 0; i < train->classes; i++) {
@@ -119,19 +120,20 @@ static xp_status describe_data(training_run *run) {
 static xp_status train_step(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
-    xp_session *session = &run->session;
     double begin = xp_clock();
     double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
-    XP_TRY(xp_train_step(session->training_plan, config->training.seed, state->step + 1, rate));
-    XP_TRY(xp_session_step(session, true, run->train, run->order, state->position * config->training.batch));
-    xp_session_tally(session, &state->loss_sum, &state->correct);
+    xp_tally tally = {0};
+    XP_TRY(xp_session_train(&run->session, run->train, run->order, state->position * config->training.batch,
+                            state->step + 1, rate, &tally));
+    state->loss_sum += tally.loss_sum;
+    state->correct += tally.correct;
     if (!isfinite(state->loss_sum))
         return xp_fail(
             XP_BAD_DATA,
             "the loss became %g in step %lld: lower the learning rate (now %g), or look for extreme values in the data",
             state->loss_sum, (long long)state->step + 1, rate);
-    state->samples += session->filled;
-    state->samples_total += session->filled;
+    state->samples += tally.samples;
+    state->samples_total += tally.samples;
     state->step++;
     state->position++;
     state->training_seconds += xp_clock() - begin;
@@ -338,7 +340,7 @@ static xp_status print_recomputation(const training_run *run, const xp_plan_summ
     xp_session session;
     xp_plan_summary other;
     XP_TRY(xp_session_open(&session, &config, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
-    xp_plan_summarise(session.training_plan, &other);
+    xp_session_summarise(&session, &other);
     xp_session_close(&session);
     const xp_plan_summary *again = on ? training : &other;
     fprintf(run->options->report,
@@ -352,9 +354,10 @@ static xp_status print_plan(const training_run *run) {
     FILE *out = run->options->report;
     const xp_session *session = &run->session;
     xp_plan_summary training, evaluation;
-    xp_plan_summarise(session->training_plan, &training);
+    xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
     xp_plan_print_launches(session->training_plan, out);
+    if (session->update_plan) xp_plan_print_launches(session->update_plan, out);
     fprintf(out, "\ndevice       %s (%s), kernels %s\n", session->device->name, session->device->selector,
             run->checkpoint.family);
     xp_specification specification;
@@ -367,15 +370,19 @@ static xp_status print_plan(const training_run *run) {
             training.kernels, evaluation.launches);
     fprintf(out, "arithmetic   %.2f GFLOP a training step, at least %.2f GB moved\n", training.flops * 1e-9,
             training.bytes * 1e-9);
+    const int parts = session->config->training.accumulate;
     size_t store = xp_store_bytes(session->store);
     bool lends = evaluation.arena_bytes <= training.arena_bytes;
-    fprintf(out,
-            "memory       %zu bytes: parameters, gradients and moments %zu, arena %zu (inputs %zu; activations without "
-            "sharing "
-            "would take %zu), evaluation %s%zu\n",
-            store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes), store, training.arena_bytes,
-            training.input_bytes, training.unshared_bytes, lends ? "inside the arena " : "", evaluation.arena_bytes);
+    fprintf(
+        out,
+        "memory       %zu bytes: parameters, gradients%s and moments %zu, arena %zu (inputs %zu; activations without "
+        "sharing "
+        "would take %zu), evaluation %s%zu\n",
+        store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes), parts > 1 ? ", their sums" : "", store,
+        training.arena_bytes, training.input_bytes, training.unshared_bytes, lends ? "inside the arena " : "",
+        evaluation.arena_bytes);
     XP_TRY(print_recomputation(run, &training));
+    fprintf(out, "accumulate   %d part%s of %d samples a step\n", parts, parts == 1 ? "" : "s", session->shape.batch);
     fprintf(out, "data         %lld training samples, %lld steps an epoch\n", (long long)run->train->count,
             (long long)run->steps_per_epoch);
     return XP_OK;
@@ -445,9 +452,9 @@ static xp_status prepare(training_run *run, const xp_config *config) {
         if (options->epochs) XP_TRY(lengthen(run, options->epochs));
         if (options->recompute) run->checkpoint.config.training.recompute = 1;
     } else {
-        XP_TRY(xp_config_check(config));
         run->checkpoint.config = *config;
     }
+    XP_TRY(xp_config_check(&run->checkpoint.config));
     const xp_config *chosen = &run->checkpoint.config;
     XP_TRY(load_data(run));
     make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
@@ -504,7 +511,7 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {
-            xp_status printed = xp_plan_print_profile(run.session.training_plan, options->report);
+            xp_status printed = xp_session_print_profile(&run.session, options->report);
             if (status == XP_OK) status = printed;
         }
     }

@@ -102,8 +102,9 @@ static xp_status train(xp_session *session, const xp_config *config) {
     int32_t order[STEPS * BATCH];
     for (int i = 0; i < STEPS * BATCH; i++) order[i] = i;
     for (int step = 0; step < STEPS; step++) {
-        XP_TRY(xp_train_step(session->training_plan, 1, step + 1, config->training.learning_rate));
-        XP_TRY(xp_session_step(session, true, &dataset, order, (int64_t)step * BATCH));
+        xp_tally tally = {0};
+        XP_TRY(xp_session_train(session, &dataset, order, (int64_t)step * BATCH, step + 1,
+                                config->training.learning_rate, &tally));
         XP_TRY(xp_plan_read(session->training_plan, session->training.loss, &result.losses[step]));
         if (step == 0) XP_TRY(keep_parameters(session->store, XP_STORE_GRADIENTS, result.gradients));
     }
