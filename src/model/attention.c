@@ -5,6 +5,7 @@
 #include "data/npy.h"
 #include "ops/ops.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -365,6 +366,16 @@ static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
     for (int i = 0; i < spec->scale_count; i++) attributes->scales[i] = (int16_t)spec->scales[i];
 }
 
+/* The part of all pooled keys that a head has, on average: the tensor has as many as the head of the smallest scale. */
+static float pooled_share(const xp_specification *spec) {
+    float sum = 0;
+    int smallest = INT_MAX;
+    for (int i = 0; i < spec->scale_count; i++)
+        if (spec->scales[i] < smallest) smallest = spec->scales[i];
+    for (int i = 0; i < spec->scale_count; i++) sum += (float)smallest / (float)spec->scales[i];
+    return spec->scale_count ? sum / (float)spec->scale_count : 0;
+}
+
 static xp_tensor *quadratic_attention(chain *c, xp_tensor **lse) {
     const xp_specification *spec = c->spec;
     if (map_features(c) != XP_OK) return NULL;
@@ -378,6 +389,7 @@ static xp_tensor *quadratic_attention(chain *c, xp_tensor **lse) {
     attributes.packed = c->in->packed;
     attributes.longest_queries = c->in->longest_queries;
     attributes.longest_keys = c->in->longest_keys;
+    attributes.key_share = pooled_share(spec);
     set_pattern(c, &attributes);
     if (build_mask(c, &inputs.mask, &attributes.mask_block) != XP_OK) return NULL;
     if (build_score(c, &attributes, &inputs) != XP_OK) return NULL;

@@ -44,6 +44,23 @@ static int64_t reach(int64_t a, int64_t b) {
     return a < b ? a : b;
 }
 
+/* The part of the pairs that a mask lets through, as far as it is known before anything runs. */
+static double let_through(const xp_attention_tensors *t, int64_t keys) {
+    const xp_tensor *mask = t->mask;
+    if (!mask || !mask->content) return 1;
+    const int64_t block = t->attributes->mask_block ? t->attributes->mask_block : 1;
+    const int64_t columns = (keys + block - 1) / block, words = mask->shape[mask->rank - 1];
+    const int64_t rows = xp_tensor_elements(mask) / words;
+    const uint32_t *word = mask->content;
+    int64_t seen = 0;
+    for (int64_t row = 0; row < rows; row++)
+        for (int64_t first = 0; first < columns; first += 32, word++) {
+            const uint32_t valid = columns - first < 32 ? (1u << (columns - first)) - 1 : ~0u;
+            seen += __builtin_popcount(*word & valid);
+        }
+    return (double)seen / (double)(rows * columns);
+}
+
 xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
     const xp_attention_attributes *a = t->attributes;
     xp_attention_sizes s = {.samples = a->packed ? t->key_lengths->shape[0] - 1 : t->q->shape[0],
@@ -61,7 +78,10 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
     const int64_t left = a->left < 0 ? keys : a->left, right = a->right < 0 ? keys : a->right;
     const double seen = (double)reach(reach(left + right + 1, keys), left + right >= keys ? keys : left + right + 1);
     const double half = (a->left < 0) != (a->right < 0) && reach(left, right) < keys / 2 ? 0.5 : 1;
-    s.pairs = (double)(s.samples * s.heads) * (double)queries * seen * half / (double)s.stride;
+    /* A mask of pooled keys knows of their number in each head as well. */
+    const double masked = let_through(t, s.keys),
+                 part = masked == 1 && a->key_share > 0 ? (double)a->key_share : masked;
+    s.pairs = (double)(s.samples * s.heads) * (double)queries * seen * half * part / (double)s.stride;
     return s;
 }
 

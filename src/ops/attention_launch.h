@@ -39,7 +39,7 @@ typedef struct xp_attention_sizes {
     int64_t width, value_width, wider; /* D, E, the larger */
     int64_t stride;                    /* residue classes of queries that are problems of their own */
     int64_t class_queries, class_keys; /* the most rows that one problem has */
-    double pairs;                      /* of query and key, at most, for the profile */
+    double pairs;                      /* of query and key that see each other, at most, for the profile */
 } xp_attention_sizes;
 xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
 

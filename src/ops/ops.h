@@ -181,6 +181,7 @@ typedef struct xp_attention_attributes {
     int alibi;
     int packed;
     int64_t longest_queries, longest_keys; /* when packed */
+    float key_share;                       /* of all keys, that a head has by its lengths on average; for the profile; 0: 1 */
     int scale_count;                       /* 0: keys are not pooled */
     int16_t scales[XP_MAX_SCALES];         /* divides H */
     const xp_score *score;                 /* NULL: none; lives as long as the graph (xp_graph_memory) */
