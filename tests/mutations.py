@@ -36,6 +36,7 @@ EQUIVALENT = [
     ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
+    ("features.clh", "x >= (F)(0.0f) ? x + (F)(1.0f)", "x > (F)(0.0f)", "at 0 both sides are 1"),
     ("attention_wide.cl pack_block", "g < panels; g++) {", "g <= panels; g++) {", "pack_block: the panel too many ends in an array that is filled next"),
     ("attention_tiled.cl", "MASKED ? tile_kind", "MASKED || 1", "without a mask every tile is full anyway"),
 ]

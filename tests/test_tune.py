@@ -5,9 +5,11 @@ import json
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
 
-from commands import ROOT, expanse, expect, failures
+from commands import EXPANSE, ROOT, expanse, expect, failures, series, write
 
 MODEL = ["--width", "16", "--heads", "1", "--layers", "1", "--ffn", "32", "--batch", "4", "--length", "24"]
 # At the first statement of the product's kernel. The default (48, 512) is slow, 24 crashes, 192 hangs, and 96 is as wrong as
@@ -52,6 +54,41 @@ def leave_to_try(path, wanted):
     return questions
 
 
+def train_until(environment, name, mark, *flags):
+    """Starts a run of a million epochs, interrupts it at the line that begins with the mark, and returns what it printed."""
+    words = ["train", "--preset", "uea-flowformer", "--train", f"{ROOT}/train.ts", "--epochs", "1000000", "--family", "wide", *flags]
+    process = subprocess.Popen([EXPANSE, *words, "--out", f"{ROOT}/{name}"], env=environment, text=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    lines = []
+    for line in process.stdout:
+        if line.startswith(mark) and not any(before.startswith(mark) for before in lines):
+            process.send_signal(signal.SIGINT)
+        lines.append(line)
+    process.wait()
+    expect(f"{name}: an interrupt ends it well", process.returncode == 1, f"{process.returncode} {lines}")
+    return "".join(lines)
+
+
+def check_first_run(environment):
+    """The first long run on a device tunes for it, once; --no-tune and an interrupt leave that out."""
+    write("train.ts", series(60))
+    environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/first"}
+    trials = f"{ROOT}/first/tuning-trials.json"
+    quiet = train_until(environment, "untuned", "preparing", "--no-tune")
+    expect("--no-tune", "tuning" not in quiet and not os.path.exists(trials), quiet)
+    cut = train_until(environment, "cut", "tuning")
+    expect("an interrupt while tuning", "stopped" in cut and "preparing" not in cut and not os.path.exists(f"{ROOT}/cut"), cut)
+    expect("an interrupt while tuning rejects nothing", not os.path.exists(trials) or "-1" not in open(trials).read(), cut)
+    if os.path.exists(trials):
+        os.remove(trials)
+    first = train_until(environment, "first-run", "preparing")
+    told = re.findall(r"^tuning +(for|the defaults stay|a step takes)", first, re.M)
+    expect("a first run", len(told) == 2 and told[0] == "for", first)
+    expect("a first run", os.path.exists(trials) and os.path.exists(f"{ROOT}/first/tuning.json") == (told[-1] == "a step takes"), first)
+    second = train_until(environment, "second-run", "preparing")
+    expect("a second run", "tuning" not in second and "preparing" in second, second)
+
+
 def main():
     cache = f"{ROOT}/cache"
     environment = {**os.environ, "EXPANSE_CACHE_DIR": cache, "POCL_CACHE_DIR": f"{ROOT}/pocl", "XP_CL_DIR": plant(sys.argv[2])}
@@ -88,6 +125,8 @@ def main():
     expect("and imported", run("--import", shared).returncode == 0 and json.load(open(f"{cache}/tuning.json")) == table)
     plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "wide", env=environment)
     expect("a run uses it", "-DBLOCK_DEPTH=1024" in plan.stdout, plan.stdout[:2000] + plan.stderr)
+
+    check_first_run(environment)
 
     open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
     bad = run("--import", shared)

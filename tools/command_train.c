@@ -7,6 +7,7 @@
 #include "core/writer.h"
 #include "live.h"
 #include "train/trainer.h"
+#include "tune.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -83,12 +84,19 @@ static void print_result(const xp_run_summary *result, const char *out) {
     printf("weights    %s/best/model.safetensors\n", out);
 }
 
-static int train(const xp_config *config, xp_train_options *options, bool quiet) {
+static bool tune_first(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
+                       double flops) {
+    (void)user;
+    return xp_tune_first(config, shape, device, flops, &stop);
+}
+
+static int train(const xp_config *config, xp_train_options *options, bool quiet, bool tuned) {
     xp_live live;
     xp_trainer_callbacks callbacks = {.stop = &stop};
     xp_run_summary result;
     xp_live_start(&live, stdout, quiet);
     xp_live_bind(&live, &callbacks);
+    if (tuned && !quiet) callbacks.tune = tune_first;
     live.folder = options->dry_run ? NULL : options->out;
     catch_signals();
     xp_status status = xp_train(config, options, &callbacks, &result);
@@ -100,7 +108,8 @@ static int train(const xp_config *config, xp_train_options *options, bool quiet)
 
 int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
-    bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false;
+    bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
+         untuned = false;
     const xp_flag flags[] = {
         {"--preset", "NAME", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny", .text = &preset},
         {"--config", "FILE", "lay a YAML file over it (--print-config writes one)", .text = &file},
@@ -128,6 +137,8 @@ int xp_command_train(int count, char **words) {
          .text = &resume},
         {"--dry-run", NULL, "print parameters, memory, launches and kernels; train nothing", .on = &dry_run},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
+        {"--no-tune", NULL, "no short search for faster kernels before the first longer run on a device",
+         .on = &untuned},
         {"--debug", NULL, "finish after every launch, so that a failure names its kernel and layer", .on = &debug},
         {"--print-config", NULL, "print the whole configuration as YAML; train nothing", .on = &print_config},
         {"--quiet", NULL, "print nothing but errors", .on = &quiet},
@@ -174,7 +185,7 @@ int xp_command_train(int count, char **words) {
         options.out = resume;
         options.resume = true;
         options.recompute = recompute;
-        return train(NULL, &options, quiet);
+        return train(NULL, &options, quiet, false);
     }
     if (assemble(&config, preset, file, &arguments) != XP_OK) {
         xp_command_fail();
@@ -186,5 +197,5 @@ int xp_command_train(int count, char **words) {
     char chosen[1024];
     choose_folder(&config, chosen, sizeof chosen);
     options.out = out ? out : chosen;
-    return train(&config, &options, quiet);
+    return train(&config, &options, quiet, !untuned);
 }

@@ -88,5 +88,6 @@ int xp_command_tune(int count, char **words) {
                                      .limit = (double)limit,
                                      .seconds = quick ? 15 : 60.0 * (double)minutes,
                                      .quiet = quiet};
-    return xp_tune_search(&options) == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    int kept;
+    return xp_tune_search(&options, &kept) == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }

@@ -1,10 +1,12 @@
-/* The tuner's two halves: a trial, which a child process runs, and the search, which starts trials. */
+/* The tuner: a trial, which a child process runs, the search, which starts trials, and the short search before a
+ * device's first longer training. */
 #ifndef XP_TOOLS_TUNE_H
 #define XP_TOOLS_TUNE_H
 
 #include "synthetic.h"
 
 #include <jansson.h>
+#include <signal.h>
 
 #define XP_TRIAL_WORD "--trial" /* expanse tune --trial DEFAULTS CANDIDATES STEPS [the flags of expanse tune] */
 
@@ -28,10 +30,24 @@ typedef struct xp_tune_options {
     const char *trials; /* JSON of what was tried before, and is tried now; NULL: none is kept */
     double seconds;     /* to search */
     double limit;       /* seconds for a trial beside its steps: one that takes longer counts as hanging */
-    bool quiet;
+    double at_most; /* seconds for all that follows the first trial: what is not confirmed by then is not believed; 0:
+                       no limit */
+    bool quiet;     /* no progress */
+    bool brief;     /* nothing but the last sentence, which begins with "tuning" */
+    const volatile sig_atomic_t *stop; /* non-zero: leave, XP_INTERRUPTED; NULL: never */
 } xp_tune_options;
 
-/* Searches, verifies, confirms, writes the winners. Prints its progress. */
-xp_status xp_tune_search(const xp_tune_options *options);
+/* Searches, verifies, confirms, writes the winners; *kept is their number. Prints its progress. */
+xp_status xp_tune_search(const xp_tune_options *options, int *kept);
+
+/* Whether a search was ever begun for the device and its driver, or a table has entries of theirs. */
+bool xp_tune_knows(const char *trials, const char *table, const xp_device *device);
+
+/* ---- tune_first.c ---- */
+
+/* A short search for a new run, if the device is not known yet and the run will be long; says so on stdout. `flops`: of
+ * the whole run. Returns whether the table has changed. */
+bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops,
+                   const volatile sig_atomic_t *stop);
 
 #endif

@@ -9,6 +9,7 @@
 #include "core/random.h"
 #include "device/tuning.h"
 
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,11 +35,28 @@ typedef struct search {
     const xp_tune_options *options;
     question *questions;
     int count, kernels, rounds, failures;
-    double step_seconds, end;
+    double step_seconds, end, deadline; /* by the clock; deadline 0: none */
     char folder[64], defaults[96], candidates[96];
     json_t *trials, *verified; /* by kernel and values: whether they are right */
     xp_random random;
 } search;
+
+/* What is printed unless the search is brief. */
+static void tell(const search *s, const char *format, ...) {
+    va_list words;
+    if (s->options->brief) return;
+    va_start(words, format);
+    vprintf(format, words);
+    va_end(words);
+}
+
+static bool too_late(const search *s) {
+    return s->deadline > 0 && xp_clock() >= s->deadline;
+}
+
+static xp_status check_stop(const search *s) {
+    return s->options->stop && *s->options->stop ? xp_fail(XP_INTERRUPTED, "stopped while tuning") : XP_OK;
+}
 
 static const char *clear_line = ""; /* on a terminal, what takes the line of progress away */
 
@@ -193,9 +211,12 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
     snprintf(count, sizeof count, "%d", steps);
     if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
     /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes. */
-    const double limit = s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : 600;
+    double limit = s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : 600;
+    if (s->deadline > 0 && limit > s->deadline - xp_clock()) limit = s->deadline - xp_clock();
     xp_child child;
+    XP_TRY(check_stop(s));
     XP_TRY(xp_child_run(words, NULL, limit, &child));
+    XP_TRY(check_stop(s));
     *answer = child.answered ? json_loads(child.answer, 0, NULL) : NULL;
     snprintf(reason, 96, "%s", child.reason);
     free(child.answer);
@@ -225,7 +246,7 @@ static void reject(search *s, int kernel, const char *reason) {
     }
     s->failures++;
     print_values(told, told->pick, values, sizeof values);
-    printf("%srejected: %s %s: %s\n", clear_line, told->kernel, values, reason);
+    tell(s, "%srejected: %s %s: %s\n", clear_line, told->kernel, values, reason);
 }
 
 /* Tries kernels [first, last) with their picks, the others with their defaults; where that fails, each half of them
@@ -246,6 +267,7 @@ static xp_status try_range(search *s, int first, int last) {
         json_decref(answer);
         return XP_OK;
     }
+    if (too_late(s)) return XP_OK;
     if (last - first == 1) {
         reject(s, first, reason);
         return XP_OK;
@@ -333,7 +355,7 @@ static double expected_ratio(const search *s) {
 
 static void print_progress(const search *s) {
     const double left = s->end - xp_clock();
-    if (s->options->quiet) return;
+    if (s->options->quiet || s->options->brief) return;
     printf("%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", clear_line, s->rounds, s->failures,
            left > 0 ? left : 0, 100 * expected_ratio(s), *clear_line ? "" : "\n");
     fflush(stdout);
@@ -366,9 +388,14 @@ static xp_status verify(search *s, const question *q, int combination, bool *rig
     for (int i = 0; i < 2; i++)
         if (choices[i][1]) words[used++] = choices[i][0], words[used++] = choices[i][1];
     xp_child child;
-    XP_TRY(xp_child_run(words, environment, 300, &child));
+    const double limit = s->deadline > 0 ? s->deadline - xp_clock() : 300;
+    XP_TRY(check_stop(s));
+    XP_TRY(xp_child_run(words, environment, limit, &child));
+    XP_TRY(check_stop(s));
     *right = child.code == 0;
-    if (!*right) printf("%srejected: %s: expanse check finds wrong results (--filter '%s')\n", clear_line, key, filter);
+    if (too_late(s)) return XP_OK;
+    if (!*right)
+        tell(s, "%srejected: %s: expanse check finds wrong results (--filter '%s')\n", clear_line, key, filter);
     json_object_set_new(s->verified, key, json_boolean(*right));
     return XP_OK;
 }
@@ -378,7 +405,7 @@ static xp_status settle(search *s, question *q) {
     while (q->best != q->fallback) {
         bool right;
         XP_TRY(verify(s, q, q->best, &right));
-        if (right) return XP_OK;
+        if (right || too_late(s)) return XP_OK;
         q->ratio[q->best] = REJECTED;
         remember(s, q, q->best);
         q->best = q->fallback;
@@ -388,20 +415,32 @@ static xp_status settle(search *s, question *q) {
     return XP_OK;
 }
 
-static xp_status conclude(search *s) {
-    int chosen[MOST_QUESTIONS], kept = 0;
-    json_t *answer = NULL, *entries = json_array();
+static xp_status conclude(search *s, int *kept) {
+    int chosen[MOST_QUESTIONS], candidates = 0;
+    json_t *answer = NULL;
     char reason[96] = "", before[160], after[160];
     for (int i = 0; i < s->count; i++) {
         if (s->questions[i].ratio[s->questions[i].best] > 1 / LEAST_GAIN)
             s->questions[i].best = s->questions[i].fallback;
         XP_TRY(settle(s, &s->questions[i]));
         chosen[i] = s->questions[i].best;
+        candidates += chosen[i] != s->questions[i].fallback;
     }
     save_trials(s);
-    XP_TRY(run_trial(s, chosen, FINAL_STEPS, &answer, reason));
+    if (s->options->brief && candidates == 0) {
+        printf("tuning       the defaults stay: nothing faster was found\n");
+        return XP_OK;
+    }
+    XP_TRY(run_trial(s, chosen, s->options->brief ? TRIAL_STEPS : FINAL_STEPS, &answer, reason));
+    if (!answer && too_late(s)) {
+        printf("tuning       the defaults stay: nothing could be confirmed within %.0f s; expanse tune goes on from "
+               "here\n",
+               s->options->at_most);
+        return XP_OK;
+    }
     if (!answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reason);
-    printf("%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share", "confirmed beside the default");
+    json_t *entries = json_array();
+    tell(s, "%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share", "confirmed beside the default");
     for (int i = 0; i < s->count; i++) {
         const question *q = &s->questions[i];
         const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
@@ -409,29 +448,72 @@ static xp_status conclude(search *s) {
         const bool keep = chosen[i] != q->fallback && gain >= LEAST_GAIN;
         print_values(q, q->fallback, before, sizeof before);
         print_values(q, chosen[i], after, sizeof after);
-        printf("%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
+        tell(s, "%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
         if (chosen[i] == q->fallback)
-            printf("%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
+            tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
         else
-            printf("%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
+            tell(s, "%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
         if (!keep) chosen[i] = q->fallback;
         if (!keep) continue;
         json_t *entry = entry_of(q, chosen[i]);
         json_object_set_new(entry, "gain", json_real(gain));
         json_array_append_new(entries, entry);
-        kept++;
+        ++*kept;
     }
-    printf("the step with all candidates took %.1f %% of its time with the defaults\n",
-           100 * json_number_value(json_object_get(answer, "ratio")));
+    const double ratio = json_number_value(json_object_get(answer, "ratio"));
     json_decref(answer);
-    const xp_status status = kept ? xp_tuning_merge(s->options->output, entries) : XP_OK;
+    const xp_status status = *kept ? xp_tuning_merge(s->options->output, entries) : XP_OK;
     json_decref(entries);
-    if (status == XP_OK && kept) printf("%d entries written to %s\n", kept, s->options->output);
-    if (status == XP_OK && !kept) printf("the defaults stay: nothing was written\n");
-    return status;
+    if (status != XP_OK) return status;
+    if (s->options->brief) {
+        if (*kept)
+            printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * ratio, s->options->output);
+        else
+            printf("tuning       the defaults stay: nothing faster was confirmed\n");
+        return XP_OK;
+    }
+    printf("the step with all candidates took %.1f %% of its time with the defaults\n", 100 * ratio);
+    if (*kept)
+        printf("%d entries written to %s\n", *kept, s->options->output);
+    else
+        printf("the defaults stay: nothing was written\n");
+    return XP_OK;
 }
 
-xp_status xp_tune_search(const xp_tune_options *options) {
+static void describe_device(const json_t *entry, char *out, size_t size) {
+    snprintf(out, size, "%s | %s | ", json_string_value(json_object_get(entry, "device")),
+             json_string_value(json_object_get(entry, "driver")));
+}
+
+/* That a search was begun is known even if it had no time to try anything. */
+static void remember_device(search *s) {
+    char key[400];
+    if (s->count == 0) return;
+    describe_device(json_object_get(s->questions[0].about, "entry"), key, sizeof key);
+    json_object_set_new(s->trials, key, json_real(1));
+    save_trials(s);
+}
+
+bool xp_tune_knows(const char *trials, const char *table, const xp_device *device) {
+    char key[400], own[400];
+    json_t *tried = json_load_file(trials, 0, NULL), *entries = NULL;
+    const int length = snprintf(key, sizeof key, "%s | %s | ", device->name, device->driver);
+    const char *name;
+    json_t *value;
+    bool known = false;
+    json_object_foreach(tried, name, value) known = known || strncmp(name, key, (size_t)length) == 0;
+    json_decref(tried);
+    if (known || xp_tuning_read(table, true, &entries) != XP_OK) return known;
+    for (size_t i = 0; i < json_array_size(entries) && !known; i++) {
+        describe_device(json_array_get(entries, i), own, sizeof own);
+        known = strcmp(own, key) == 0;
+    }
+    json_decref(entries);
+    return known;
+}
+
+xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
+    *kept = 0;
     search s = {.options = options, .folder = "/tmp/expanse-tune-XXXXXX"};
     if (!mkdtemp(s.folder)) return xp_fail(XP_IO_ERROR, "no folder for the tuner's tables in /tmp");
     snprintf(s.defaults, sizeof s.defaults, "%s/defaults.json", s.folder);
@@ -442,7 +524,9 @@ xp_status xp_tune_search(const xp_tune_options *options) {
     s.verified = json_object();
     xp_random_start(&s.random, (uint64_t)(json_object_size(s.trials) + 1), 0);
     xp_status status = ask(&s);
+    if (status == XP_OK) remember_device(&s);
     s.end = xp_clock() + options->seconds;
+    if (options->at_most > 0) s.deadline = xp_clock() + options->at_most;
     while (status == XP_OK && xp_clock() < s.end) {
         bool left = false;
         for (int kernel = 0; kernel < s.kernels; kernel++) left = pick(&s, kernel) || left;
@@ -452,7 +536,7 @@ xp_status xp_tune_search(const xp_tune_options *options) {
         save_trials(&s);
         print_progress(&s);
     }
-    if (status == XP_OK) status = conclude(&s);
+    if (status == XP_OK) status = conclude(&s, kept);
     for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
     free(s.questions);
     json_decref(s.trials);

@@ -444,6 +444,17 @@ static xp_status record_changes(training_run *run) {
     return xp_run_folder_configure(&run->folder, config);
 }
 
+/* Whether the tuning tables have changed. */
+static bool tune(training_run *run) {
+    const xp_trainer_callbacks *callbacks = run->callbacks;
+    if (!callbacks || !callbacks->tune) return false;
+    const xp_config *config = &run->checkpoint.config;
+    xp_plan_summary step;
+    xp_session_summarise(&run->session, &step);
+    const double steps = (double)run->steps_per_epoch * config->training.epochs;
+    return callbacks->tune(callbacks->user, config, &run->checkpoint.shape, run->session.device, step.flops * steps);
+}
+
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
@@ -470,6 +481,11 @@ static xp_status prepare(training_run *run, const xp_config *config) {
                                 .profiling = options->profile,
                                 .debug = options->debug};
     XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
+    if (!options->resume && !options->dry_run && tune(run)) {
+        xp_session_close(&run->session);
+        XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, NULL, true));
+    }
+    if (stop_asked(run)) return xp_fail(XP_INTERRUPTED, "stopped before the first step");
     XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */

@@ -27,6 +27,10 @@ typedef struct xp_trainer_callbacks {
     void (*progress)(void *user, const xp_progress *progress);
     void (*epoch)(void *user, const xp_epoch_row *row, int epochs, bool best);
     void (*message)(void *user, const char *text);
+    /* Before a new run's kernels are made: a chance to tune for a run of so many floating-point operations in all.
+     * True: the tuning tables have changed. NULL: never. */
+    bool (*tune)(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
+                 double flops);
     const volatile sig_atomic_t *stop; /* non-zero: finish the step, save, return XP_INTERRUPTED; NULL: never */
 } xp_trainer_callbacks;
 
