@@ -175,6 +175,14 @@ def uses(kernels):
     return operations
 
 
+def including(kernels, header):
+    """The kernel files that include a header, through others or not."""
+    found, files = {header}, {path.name: path.read_text() for path in sorted(kernels.iterdir())}
+    for _ in files:
+        found |= {file for file, text in files.items() if any(f'#include "{name}"' in text for name in found)}
+    return {file for file in found if file.endswith(".cl")}
+
+
 def concerned(kernels, operations, mutant):
     """The operations that a mutant may concern, those with the shortest kernels first: of its own file, or of all files
     that call its function."""
@@ -189,6 +197,7 @@ def concerned(kernels, operations, mutant):
                                           for name in re.findall(r"\binline \w+ (\w+)\(", text)
                                           if re.search(called, text)])
         files = {file for file, text in texts.items() if file.endswith(".cl") and re.search(called, text)}
+        files = files or including(kernels, mutant.file)  # a macro's text, or a table
     ordered = sorted((len(texts[file]), name) for file in files for name in operations[file])
     return list(dict.fromkeys(name for _, name in ordered))
 
@@ -318,7 +327,10 @@ def main():
         if time.monotonic() - start > 60 * options.minutes:
             return mutant, "left", "", 0
         begin = time.monotonic()
-        return mutant, *verdict(options, mutant, concerned(options.kernels, operations, mutant)), time.monotonic() - begin
+        try:
+            return mutant, *verdict(options, mutant, concerned(options.kernels, operations, mutant)), time.monotonic() - begin
+        except SystemExit as end:  # the others go on
+            return mutant, "not judged", str(end), time.monotonic() - begin
 
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         for done in concurrent.futures.as_completed([pool.submit(attempt, mutant) for mutant in queue]):
@@ -341,12 +353,12 @@ def main():
         print(f"  {mutant.file}:{mutant.line} {mutant.operator}: {reason or 'no reason yet'}\n"
               f"    {mutant.before}\n    {mutant.after}")
     for file in sorted({mutant.file for mutant in queue}):
-        print(f"{file:28}" + ", ".join(f"{counts[file, what]} {what}" for what in ("killed", "survived", "not compiled")))
+        print(f"{file:28}" + ", ".join(f"{counts[file, what]} {what}" for what in ("killed", "survived", "not compiled", "not judged")))
     able = counts["killed"] + counts["survived"] - equivalent
     share = counts["killed"] / able if able else 0
     print(f"{counts['killed']} killed, {counts['survived']} survived ({equivalent} of them change no result), "
-          f"{counts['not compiled']} not compiled, {left} left for want of time: {100 * share:.1f} % killed of those that could be")
-    return 0 if share >= ENOUGH else 1
+          f"{counts['not compiled']} not compiled, {counts['not judged']} not judged, {left} left for want of time: {100 * share:.1f} % killed of those that could be")
+    return 0 if share >= ENOUGH and not counts["not judged"] else 1
 
 
 if __name__ == "__main__":
