@@ -1,5 +1,5 @@
-"""Kernels alone, beside peers on the same CPU: matrix products (OpenBLAS; CLBlast on the same OpenCL device) and attention
-(PyTorch's explicit formula, or its fused function where it has one; JAX). Each side runs in a process of its own that times
+"""Kernels alone, beside peers on the same CPU: matrix products (OpenBLAS; CLBlast and tinygrad on the same
+OpenCL device) and attention (PyTorch's explicit formula, or its fused function where it has one; JAX; tinygrad). Each side runs in a process of its own that times
 every case and prints {case: seconds}; the sides take turns, round after round. Knows nothing of whole models or of pages."""
 import ctypes
 import json
@@ -130,6 +130,38 @@ def serve_attention_jax():
     return out
 
 
+def serve_tinygrad(products):
+    """Compiled once and replayed; without its search for faster kernels, which takes minutes for each of them."""
+    from tinygrad import Device, Tensor, TinyJit
+
+    def timed(function, *tensors):
+        replayed = TinyJit(function)
+
+        def call():
+            replayed(*tensors)
+            Device[Device.DEFAULT].synchronize()
+
+        for _ in range(2):  # the first call computes, the second one records
+            call()
+        return median_seconds(call, 3)
+
+    def both(q, k, v, slope):
+        gradients = (q.scaled_dot_product_attention(k, v) * slope).sum().gradient(q, k, v)
+        Tensor.realize(*gradients)
+        return gradients
+
+    out = {}
+    for product in products:
+        m, n, k, ta, tb = sizes_of(product)
+        a, b = Tensor.rand(*((k, m) if ta else (m, k))).realize(), Tensor.rand(*((n, k) if tb else (k, n))).realize()
+        out[product] = timed(lambda a, b: ((a.T if ta else a) @ (b.T if tb else b)).realize(), a, b)
+    for width in () if products else WIDTHS:
+        q, k, v, slope = (Tensor.randn(ATTENTION["batch"], ATTENTION["heads"], ATTENTION["length"], width).realize() for _ in range(4))
+        out[f"forward D={width}"] = timed(lambda q, k, v: q.scaled_dot_product_attention(k, v).realize(), q, k, v)
+        out[f"both D={width}"] = timed(both, q, k, v, slope)
+    return out
+
+
 def ours(options, words):
     """The rows of a benchmark of Expanse."""
     command = [options.expanse, "bench", *words, "--repetitions", str(REPETITIONS), "-o", "json"]
@@ -168,6 +200,8 @@ def products(options):
         "OpenBLAS": lambda: peer(sys.executable, "openblas", options),
         "CLBlast": lambda: peer(sys.executable, "clblast", options),
     }
+    if options.tinygrad:
+        sides["tinygrad"] = lambda: peer(options.tinygrad, "tinygrad", options, {"DEV": "CL"})
     times = in_turn(sides, options.rounds)
     for side in times.values():
         side["the step's mix"] = [sum(turn) for turn in zip(*(side[case] for case in STEP_PRODUCTS))]
@@ -186,6 +220,8 @@ def attention(options):
              "PyTorch, memory kept": lambda: peer(options.python, "attention-pytorch", options, KEPT)}
     if options.jax:
         sides["JAX"] = lambda: peer(options.jax, "attention-jax", options)
+    if options.tinygrad:
+        sides["tinygrad"] = lambda: peer(options.tinygrad, "attention-tinygrad", options, {"DEV": "CL"})
     times = in_turn(sides, options.rounds)
     return times, [f"{what} D={width}" for width in WIDTHS for what in ("forward", "both")]
 
