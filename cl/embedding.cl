@@ -1,5 +1,6 @@
 /* Positions, class token and dropout on the way into an encoder, and images cut into patches. Work-items own outputs
- * and load neighbours together, which serves both families: the work is moving data.
+ * and load neighbours together, which serves both families: the work is moving data. The backward pass is *_tiled that
+ * way; *_wide, one work-item walks whole stretches of rows.
  *
  * QUADS     1: the width is a multiple of 4 and a work-item owns four neighbouring columns (one Philox block); 0: one
  * TOKEN     1: a class token comes before the sequence
@@ -32,12 +33,12 @@
 #if QUADS
 #define UNIT 4
 typedef float4 unit;
-#define LOAD(p) vload4(0, p)
+#define LOAD(p)         vload4(0, p)
 #define STORE(value, p) vstore4(value, 0, p)
 #else
-#define UNIT 1
+#define UNIT            1
 typedef float unit;
-#define LOAD(p) (*(p))
+#define LOAD(p)         (*(p))
 #define STORE(value, p) (*(p) = (value))
 #endif
 
@@ -81,13 +82,47 @@ embed(const __global float *restrict x, const __global float *restrict position,
 }
 
 /* dy [batch, length + TOKEN, columns], dx [batch, length, columns], d_position [places, columns], d_token [columns];
- * units = places·columns / UNIT. A work-item owns a unit of one place and walks the batch in order, so that the sum over
- * samples has one writer and a fixed order. */
+ * units = places·columns / UNIT. A work-item owns some units of one place and walks the batch in order, so that the sum
+ * over samples has one writer and a fixed order. The wide grid is places × stretches of OWNED units. */
+#define OWNED 64
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+embed_backward_wide(const __global float *restrict dy, const __global uint *restrict random_state,
+                    __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
+                    int batch, int length, int columns, float scale, uint threshold, uint stream, float keep_scale) {
+    const int units_per_row = columns / UNIT, stretches = (units_per_row + OWNED - 1) / OWNED;
+    const int place = get_group_id(0) / stretches, first = get_group_id(0) % stretches * OWNED;
+    const int owned = min(OWNED, units_per_row - first);
+    unit sums[OWNED];
+    for (int u = 0; u < owned; u++) sums[u] = 0.0f;
+    for (int sample = 0; sample < batch && place < length + TOKEN; sample++) {
+        const size_t element = ((size_t)sample * (length + TOKEN) + place) * columns + first * UNIT;
+#if D_X
+        __global float *to = dx + ((size_t)sample * length + place - TOKEN) * columns + first * UNIT;
+#endif
+        for (int u = 0; u < owned; u++) {
+            const unit value =
+                drop(LOAD(dy + element + u * UNIT), element + u * UNIT, random_state, threshold, stream, keep_scale);
+            sums[u] += value;
+#if D_X
+            if (place >= TOKEN) STORE(value * scale, to + u * UNIT);
+#endif
+        }
+    }
+    for (int u = 0; u < owned; u++) {
+#if D_POSITION
+        STORE(sums[u], d_position + (size_t)place * columns + (first + u) * UNIT);
+#endif
+#if D_TOKEN
+        if (place == 0) STORE(sums[u], d_token + (first + u) * UNIT);
+#endif
+    }
+}
+
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-embed_backward(const __global float *restrict dy, const __global uint *restrict random_state,
-               __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
-               int units, int batch, int length, int columns, float scale, uint threshold, uint stream,
-               float keep_scale) {
+embed_backward_tiled(const __global float *restrict dy, const __global uint *restrict random_state,
+                     __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
+                     int units, int batch, int length, int columns, float scale, uint threshold, uint stream,
+                     float keep_scale) {
     int index = get_global_id(0);
     if (index < units) {
         int units_per_row = columns / UNIT, place = index / units_per_row, column = index % units_per_row * UNIT;
@@ -115,8 +150,7 @@ embed_backward(const __global float *restrict dy, const __global uint *restrict 
  * owns one number of y. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void patches(const __global float *restrict image,
                                                                       __global float *restrict y, int count,
-                                                                      int channels, int height, int width,
-                                                                      int patch) {
+                                                                      int channels, int height, int width, int patch) {
     int index = get_global_id(0);
     if (index < count) {
         int rest = index;

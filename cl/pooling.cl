@@ -3,8 +3,9 @@
  *
  *   sequence_pool_wide   one work-item owns 16 columns of a sample (one cache line of every row) and walks the rows
  *   sequence_pool_tiled  a work-item owns one column; a work-group of 64 loads neighbours together
+ *   sequence_pool_backward_wide  one work-item owns up to 128 columns of a sample: it divides once and writes every row
  *
- * The other kernels move one number per work-item and serve both families.
+ * The other kernels move one number per work-item; mask_rows serves both families.
  *
  * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
  * LENGTHS  1: lengths [batch] are given; 0: all rows count */
@@ -52,8 +53,8 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void sequence_pool_wide(
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tiled(const __global float *restrict x,
                                                                                   const __global int *restrict lengths,
-                                                                                  __global float *restrict y,
-                                                                                  int rows, int columns) {
+                                                                                  __global float *restrict y, int rows,
+                                                                                  int columns) {
     int column_blocks = (columns + 63) / 64;
     int sample = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
@@ -66,10 +67,30 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tile
     }
 }
 
-/* dy [batch, columns], lengths [batch], dx [batch, rows, columns]. A work-group owns 64 columns of one row. */
+/* dy [batch, columns], lengths [batch], dx [batch, rows, columns] */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+sequence_pool_backward_wide(const __global float *restrict dy, const __global int *restrict lengths,
+                            __global float *restrict dx, int rows, int columns) {
+    const int column_blocks = (columns + 127) / 128;
+    const int sample = get_group_id(0) / column_blocks, first = get_group_id(0) % column_blocks * 128;
+    const int owned = min(128, columns - first), length = MEAN ? length_of(lengths, sample, rows) : 1;
+    float quotients[128];
+    for (int i = 0; i < owned; i++) quotients[i] = dy[(size_t)sample * columns + first + i] / length;
+    __global float *to = dx + (size_t)sample * rows * columns + first;
+    for (int row = 0; row < rows; row++, to += columns) {
+        int i = 0;
+        if (row < length)
+            for (; i + 8 <= owned; i += 8) vstore8(vload8(0, quotients + i), 0, to + i);
+        else
+            for (; i + 8 <= owned; i += 8) vstore8((float8)(0.0f), 0, to + i);
+        for (; i < owned; i++) to[i] = row < length ? quotients[i] : 0.0f;
+    }
+}
+
+/* The same, where a work-group owns 64 columns of one row. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-sequence_pool_backward(const __global float *restrict dy, const __global int *restrict lengths,
-                       __global float *restrict dx, int rows, int columns) {
+sequence_pool_backward_tiled(const __global float *restrict dy, const __global int *restrict lengths,
+                             __global float *restrict dx, int rows, int columns) {
     int column_blocks = (columns + 63) / 64;
     size_t line = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);

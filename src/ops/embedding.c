@@ -91,9 +91,14 @@ xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tenso
 static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
     const xp_tensor *dy = node->inputs[0];
-    int64_t columns = dy->shape[2], units = attributes->places * columns / (columns % 4 == 0 ? 4 : 1);
-    xp_launch_request request = {.file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_building_blocks(units, 64) * 64;
+    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    int64_t columns = dy->shape[2], row = columns / (columns % 4 == 0 ? 4 : 1), units = attributes->places * row;
+    xp_launch_request request = {.file = "embedding",
+                                 .kernel = wide ? "embed_backward_wide" : "embed_backward_tiled",
+                                 .dimensions = 1,
+                                 .local = {wide ? 1 : 64}};
+    request.global[0] =
+        (size_t)(wide ? attributes->places * xp_building_blocks(row, 64) : xp_building_blocks(units, 64) * 64);
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
     request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
     xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
@@ -105,7 +110,7 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     for (int i = 0; i < 3; i++) xp_launch_write(&request, node->outputs[i]);
-    xp_launch_int(&request, units);
+    if (!wide) xp_launch_int(&request, units);
     xp_launch_int(&request, dy->shape[0]);
     xp_launch_int(&request, attributes->length);
     xp_launch_int(&request, columns);

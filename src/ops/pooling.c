@@ -81,7 +81,10 @@ xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, x
 
 static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_tensor *dx = node->outputs[0];
-    return launch_lines(plan, node, "sequence_pool_backward", dx, dx->shape[0] * dx->shape[1], 64, takes_mean(node));
+    const bool mean = takes_mean(node);
+    if (xp_plan_family(plan) == XP_FAMILY_WIDE)
+        return launch_lines(plan, node, "sequence_pool_backward_wide", dx, dx->shape[0], 128, mean);
+    return launch_lines(plan, node, "sequence_pool_backward_tiled", dx, dx->shape[0] * dx->shape[1], 64, mean);
 }
 
 const xp_operation xp_operation_sequence_pool_backward = {"sequence_pool_backward", NULL, sequence_pool_backward_emit,
