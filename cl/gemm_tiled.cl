@@ -1,10 +1,11 @@
 /* Matrix product for GPUs: y = activation(op(a)·op(b) + bias), or combined with a partner: that plus the partner, or
  * times the slope of an activation there.
  *
- * A work-group of 16×16 work-items owns a tile of 64×64 of y and walks the depth in steps of 16: both factors' slices
- * go through local memory (8.5 KiB), turned so that a work-item reads its four rows and four columns as two float4 and
- * makes 16 fma of them. The next slice is fetched into registers while the present one is multiplied, which hides the
- * latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in order.
+ * A work-group of SIDE×SIDE work-items owns a tile of y, OWN_ROWS×OWN_COLUMNS for each of them, and walks the depth in
+ * steps of DEPTH: both factors' slices go through local memory (8.5 KiB by default), turned so that a work-item reads
+ * its rows and columns in fours. The next slice is fetched into registers while the present one is multiplied, which
+ * hides the latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in
+ * order, whatever the tile.
  *
  * The second kernel finishes a product that a library made: bias, z, activation and partner. */
 #include "math.clh"
@@ -44,10 +45,29 @@
 #error "COMBINE is 0 to 3, and 0 beside an activation"
 #endif
 
-#define TILE   64
-#define DEPTH  16
-#define SIDE   16         /* work-items along each side of the tile */
-#define STRIDE (TILE + 4) /* keeps float4 aligned and spreads the columns over the banks of local memory */
+#ifndef SIDE
+#define SIDE 16 /* work-items along each side of the tile */
+#endif
+#ifndef OWN_ROWS
+#define OWN_ROWS 4
+#endif
+#ifndef OWN_COLUMNS
+#define OWN_COLUMNS 4
+#endif
+#ifndef DEPTH
+#define DEPTH 16
+#endif
+#if (OWN_ROWS != 4 && OWN_ROWS != 8) || (OWN_COLUMNS != 4 && OWN_COLUMNS != 8)
+#error "a work-item owns 4 or 8 rows and columns"
+#endif
+
+#define TILE_ROWS    (SIDE * OWN_ROWS)
+#define TILE_COLUMNS (SIDE * OWN_COLUMNS)
+/* Fours of a slice that each work-item fetches: 1, 2, 4 or 8. */
+#define FETCHES_A (OWN_ROWS * DEPTH / (4 * SIDE))
+#define FETCHES_B (OWN_COLUMNS * DEPTH / (4 * SIDE))
+/* Of a slice in local memory: keeps float4 aligned and spreads the columns over the banks. */
+#define PITCH(tile) ((tile) + 4)
 
 /* Four neighbours of a row that has `length` floats; what lies beyond `length` or in a row that is not there is 0. */
 inline float4 load_four(const __global float *row, int column, int length, int there, int aligned) {
@@ -60,31 +80,32 @@ inline float4 load_four(const __global float *row, int column, int length, int t
     return value;
 }
 
-/* A slice of 16 steps of the depth and 64 outer indices. Stored with the depth along rows (outer × depth), a work-item
- * fetches four steps of one outer index; stored with the outer index along rows (depth × outer), four outer indices of
- * one step. */
+/* A slice of DEPTH steps of the depth and `tile` outer indices, four by four. Stored with the depth along rows (outer ×
+ * depth), a four is four steps of one outer index; stored with the outer index along rows (depth × outer), four outer
+ * indices of one step. */
 inline float4 fetch_depth_in_rows(const __global float *matrix, int outer_begin, int outer_count, int step, int k,
-                                  int item, int aligned) {
-    const int outer = outer_begin + item / 4;
-    return load_four(matrix + (long)outer * k, step + item % 4 * 4, k, outer < outer_count, aligned);
+                                  int four, int tile, int aligned) {
+    const int outer = outer_begin + four / (DEPTH / 4);
+    return load_four(matrix + (long)outer * k, step + four % (DEPTH / 4) * 4, k, outer < outer_count, aligned);
 }
 
 inline float4 fetch_outer_in_rows(const __global float *matrix, int outer_begin, int outer_count, int step, int k,
-                                  int item, int aligned) {
-    const int row = step + item / SIDE;
-    return load_four(matrix + (long)row * outer_count, outer_begin + item % SIDE * 4, outer_count, row < k, aligned);
+                                  int four, int tile, int aligned) {
+    const int row = step + four / (tile / 4);
+    return load_four(matrix + (long)row * outer_count, outer_begin + four % (tile / 4) * 4, outer_count, row < k,
+                     aligned);
 }
 
-inline void keep_depth_in_rows(__local float *slice, float4 value, int item) {
-    __local float *to = slice + item % 4 * 4 * STRIDE + item / 4;
+inline void keep_depth_in_rows(__local float *slice, float4 value, int four, int tile) {
+    __local float *to = slice + four % (DEPTH / 4) * 4 * PITCH(tile) + four / (DEPTH / 4);
     to[0] = value.x;
-    to[STRIDE] = value.y;
-    to[2 * STRIDE] = value.z;
-    to[3 * STRIDE] = value.w;
+    to[PITCH(tile)] = value.y;
+    to[2 * PITCH(tile)] = value.z;
+    to[3 * PITCH(tile)] = value.w;
 }
 
-inline void keep_outer_in_rows(__local float *slice, float4 value, int item) {
-    *(__local float4 *)(slice + item / SIDE * STRIDE + item % SIDE * 4) = value;
+inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int tile) {
+    *(__local float4 *)(slice + four / (tile / 4) * PITCH(tile) + four % (tile / 4) * 4) = value;
 }
 
 #if TRANSPOSE_A
@@ -128,16 +149,73 @@ inline void finish(float value, const __global float *bias, const __global float
     y[at] = ACTIVATE(value);
 }
 
-#define EACH_ROW(F) F(0, x) F(1, y) F(2, z) F(3, w)
+/* What a work-item owns has a name for each four, not a place in an array: arrays are slow where a driver makes loops
+ * of work-items. F(row, its component of left, the four of rows it belongs to). */
+#define ROWS_OF_FOUR_0(F) F(0, x, 0) F(1, y, 0) F(2, z, 0) F(3, w, 0)
+#define ROWS_OF_FOUR_1(F) F(4, x, 1) F(5, y, 1) F(6, z, 1) F(7, w, 1)
+#if OWN_ROWS == 4
+#define EACH_ROW_FOUR(F) F(0)
+#define EACH_ROW(F)      ROWS_OF_FOUR_0(F)
+#elif OWN_ROWS == 8
+#define EACH_ROW_FOUR(F) F(0) F(1)
+#define EACH_ROW(F)      ROWS_OF_FOUR_0(F) ROWS_OF_FOUR_1(F)
+#endif
+#if OWN_COLUMNS == 4
+#define EACH_COLUMN_FOUR(F)   F(0)
+#define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0)
+#define STORE_ROW(r, c, f)    STORE_FOUR(r, 0)
+#define DECLARE_ROW(r, c, f)  float4 sum##r##_0 = (float4)(0.0f);
+#elif OWN_COLUMNS == 8
+#define EACH_COLUMN_FOUR(F)   F(0) F(1)
+#define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0) MULTIPLY(r, c, f, 1)
+#define STORE_ROW(r, c, f)    STORE_FOUR(r, 0) STORE_FOUR(r, 1)
+#define DECLARE_ROW(r, c, f)  float4 sum##r##_0 = (float4)(0.0f), sum##r##_1 = (float4)(0.0f);
+#endif
+#define EACH_1(F) F(0)
+#define EACH_2(F) F(0) F(1)
+#define EACH_4(F) EACH_2(F) F(2) F(3)
+#define EACH_8(F) EACH_4(F) F(4) F(5) F(6) F(7)
+#if FETCHES_A == 1
+#define EACH_FETCH_A EACH_1
+#elif FETCHES_A == 2
+#define EACH_FETCH_A EACH_2
+#elif FETCHES_A == 4
+#define EACH_FETCH_A EACH_4
+#elif FETCHES_A == 8
+#define EACH_FETCH_A EACH_8
+#endif
+#if FETCHES_B == 1
+#define EACH_FETCH_B EACH_1
+#elif FETCHES_B == 2
+#define EACH_FETCH_B EACH_2
+#elif FETCHES_B == 4
+#define EACH_FETCH_B EACH_4
+#elif FETCHES_B == 8
+#define EACH_FETCH_B EACH_8
+#endif
 
-#define MULTIPLY_ROW(r, c) sum##r = fma((float4)(left.c), right, sum##r);
-#define STORE_ROW(r, c)                                                                                                \
-    if (row + r < m) {                                                                                                 \
-        const long at = (long)(row + r) * n + column;                                                                  \
-        if (column < n) finish(sum##r.x, bias, partner, y, z, at, column);                                             \
-        if (column + 1 < n) finish(sum##r.y, bias, partner, y, z, at + 1, column + 1);                                 \
-        if (column + 2 < n) finish(sum##r.z, bias, partner, y, z, at + 2, column + 2);                                 \
-        if (column + 3 < n) finish(sum##r.w, bias, partner, y, z, at + 3, column + 3);                                 \
+#define DECLARE_A(i)     float4 next_a##i;
+#define DECLARE_B(i)     float4 next_b##i;
+#define FETCH_SLICE_A(i) next_a##i = FETCH_A(a, row_begin, m, begin, k, item + i * SIDE * SIDE, TILE_ROWS, ALIGNED_A);
+#define FETCH_SLICE_B(i)                                                                                               \
+    next_b##i = FETCH_B(b, column_begin, n, begin, k, item + i * SIDE * SIDE, TILE_COLUMNS, ALIGNED_B);
+#define KEEP_SLICE_A(i) KEEP_A(slice_a, next_a##i, item + i * SIDE * SIDE, TILE_ROWS);
+#define KEEP_SLICE_B(i) KEEP_B(slice_b, next_b##i, item + i * SIDE * SIDE, TILE_COLUMNS);
+#define READ_LEFT(f)                                                                                                   \
+    const float4 left##f =                                                                                             \
+        *(const __local float4 *)(slice_a + step * PITCH(TILE_ROWS) + (f * SIDE + get_local_id(1)) * 4);
+#define READ_RIGHT(g)                                                                                                  \
+    const float4 right##g =                                                                                            \
+        *(const __local float4 *)(slice_b + step * PITCH(TILE_COLUMNS) + (g * SIDE + get_local_id(0)) * 4);
+#define MULTIPLY(r, c, f, g) sum##r##_##g = fma((float4)(left##f.c), right##g, sum##r##_##g);
+#define STORE_FOUR(r, g)                                                                                               \
+    if (row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4 < m) {                                                \
+        const int column = column_begin + (g * SIDE + get_local_id(0)) * 4;                                            \
+        const long at = (long)(row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4) * n + column;                 \
+        if (column < n) finish(sum##r##_##g.x, bias, partner, y, z, at, column);                                       \
+        if (column + 1 < n) finish(sum##r##_##g.y, bias, partner, y, z, at + 1, column + 1);                           \
+        if (column + 2 < n) finish(sum##r##_##g.z, bias, partner, y, z, at + 2, column + 2);                           \
+        if (column + 3 < n) finish(sum##r##_##g.w, bias, partner, y, z, at + 3, column + 3);                           \
     }
 
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
@@ -148,26 +226,28 @@ gemm_tiled(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
            __global float *y,             /* [m,n] */
            __global float *z,             /* [m,n] or NULL */
            int m, int n, int k) {
-    __local float slice_a[DEPTH * STRIDE] __attribute__((aligned(16)));
-    __local float slice_b[DEPTH * STRIDE] __attribute__((aligned(16)));
+    __local float slice_a[DEPTH * PITCH(TILE_ROWS)] __attribute__((aligned(16)));
+    __local float slice_b[DEPTH * PITCH(TILE_COLUMNS)] __attribute__((aligned(16)));
     const int item = get_local_id(1) * SIDE + get_local_id(0);
-    const int column_begin = get_group_id(0) * TILE, row_begin = get_group_id(1) * TILE;
-    const int column = column_begin + get_local_id(0) * 4, row = row_begin + get_local_id(1) * 4;
-
-    float4 sum0 = (float4)(0.0f), sum1 = (float4)(0.0f), sum2 = (float4)(0.0f), sum3 = (float4)(0.0f);
-    float4 next_a = FETCH_A(a, row_begin, m, 0, k, item, ALIGNED_A);
-    float4 next_b = FETCH_B(b, column_begin, n, 0, k, item, ALIGNED_B);
-    for (int begin = 0; begin < k; begin += DEPTH) {
-        KEEP_A(slice_a, next_a, item);
-        KEEP_B(slice_b, next_b, item);
+    const int column_begin = get_group_id(0) * TILE_COLUMNS, row_begin = get_group_id(1) * TILE_ROWS;
+    EACH_ROW(DECLARE_ROW)
+    EACH_FETCH_A(DECLARE_A)
+    EACH_FETCH_B(DECLARE_B)
+    int begin = 0;
+    EACH_FETCH_A(FETCH_SLICE_A)
+    EACH_FETCH_B(FETCH_SLICE_B)
+    while (begin < k) {
+        EACH_FETCH_A(KEEP_SLICE_A)
+        EACH_FETCH_B(KEEP_SLICE_B)
         barrier(CLK_LOCAL_MEM_FENCE);
-        if (begin + DEPTH < k) {
-            next_a = FETCH_A(a, row_begin, m, begin + DEPTH, k, item, ALIGNED_A);
-            next_b = FETCH_B(b, column_begin, n, begin + DEPTH, k, item, ALIGNED_B);
+        begin += DEPTH;
+        if (begin < k) {
+            EACH_FETCH_A(FETCH_SLICE_A)
+            EACH_FETCH_B(FETCH_SLICE_B)
         }
         for (int step = 0; step < DEPTH; step++) {
-            const float4 left = *(const __local float4 *)(slice_a + step * STRIDE + get_local_id(1) * 4);
-            const float4 right = *(const __local float4 *)(slice_b + step * STRIDE + get_local_id(0) * 4);
+            EACH_ROW_FOUR(READ_LEFT)
+            EACH_COLUMN_FOUR(READ_RIGHT)
             EACH_ROW(MULTIPLY_ROW)
         }
         barrier(CLK_LOCAL_MEM_FENCE);

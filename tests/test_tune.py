@@ -54,6 +54,22 @@ def leave_to_try(path, wanted):
     return questions
 
 
+def check_tiles(environment):
+    """Tiles of the product that are not the default: the largest, and the one that fetches most for each work-item."""
+    trials = f"{ROOT}/tiles/tuning-trials.json"
+    environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/tiles"}
+    expanse("tune", *MODEL, "--quick", "--family", "tiled", env=environment)
+    key = next(key for key in json.load(open(trials)) if " | gemm_tiled | " in key)
+    names = dict(zip(("device", "driver", "kernel", "version"), key.split(" | ")), vendor="", shape="*")
+    for side, rows, columns, depth in ((8, 8, 4, 32), (16, 8, 8, 16)):
+        values = {"SIDE": side, "OWN_ROWS": rows, "OWN_COLUMNS": columns, "DEPTH": depth}
+        json.dump({"format": 1, "entries": [{**names, "values": values}]}, open(f"{ROOT}/tiles/tuning.json", "w"))
+        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "60", "--json", env=environment)
+        expect("other tiles are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
+        plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
+        expect("other tiles are used", f"-DDEPTH={depth}" in plan.stdout and f"-DSIDE={side}" in plan.stdout, plan.stdout[:1500])
+
+
 def train_until(environment, name, mark, *flags):
     """Starts a run of a million epochs, interrupts it at the line that begins with the mark, and returns what it printed."""
     words = ["train", "--preset", "uea-flowformer", "--train", f"{ROOT}/train.ts", "--epochs", "1000000", "--family", "wide", *flags]
@@ -77,7 +93,7 @@ def check_first_run(environment):
     quiet = train_until(environment, "untuned", "preparing", "--no-tune")
     expect("--no-tune", "tuning" not in quiet and not os.path.exists(trials), quiet)
     cut = train_until(environment, "cut", "tuning")
-    expect("an interrupt while tuning", "stopped" in cut and "preparing" not in cut and not os.path.exists(f"{ROOT}/cut"), cut)
+    expect("an interrupt while tuning", "stopped after step 0; go on with" in cut and "defaults" not in cut, cut)
     expect("an interrupt while tuning rejects nothing", not os.path.exists(trials) or "-1" not in open(trials).read(), cut)
     if os.path.exists(trials):
         os.remove(trials)
@@ -127,6 +143,7 @@ def main():
     expect("a run uses it", "-DBLOCK_DEPTH=1024" in plan.stdout, plan.stdout[:2000] + plan.stderr)
 
     check_first_run(environment)
+    check_tiles(environment)
 
     open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
     bad = run("--import", shared)

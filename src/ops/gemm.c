@@ -13,8 +13,8 @@
 
 extern const xp_operation xp_operation_gemm;
 
-/* The tiles of cl/gemm_wide.cl and cl/gemm_tiled.cl. */
-enum { PANEL_ROWS = 6, PANEL_COLUMNS = 16, TILED_SIDE = 16, TILED_TILE = 64 };
+/* The panels of cl/gemm_wide.cl. */
+enum { PANEL_ROWS = 6, PANEL_COLUMNS = 16 };
 enum { FINISH_GROUP = 64 };
 
 typedef struct gemm_tensors {
@@ -190,6 +190,12 @@ typedef struct wide_blocks {
     int64_t rows, columns, depth;
 } wide_blocks;
 
+static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, xp_tuning *tuning) {
+    snprintf(tuning->shape, sizeof tuning->shape, "%c%c %lldx%lldx%lld", p->transpose_a ? 't' : 'n',
+             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k);
+    return xp_plan_tune(plan, node, tuning);
+}
+
 /* By default the widest block of columns that still gives many work-items; small products take the narrowest, so that
  * two and more cores share them. */
 static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
@@ -203,9 +209,7 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
                         .parameters = {{"BLOCK_ROWS", ROWS, {24, 48, 96, 192}},
                                        {"BLOCK_COLUMNS", columns, {32, 64, 128, 256, 512}},
                                        {"BLOCK_DEPTH", 512, {256, 512, 1024}}}};
-    snprintf(tuning.shape, sizeof tuning.shape, "%c%c %lldx%lldx%lld", p->transpose_a ? 't' : 'n',
-             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k);
-    XP_TRY(xp_plan_tune(plan, node, &tuning));
+    XP_TRY(tune(plan, node, p, &tuning));
     *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value};
     return XP_OK;
 }
@@ -284,14 +288,25 @@ static bool is_aligned(const xp_tensor *matrix) {
 
 static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
     const gemm_tensors t = tensors_of(node);
-    xp_launch_request product = {.file = "gemm_tiled",
-                                 .kernel = "gemm_tiled",
-                                 .dimensions = 2,
-                                 .global = {(size_t)xp_building_blocks(p->n, TILED_TILE) * TILED_SIDE,
-                                            (size_t)xp_building_blocks(p->m, TILED_TILE) * TILED_SIDE},
-                                 .local = {TILED_SIDE, TILED_SIDE},
-                                 .flops = flops(p),
-                                 .bytes = bytes_moved(p, results(&t))};
+    xp_tuning tile = {
+        .kernel = "gemm_tiled",
+        .file = "gemm_tiled",
+        .count = 4,
+        .parameters = {
+            {"SIDE", 16, {8, 16}}, {"OWN_ROWS", 4, {4, 8}}, {"OWN_COLUMNS", 4, {4, 8}}, {"DEPTH", 16, {16, 32}}}};
+    XP_TRY(tune(plan, node, p, &tile));
+    const int64_t side = tile.parameters[0].value, rows = side * tile.parameters[1].value,
+                  columns = side * tile.parameters[2].value;
+    xp_launch_request product = {
+        .file = "gemm_tiled",
+        .kernel = "gemm_tiled",
+        .dimensions = 2,
+        .global = {(size_t)(xp_building_blocks(p->n, columns) * side), (size_t)(xp_building_blocks(p->m, rows) * side)},
+        .local = {(size_t)side, (size_t)side},
+        .flops = flops(p),
+        .bytes = bytes_moved(p, results(&t))};
+    for (int i = 0; i < tile.count; i++)
+        xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));

@@ -485,7 +485,6 @@ static xp_status prepare(training_run *run, const xp_config *config) {
         xp_session_close(&run->session);
         XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, NULL, true));
     }
-    if (stop_asked(run)) return xp_fail(XP_INTERRUPTED, "stopped before the first step");
     XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
