@@ -1,7 +1,8 @@
 """A picture of ratios: one group of bars a row, one bar a peer, against the line of Expanse's own time. Knows no benchmark."""
 
-COLOURS = ["#4269d0", "#97bbf5", "#efb118", "#6cc5b0", "#a463f2"]
-LEFT, BAR, GAP, WIDTH, TOP = 330, 15, 16, 900, 92
+COLOURS = ["#4269d0", "#97bbf5", "#efb118", "#6cc5b0", "#a463f2", "#ff725c"]
+LEFT, BAR, GAP, WIDTH, TOP = 350, 15, 16, 920, 92
+LONGEST = 12  # longer bars end here, with a mark: the others would be too short to tell apart
 
 
 def escape(text):
@@ -11,7 +12,7 @@ def escape(text):
 def draw(title, subtitle, groups):
     """groups: [(label, {peer: ratio})]. Returns the text of an SVG."""
     names = list(dict.fromkeys(name for _, bars in groups for name in bars))
-    largest = max(value for _, bars in groups for value in bars.values())
+    largest = min(LONGEST, max(value for _, bars in groups for value in bars.values()))
     step = next(step for step in (0.5, 1, 2, 5, 10, 20, 50) if largest / step <= 8)
     scale = (WIDTH - LEFT - 70) / max(largest, 1.0)
     height = TOP + sum(len(bars) * BAR + GAP for _, bars in groups) + 40
@@ -36,8 +37,11 @@ def draw(title, subtitle, groups):
         out.append(f'<text x="{LEFT - 10}" y="{middle:.0f}" text-anchor="end">{escape(label)}</text>')
         for name, value in bars.items():
             colour = COLOURS[names.index(name) % len(COLOURS)]
-            out.append(f'<rect x="{LEFT}" y="{y}" width="{value * scale:.1f}" height="{BAR - 2}" fill="{colour}"/>')
-            out.append(f'<text x="{LEFT + value * scale + 5:.1f}" y="{y + BAR - 4}" font-size="11">{value:.2f}</text>')
+            width = min(value, LONGEST) * scale
+            out.append(f'<rect x="{LEFT}" y="{y}" width="{width:.1f}" height="{BAR - 2}" fill="{colour}"/>')
+            if value > LONGEST:  # a gap in the bar
+                out.append(f'<path d="M{LEFT + width - 14:.1f} {y + BAR} l5 {-BAR - 2} h4 l-5 {BAR + 2} z" fill="white"/>')
+            out.append(f'<text x="{LEFT + width + 5:.1f}" y="{y + BAR - 4}" font-size="11">{value:.2f}</text>')
             y += BAR
         y += GAP
     at = LEFT + scale
