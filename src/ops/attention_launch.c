@@ -1,6 +1,7 @@
 /* Macros and arguments of attention's kernels. */
 #include "ops/attention_launch.h"
 
+#include <math.h>
 #include <stdio.h>
 
 #include "ops/scales.h"
@@ -78,10 +79,11 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
     const int64_t left = a->left < 0 ? keys : a->left, right = a->right < 0 ? keys : a->right;
     const double seen = (double)reach(reach(left + right + 1, keys), left + right >= keys ? keys : left + right + 1);
     const double half = (a->left < 0) != (a->right < 0) && reach(left, right) < keys / 2 ? 0.5 : 1;
-    /* A mask of pooled keys knows of their number in each head as well. */
-    const double masked = let_through(t, s.keys),
-                 part = masked == 1 && a->key_share > 0 ? (double)a->key_share : masked;
-    s.pairs = (double)(s.samples * s.heads) * (double)queries * seen * half * part / (double)s.stride;
+    /* What a mask leaves may lie all inside the window. A mask of pooled keys knows of their number in each head, too.
+     */
+    const double sight = seen * half / (double)keys, masked = let_through(t, s.keys);
+    const double part = masked < 1 ? fmin(sight, masked) : a->key_share > 0 ? sight * (double)a->key_share : sight;
+    s.pairs = (double)(s.samples * s.heads) * (double)queries * (double)keys * part / (double)s.stride;
     return s;
 }
 

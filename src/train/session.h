@@ -13,8 +13,7 @@ typedef struct xp_session {
     xp_device *device;
     xp_store *store;
     xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
-    xp_graph
-        *update; /* with gradient accumulation, else NULL: of all parts' gradients; training's is in its own graph */
+    xp_graph *update;              /* with gradient accumulation; NULL: the update is in training's own graph */
     xp_plan *training_plan, *update_plan, *evaluation_plan;
     /* One batch on the host: */
     float *values, *weights, *losses, *probabilities;
