@@ -414,6 +414,19 @@ def check_kill(train, test):
     print("a killed run: goes on to the same bits")
 
 
+def check_counted_pairs():
+    """The arithmetic of attention, in the profile, is that of the pairs that are seen: a quarter in blocks of a quarter of the
+    sequence, 5/8 when every other head pools its keys by four."""
+    flops = {}
+    for attention in ("softmax", "softmax+block(16)", "softmax+sh(1,4)"):
+        words = ["bench", "kernels", "--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "2", "--length", "64"]
+        text = must(*words, "--family", "wide", "--repetitions", "1", "-o", "csv", "--attention", attention).stdout
+        row = next(row for row in csv.DictReader(text.splitlines()) if row["name"] == "attention_backward")
+        flops[attention] = float(row["gflops"]) * float(row["median_ms"])
+    for attention, share in (("softmax+block(16)", 1 / 4), ("softmax+sh(1,4)", 5 / 8)):
+        expect("counted pairs", abs(flops[attention] / flops["softmax"] / share - 1) < 0.02, str(flops))
+
+
 def main():
     train, test = write("train.ts", series()), write("test.ts", series(12))
     run = os.path.join(ROOT, "run")
@@ -430,6 +443,7 @@ def main():
     check_check()
     check_doctor()
     check_bench()
+    check_counted_pairs()
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)
