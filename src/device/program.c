@@ -256,7 +256,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     const bool tested =
         device->limits.family == XP_FAMILY_TILED && device->limits.type & CL_DEVICE_TYPE_CPU && !variant->optimised;
     char options[OPTION_BYTES], name[64];
-    size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w %s",
+    size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w -cl-denorms-are-zero %s",
                                      variant->standard ? variant->standard : "CL1.2", tested ? "-cl-opt-disable " : "");
     if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
         return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
