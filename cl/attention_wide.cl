@@ -1,9 +1,9 @@
 /* Softmax attention for CPU devices, forward and backward, without ever storing the N×M matrix.
  *
- * One work-item owns a block of queries of one head of one sample. Vector lanes are queries: a panel holds 16 of them,
- * transposed, so that maximum, sum and rescaling are elementwise and need no horizontal step. Keys and values are read
- * in place, row by row, as the operand that is broadcast; the register tile is 6 rows × 16 queries in twelve named
- * accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache.
+ * One work-item owns a block of queries of one head of one sample. Vector lanes are queries: a panel holds two vectors
+ * of them, transposed, so that maximum, sum and rescaling are elementwise and need no horizontal step. Keys and values
+ * are read in place, row by row, as the operand that is broadcast; the register tile is 6 rows × a panel in twelve
+ * named accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache.
  *
  * The backward pass recomputes p from lse, and holds it at 1 where huge scores leave lse too coarse. A work-item walks
  * the query blocks of its part, writes their dq, and adds to its own dk and dv, so that every output has one writer and
@@ -13,6 +13,7 @@
  * results nobody reads. */
 #include "attention_score.clh"
 #include "common.clh"
+#include "lanes.clh"
 #include "math.clh"
 #include "random.clh"
 #include "transpose.clh"
@@ -23,7 +24,7 @@
 #ifndef E /* width of values */
 #define E 64
 #endif
-#ifndef PANELS /* of 16 queries per block */
+#ifndef PANELS /* of 2 * LANES queries per block */
 #define PANELS 4
 #endif
 #ifndef BACKWARD /* which pass the program holds: 0 forward, 1 backward, 2 the map of the weights */
@@ -51,18 +52,18 @@
 #error "a block has 1 to 16 panels"
 #endif
 
-#define PANEL         16
+#define PANEL         (2 * LANES)
 #define BLOCK_QUERIES (PANELS * PANEL)
 #if MASK && MASK_BLOCK % 64 == 0
 #define KEY_TILE 64 /* tiles and blocks of the mask have common edges */
 #else
 #define KEY_TILE 72 /* a multiple of 6 (register tile) and of 4 (random words) */
 #endif
-#define TILE_ROWS     ((KEY_TILE + 5) / 6 * 6) /* what register tiles of 6 keys write */
-#define ROUND_UP_8(x) (((x) + 7) / 8 * 8)
-#define ALIGNED       __attribute__((aligned(64)))
-#define INLINE        static inline __attribute__((always_inline))
-#define KERNEL        __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
+#define TILE_ROWS   ((KEY_TILE + 5) / 6 * 6) /* what register tiles of 6 keys write */
+#define ROUND_UP(x) (((x) + LANES - 1) / LANES * LANES)
+#define ALIGNED     __attribute__((aligned(64)))
+#define INLINE      static inline __attribute__((always_inline))
+#define KERNEL      __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 
 #define EACH_1(F) F(0)
 #define EACH_2(F) EACH_1(F) F(1)
@@ -71,43 +72,46 @@
 #define EACH_5(F) EACH_4(F) F(4)
 #define EACH_6(F) EACH_5(F) F(5)
 
-#define ZERO_ROW(r) float8 low##r = 0.0f, high##r = 0.0f;
-#define LOAD_ROW(r) float8 low##r = vload8(2 * r, out) * scale_low, high##r = vload8(2 * r + 1, out) * scale_high;
+#define ZERO_ROW(r) floats low##r = 0.0f, high##r = 0.0f;
+#define LOAD_ROW(r)                                                                                                    \
+    floats low##r = load_lanes(2 * r, out) * scale_low, high##r = load_lanes(2 * r + 1, out) * scale_high;
 #define STEP_ROW(r, x)                                                                                                 \
     {                                                                                                                  \
-        float8 broadcast = (float8)(x);                                                                                \
+        floats broadcast = (floats)(x);                                                                                \
         low##r = fma(broadcast, b_low, low##r);                                                                        \
         high##r = fma(broadcast, b_high, high##r);                                                                     \
     }
 
-/* out [6][out_stride] = x [6][width] · panel [width][16], with x's rows taken from the first `rows` of a strided array.
+/* out [6][out_stride] = x [6][width] · panel [width][PANEL], with x's rows taken from the first `rows` of a strided
+ * array.
  */
 #define TAKE_ROW(r)    const __global float *x##r = x + (long)min(r, rows - 1) * x_stride;
 #define PRODUCT_ROW(r) STEP_ROW(r, x##r[i])
 #define STORE_ROW(r)                                                                                                   \
-    vstore8(low##r, 0, out + r * out_stride);                                                                          \
-    vstore8(high##r, 1, out + r * out_stride);
+    store_lanes(low##r, 0, out + r * out_stride);                                                                      \
+    store_lanes(high##r, 1, out + r * out_stride);
 INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const int width, const float *panel,
                           float *out, const int out_stride) {
     EACH_6(TAKE_ROW)
     EACH_6(ZERO_ROW)
     for (int i = 0; i < width; i++) {
-        float8 b_low = vload8(2 * i, panel), b_high = vload8(2 * i + 1, panel);
+        floats b_low = load_lanes(2 * i, panel), b_high = load_lanes(2 * i + 1, panel);
         EACH_6(PRODUCT_ROW)
     }
     EACH_6(STORE_ROW)
 }
 
-/* out [R][16] = out · scale + xᵀ · weights, with R columns of x [rows][x_stride] and weights [rows][weights_stride]. */
+/* out [R][PANEL] = out · scale + xᵀ · weights, with R columns of x [rows][x_stride] and weights [rows][weights_stride].
+ */
 #define COLUMN_ROW(r) STEP_ROW(r, x[r])
 #define STORE_COLUMN(r)                                                                                                \
-    vstore8(low##r, 2 * r, out);                                                                                       \
-    vstore8(high##r, 2 * r + 1, out);
+    store_lanes(low##r, 2 * r, out);                                                                                   \
+    store_lanes(high##r, 2 * r + 1, out);
 #define DEFINE_ADD_COLUMNS(R)                                                                                          \
     INLINE void add_columns_##R(const __global float *x, int x_stride, int rows, const float *weights,                 \
-                                const int weights_stride, float *out, float8 scale_low, float8 scale_high) {           \
+                                const int weights_stride, float *out, floats scale_low, floats scale_high) {           \
         EACH_##R(LOAD_ROW) for (int i = 0; i < rows; i++) {                                                            \
-            float8 b_low = vload8(0, weights), b_high = vload8(1, weights);                                            \
+            floats b_low = load_lanes(0, weights), b_high = load_lanes(1, weights);                                    \
             EACH_##R(COLUMN_ROW) x += x_stride;                                                                        \
             weights += weights_stride;                                                                                 \
         }                                                                                                              \
@@ -126,7 +130,7 @@ DEFINE_ADD_COLUMNS(6)
 #define SMALL_TILE(width) ((width) / TILES(width))
 #define DEFINE_ADD_ALL_COLUMNS(NAME, WIDTH, SMALL, LARGE)                                                              \
     INLINE void NAME(const __global float *x, int x_stride, int rows, const float *weights, const int weights_stride,  \
-                     float *out, float8 scale_low, float8 scale_high) {                                                \
+                     float *out, floats scale_low, floats scale_high) {                                                \
         for (int tile = 0; tile < WIDTH % TILES(WIDTH); tile++) {                                                      \
             add_columns_##LARGE(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high);               \
             x += LARGE;                                                                                                \
@@ -170,7 +174,7 @@ INLINE void zero_rows(__global float *x, int x_stride, int count, const int widt
         for (int c = 0; c < width; c++) x[(long)i * x_stride + c] = 0.0f;
 }
 
-/* panel [width][16] = rows of x [16][x_stride] transposed and scaled; lanes behind `rows` are 0. */
+/* panel [width][PANEL] = rows of x [PANEL][x_stride] transposed and scaled; lanes behind `rows` are 0. */
 INLINE void pack_panel(const __global float *x, int x_stride, int rows, const int width, float scale, float *panel) {
     int i = 0;
 #define SCALED_ROW(r) (vload8(0, from + (long)(r)*x_stride) * scale)
@@ -185,8 +189,8 @@ INLINE void pack_panel(const __global float *x, int x_stride, int rows, const in
             panel[i * PANEL + lane] = lane < rows ? x[(long)lane * x_stride + i] * scale : 0.0f;
 }
 
-/* The way back: the first `rows` rows of x [16][x_stride] = panel [width][16] transposed, each lane times its scale
- * [16]; 0 where that is 0, whatever the panel holds. */
+/* The way back: the first `rows` rows of x [PANEL][x_stride] = panel [width][PANEL] transposed, each lane times its
+ * scale [PANEL]; 0 where that is 0, whatever the panel holds. */
 INLINE void unpack_panel(const float *panel, const float *scale, int rows, const int width, __global float *x,
                          int x_stride) {
     int i = 0;
@@ -205,19 +209,18 @@ INLINE void unpack_panel(const float *panel, const float *scale, int rows, const
 }
 
 #if DROPOUT
-/* mask [KEY_TILE][16] = 0 or keep_scale for keys first_key … first_key+keys-1 (first_key a multiple of 4) of sixteen
- * rows of the probability matrix, numbered from `row` on. */
+/* mask [KEY_TILE][PANEL] = 0 or keep_scale for keys first_key … first_key+keys-1 (first_key a multiple of 4) of a
+ * panel's rows of the probability matrix, numbered from `row` on. */
 INLINE void dropout_mask(const __global uint *random_state, uint stream, uint threshold, float keep_scale,
                          int first_key, int keys, uint row, float *mask) {
     const uint8 lanes = (uint8)(0, 1, 2, 3, 4, 5, 6, 7);
     for (int j = 0; j < keys; j += 4)
-        for (int half_panel = 0; half_panel < 2; half_panel++) {
+        for (int part = 0; part < PANEL / 8; part++) {
             uint8 words[4];
-            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + (8 * half_panel + lanes) * STRIDE,
-                           words);
+            random_words_8(random_state, stream, (uint)(first_key + j) / 4, row + (8 * part + lanes) * STRIDE, words);
             for (int t = 0; t < 4; t++) {
                 float8 keep = words[t] >= threshold ? (float8)(keep_scale) : (float8)(0.0f);
-                vstore8(keep, 2 * (j + t) + half_panel, mask);
+                vstore8(keep, PANEL / 8 * (j + t) + part, mask);
             }
         }
 }
@@ -227,72 +230,74 @@ INLINE void dropout_mask(const __global uint *random_state, uint stream, uint th
 #define PACKED_SCALE (LINEAR || SCORED ? scale : scale * LOG2_E)
 
 #if SCORED
-/* score_pair for eight neighbouring queries, times log2(e). Queries behind the last valid one read its bias. */
-INLINE float8 score_lanes(const sight *s, float8 x, int first, int j, float8 *slope, float8 *user) {
+/* score_pair for a vector of neighbouring queries, times log2(e). Queries behind the last valid one read its bias. */
+INLINE floats score_lanes(const sight *s, floats x, int first, int j, floats *slope, floats *user) {
     *slope = *user = 1.0f;
 #if SOFT_CAP
-    const float8 t = fast_tanh_8(x / s->soft_cap);
+    const floats t = OF_LANES(fast_tanh_)(x / s->soft_cap);
     x = s->soft_cap * t;
     *slope = 1.0f - t * t;
 #endif
 #if ALIBI
-    const int8 positions = position(s, first) + (int8)(0, 1, 2, 3, 4, 5, 6, 7) * STRIDE;
-    x -= s->slope * convert_float8(abs_diff(positions, (int8)(key_index(s, j) * s->span + s->span - 1)));
+    const ints positions = position(s, first) + LANE_NUMBERS * STRIDE;
+    x -= s->slope * OF_LANES(convert_float)(abs_diff(positions, (ints)(key_index(s, j) * s->span + s->span - 1)));
 #endif
 #if BIAS || SCORE
-    float lanes[8] ALIGNED;
+    float lanes[LANES] ALIGNED;
     const int last = s->queries - 1, column = key_index(s, j);
 #endif
 #if BIAS
-    for (int l = 0; l < 8; l++) lanes[l] = s->bias[(long)query_index(s, min(first + l, last)) * s->bias_row + column];
-    x += vload8(0, lanes);
+    for (int l = 0; l < LANES; l++)
+        lanes[l] = s->bias[(long)query_index(s, min(first + l, last)) * s->bias_row + column];
+    x += load_lanes(0, lanes);
 #endif
 #if SCORE
-    float slopes[8] ALIGNED;
-    vstore8(x, 0, lanes);
-    for (int l = 0; l < 8; l++) {
+    float slopes[LANES] ALIGNED;
+    store_lanes(x, 0, lanes);
+    for (int l = 0; l < LANES; l++) {
         const int row = query_index(s, min(first + l, last));
         slopes[l] = CALL_USER(user_derivative, lanes[l], row, column);
         lanes[l] = CALL_USER(user_score, lanes[l], row, column);
     }
-    *user = vload8(0, slopes);
+    *user = load_lanes(0, slopes);
     *slope *= *user;
-    x = vload8(0, lanes);
+    x = load_lanes(0, lanes);
 #endif
     return x * LOG2_E;
 }
 #endif
 
-/* Scores of a tile from raw ones, in place: p [keys][pitch], 16 queries from `first` on. Softmax: to base 2, -INFINITY
- * where nothing is seen; linear: 0 there. slope and user [keys][pitch] are written where they are not all 1 and wanted.
+/* Scores of a tile from raw ones, in place: p [keys][pitch], a panel's queries from `first` on. Softmax: to base 2,
+ * -INFINITY where nothing is seen; linear: 0 there. slope and user [keys][pitch] are written where they are not all 1
+ * and wanted.
  */
 INLINE void score_tile(const sight *s, int kind, int first, int first_key, int keys, float *p, const int pitch,
                        float *slope, float *user) {
 #if SCORED
     for (int j = 0; j < keys; j++)
         for (int half_panel = 0; half_panel < 2; half_panel++) {
-            float8 by_product, by_bias;
+            floats by_product, by_bias;
             float *at = p + j * pitch;
-            vstore8(
-                score_lanes(s, vload8(half_panel, at), first + 8 * half_panel, first_key + j, &by_product, &by_bias),
-                half_panel, at);
-            if (SLOPED && slope) vstore8(by_product, half_panel, slope + j * pitch);
-            if (SCORE && user) vstore8(by_bias, half_panel, user + j * pitch);
+            store_lanes(score_lanes(s, load_lanes(half_panel, at), first + LANES * half_panel, first_key + j,
+                                    &by_product, &by_bias),
+                        half_panel, at);
+            if (SLOPED && slope) store_lanes(by_product, half_panel, slope + j * pitch);
+            if (SCORE && user) store_lanes(by_bias, half_panel, user + j * pitch);
         }
 #endif
 #if MASKED
     if (kind == TILE_FULL) return;
 #if WINDOWED && MODULO == 1
     for (int half_panel = 0; half_panel < 2; half_panel++) {
-        int from[8], to[8];
-        for (int l = 0; l < 8; l++) {
-            from[l] = first_seen(s, first + 8 * half_panel + l + s->shift) - first_key;
-            to[l] = end_seen(s, first + 8 * half_panel + l + s->shift) - first_key;
+        int from[LANES], to[LANES];
+        for (int l = 0; l < LANES; l++) {
+            from[l] = first_seen(s, first + LANES * half_panel + l + s->shift) - first_key;
+            to[l] = end_seen(s, first + LANES * half_panel + l + s->shift) - first_key;
         }
-        const int8 begin = vload8(0, from), end = vload8(0, to);
+        const ints begin = load_lanes(0, from), end = load_lanes(0, to);
         for (int j = 0; j < keys; j++) {
             float *at = p + j * pitch;
-            vstore8(j >= begin && j < end ? vload8(half_panel, at) : (float8)(HIDDEN), half_panel, at);
+            store_lanes(j >= begin && j < end ? load_lanes(half_panel, at) : (floats)(HIDDEN), half_panel, at);
         }
     }
 #endif
@@ -304,8 +309,8 @@ INLINE void score_tile(const sight *s, int kind, int first, int first_key, int k
 #endif
 }
 
-/* The number of keys of a tile that each of 16 queries sees. */
-INLINE void count_seen(const sight *s, int kind, int first, int first_key, int keys, float8 *low, float8 *high) {
+/* The number of keys of a tile that each query of a panel sees. */
+INLINE void count_seen(const sight *s, int kind, int first, int first_key, int keys, floats *low, floats *high) {
     float seen[PANEL] ALIGNED;
     for (int l = 0; l < PANEL; l++) {
         seen[l] = keys;
@@ -313,8 +318,8 @@ INLINE void count_seen(const sight *s, int kind, int first, int first_key, int k
         seen[l] = 0;
         for (int j = 0; j < keys && first + l < s->queries; j++) seen[l] += sees(s, first + l, first_key + j);
     }
-    *low = vload8(0, seen);
-    *high = vload8(1, seen);
+    *low = load_lanes(0, seen);
+    *high = load_lanes(1, seen);
 }
 
 /* The tiles that some query of first … end - 1 sees through its window lie between these. */
@@ -354,10 +359,10 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
     for (int g = 0; g < panels; g++)
         pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, PACKED_SCALE, query + g * D * PANEL);
     for (int i = 0; i < panels * 2; i++) {
-        vstore8((float8)(LOWEST), i, maximum);
-        vstore8((float8)(0.0f), i, total);
+        store_lanes((floats)(LOWEST), i, maximum);
+        store_lanes((floats)(0.0f), i, total);
     }
-    for (int i = 0; i < panels * E * 2; i++) vstore8((float8)(0.0f), i, sum);
+    for (int i = 0; i < panels * E * 2; i++) store_lanes((floats)(0.0f), i, sum);
 
     const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
     for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
@@ -369,37 +374,38 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
                 multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query + g * D * PANEL,
                               p + j * PANEL, PANEL);
             score_tile(&s, kind, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
-            float8 scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
+            floats scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
 #if LINEAR
 #if NORMALISER == 0
-            for (int j = 0; j < keys; j++) total_low += vload8(2 * j, p), total_high += vload8(2 * j + 1, p);
+            for (int j = 0; j < keys; j++) total_low += load_lanes(2 * j, p), total_high += load_lanes(2 * j + 1, p);
 #elif NORMALISER == 1
             count_seen(&s, kind, first + g * PANEL, first_key, keys, &total_low, &total_high);
 #endif
 #else
-            float8 old_low = vload8(2 * g, maximum), old_high = vload8(2 * g + 1, maximum);
-            float8 low = old_low, high = old_high;
+            floats old_low = load_lanes(2 * g, maximum), old_high = load_lanes(2 * g + 1, maximum);
+            floats low = old_low, high = old_high;
             for (int j = 0; j < keys; j++) {
-                low = max(low, vload8(2 * j, p));
-                high = max(high, vload8(2 * j + 1, p));
+                low = max(low, load_lanes(2 * j, p));
+                high = max(high, load_lanes(2 * j + 1, p));
             }
-            scale_low = fast_exp2_8(old_low - low), scale_high = fast_exp2_8(old_high - high);
+            scale_low = OF_LANES(fast_exp2_)(old_low - low), scale_high = OF_LANES(fast_exp2_)(old_high - high);
             for (int j = 0; j < keys; j++) {
-                float8 p_low = fast_exp2_8(vload8(2 * j, p) - low), p_high = fast_exp2_8(vload8(2 * j + 1, p) - high);
+                floats p_low = OF_LANES(fast_exp2_)(load_lanes(2 * j, p) - low),
+                       p_high = OF_LANES(fast_exp2_)(load_lanes(2 * j + 1, p) - high);
                 total_low += p_low;
                 total_high += p_high;
-                vstore8(p_low, 2 * j, p);
-                vstore8(p_high, 2 * j + 1, p);
+                store_lanes(p_low, 2 * j, p);
+                store_lanes(p_high, 2 * j + 1, p);
             }
-            vstore8(low, 2 * g, maximum);
-            vstore8(high, 2 * g + 1, maximum);
+            store_lanes(low, 2 * g, maximum);
+            store_lanes(high, 2 * g + 1, maximum);
 #endif
-            vstore8(fma(vload8(2 * g, total), scale_low, total_low), 2 * g, total);
-            vstore8(fma(vload8(2 * g + 1, total), scale_high, total_high), 2 * g + 1, total);
+            store_lanes(fma(load_lanes(2 * g, total), scale_low, total_low), 2 * g, total);
+            store_lanes(fma(load_lanes(2 * g + 1, total), scale_high, total_high), 2 * g + 1, total);
 #if DROPOUT
             dropout_mask(random_state, stream, threshold, keep_scale, first_key, keys,
                          s.numbering + (uint)((first + g * PANEL) * STRIDE), mask_tile);
-            for (int i = 0; i < keys * 2; i++) vstore8(vload8(i, p) * vload8(i, mask_tile), i, p);
+            for (int i = 0; i < keys * 2; i++) store_lanes(load_lanes(i, p) * load_lanes(i, mask_tile), i, p);
 #endif
             add_value_columns(v + (long)first_key * v_row, v_row, keys, p, PANEL, sum + g * E * PANEL, scale_low,
                               scale_high);
@@ -457,19 +463,23 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
 }
 
 #else
-/* Rows of private arrays lie in chunks of 16 columns, [width/16][BLOCK_QUERIES][16], and what is left in chunks of 8,
- * the added columns 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
+/* Rows of private arrays lie in chunks of two vectors, [width/PANEL][BLOCK_QUERIES][PANEL], and what is left in chunks
+ * of one, the added columns 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
 #define CHUNK(column) ((column)*BLOCK_QUERIES)
 
 /* x [count][x_stride] as such chunks. */
 INLINE void pack_rows(const __global float *x, int x_stride, int count, const int width, float *rows) {
     int column = 0;
-    for (; column + 16 <= width; column += 16)
-        for (int i = 0; i < count; i++) vstore16(vload16(0, x + (long)i * x_stride + column), i, rows + CHUNK(column));
-    for (; column < width; column += 8)
+    for (; column + PANEL <= width; column += PANEL)
+        for (int i = 0; i < count; i++) {
+            const __global float *from = x + (long)i * x_stride + column;
+            store_lanes(load_lanes(0, from), 2 * i, rows + CHUNK(column));
+            store_lanes(load_lanes(1, from), 2 * i + 1, rows + CHUNK(column));
+        }
+    for (; column < width; column += LANES)
         for (int i = 0; i < count; i++)
-            for (int c = 0; c < 8; c++)
-                rows[CHUNK(column) + i * 8 + c] = column + c < width ? x[(long)i * x_stride + column + c] : 0.0f;
+            for (int c = 0; c < LANES; c++)
+                rows[CHUNK(column) + i * LANES + c] = column + c < width ? x[(long)i * x_stride + column + c] : 0.0f;
 }
 
 /* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart; register tiles of six
@@ -477,46 +487,47 @@ INLINE void pack_rows(const __global float *x, int x_stride, int count, const in
 #define WEIGHT_ROW(r) const float *w##r = weights + min(j + r, keys - 1) * BLOCK_QUERIES;
 #define TARGET_ROW(r) __global float *out##r = out + (long)min(j + r, keys - 1) * out_stride + column;
 #define OUTER_ROW(r)  STEP_ROW(r, w##r[i])
-#define ADD_TARGET(r) low##r += vload8(0, out##r), high##r += vload8(1, out##r);
-#define STORE_PAIR(r) vstore8(low##r, 0, out##r), vstore8(high##r, 1, out##r);
-#define ZERO_HALF(r)  float8 low##r = 0.0f;
-#define OUTER_HALF(r) low##r = fma((float8)(w##r[i]), b_low, low##r);
-#define ADD_HALF(r)   low##r += vload8(0, out##r);
-#define STORE_HALF(r) vstore8(low##r, 0, out##r);
-#define STORE_TILE(r) vstore8(low##r, r, tile);
+#define ADD_TARGET(r) low##r += load_lanes(0, out##r), high##r += load_lanes(1, out##r);
+#define STORE_PAIR(r) store_lanes(low##r, 0, out##r), store_lanes(high##r, 1, out##r);
+#define ZERO_HALF(r)  floats low##r = 0.0f;
+#define OUTER_HALF(r) low##r = fma((floats)(w##r[i]), b_low, low##r);
+#define ADD_HALF(r)   low##r += load_lanes(0, out##r);
+#define STORE_HALF(r) store_lanes(low##r, 0, out##r);
+#define STORE_TILE(r) store_lanes(low##r, r, tile);
 INLINE void add_outer(const float *weights, int keys, int terms, const float *rows, const int width,
                       __global float *out, int out_stride) {
     int column = 0;
-    for (; column + 16 <= width; column += 16)
+    for (; column + PANEL <= width; column += PANEL)
         for (int j = 0; j < keys; j += 6) {
             EACH_6(WEIGHT_ROW)
             EACH_6(TARGET_ROW)
             EACH_6(ZERO_ROW)
             for (int i = 0; i < terms; i++) {
-                float8 b_low = vload8(2 * i, rows + CHUNK(column)), b_high = vload8(2 * i + 1, rows + CHUNK(column));
+                floats b_low = load_lanes(2 * i, rows + CHUNK(column)),
+                       b_high = load_lanes(2 * i + 1, rows + CHUNK(column));
                 EACH_6(OUTER_ROW)
             }
             EACH_6(ADD_TARGET)
             EACH_6(STORE_PAIR)
         }
-    for (; column < width; column += 8)
+    for (; column < width; column += LANES)
         for (int j = 0; j < keys; j += 6) {
             EACH_6(WEIGHT_ROW)
             EACH_6(ZERO_HALF)
             for (int i = 0; i < terms; i++) {
-                float8 b_low = vload8(i, rows + CHUNK(column));
+                floats b_low = load_lanes(i, rows + CHUNK(column));
                 EACH_6(OUTER_HALF)
             }
-            if (column + 8 <= width) {
+            if (column + LANES <= width) {
                 EACH_6(TARGET_ROW)
                 EACH_6(ADD_HALF)
                 EACH_6(STORE_HALF)
             } else {
-                float tile[6 * 8] ALIGNED;
+                float tile[6 * LANES] ALIGNED;
                 EACH_6(STORE_TILE)
                 for (int r = 0; r < min(6, keys - j); r++)
                     for (int i = 0; i < width - column; i++)
-                        out[(long)(j + r) * out_stride + column + i] += tile[r * 8 + i];
+                        out[(long)(j + r) * out_stride + column + i] += tile[r * LANES + i];
             }
         }
 }
@@ -548,12 +559,12 @@ INLINE void prepare_rows(const __global float *d_o, int d_o_row, const __global 
     }
 }
 
-/* Eight queries and one key: the score and d_o·v become the weight (with dropout) and the gradient of the score.
- * mask_tile and slope may be NULL. The vectors are read as such: of vload8 some compilers make four loads of two
+/* A vector of queries and one key: the score and d_o·v become the weight (with dropout) and the gradient of the score.
+ * mask_tile and slope may be NULL. The vectors are read as such: of loads some compilers make four loads of two
  * floats. */
-INLINE void weigh_lanes(float8 row, float8 delta, const float8 *mask_tile, const float8 *slope, float factor, float8 *p,
-                        float8 *ds) {
-    float8 d_weight = *ds, weight, inner = factor;
+INLINE void weigh_lanes(floats row, floats delta, const floats *mask_tile, const floats *slope, float factor, floats *p,
+                        floats *ds) {
+    floats d_weight = *ds, weight, inner = factor;
     if (SLOPED && slope) inner *= *slope;
 #if DROPOUT
     d_weight *= *mask_tile;
@@ -563,7 +574,7 @@ INLINE void weigh_lanes(float8 row, float8 delta, const float8 *mask_tile, const
     weight = *p * row;
     inner *= row;
 #else
-    weight = fast_exp2_8(min(*p - row, 0.0f));
+    weight = OF_LANES(fast_exp2_)(min(*p - row, 0.0f));
     inner *= weight;
 #endif
     *ds = d_weight * inner;
@@ -577,16 +588,16 @@ INLINE void weigh_lanes(float8 row, float8 delta, const float8 *mask_tile, const
  * or of the bias. */
 INLINE void weigh(const float *shift, const float *delta, int keys, const float *mask_tile, const float *slope,
                   float factor, float *p, float *ds) {
-    const float8 row_low = vload8(0, shift), row_high = vload8(1, shift);
-    const float8 delta_low = vload8(0, delta), delta_high = vload8(1, delta);
-    const float8 *mask_at = (const float8 *)mask_tile, *slope_at = (const float8 *)slope;
-    float8 *p_at = (float8 *)p, *ds_at = (float8 *)ds;
+    const floats row_low = load_lanes(0, shift), row_high = load_lanes(1, shift);
+    const floats delta_low = load_lanes(0, delta), delta_high = load_lanes(1, delta);
+    const floats *mask_at = (const floats *)mask_tile, *slope_at = (const floats *)slope;
+    floats *p_at = (floats *)p, *ds_at = (floats *)ds;
     for (int j = 0; j < keys; j++) {
         weigh_lanes(row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
         weigh_lanes(row_high, delta_high, mask_at + 1, slope ? slope_at + 1 : 0, factor, p_at + 1, ds_at + 1);
-        p_at += BLOCK_QUERIES / 8, ds_at += BLOCK_QUERIES / 8;
-        if (SLOPED && slope) slope_at += BLOCK_QUERIES / 8;
-        if (DROPOUT) mask_at += PANEL / 8;
+        p_at += BLOCK_QUERIES / LANES, ds_at += BLOCK_QUERIES / LANES;
+        if (SLOPED && slope) slope_at += BLOCK_QUERIES / LANES;
+        if (DROPOUT) mask_at += PANEL / LANES;
     }
 }
 
@@ -600,8 +611,8 @@ INLINE void hide_linear(const sight *s, int kind, int first, int first_key, int 
 
 /* Everything of a block of queries that its tiles need: packed panels and rows, delta, shift. */
 typedef struct block {
-    float query[PANELS * D * PANEL] ALIGNED, query_rows[BLOCK_QUERIES * ROUND_UP_8(D)] ALIGNED;
-    float slope[PANELS * E * PANEL] ALIGNED, slope_rows[BLOCK_QUERIES * ROUND_UP_8(E)] ALIGNED;
+    float query[PANELS * D * PANEL] ALIGNED, query_rows[BLOCK_QUERIES * ROUND_UP(D)] ALIGNED;
+    float slope[PANELS * E * PANEL] ALIGNED, slope_rows[BLOCK_QUERIES * ROUND_UP(E)] ALIGNED;
     float shift[BLOCK_QUERIES] ALIGNED, delta[BLOCK_QUERIES] ALIGNED;
     float p[TILE_ROWS * BLOCK_QUERIES] ALIGNED, ds[TILE_ROWS * BLOCK_QUERIES] ALIGNED;
 #if SLOPED
@@ -719,7 +730,7 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                        o_rows + (long)first * o_step, o_step, lse_rows + (long)first * STRIDE,
                        d_lse_rows + (long)first * STRIDE, queries, scale);
 #if WRITE_DQ
-            for (int i = 0; i < panels * D * 2; i++) vstore8((float8)(0.0f), i, d_query);
+            for (int i = 0; i < panels * D * 2; i++) store_lanes((floats)(0.0f), i, d_query);
 #endif
             const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
             for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
@@ -734,7 +745,7 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                                random_state, stream, threshold, keep_scale);
 #if WRITE_DQ
                     add_key_columns(k_tile, k_step, keys, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
-                                    (float8)(1.0f), (float8)(1.0f));
+                                    (floats)(1.0f), (floats)(1.0f));
 #endif
                 }
 #if WRITE_DV

@@ -3,13 +3,14 @@
  *
  * One work-item is a work-group: it owns BLOCK_ROWS rows by block_columns columns of y and walks the depth in blocks of
  * BLOCK_DEPTH, so a panel of b stays in the first-level cache and the block of a in the second while both are used
- * again and again. The heart is a tile of 6 rows and 16 columns in twelve named registers (an array of them would
- * spill): per step of the depth two loads of b, six broadcasts of a, twelve fma. b is packed into panels
- * [ceil(n/16)][k][16] by a kernel of its own, so the heart reads one stream; a is read in place, and packed to
- * [ceil(m/6)][k][6] when it is stored transposed. Sums run along the depth in one fixed order, whatever the block of
- * columns.
+ * again and again. The heart is a tile of 6 rows and two vectors of columns in twelve named registers (an array of them
+ * would spill): per step of the depth two loads of b, six broadcasts of a, twelve fma. b is packed into panels
+ * [ceil(n/columns)][k][columns] of a tile's columns by a kernel of its own, so the heart reads one stream; a is read in
+ * place, and packed to [ceil(m/6)][k][6] when it is stored transposed. Sums run along the depth in one fixed order,
+ * whatever the block of columns.
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
+#include "lanes.clh"
 #include "math.clh"
 #include "transpose.clh"
 
@@ -39,7 +40,7 @@
 #endif
 
 #define TILE_ROWS    6
-#define TILE_COLUMNS 16
+#define TILE_COLUMNS (2 * LANES)
 #define STRIP        16
 
 #if ACTIVATION < 0 || ACTIVATION > 2
@@ -59,10 +60,10 @@
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */
 
-/* One work-item packs BLOCK_DEPTH steps of one panel of 16 columns. */
+/* One work-item packs BLOCK_DEPTH steps of one panel. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            __global float *panels,  /* [ceil(n/16)][k][16] */
+            __global float *panels,  /* [ceil(n/columns)][k][columns of a tile] */
             int n, int k) {
     const int column = get_group_id(0) * TILE_COLUMNS, begin = get_group_id(1) * BLOCK_DEPTH;
     const int end = min(begin + BLOCK_DEPTH, k), columns = min(TILE_COLUMNS, n - column);
@@ -83,9 +84,10 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
 #else
     const __global float *from = b + (long)begin * n + column;
     for (int step = begin; step < end; step++, from += n, to += TILE_COLUMNS) {
-        if (columns == TILE_COLUMNS)
-            vstore16(vload16(0, from), 0, to);
-        else
+        if (columns == TILE_COLUMNS) {
+            store_lanes(load_lanes(0, from), 0, to);
+            store_lanes(load_lanes(1, from), 1, to);
+        } else
             for (int j = 0; j < TILE_COLUMNS; j++) to[j] = from[min(j, columns - 1)];
     }
 #endif
@@ -127,10 +129,10 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const _
 #define A_ELEMENT(r) a##r[step]
 #endif
 
-#define CLEAR_ROW(r) float8 c##r##0 = (float8)(0.0f), c##r##1 = (float8)(0.0f);
+#define CLEAR_ROW(r) floats c##r##0 = (floats)(0.0f), c##r##1 = (floats)(0.0f);
 #define MULTIPLY_ROW(r)                                                                                                \
     {                                                                                                                  \
-        const float8 factor = (float8)(A_ELEMENT(r));                                                                  \
+        const floats factor = (floats)(A_ELEMENT(r));                                                                  \
         c##r##0 = fma(factor, b0, c##r##0);                                                                            \
         c##r##1 = fma(factor, b1, c##r##1);                                                                            \
     }
@@ -138,25 +140,25 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const _
     if (r < rows) {                                                                                                    \
         __global float *to = y + (long)r * n;                                                                          \
         if (accumulate) {                                                                                              \
-            c##r##0 += vload8(0, to);                                                                                  \
-            c##r##1 += vload8(1, to);                                                                                  \
+            c##r##0 += load_lanes(0, to);                                                                              \
+            c##r##1 += load_lanes(1, to);                                                                              \
         }                                                                                                              \
-        vstore8(c##r##0, 0, to);                                                                                       \
-        vstore8(c##r##1, 1, to);                                                                                       \
+        store_lanes(c##r##0, 0, to);                                                                                   \
+        store_lanes(c##r##1, 1, to);                                                                                   \
     }
 #define KEEP_ROW(r)                                                                                                    \
-    vstore8(c##r##0, 2 * r, kept);                                                                                     \
-    vstore8(c##r##1, 2 * r + 1, kept);
+    store_lanes(c##r##0, 2 * r, kept);                                                                                 \
+    store_lanes(c##r##1, 2 * r + 1, kept);
 
 /* y[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
 inline void multiply_tile(const __global float *a, /* [6][k] in place, or [depth][6] packed */
-                          const __global float *b, /* [depth][16] */
+                          const __global float *b, /* [depth][columns of a tile] */
                           __global float *y,       /* [rows][n] */
                           int rows, int columns, int depth, int n, int k, int accumulate) {
     EACH_ROW(A_ROW)
     EACH_ROW(CLEAR_ROW)
     for (int step = 0; step < depth; step++) {
-        const float8 b0 = vload8(0, b), b1 = vload8(1, b);
+        const floats b0 = load_lanes(0, b), b1 = load_lanes(1, b);
         EACH_ROW(MULTIPLY_ROW)
         b += TILE_COLUMNS;
     }
@@ -236,7 +238,7 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_wide(const __global float *a,       /* [m,k], or panels [ceil(m/6)][k][6] with TRANSPOSE_A */
-          const __global float *b,       /* panels [ceil(n/16)][k][16] */
+          const __global float *b,       /* panels [ceil(n/columns)][k][columns of a tile] */
           const __global float *bias,    /* [n] or NULL */
           const __global float *partner, /* [m,n] or NULL */
           __global float *y,             /* [m,n] */

@@ -1,23 +1,22 @@
 /* Kernels that reach what a device can do at most, for the figure that every other kernel is compared with. Own nothing
  * of the models' arithmetic.
  *
- * WIDE  1: vectors of eight in twelve named registers, as the kernels of CPU devices; 0: scalars in eight */
-#ifndef WIDE
-#define WIDE 1
+ * LANES  8 or 16: vectors in twelve named registers, as the kernels of CPU devices; 1: scalars in eight */
+#ifndef LANES
+#define LANES 8
 #endif
 
-#if WIDE
-typedef float8 number;
-#define WIDTH       8
-#define LOCAL       1
-#define EACH_SUM(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
-#define FIRST_OF(x) ((x).s0)
-#else
+#if LANES == 1
 typedef float number;
-#define WIDTH       1
 #define LOCAL       256
 #define EACH_SUM(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
 #define FIRST_OF(x) (x)
+#else
+#include "lanes.clh"
+typedef floats number;
+#define LOCAL       1
+#define EACH_SUM(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+#define FIRST_OF(x) ((x).s0)
 #endif
 
 #define DECLARE(i)  number sum##i = (number)(i + get_global_id(0));

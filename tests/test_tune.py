@@ -40,15 +40,21 @@ def plant(kernels):
     return folder
 
 
-def leave_to_try(path, wanted):
-    """Marks all combinations of the product's kernel as tried and slow, but for the wanted ones."""
+def lanes_of(environment):
+    """Numbers in a vector by default on this device."""
+    plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "wide", env=environment)
+    return int(re.search(r"-DLANES=(\d+)", plan.stdout)[1])
+
+
+def leave_to_try(path, wanted, own_lanes):
+    """Marks all combinations of the product's kernel as tried and slow, but for the wanted ones with the device's vectors."""
     trials = json.load(open(path))
     questions = {key.rpartition(" | ")[0] for key in trials if " | gemm_wide | " in key}
     for question in questions:
-        for rows, columns, depth in itertools.product((24, 48, 96, 192), (32, 64, 128, 256, 512), (256, 512, 1024)):
-            key = f"{question} | BLOCK_ROWS={rows} BLOCK_COLUMNS={columns} BLOCK_DEPTH={depth}"
+        for rows, columns, depth, lanes in itertools.product((24, 48, 96, 192), (32, 64, 128, 256, 512), (256, 512, 1024), (8, 16)):
+            key = f"{question} | BLOCK_ROWS={rows} BLOCK_COLUMNS={columns} BLOCK_DEPTH={depth} LANES={lanes}"
             trials[key] = 2.0
-            if (rows, columns, depth) in wanted:
+            if (rows, columns, depth) in wanted and lanes == own_lanes:
                 del trials[key]
     json.dump(trials, open(path, "w"))
     return questions
@@ -68,6 +74,22 @@ def check_tiles(environment):
         expect("other tiles are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
         plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
         expect("other tiles are used", f"-DDEPTH={depth}" in plan.stdout and f"-DSIDE={side}" in plan.stdout, plan.stdout[:1500])
+
+
+def check_lanes(environment):
+    """Vectors of eight and of sixteen numbers are right, whichever the device prefers."""
+    environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/lanes"}
+    expanse("tune", *MODEL, "--quick", "--family", "wide", env=environment)
+    kernels = {"gemm_wide", "attention_wide forward", "attention_wide backward"}
+    keys = {tuple(key.split(" | ")[:4]) for key in json.load(open(f"{ROOT}/lanes/tuning-trials.json"))}
+    names = [dict(zip(("device", "driver", "kernel", "version"), key), vendor="", shape="*") for key in keys if key[2] in kernels]
+    expect("the kernels with vectors have questions", {name["kernel"] for name in names} == kernels, keys)
+    for lanes in (8, 16):
+        entries = [{**name, "values": {"LANES": lanes}} for name in names]
+        json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
+        done = expanse("check", "--filter", "^(gemm|attention|attention_backward)$", "--family", "wide", "--cases", "8", "--json", env=environment)
+        expect(f"vectors of {lanes} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
+        expect(f"vectors of {lanes} are used", lanes_of(environment) == lanes, lanes)
 
 
 def train_until(environment, name, mark, *flags):
@@ -115,7 +137,8 @@ def main():
     if os.path.exists(f"{cache}/tuning.json"):
         os.remove(f"{cache}/tuning.json")
     planted = [(24, 512, 512), (192, 512, 512), (96, 512, 512), (48, 512, 1024)]
-    questions = leave_to_try(trials, planted)
+    plain = {name: value for name, value in environment.items() if name != "XP_CL_DIR"}
+    questions = leave_to_try(trials, planted, lanes_of(plain))
 
     done = run(*MODEL, "--minutes", "5", "--limit", "10", "--family", "wide")
     expect("a search with bad candidates ends well", done.returncode == 0, done.stdout[-800:] + done.stderr)
@@ -124,7 +147,7 @@ def main():
     expect("the faster one is found", len(products) > len(questions) / 2, done.stdout[-1500:])
     for entry in products:
         expect("it is neither slow, nor wrong, nor crashing, nor hanging",
-               entry["values"] == {"BLOCK_ROWS": 48, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024}, entry)
+               entry["values"] == {"BLOCK_ROWS": 48, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024, "LANES": lanes_of(plain)}, entry)
         expect("a winner says its gain", entry["gain"] > 1.03, entry)
     for kind, text in (("crash", "BLOCK_ROWS=24 .*the driver crashes"), ("hang", "BLOCK_ROWS=192 .*the driver hangs"),
                        ("wrong result", "BLOCK_ROWS=96 .*wrong results")):
@@ -144,6 +167,7 @@ def main():
 
     check_first_run(environment)
     check_tiles(environment)
+    check_lanes(plain)
 
     open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
     bad = run("--import", shared)

@@ -169,26 +169,26 @@ void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t lo
     request->local[1] = request->local[2] = 1;
 }
 
+void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
+    for (int i = 0; i < tuning->count; i++)
+        xp_variant_set(variant, tuning->parameters[i].name, tuning->parameters[i].value);
+}
+
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
-    request->file = blocks->file;
-    xp_variant_set(&request->variant, blocks->option, (long)blocks->value);
+    request->file = blocks->tuning.file;
+    xp_attention_set_tuning(&request->variant, &blocks->tuning);
     xp_attention_set_grid(request, s->stride * xp_building_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }
 
-xp_status xp_attention_choose(xp_plan *plan, const xp_node *node, const char *kernel, const char *file,
-                              const char *option, int64_t value, const long *values, int64_t *out) {
+xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = {.kernel = kernel, .file = file, .count = 1, .parameters = {{option, (long)value}}};
-    for (int i = 0; i < XP_TUNING_VALUES && values[i]; i++) tuning.parameters[0].values[i] = values[i];
-    snprintf(tuning.shape, sizeof tuning.shape, "%lldx%lld/%lld heads %lldx%lld width %lld/%lld%s",
+    snprintf(tuning->shape, sizeof tuning->shape, "%lldx%lld/%lld heads %lldx%lld width %lld/%lld%s",
              (long long)s.samples, (long long)s.heads, (long long)s.key_heads, (long long)s.queries, (long long)s.keys,
              (long long)s.width, (long long)s.value_width,
              s.pairs < (double)(s.samples * s.heads) * (double)(s.queries * s.keys) ? " sparse" : "");
-    XP_TRY(xp_plan_tune(plan, node, &tuning));
-    *out = tuning.parameters[0].value;
-    return XP_OK;
+    return xp_plan_tune(plan, node, tuning);
 }
 
 xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks) {

@@ -56,15 +56,15 @@ void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples);
 
 /* A family's choice for a pass: work-groups of `local` work-items own `rows` queries each, which its kernel file gets
- * as `option`. */
+ * as the tuning's parameters. */
 typedef struct xp_attention_blocks {
-    const char *file, *option;
-    int64_t value, rows;
+    xp_tuning tuning;
+    int64_t rows;
     size_t local;
 } xp_attention_blocks;
-/* The blocks of a pass as the tuning table wants them: `option` is one of `values`, `value` by default. */
-xp_status xp_attention_choose(xp_plan *plan, const xp_node *node, const char *kernel, const char *file,
-                              const char *option, int64_t value, const long *values, int64_t *out);
+/* Names the tuning's shape and puts the table's values in place of its defaults. */
+xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
+void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning);
 xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 

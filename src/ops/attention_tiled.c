@@ -9,32 +9,34 @@ static int64_t block_rows(const xp_attention_sizes *s, int64_t narrow_rows) {
     return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : 8;
 }
 
-static xp_status choose_rows(xp_plan *plan, const xp_node *node, const char *kernel, int64_t narrow_rows,
-                             int64_t *out) {
-    const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const int64_t most = block_rows(&s, 64);
-    long values[XP_TUNING_VALUES] = {0};
-    for (int64_t rows = 8, i = 0; rows <= most; rows *= 2) values[i++] = (long)rows;
-    return xp_attention_choose(plan, node, kernel, "attention_tiled", "BLOCK_ROWS", block_rows(&s, narrow_rows), values,
-                               out);
+static xp_tuning question(const xp_attention_sizes *s, const char *kernel, int64_t narrow_rows) {
+    const int64_t most = block_rows(s, 64);
+    xp_tuning tuning = {.kernel = kernel,
+                        .file = "attention_tiled",
+                        .count = 1,
+                        .parameters = {{"BLOCK_ROWS", (long)block_rows(s, narrow_rows)}}};
+    for (int64_t rows = 8, i = 0; rows <= most; rows *= 2) tuning.parameters[0].values[i++] = (long)rows;
+    return tuning;
 }
 
-static xp_attention_blocks blocks_of(int64_t rows) {
-    return (xp_attention_blocks){"attention_tiled", "BLOCK_ROWS", rows, rows, WORK_ITEMS};
+static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
+    return (xp_attention_blocks){*tuning, tuning->parameters[0].value, WORK_ITEMS};
 }
 
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node) {
-    int64_t rows;
-    XP_TRY(choose_rows(plan, node, "attention_tiled forward", 64, &rows));
-    const xp_attention_blocks blocks = blocks_of(rows);
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    xp_tuning tuning = question(&s, "attention_tiled forward", 64);
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const xp_attention_blocks blocks = blocks_of(block_rows(&s, 32));
+    const xp_tuning tuning = question(&s, "attention_tiled map", 32);
+    const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_map(plan, node, &blocks);
 }
 
@@ -129,13 +131,14 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    int64_t block;
-    XP_TRY(choose_rows(plan, node, "attention_tiled backward", 32, &block));
+    xp_tuning tuning = question(&s, "attention_tiled backward", 32);
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    const int64_t block = tuning.parameters[0].value;
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
     const double bytes = 6 * rows * (double)(s.width + s.value_width);
     xp_variant variant = {0};
     xp_attention_set_variant(&variant, &t, &s, 1);
-    xp_variant_set(&variant, "BLOCK_ROWS", block);
+    xp_attention_set_tuning(&variant, &tuning);
     xp_variant_set(&variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&variant, "WRITE_DV", t.dv != NULL);
     if (t.d_lse) xp_variant_set(&variant, "D_LSE", 1);

@@ -1,8 +1,6 @@
 /* Launches of attention for CPU devices (cl/attention_wide.cl). Owns the choice of blocks and parts. */
 #include "ops/attention_launch.h"
 
-/* As in cl/attention_wide.cl. */
-enum { PANEL = 16 };
 /* The smallest number of work-items that gives 64 cores something to do. */
 enum { WANTED_GROUPS = 64, MOST_PARTS = 8 };
 
@@ -13,36 +11,46 @@ static int64_t smaller(int64_t a, int64_t b) {
 /* Large blocks read keys and values less often, which come from the last cache or from memory, though not so large that
  * wide heads leave the second cache; where there would be few, the smallest serve. No sum of the forward pass depends
  * on it. */
-static int64_t large_panels(const xp_attention_sizes *s) {
-    return s->wider <= 64 ? 8 : s->wider <= 128 ? 4 : 2;
+static int64_t large_blocks(const xp_attention_sizes *s) {
+    return s->wider <= 64 ? 128 : s->wider <= 128 ? 64 : 32;
 }
 
-static int64_t forward_panels(const xp_attention_sizes *s) {
-    const int64_t panels = large_panels(s);
-    const int64_t groups = s->samples * s->heads * s->stride * xp_building_blocks(s->class_queries, PANEL * panels);
-    return groups < WANTED_GROUPS ? 1 : panels;
+static int64_t forward_blocks(const xp_attention_sizes *s) {
+    const int64_t rows = large_blocks(s);
+    const int64_t groups = s->samples * s->heads * s->stride * xp_building_blocks(s->class_queries, rows);
+    return groups < WANTED_GROUPS ? 1 : rows;
 }
 
-static xp_attention_blocks blocks_of(int64_t panels) {
-    return (xp_attention_blocks){"attention_wide", "PANELS", panels, PANEL * panels, 1};
+/* Panels of two vectors of queries. */
+static xp_tuning question(const xp_plan *plan, const char *kernel, int64_t rows) {
+    const long lanes = xp_plan_device(plan)->limits.lanes;
+    return (xp_tuning){.kernel = kernel,
+                       .file = "attention_wide",
+                       .count = 2,
+                       .parameters = {{"PANELS", (long)xp_building_blocks(rows, 2 * lanes), {1, 2, 3, 4, 6, 8, 12}},
+                                      {"LANES", lanes, {8, 16}}}};
 }
 
-static xp_status choose_panels(xp_plan *plan, const xp_node *node, const char *kernel, int64_t panels, int64_t *out) {
-    static const long values[XP_TUNING_VALUES] = {1, 2, 3, 4, 6, 8, 12};
-    return xp_attention_choose(plan, node, kernel, "attention_wide", "PANELS", panels, values, out);
+static int64_t rows_of(const xp_tuning *tuning) {
+    return tuning->parameters[0].value * 2 * tuning->parameters[1].value;
+}
+
+static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
+    return (xp_attention_blocks){*tuning, rows_of(tuning), 1};
 }
 
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    int64_t panels;
-    XP_TRY(choose_panels(plan, node, "attention_wide forward", forward_panels(&s), &panels));
-    const xp_attention_blocks blocks = blocks_of(panels);
+    xp_tuning tuning = question(plan, "attention_wide forward", forward_blocks(&s));
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node) {
-    const xp_attention_blocks blocks = blocks_of(1);
+    const xp_tuning tuning = question(plan, "attention_wide map", 1);
+    const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_map(plan, node, &blocks);
 }
 
@@ -76,14 +84,14 @@ static void pass_backward_inputs(xp_launch_request *request, const xp_attention_
 }
 
 static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
-                           const xp_attention_sizes *s, int64_t panels) {
+                           const xp_attention_sizes *s, int64_t rows) {
     xp_launch_request request = {.file = "attention_wide",
                                  .kernel = "attention_backward_bias",
                                  .variant = *variant,
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = 4 * s->pairs};
-    xp_attention_set_grid(&request, s->stride * xp_building_blocks(s->class_queries, PANEL * panels), 1,
-                          t->d_bias->shape[1], t->d_bias->shape[0]);
+    xp_attention_set_grid(&request, s->stride * xp_building_blocks(s->class_queries, rows), 1, t->d_bias->shape[1],
+                          t->d_bias->shape[0]);
     pass_backward_inputs(&request, t, s);
     xp_launch_write(&request, t->d_bias);
     xp_launch_int(&request, s->samples);
@@ -100,9 +108,9 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    int64_t panels;
-    XP_TRY(choose_panels(plan, node, "attention_wide backward", large_panels(&s), &panels));
-    const int64_t blocks = xp_building_blocks(s.class_queries, PANEL * panels);
+    xp_tuning tuning = question(plan, "attention_wide backward", large_blocks(&s));
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    const int64_t blocks = xp_building_blocks(s.class_queries, rows_of(&tuning));
     const int64_t groups = s.samples * s.key_heads * s.stride;
     const int64_t wanted = smaller(xp_building_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
     const int64_t part_blocks = xp_building_blocks(blocks, wanted), parts = xp_building_blocks(blocks, part_blocks);
@@ -118,12 +126,12 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
                                  .flops = 2 * s.pairs * (double)(3 * s.width + 2 * s.value_width),
                                  .bytes = 8 * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s, 1);
-    xp_variant_set(&request.variant, "PANELS", panels);
+    xp_attention_set_tuning(&request.variant, &tuning);
     xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
     xp_variant_set(&request.variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&request.variant, "WRITE_DV", t.dv != NULL);
     if (t.d_lse) xp_variant_set(&request.variant, "D_LSE", 1);
-    if (t.d_bias) XP_TRY(emit_bias(plan, node, &request.variant, &t, &s, panels));
+    if (t.d_bias) XP_TRY(emit_bias(plan, node, &request.variant, &t, &s, rows_of(&tuning)));
     if (!t.dq && !t.dk && !t.dv) return XP_OK;
     xp_attention_set_grid(&request, s.stride * parts, 1, s.key_heads, s.samples);
     pass_backward_inputs(&request, &t, &s);

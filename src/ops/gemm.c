@@ -13,8 +13,8 @@
 
 extern const xp_operation xp_operation_gemm;
 
-/* The panels of cl/gemm_wide.cl. */
-enum { PANEL_ROWS = 6, PANEL_COLUMNS = 16 };
+/* Rows of a panel of cl/gemm_wide.cl; its columns are two vectors. */
+enum { PANEL_ROWS = 6 };
 enum { FINISH_GROUP = 64 };
 
 typedef struct gemm_tensors {
@@ -187,7 +187,7 @@ static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const
 }
 
 typedef struct wide_blocks {
-    int64_t rows, columns, depth;
+    int64_t rows, columns, depth, lanes;
 } wide_blocks;
 
 static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, xp_tuning *tuning) {
@@ -205,12 +205,14 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
         columns /= 2;
     xp_tuning tuning = {.kernel = "gemm_wide",
                         .file = "gemm_wide",
-                        .count = 3,
+                        .count = 4,
                         .parameters = {{"BLOCK_ROWS", ROWS, {24, 48, 96, 192}},
                                        {"BLOCK_COLUMNS", columns, {32, 64, 128, 256, 512}},
-                                       {"BLOCK_DEPTH", 512, {256, 512, 1024}}}};
+                                       {"BLOCK_DEPTH", 512, {256, 512, 1024}},
+                                       {"LANES", xp_plan_device(plan)->limits.lanes, {8, 16}}}};
     XP_TRY(tune(plan, node, p, &tuning));
-    *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value};
+    *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value,
+                         tuning.parameters[3].value};
     return XP_OK;
 }
 
@@ -221,14 +223,15 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     xp_variant variant = {0}; /* the packing kernels share the program of the product */
     xp_variant_set(&variant, "BLOCK_ROWS", block.rows);
     xp_variant_set(&variant, "BLOCK_DEPTH", block.depth);
+    xp_variant_set(&variant, "LANES", block.lanes);
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
     const size_t row_blocks = (size_t)xp_building_blocks(p->m, block.rows),
                  depth_blocks = (size_t)xp_building_blocks(p->k, block.depth);
-    const int64_t b_panels = xp_building_blocks(p->n, PANEL_COLUMNS);
+    const int64_t panel_columns = 2 * block.lanes, b_panels = xp_building_blocks(p->n, panel_columns);
 
-    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * PANEL_COLUMNS * p->k), *a = t.a;
+    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * panel_columns * p->k), *a = t.a;
     if (!b) return XP_OUT_OF_MEMORY;
     xp_launch_request pack_b = {.file = "gemm_wide",
                                 .kernel = "gemm_pack_b",

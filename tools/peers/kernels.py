@@ -46,6 +46,22 @@ def sizes_of(product):
     return m, n, k, product[-2] == "t", product[-1] == "t"
 
 
+def mended_openblas_core():
+    """The value of OPENBLAS_CORETYPE that gives OpenBLAS its kernels for this processor where it does not know the model and falls
+    back to the oldest; None where its own choice is good or somebody else chose."""
+    if "OPENBLAS_CORETYPE" in os.environ:
+        return None
+    try:
+        library = ctypes.CDLL("libopenblas.so.0")
+        with open("/proc/cpuinfo") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), [])
+    except OSError:
+        return None
+    library.openblas_get_corename.restype = ctypes.c_char_p
+    best = next((core for flag, core in (("avx512_bf16", "Cooperlake"), ("avx512vl", "SkylakeX"), ("avx2", "Haswell")) if flag in flags), None)
+    return best if library.openblas_get_corename() in (b"Prescott", b"Core2", b"Nehalem") else None
+
+
 def serve_openblas(products, threads):
     library = ctypes.CDLL("libopenblas.so.0")
     library.openblas_set_num_threads(threads)
