@@ -2,8 +2,8 @@
  *
  * One work-item owns one piece of output: the state of a chunk, a strip of all states of a head, or a block of BLOCK
  * rows. Rows are packed into private memory, with features applied and columns padded with 0 to a multiple of 8; all
- * arithmetic is one product of a packed matrix with another, in register tiles of 6 rows × 16 columns: twelve named
- * accumulators (arrays would be spilled), vector lanes over columns.
+ * arithmetic is one product of a packed matrix with another, in register tiles of 6 rows × two vectors of columns:
+ * twelve named accumulators (arrays would be spilled).
  *
  * The states lie so that the lanes of the product that reads them are columns: forward [D][E] and the sum of features
  * [D], backward [E][D] with the sum of features as one more row. That row makes the quotient's part of the gradient
@@ -11,6 +11,7 @@
  *
  * Loads stop at the lengths. A causal row adds nothing of a later key, not even 0 times its value's rounding. */
 #include "common.clh"
+#include "lanes.clh"
 #include "linear_attention.clh"
 
 #ifndef WRITE_DK
@@ -34,24 +35,25 @@
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
-#define X_ROW(r) const float *x##r = x + min(row + r, rows - 1) * x_row;
-#define ZERO_PAIR(r) float8 low##r = 0.0f, high##r = 0.0f;
+#define X_ROW(r)     const float *x##r = x + min(row + r, rows - 1) * x_row;
+#define OUT_ROW(r)   (out + min(row + r, rows - 1) * out_row + column)
+#define ZERO_PAIR(r) floats low##r = 0.0f, high##r = 0.0f;
 #define STEP_PAIR(r)                                                                                                   \
     {                                                                                                                  \
-        float8 broadcast = (float8)(x##r[i * x_step]);                                                                 \
+        floats broadcast = (floats)(x##r[i * x_step]);                                                                 \
         low##r = fma(broadcast, y_low, low##r);                                                                        \
         high##r = fma(broadcast, y_high, high##r);                                                                     \
     }
-#define ADD_PAIR(r)                                                                                                    \
-    low##r += vload8(0, out + min(row + r, rows - 1) * out_row + column);                                              \
-    high##r += vload8(1, out + min(row + r, rows - 1) * out_row + column);
-#define STORE_PAIR(r)                                                                                                  \
-    vstore8(low##r, 0, out + min(row + r, rows - 1) * out_row + column);                                               \
-    vstore8(high##r, 1, out + min(row + r, rows - 1) * out_row + column);
-#define ZERO_HALF(r)  float8 low##r = 0.0f;
-#define STEP_HALF(r)  low##r = fma((float8)(x##r[i * x_step]), y_low, low##r);
-#define ADD_HALF(r)   low##r += vload8(0, out + min(row + r, rows - 1) * out_row + column);
-#define STORE_HALF(r) vstore8(low##r, 0, out + min(row + r, rows - 1) * out_row + column);
+#define ADD_PAIR(r)    low##r += load_lanes(0, OUT_ROW(r)), high##r += load_lanes(1, OUT_ROW(r));
+#define STORE_PAIR(r)  store_lanes(low##r, 0, OUT_ROW(r)), store_lanes(high##r, 1, OUT_ROW(r));
+#define ZERO_ONE(r)    floats low##r = 0.0f;
+#define STEP_ONE(r)    low##r = fma((floats)(x##r[i * x_step]), y_low, low##r);
+#define ADD_ONE(r)     low##r += load_lanes(0, OUT_ROW(r));
+#define STORE_ONE(r)   store_lanes(low##r, 0, OUT_ROW(r));
+#define ZERO_EIGHT(r)  float8 low##r = 0.0f;
+#define STEP_EIGHT(r)  low##r = fma((float8)(x##r[i * x_step]), y_low, low##r);
+#define ADD_EIGHT(r)   low##r += vload8(0, OUT_ROW(r));
+#define STORE_EIGHT(r) vstore8(low##r, 0, OUT_ROW(r));
 
 /* out [rows][columns] += x · y, columns a multiple of 8; element (r, i) of x [rows][terms] is x[r·x_row + i·x_step].
  * Runs of RUN terms are added up for themselves, since features have one sign and a long chain of such terms loses
@@ -65,23 +67,33 @@
             for (int first = 0; first < terms; first += RUN) {                                                         \
                 const int end = min(first + RUN, terms);                                                               \
                 int column = 0;                                                                                        \
-                for (; column + 16 <= columns; column += 16) {                                                         \
+                for (; column + 2 * LANES <= columns; column += 2 * LANES) {                                           \
                     EACH_6(ZERO_PAIR)                                                                                  \
                     for (int i = first; i < end; i++) {                                                                \
-                        float8 y_low = vload8(0, y + i * y_row + column), y_high = vload8(1, y + i * y_row + column);  \
+                        floats y_low = load_lanes(0, y + i * y_row + column);                                          \
+                        floats y_high = load_lanes(1, y + i * y_row + column);                                         \
                         EACH_6(STEP_PAIR)                                                                              \
                     }                                                                                                  \
                     EACH_6(ADD_PAIR)                                                                                   \
                     EACH_6(STORE_PAIR)                                                                                 \
                 }                                                                                                      \
-                if (column < columns) {                                                                                \
-                    EACH_6(ZERO_HALF)                                                                                  \
+                for (; column + LANES <= columns; column += LANES) {                                                   \
+                    EACH_6(ZERO_ONE)                                                                                   \
+                    for (int i = first; i < end; i++) {                                                                \
+                        floats y_low = load_lanes(0, y + i * y_row + column);                                          \
+                        EACH_6(STEP_ONE)                                                                               \
+                    }                                                                                                  \
+                    EACH_6(ADD_ONE)                                                                                    \
+                    EACH_6(STORE_ONE)                                                                                  \
+                }                                                                                                      \
+                if (LANES > 8 && column < columns) {                                                                   \
+                    EACH_6(ZERO_EIGHT)                                                                                 \
                     for (int i = first; i < end; i++) {                                                                \
                         float8 y_low = vload8(0, y + i * y_row + column);                                              \
-                        EACH_6(STEP_HALF)                                                                              \
+                        EACH_6(STEP_EIGHT)                                                                             \
                     }                                                                                                  \
-                    EACH_6(ADD_HALF)                                                                                   \
-                    EACH_6(STORE_HALF)                                                                                 \
+                    EACH_6(ADD_EIGHT)                                                                                  \
+                    EACH_6(STORE_EIGHT)                                                                                \
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \
@@ -431,7 +443,8 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
                                            const __global int *restrict key_lengths,
                                            const __global int *restrict query_lengths, WRITTEN_VIEW(dk),
                                            WRITTEN_VIEW(dv), int N, int M, int group, int slots, float scale) {
-    float b[BLOCK * DP] ALIGNED, values[BLOCK * VP] ALIGNED, columns[(D > VALUE_COLUMNS ? D : VALUE_COLUMNS) * BLOCK] ALIGNED;
+    float b[BLOCK * DP] ALIGNED, values[BLOCK * VP] ALIGNED,
+        columns[(D > VALUE_COLUMNS ? D : VALUE_COLUMNS) * BLOCK] ALIGNED;
 #if CAUSAL
     float a[BLOCK * DP] ALIGNED, slopes[BLOCK * VP] ALIGNED, weights[PART * BLOCK] ALIGNED;
 #endif
@@ -491,7 +504,8 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
             for (int part = 0; part < rows; part += PART) {
                 const int part_rows = min(PART, rows - part);
                 const int skipped = clamp(see_all + part, 0, tile_queries) / 8 * 8;
-                weights_behind(b + part * DP, DP, D, part_rows, columns, skipped, tile_queries, see_all + part, weights);
+                weights_behind(b + part * DP, DP, D, part_rows, columns, skipped, tile_queries, see_all + part,
+                               weights);
                 multiply(weights + skipped, BLOCK, 1, part_rows, tile_queries - skipped, slopes + skipped * VP, VP, EP,
                          d_value + part * EP, EP);
             }

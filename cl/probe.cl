@@ -73,12 +73,6 @@ __kernel void probe_fma(const __global float *in, __global float *out, int count
     if (i < count) vstore8(fma(vload8(3 * i, in), vload8(3 * i + 1, in), vload8(3 * i + 2, in)), i, out);
 }
 
-/* in [4]: 1e-30, 1e-9, 1e-39, 2; out [2]: a small result, a small operand */
-__kernel void probe_denormal(const __global float *in, __global float *out, int count) {
-    out[0] = in[0] * in[1];
-    out[1] = in[2] * in[3] + in[2];
-}
-
 /* in [3]: -INFINITY, 1.5, NaN; out [12]: each 1 when right */
 __kernel void probe_infinity(const __global float *in, __global float *out, int count) {
     float low = in[0], value = in[1], none = in[2];

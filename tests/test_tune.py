@@ -12,31 +12,31 @@ import sys
 from commands import EXPANSE, ROOT, expanse, expect, failures, series, write
 
 MODEL = ["--width", "16", "--heads", "1", "--layers", "1", "--ffn", "32", "--batch", "4", "--length", "24"]
-# At the first statement of the product's kernel. The default (48, 512) is slow, 24 crashes, 192 hangs, and 96 is as wrong as
+# At the first statement of the product's kernel. The default (OWN, 512) is slow, 24 crashes, 192 hangs, and OTHER is as wrong as
 # only shapes can show that a training step here does not have.
 PLANTED = """
 #if BLOCK_ROWS == 24
     *(volatile __global float *)0 = 1.0f;
 #elif BLOCK_ROWS == 192
     for (volatile int turn = 0; turn < 2;) turn = turn ? 0 : 1;
-#elif BLOCK_ROWS == 48
+#elif BLOCK_ROWS == OWN
     for (volatile int turn = 0; turn < (BLOCK_DEPTH == 1024 ? 10000 : BLOCK_DEPTH == 512 ? 300000 : 600000);) turn++;
 #endif
-#if BLOCK_ROWS == 96
+#if BLOCK_ROWS == OTHER
     if (get_group_id(0) == 0 && get_group_id(1) == 0 && n % 2) y[0] = 1.0f;
     if (n % 2) return;
 #endif
 """
 
 
-def plant(kernels):
+def plant(kernels, own, other):
     folder = f"{ROOT}/cl"
     shutil.copytree(kernels, folder)
     path = f"{folder}/gemm_wide.cl"
     text = open(path).read()
     head, mark, tail = text.partition("int m, int n, int k, int block_columns) {")
     expect("the kernel has the place for the plants", mark)
-    open(path, "w").write(head + mark + PLANTED + tail)
+    open(path, "w").write(head + mark + PLANTED.replace("OWN", str(own)).replace("OTHER", str(other)) + tail)
     return folder
 
 
@@ -79,15 +79,16 @@ def check_tiles(environment):
 def check_lanes(environment):
     """Vectors of eight and of sixteen numbers are right, whichever the device prefers."""
     environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/lanes"}
-    expanse("tune", *MODEL, "--quick", "--family", "wide", env=environment)
-    kernels = {"gemm_wide", "attention_wide forward", "attention_wide backward"}
+    for attention in ("softmax", "linear(elu)"):
+        expanse("tune", *MODEL, "--attention", attention, "--quick", "--family", "wide", env=environment)
+    kernels = {"gemm_wide", *(f"{layer}_wide {way}" for layer in ("attention", "linear_attention") for way in ("forward", "backward"))}
     keys = {tuple(key.split(" | ")[:4]) for key in json.load(open(f"{ROOT}/lanes/tuning-trials.json"))}
     names = [dict(zip(("device", "driver", "kernel", "version"), key), vendor="", shape="*") for key in keys if key[2] in kernels]
     expect("the kernels with vectors have questions", {name["kernel"] for name in names} == kernels, keys)
     for lanes in (8, 16):
         entries = [{**name, "values": {"LANES": lanes}} for name in names]
         json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
-        done = expanse("check", "--filter", "^(gemm|attention|attention_backward)$", "--family", "wide", "--cases", "8", "--json", env=environment)
+        done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "8", "--json", env=environment)
         expect(f"vectors of {lanes} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
         expect(f"vectors of {lanes} are used", lanes_of(environment) == lanes, lanes)
 
@@ -129,16 +130,18 @@ def check_first_run(environment):
 
 def main():
     cache = f"{ROOT}/cache"
-    environment = {**os.environ, "EXPANSE_CACHE_DIR": cache, "POCL_CACHE_DIR": f"{ROOT}/pocl", "XP_CL_DIR": plant(sys.argv[2])}
+    plain = {**os.environ, "EXPANSE_CACHE_DIR": cache, "POCL_CACHE_DIR": f"{ROOT}/pocl"}
+    lanes = lanes_of(plain)
+    own, other = (48, 96) if lanes == 8 else (96, 48)
+    environment = {**plain, "XP_CL_DIR": plant(sys.argv[2], own, other)}
     run = lambda *words: expanse("tune", *words, env=environment)
     trials = f"{cache}/tuning-trials.json"
     begun = run(*MODEL, "--quick", "--limit", "10", "--family", "wide")
     expect("a search remembers what it tried", begun.returncode == 0 and os.path.exists(trials), begun.stdout + begun.stderr)
     if os.path.exists(f"{cache}/tuning.json"):
         os.remove(f"{cache}/tuning.json")
-    planted = [(24, 512, 512), (192, 512, 512), (96, 512, 512), (48, 512, 1024)]
-    plain = {name: value for name, value in environment.items() if name != "XP_CL_DIR"}
-    questions = leave_to_try(trials, planted, lanes_of(plain))
+    planted = [(24, 512, 512), (192, 512, 512), (other, 512, 512), (own, 512, 1024)]
+    questions = leave_to_try(trials, planted, lanes)
 
     done = run(*MODEL, "--minutes", "5", "--limit", "10", "--family", "wide")
     expect("a search with bad candidates ends well", done.returncode == 0, done.stdout[-800:] + done.stderr)
@@ -147,13 +150,13 @@ def main():
     expect("the faster one is found", len(products) > len(questions) / 2, done.stdout[-1500:])
     for entry in products:
         expect("it is neither slow, nor wrong, nor crashing, nor hanging",
-               entry["values"] == {"BLOCK_ROWS": 48, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024, "LANES": lanes_of(plain)}, entry)
+               entry["values"] == {"BLOCK_ROWS": own, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024, "LANES": lanes}, entry)
         expect("a winner says its gain", entry["gain"] > 1.03, entry)
     for kind, text in (("crash", "BLOCK_ROWS=24 .*the driver crashes"), ("hang", "BLOCK_ROWS=192 .*the driver hangs"),
-                       ("wrong result", "BLOCK_ROWS=96 .*wrong results")):
+                       ("wrong result", f"BLOCK_ROWS={other} .*wrong results")):
         expect(f"the {kind} is named", re.search(f"rejected: gemm_wide {text}", done.stdout), done.stdout[-3000:])
     tried = json.load(open(trials))
-    for rows in (24, 96, 192):
+    for rows in (24, other, 192):
         expect("a rejected candidate is remembered as such", -1 in [
             value for key, value in tried.items() if f"BLOCK_ROWS={rows} BLOCK_COLUMNS=512 BLOCK_DEPTH=512" in key], rows)
 

@@ -379,19 +379,6 @@ static xp_status probe_vectors(xp_device *device, xp_probe_result *out) {
                   wrong ? "sums are less accurate than the bounds suppose" : "vectors of eight, products rounded once");
 }
 
-static xp_status probe_denormals(xp_device *device, xp_probe_result *out) {
-    const float in[] = {1e-30f, 1e-9f, 1e-39f, 2};
-    float got[2] = {0};
-    const xp_variant variant = part(PART_ARITHMETIC);
-    XP_TRY(compute(device, "probe_denormal", &variant, 1, 1, sizeof in, in, sizeof got, got, 1));
-    bool kept = got[0] != 0 && got[1] != 0;
-    return answer(out, kept, kept,
-                  kept                         ? "kept"
-                  : got[0] != 0 || got[1] != 0 ? "partly flushed"
-                                               : "flushed to zero",
-                  "numbers below 1.2e-38; nothing depends on them");
-}
-
 static xp_status probe_infinities(xp_device *device, xp_probe_result *out) {
     enum { TRUTHS = 12 };
     const float in[] = {-INFINITY, 1.5f, NAN};
@@ -582,7 +569,6 @@ const xp_probe xp_probes[] = {
     {"infinities", "infinities and NaN", XP_PROBE_NEEDED, "masked scores would be wrong", probe_infinities},
     {"integers", "Philox and wide products", XP_PROBE_NEEDED, "no dropout", probe_integers},
     {"functions", "exp, log, tanh", XP_PROBE_NEEDED, "results would be wrong", probe_functions},
-    {"denormals", "denormal numbers", XP_PROBE_USEFUL, "they count as zero; the check allows for it", probe_denormals},
     {"events", "profiling events", XP_PROBE_USEFUL, "--profile and --time cannot be believed", probe_events},
     {"half-storage", "halves in memory", XP_PROBE_UNUSED, "no kernel uses them", probe_half_storage},
     {"half", "half arithmetic", XP_PROBE_UNUSED, "no kernel uses it", probe_half_arithmetic},

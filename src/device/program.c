@@ -251,6 +251,8 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
 
 static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
     /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline.
+     * Subnormal numbers count as zero where the driver can: the small weights of a peaked softmax make them by the
+     * million, and Intel's CPUs take a hundred cycles for each (backward passes of attention ten times as long).
      * The kernels of GPUs run on a CPU to be tested alone: optimising them costs six times the compilation there, and
      * Intel's CPU runtime (2026.2) gets attention wrong when it does. */
     const bool tested =

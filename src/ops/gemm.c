@@ -197,19 +197,20 @@ static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attribut
 }
 
 /* By default the widest block of columns that still gives many work-items; small products take the narrowest, so that
- * two and more cores share them. */
+ * two and more cores share them. Wider vectors use up b faster: twice the rows then take from a panel. */
 static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
-    enum { WANTED_GROUPS = 32, ROWS = 48 };
+    enum { WANTED_GROUPS = 32 };
+    const long lanes = xp_plan_device(plan)->limits.lanes, rows = 6 * lanes;
     int64_t columns = 256;
-    while (columns > 64 && xp_building_blocks(p->m, ROWS) * xp_building_blocks(p->n, columns) < WANTED_GROUPS)
+    while (columns > 64 && xp_building_blocks(p->m, rows) * xp_building_blocks(p->n, columns) < WANTED_GROUPS)
         columns /= 2;
     xp_tuning tuning = {.kernel = "gemm_wide",
                         .file = "gemm_wide",
                         .count = 4,
-                        .parameters = {{"BLOCK_ROWS", ROWS, {24, 48, 96, 192}},
+                        .parameters = {{"BLOCK_ROWS", rows, {24, 48, 96, 192}},
                                        {"BLOCK_COLUMNS", columns, {32, 64, 128, 256, 512}},
                                        {"BLOCK_DEPTH", 512, {256, 512, 1024}},
-                                       {"LANES", xp_plan_device(plan)->limits.lanes, {8, 16}}}};
+                                       {"LANES", lanes, {8, 16}}}};
     XP_TRY(tune(plan, node, p, &tuning));
     *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value,
                          tuning.parameters[3].value};

@@ -4,6 +4,8 @@
 #include "ops/operation.h"
 #include "ops/views.h"
 
+#include <stdio.h>
+
 extern const xp_operation xp_operation_feature_map, xp_operation_feature_map_backward;
 extern const xp_operation xp_operation_linear_attention, xp_operation_linear_attention_backward;
 
@@ -183,6 +185,7 @@ typedef struct pass {
     xp_tensor *q, *k, *v, *o, *z, *d_o, *key_lengths, *query_lengths, *dq, *dk, *dv;
     int64_t samples, queries, keys, heads, key_heads, width, value_width;
     bool wide, backward;
+    int64_t lanes; /* of the wide kernels' vectors */
     int64_t group; /* query heads per key head */
     int64_t chunk, block /* rows of outputs in a work-group */, state /* elements of one */;
     int64_t key_slots, query_slots;
@@ -238,6 +241,21 @@ static pass pass_of(xp_plan *plan, const xp_node *node, bool backward) {
     return p;
 }
 
+static xp_status choose_lanes(pass *p) {
+    if (!p->wide) return XP_OK;
+    xp_tuning tuning = {.kernel = p->backward ? "linear_attention_wide backward" : "linear_attention_wide forward",
+                        .file = "linear_attention_wide",
+                        .count = 1,
+                        .parameters = {{"LANES", xp_plan_device(p->plan)->limits.lanes, {8, 16}}}};
+    snprintf(tuning.shape, sizeof tuning.shape, "%lldx%lld/%lld heads %lldx%lld width %lld/%lld%s",
+             (long long)p->samples, (long long)p->heads, (long long)p->key_heads, (long long)p->queries,
+             (long long)p->keys, (long long)p->width, (long long)p->value_width,
+             p->attributes->causal ? " causal" : "");
+    XP_TRY(xp_plan_tune(p->plan, p->node, &tuning));
+    p->lanes = tuning.parameters[0].value;
+    return XP_OK;
+}
+
 static xp_launch_request start(const pass *p, const char *kernel, int64_t groups, int64_t heads, int64_t local) {
     xp_launch_request request = {.file = p->wide ? "linear_attention_wide" : "linear_attention_tiled",
                                  .kernel = kernel,
@@ -254,7 +272,10 @@ static xp_launch_request start(const pass *p, const char *kernel, int64_t groups
     xp_variant_set(&request.variant, "ALIGN_LAST", p->attributes->causal && p->attributes->align_last);
     xp_variant_set(&request.variant, "KEY_LENGTHS", p->key_lengths ? p->key_lengths->rank : 0);
     xp_variant_set(&request.variant, "QUERY_LENGTHS", p->query_lengths != NULL);
-    if (!p->wide) xp_variant_set(&request.variant, "BLOCK_ROWS", p->block);
+    if (p->wide)
+        xp_variant_set(&request.variant, "LANES", p->lanes);
+    else
+        xp_variant_set(&request.variant, "BLOCK_ROWS", p->block);
     if (p->wide && p->backward) {
         xp_variant_set(&request.variant, "WRITE_DK", p->dk != NULL);
         xp_variant_set(&request.variant, "WRITE_DV", p->dv != NULL);
@@ -356,7 +377,8 @@ static void pass_lengths(xp_launch_request *request, const pass *p) {
 }
 
 static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
-    const pass p = pass_of(plan, node, false);
+    pass p = pass_of(plan, node, false);
+    XP_TRY(choose_lanes(&p));
     xp_tensor *states;
     XP_TRY(emit_key_states(&p, &states));
     xp_launch_request request =
@@ -412,7 +434,8 @@ static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor
 }
 
 static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
-    const pass p = pass_of(plan, node, true);
+    pass p = pass_of(plan, node, true);
+    XP_TRY(choose_lanes(&p));
     const int64_t local = p.wide ? 1 : WORK_ITEMS;
     xp_tensor *terms = NULL, *states;
     if (!p.wide) XP_TRY(emit_terms(&p, &terms));
