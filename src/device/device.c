@@ -3,6 +3,7 @@
 
 #include "device/loader.h"
 #include "device/program.h"
+#include "device/roof.h"
 #include "device/tuning.h"
 
 #include <ctype.h>
@@ -281,7 +282,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         .allocation_bytes = (size_t)found->info.allocation_bytes,
         .alignment_bytes = (size_t)device_number(found->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
         .compute_units = found->info.compute_units,
-        .lanes = device_number(found->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(cl_uint)) >= 16 ? 16 : 8,
+        .lanes = 8,
         .has_double = device_number(found->id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(cl_device_fp_config)) != 0,
     };
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
@@ -307,6 +308,9 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         xp_device_close(&device);
         return status;
     }
+    if (family == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU &&
+        device_number(found->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(cl_uint)) >= 16)
+        device->limits.lanes = xp_roof_lanes(device);
     *out = device;
     return XP_OK;
 }

@@ -51,7 +51,7 @@ typedef struct xp_device_limits {
     size_t allocation_bytes; /* the largest single buffer */
     size_t alignment_bytes;  /* of a sub-buffer's offset */
     unsigned compute_units;
-    unsigned lanes; /* floats of a vector register, as the driver says: 8 or 16 (see cl/lanes.clh) */
+    unsigned lanes; /* numbers of a vector in kernels of CPUs: 8 or 16 (see cl/lanes.clh) */
     bool has_double;
 } xp_device_limits;
 

@@ -136,13 +136,21 @@ static json_t *load(void) {
     return json_object();
 }
 
-static void device_key(const xp_device *device, char *out, size_t size) {
-    snprintf(out, size, "%s | %s", device->name, device->driver);
+static void device_key(const xp_device *device, const char *what, char *out, size_t size) {
+    snprintf(out, size, "%s | %s%s", device->name, device->driver, what);
+}
+
+static void store(json_t *all, const char *key, json_t *value) {
+    char path[1200];
+    json_object_set_new(all, key, value);
+    char *text = json_dumps(all, JSON_INDENT(2));
+    if (text && xp_cache_path(record_name, true, path, sizeof path)) xp_file_write_atomic(path, text, strlen(text));
+    free(text);
 }
 
 static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
     char key[300];
-    device_key(device, key, sizeof key);
+    device_key(device, "", key, sizeof key);
     const json_t *entry = json_object_get(all, key);
     *out = (xp_roof){json_number_value(json_object_get(entry, "flops")),
                      json_number_value(json_object_get(entry, "bytes")),
@@ -151,7 +159,7 @@ static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
 }
 
 void xp_roof_record(const xp_device *device, xp_roof *measured) {
-    char key[300], path[1200];
+    char key[300];
     json_t *all = load();
     xp_roof before;
     if (recorded(all, device, &before)) {
@@ -159,14 +167,28 @@ void xp_roof_record(const xp_device *device, xp_roof *measured) {
         if (before.bytes > measured->bytes) measured->bytes = before.bytes;
         if (before.launch_seconds < measured->launch_seconds) measured->launch_seconds = before.launch_seconds;
     }
-    device_key(device, key, sizeof key);
-    json_object_set_new(all, key,
-                        json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
-                                  measured->launch_seconds));
-    char *text = json_dumps(all, JSON_INDENT(2));
-    if (text && xp_cache_path(record_name, true, path, sizeof path)) xp_file_write_atomic(path, text, strlen(text));
-    free(text);
+    device_key(device, "", key, sizeof key);
+    store(all, key,
+          json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
+                    measured->launch_seconds));
     json_decref(all);
+}
+
+unsigned xp_roof_lanes(xp_device *device) {
+    char key[300];
+    device_key(device, " | lanes", key, sizeof key);
+    json_t *all = load();
+    unsigned lanes = (unsigned)json_integer_value(json_object_get(all, key));
+    if (lanes != 8 && lanes != 16) {
+        /* Halved registers cost more than a third; a neighbour on the machine may cost a tenth. */
+        double eight = 0, sixteen = 0;
+        const bool known =
+            measure(device, arithmetic, 8, &eight) == XP_OK && measure(device, arithmetic, 16, &sixteen) == XP_OK;
+        lanes = known && sixteen > 0.85 * eight ? 16 : 8;
+        if (known) store(all, key, json_integer(lanes));
+    }
+    json_decref(all);
+    return lanes;
 }
 
 xp_status xp_roof_of(xp_device *device, xp_roof *out) {

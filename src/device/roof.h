@@ -10,6 +10,10 @@ typedef struct xp_roof {
     double launch_seconds; /* of one kernel in a chain of empty ones */
 } xp_roof;
 
+/* Numbers of a vector, 8 or 16, that a CPU computes with at its best. A driver's word of 16 is put to the test once, for
+ * a third of a second, and recorded: some compile for a processor without such registers. */
+unsigned xp_roof_lanes(xp_device *device);
+
 /* Measures for about two seconds; each figure is the best of several rounds. */
 xp_status xp_roof_measure(xp_device *device, xp_roof *out);
 
