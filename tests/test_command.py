@@ -266,7 +266,7 @@ def check_doctor():
     found = json.loads(must("doctor", "--json", "--limit", "250").stdout)
     probes = {probe["probe"]: probe for probe in found["probes"]}
     expect(name, found["fit"] and found["verdict"].startswith("Fit for training, with the"), found["verdict"])
-    expect(name, len(probes) >= 19 and "hang" not in probes, str(list(probes)))
+    expect(name, len(probes) >= 18 and "hang" not in probes, str(list(probes)))
     for probe in probes.values():
         expect(name, probe["works"] or probe["need"] != "needed", str(probe))
         expect(name, probe["figure"] and probe["meaning"], str(probe))
