@@ -15,7 +15,7 @@
 #include "transpose.clh"
 
 #ifndef TRANSPOSE_A
-#define TRANSPOSE_A 0 /* a is stored [k,m], and arrives packed */
+#define TRANSPOSE_A 0 /* a is stored [k,m] */
 #endif
 #ifndef TRANSPOSE_B
 #define TRANSPOSE_B 0 /* b is stored [n,k] */
@@ -41,7 +41,6 @@
 
 #define TILE_ROWS    6
 #define TILE_COLUMNS (2 * LANES)
-#define STRIP        16
 
 #if ACTIVATION < 0 || ACTIVATION > 2
 #error "ACTIVATION is 0, 1 or 2"
@@ -93,38 +92,32 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
 #endif
 }
 
-/* One work-item packs BLOCK_DEPTH steps of BLOCK_ROWS rows, in strips that are short enough for the lines of a to stay
- * in the first-level cache while panel after panel takes its six floats from them. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const __global float *a, /* [k,m] */
-                                                                         __global float *panels, /* [ceil(m/6)][k][6] */
-                                                                         int m, int k) {
-    const int first = get_group_id(0) * BLOCK_ROWS, begin = get_group_id(1) * BLOCK_DEPTH;
-    const int end = min(begin + BLOCK_DEPTH, k), last = min(first + BLOCK_ROWS, m);
-    for (int strip = begin; strip < end; strip += STRIP) {
-        const int strip_end = min(strip + STRIP, end);
-        for (int row = first; row < last; row += TILE_ROWS) {
-            const __global float *from = a + (long)strip * m + row;
-            __global float *to = panels + (long)row * k + (long)strip * TILE_ROWS;
-            if (row + TILE_ROWS <=
-                m) { /* two floats too many, of the next step: it overwrites them; not at the last one */
-                for (int step = strip; step + 1 < strip_end; step++, from += m, to += TILE_ROWS)
-                    vstore8(vload8(0, from), 0, to);
-                vstore4(vload4(0, from), 0, to);
-                vstore2(vload2(2, from), 2, to);
-            } else {
-                for (int step = strip; step < strip_end; step++, from += m, to += TILE_ROWS)
-                    for (int i = 0; i < TILE_ROWS; i++) to[i] = from[min(i, m - 1 - row)];
-            }
-        }
+#if TRANSPOSE_A
+/* A panel lies a line off a multiple of the page behind its neighbour, so that the panels' heads do not share the sets
+ * of the first-level cache. */
+#define PANEL_PITCH (BLOCK_DEPTH * TILE_ROWS + 16)
+
+/* panels [ceil(rows/6)][PANEL_PITCH], each [depth][6], = a [depth][m] from its row on, of which `rest` are left. Two
+ * floats too many, of the next step, are overwritten by it. */
+inline void pack_a(const __global float *a, int rows, int rest, int depth, int m, float *panels) {
+    for (int step = 0; step < depth; step++, a += m, panels += TILE_ROWS) {
+        float *to = panels;
+        int row = 0;
+        for (; row < rows && row + 8 <= rest; row += TILE_ROWS, to += PANEL_PITCH) vstore8(vload8(0, a + row), 0, to);
+        for (; row < rows; row += TILE_ROWS, to += PANEL_PITCH)
+            for (int i = 0; i < TILE_ROWS; i++) to[i] = a[min(row + i, rest - 1)];
     }
 }
+#endif
 
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
 #if TRANSPOSE_A
+#define FACTORS const float
 #define A_ROW(r)
 #define A_ELEMENT(r) a[step * TILE_ROWS + r]
 #else
+#define FACTORS      const __global float
 #define A_ROW(r)     const __global float *a##r = a + (long)min(r, rows - 1) * k;
 #define A_ELEMENT(r) a##r[step]
 #endif
@@ -151,7 +144,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void gemm_pack_a(const _
     store_lanes(c##r##1, 2 * r + 1, kept);
 
 /* y[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
-inline void multiply_tile(const __global float *a, /* [6][k] in place, or [depth][6] packed */
+inline void multiply_tile(FACTORS *a,              /* [6][k] in place, or [depth][6] packed */
                           const __global float *b, /* [depth][columns of a tile] */
                           __global float *y,       /* [rows][n] */
                           int rows, int columns, int depth, int n, int k, int accumulate) {
@@ -237,7 +230,7 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
 #endif
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_wide(const __global float *a,       /* [m,k], or panels [ceil(m/6)][k][6] with TRANSPOSE_A */
+gemm_wide(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
           const __global float *b,       /* panels [ceil(n/columns)][k][columns of a tile] */
           const __global float *bias,    /* [n] or NULL */
           const __global float *partner, /* [m,n] or NULL */
@@ -246,8 +239,14 @@ gemm_wide(const __global float *a,       /* [m,k], or panels [ceil(m/6)][k][6] w
           int m, int n, int k, int block_columns) {
     const int row_begin = get_group_id(0) * BLOCK_ROWS, column_begin = get_group_id(1) * block_columns;
     const int row_end = min(row_begin + BLOCK_ROWS, m), column_end = min(column_begin + block_columns, n);
+#if TRANSPOSE_A
+    float packed[(BLOCK_ROWS / TILE_ROWS) * PANEL_PITCH] __attribute__((aligned(64)));
+#endif
     for (int begin = 0; begin < k; begin += BLOCK_DEPTH) {
         const int depth = min(BLOCK_DEPTH, k - begin);
+#if TRANSPOSE_A
+        pack_a(a + (long)begin * m + row_begin, row_end - row_begin, m - row_begin, depth, m, packed);
+#endif
         for (int column = column_begin; column < column_end; column += TILE_COLUMNS) {
             const int columns = min(TILE_COLUMNS, column_end - column);
             const __global float *panel = b + (long)column * k + (long)begin * TILE_COLUMNS;
@@ -255,9 +254,9 @@ gemm_wide(const __global float *a,       /* [m,k], or panels [ceil(m/6)][k][6] w
                 const int rows = min(TILE_ROWS, row_end - row);
                 __global float *tile = y + (long)row * n + column;
 #if TRANSPOSE_A
-                const __global float *factors = a + (long)row * k + (long)begin * TILE_ROWS;
+                FACTORS *factors = packed + (row - row_begin) / TILE_ROWS * PANEL_PITCH;
 #else
-                const __global float *factors = a + (long)row * k + begin;
+                FACTORS *factors = a + (long)row * k + begin;
 #endif
                 multiply_tile(factors, panel, tile, rows, columns, depth, n, k, begin > 0);
 #if BIAS || ACTIVATION || COMBINE

@@ -13,8 +13,6 @@
 
 extern const xp_operation xp_operation_gemm;
 
-/* Rows of a panel of cl/gemm_wide.cl; its columns are two vectors. */
-enum { PANEL_ROWS = 6 };
 enum { FINISH_GROUP = 64 };
 
 typedef struct gemm_tensors {
@@ -196,14 +194,15 @@ static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attribut
     return xp_plan_tune(plan, node, tuning);
 }
 
-/* By default the widest block of columns that still gives many work-items; small products take the narrowest, so that
- * two and more cores share them. Wider vectors use up b faster: twice the rows then take from a panel. */
+/* By default the widest block of columns that still gives each core enough work-items; small products take the
+ * narrowest, so that two and more cores share them. Wider vectors use up b faster: twice the rows then take from a
+ * panel. A transposed a is packed by each work-item for itself, the more rarely the wider its block. */
 static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
-    enum { WANTED_GROUPS = 32 };
-    const long lanes = xp_plan_device(plan)->limits.lanes, rows = 6 * lanes;
-    int64_t columns = 256;
-    while (columns > 64 && xp_building_blocks(p->m, rows) * xp_building_blocks(p->n, columns) < WANTED_GROUPS)
-        columns /= 2;
+    const xp_device_limits *limits = &xp_plan_device(plan)->limits;
+    const long lanes = limits->lanes, rows = 6 * lanes;
+    const int64_t wanted = (int64_t)limits->compute_units * (p->transpose_a ? 8 : 16);
+    int64_t columns = p->transpose_a ? 512 : 256;
+    while (columns > 64 && xp_building_blocks(p->m, rows) * xp_building_blocks(p->n, columns) < wanted) columns /= 2;
     xp_tuning tuning = {.kernel = "gemm_wide",
                         .file = "gemm_wide",
                         .count = 4,
@@ -228,17 +227,15 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
-    const size_t row_blocks = (size_t)xp_building_blocks(p->m, block.rows),
-                 depth_blocks = (size_t)xp_building_blocks(p->k, block.depth);
     const int64_t panel_columns = 2 * block.lanes, b_panels = xp_building_blocks(p->n, panel_columns);
 
-    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * panel_columns * p->k), *a = t.a;
+    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * panel_columns * p->k);
     if (!b) return XP_OUT_OF_MEMORY;
     xp_launch_request pack_b = {.file = "gemm_wide",
                                 .kernel = "gemm_pack_b",
                                 .variant = variant,
                                 .dimensions = 2,
-                                .global = {(size_t)b_panels, depth_blocks},
+                                .global = {(size_t)b_panels, (size_t)xp_building_blocks(p->k, block.depth)},
                                 .local = {1, 1},
                                 .bytes = 8.0 * (double)p->n * (double)p->k};
     xp_launch_read(&pack_b, t.b);
@@ -247,32 +244,16 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     xp_launch_int(&pack_b, p->k);
     XP_TRY(xp_plan_launch(plan, node, &pack_b));
 
-    if (p->transpose_a) {
-        a = xp_plan_scratch(plan, node, xp_building_blocks(p->m, PANEL_ROWS) * PANEL_ROWS * p->k);
-        if (!a) return XP_OUT_OF_MEMORY;
-        xp_launch_request pack_a = {.file = "gemm_wide",
-                                    .kernel = "gemm_pack_a",
-                                    .variant = variant,
-                                    .dimensions = 2,
-                                    .global = {row_blocks, depth_blocks},
-                                    .local = {1, 1},
-                                    .bytes = 8.0 * (double)p->m * (double)p->k};
-        xp_launch_read(&pack_a, t.a);
-        xp_launch_write(&pack_a, a);
-        xp_launch_int(&pack_a, p->m);
-        xp_launch_int(&pack_a, p->k);
-        XP_TRY(xp_plan_launch(plan, node, &pack_a));
-    }
-
-    xp_launch_request product = {.file = "gemm_wide",
-                                 .kernel = "gemm_wide",
-                                 .variant = variant,
-                                 .dimensions = 2,
-                                 .global = {row_blocks, (size_t)xp_building_blocks(p->n, block.columns)},
-                                 .local = {1, 1},
-                                 .flops = flops(p),
-                                 .bytes = bytes_moved(p, results(&t))};
-    xp_launch_read(&product, a);
+    xp_launch_request product = {
+        .file = "gemm_wide",
+        .kernel = "gemm_wide",
+        .variant = variant,
+        .dimensions = 2,
+        .global = {(size_t)xp_building_blocks(p->m, block.rows), (size_t)xp_building_blocks(p->n, block.columns)},
+        .local = {1, 1},
+        .flops = flops(p),
+        .bytes = bytes_moved(p, results(&t))};
+    xp_launch_read(&product, t.a);
     xp_launch_read(&product, b);
     xp_launch_read(&product, t.bias);
     xp_launch_read(&product, t.partner);
