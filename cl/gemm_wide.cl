@@ -3,11 +3,11 @@
  *
  * One work-item is a work-group: it owns BLOCK_ROWS rows by block_columns columns of y and walks the depth in blocks of
  * BLOCK_DEPTH, so a panel of b stays in the first-level cache and the block of a in the second while both are used
- * again and again. The heart is a tile of 6 rows and two vectors of columns in twelve named registers (an array of them
- * would spill): per step of the depth two loads of b, six broadcasts of a, twelve fma. b is packed into panels
- * [ceil(n/columns)][k][columns] of a tile's columns by a kernel of its own, so the heart reads one stream; a is read in
- * place, and packed to [ceil(m/6)][k][6] when it is stored transposed. Sums run along the depth in one fixed order,
- * whatever the block of columns.
+ * again and again. The heart is a tile of TILE_ROWS rows and two vectors of columns in named registers (an array of
+ * them would spill): per step of the depth two loads of b, a broadcast of a and two fma for each row. b is packed into
+ * panels [ceil(n/columns)][k][columns] of a tile's columns by a kernel of its own, so the heart reads one stream; a is
+ * read in place, and packed by each work-item for itself where it is stored transposed. Sums run along the depth in one
+ * fixed order, whatever the block of columns.
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "lanes.clh"
@@ -39,7 +39,7 @@
 #define BLOCK_DEPTH 512
 #endif
 
-#define TILE_ROWS    6
+#define TILE_ROWS    (3 * LANES / 4) /* 6 or 12: wider registers are twice as many */
 #define TILE_COLUMNS (2 * LANES)
 
 #if ACTIVATION < 0 || ACTIVATION > 2
@@ -51,11 +51,15 @@
 #if COMBINE < 0 || COMBINE > 3 || (COMBINE && ACTIVATION)
 #error "COMBINE is 0 to 3, and 0 beside an activation"
 #endif
-#if BLOCK_ROWS % 6 || BLOCK_DEPTH % 8
-#error "BLOCK_ROWS is a multiple of 6, BLOCK_DEPTH of 8"
+#if BLOCK_ROWS % 12 || BLOCK_DEPTH % 8
+#error "BLOCK_ROWS is a multiple of 12, BLOCK_DEPTH of 8"
 #endif
 
+#if LANES == 16
+#define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9) F(10) F(11)
+#else
 #define EACH_ROW(F) F(0) F(1) F(2) F(3) F(4) F(5)
+#endif
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */
 
@@ -97,13 +101,14 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
  * of the first-level cache. */
 #define PANEL_PITCH (BLOCK_DEPTH * TILE_ROWS + 16)
 
-/* panels [ceil(rows/6)][PANEL_PITCH], each [depth][6], = a [depth][m] from its row on, of which `rest` are left. Two
- * floats too many, of the next step, are overwritten by it. */
+/* panels [ceil(rows/TILE_ROWS)][PANEL_PITCH], each [depth][TILE_ROWS], = a [depth][m] from its row on, of which `rest`
+ * are left. What is written behind a step belongs to the next one, which overwrites it. */
 inline void pack_a(const __global float *a, int rows, int rest, int depth, int m, float *panels) {
     for (int step = 0; step < depth; step++, a += m, panels += TILE_ROWS) {
         float *to = panels;
         int row = 0;
-        for (; row < rows && row + 8 <= rest; row += TILE_ROWS, to += PANEL_PITCH) vstore8(vload8(0, a + row), 0, to);
+        for (; row < rows && row + LANES <= rest; row += TILE_ROWS, to += PANEL_PITCH)
+            store_lanes(load_lanes(0, a + row), 0, to);
         for (; row < rows; row += TILE_ROWS, to += PANEL_PITCH)
             for (int i = 0; i < TILE_ROWS; i++) to[i] = a[min(row + i, rest - 1)];
     }
@@ -144,7 +149,7 @@ inline void pack_a(const __global float *a, int rows, int rest, int depth, int m
     store_lanes(c##r##1, 2 * r + 1, kept);
 
 /* y[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
-inline void multiply_tile(FACTORS *a,              /* [6][k] in place, or [depth][6] packed */
+inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth][TILE_ROWS] packed */
                           const __global float *b, /* [depth][columns of a tile] */
                           __global float *y,       /* [rows][n] */
                           int rows, int columns, int depth, int n, int k, int accumulate) {
