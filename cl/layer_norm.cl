@@ -14,6 +14,7 @@
  * QUADS       1: columns is a multiple of 4, so that four neighbours share one Philox block
  * D_OUT, D_SUM            1: this gradient arrives
  * D_ROWS, D_PARAMETERS    1: dx (and d_branch when BRANCH and DROPOUT) / d_gamma and d_beta are wanted */
+#include "column_sum.clh"
 #include "common.clh"
 #include "random.clh"
 
@@ -51,7 +52,7 @@
 #error "D_PARAMETERS needs D_OUT"
 #endif
 
-#define WIDE __attribute__((reqd_work_group_size(1, 1, 1)))
+#define WIDE  __attribute__((reqd_work_group_size(1, 1, 1)))
 #define TILED __attribute__((reqd_work_group_size(64, 1, 1)))
 
 /* The dropout of this launch. */
@@ -349,8 +350,7 @@ __kernel TILED void backward_rows_tiled(const __global float *restrict d_out, co
 /* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
 __kernel TILED void backward_parameters_tiled(const __global float *restrict d_out, const __global float *restrict sum,
                                               const __global float *restrict mean, const __global float *restrict rstd,
-                                              __global float *restrict partial, int rows, int columns,
-                                              int block_rows) {
+                                              __global float *restrict partial, int rows, int columns, int block_rows) {
     int column_blocks = (columns + 63) / 64;
     int block = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
@@ -368,9 +368,16 @@ __kernel TILED void backward_parameters_tiled(const __global float *restrict d_o
     }
 }
 
-/* partial [blocks, 2, columns] -> d_gamma, d_beta [columns], the blocks in order. */
-__kernel TILED void backward_parameters(const __global float *restrict partial, __global float *restrict d_gamma,
-                                        __global float *restrict d_beta, int blocks, int columns) {
+/* partial [blocks, 2, columns] -> d_gamma, d_beta [columns], the blocks in order; groups of 64 columns. */
+__kernel WIDE void sum_parameters_wide(const __global float *restrict partial, __global float *restrict d_gamma,
+                                       __global float *restrict d_beta, int blocks, int columns) {
+    const int column = get_group_id(0) * 64, count = min(64, columns - column);
+    sum_columns(partial + column, blocks, 2 * columns, count, d_gamma + column);
+    sum_columns(partial + columns + column, blocks, 2 * columns, count, d_beta + column);
+}
+
+__kernel TILED void sum_parameters_tiled(const __global float *restrict partial, __global float *restrict d_gamma,
+                                         __global float *restrict d_beta, int blocks, int columns) {
     int column = get_global_id(0);
     if (column < columns) {
         float gamma_sum = 0.0f, beta_sum = 0.0f;

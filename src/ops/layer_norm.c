@@ -188,10 +188,10 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node) {
         XP_TRY(xp_plan_launch(plan, node, &request));
     }
     xp_launch_request request = {.file = "layer_norm",
-                                 .kernel = "backward_parameters",
+                                 .kernel = wide ? "sum_parameters_wide" : "sum_parameters_tiled",
                                  .dimensions = 1,
-                                 .global = {(size_t)column_blocks * 64},
-                                 .local = {64},
+                                 .global = {(size_t)column_blocks * (wide ? 1 : 64)},
+                                 .local = {wide ? 1 : 64},
                                  .flops = 2.0 * (double)(blocks * columns),
                                  .bytes = 8.0 * (double)(blocks * columns)};
     xp_launch_read(&request, partial);
