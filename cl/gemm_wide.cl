@@ -174,25 +174,33 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 }
 
 #if ACTIVATION == 1
-#define ACTIVATE_1(x) ((x) < 0.0f ? 0.0f : (x)) /* NaN passes */
-#define ACTIVATE_8(x) ((x) < (float8)(0.0f) ? (float8)(0.0f) : (x))
+#define ACTIVATE_1(x)     ((x) < 0.0f ? 0.0f : (x)) /* NaN passes */
+#define ACTIVATE_LANES(x) ((x) < (floats)(0.0f) ? (floats)(0.0f) : (x))
 #elif ACTIVATION == 2
-#define ACTIVATE_1 fast_gelu_1
-#define ACTIVATE_8 fast_gelu_8
+#define ACTIVATE_1     fast_gelu_1
+#define ACTIVATE_LANES OF_LANES(fast_gelu_)
 #else
-#define ACTIVATE_1(x) (x)
-#define ACTIVATE_8(x) (x)
+#define ACTIVATE_1(x)     (x)
+#define ACTIVATE_LANES(x) (x)
 #endif
 
 #if COMBINE == 1
-#define COMBINE_1(x, partner) ((x) + (partner))
-#define COMBINE_8(x, partner) ((x) + (partner))
+#define COMBINE_1(x, partner)     ((x) + (partner))
+#define COMBINE_LANES(x, partner) ((x) + (partner))
 #elif COMBINE == 2
-#define COMBINE_1(x, partner) ((partner) > 0.0f ? (x) : 0.0f)
-#define COMBINE_8(x, partner) ((partner) > (float8)(0.0f) ? (x) : (float8)(0.0f))
+#define COMBINE_1(x, partner)     ((partner) > 0.0f ? (x) : 0.0f)
+#define COMBINE_LANES(x, partner) ((partner) > (floats)(0.0f) ? (x) : (floats)(0.0f))
 #elif COMBINE == 3
-#define COMBINE_1(x, partner) ((x)*fast_gelu_slope_1(partner))
-#define COMBINE_8(x, partner) ((x)*fast_gelu_slope_8(partner))
+#define COMBINE_1(x, partner)     ((x)*fast_gelu_slope_1(partner))
+#define COMBINE_LANES(x, partner) ((x)*OF_LANES(fast_gelu_slope_)(partner))
+#endif
+
+#if COMBINE
+/* Asks for the partner's part of a tile, which else would be waited for row by row when the tile is finished. */
+inline void expect_tile(const __global float *partner /* [rows][n] */, int rows, int n) {
+    for (int i = 0; i < rows; i++, partner += n)
+        for (int j = 0; j < TILE_COLUMNS; j += CACHE_LINE) expect_line(partner + j);
+}
 #endif
 
 #if BIAS || ACTIVATION || COMBINE
@@ -204,18 +212,18 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
                         int rows, int columns, int n) {
     for (int i = 0; i < rows; i++, y += n) {
         int j = 0;
-        for (; j + 8 <= columns; j += 8) {
-            float8 value = vload8(0, y + j);
+        for (; j + LANES <= columns; j += LANES) {
+            floats value = load_lanes(0, y + j);
 #if BIAS
-            value += vload8(0, bias + j);
+            value += load_lanes(0, bias + j);
 #endif
 #if COMBINE
-            value = COMBINE_8(value, vload8(0, partner + (long)i * n + j));
+            value = COMBINE_LANES(value, load_lanes(0, partner + (long)i * n + j));
 #endif
 #if KEEP_Z
-            vstore8(value, 0, z + (long)i * n + j);
+            store_lanes(value, 0, z + (long)i * n + j);
 #endif
-            vstore8(ACTIVATE_8(value), 0, y + j);
+            store_lanes(ACTIVATE_LANES(value), 0, y + j);
         }
         for (; j < columns; j++) {
             float value = y[j];
@@ -257,16 +265,19 @@ gemm_wide(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
             const __global float *panel = b + (long)column * k + (long)begin * TILE_COLUMNS;
             for (int row = row_begin; row < row_end; row += TILE_ROWS) {
                 const int rows = min(TILE_ROWS, row_end - row);
-                __global float *tile = y + (long)row * n + column;
+                const long at = (long)row * n + column;
+                const bool last = begin + depth == k;
 #if TRANSPOSE_A
                 FACTORS *factors = packed + (row - row_begin) / TILE_ROWS * PANEL_PITCH;
 #else
                 FACTORS *factors = a + (long)row * k + begin;
 #endif
-                multiply_tile(factors, panel, tile, rows, columns, depth, n, k, begin > 0);
+#if COMBINE
+                if (last) expect_tile(partner + at, rows, n);
+#endif
+                multiply_tile(factors, panel, y + at, rows, columns, depth, n, k, begin > 0);
 #if BIAS || ACTIVATION || COMBINE
-                const long at = (long)row * n + column;
-                if (begin + depth == k) finish_tile(bias + column, partner + at, tile, z + at, rows, columns, n);
+                if (last) finish_tile(bias + column, partner + at, y + at, z + at, rows, columns, n);
 #endif
             }
         }
