@@ -6,10 +6,12 @@
  * again and again. The heart is a tile of TILE_ROWS rows and two vectors of columns in named registers (an array of
  * them would spill): per step of the depth two loads of b, a broadcast of a and two fma for each row. b is packed into
  * panels [ceil(n/columns)][k][columns] of a tile's columns by a kernel of its own, so the heart reads one stream; a is
- * read in place, and packed by each work-item for itself where it is stored transposed. Sums run along the depth in one
- * fixed order, whatever the block of columns.
+ * read in place, and packed by each work-item for itself where it is stored transposed. A product with few outputs and
+ * a great depth is cut into parts of the depth. Sums run along the depth in one fixed order, whatever the block of
+ * columns.
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
+#include "column_sum.clh"
 #include "lanes.clh"
 #include "math.clh"
 #include "transpose.clh"
@@ -41,6 +43,7 @@
 
 #define TILE_ROWS    (3 * LANES / 4) /* 6 or 12: wider registers are twice as many */
 #define TILE_COLUMNS (2 * LANES)
+#define SHORT        256
 
 #if ACTIVATION < 0 || ACTIVATION > 2
 #error "ACTIVATION is 0, 1 or 2"
@@ -101,12 +104,15 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
  * of the first-level cache. */
 #define PANEL_PITCH (BLOCK_DEPTH * TILE_ROWS + 16)
 
+#define AHEAD 16 /* steps */
+
 /* panels [ceil(rows/TILE_ROWS)][PANEL_PITCH], each [depth][TILE_ROWS], = a [depth][m] from its row on, of which `rest`
  * are left. What is written behind a step belongs to the next one, which overwrites it. */
 inline void pack_a(const __global float *a, int rows, int rest, int depth, int m, float *panels) {
     for (int step = 0; step < depth; step++, a += m, panels += TILE_ROWS) {
         float *to = panels;
         int row = 0;
+        for (int i = 0; step + AHEAD < depth && i < rows; i += CACHE_LINE) expect_line(a + (long)AHEAD * m + i);
         for (; row < rows && row + LANES <= rest; row += TILE_ROWS, to += PANEL_PITCH)
             store_lanes(load_lanes(0, a + row), 0, to);
         for (; row < rows; row += TILE_ROWS, to += PANEL_PITCH)
@@ -150,15 +156,15 @@ inline void pack_a(const __global float *a, int rows, int rest, int depth, int m
 
 /* y[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
 inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth][TILE_ROWS] packed */
-                          const __global float *b, /* [depth][columns of a tile] */
+                          const __global float *b, /* [depth][b_step], the columns of a tile at the beginning */
                           __global float *y,       /* [rows][n] */
-                          int rows, int columns, int depth, int n, int k, int accumulate) {
+                          int rows, int columns, int depth, int b_step, int n, int k, int accumulate) {
     EACH_ROW(A_ROW)
     EACH_ROW(CLEAR_ROW)
     for (int step = 0; step < depth; step++) {
         const floats b0 = load_lanes(0, b), b1 = load_lanes(1, b);
         EACH_ROW(MULTIPLY_ROW)
-        b += TILE_COLUMNS;
+        b += b_step;
     }
     if (columns == TILE_COLUMNS) {
         EACH_ROW(STORE_ROW)
@@ -195,13 +201,12 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 #define COMBINE_LANES(x, partner) ((x)*OF_LANES(fast_gelu_slope_)(partner))
 #endif
 
-#if COMBINE
-/* Asks for the partner's part of a tile, which else would be waited for row by row when the tile is finished. */
-inline void expect_tile(const __global float *partner /* [rows][n] */, int rows, int n) {
-    for (int i = 0; i < rows; i++, partner += n)
-        for (int j = 0; j < TILE_COLUMNS; j += CACHE_LINE) expect_line(partner + j);
+/* Asks for rows of a matrix that else would be waited for one by one: of the partner, before its tile is finished; of a
+ * in place, where they are too short for the device to see them coming. */
+inline void expect_rows(const __global float *x, int rows, int columns, int pitch) {
+    for (int i = 0; i < rows; i++, x += pitch)
+        for (int j = 0; j < columns; j += CACHE_LINE) expect_line(x + j);
 }
-#endif
 
 #if BIAS || ACTIVATION || COMBINE
 /* Bias, activation and partner of one finished tile while it is still in the first-level cache. */
@@ -242,44 +247,61 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
 }
 #endif
 
+/* Work-groups: block of rows, block of columns, part of the depth. Each part has a y of its own, bias and partner go to
+ * the first one; gemm_sum_parts adds them up. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_wide(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
-          const __global float *b,       /* panels [ceil(n/columns)][k][columns of a tile] */
+          const __global float *b,       /* element [step, column] at step · b_step + column · b_column */
           const __global float *bias,    /* [n] or NULL */
           const __global float *partner, /* [m,n] or NULL */
-          __global float *y,             /* [m,n] */
+          __global float *y,             /* [parts,m,n] */
           __global float *z,             /* [m,n] or NULL */
-          int m, int n, int k, int block_columns) {
+          int m, int n, int k, int b_step, int b_column, int block_columns, int part_depth) {
     const int row_begin = get_group_id(0) * BLOCK_ROWS, column_begin = get_group_id(1) * block_columns;
     const int row_end = min(row_begin + BLOCK_ROWS, m), column_end = min(column_begin + block_columns, n);
+    const int part = get_group_id(2), part_begin = part * part_depth, part_end = min(part_begin + part_depth, k);
+    y += (long)part * m * n;
 #if TRANSPOSE_A
     float packed[(BLOCK_ROWS / TILE_ROWS) * PANEL_PITCH] __attribute__((aligned(64)));
 #endif
-    for (int begin = 0; begin < k; begin += BLOCK_DEPTH) {
-        const int depth = min(BLOCK_DEPTH, k - begin);
+    for (int begin = part_begin; begin < part_end; begin += BLOCK_DEPTH) {
+        const int depth = min(BLOCK_DEPTH, part_end - begin);
+        const bool finish = part == 0 && begin + depth == part_end;
 #if TRANSPOSE_A
         pack_a(a + (long)begin * m + row_begin, row_end - row_begin, m - row_begin, depth, m, packed);
 #endif
         for (int column = column_begin; column < column_end; column += TILE_COLUMNS) {
             const int columns = min(TILE_COLUMNS, column_end - column);
-            const __global float *panel = b + (long)column * k + (long)begin * TILE_COLUMNS;
+            const __global float *panel = b + (long)column * b_column + (long)begin * b_step;
             for (int row = row_begin; row < row_end; row += TILE_ROWS) {
                 const int rows = min(TILE_ROWS, row_end - row);
                 const long at = (long)row * n + column;
-                const bool last = begin + depth == k;
 #if TRANSPOSE_A
                 FACTORS *factors = packed + (row - row_begin) / TILE_ROWS * PANEL_PITCH;
 #else
                 FACTORS *factors = a + (long)row * k + begin;
 #endif
-#if COMBINE
-                if (last) expect_tile(partner + at, rows, n);
+#if !TRANSPOSE_A
+                if (column == column_begin && depth <= SHORT)
+                    expect_rows(factors + (long)TILE_ROWS * k, min(TILE_ROWS, row_end - row - TILE_ROWS), depth, k);
 #endif
-                multiply_tile(factors, panel, y + at, rows, columns, depth, n, k, begin > 0);
+#if COMBINE
+                if (finish) expect_rows(partner + at, rows, columns, n);
+#endif
+                multiply_tile(factors, panel, y + at, rows, columns, depth, b_step, n, k, begin > part_begin);
 #if BIAS || ACTIVATION || COMBINE
-                if (last) finish_tile(bias + column, partner + at, y + at, z + at, rows, columns, n);
+                if (finish) finish_tile(bias + column, partner + at, y + at, z + at, rows, columns, n);
 #endif
             }
         }
     }
+}
+
+/* y [count] = Σ over the parts, in their order; a work-item owns SUMMED numbers. */
+#define SUMMED 1024
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+gemm_sum_parts(const __global float *partial, /* [parts,count] */
+               __global float *y, int parts, int count) {
+    const int first = get_group_id(0) * SUMMED;
+    sum_columns(partial + first, parts, count, min(SUMMED, count - first), y + first);
 }

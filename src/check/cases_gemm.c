@@ -6,11 +6,19 @@
 enum { TILE = 64, DEPTH = 512, LARGEST = 300 };
 
 /* Two sizes around the tile, and a depth that keeps the work small; now and then one around the block of depth, where
- * partial products are picked up again. */
+ * partial products are picked up again, or so great that the depth is cut into parts. */
 static void draw_sizes(xp_random *shape, int64_t *m, int64_t *n, int64_t *k) {
     enum { PRODUCT = 600000 };
-    *k = xp_random_below(shape, 6) == 0 ? DEPTH - 8 + (int64_t)xp_random_below(shape, 600)
-                                        : xp_case_size(shape, 16, LARGEST);
+    switch (xp_random_below(shape, 8)) {
+    case 0:
+        *k = DEPTH - 8 + (int64_t)xp_random_below(shape, 600);
+        break;
+    case 1:
+        *k = 2 * DEPTH + (int64_t)xp_random_below(shape, 6 * DEPTH);
+        break;
+    default:
+        *k = xp_case_size(shape, 16, LARGEST);
+    }
     *m = xp_case_size(shape, TILE, LARGEST);
     *n = xp_case_size(shape, TILE, LARGEST);
     while (*m * *n * *k > PRODUCT) {
@@ -47,6 +55,7 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
         if (!partner) return XP_OUT_OF_MEMORY;
         xp_gemm_absorb(out->graph, y, partner, combine); /* beside an activation it does not */
     }
+    out->zeros_expected = m * n < 32 && (activation == XP_ACTIVATION_RELU || combine == XP_COMBINE_RELU_SLOPE);
     out->node = y->producer;
     return XP_OK;
 }

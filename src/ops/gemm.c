@@ -216,54 +216,97 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
     return XP_OK;
 }
 
+/* Into how many parts the depth is cut, so that small results (gradients of narrow weights) keep many cores busy too:
+ * by the shape alone, since it decides the order of the sum. An activation must see the whole sum. */
+static int64_t depth_parts(const xp_gemm_attributes *p) {
+    enum { ROWS = 96, COLUMNS = 64, WANTED = 32, LEAST_DEPTH = 512 };
+    if (p->activation != XP_ACTIVATION_NONE || (p->combine != XP_COMBINE_NONE && p->combine != XP_COMBINE_ADD))
+        return 1;
+    const int64_t most = p->k / LEAST_DEPTH,
+                  blocks = xp_building_blocks(p->m, ROWS) * xp_building_blocks(p->n, COLUMNS);
+    const int64_t parts = WANTED / blocks < most ? WANTED / blocks : most;
+    return parts > 1 ? parts : 1;
+}
+
+static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const wide_blocks *block,
+                        const xp_variant *variant, xp_tensor **panels_out) {
+    const int64_t columns = 2 * block->lanes, panels = xp_building_blocks(p->n, columns);
+    *panels_out = xp_plan_scratch(plan, node, panels * columns * p->k);
+    if (!*panels_out) return XP_OUT_OF_MEMORY;
+    xp_launch_request request = {.file = "gemm_wide",
+                                 .kernel = "gemm_pack_b",
+                                 .variant = *variant,
+                                 .dimensions = 2,
+                                 .global = {(size_t)panels, (size_t)xp_building_blocks(p->k, block->depth)},
+                                 .local = {1, 1},
+                                 .bytes = 8.0 * (double)p->n * (double)p->k};
+    xp_launch_read(&request, node->inputs[1]);
+    xp_launch_write(&request, *panels_out);
+    xp_launch_int(&request, p->n);
+    xp_launch_int(&request, p->k);
+    return xp_plan_launch(plan, node, &request);
+}
+
 static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+    enum { NARROW = 256, SUMMED = 1024 };
     const gemm_tensors t = tensors_of(node);
     wide_blocks block;
     XP_TRY(choose_wide_blocks(plan, node, p, &block));
-    xp_variant variant = {0}; /* the packing kernels share the program of the product */
+    xp_variant variant = {0}; /* the kernels around the product share its program */
     xp_variant_set(&variant, "BLOCK_ROWS", block.rows);
     xp_variant_set(&variant, "BLOCK_DEPTH", block.depth);
     xp_variant_set(&variant, "LANES", block.lanes);
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
-    const int64_t panel_columns = 2 * block.lanes, b_panels = xp_building_blocks(p->n, panel_columns);
 
-    xp_tensor *b = xp_plan_scratch(plan, node, b_panels * panel_columns * p->k);
-    if (!b) return XP_OUT_OF_MEMORY;
-    xp_launch_request pack_b = {.file = "gemm_wide",
-                                .kernel = "gemm_pack_b",
-                                .variant = variant,
-                                .dimensions = 2,
-                                .global = {(size_t)b_panels, (size_t)xp_building_blocks(p->k, block.depth)},
-                                .local = {1, 1},
-                                .bytes = 8.0 * (double)p->n * (double)p->k};
-    xp_launch_read(&pack_b, t.b);
-    xp_launch_write(&pack_b, b);
-    xp_launch_int(&pack_b, p->n);
-    xp_launch_int(&pack_b, p->k);
-    XP_TRY(xp_plan_launch(plan, node, &pack_b));
+    /* short rows of whole tiles are as good as packed ones */
+    const int64_t panel = 2 * block.lanes;
+    const bool in_place = !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
+    xp_tensor *b = t.b;
+    if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
+    const int64_t part_depth = xp_building_blocks(p->k, depth_parts(p)), parts = xp_building_blocks(p->k, part_depth);
+    xp_tensor *y = parts > 1 ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
+    if (!y) return XP_OUT_OF_MEMORY;
 
-    xp_launch_request product = {
-        .file = "gemm_wide",
-        .kernel = "gemm_wide",
-        .variant = variant,
-        .dimensions = 2,
-        .global = {(size_t)xp_building_blocks(p->m, block.rows), (size_t)xp_building_blocks(p->n, block.columns)},
-        .local = {1, 1},
-        .flops = flops(p),
-        .bytes = bytes_moved(p, results(&t))};
+    xp_launch_request product = {.file = "gemm_wide",
+                                 .kernel = "gemm_wide",
+                                 .variant = variant,
+                                 .dimensions = 3,
+                                 .global = {(size_t)xp_building_blocks(p->m, block.rows),
+                                            (size_t)xp_building_blocks(p->n, block.columns), (size_t)parts},
+                                 .local = {1, 1, 1},
+                                 .flops = flops(p),
+                                 .bytes = bytes_moved(p, results(&t))};
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, b);
     xp_launch_read(&product, t.bias);
     xp_launch_read(&product, t.partner);
-    xp_launch_write(&product, t.y);
+    xp_launch_write(&product, y);
     xp_launch_write(&product, t.z);
     xp_launch_int(&product, p->m);
     xp_launch_int(&product, p->n);
     xp_launch_int(&product, p->k);
+    xp_launch_int(&product, in_place ? p->n : panel);
+    xp_launch_int(&product, in_place ? 1 : p->k);
     xp_launch_int(&product, block.columns);
-    return xp_plan_launch(plan, node, &product);
+    xp_launch_int(&product, part_depth);
+    XP_TRY(xp_plan_launch(plan, node, &product));
+    if (parts == 1) return XP_OK;
+
+    xp_launch_request sum = {.file = "gemm_wide",
+                             .kernel = "gemm_sum_parts",
+                             .variant = variant,
+                             .dimensions = 1,
+                             .global = {(size_t)xp_building_blocks(p->m * p->n, SUMMED)},
+                             .local = {1},
+                             .flops = (double)(parts * p->m * p->n),
+                             .bytes = 4.0 * (double)((parts + 1) * p->m * p->n)};
+    xp_launch_read(&sum, y);
+    xp_launch_write(&sum, t.y);
+    xp_launch_int(&sum, parts);
+    xp_launch_int(&sum, p->m * p->n);
+    return xp_plan_launch(plan, node, &sum);
 }
 
 /* Rows of the stored matrix hold a multiple of four floats, so each starts at one: storage itself is aligned. */
