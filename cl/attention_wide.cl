@@ -9,6 +9,8 @@
  * the query blocks of its part, writes their dq, and adds to its own dk and dv, so that every output has one writer and
  * one order of summation; where a shape has several parts per head, attention_backward_sum adds them up in their order.
  *
+ * Rows of one head are short and lie far apart, so those of the next tile are asked for early.
+ *
  * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, whose
  * results nobody reads. */
 #include "attention_score.clh"
@@ -356,6 +358,10 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
     lse += s.lse + (long)first * STRIDE;
     q_row *= STRIDE, k_row *= STRIDE, v_row *= STRIDE, o_row *= STRIDE;
 
+    const int begin = first_tile(&s, first), end = queries > 0 ? end_tile(&s, first + queries) : 0;
+    expect_rows(q, queries, D, q_row);
+    expect_rows(k + (long)begin * k_row, min(KEY_TILE, end - begin), D, k_row);
+    expect_rows(v + (long)begin * v_row, min(KEY_TILE, end - begin), E, v_row);
     for (int g = 0; g < panels; g++)
         pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, PACKED_SCALE, query + g * D * PANEL);
     for (int i = 0; i < panels * 2; i++) {
@@ -364,10 +370,12 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
     }
     for (int i = 0; i < panels * E * 2; i++) store_lanes((floats)(0.0f), i, sum);
 
-    const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
-    for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
+    for (int first_key = begin; first_key < end; first_key += KEY_TILE) {
         const int keys = min(KEY_TILE, end - first_key);
         const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
+        const int following = min(KEY_TILE, end - first_key - KEY_TILE);
+        expect_rows(k + (long)(first_key + KEY_TILE) * k_row, following, D, k_row);
+        expect_rows(v + (long)(first_key + KEY_TILE) * v_row, following, E, v_row);
         if (kind == TILE_EMPTY) continue;
         for (int g = 0; g < panels; g++) {
             for (int j = 0; j < keys; j += 6)
@@ -726,20 +734,34 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
         for (int first = part * part_blocks * BLOCK_QUERIES; first < part_end; first += BLOCK_QUERIES) {
             const int rows = min(BLOCK_QUERIES, part_end - first), queries = clamp(s.queries - first, 0, rows);
             const int panels = (queries + PANEL - 1) / PANEL;
+            const int begin = first_tile(&s, first), end = queries > 0 ? end_tile(&s, first + queries) : 0;
+            expect_rows(q_rows + (long)first * q_step, queries, D, q_step);
+            expect_rows(slope_rows + (long)first * slope_step, queries, E, slope_step);
+            expect_rows(o_rows + (long)first * o_step, queries, E, o_step);
+            expect_rows(k_rows + (long)begin * k_step, min(KEY_TILE, end - begin), D, k_step);
+            expect_rows(v_rows + (long)begin * v_step, min(KEY_TILE, end - begin), E, v_step);
             pack_block(&b, q_rows + (long)first * q_step, q_step, slope_rows + (long)first * slope_step, slope_step,
                        o_rows + (long)first * o_step, o_step, lse_rows + (long)first * STRIDE,
                        d_lse_rows + (long)first * STRIDE, queries, scale);
 #if WRITE_DQ
             for (int i = 0; i < panels * D * 2; i++) store_lanes((floats)(0.0f), i, d_query);
 #endif
-            const int end = queries > 0 ? end_tile(&s, first + queries) : 0;
-            for (int first_key = first_tile(&s, first); first_key < end; first_key += KEY_TILE) {
+            for (int first_key = begin; first_key < end; first_key += KEY_TILE) {
                 const int keys = min(KEY_TILE, end - first_key);
                 const int kind =
                     MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
                 if (kind == TILE_EMPTY) continue;
                 const __global float *k_tile = k_rows + (long)first_key * k_step;
                 const __global float *v_tile = v_rows + (long)first_key * v_step;
+                const int following = min(KEY_TILE, end - first_key - KEY_TILE);
+                expect_rows(k_tile + (long)KEY_TILE * k_step, following, D, k_step);
+                expect_rows(v_tile + (long)KEY_TILE * v_step, following, E, v_step);
+#if WRITE_DV
+                expect_rows(dv_rows + (long)first_key * dv_step, keys, E, dv_step);
+#endif
+#if WRITE_DK
+                expect_rows(dk_rows + (long)first_key * dk_step, keys, D, dk_step);
+#endif
                 for (int g = 0; g < panels; g++) {
                     weigh_tile(&b, &s, kind, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
                                random_state, stream, threshold, keep_scale);

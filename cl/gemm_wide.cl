@@ -201,13 +201,6 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 #define COMBINE_LANES(x, partner) ((x)*OF_LANES(fast_gelu_slope_)(partner))
 #endif
 
-/* Asks for rows of a matrix that else would be waited for one by one: of the partner, before its tile is finished; of a
- * in place, where they are too short for the device to see them coming. */
-inline void expect_rows(const __global float *x, int rows, int columns, int pitch) {
-    for (int i = 0; i < rows; i++, x += pitch)
-        for (int j = 0; j < columns; j += CACHE_LINE) expect_line(x + j);
-}
-
 #if BIAS || ACTIVATION || COMBINE
 /* Bias, activation and partner of one finished tile while it is still in the first-level cache. */
 inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
