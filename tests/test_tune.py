@@ -34,7 +34,7 @@ def plant(kernels, own, other):
     shutil.copytree(kernels, folder)
     path = f"{folder}/gemm_wide.cl"
     text = open(path).read()
-    head, mark, tail = text.partition("int m, int n, int k, int block_columns) {")
+    head, mark, tail = text.partition("int block_columns, int part_depth) {")
     expect("the kernel has the place for the plants", mark)
     open(path, "w").write(head + mark + PLANTED.replace("OWN", str(own)).replace("OTHER", str(other)) + tail)
     return folder
