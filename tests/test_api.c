@@ -138,6 +138,7 @@ static void train_in_parts(int parts, float weights[CLASSES * FEATURES]) {
         must(xp_plan_realise(update_plan, plan));
         refuses(xp_train_part(plan, 1, 1, parts, parts), XP_INVALID_ARGUMENT, "count from 0");
         refuses(xp_train_part(update_plan, 1, 1, 0, parts), XP_INVALID_ARGUMENT, "does not accumulate");
+        refuses(xp_train_step(plan, 1, 1, 0.1), XP_INVALID_ARGUMENT, "xp_train_part");
         refuses(xp_train_accumulate(update, device), XP_INVALID_ARGUMENT, "allocated");
     }
     must(xp_store_initialise(store, 1));

@@ -90,6 +90,9 @@ xp_status xp_train_step(xp_plan *plan, uint64_t seed, int64_t step, double learn
     XP_TRY(check_step(step));
     const xp_graph *graph = xp_plan_graph(plan);
     const xp_node *optimiser = find_node(graph, "optimiser");
+    if (find_node(graph, "gradient_sum"))
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "a step: this plan accumulates gradients; before each of its runs comes xp_train_part");
     if (optimiser) {
         float state[8];
         xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, state);
