@@ -43,7 +43,7 @@
 
 #define TILE_ROWS    (3 * LANES / 4) /* 6 or 12: wider registers are twice as many */
 #define TILE_COLUMNS (2 * LANES)
-#define SHORT        256
+#define SHORT        256 /* steps: rows of a that are not longer are asked for */
 
 #if ACTIVATION < 0 || ACTIVATION > 2
 #error "ACTIVATION is 0, 1 or 2"
