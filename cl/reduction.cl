@@ -1,8 +1,7 @@
 /* Sums of columns, in two passes of one kernel: blocks of rows to partial sums, partial sums to the result. Every
  * output has one writer and every sum a fixed order, which is what makes a repeated run equal bit by bit.
  *
- * Wide: a work-item sums a strip of 64 columns in registers, row by row, then the next strip. Tiled: a work-item owns
- * one column, so neighbours read neighbours. */
+ * Wide: a work-item owns some columns of a block. Tiled: one column, so neighbours read neighbours. */
 #include "column_sum.clh"
 
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void

@@ -248,7 +248,7 @@ static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attrib
 }
 
 static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
-    enum { NARROW = 256, SUMMED = 1024 };
+    enum { NARROW = 256, SUMMED = 1024 /* by a work-item of gemm_sum_parts */ };
     const gemm_tensors t = tensors_of(node);
     wide_blocks block;
     XP_TRY(choose_wide_blocks(plan, node, p, &block));
