@@ -76,8 +76,63 @@ def check_tiles(environment):
         expect("other tiles are used", f"-DDEPTH={depth}" in plan.stdout and f"-DSIDE={side}" in plan.stdout, plan.stdout[:1500])
 
 
-def check_lanes(environment):
-    """Vectors of eight and of sixteen numbers are right, whichever the device prefers."""
+def library_trials(path):
+    """Marks all choices of the products' kernels as tried and slow, but for CLBlast, and two of CLBlast's own parameters."""
+    trials = json.load(open(path))
+    keys = [key.rpartition(" | ")[0].split(" | ") for key in trials if " | gemm_tiled | " in key]
+    for place in {tuple(key) for key in keys}:
+        for values in itertools.product((8, 16), (4, 8), (4, 8), (16, 32), (1, 2)):
+            names = ("SIDE", "OWN_ROWS", "OWN_COLUMNS", "DEPTH", "LIBRARY")
+            trials[" | ".join(place) + " | " + " ".join(f"{name}={value}" for name, value in zip(names, values))] = 2.0
+        del trials[" | ".join(place) + " | SIDE=16 OWN_ROWS=4 OWN_COLUMNS=4 DEPTH=16 LIBRARY=2"]
+    device, driver, _, version, _ = keys[0]
+    for values in itertools.product((8, 16), (4, 8), (4, 8), (16, 32), (1, 2, 4), (1, 2)):
+        names = ("SIDE", "OWN_ROWS", "OWN_COLUMNS", "DEPTH", "VECTOR", "LOCAL")
+        key = f"{device} | {driver} | clblast | {version} | * | " + " ".join(f"{name}={value}" for name, value in zip(names, values))
+        if values not in ((8, 4, 8, 32, 2, 2), (16, 8, 4, 16, 4, 1)):
+            trials[key] = 2.0
+    json.dump(trials, open(path, "w"))
+    return dict(device=device, driver=driver, kernel="gemm_tiled", version=version, vendor="", shape="*")
+
+
+def check_library(environment, kernels):
+    """CLBlast in place of slow own kernels, and its parameters: searched once it is used, right, and used for all products."""
+    folder, path = f"{ROOT}/library", f"{ROOT}/library/tuning-trials.json"
+    shutil.copytree(kernels, f"{folder}/cl")
+    source = open(f"{folder}/cl/gemm_tiled.cl").read()
+    slow, count = re.subn(r"(\ngemm_tiled\([^{]*\{)", r"\1\n    for (volatile int turn = 0; turn < 3000; turn++) continue;", source)
+    expect("the tiled kernel has the place for the plant", count == 1)
+    open(f"{folder}/cl/gemm_tiled.cl", "w").write(slow)
+    environment = {**environment, "EXPANSE_CACHE_DIR": folder, "XP_CL_DIR": f"{folder}/cl"}
+    begun = expanse("tune", *MODEL, "--quick", "--family", "tiled", env=environment)
+    expect("a search with the library", begun.returncode == 0, begun.stdout + begun.stderr)
+    if os.path.exists(f"{folder}/tuning.json"):
+        os.remove(f"{folder}/tuning.json")
+    names = library_trials(path)
+    done = expanse("tune", *MODEL, "--minutes", "5", "--family", "tiled", env=environment)
+    expect("a search of the library's parameters", done.returncode == 0, done.stdout + done.stderr)
+    entries = json.load(open(f"{folder}/tuning.json"))["entries"]
+    chosen = [entry for entry in entries if entry["kernel"] == "gemm_tiled"]
+    expect("the library is found faster than slow kernels", chosen and all(entry["values"]["LIBRARY"] == 2 for entry in chosen), done.stdout)
+    tried = [ratio for key, ratio in json.load(open(path)).items() if " | clblast | " in key and ratio != 2.0]
+    expect("its parameters are tried, and run", len(tried) == 2 and min(tried) > 0, done.stdout)
+
+    library = {**names, "values": {"LIBRARY": 2}}
+    for values in ({"SIDE": 8, "OWN_ROWS": 4, "OWN_COLUMNS": 8, "DEPTH": 32, "VECTOR": 2, "LOCAL": 2},
+                   {"SIDE": 16, "OWN_ROWS": 8, "OWN_COLUMNS": 4, "DEPTH": 16, "VECTOR": 4, "LOCAL": 1}):
+        json.dump({"format": 1, "entries": [library, {**names, "kernel": "clblast", "values": values}]}, open(f"{folder}/tuning.json", "w"))
+        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "40", "--json", env=environment)
+        expect("the library with other parameters is right", done.returncode == 0, done.stdout[-800:] + done.stderr)
+        plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
+        expect("and used for all products", " ".join(f"-D{name}={value}" for name, value in values.items()) in plan.stdout
+               and '"gemm_tiled"' not in plan.stdout, plan.stdout[:1500])
+    json.dump({"format": 1, "entries": [library, {**names, "kernel": "clblast", "values": {"SIDE": 1}}]}, open(f"{folder}/tuning.json", "w"))
+    plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
+    expect("the library's own parameters", "-DSIDE=1" in plan.stdout and "-DOWN_ROWS" not in plan.stdout, plan.stdout[:1500])
+
+
+def check_lanes(environment, lanes):
+    """Vectors of the width that the device does not prefer are right; the other tests use the one that it prefers."""
     environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/lanes"}
     for attention in ("softmax", "linear(elu)"):
         expanse("tune", *MODEL, "--attention", attention, "--quick", "--family", "wide", env=environment)
@@ -85,12 +140,12 @@ def check_lanes(environment):
     keys = {tuple(key.split(" | ")[:4]) for key in json.load(open(f"{ROOT}/lanes/tuning-trials.json"))}
     names = [dict(zip(("device", "driver", "kernel", "version"), key), vendor="", shape="*") for key in keys if key[2] in kernels]
     expect("the kernels with vectors have questions", {name["kernel"] for name in names} == kernels, keys)
-    for lanes in (8, 16):
-        entries = [{**name, "values": {"LANES": lanes}} for name in names]
-        json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
-        done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "4", "--json", env=environment)
-        expect(f"vectors of {lanes} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
-        expect(f"vectors of {lanes} are used", lanes_of(environment) == lanes, lanes)
+    other = 24 - lanes
+    entries = [{**name, "values": {"LANES": other}} for name in names]
+    json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
+    done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "4", "--json", env=environment)
+    expect(f"vectors of {other} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
+    expect(f"vectors of {other} are used", lanes_of(environment) == other, other)
 
 
 def train_until(environment, name, mark, *flags):
@@ -170,7 +225,9 @@ def main():
 
     check_first_run(environment)
     check_tiles(environment)
-    check_lanes(plain)
+    if "CLBlast     yes" in expanse("info").stdout:
+        check_library(plain, sys.argv[2])
+    check_lanes(plain, lanes)
 
     open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
     bad = run("--import", shared)

@@ -20,10 +20,11 @@ static xp_status copy_table(const char *from, const char *to, const char *what) 
     return status;
 }
 
-/* `expanse tune --trial DEFAULTS CANDIDATES STEPS …` */
+/* `expanse tune --trial DEFAULTS CANDIDATES ORDER STEPS …` */
 static int run_trial(const xp_synthetic_shape *shape, const xp_device_options *options, char **words) {
     const char *candidates = strcmp(words[2], "-") == 0 ? NULL : words[2];
-    const xp_status status = xp_tune_trial(shape, options, words[1], candidates, atoi(words[3]));
+    const xp_status status =
+        xp_tune_trial(shape, options, words[1], candidates, strcmp(words[3], XP_TRIAL_IN_TURN) == 0, atoi(words[4]));
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }
 
@@ -58,9 +59,9 @@ int xp_command_tune(int count, char **words) {
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .example = "expanse tune --preset vit-tiny-28 --image 28"};
-    const bool trial = count >= 4 && strcmp(words[0], XP_TRIAL_WORD) == 0;
+    const bool trial = count >= 5 && strcmp(words[0], XP_TRIAL_WORD) == 0;
     xp_arguments arguments;
-    const int skipped = trial ? 4 : 0;
+    const int skipped = trial ? 5 : 0;
     const int code = xp_arguments_read(&usage, count - skipped, words + skipped, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (trial)

@@ -8,18 +8,21 @@
 #include <jansson.h>
 #include <signal.h>
 
-#define XP_TRIAL_WORD "--trial" /* expanse tune --trial DEFAULTS CANDIDATES STEPS [the flags of expanse tune] */
+/* expanse tune --trial DEFAULTS CANDIDATES ORDER STEPS [the flags of expanse tune] */
+#define XP_TRIAL_WORD    "--trial"
+#define XP_TRIAL_IN_TURN "in-turn"
+#define XP_TRIAL_AFTER   "after"
 
 /* ---- tune_trial.c: one plan beside another, step by step in turn ---- */
 
-/* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, in turn, and
- * answers the parent process with
+/* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, in turn or
+ * (for lasting questions) after them, and answers the parent process with
  *   {"step": seconds, "ratio": of the whole step, "questions": [{"kernel", "operation", "shape", "entry", "parameters":
- *    [{"name", "default", "values"}], "seconds", "ratio"}]}
+ *    [{"name", "default", "values", "settles"}], "seconds", "ratio", "lasting", "reached": {"kernel", "values"}}]}
  * Seconds are medians of the defaults' steps, ratios medians of candidates over defaults. Ends after the first pair
  * when no question gains. XP_BAD_DATA: the candidates' loss is not the defaults'. */
 xp_status xp_tune_trial(const xp_synthetic_shape *shape, const xp_device_options *options, const char *defaults,
-                        const char *candidates, int steps);
+                        const char *candidates, bool in_turn, int steps);
 
 /* ---- tune_search.c ---- */
 

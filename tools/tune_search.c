@@ -1,5 +1,7 @@
 /* The search for the fastest parameters of all kernels of a training step at once: each round every question (a kernel
  * at a shape) gets a candidate, and one child process times them all beside the defaults, in turn, launch by launch.
+ * Lasting questions, whose values a process cannot take back, come in a second pass, on top of what the first one kept,
+ * and are timed after the defaults.
  * Owns the order of the search, what is believed, and the progress that is printed; knows no kernel. */
 #include "tune.h"
 
@@ -18,23 +20,26 @@
 enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 64, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
 static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
 static const double LEAST_GAIN = 1.03;   /* of a winner in the longer run; less is noise */
+static const double LASTING_PART = 0.3;  /* of the time, at least, where there are lasting questions */
 static const double UNTRIED = 0, REJECTED = -1;
 
 typedef struct question {
     json_t *about; /* as the trial told it */
     const char *kernel, *shape, *operation;
-    double seconds, share;
-    int parameters, sizes[XP_TUNING_PARAMETERS], combinations, fallback, pick, best;
-    long values[XP_TUNING_PARAMETERS][XP_TUNING_VALUES];
+    double share;
+    int parameters, sizes[XP_TUNING_PARAMETERS], combinations, fallback, base /* what it is compared with */, pick,
+        best;
+    long values[XP_TUNING_PARAMETERS][XP_TUNING_VALUES], settles[XP_TUNING_PARAMETERS];
     double ratio[MOST_COMBINATIONS]; /* candidate over default; UNTRIED, REJECTED */
-    bool searched;
+    bool searched, lasting;
     int group; /* the number of its kernel */
 } question;
 
 typedef struct search {
     const xp_tune_options *options;
     question *questions;
-    int count, kernels, rounds, failures;
+    int count, kernels, joint_kernels /* before the lasting ones */, rounds, failures;
+    int first, last;                    /* kernels [first, last) are searched in this pass */
     double step_seconds, end, deadline; /* by the clock; deadline 0: none */
     char folder[64], defaults[96], candidates[96];
     json_t *trials, *verified; /* by kernel and values: whether they are right */
@@ -90,9 +95,19 @@ static void print_values(const question *q, int combination, char *out, size_t s
     }
 }
 
+/* The combination that stands for all that are the same: those of a settling value, whatever the other parameters. */
+static int representative(const question *q, int combination) {
+    for (int p = 0, unit = 1; p < q->parameters; unit *= q->sizes[p++]) {
+        const int own = digit(q, combination, p);
+        if (q->settles[p] && q->values[p][own] == q->settles[p])
+            return q->fallback + (own - digit(q, q->fallback, p)) * unit;
+    }
+    return combination;
+}
+
 /* Untried, and of no value that has failed three times and never worked. */
 static bool worth_trying(const question *q, int combination) {
-    if (q->ratio[combination] != UNTRIED) return false;
+    if (q->ratio[combination] != UNTRIED || representative(q, combination) != combination) return false;
     for (int p = 0; p < q->parameters; p++) {
         int failed = 0, worked = 0;
         for (int c = 0; c < q->combinations; c++)
@@ -115,8 +130,10 @@ static int untried_neighbour(search *s, const question *q) {
     int found = 0, chosen = q->fallback;
     for (int p = 0, unit = 1; p < q->parameters; unit *= q->sizes[p++])
         for (int step = -1; step <= 1; step += 2) {
-            const int at = digit(q, q->best, p) + step, c = q->best + step * unit;
-            if (at < 0 || at >= q->sizes[p] || !worth_trying(q, c)) continue;
+            const int at = digit(q, q->best, p) + step;
+            if (at < 0 || at >= q->sizes[p]) continue;
+            const int c = representative(q, q->best + step * unit);
+            if (!worth_trying(q, c)) continue;
             if (xp_random_below(&s->random, (uint32_t)++found) == 0) chosen = c;
         }
     return chosen;
@@ -147,7 +164,7 @@ static bool pick(search *s, int kernel) {
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         if (q->group != kernel) continue;
-        q->pick = leader && q->searched && q->ratio[combination] == UNTRIED ? combination : q->fallback;
+        q->pick = leader && q->searched && q->ratio[combination] == UNTRIED ? combination : q->base;
     }
     return leader != NULL;
 }
@@ -192,11 +209,11 @@ static void save_trials(const search *s) {
 /* ---- trials --------------------------------------------------------------------------------------------------------
  */
 
-/* A table of the chosen combinations; `chosen` NULL: of all defaults. */
+/* A table of the chosen combinations; `chosen` NULL: of what they are compared with. */
 static xp_status write_table(const search *s, const char *path, const int *chosen) {
     json_t *entries = json_array();
     for (int i = 0; i < s->count; i++)
-        json_array_append_new(entries, entry_of(&s->questions[i], chosen ? chosen[i] : s->questions[i].fallback));
+        json_array_append_new(entries, entry_of(&s->questions[i], chosen ? chosen[i] : s->questions[i].base));
     remove(path);
     const xp_status status = xp_tuning_merge(path, entries);
     json_decref(entries);
@@ -206,8 +223,13 @@ static xp_status write_table(const search *s, const char *path, const int *chose
 /* *answer is NULL when the child gave none: s->reason tells why. The caller releases it. */
 static xp_status run_trial(search *s, const int *chosen, int steps, json_t **answer, char reason[96]) {
     char count[16];
-    const char *words[80] = {"tune", XP_TRIAL_WORD, s->defaults, chosen ? s->candidates : "-", count};
-    for (int i = 0; s->options->words[i] && i < 70; i++) words[5 + i] = s->options->words[i];
+    bool in_turn = true;
+    for (int i = 0; i < s->count && chosen; i++)
+        in_turn = in_turn && !(s->questions[i].lasting && chosen[i] != s->questions[i].base);
+    const char *words[80] = {
+        "tune", XP_TRIAL_WORD, s->defaults, chosen ? s->candidates : "-", in_turn ? XP_TRIAL_IN_TURN : XP_TRIAL_AFTER,
+        count};
+    for (int i = 0; s->options->words[i] && i < 70; i++) words[6 + i] = s->options->words[i];
     snprintf(count, sizeof count, "%d", steps);
     if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
     /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes. */
@@ -226,7 +248,7 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
 static void take_ratios(search *s, const json_t *answer, const int *chosen) {
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
-        if (chosen[i] == q->fallback) continue;
+        if (chosen[i] == q->base) continue;
         const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
         q->ratio[chosen[i]] = json_number_value(json_object_get(told, "ratio"));
         if (q->ratio[chosen[i]] < q->ratio[q->best]) q->best = chosen[i];
@@ -239,7 +261,7 @@ static void reject(search *s, int kernel, const char *reason) {
     char values[160];
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
-        if (q->group != kernel || q->pick == q->fallback) continue;
+        if (q->group != kernel || q->pick == q->base) continue;
         q->ratio[q->pick] = REJECTED;
         remember(s, q, q->pick);
         told = q;
@@ -249,14 +271,14 @@ static void reject(search *s, int kernel, const char *reason) {
     tell(s, "%srejected: %s %s: %s\n", clear_line, told->kernel, values, reason);
 }
 
-/* Tries kernels [first, last) with their picks, the others with their defaults; where that fails, each half of them
+/* Tries kernels [first, last) with their picks, the others as they were; where that fails, each half of them
  * alone, down to the one whose candidate is to blame. */
 static xp_status try_range(search *s, int first, int last) {
     int chosen[MOST_QUESTIONS], tried = 0;
     for (int i = 0; i < s->count; i++) {
         const question *q = &s->questions[i];
-        chosen[i] = q->group >= first && q->group < last ? q->pick : q->fallback;
-        tried += chosen[i] != q->fallback;
+        chosen[i] = q->group >= first && q->group < last ? q->pick : q->base;
+        tried += chosen[i] != q->base;
     }
     if (tried == 0) return XP_OK;
     json_t *answer = NULL;
@@ -279,20 +301,25 @@ static xp_status try_range(search *s, int first, int last) {
 /* ---- the questions -------------------------------------------------------------------------------------------------
  */
 
+static void weigh(question *q, double seconds, double step_seconds) {
+    q->share = seconds / step_seconds;
+    q->searched = q->share >= LEAST_SHARE && q->combinations > 1;
+}
+
 static bool read_question(question *q, json_t *about, double step_seconds) {
     *q = (question){.about = json_incref(about),
                     .kernel = json_string_value(json_object_get(about, "kernel")),
                     .shape = json_string_value(json_object_get(about, "shape")),
                     .operation = json_string_value(json_object_get(about, "operation")),
-                    .seconds = json_number_value(json_object_get(about, "seconds")),
+                    .lasting = json_is_true(json_object_get(about, "lasting")),
                     .combinations = 1};
-    q->share = q->seconds / step_seconds;
     const json_t *parameters = json_object_get(about, "parameters");
     q->parameters = (int)json_array_size(parameters);
     for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(parameters, (size_t)p), *values = json_object_get(parameter, "values");
         const long fallback = (long)json_integer_value(json_object_get(parameter, "default"));
         int at = -1;
+        q->settles[p] = (long)json_integer_value(json_object_get(parameter, "settles"));
         q->sizes[p] = (int)json_array_size(values);
         for (int v = 0; v < q->sizes[p]; v++) {
             q->values[p][v] = (long)json_integer_value(json_array_get(values, (size_t)v));
@@ -303,10 +330,23 @@ static bool read_question(question *q, json_t *about, double step_seconds) {
         q->combinations *= q->sizes[p];
         if (q->combinations > MOST_COMBINATIONS) return false;
     }
-    q->best = q->fallback;
+    q->best = q->base = q->fallback;
     q->ratio[q->fallback] = 1;
-    q->searched = q->share >= LEAST_SHARE && q->combinations > 1;
+    weigh(q, json_number_value(json_object_get(about, "seconds")), step_seconds);
     return true;
+}
+
+/* The lasting ones come last. */
+static void number_kernels(search *s) {
+    for (int lasting = 0; lasting < 2; lasting++) {
+        for (int i = 0; i < s->count; i++) {
+            question *q = &s->questions[i];
+            int first = 0;
+            while (strcmp(s->questions[first].kernel, q->kernel) != 0) first++;
+            if (q->lasting == (lasting == 1)) q->group = first < i ? s->questions[first].group : s->kernels++;
+        }
+        if (!lasting) s->joint_kernels = s->kernels;
+    }
 }
 
 static xp_status ask(search *s) {
@@ -333,22 +373,21 @@ static xp_status ask(search *s) {
             status = xp_fail(XP_UNSUPPORTED, "the default of %s is not among its values, or these are too many",
                              s->questions[i].kernel);
     json_decref(answer);
-    for (int i = 0; i < s->count; i++) {
-        question *q = &s->questions[i];
-        int first = 0;
-        while (strcmp(s->questions[first].kernel, q->kernel) != 0) first++;
-        q->group = first < i ? s->questions[first].group : s->kernels++;
-        recall(s, q);
-    }
+    number_kernels(s);
+    for (int i = 0; i < s->count; i++) recall(s, &s->questions[i]);
     return status == XP_OK ? write_table(s, s->defaults, NULL) : status;
 }
 
-/* Of the whole step, from the ratios of its questions. */
+static bool in_pass(const search *s, const question *q) {
+    return q->group >= s->first && q->group < s->last;
+}
+
+/* Of the whole step, from the ratios of this pass's questions. */
 static double expected_ratio(const search *s) {
     double ratio = 1;
     for (int i = 0; i < s->count; i++) {
         const question *q = &s->questions[i];
-        ratio -= q->share * (1 - q->ratio[q->best]);
+        if (in_pass(s, q)) ratio -= q->share * (1 - q->ratio[q->best]);
     }
     return ratio;
 }
@@ -364,7 +403,8 @@ static void print_progress(const search *s) {
 /* ---- winners -------------------------------------------------------------------------------------------------------
  */
 
-/* Ragged random shapes of the operation with the candidate's values for every one of them. */
+/* Ragged random shapes of the operation with the candidate's values, and what else leads to its kernel, for every one
+ * of them. */
 static xp_status verify(search *s, const question *q, int combination, bool *right) {
     char path[96], filter[96], cases[16], key[240];
     const size_t length = (size_t)snprintf(key, sizeof key, "%s ", q->kernel);
@@ -377,6 +417,11 @@ static xp_status verify(search *s, const question *q, int combination, bool *rig
     snprintf(cases, sizeof cases, "%d", CHECK_CASES);
     json_t *entry = entry_of(q, combination), *entries = json_pack("[o]", entry);
     json_object_set_new(entry, "shape", json_string("*"));
+    json_t *reached = json_object_get(q->about, "reached");
+    if (reached) {
+        json_array_append_new(entries, json_deep_copy(entry));
+        json_object_update(json_array_get(entries, 1), reached);
+    }
     remove(path);
     const xp_status written = xp_tuning_merge(path, entries);
     json_decref(entries);
@@ -415,16 +460,19 @@ static xp_status settle(search *s, question *q) {
     return XP_OK;
 }
 
+/* Verifies and confirms the winners of this pass and writes them. They are what later passes are compared with. */
 static xp_status conclude(search *s, int *kept) {
-    int chosen[MOST_QUESTIONS], candidates = 0;
+    int chosen[MOST_QUESTIONS], candidates = 0, written = 0;
     json_t *answer = NULL;
     char reason[96] = "", before[160], after[160];
     for (int i = 0; i < s->count; i++) {
-        if (s->questions[i].ratio[s->questions[i].best] > 1 / LEAST_GAIN)
-            s->questions[i].best = s->questions[i].fallback;
-        XP_TRY(settle(s, &s->questions[i]));
-        chosen[i] = s->questions[i].best;
-        candidates += chosen[i] != s->questions[i].fallback;
+        question *q = &s->questions[i];
+        chosen[i] = q->base;
+        if (!in_pass(s, q)) continue;
+        if (q->ratio[q->best] > 1 / LEAST_GAIN) q->best = q->fallback;
+        XP_TRY(settle(s, q));
+        chosen[i] = q->best;
+        candidates += chosen[i] != q->fallback;
     }
     save_trials(s);
     if (s->options->brief && candidates == 0) {
@@ -442,7 +490,8 @@ static xp_status conclude(search *s, int *kept) {
     json_t *entries = json_array();
     tell(s, "%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share", "confirmed beside the default");
     for (int i = 0; i < s->count; i++) {
-        const question *q = &s->questions[i];
+        question *q = &s->questions[i];
+        if (!in_pass(s, q)) continue;
         const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
         const double gain = 1 / json_number_value(json_object_get(told, "ratio"));
         const bool keep = chosen[i] != q->fallback && gain >= LEAST_GAIN;
@@ -453,31 +502,70 @@ static xp_status conclude(search *s, int *kept) {
             tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
         else
             tell(s, "%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
-        if (!keep) chosen[i] = q->fallback;
         if (!keep) continue;
+        q->base = chosen[i];
         json_t *entry = entry_of(q, chosen[i]);
         json_object_set_new(entry, "gain", json_real(gain));
         json_array_append_new(entries, entry);
-        ++*kept;
+        written++;
     }
     const double ratio = json_number_value(json_object_get(answer, "ratio"));
     json_decref(answer);
-    const xp_status status = *kept ? xp_tuning_merge(s->options->output, entries) : XP_OK;
+    const xp_status status = written ? xp_tuning_merge(s->options->output, entries) : XP_OK;
     json_decref(entries);
     if (status != XP_OK) return status;
+    *kept += written;
     if (s->options->brief) {
-        if (*kept)
+        if (written)
             printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * ratio, s->options->output);
         else
             printf("tuning       the defaults stay: nothing faster was confirmed\n");
         return XP_OK;
     }
-    printf("the step with all candidates took %.1f %% of its time with the defaults\n", 100 * ratio);
-    if (*kept)
-        printf("%d entries written to %s\n", *kept, s->options->output);
+    printf("the step with all candidates took %.1f %% of its time without them\n", 100 * ratio);
+    if (written)
+        printf("%d entries written to %s\n", written, s->options->output);
     else
         printf("the defaults stay: nothing was written\n");
     return XP_OK;
+}
+
+/* ---- passes --------------------------------------------------------------------------------------------------------
+ */
+
+static xp_status search_kernels(search *s, int first, int last, double end, int *kept) {
+    s->first = first;
+    s->last = last;
+    s->end = end;
+    while (xp_clock() < s->end) {
+        bool left = false;
+        for (int kernel = first; kernel < last; kernel++) left = pick(s, kernel) || left;
+        if (!left) break;
+        XP_TRY(try_range(s, first, last));
+        s->rounds++;
+        save_trials(s);
+        print_progress(s);
+    }
+    return conclude(s, kept);
+}
+
+/* Only what the first pass has kept shows how much of the step they are. */
+static xp_status search_lasting_kernels(search *s, double end, int *kept) {
+    json_t *answer = NULL;
+    char reason[96];
+    bool any = false;
+    XP_TRY(write_table(s, s->defaults, NULL));
+    XP_TRY(run_trial(s, NULL, TRIAL_STEPS, &answer, reason));
+    if (!answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run: %s", reason);
+    s->step_seconds = json_number_value(json_object_get(answer, "step"));
+    for (int i = 0; i < s->count; i++) {
+        question *q = &s->questions[i];
+        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
+        weigh(q, json_number_value(json_object_get(told, "seconds")), s->step_seconds);
+        any = any || (q->lasting && q->searched);
+    }
+    json_decref(answer);
+    return any ? search_kernels(s, s->joint_kernels, s->kernels, end, kept) : XP_OK;
 }
 
 static void describe_device(const json_t *entry, char *out, size_t size) {
@@ -525,18 +613,12 @@ xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
     xp_random_start(&s.random, (uint64_t)(json_object_size(s.trials) + 1), 0);
     xp_status status = ask(&s);
     if (status == XP_OK) remember_device(&s);
-    s.end = xp_clock() + options->seconds;
-    if (options->at_most > 0) s.deadline = xp_clock() + options->at_most;
-    while (status == XP_OK && xp_clock() < s.end) {
-        bool left = false;
-        for (int kernel = 0; kernel < s.kernels; kernel++) left = pick(&s, kernel) || left;
-        if (!left) break;
-        status = try_range(&s, 0, s.kernels);
-        s.rounds++;
-        save_trials(&s);
-        print_progress(&s);
-    }
-    if (status == XP_OK) status = conclude(&s, kept);
+    const double start = xp_clock(), end = start + options->seconds;
+    const bool both = s.kernels > s.joint_kernels && !options->brief;
+    if (options->at_most > 0) s.deadline = start + options->at_most;
+    if (status == XP_OK)
+        status = search_kernels(&s, 0, s.joint_kernels, both ? end - LASTING_PART * options->seconds : end, kept);
+    if (status == XP_OK && both) status = search_lasting_kernels(&s, end, kept);
     for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
     free(s.questions);
     json_decref(s.trials);

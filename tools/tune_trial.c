@@ -12,20 +12,20 @@ enum { DEFAULTS, CANDIDATES, SIDES, MOST_STEPS = 32 };
 /* What one side's questions took, step by step. */
 typedef struct side {
     xp_synthetic run;
-    double loss, total[MOST_STEPS];
+    double loss[MOST_STEPS], total[MOST_STEPS];
     double *seconds; /* [questions][MOST_STEPS] */
 } side;
 
 static xp_status open_side(side *s, const xp_synthetic_shape *shape, const xp_device_options *options,
                            const char *table) {
-    double seconds;
+    double seconds, loss;
     setenv("EXPANSE_TUNING", table, 1);
     XP_TRY(xp_synthetic_open(&s->run, shape, options));
     const xp_plan_tuned *tuned;
     const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
     s->seconds = calloc((size_t)questions * MOST_STEPS + 1, sizeof *s->seconds);
     if (!s->seconds) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a trial");
-    return xp_synthetic_run(&s->run, 1, &seconds, &s->loss);
+    return xp_synthetic_run(&s->run, 1, &seconds, &loss);
 }
 
 static xp_status run_step(side *s, int step) {
@@ -33,7 +33,7 @@ static xp_status run_step(side *s, int step) {
     const xp_plan_tuned *tuned;
     double wall;
     xp_plan_forget_profile(plan);
-    XP_TRY(xp_synthetic_run(&s->run, 1, &wall, &s->loss));
+    XP_TRY(xp_synthetic_run(&s->run, 1, &wall, &s->loss[step]));
     const int questions = xp_plan_tunings(plan, &tuned);
     for (int q = 0; q < questions; q++) s->seconds[q * MOST_STEPS + step] = tuned[q].seconds;
     s->total[step] = xp_plan_profiled_seconds(plan);
@@ -70,12 +70,16 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
         json_t *values = json_array();
         for (int v = 0; v < XP_TUNING_VALUES && t->parameters[p].values[v]; v++)
             json_array_append_new(values, json_integer(t->parameters[p].values[v]));
-        json_array_append_new(parameters, json_pack("{s:s,s:I,s:o}", "name", t->parameters[p].name, "default",
-                                                    (json_int_t)t->parameters[p].fallback, "values", values));
+        json_array_append_new(parameters, json_pack("{s:s,s:I,s:o,s:I}", "name", t->parameters[p].name, "default",
+                                                    (json_int_t)t->parameters[p].fallback, "values", values, "settles",
+                                                    (json_int_t)t->parameters[p].settles));
     }
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:f}", "kernel", t->kernel, "operation", tuned->operation, "shape",
-                     t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters, "seconds",
-                     seconds, "ratio", ratio);
+    json_t *reached = t->reached.kernel ? json_pack("{s:s,s:{s:I}}", "kernel", t->reached.kernel, "values",
+                                                    t->reached.parameter, (json_int_t)t->reached.value)
+                                        : NULL;
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:f,s:b,s:o*}", "kernel", t->kernel, "operation", tuned->operation,
+                     "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
+                     "seconds", seconds, "ratio", ratio, "lasting", t->lasting, "reached", reached);
 }
 
 static xp_status answer(side sides[SIDES], bool both, int steps) {
@@ -98,24 +102,31 @@ static xp_status answer(side sides[SIDES], bool both, int steps) {
     return sent ? XP_OK : xp_fail(XP_IO_ERROR, "a trial's answer could not be sent");
 }
 
+/* One step of the candidates; their loss must be that of the defaults after as many. */
+static xp_status run_candidates(side sides[SIDES], int step) {
+    XP_TRY(run_step(&sides[CANDIDATES], step));
+    const double own = sides[CANDIDATES].loss[step], wanted = sides[DEFAULTS].loss[step];
+    return fabs(own - wanted) <= 1e-3 * wanted
+               ? XP_OK
+               : xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
+}
+
 xp_status xp_tune_trial(const xp_synthetic_shape *shape, const xp_device_options *options, const char *defaults,
-                        const char *candidates, int steps) {
-    side sides[SIDES] = {{.loss = 0}};
+                        const char *candidates, bool in_turn, int steps) {
+    side sides[SIDES] = {{.seconds = NULL}};
     const bool both = candidates != NULL;
     if (steps < 1 || steps > MOST_STEPS)
         return xp_fail(XP_INVALID_ARGUMENT, "a trial of %d steps: between 1 and %d", steps, MOST_STEPS);
     xp_status status = open_side(&sides[DEFAULTS], shape, options, defaults);
+    for (int step = 0; step < steps && status == XP_OK && !in_turn; step++) status = run_step(&sides[DEFAULTS], step);
     if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], shape, options, candidates);
     const xp_plan_tuned *tuned;
     const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
     int done = 0;
     while (done < steps && status == XP_OK) {
-        for (int i = 0; i < (both ? SIDES : 1) && status == XP_OK; i++) status = run_step(&sides[i], done);
+        if (in_turn) status = run_step(&sides[DEFAULTS], done);
+        if (status == XP_OK && both) status = run_candidates(sides, done);
         done++;
-        if (both && status == XP_OK &&
-            !(fabs(sides[CANDIDATES].loss - sides[DEFAULTS].loss) <= 1e-3 * sides[DEFAULTS].loss))
-            status = xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", sides[CANDIDATES].loss,
-                             sides[DEFAULTS].loss);
         if (both && status == XP_OK && !promises(sides, questions)) break;
     }
     if (status == XP_OK) status = answer(sides, both, done);

@@ -1,5 +1,5 @@
 /* Libraries that are looked for when the program runs, so that a machine without them gets a sentence instead of the
- * dynamic linker's refusal: the OpenCL loader here, CLBlast by ops/gemm.c. */
+ * dynamic linker's refusal: the OpenCL loader here, CLBlast by ops/gemm_clblast.c. */
 #ifndef XP_DEVICE_LOADER_H
 #define XP_DEVICE_LOADER_H
 

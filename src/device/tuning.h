@@ -14,13 +14,14 @@
 
 #include <jansson.h>
 
-enum { XP_TUNING_PARAMETERS = 4, XP_TUNING_VALUES = 8, XP_TUNING_FORMAT = 1 };
+enum { XP_TUNING_PARAMETERS = 6, XP_TUNING_VALUES = 8, XP_TUNING_FORMAT = 1 };
 
 /* One free choice of a kernel: the default in value, and all that may be tried. */
 typedef struct xp_tuning_parameter {
     const char *name; /* static */
     long value;
     long values[XP_TUNING_VALUES]; /* the rest are 0 */
+    long settles;                  /* the value at which the other parameters do not matter; 0: there is none */
     long fallback;                 /* the default, once it was looked up */
 } xp_tuning_parameter;
 
@@ -29,6 +30,11 @@ typedef struct xp_tuning {
     const char *kernel; /* "attention_wide backward"; static */
     const char *file;   /* of the kernel: cl/<file>.cl; static */
     char shape[96];     /* "nt 2048x512x512": what the best choice may depend on */
+    bool lasting;   /* values other than the defaults stay in force as long as the process */
+    struct {
+        const char *kernel, *parameter; /* static; NULL: nothing is needed */
+        long value;
+    } reached; /* the other kernel's choice that makes every shape come to this one: for its verification */
     int count;
     xp_tuning_parameter parameters[XP_TUNING_PARAMETERS];
 } xp_tuning;

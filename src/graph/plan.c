@@ -62,7 +62,8 @@ static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
         plan->room = room;
     }
     xp_launch *launch = &plan->launches[plan->count++];
-    *launch = (xp_launch){.node = node, .tuned = node == plan->tuning_node ? plan->tuning_index : -1};
+    *launch =
+        (xp_launch){.node = node, .tuned = node == plan->tuning_node ? plan->tuning_index : -1, .tuned_lasting = -1};
     return launch;
 }
 
@@ -86,6 +87,7 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
     xp_launch *launch = add_launch(plan, node);
     if (!launch) return XP_OUT_OF_MEMORY;
     launch->host = true;
+    if (node == plan->lasting_node) launch->tuned_lasting = plan->lasting_index;
     launch->request.call = *request;
     launch->context = malloc(request->context_bytes + 1);
     if (!launch->context) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the call of %s", request->name);
@@ -111,8 +113,13 @@ xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
         plan->tuned = grown;
         plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning, .operation = node->operation->name};
     }
-    plan->tuning_node = node;
-    plan->tuning_index = i;
+    if (tuning->lasting) {
+        plan->lasting_node = node;
+        plan->lasting_index = i;
+    } else {
+        plan->tuning_node = node;
+        plan->tuning_index = i;
+    }
     return XP_OK;
 }
 

@@ -69,6 +69,7 @@ typedef struct xp_host_request {
     xp_host_call call;
     const void *context;
     size_t context_bytes;
+    xp_variant variant; /* parameters of the library, to be shown */
     double flops, bytes;
     int tensor_count;
     xp_tensor *tensors[8];
@@ -79,7 +80,8 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
 /* Storage that only this node's launches use. F32 elements; NULL when memory ends. */
 xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements);
 
-/* Chooses the parameters of the node's kernels by the device's tuning table, and keeps the question for the tuner. */
+/* Chooses the parameters of the node's kernels by the device's tuning table, and keeps the question for the tuner. The
+ * launches that follow are the question's; a lasting question has the host calls that follow, beside the other. */
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
 xp_family xp_plan_family(const xp_plan *plan);

@@ -6,8 +6,9 @@
 
 typedef struct xp_launch {
     const xp_node *node;
-    int tuned; /* index of the question that its node asked before; -1: none */
-    bool host; /* a library call; else a kernel */
+    int tuned;         /* index of the question that its node asked before; -1: none */
+    int tuned_lasting; /* of the lasting one, for a library call; -1: none */
+    bool host;         /* a library call; else a kernel */
     union {
         xp_launch_request kernel;
         xp_host_request call;
@@ -48,8 +49,8 @@ struct xp_plan {
     bool realised;
     xp_plan_tuned *tuned;
     int tuned_count;
-    const xp_node *tuning_node; /* that asked last: its launches follow */
-    int tuning_index;
+    const xp_node *tuning_node, *lasting_node; /* that asked last: its launches follow */
+    int tuning_index, lasting_index;
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
     int64_t profiled_runs;
 };

@@ -16,13 +16,16 @@ static double bytes_of(const xp_launch *launch) {
     return launch->host ? launch->request.call.bytes : launch->request.kernel.bytes;
 }
 
+static const xp_variant *variant_of(const xp_launch *launch) {
+    return launch->host ? &launch->request.call.variant : &launch->request.kernel.variant;
+}
+
 static bool same_kernel(const xp_launch *a, const xp_launch *b) {
     if (a->host != b->host || strcmp(xp_launch_name(a), xp_launch_name(b)) != 0) return false;
-    if (a->host) return true;
     char x[1024], y[1024];
-    xp_variant_print(&a->request.kernel.variant, x, sizeof x);
-    xp_variant_print(&b->request.kernel.variant, y, sizeof y);
-    return strcmp(x, y) == 0 && strcmp(a->request.kernel.file, b->request.kernel.file) == 0;
+    xp_variant_print(variant_of(a), x, sizeof x);
+    xp_variant_print(variant_of(b), y, sizeof y);
+    return strcmp(x, y) == 0 && (a->host || strcmp(a->request.kernel.file, b->request.kernel.file) == 0);
 }
 
 /* Of a copy in the backward pass. */
@@ -54,16 +57,16 @@ uint64_t xp_plan_variant(const xp_plan *plan) {
     uint64_t hash = 14695981039346656037u; /* FNV-1a */
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
-        char options[1024] = "";
-        if (!launch->host) xp_variant_print(&launch->request.kernel.variant, options, sizeof options);
+        char options[1024];
+        xp_variant_print(variant_of(launch), options, sizeof options);
         const char *texts[] = {launch->host ? "" : launch->request.kernel.file, xp_launch_name(launch), options};
         for (int t = 0; t < 3; t++)
             for (const char *c = texts[t];; c++) {
                 hash = (hash ^ (unsigned char)*c) * 1099511628211u;
                 if (!*c) break;
             }
-        const char *prelude = launch->host ? NULL : launch->request.kernel.variant.prelude;
-        for (const char *c = prelude; c && *c; c++) hash = (hash ^ (unsigned char)*c) * 1099511628211u;
+        for (const char *c = variant_of(launch)->prelude; c && *c; c++)
+            hash = (hash ^ (unsigned char)*c) * 1099511628211u;
     }
     return hash;
 }
@@ -73,7 +76,7 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
             "MB", "options");
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
-        char global[48] = "library call", local[48] = "", options[1024] = "", label[XP_NAME_BYTES + 16];
+        char global[48] = "library call", local[48] = "", options[1024], label[XP_NAME_BYTES + 16];
         snprintf(label, sizeof label, "%s%s", launch->node->label, runs_again(launch) ? " recomputed" : "");
         if (!launch->host) {
             const xp_launch_request *r = &launch->request.kernel;
@@ -82,8 +85,8 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
                 g += (size_t)snprintf(global + g, sizeof global - g, "%s%zu", d ? "x" : "", r->global[d]);
                 l += (size_t)snprintf(local + l, sizeof local - l, "%s%zu", d ? "x" : "", r->local[d]);
             }
-            xp_variant_print(&r->variant, options, sizeof options);
         }
+        xp_variant_print(variant_of(launch), options, sizeof options);
         fprintf(out, "%5d  %-34s %-32s %-18s %-12s %10.2f %10.2f  %s\n", i, label, xp_launch_name(launch), global,
                 local, flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6, options);
     }
@@ -171,8 +174,7 @@ int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, 
         if (r == count) {
             firsts[count] = launch;
             rows[count] = (xp_profile_row){.name = xp_launch_name(launch)};
-            if (!launch->host)
-                xp_variant_print(&launch->request.kernel.variant, rows[count].variant, sizeof rows[count].variant);
+            xp_variant_print(variant_of(launch), rows[count].variant, sizeof rows[count].variant);
             count++;
         }
         rows[r].launches++;
@@ -186,8 +188,11 @@ int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, 
 
 int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out) {
     for (int t = 0; t < plan->tuned_count; t++) plan->tuned[t].seconds = 0;
-    for (int i = 0; i < plan->count; i++)
-        if (plan->launches[i].tuned >= 0) plan->tuned[plan->launches[i].tuned].seconds += plan->launches[i].seconds;
+    for (int i = 0; i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        if (launch->tuned >= 0) plan->tuned[launch->tuned].seconds += launch->seconds;
+        if (launch->tuned_lasting >= 0) plan->tuned[launch->tuned_lasting].seconds += launch->seconds;
+    }
     *out = plan->tuned;
     return plan->tuned_count;
 }

@@ -1,15 +1,9 @@
-/* Matrix products and linear layers: shapes, gradients, and which kernels make them. The only file that
- * knows CLBlast; knows nothing of models. */
+/* Matrix products and linear layers: shapes, gradients, and which kernels make them. Knows nothing of models. */
 #include "ops/building.h"
+#include "ops/gemm_clblast.h"
 #include "ops/operation.h"
 
 #include <stdio.h>
-
-#ifdef XP_WITH_CLBLAST
-#include "device/loader.h"
-
-#include <clblast_c.h>
-#endif
 
 extern const xp_operation xp_operation_gemm;
 
@@ -314,60 +308,8 @@ static bool is_aligned(const xp_tensor *matrix) {
     return matrix->shape[1] % 4 == 0;
 }
 
-static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
-    const gemm_tensors t = tensors_of(node);
-    xp_tuning tile = {
-        .kernel = "gemm_tiled",
-        .file = "gemm_tiled",
-        .count = 4,
-        .parameters = {
-            {"SIDE", 16, {8, 16}}, {"OWN_ROWS", 4, {4, 8}}, {"OWN_COLUMNS", 4, {4, 8}}, {"DEPTH", 16, {16, 32}}}};
-    XP_TRY(tune(plan, node, p, &tile));
-    const int64_t side = tile.parameters[0].value, rows = side * tile.parameters[1].value,
-                  columns = side * tile.parameters[2].value;
-    xp_launch_request product = {
-        .file = "gemm_tiled",
-        .kernel = "gemm_tiled",
-        .dimensions = 2,
-        .global = {(size_t)(xp_building_blocks(p->n, columns) * side), (size_t)(xp_building_blocks(p->m, rows) * side)},
-        .local = {(size_t)side, (size_t)side},
-        .flops = flops(p),
-        .bytes = bytes_moved(p, results(&t))};
-    for (int i = 0; i < tile.count; i++)
-        xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
-    xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
-    xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
-    xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
-    xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
-    set_epilogue(&product.variant, p, &t);
-    xp_launch_read(&product, t.a);
-    xp_launch_read(&product, t.b);
-    xp_launch_read(&product, t.bias);
-    xp_launch_read(&product, t.partner);
-    xp_launch_write(&product, t.y);
-    xp_launch_write(&product, t.z);
-    xp_launch_int(&product, p->m);
-    xp_launch_int(&product, p->n);
-    xp_launch_int(&product, p->k);
-    return xp_plan_launch(plan, node, &product);
-}
-
-/* ---- CLBlast ----------------------------------------------------------------------------------------------------- */
-
-#ifdef XP_WITH_CLBLAST
-typedef CLBlastStatusCode (*sgemm)(CLBlastLayout, CLBlastTranspose, CLBlastTranspose, size_t, size_t, size_t, float,
-                                   cl_mem, size_t, size_t, cl_mem, size_t, size_t, float, cl_mem, size_t, size_t,
-                                   cl_command_queue *, cl_event *);
-
-/* NULL where the library is not installed: the tiled kernel serves then. */
-static sgemm library_sgemm(void) {
-    static sgemm found;
-    if (!found) *(void **)&found = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
-    return found;
-}
-
-/* From which size on the library's tuned kernels repay its launches, a separate epilogue, and, for a small side, its
- * padding to whole tiles. */
+/* From which size on CLBlast's kernels repay its launches, a separate epilogue, and, for a small side, its padding to
+ * whole tiles. */
 static bool library_is_better(const xp_device *device, const xp_gemm_attributes *p) {
     static const struct {
         cl_device_type type;
@@ -375,34 +317,13 @@ static bool library_is_better(const xp_device *device, const xp_gemm_attributes 
         double flops;
     } rule = {CL_DEVICE_TYPE_GPU, 128, 1e8};
     return (device->limits.type & rule.type) && p->m >= rule.side && p->n >= rule.side && p->k >= rule.side &&
-           flops(p) >= rule.flops && library_sgemm();
+           flops(p) >= rule.flops;
 }
 
-static xp_status call_clblast(cl_command_queue queue, const void *context, const cl_mem *buffers,
-                              const size_t *offsets) {
-    const xp_gemm_attributes *p = context;
-    const CLBlastStatusCode code = library_sgemm()(
-        CLBlastLayoutRowMajor, p->transpose_a ? CLBlastTransposeYes : CLBlastTransposeNo,
-        p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)p->m, (size_t)p->n, (size_t)p->k, 1.0f,
-        buffers[0], offsets[0], (size_t)(p->transpose_a ? p->m : p->k), buffers[1], offsets[1],
-        (size_t)(p->transpose_b ? p->k : p->n), 0.0f, buffers[2], offsets[2], (size_t)p->n, &queue, NULL);
-    if (code == CLBlastSuccess) return XP_OK;
-    return xp_fail(XP_DEVICE_ERROR, "CLBlastSgemm of %lldx%lldx%lld failed with code %d", (long long)p->m,
-                   (long long)p->n, (long long)p->k, (int)code);
-}
-
-static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p,
+                              const xp_tuning *clblast) {
     const gemm_tensors t = tensors_of(node);
-    const xp_host_request product = {.name = "CLBlastSgemm",
-                                     .call = call_clblast,
-                                     .context = p,
-                                     .context_bytes = sizeof *p,
-                                     .flops = flops(p),
-                                     .bytes = bytes_moved(p, 1),
-                                     .tensor_count = 3,
-                                     .tensors = {t.a, t.b, t.y},
-                                     .written = {false, false, true}};
-    XP_TRY(xp_plan_host_call(plan, node, &product));
+    XP_TRY(xp_clblast_emit(plan, node, p, clblast, flops(p), bytes_moved(p, 1)));
     if (!t.bias && !t.partner && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
     xp_launch_request finish = {.file = "gemm_tiled",
@@ -420,15 +341,59 @@ static xp_status emit_clblast(xp_plan *plan, const xp_node *node, const xp_gemm_
     xp_launch_int(&finish, p->n);
     return xp_plan_launch(plan, node, &finish);
 }
-#endif
+
+static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+    enum { OURS = 1, CLBLAST };
+    const gemm_tensors t = tensors_of(node);
+    const bool choice = xp_clblast_is_there();
+    xp_tuning clblast, tile = {.kernel = "gemm_tiled",
+                               .file = "gemm_tiled",
+                               .count = 5,
+                               .parameters = {{"SIDE", 16, {8, 16}},
+                                              {"OWN_ROWS", 4, {4, 8}},
+                                              {"OWN_COLUMNS", 4, {4, 8}},
+                                              {"DEPTH", 16, {16, 32}},
+                                              {"LIBRARY", OURS, {OURS}}}};
+    if (choice) {
+        const bool better = library_is_better(xp_plan_device(plan), p);
+        tile.parameters[4] =
+            (xp_tuning_parameter){"LIBRARY", better ? CLBLAST : OURS, {OURS, CLBLAST}, .settles = CLBLAST};
+        XP_TRY(xp_clblast_tune(plan, node, &clblast));
+    }
+    XP_TRY(tune(plan, node, p, &tile));
+    if (tile.parameters[4].value == CLBLAST) return emit_library(plan, node, p, &clblast);
+    const int64_t side = tile.parameters[0].value, rows = side * tile.parameters[1].value,
+                  columns = side * tile.parameters[2].value;
+    xp_launch_request product = {
+        .file = "gemm_tiled",
+        .kernel = "gemm_tiled",
+        .dimensions = 2,
+        .global = {(size_t)(xp_building_blocks(p->n, columns) * side), (size_t)(xp_building_blocks(p->m, rows) * side)},
+        .local = {(size_t)side, (size_t)side},
+        .flops = flops(p),
+        .bytes = bytes_moved(p, results(&t))};
+    for (int i = 0; i < 4; i++) xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
+    xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
+    xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
+    xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
+    xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
+    set_epilogue(&product.variant, p, &t);
+    xp_launch_read(&product, t.a);
+    xp_launch_read(&product, t.b);
+    xp_launch_read(&product, t.bias);
+    xp_launch_read(&product, t.partner);
+    xp_launch_write(&product, t.y);
+    xp_launch_write(&product, t.z);
+    xp_launch_int(&product, p->m);
+    xp_launch_int(&product, p->n);
+    xp_launch_int(&product, p->k);
+    return xp_plan_launch(plan, node, &product);
+}
 
 static xp_status emit(xp_plan *plan, const xp_node *node) {
     const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, node);
-    if (xp_plan_family(plan) == XP_FAMILY_WIDE) return emit_wide(plan, node, attributes);
-#ifdef XP_WITH_CLBLAST
-    if (library_is_better(xp_plan_device(plan), attributes)) return emit_clblast(plan, node, attributes);
-#endif
-    return emit_tiled(plan, node, attributes);
+    return xp_plan_family(plan) == XP_FAMILY_WIDE ? emit_wide(plan, node, attributes)
+                                                  : emit_tiled(plan, node, attributes);
 }
 
 const xp_operation xp_operation_gemm = {"gemm", gradient, emit, 0};

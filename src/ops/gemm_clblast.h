@@ -1,0 +1,20 @@
+/* Matrix products by CLBlast: whether it is there, its parameters, its call. gemm.c decides which products it makes.
+ * Without the library's headers at build time all of this says that it is not there. */
+#ifndef XP_OPS_GEMM_CLBLAST_H
+#define XP_OPS_GEMM_CLBLAST_H
+
+#include "ops/operation.h"
+#include "ops/ops.h"
+
+/* Whether the library is installed. */
+bool xp_clblast_is_there(void);
+
+/* Looks up the library's parameters, one set for all products of the device, and keeps the question for the tuner. To
+ * be called for each node that the library could serve, before the node's own question. */
+xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
+
+/* Adds y [m,n] = a·b with the parameters of `tuning` to the plan; there is no epilogue. */
+xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
+                          double flops, double bytes);
+
+#endif

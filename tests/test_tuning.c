@@ -1,0 +1,125 @@
+/* The tuning table: which entry serves a question, and what CLBlast's parameters do to a process. */
+#include "device/tuning.h"
+#include "ops/gemm_clblast.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static xp_device *device;
+
+static const xp_tuning question = {.kernel = "asked",
+                                   .file = "gemm_tiled",
+                                   .shape = "nt 8x8x8",
+                                   .count = 2,
+                                   .parameters = {{"ROWS", 1, {1, 2, 3, 4, 5, 6}}, {"COLUMNS", 1, {1, 2}}}};
+
+/* An entry of the question's kernel, of this device, with ROWS = `rows`; `changed` (NULL: none) gets another text. */
+static json_t *entry(const char *shape, int rows, const char *changed, const char *text) {
+    json_t *made = xp_tuning_entry(device, &question, shape);
+    json_object_set_new(json_object_get(made, "values"), "ROWS", json_integer(rows));
+    if (changed) json_object_set_new(made, changed, json_string(text));
+    return made;
+}
+
+static long answer(json_t *entries) {
+    xp_tuning tuning = question;
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+    xp_tuning_look_up(device, &tuning);
+    xp_tuning_prefer(device, NULL);
+    assert_int_equal(tuning.parameters[0].fallback, 1);
+    assert_int_equal(tuning.parameters[1].value, 1);
+    return tuning.parameters[0].value;
+}
+
+static void the_nearest_entry_serves(void **state) {
+    json_t *other_vendor = entry("*", 6, "vendor", "another"), *vendor = entry("*", 5, "device", "another");
+    json_object_set_new(other_vendor, "device", json_string("another"));
+    json_t *driver = entry("*", 4, "driver", "another"), *all = entry("*", 3, NULL, NULL);
+    json_t *shape = entry("nt 8x8x8", 2, NULL, NULL), *entries = json_pack("[o]", other_vendor);
+    assert_int_equal(answer(json_copy(entries)), 1);
+    json_array_append_new(entries, vendor);
+    assert_int_equal(answer(json_copy(entries)), 5);
+    json_array_append_new(entries, driver);
+    assert_int_equal(answer(json_copy(entries)), 4);
+    json_array_insert_new(entries, 0, all);
+    assert_int_equal(answer(json_copy(entries)), 3);
+    json_array_append_new(entries, shape);
+    assert_int_equal(answer(entries), 2);
+}
+
+static void entries_that_do_not_fit_are_passed_over(void **state) {
+    assert_int_equal(answer(json_pack("[o]", entry("nt 8x8x9", 2, NULL, NULL))), 1);
+    assert_int_equal(answer(json_pack("[o]", entry("*", 2, "kernel", "not asked"))), 1);
+    assert_int_equal(answer(json_pack("[o]", entry("*", 2, "version", "0123456789abcdef"))), 1);
+    assert_int_equal(answer(json_pack("[o]", entry("*", 7, NULL, NULL))), 1);
+}
+
+/* One product of 64 x 64 x 64 by CLBlast with SIDE = `side`, realised, which calls the library once. */
+static xp_status multiply(int side) {
+    enum { EDGE = 64 };
+    const xp_tuning questions[] = {
+        {.kernel = "gemm_tiled", .file = "gemm_tiled", .count = 1, .parameters = {{.name = "LIBRARY", .value = 2}}},
+        {.kernel = "clblast", .file = "gemm_tiled", .count = 1, .parameters = {{.name = "SIDE", .value = side}}}};
+    json_t *entries = json_array();
+    xp_graph *graph;
+    xp_plan *plan = NULL;
+    for (int i = 0; i < 2; i++) json_array_append_new(entries, xp_tuning_entry(device, &questions[i], "*"));
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+    assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
+    xp_tensor *a = xp_graph_input(graph, "a", XP_F32, 2, (int64_t[]){EDGE, EDGE}), *b = xp_tensor_keep(a);
+    xp_tensor *y = xp_tensor_keep(xp_gemm(graph, a, 0, b, 1));
+    assert_non_null(y);
+    xp_status status = xp_plan_create(&plan, device, graph);
+    if (status == XP_OK) status = xp_plan_realise(plan, NULL);
+    if (status == XP_OK) {
+        float in[EDGE * EDGE], out[EDGE * EDGE];
+        for (int i = 0; i < EDGE * EDGE; i++) in[i] = (float)(i % EDGE);
+        assert_int_equal(xp_plan_write(plan, a, in), XP_OK);
+        assert_int_equal(xp_plan_run(plan), XP_OK);
+        assert_int_equal(xp_plan_read(plan, y, out), XP_OK);
+        for (int i = 0; i < EDGE * EDGE; i++) assert_float_equal(out[i], (EDGE - 1) * EDGE * (2 * EDGE - 1) / 6, 0);
+    }
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    return status;
+}
+
+static void parameters_of_clblast_stay_for_the_process(void **state) {
+    if (!xp_clblast_is_there()) skip();
+    assert_int_equal(multiply(1), XP_OK);
+    assert_int_equal(multiply(8), XP_OK);
+    assert_int_equal(multiply(16), XP_OK);
+    assert_int_equal(multiply(8), XP_OK);
+    assert_int_equal(multiply(1), XP_UNSUPPORTED);
+    assert_non_null(strstr(xp_last_error(), "in a new process"));
+}
+
+static int open_device(void **state) {
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.family = "tiled";
+    return xp_device_open(&device, &options) == XP_OK ? 0 : -1;
+}
+
+static int close_device(void **state) {
+    xp_device_close(&device);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_nearest_entry_serves),
+        cmocka_unit_test(entries_that_do_not_fit_are_passed_over),
+        cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
+    };
+    return cmocka_run_group_tests(tests, open_device, close_device);
+}
