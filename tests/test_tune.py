@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 
-from commands import EXPANSE, ROOT, expanse, expect, failures, series, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, failures, series, write
 
 MODEL = ["--width", "16", "--heads", "1", "--layers", "1", "--ffn", "32", "--batch", "4", "--length", "24"]
 # At the first statement of the product's kernel. The default (OWN, 512) is slow, 24 crashes, 192 hangs, and OTHER is as wrong as
@@ -60,13 +60,20 @@ def leave_to_try(path, wanted, own_lanes):
     return questions
 
 
+def entries_of(environment, family, attention):
+    """An entry for all shapes of each kernel that a short training asks the table for: as its checkpoint records them."""
+    run = f"{ROOT}/asked-{family}-{attention}"
+    words = ["train", *SMALL, "--set", f"attention={attention}", "--set", "attention_dropout=0", "--train", f"{ROOT}/train.ts"]
+    done = expanse(*words, "--epochs", "1", "--family", family, "--no-tune", "--out", run, env=environment)
+    expect(f"a training with {attention}", done.returncode == 0, done.stdout + done.stderr)
+    recorded = json.load(open(f"{run}/last/state.json"))["tunings"]
+    return {entry["kernel"]: {**entry, "shape": "*"} for entry in recorded}
+
+
 def check_tiles(environment):
     """Tiles of the product that are not the default: the largest, and the one that fetches most for each work-item."""
-    trials = f"{ROOT}/tiles/tuning-trials.json"
     environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/tiles"}
-    expanse("tune", *MODEL, "--quick", "--family", "tiled", env=environment)
-    key = next(key for key in json.load(open(trials)) if " | gemm_tiled | " in key)
-    names = dict(zip(("device", "driver", "kernel", "version"), key.split(" | ")), vendor="", shape="*")
+    names = entries_of(environment, "tiled", "softmax")["gemm_tiled"]
     for side, rows, columns, depth in ((8, 8, 4, 32), (16, 8, 8, 16)):
         values = {"SIDE": side, "OWN_ROWS": rows, "OWN_COLUMNS": columns, "DEPTH": depth}
         json.dump({"format": 1, "entries": [{**names, "values": values}]}, open(f"{ROOT}/tiles/tuning.json", "w"))
@@ -134,14 +141,11 @@ def check_library(environment, kernels):
 def check_lanes(environment, lanes):
     """Vectors of the width that the device does not prefer are right; the other tests use the one that it prefers."""
     environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/lanes"}
-    for attention in ("softmax", "linear(elu)"):
-        expanse("tune", *MODEL, "--attention", attention, "--quick", "--family", "wide", env=environment)
+    asked = {kernel: entry for attention in ("softmax", "linear(elu)") for kernel, entry in entries_of(environment, "wide", attention).items()}
     kernels = {"gemm_wide", *(f"{layer}_wide {way}" for layer in ("attention", "linear_attention") for way in ("forward", "backward"))}
-    keys = {tuple(key.split(" | ")[:4]) for key in json.load(open(f"{ROOT}/lanes/tuning-trials.json"))}
-    names = [dict(zip(("device", "driver", "kernel", "version"), key), vendor="", shape="*") for key in keys if key[2] in kernels]
-    expect("the kernels with vectors have questions", {name["kernel"] for name in names} == kernels, keys)
+    expect("the kernels with vectors have questions", kernels <= asked.keys(), asked.keys())
     other = 24 - lanes
-    entries = [{**name, "values": {"LANES": other}} for name in names]
+    entries = [{**asked[kernel], "values": {"LANES": other}} for kernel in kernels]
     json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
     done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "4", "--json", env=environment)
     expect(f"vectors of {other} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
@@ -165,7 +169,6 @@ def train_until(environment, name, mark, *flags):
 
 def check_first_run(environment):
     """The first long run on a device tunes for it, once; --no-tune and an interrupt leave that out."""
-    write("train.ts", series(60))
     environment = {**environment, "EXPANSE_CACHE_DIR": f"{ROOT}/first"}
     trials = f"{ROOT}/first/tuning-trials.json"
     quiet = train_until(environment, "untuned", "preparing", "--no-tune")
@@ -185,6 +188,7 @@ def check_first_run(environment):
 
 def main():
     cache = f"{ROOT}/cache"
+    write("train.ts", series(60))
     plain = {**os.environ, "EXPANSE_CACHE_DIR": cache, "POCL_CACHE_DIR": f"{ROOT}/pocl"}
     lanes = lanes_of(plain)
     own, other = (48, 96) if lanes == 8 else (96, 48)
