@@ -30,7 +30,7 @@ typedef struct xp_tuning {
     const char *kernel; /* "attention_wide backward"; static */
     const char *file;   /* of the kernel: cl/<file>.cl; static */
     char shape[96];     /* "nt 2048x512x512": what the best choice may depend on */
-    bool lasting;   /* values other than the defaults stay in force as long as the process */
+    bool lasting;       /* values other than the defaults stay in force as long as the process */
     struct {
         const char *kernel, *parameter; /* static; NULL: nothing is needed */
         long value;
