@@ -95,7 +95,7 @@ def library_trials(path):
     device, driver, _, version, _ = keys[0]
     for values in itertools.product((8, 16), (4, 8), (4, 8), (16, 32), (1, 2, 4), (1, 2)):
         names = ("SIDE", "OWN_ROWS", "OWN_COLUMNS", "DEPTH", "VECTOR", "LOCAL")
-        key = f"{device} | {driver} | clblast | {version} | * | " + " ".join(f"{name}={value}" for name, value in zip(names, values))
+        key = f"{device} | {driver} | clblast | {version} | all | " + " ".join(f"{name}={value}" for name, value in zip(names, values))
         if values not in ((8, 4, 8, 32, 2, 2), (16, 8, 4, 16, 4, 1)):
             trials[key] = 2.0
     json.dump(trials, open(path, "w"))

@@ -13,7 +13,7 @@
 #define XP_TRIAL_IN_TURN "in-turn"
 #define XP_TRIAL_AFTER   "after"
 
-/* ---- tune_trial.c: one plan beside another, step by step in turn ---- */
+/* ---- tune_trial.c: one plan beside another ---- */
 
 /* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, in turn or
  * (for lasting questions) after them, and answers the parent process with

@@ -11,13 +11,14 @@
 #include "core/random.h"
 #include "device/tuning.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 64, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
+enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 128, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
 static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
 static const double LEAST_GAIN = 1.03;   /* of a winner in the longer run; less is noise */
 static const double LASTING_PART = 0.3;  /* of the time, at least, where there are lasting questions */
@@ -153,7 +154,7 @@ static question *leader_of(search *s, int kernel) {
 }
 
 /* One combination for a kernel: every third time any, else a neighbour of the leading question's best. Questions that
- * know it already keep their default. Returns whether anything is left to try. */
+ * know it already stay as they are. Returns whether anything is left to try. */
 static bool pick(search *s, int kernel) {
     const question *leader = leader_of(s, kernel);
     int combination = 0;
@@ -220,7 +221,7 @@ static xp_status write_table(const search *s, const char *path, const int *chose
     return status;
 }
 
-/* *answer is NULL when the child gave none: s->reason tells why. The caller releases it. */
+/* *answer is NULL when the child gave none: reason tells why. The caller releases it. */
 static xp_status run_trial(search *s, const int *chosen, int steps, json_t **answer, char reason[96]) {
     char count[16];
     bool in_turn = true;
@@ -374,8 +375,9 @@ static xp_status ask(search *s) {
                              s->questions[i].kernel);
     json_decref(answer);
     number_kernels(s);
+    if (status != XP_OK) return status;
     for (int i = 0; i < s->count; i++) recall(s, &s->questions[i]);
-    return status == XP_OK ? write_table(s, s->defaults, NULL) : status;
+    return write_table(s, s->defaults, NULL);
 }
 
 static bool in_pass(const search *s, const question *q) {
@@ -502,10 +504,11 @@ static xp_status conclude(search *s, int *kept) {
             tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
         else
             tell(s, "%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
-        if (!keep) continue;
-        q->base = chosen[i];
-        json_t *entry = entry_of(q, chosen[i]);
-        json_object_set_new(entry, "gain", json_real(gain));
+        if (keep) q->base = chosen[i];
+        /* products were timed beside the library's own parameters: an entry of another model's must not stay */
+        if (!keep && !(q->lasting && q->searched)) continue;
+        json_t *entry = entry_of(q, q->base);
+        json_object_set_new(entry, "gain", json_real(keep ? gain : 1));
         json_array_append_new(entries, entry);
         written++;
     }
@@ -526,7 +529,7 @@ static xp_status conclude(search *s, int *kept) {
     if (written)
         printf("%d entries written to %s\n", written, s->options->output);
     else
-        printf("the defaults stay: nothing was written\n");
+        printf("%s: nothing was written\n", *kept ? "that stays" : "the defaults stay");
     return XP_OK;
 }
 
@@ -618,7 +621,8 @@ xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
     if (options->at_most > 0) s.deadline = start + options->at_most;
     if (status == XP_OK)
         status = search_kernels(&s, 0, s.joint_kernels, both ? end - LASTING_PART * options->seconds : end, kept);
-    if (status == XP_OK && both) status = search_lasting_kernels(&s, end, kept);
+    if (status == XP_OK && both)
+        status = search_lasting_kernels(&s, fmax(end, xp_clock() + LASTING_PART * options->seconds), kept);
     for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
     free(s.questions);
     json_decref(s.trials);

@@ -109,13 +109,21 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
     }
     cl_ulong begin = 0, previous = 0;
+    xp_launch *untimed = NULL; /* a library call behind `previous` */
     for (int i = 0; i < done && status == XP_OK; i++) {
         cl_ulong start = 0, end = 0;
         if (clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
             clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS ||
-            end < start || end < previous)
-            continue; /* some drivers know no times of markers: the launch counts as idle */
+            end < start || end < previous) {
+            if (plan->launches[i].host) untimed = &plan->launches[i]; /* some drivers know no times of markers */
+            continue;
+        }
         if (begin == 0) begin = previous = start;
+        if (untimed && start > previous) {
+            untimed->seconds += (double)(start - previous) * 1e-9;
+            untimed->calls++;
+        }
+        untimed = NULL;
         if (plan->launches[i].host) start = previous;
         plan->launches[i].seconds += (double)(end - start) * 1e-9;
         plan->launches[i].calls++;

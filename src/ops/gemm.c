@@ -343,7 +343,6 @@ static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_
 }
 
 static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
-    enum { OURS = 1, CLBLAST };
     const gemm_tensors t = tensors_of(node);
     const bool choice = xp_clblast_is_there();
     xp_tuning clblast, tile = {.kernel = "gemm_tiled",
@@ -353,15 +352,17 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
                                               {"OWN_ROWS", 4, {4, 8}},
                                               {"OWN_COLUMNS", 4, {4, 8}},
                                               {"DEPTH", 16, {16, 32}},
-                                              {"LIBRARY", OURS, {OURS}}}};
+                                              {"LIBRARY", XP_LIBRARY_OURS, {XP_LIBRARY_OURS}}}};
     if (choice) {
         const bool better = library_is_better(xp_plan_device(plan), p);
-        tile.parameters[4] =
-            (xp_tuning_parameter){"LIBRARY", better ? CLBLAST : OURS, {OURS, CLBLAST}, .settles = CLBLAST};
+        tile.parameters[4] = (xp_tuning_parameter){.name = "LIBRARY",
+                                                   .value = better ? XP_LIBRARY_CLBLAST : XP_LIBRARY_OURS,
+                                                   .values = {XP_LIBRARY_OURS, XP_LIBRARY_CLBLAST},
+                                                   .settles = XP_LIBRARY_CLBLAST};
         XP_TRY(xp_clblast_tune(plan, node, &clblast));
     }
     XP_TRY(tune(plan, node, p, &tile));
-    if (tile.parameters[4].value == CLBLAST) return emit_library(plan, node, p, &clblast);
+    if (tile.parameters[4].value == XP_LIBRARY_CLBLAST) return emit_library(plan, node, p, &clblast);
     const int64_t side = tile.parameters[0].value, rows = side * tile.parameters[1].value,
                   columns = side * tile.parameters[2].value;
     xp_launch_request product = {

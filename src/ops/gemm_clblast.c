@@ -1,5 +1,5 @@
 /* CLBlast's matrix product as a host call of the plan, with parameters of the tuning table. The only file that knows
- * CLBlast; must not know which products it serves. */
+ * CLBlast; must not know which products are better made by it. */
 #include "ops/gemm_clblast.h"
 
 #include <string.h>
@@ -45,9 +45,9 @@ bool xp_clblast_is_there(void) {
 xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
     *tuning = (xp_tuning){.kernel = "clblast",
                           .file = "gemm_tiled",
-                          .shape = "*",
+                          .shape = "all", /* not "*", which would serve other devices of the vendor */
                           .lasting = true,
-                          .reached = {"gemm_tiled", "LIBRARY", 2},
+                          .reached = {"gemm_tiled", "LIBRARY", XP_LIBRARY_CLBLAST},
                           .count = PARAMETERS,
                           .parameters = {{"SIDE", DATABASE, {DATABASE, 8, 16}, .settles = DATABASE},
                                          {"OWN_ROWS", 4, {4, 8}},
@@ -91,10 +91,11 @@ static xp_status use_parameters(cl_device_id device, const long *wanted) {
                                  "this process has set CLBlast's parameters for the device, and the library has no way "
                                  "back to its own: use them in a new process");
     if (before && memcmp(used[i].parameters, wanted, sizeof used[i].parameters) == 0) return XP_OK;
+    used[i].device = device;
+    memset(used[i].parameters, 0, sizeof used[i].parameters); /* where it fails, some may have been set */
     const CLBlastStatusCode code = set_parameters(device, wanted);
     if (code != CLBlastSuccess)
         return xp_fail(XP_DEVICE_ERROR, "CLBlastOverrideParameters failed with code %d", (int)code);
-    used[i].device = device;
     memcpy(used[i].parameters, wanted, sizeof used[i].parameters);
     return XP_OK;
 }

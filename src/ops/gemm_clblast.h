@@ -6,6 +6,9 @@
 #include "ops/operation.h"
 #include "ops/ops.h"
 
+/* Values of the parameter LIBRARY of "gemm_tiled": who makes a product. */
+enum { XP_LIBRARY_OURS = 1, XP_LIBRARY_CLBLAST };
+
 /* Whether the library is installed. */
 bool xp_clblast_is_there(void);
 
