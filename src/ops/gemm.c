@@ -308,6 +308,16 @@ static bool is_aligned(const xp_tensor *matrix) {
     return matrix->shape[1] % 4 == 0;
 }
 
+/* The arguments that both tiled kernels have. */
+static void pass_epilogue(xp_launch_request *request, const xp_gemm_attributes *p, const gemm_tensors *t) {
+    xp_launch_read(request, t->bias);
+    xp_launch_read(request, t->partner);
+    xp_launch_write(request, t->y);
+    xp_launch_write(request, t->z);
+    xp_launch_int(request, p->m);
+    xp_launch_int(request, p->n);
+}
+
 /* From which size on CLBlast's kernels repay its launches, a separate epilogue, and, for a small side, its padding to
  * whole tiles. */
 static bool library_is_better(const xp_device *device, const xp_gemm_attributes *p) {
@@ -333,12 +343,7 @@ static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_
                                 .local = {FINISH_GROUP},
                                 .bytes = 4.0 * (1 + results(&t)) * (double)p->m * (double)p->n};
     set_epilogue(&finish.variant, p, &t);
-    xp_launch_read(&finish, t.bias);
-    xp_launch_read(&finish, t.partner);
-    xp_launch_write(&finish, t.y);
-    xp_launch_write(&finish, t.z);
-    xp_launch_int(&finish, p->m);
-    xp_launch_int(&finish, p->n);
+    pass_epilogue(&finish, p, &t);
     return xp_plan_launch(plan, node, &finish);
 }
 
@@ -381,12 +386,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
     set_epilogue(&product.variant, p, &t);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
-    xp_launch_read(&product, t.bias);
-    xp_launch_read(&product, t.partner);
-    xp_launch_write(&product, t.y);
-    xp_launch_write(&product, t.z);
-    xp_launch_int(&product, p->m);
-    xp_launch_int(&product, p->n);
+    pass_epilogue(&product, p, &t);
     xp_launch_int(&product, p->k);
     return xp_plan_launch(plan, node, &product);
 }
