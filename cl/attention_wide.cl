@@ -2,7 +2,7 @@
  *
  * One work-item owns a block of queries of one head of one sample. Vector lanes are queries: a panel holds two vectors
  * of them, transposed, so that maximum, sum and rescaling are elementwise and need no horizontal step. Keys and values
- * are read in place, row by row, as the operand that is broadcast; the register tile is 6 rows × a panel in twelve
+ * are read in place, row by row, as the operand that is broadcast; the register tile is REGISTER_ROWS rows × a panel in
  * named accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache.
  *
  * The backward pass recomputes p from lse, and holds it at 1 where huge scores leave lse too coarse. A work-item walks
@@ -56,27 +56,25 @@
 
 #define PANEL         (2 * LANES)
 #define BLOCK_QUERIES (PANELS * PANEL)
+#if LANES == 16 /* wider registers are twice as many */
+#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9)
+#define REGISTER_ROWS 10
+#else
+#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5)
+#define REGISTER_ROWS 6
+#endif
 #if MASK && MASK_BLOCK % 64 == 0
 #define KEY_TILE 64 /* tiles and blocks of the mask have common edges */
 #else
-#define KEY_TILE 72 /* a multiple of 6 (register tile) and of 4 (random words) */
+#define KEY_TILE (LANES == 16 ? 80 : 72) /* a multiple of REGISTER_ROWS, and of 4 (random words) */
 #endif
-#define TILE_ROWS   ((KEY_TILE + 5) / 6 * 6) /* what register tiles of 6 keys write */
+#define TILE_ROWS   ((KEY_TILE + REGISTER_ROWS - 1) / REGISTER_ROWS * REGISTER_ROWS) /* what register tiles write */
 #define ROUND_UP(x) (((x) + LANES - 1) / LANES * LANES)
 #define ALIGNED     __attribute__((aligned(64)))
 #define INLINE      static inline __attribute__((always_inline))
 #define KERNEL      __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 
-#define EACH_1(F) F(0)
-#define EACH_2(F) EACH_1(F) F(1)
-#define EACH_3(F) EACH_2(F) F(2)
-#define EACH_4(F) EACH_3(F) F(3)
-#define EACH_5(F) EACH_4(F) F(4)
-#define EACH_6(F) EACH_5(F) F(5)
-
 #define ZERO_ROW(r) floats low##r = 0.0f, high##r = 0.0f;
-#define LOAD_ROW(r)                                                                                                    \
-    floats low##r = load_lanes(2 * r, out) * scale_low, high##r = load_lanes(2 * r + 1, out) * scale_high;
 #define STEP_ROW(r, x)                                                                                                 \
     {                                                                                                                  \
         floats broadcast = (floats)(x);                                                                                \
@@ -84,92 +82,56 @@
         high##r = fma(broadcast, b_high, high##r);                                                                     \
     }
 
-/* out [6][out_stride] = x [6][width] · panel [width][PANEL], with x's rows taken from the first `rows` of a strided
- * array.
- */
+/* out [REGISTER_ROWS][out_stride] = x [REGISTER_ROWS][width] · panel [width][PANEL], with x's rows taken from the first
+ * `rows` of a strided array. *top_low and *top_high rise to the largest of each lane; they may be NULL. */
 #define TAKE_ROW(r)    const __global float *x##r = x + (long)min(r, rows - 1) * x_stride;
 #define PRODUCT_ROW(r) STEP_ROW(r, x##r[i])
 #define STORE_ROW(r)                                                                                                   \
     store_lanes(low##r, 0, out + r * out_stride);                                                                      \
     store_lanes(high##r, 1, out + r * out_stride);
+#define TOP_ROW(r) *top_low = max(*top_low, low##r), *top_high = max(*top_high, high##r);
 INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const int width, const float *panel,
-                          float *out, const int out_stride) {
-    EACH_6(TAKE_ROW)
-    EACH_6(ZERO_ROW)
+                          float *out, const int out_stride, floats *top_low, floats *top_high) {
+    EACH_ROW(TAKE_ROW)
+    EACH_ROW(ZERO_ROW)
     for (int i = 0; i < width; i++) {
         floats b_low = load_lanes(2 * i, panel), b_high = load_lanes(2 * i + 1, panel);
-        EACH_6(PRODUCT_ROW)
+        EACH_ROW(PRODUCT_ROW)
     }
-    EACH_6(STORE_ROW)
+    EACH_ROW(STORE_ROW)
+    if (top_low) {
+        EACH_ROW(TOP_ROW)
+    }
 }
 
-/* out [R][PANEL] = out · scale + xᵀ · weights, with R columns of x [rows][x_stride] and weights [rows][weights_stride].
- */
-#define COLUMN_ROW(r) STEP_ROW(r, x[r])
+/* out [columns][PANEL] = out · scale + xᵀ · weights, with 1 to REGISTER_ROWS columns of x [rows][x_stride] and weights
+ * [rows][weights_stride]. */
+#define LOAD_COLUMN(r)                                                                                                 \
+    if (r < columns) low##r = load_lanes(2 * r, out) * scale_low, high##r = load_lanes(2 * r + 1, out) * scale_high;
+#define COLUMN_ROW(r)                                                                                                  \
+    if (r < columns) STEP_ROW(r, x[r])
 #define STORE_COLUMN(r)                                                                                                \
-    store_lanes(low##r, 2 * r, out);                                                                                   \
-    store_lanes(high##r, 2 * r + 1, out);
-#define DEFINE_ADD_COLUMNS(R)                                                                                          \
-    INLINE void add_columns_##R(const __global float *x, int x_stride, int rows, const float *weights,                 \
-                                const int weights_stride, float *out, floats scale_low, floats scale_high) {           \
-        EACH_##R(LOAD_ROW) for (int i = 0; i < rows; i++) {                                                            \
-            floats b_low = load_lanes(0, weights), b_high = load_lanes(1, weights);                                    \
-            EACH_##R(COLUMN_ROW) x += x_stride;                                                                        \
-            weights += weights_stride;                                                                                 \
-        }                                                                                                              \
-        EACH_##R(STORE_COLUMN)                                                                                         \
+    if (r < columns) store_lanes(low##r, 2 * r, out), store_lanes(high##r, 2 * r + 1, out);
+INLINE void add_columns(const __global float *x, int x_stride, int rows, const int columns, const float *weights,
+                        const int weights_stride, float *out, floats scale_low, floats scale_high) {
+    EACH_ROW(ZERO_ROW)
+    EACH_ROW(LOAD_COLUMN)
+    for (int i = 0; i < rows; i++, x += x_stride, weights += weights_stride) {
+        floats b_low = load_lanes(0, weights), b_high = load_lanes(1, weights);
+        EACH_ROW(COLUMN_ROW)
     }
-DEFINE_ADD_COLUMNS(1)
-DEFINE_ADD_COLUMNS(2)
-DEFINE_ADD_COLUMNS(3)
-DEFINE_ADD_COLUMNS(4)
-DEFINE_ADD_COLUMNS(5)
-DEFINE_ADD_COLUMNS(6)
+    EACH_ROW(STORE_COLUMN)
+}
 
-/* The same for all WIDTH columns: tiles as equal as can be, so that a width like 8 becomes 4 + 4 and not 6 + 2. Chosen
- * by the preprocessor, since every copy that a compiler would have to throw away costs the user time. */
-#define TILES(width)      (((width) + 5) / 6)
-#define SMALL_TILE(width) ((width) / TILES(width))
-#define DEFINE_ADD_ALL_COLUMNS(NAME, WIDTH, SMALL, LARGE)                                                              \
-    INLINE void NAME(const __global float *x, int x_stride, int rows, const float *weights, const int weights_stride,  \
-                     float *out, floats scale_low, floats scale_high) {                                                \
-        for (int tile = 0; tile < WIDTH % TILES(WIDTH); tile++) {                                                      \
-            add_columns_##LARGE(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high);               \
-            x += LARGE;                                                                                                \
-            out += LARGE * PANEL;                                                                                      \
-        }                                                                                                              \
-        for (int tile = WIDTH % TILES(WIDTH); tile < TILES(WIDTH); tile++) {                                           \
-            add_columns_##SMALL(x, x_stride, rows, weights, weights_stride, out, scale_low, scale_high);               \
-            x += SMALL;                                                                                                \
-            out += SMALL * PANEL;                                                                                      \
-        }                                                                                                              \
-    }
-#if SMALL_TILE(D) == 1
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 1, 2)
-#elif SMALL_TILE(D) == 2
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 2, 3)
-#elif SMALL_TILE(D) == 3
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 3, 4)
-#elif SMALL_TILE(D) == 4
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 4, 5)
-#elif SMALL_TILE(D) == 5
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 5, 6)
-#else
-DEFINE_ADD_ALL_COLUMNS(add_key_columns, D, 6, 6)
-#endif
-#if SMALL_TILE(E) == 1
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 1, 2)
-#elif SMALL_TILE(E) == 2
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 2, 3)
-#elif SMALL_TILE(E) == 3
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 3, 4)
-#elif SMALL_TILE(E) == 4
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 4, 5)
-#elif SMALL_TILE(E) == 5
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 5, 6)
-#else
-DEFINE_ADD_ALL_COLUMNS(add_value_columns, E, 6, 6)
-#endif
+/* The same for all columns of x: tiles as equal as can be, so that a width like 10 becomes 5 + 5 and not 8 + 2. */
+INLINE void add_all_columns(const __global float *x, int x_stride, int rows, const int width, const float *weights,
+                            const int weights_stride, float *out, floats scale_low, floats scale_high) {
+    const int tiles = (width + REGISTER_ROWS - 1) / REGISTER_ROWS, columns = width / tiles, larger = width % tiles;
+    for (int tile = 0; tile < larger; tile++, x += columns + 1, out += (columns + 1) * PANEL)
+        add_columns(x, x_stride, rows, columns + 1, weights, weights_stride, out, scale_low, scale_high);
+    for (int tile = larger; tile < tiles; tile++, x += columns, out += columns * PANEL)
+        add_columns(x, x_stride, rows, columns, weights, weights_stride, out, scale_low, scale_high);
+}
 
 INLINE void zero_rows(__global float *x, int x_stride, int count, const int width) {
     for (int i = 0; i < count; i++)
@@ -378,9 +340,11 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
         expect_rows(v + (long)(first_key + KEY_TILE) * v_row, following, E, v_row);
         if (kind == TILE_EMPTY) continue;
         for (int g = 0; g < panels; g++) {
-            for (int j = 0; j < keys; j += 6)
+            const floats old_low = load_lanes(2 * g, maximum), old_high = load_lanes(2 * g + 1, maximum);
+            floats low = old_low, high = old_high;
+            for (int j = 0; j < keys; j += REGISTER_ROWS)
                 multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query + g * D * PANEL,
-                              p + j * PANEL, PANEL);
+                              p + j * PANEL, PANEL, LINEAR ? 0 : &low, &high);
             score_tile(&s, kind, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
             floats scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
 #if LINEAR
@@ -390,11 +354,12 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
             count_seen(&s, kind, first + g * PANEL, first_key, keys, &total_low, &total_high);
 #endif
 #else
-            floats old_low = load_lanes(2 * g, maximum), old_high = load_lanes(2 * g + 1, maximum);
-            floats low = old_low, high = old_high;
-            for (int j = 0; j < keys; j++) {
-                low = max(low, load_lanes(2 * j, p));
-                high = max(high, load_lanes(2 * j + 1, p));
+            if (SCORED || kind != TILE_FULL) { /* the raw scores' maximum is another one */
+                low = old_low, high = old_high;
+                for (int j = 0; j < keys; j++) {
+                    low = max(low, load_lanes(2 * j, p));
+                    high = max(high, load_lanes(2 * j + 1, p));
+                }
             }
             scale_low = OF_LANES(fast_exp2_)(old_low - low), scale_high = OF_LANES(fast_exp2_)(old_high - high);
             for (int j = 0; j < keys; j++) {
@@ -415,8 +380,8 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
                          s.numbering + (uint)((first + g * PANEL) * STRIDE), mask_tile);
             for (int i = 0; i < keys * 2; i++) store_lanes(load_lanes(i, p) * load_lanes(i, mask_tile), i, p);
 #endif
-            add_value_columns(v + (long)first_key * v_row, v_row, keys, p, PANEL, sum + g * E * PANEL, scale_low,
-                              scale_high);
+            add_all_columns(v + (long)first_key * v_row, v_row, keys, E, p, PANEL, sum + g * E * PANEL, scale_low,
+                            scale_high);
         }
     }
 
@@ -455,8 +420,8 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
         const int keys = min(KEY_TILE, s.keys - first_key);
         const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
         if (kind == TILE_EMPTY) continue;
-        for (int j = 0; j < keys; j += 6)
-            multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query, p + j * PANEL, PANEL);
+        for (int j = 0; j < keys; j += REGISTER_ROWS)
+            multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query, p + j * PANEL, PANEL, 0, 0);
         score_tile(&s, kind, first, first_key, keys, p, PANEL, 0, 0);
         for (int i = 0; i < queries; i++) {
             const float z = lse[i * STRIDE];
@@ -490,52 +455,49 @@ INLINE void pack_rows(const __global float *x, int x_stride, int count, const in
                 rows[CHUNK(column) + i * LANES + c] = column + c < width ? x[(long)i * x_stride + column + c] : 0.0f;
 }
 
-/* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart; register tiles of six
- * keys repeat the last one behind `keys`, which is then written more than once, with the same numbers. */
-#define WEIGHT_ROW(r) const float *w##r = weights + min(j + r, keys - 1) * BLOCK_QUERIES;
-#define TARGET_ROW(r) __global float *out##r = out + (long)min(j + r, keys - 1) * out_stride + column;
-#define OUTER_ROW(r)  STEP_ROW(r, w##r[i])
-#define ADD_TARGET(r) low##r += load_lanes(0, out##r), high##r += load_lanes(1, out##r);
-#define STORE_PAIR(r) store_lanes(low##r, 0, out##r), store_lanes(high##r, 1, out##r);
+/* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart, REGISTER_ROWS at once:
+ * what those behind `keys` hold goes nowhere. */
+#define WEIGHT(r)     w[r * BLOCK_QUERIES + i]
+#define OUTER_ROW(r)  STEP_ROW(r, WEIGHT(r))
 #define ZERO_HALF(r)  floats low##r = 0.0f;
-#define OUTER_HALF(r) low##r = fma((floats)(w##r[i]), b_low, low##r);
-#define ADD_HALF(r)   low##r += load_lanes(0, out##r);
-#define STORE_HALF(r) store_lanes(low##r, 0, out##r);
-#define STORE_TILE(r) store_lanes(low##r, r, tile);
+#define OUTER_HALF(r) low##r = fma((floats)WEIGHT(r), b_low, low##r);
+#define ADD_ROW(r)                                                                                                     \
+    if (j + r < keys) {                                                                                                \
+        __global float *to = out + (long)(j + r) * out_stride + column;                                                \
+        store_lanes(load_lanes(0, to) + low##r, 0, to);                                                                \
+        store_lanes(load_lanes(1, to) + high##r, 1, to);                                                               \
+    }
+#define STORE_HALF(r) store_lanes(low##r, r, tile);
 INLINE void add_outer(const float *weights, int keys, int terms, const float *rows, const int width,
                       __global float *out, int out_stride) {
     int column = 0;
     for (; column + PANEL <= width; column += PANEL)
-        for (int j = 0; j < keys; j += 6) {
-            EACH_6(WEIGHT_ROW)
-            EACH_6(TARGET_ROW)
-            EACH_6(ZERO_ROW)
+        for (int j = 0; j < keys; j += REGISTER_ROWS) {
+            const float *w = weights + j * BLOCK_QUERIES;
+            EACH_ROW(ZERO_ROW)
             for (int i = 0; i < terms; i++) {
                 floats b_low = load_lanes(2 * i, rows + CHUNK(column)),
                        b_high = load_lanes(2 * i + 1, rows + CHUNK(column));
-                EACH_6(OUTER_ROW)
+                EACH_ROW(OUTER_ROW)
             }
-            EACH_6(ADD_TARGET)
-            EACH_6(STORE_PAIR)
+            EACH_ROW(ADD_ROW)
         }
     for (; column < width; column += LANES)
-        for (int j = 0; j < keys; j += 6) {
-            EACH_6(WEIGHT_ROW)
-            EACH_6(ZERO_HALF)
+        for (int j = 0; j < keys; j += REGISTER_ROWS) {
+            const float *w = weights + j * BLOCK_QUERIES;
+            EACH_ROW(ZERO_HALF)
             for (int i = 0; i < terms; i++) {
                 floats b_low = load_lanes(i, rows + CHUNK(column));
-                EACH_6(OUTER_HALF)
+                EACH_ROW(OUTER_HALF)
             }
-            if (column + LANES <= width) {
-                EACH_6(TARGET_ROW)
-                EACH_6(ADD_HALF)
-                EACH_6(STORE_HALF)
-            } else {
-                float tile[6 * LANES] ALIGNED;
-                EACH_6(STORE_TILE)
-                for (int r = 0; r < min(6, keys - j); r++)
-                    for (int i = 0; i < width - column; i++)
-                        out[(long)(j + r) * out_stride + column + i] += tile[r * LANES + i];
+            float tile[REGISTER_ROWS * LANES] ALIGNED;
+            EACH_ROW(STORE_HALF)
+            for (int r = 0; r < min(REGISTER_ROWS, keys - j); r++) {
+                __global float *to = out + (long)(j + r) * out_stride + column;
+                if (column + LANES <= width)
+                    store_lanes(load_lanes(0, to) + load_lanes(r, tile), 0, to);
+                else
+                    for (int i = 0; i < width - column; i++) to[i] += tile[r * LANES + i];
             }
         }
 }
@@ -661,11 +623,11 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 #if SCORE
     user = b->by_bias + g * PANEL;
 #endif
-    for (int j = 0; j < keys; j += 6) {
+    for (int j = 0; j < keys; j += REGISTER_ROWS) {
         multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, b->query + g * D * PANEL, p + j * BLOCK_QUERIES,
-                      BLOCK_QUERIES);
+                      BLOCK_QUERIES, 0, 0);
         multiply_rows(v_tile + (long)j * v_row, v_row, keys - j, E, b->slope + g * E * PANEL, ds + j * BLOCK_QUERIES,
-                      BLOCK_QUERIES);
+                      BLOCK_QUERIES, 0, 0);
     }
     score_tile(s, kind, first + g * PANEL, first_key, keys, p, BLOCK_QUERIES, slope, user);
 #if DROPOUT
@@ -766,7 +728,7 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                     weigh_tile(&b, &s, kind, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
                                random_state, stream, threshold, keep_scale);
 #if WRITE_DQ
-                    add_key_columns(k_tile, k_step, keys, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
+                    add_all_columns(k_tile, k_step, keys, D, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
                                     (floats)(1.0f), (floats)(1.0f));
 #endif
                 }
