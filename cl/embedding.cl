@@ -1,10 +1,11 @@
 /* Positions, class token and dropout on the way into an encoder, and images cut into patches. Work-items own outputs
- * and load neighbours together, which serves both families: the work is moving data. The backward pass is *_tiled that
- * way; *_wide, one work-item walks whole stretches of rows.
+ * and load neighbours together, which serves both families: the work is moving data. Samples are walked as the rows of
+ * numbers that they are, so that no work-item divides by a width.
  *
  * QUADS     1: the width is a multiple of 4 and a work-item owns four neighbouring columns (one Philox block); 0: one
  * TOKEN     1: a class token comes before the sequence
  * DROPOUT   1: elements of y are dropped out by their number in y
+ * OWNED     units of a work-item of the backward pass: 64 on CPU devices, elsewhere 1, neighbours in a work-group
  * D_X, D_POSITION, D_TOKEN  1: this gradient is wanted */
 #include "random.clh"
 
@@ -25,6 +26,9 @@
 #endif
 #ifndef D_TOKEN
 #define D_TOKEN 0
+#endif
+#ifndef OWNED
+#define OWNED 64
 #endif
 #if D_TOKEN && !TOKEN
 #error "D_TOKEN needs TOKEN"
@@ -58,90 +62,53 @@ inline unit drop(unit value, size_t element, const __global uint *random_state, 
 #endif
 }
 
-/* x [batch, length, columns], position [·, columns], token [columns], y [batch, length + TOKEN, columns];
- * units = batch·(length + TOKEN)·columns / UNIT */
+/* x [batch, length, columns], position [·, columns], token [columns], y [batch, length + TOKEN, columns]. Work-items:
+ * units of a sample, samples; sample_units = (length + TOKEN)·columns / UNIT, token_units = TOKEN·columns / UNIT. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 embed(const __global float *restrict x, const __global float *restrict position, const __global float *restrict token,
-      const __global uint *restrict random_state, __global float *restrict y, int units, int length, int columns,
+      const __global uint *restrict random_state, __global float *restrict y, int sample_units, int token_units,
       float scale, uint threshold, uint stream, float keep_scale) {
-    int index = get_global_id(0);
-    if (index < units) {
-        int units_per_row = columns / UNIT, row = index / units_per_row, column = index % units_per_row * UNIT;
-        int sample = row / (length + TOKEN), place = row % (length + TOKEN);
-        size_t element = (size_t)index * UNIT;
+    const int index = get_global_id(0);
+    if (index < sample_units) {
+        const size_t sample = get_global_id(1), element = (sample * sample_units + index) * UNIT;
         unit value;
 #if TOKEN
-        if (place == 0)
-            value = LOAD(token + column);
+        if (index < token_units)
+            value = LOAD(token + index * UNIT);
         else
 #endif
-            value = LOAD(x + ((size_t)sample * length + place - TOKEN) * columns + column) * scale;
-        value += LOAD(position + (size_t)place * columns + column);
+            value = LOAD(x + element - (sample + 1) * token_units * UNIT) * scale;
+        value += LOAD(position + index * UNIT);
         STORE(drop(value, element, random_state, threshold, stream, keep_scale), y + element);
     }
 }
 
 /* dy [batch, length + TOKEN, columns], dx [batch, length, columns], d_position [places, columns], d_token [columns];
- * units = places·columns / UNIT. A work-item owns some units of one place and walks the batch in order, so that the sum
- * over samples has one writer and a fixed order. The wide grid is places × stretches of OWNED units. */
-#define OWNED 64
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-embed_backward_wide(const __global float *restrict dy, const __global uint *restrict random_state,
-                    __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
-                    int batch, int length, int columns, float scale, uint threshold, uint stream, float keep_scale) {
-    const int units_per_row = columns / UNIT, stretches = (units_per_row + OWNED - 1) / OWNED;
-    const int place = get_group_id(0) / stretches, first = get_group_id(0) % stretches * OWNED;
-    const int owned = min(OWNED, units_per_row - first);
+ * units = places·columns / UNIT. A work-item owns OWNED units of the positions and walks the batch in order, so that
+ * the sum over samples has one writer and a fixed order. */
+__kernel __attribute__((reqd_work_group_size(64 / OWNED, 1, 1))) void
+embed_backward(const __global float *restrict dy, const __global uint *restrict random_state,
+               __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
+               int units, int batch, int sample_units, int token_units, float scale, uint threshold, uint stream,
+               float keep_scale) {
+    const int first = get_global_id(0) * OWNED, end = min(first + OWNED, units);
     unit sums[OWNED];
-    for (int u = 0; u < owned; u++) sums[u] = 0.0f;
-    for (int sample = 0; sample < batch && place < length + TOKEN; sample++) {
-        const size_t element = ((size_t)sample * (length + TOKEN) + place) * columns + first * UNIT;
+    for (int u = 0; u < OWNED; u++) sums[u] = 0.0f;
+    for (size_t sample = 0; sample < batch; sample++)
+        for (int index = first; index < min(end, sample_units); index++) {
+            const size_t element = (sample * sample_units + index) * UNIT;
+            const unit value = drop(LOAD(dy + element), element, random_state, threshold, stream, keep_scale);
+            sums[index - first] += value;
 #if D_X
-        __global float *to = dx + ((size_t)sample * length + place - TOKEN) * columns + first * UNIT;
-#endif
-        for (int u = 0; u < owned; u++) {
-            const unit value =
-                drop(LOAD(dy + element + u * UNIT), element + u * UNIT, random_state, threshold, stream, keep_scale);
-            sums[u] += value;
-#if D_X
-            if (place >= TOKEN) STORE(value * scale, to + u * UNIT);
+            if (!TOKEN || index >= token_units) STORE(value * scale, dx + element - (sample + 1) * token_units * UNIT);
 #endif
         }
-    }
-    for (int u = 0; u < owned; u++) {
+    for (int index = first; index < end; index++) {
 #if D_POSITION
-        STORE(sums[u], d_position + (size_t)place * columns + (first + u) * UNIT);
+        STORE(sums[index - first], d_position + (size_t)index * UNIT);
 #endif
 #if D_TOKEN
-        if (place == 0) STORE(sums[u], d_token + (first + u) * UNIT);
-#endif
-    }
-}
-
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-embed_backward_tiled(const __global float *restrict dy, const __global uint *restrict random_state,
-                     __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
-                     int units, int batch, int length, int columns, float scale, uint threshold, uint stream,
-                     float keep_scale) {
-    int index = get_global_id(0);
-    if (index < units) {
-        int units_per_row = columns / UNIT, place = index / units_per_row, column = index % units_per_row * UNIT;
-        unit sum = 0.0f;
-        if (place < length + TOKEN)
-            for (int sample = 0; sample < batch; sample++) {
-                size_t element = ((size_t)sample * (length + TOKEN) + place) * columns + column;
-                unit value = drop(LOAD(dy + element), element, random_state, threshold, stream, keep_scale);
-                sum += value;
-#if D_X
-                if (place >= TOKEN)
-                    STORE(value * scale, dx + ((size_t)sample * length + place - TOKEN) * columns + column);
-#endif
-            }
-#if D_POSITION
-        STORE(sum, d_position + (size_t)index * UNIT);
-#endif
-#if D_TOKEN
-        if (place == 0) STORE(sum, d_token + column);
+        if (index < token_units) STORE(sums[index - first], d_token + index * UNIT);
 #endif
     }
 }

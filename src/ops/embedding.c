@@ -14,22 +14,27 @@ static void launch_dropout(xp_launch_request *request, const xp_dropout_attribut
     xp_launch_float(request, xp_building_keep_scale(dropout));
 }
 
+/* What the kernels move at once: four columns where the width allows. */
+static int64_t units_of_row(const xp_tensor *t) {
+    return t->shape[2] / (t->shape[2] % 4 == 0 ? 4 : 1);
+}
+
 static xp_status embed_emit(xp_plan *plan, const xp_node *node) {
     const xp_embed_attributes *attributes = XP_ATTRIBUTES(xp_embed_attributes, node);
     const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
-    int64_t units = xp_tensor_elements(y) / (x->shape[2] % 4 == 0 ? 4 : 1);
-    xp_launch_request request = {.file = "embedding", .kernel = "embed", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_building_blocks(units, 64) * 64;
+    const int64_t row_units = units_of_row(y), sample_units = y->shape[1] * row_units;
+    xp_launch_request request = {.file = "embedding", .kernel = "embed", .dimensions = 2, .local = {64, 1}};
+    request.global[0] = (size_t)xp_building_blocks(sample_units, 64) * 64;
+    request.global[1] = (size_t)y->shape[0];
     request.flops = 2.0 * (double)xp_tensor_elements(y);
     request.bytes = 8.0 * (double)xp_tensor_elements(y);
-    xp_variant_set(&request.variant, "QUADS", x->shape[2] % 4 == 0);
+    xp_variant_set(&request.variant, "QUADS", y->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", node->inputs[2] != NULL);
     xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
     for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);
     xp_launch_write(&request, node->outputs[0]);
-    xp_launch_int(&request, units);
-    xp_launch_int(&request, x->shape[1]);
-    xp_launch_int(&request, x->shape[2]);
+    xp_launch_int(&request, sample_units);
+    xp_launch_int(&request, (y->shape[1] - x->shape[1]) * row_units);
     xp_launch_float(&request, attributes->scale);
     launch_dropout(&request, &attributes->dropout);
     return xp_plan_launch(plan, node, &request);
@@ -91,17 +96,15 @@ xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tenso
 static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
     const xp_tensor *dy = node->inputs[0];
-    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
-    int64_t columns = dy->shape[2], row = columns / (columns % 4 == 0 ? 4 : 1), units = attributes->places * row;
-    xp_launch_request request = {.file = "embedding",
-                                 .kernel = wide ? "embed_backward_wide" : "embed_backward_tiled",
-                                 .dimensions = 1,
-                                 .local = {wide ? 1 : 64}};
-    request.global[0] =
-        (size_t)(wide ? attributes->places * xp_building_blocks(row, 64) : xp_building_blocks(units, 64) * 64);
+    const int64_t row_units = units_of_row(dy), units = attributes->places * row_units;
+    const int owned = xp_plan_family(plan) == XP_FAMILY_WIDE ? 64 : 1;
+    xp_launch_request request = {
+        .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)(64 / owned)}};
+    request.global[0] = (size_t)xp_building_blocks(units, 64) * request.local[0];
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
     request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
-    xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    xp_variant_set(&request.variant, "OWNED", owned);
+    xp_variant_set(&request.variant, "QUADS", dy->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", dy->shape[1] > attributes->length);
     xp_variant_set(&request.variant, "DROPOUT", attributes->embed.dropout.probability > 0);
     xp_variant_set(&request.variant, "D_X", node->outputs[0] != NULL);
@@ -110,10 +113,10 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     for (int i = 0; i < 3; i++) xp_launch_write(&request, node->outputs[i]);
-    if (!wide) xp_launch_int(&request, units);
+    xp_launch_int(&request, units);
     xp_launch_int(&request, dy->shape[0]);
-    xp_launch_int(&request, attributes->length);
-    xp_launch_int(&request, columns);
+    xp_launch_int(&request, dy->shape[1] * row_units);
+    xp_launch_int(&request, (dy->shape[1] - attributes->length) * row_units);
     xp_launch_float(&request, attributes->embed.scale);
     launch_dropout(&request, &attributes->embed.dropout);
     return xp_plan_launch(plan, node, &request);
