@@ -47,6 +47,9 @@
 #ifndef WRITE_DV
 #define WRITE_DV 1
 #endif
+#ifndef HEADS_FIRST /* 1: neighbouring work-groups are heads, 0: blocks */
+#define HEADS_FIRST 0
+#endif
 #if D < 1 || D > 256 || E < 1 || E > 256
 #error "head widths are 1 to 256"
 #endif
@@ -72,6 +75,8 @@
 #define ROUND_UP(x) (((x) + LANES - 1) / LANES * LANES)
 #define ALIGNED     __attribute__((aligned(64)))
 #define INLINE      static inline __attribute__((always_inline))
+#define HEAD_AXIS   (HEADS_FIRST ? 0 : 1)
+#define BLOCK_AXIS  (HEADS_FIRST ? 1 : 0)
 #define KERNEL      __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 
 #define ZERO_ROW(r) floats low##r = 0.0f, high##r = 0.0f;
@@ -307,9 +312,9 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
 #if DROPOUT
     float mask_tile[KEY_TILE * PANEL] ALIGNED;
 #endif
-    const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
-    const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
-    const int first = get_group_id(0) / STRIDE * BLOCK_QUERIES;
+    const int head = get_group_id(HEAD_AXIS), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
+    const sight s = look(get_group_id(2), head, get_group_id(BLOCK_AXIS) % STRIDE, SIGHT_ARGUMENTS);
+    const int first = get_group_id(BLOCK_AXIS) / STRIDE * BLOCK_QUERIES;
     const int rows = min(BLOCK_QUERIES, s.query_rows - first), queries = clamp(s.queries - first, 0, rows);
     if (rows <= 0) return;
     const int panels = (queries + PANEL - 1) / PANEL;
@@ -402,9 +407,9 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
                           const __global float *restrict lse, __global float *restrict map, int q_offset, int q_sample,
                           int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head) {
     float query[D * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
-    const int head = get_group_id(1);
-    const sight s = look(get_group_id(2), head, get_group_id(0) % STRIDE, SIGHT_ARGUMENTS);
-    const int first = get_group_id(0) / STRIDE * PANEL, rows = min(PANEL, s.query_rows - first);
+    const int head = get_group_id(HEAD_AXIS);
+    const sight s = look(get_group_id(2), head, get_group_id(BLOCK_AXIS) % STRIDE, SIGHT_ARGUMENTS);
+    const int first = get_group_id(BLOCK_AXIS) / STRIDE * PANEL, rows = min(PANEL, s.query_rows - first);
     const int queries = clamp(s.queries - first, 0, rows);
     if (rows <= 0) return;
     q += q_offset + (long)s.batch * q_sample + (long)head * q_head + (long)query_index(&s, first) * q_row;
@@ -657,8 +662,8 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
 #if WRITE_DQ
     float d_query[PANELS * D * PANEL] ALIGNED;
 #endif
-    const int residue = get_group_id(0) % STRIDE, part = get_group_id(0) / STRIDE;
-    const int key_head = get_group_id(1), key_heads = get_num_groups(1), batch = get_group_id(2);
+    const int residue = get_group_id(BLOCK_AXIS) % STRIDE, part = get_group_id(BLOCK_AXIS) / STRIDE;
+    const int key_head = get_group_id(HEAD_AXIS), key_heads = get_num_groups(HEAD_AXIS), batch = get_group_id(2);
     const int tensor = KEY_LENGTHS == 3 ? 0 : batch, tensors = KEY_LENGTHS == 3 ? 1 : get_num_groups(2);
     for (int member = 0; member < GROUP; member++) {
         const int head = key_head * GROUP + member;
@@ -763,15 +768,15 @@ KERNEL void attention_backward_bias(const __global float *restrict q, const __gl
                                     int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
                                     int d_o_head) {
     block b;
-    const int residue = get_group_id(0) % STRIDE, first = get_group_id(0) / STRIDE * BLOCK_QUERIES;
-    const int bias_heads = get_num_groups(1), bias_samples = get_num_groups(2);
+    const int residue = get_group_id(BLOCK_AXIS) % STRIDE, first = get_group_id(BLOCK_AXIS) / STRIDE * BLOCK_QUERIES;
+    const int bias_heads = get_num_groups(HEAD_AXIS), bias_samples = get_num_groups(2);
     const int bias_rows = min(BLOCK_QUERIES, compact(longest_queries, residue) - first);
-    d_bias += ((long)get_group_id(2) * bias_heads + get_group_id(1)) * longest_queries * longest_keys +
+    d_bias += ((long)get_group_id(2) * bias_heads + get_group_id(HEAD_AXIS)) * longest_queries * longest_keys +
               (long)(residue + first * STRIDE) * longest_keys;
     for (int i = 0; i < bias_rows; i++)
         for (int j = 0; j < longest_keys; j++) d_bias[(long)i * STRIDE * longest_keys + j] = 0.0f;
     for (int batch = get_group_id(2); batch < batches; batch += bias_samples)
-        for (int head = get_group_id(1); head < H; head += bias_heads) {
+        for (int head = get_group_id(HEAD_AXIS); head < H; head += bias_heads) {
             const sight s = look(batch, head, residue, SIGHT_ARGUMENTS);
             const int queries = clamp(s.queries - first, 0, bias_rows), panels = (queries + PANEL - 1) / PANEL;
             if (queries == 0) continue;

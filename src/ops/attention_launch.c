@@ -73,6 +73,7 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
                             .value_width = t->v->shape[3]};
     s.wider = s.width > s.value_width ? s.width : s.value_width;
     s.stride = a->stride > 1 && a->scale_count == 0 ? a->stride : 1;
+    s.uneven_heads = a->scale_count > 0 || (t->key_lengths && t->key_lengths->rank == 2);
     const int64_t queries = a->packed ? a->longest_queries : s.queries, keys = a->packed ? a->longest_keys : s.keys;
     s.class_queries = xp_building_blocks(queries, s.stride);
     s.class_keys = xp_building_blocks(keys, s.stride);
@@ -160,10 +161,13 @@ void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor) {
         xp_launch_read(request, NULL);
 }
 
-void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples) {
+void xp_attention_set_grid(xp_launch_request *request, const xp_attention_sizes *s, int64_t groups, size_t local,
+                           int64_t heads, int64_t samples) {
+    const bool heads_first = local == 1 && s->uneven_heads;
+    if (heads_first) xp_variant_set(&request->variant, "HEADS_FIRST", 1);
     request->dimensions = 3;
-    request->global[0] = (size_t)groups * local;
-    request->global[1] = (size_t)heads;
+    request->global[heads_first ? 1 : 0] = (size_t)groups * local;
+    request->global[heads_first ? 0 : 1] = (size_t)heads;
     request->global[2] = (size_t)samples;
     request->local[0] = local;
     request->local[1] = request->local[2] = 1;
@@ -177,7 +181,7 @@ void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
-    xp_attention_set_grid(request, s->stride * xp_building_blocks(s->class_queries, blocks->rows), blocks->local,
+    xp_attention_set_grid(request, s, s->stride * xp_building_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }
 

@@ -39,6 +39,7 @@ typedef struct xp_attention_sizes {
     int64_t width, value_width, wider; /* D, E, the larger */
     int64_t stride;                    /* residue classes of queries that are problems of their own */
     int64_t class_queries, class_keys; /* the most rows that one problem has */
+    bool uneven_heads;                 /* some may see fewer keys than others */
     double pairs;                      /* of query and key that see each other, at most, for the profile */
 } xp_attention_sizes;
 xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
@@ -52,8 +53,10 @@ void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tens
 void xp_attention_pass_layout(xp_launch_request *request, const xp_tensor *tensor);
 /* A gradient that nobody wants has no argument of its own: its variant of the kernel never touches the pointer. */
 void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
-/* A grid of groups × heads × samples of `local` work-items each. */
-void xp_attention_set_grid(xp_launch_request *request, int64_t groups, size_t local, int64_t heads, int64_t samples);
+/* A grid of groups × heads × samples of `local` work-items each. CPU devices, whose work-groups are one work-item, deal
+ * out long runs of neighbours: there uneven heads come first (HEADS_FIRST), so that every run has its share of all. */
+void xp_attention_set_grid(xp_launch_request *request, const xp_attention_sizes *s, int64_t groups, size_t local,
+                           int64_t heads, int64_t samples);
 
 /* A family's choice for a pass: work-groups of `local` work-items own `rows` queries each, which its kernel file gets
  * as the tuning's parameters. */

@@ -90,7 +90,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
                                  .variant = *variant,
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = 4 * s->pairs};
-    xp_attention_set_grid(&request, s->stride * xp_building_blocks(s->class_queries, rows), 1, t->d_bias->shape[1],
+    xp_attention_set_grid(&request, s, s->stride * xp_building_blocks(s->class_queries, rows), 1, t->d_bias->shape[1],
                           t->d_bias->shape[0]);
     pass_backward_inputs(&request, t, s);
     xp_launch_write(&request, t->d_bias);
@@ -133,7 +133,7 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
     if (t.d_lse) xp_variant_set(&request.variant, "D_LSE", 1);
     if (t.d_bias) XP_TRY(emit_bias(plan, node, &request.variant, &t, &s, rows_of(&tuning)));
     if (!t.dq && !t.dk && !t.dv) return XP_OK;
-    xp_attention_set_grid(&request, s.stride * parts, 1, s.key_heads, s.samples);
+    xp_attention_set_grid(&request, &s, s.stride * parts, 1, s.key_heads, s.samples);
     pass_backward_inputs(&request, &t, &s);
     xp_attention_pass_output(&request, t.dq);
     xp_attention_pass_output(&request, dk);
