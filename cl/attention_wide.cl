@@ -291,6 +291,11 @@ INLINE void count_seen(const sight *s, int kind, int first, int first_key, int k
     *high = load_lanes(1, seen);
 }
 
+/* What a panel's queries, from `first` on and before `end`, see of a tile that is of `kind` for all of a block. */
+INLINE int panel_kind(const sight *s, int kind, int first, int end, int first_key, int keys) {
+    return kind == TILE_PARTIAL ? tile_kind(s, first, min(first + PANEL, end), first_key, first_key + keys) : kind;
+}
+
 /* The tiles that some query of first … end - 1 sees through its window lie between these. */
 INLINE int first_tile(const sight *s, int first) {
     return WINDOWED ? first_seen(s, first + s->shift) / KEY_TILE * KEY_TILE : 0;
@@ -345,21 +350,23 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
         expect_rows(v + (long)(first_key + KEY_TILE) * v_row, following, E, v_row);
         if (kind == TILE_EMPTY) continue;
         for (int g = 0; g < panels; g++) {
+            const int seen = panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys);
+            if (seen == TILE_EMPTY) continue;
             const floats old_low = load_lanes(2 * g, maximum), old_high = load_lanes(2 * g + 1, maximum);
             floats low = old_low, high = old_high;
             for (int j = 0; j < keys; j += REGISTER_ROWS)
                 multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query + g * D * PANEL,
                               p + j * PANEL, PANEL, LINEAR ? 0 : &low, &high);
-            score_tile(&s, kind, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
+            score_tile(&s, seen, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
             floats scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
 #if LINEAR
 #if NORMALISER == 0
             for (int j = 0; j < keys; j++) total_low += load_lanes(2 * j, p), total_high += load_lanes(2 * j + 1, p);
 #elif NORMALISER == 1
-            count_seen(&s, kind, first + g * PANEL, first_key, keys, &total_low, &total_high);
+            count_seen(&s, seen, first + g * PANEL, first_key, keys, &total_low, &total_high);
 #endif
 #else
-            if (SCORED || kind != TILE_FULL) { /* the raw scores' maximum is another one */
+            if (SCORED || seen != TILE_FULL) { /* the raw scores' maximum is another one */
                 low = old_low, high = old_high;
                 for (int j = 0; j < keys; j++) {
                     low = max(low, load_lanes(2 * j, p));
@@ -615,7 +622,8 @@ INLINE void pack_block(block *b, const __global float *q, int q_row, const __glo
     prepare_rows(d_o, d_o_row, o, o_row, lse, d_lse, queries, panels * PANEL, b->delta, b->shift);
 }
 
-/* Weights and score gradients of panel g of a tile: of q·k without the outer scale's share when `for_bias`. */
+/* Weights and score gradients of panel g of a tile of which it sees `kind`: of q·k without the outer scale's share when
+ * `for_bias`. */
 INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int first_key, int keys,
                        const __global float *k_tile, int k_row, const __global float *v_tile, int v_row, float scale,
                        const bool for_bias, const __global uint *random_state, uint stream, uint threshold,
@@ -628,6 +636,14 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 #if SCORE
     user = b->by_bias + g * PANEL;
 #endif
+    if (kind == TILE_EMPTY) {
+        for (int j = 0; j < keys; j++)
+            for (int half_panel = 0; half_panel < 2; half_panel++) {
+                store_lanes((floats)(0.0f), half_panel, p + j * BLOCK_QUERIES);
+                store_lanes((floats)(0.0f), half_panel, ds + j * BLOCK_QUERIES);
+            }
+        return;
+    }
     for (int j = 0; j < keys; j += REGISTER_ROWS) {
         multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, b->query + g * D * PANEL, p + j * BLOCK_QUERIES,
                       BLOCK_QUERIES, 0, 0);
@@ -730,9 +746,11 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                 expect_rows(dk_rows + (long)first_key * dk_step, keys, D, dk_step);
 #endif
                 for (int g = 0; g < panels; g++) {
-                    weigh_tile(&b, &s, kind, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
+                    const int seen = panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys);
+                    weigh_tile(&b, &s, seen, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
                                random_state, stream, threshold, keep_scale);
 #if WRITE_DQ
+                    if (seen == TILE_EMPTY) continue;
                     add_all_columns(k_tile, k_step, keys, D, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
                                     (floats)(1.0f), (floats)(1.0f));
 #endif
@@ -798,9 +816,10 @@ KERNEL void attention_backward_bias(const __global float *restrict q, const __gl
                     MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
                 if (kind == TILE_EMPTY) continue;
                 for (int g = 0; g < panels; g++)
-                    weigh_tile(&b, &s, kind, g, first, first_key, keys, k_rows + (long)first_key * k_row * STRIDE,
-                               k_row * STRIDE, v_rows + (long)first_key * v_row * STRIDE, v_row * STRIDE, scale, true,
-                               random_state, stream, threshold, keep_scale);
+                    weigh_tile(&b, &s, panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys), g,
+                               first, first_key, keys, k_rows + (long)first_key * k_row * STRIDE, k_row * STRIDE,
+                               v_rows + (long)first_key * v_row * STRIDE, v_row * STRIDE, scale, true, random_state,
+                               stream, threshold, keep_scale);
                 for (int i = 0; i < queries; i++) {
                     __global float *to = d_bias + (long)i * STRIDE * longest_keys + s.residue_k + first_key * STRIDE;
                     for (int j = 0; j < keys; j++) to[j * STRIDE] += b.ds[j * BLOCK_QUERIES + i];
@@ -817,11 +836,18 @@ KERNEL void attention_backward_sum(const __global float *restrict scratch, __glo
     const long part_stride = get_num_groups(1) * rows * heads * width;
     scratch += (batch * rows + row) * heads * width;
     out += out_offset + batch * out_sample + row * out_row;
-    for (int head = 0; head < heads; head++)
-        for (int i = 0; i < width; i++) {
-            float sum = 0.0f;
-            for (int part = 0; part < parts; part++) sum += scratch[part * part_stride + head * width + i];
-            out[(long)head * out_head + i] = sum;
+    for (int head = 0; head < heads; head++, scratch += width, out += out_head) {
+        int i = 0;
+        for (; i + 8 <= width; i += 8) {
+            float8 sum = 0.0f;
+            for (int part = 0; part < parts; part++) sum += vload8(0, scratch + part * part_stride + i);
+            vstore8(sum, 0, out + i);
         }
+        for (; i < width; i++) {
+            float sum = 0.0f;
+            for (int part = 0; part < parts; part++) sum += scratch[part * part_stride + i];
+            out[i] = sum;
+        }
+    }
 }
 #endif
