@@ -3,7 +3,8 @@
  * One work-item owns a block of queries of one head of one sample. Vector lanes are queries: a panel holds two vectors
  * of them, transposed, so that maximum, sum and rescaling are elementwise and need no horizontal step. Keys and values
  * are read in place, row by row, as the operand that is broadcast; the register tile is REGISTER_ROWS rows × a panel in
- * named accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache.
+ * named accumulators (arrays would be spilled). Keys come in tiles of KEY_TILE, small enough for the first-level cache:
+ * a multiple of 4 (random words) and mostly of REGISTER_ROWS, and 64 where blocks of a mask shall have the same edges.
  *
  * The backward pass recomputes p from lse, and holds it at 1 where huge scores leave lse too coarse. A work-item walks
  * the query blocks of its part, writes their dq, and adds to its own dk and dv, so that every output has one writer and
@@ -11,8 +12,8 @@
  *
  * Rows of one head are short and lie far apart, so those of the next tile are asked for early.
  *
- * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, whose
- * results nobody reads. */
+ * Loads of k and v stop at the count. Rows of a tile behind the count are duplicates of the last valid row, which
+ * change no maximum; nothing else of them is kept. */
 #include "attention_score.clh"
 #include "common.clh"
 #include "lanes.clh"
@@ -47,7 +48,7 @@
 #ifndef WRITE_DV
 #define WRITE_DV 1
 #endif
-#ifndef HEADS_FIRST /* 1: neighbouring work-groups are heads, 0: blocks */
+#ifndef HEADS_FIRST /* 1: work-groups are heads × blocks × samples, 0: blocks × heads × samples, as below */
 #define HEADS_FIRST 0
 #endif
 #if D < 1 || D > 256 || E < 1 || E > 256
@@ -59,17 +60,19 @@
 
 #define PANEL         (2 * LANES)
 #define BLOCK_QUERIES (PANELS * PANEL)
-#if LANES == 16 /* wider registers are twice as many */
-#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9)
-#define REGISTER_ROWS 10
-#else
-#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5)
+#define BLOCK_MASK    (MASK && MASK_BLOCK % 64 == 0)
+#if LANES == 8
 #define REGISTER_ROWS 6
-#endif
-#if MASK && MASK_BLOCK % 64 == 0
-#define KEY_TILE 64 /* tiles and blocks of the mask have common edges */
+#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5)
+#define KEY_TILE      (BLOCK_MASK ? 64 : 72)
+#elif BLOCK_MASK /* wider registers are twice as many */
+#define REGISTER_ROWS 8
+#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
+#define KEY_TILE      64
 #else
-#define KEY_TILE (LANES == 16 ? 80 : 72) /* a multiple of REGISTER_ROWS, and of 4 (random words) */
+#define REGISTER_ROWS 10
+#define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7) F(8) F(9)
+#define KEY_TILE      80
 #endif
 #define TILE_ROWS   ((KEY_TILE + REGISTER_ROWS - 1) / REGISTER_ROWS * REGISTER_ROWS) /* what register tiles write */
 #define ROUND_UP(x) (((x) + LANES - 1) / LANES * LANES)
@@ -128,7 +131,7 @@ INLINE void add_columns(const __global float *x, int x_stride, int rows, const i
     EACH_ROW(STORE_COLUMN)
 }
 
-/* The same for all columns of x: tiles as equal as can be, so that a width like 10 becomes 5 + 5 and not 8 + 2. */
+/* The same for all columns of x: tiles as equal as can be, so that ten rows at once make 8 + 8 of 16, not 10 + 6. */
 INLINE void add_all_columns(const __global float *x, int x_stride, int rows, const int width, const float *weights,
                             const int weights_stride, float *out, floats scale_low, floats scale_high) {
     const int tiles = (width + REGISTER_ROWS - 1) / REGISTER_ROWS, columns = width / tiles, larger = width % tiles;

@@ -5,7 +5,7 @@
  * QUADS     1: the width is a multiple of 4 and a work-item owns four neighbouring columns (one Philox block); 0: one
  * TOKEN     1: a class token comes before the sequence
  * DROPOUT   1: elements of y are dropped out by their number in y
- * OWNED     units of a work-item of the backward pass: 64 on CPU devices, elsewhere 1, neighbours in a work-group
+ * OWNED     units of a work-item of the backward pass; on CPU devices several, each a work-group
  * D_X, D_POSITION, D_TOKEN  1: this gradient is wanted */
 #include "random.clh"
 
@@ -28,7 +28,7 @@
 #define D_TOKEN 0
 #endif
 #ifndef OWNED
-#define OWNED 64
+#define OWNED 16
 #endif
 #if D_TOKEN && !TOKEN
 #error "D_TOKEN needs TOKEN"
@@ -74,11 +74,11 @@ embed(const __global float *restrict x, const __global float *restrict position,
         unit value;
 #if TOKEN
         if (index < token_units)
-            value = LOAD(token + index * UNIT);
+            value = LOAD(token + (size_t)index * UNIT);
         else
 #endif
             value = LOAD(x + element - (sample + 1) * token_units * UNIT) * scale;
-        value += LOAD(position + index * UNIT);
+        value += LOAD(position + (size_t)index * UNIT);
         STORE(drop(value, element, random_state, threshold, stream, keep_scale), y + element);
     }
 }
@@ -86,7 +86,7 @@ embed(const __global float *restrict x, const __global float *restrict position,
 /* dy [batch, length + TOKEN, columns], dx [batch, length, columns], d_position [places, columns], d_token [columns];
  * units = places·columns / UNIT. A work-item owns OWNED units of the positions and walks the batch in order, so that
  * the sum over samples has one writer and a fixed order. */
-__kernel __attribute__((reqd_work_group_size(64 / OWNED, 1, 1))) void
+__kernel __attribute__((reqd_work_group_size(OWNED > 1 ? 1 : 64, 1, 1))) void
 embed_backward(const __global float *restrict dy, const __global uint *restrict random_state,
                __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
                int units, int batch, int sample_units, int token_units, float scale, uint threshold, uint stream,
@@ -108,7 +108,7 @@ embed_backward(const __global float *restrict dy, const __global uint *restrict 
         STORE(sums[index - first], d_position + (size_t)index * UNIT);
 #endif
 #if D_TOKEN
-        if (index < token_units) STORE(sums[index - first], d_token + index * UNIT);
+        if (index < token_units) STORE(sums[index - first], d_token + (size_t)index * UNIT);
 #endif
     }
 }

@@ -73,7 +73,8 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
                             .value_width = t->v->shape[3]};
     s.wider = s.width > s.value_width ? s.width : s.value_width;
     s.stride = a->stride > 1 && a->scale_count == 0 ? a->stride : 1;
-    s.uneven_heads = a->scale_count > 0 || (t->key_lengths && t->key_lengths->rank == 2);
+    s.uneven_heads =
+        a->scale_count > 1 || (t->key_lengths && t->key_lengths->rank == 2) || (t->mask && t->mask->shape[1] > 1);
     const int64_t queries = a->packed ? a->longest_queries : s.queries, keys = a->packed ? a->longest_keys : s.keys;
     s.class_queries = xp_building_blocks(queries, s.stride);
     s.class_keys = xp_building_blocks(keys, s.stride);

@@ -97,13 +97,14 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
     const xp_tensor *dy = node->inputs[0];
     const int64_t row_units = units_of_row(dy), units = attributes->places * row_units;
-    const int owned = xp_plan_family(plan) == XP_FAMILY_WIDE ? 64 : 1;
+    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    const int64_t owned = wide ? 16 : 1, local = wide ? 1 : 64;
     xp_launch_request request = {
-        .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)(64 / owned)}};
-    request.global[0] = (size_t)xp_building_blocks(units, 64) * request.local[0];
+        .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)local}};
+    request.global[0] = (size_t)(xp_building_blocks(units, owned * local) * local);
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
     request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
-    xp_variant_set(&request.variant, "OWNED", owned);
+    xp_variant_set(&request.variant, "OWNED", (long)owned);
     xp_variant_set(&request.variant, "QUADS", dy->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", dy->shape[1] > attributes->length);
     xp_variant_set(&request.variant, "DROPOUT", attributes->embed.dropout.probability > 0);
