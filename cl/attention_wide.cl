@@ -65,7 +65,7 @@
 #define REGISTER_ROWS 6
 #define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5)
 #define KEY_TILE      (BLOCK_MASK ? 64 : 72)
-#elif BLOCK_MASK /* wider registers are twice as many */
+#elif BLOCK_MASK /* registers of 16 lanes are twice as many */
 #define REGISTER_ROWS 8
 #define EACH_ROW(F)   F(0) F(1) F(2) F(3) F(4) F(5) F(6) F(7)
 #define KEY_TILE      64
