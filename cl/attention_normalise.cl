@@ -126,8 +126,7 @@ attention_normalise_statistics(__global const float *restrict k /* view [B,M,G,D
 
 #endif
 
-/* ---- rows ----------------------------------------------------------------------------------------------------------
- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 /* Where a query finds its statistics. */
 typedef struct place {
@@ -311,8 +310,7 @@ __kernel __attribute__((reqd_work_group_size(ROW_SIZE, 1, 1))) void attention_no
 #endif
 }
 
-/* ---- columns -------------------------------------------------------------------------------------------------------
- */
+/* ---- columns ----------------------------------------------------------------------------------------------------- */
 
 __kernel __attribute__((reqd_work_group_size(COLUMNS, PARTS, 1))) void attention_normalise_sums(
     __global const float *restrict d_q_out /* [B,N,H,D] */, __global const float *restrict d_k_out /* [B,M,G,D] */,

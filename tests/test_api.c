@@ -21,8 +21,7 @@ static void a_device_of_a_queue_is_in_its_context(void **state) {
     assert_null(made);
 }
 
-/* ---- a model of one's own -----------------------------------------------------------------------------------------
- */
+/* ---- a model of one's own ---------------------------------------------------------------------------------------- */
 
 enum { ROWS = 6, FEATURES = 4, CLASSES = 3 };
 typedef struct model {

@@ -5,8 +5,7 @@
 #include <expanse/attention.h>
 #include <math.h>
 
-/* ---- a problem and the definition ---------------------------------------------------------------------------------
- */
+/* ---- a problem and the definition -------------------------------------------------------------------------------- */
 
 enum { B = 2, N = 7, M = 9, H = 2, D = 12, E = 8, SCALES = 2 };
 enum { Q, K, V, D_O, INPUTS, O = INPUTS, DQ, DK, DV, TENSORS };
@@ -111,8 +110,7 @@ static void define(problem *p) {
         for (int h = 0; h < H; h++) define_head(p, b, h, p->made[O]);
 }
 
-/* ---- the caller's buffers -----------------------------------------------------------------------------------------
- */
+/* ---- the caller's buffers ---------------------------------------------------------------------------------------- */
 
 static const float untouched = -777;
 
@@ -229,8 +227,7 @@ static const xp_attention_layout scattered[TENSORS] = {[Q] = {5, {H * N * D, D, 
                                                        [DK] = {2, {H * M * D, D, M *D}},
                                                        [DV] = {9, {M * H * E + 13, H *E, E}}};
 
-/* ---- one attention call -------------------------------------------------------------------------------------------
- */
+/* ---- one attention call ------------------------------------------------------------------------------------------ */
 
 static void dense_buffers_give_the_definition(void **state) {
     static const char *const specifications[] = {"softmax", "softmax+bn", "softmax+bn+sh(1,2)"};
@@ -580,8 +577,7 @@ static void a_forward_only_call_takes_the_smaller_workspace(void **state) {
     finish(&c);
 }
 
-/* ---- grouped heads, packed samples, biases: against calls that say the same otherwise -----------------------------
- */
+/* ---- grouped heads, packed samples, biases: against calls that say the same otherwise ---------------------------- */
 
 /* Both passes on dense buffers of these sizes; inputs at in[], results to out[]. */
 typedef struct plain_call {

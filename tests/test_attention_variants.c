@@ -23,8 +23,7 @@ static const char *const families[] = {"wide", "tiled"};
         if ((call) != XP_OK) fail_msg("%s: %s", #call, xp_last_error());                                               \
     } while (0)
 
-/* ---- one attention layer's core, and its data ----------------------------------------------------------------------
- */
+/* ---- one attention layer's core, and its data -------------------------------------------------------------------- */
 
 typedef struct layer {
     int64_t batch, queries, keys, heads, width;
@@ -139,8 +138,7 @@ static outputs solve(const layer *problem, const char *family) {
     return answer;
 }
 
-/* ---- the definitions
- * ------------------------------------------------------------------------------------------------- */
+/* ---- the definitions --------------------------------------------------------------------------------------------- */
 
 static const float *row_of(const float *x, int64_t rows, const layer *problem, int64_t b, int64_t n, int64_t h) {
     return x + ((b * rows + n) * problem->heads + h) * problem->width;
@@ -263,8 +261,7 @@ static void discard(layer *problem) {
     free((void *)problem->d_o);
 }
 
-/* ---- the tests
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- the tests --------------------------------------------------------------------------------------------------- */
 
 static void bn_equals_the_definition_when_means_are_100_times_the_deviation(void **state) {
     const int32_t lengths[] = {53, 29};

@@ -186,8 +186,7 @@ static void conclude(experiment *e) {
         __VA_ARGS__                                                                                                    \
     }
 
-/* ---- one operation each ---------------------------------------------------------------------------------------------
- */
+/* ---- one operation each ------------------------------------------------------------------------------------------ */
 
 static void gemm_in_all_transpositions(void **state) {
     for (int t = 0; t < 4; t++) {
@@ -496,8 +495,7 @@ static void linear_attention_with_every_normaliser_and_kind_of_lengths(void **st
     }
 }
 
-/* ---- the graph's own bookkeeping ------------------------------------------------------------------------------------
- */
+/* ---- the graph's own bookkeeping --------------------------------------------------------------------------------- */
 
 static void a_tensor_that_is_used_twice_gathers_both_gradients(void **state) {
     experiment e = begin();

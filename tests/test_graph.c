@@ -16,8 +16,7 @@
 
 static xp_device *device;
 
-/* ---- an operation that reads all its inputs and writes all its outputs
- * ------------------------------------------------- */
+/* ---- an operation that reads all its inputs and writes all its outputs ------------------------------------------- */
 
 static xp_status mix_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs);
 static xp_status mix_emit(xp_plan *plan, const xp_node *node);
@@ -44,8 +43,7 @@ static xp_status mix_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-/* ---- shapes and views
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- shapes and views -------------------------------------------------------------------------------------------- */
 
 static void a_reshape_keeps_the_elements_or_is_refused(void **state) {
     xp_graph *graph;
@@ -123,8 +121,7 @@ static void gradients_of_parts_are_written_into_the_whole_without_a_copy(void **
     xp_graph_close(&graph);
 }
 
-/* ---- placement
- * ----------------------------------------------------------------------------------------------------------------- */
+/* ---- placement --------------------------------------------------------------------------------------------------- */
 
 static void tensors_that_live_together_never_overlap(void **state) {
     for (unsigned seed = 1; seed <= 50; seed++) {
@@ -205,9 +202,7 @@ static void a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated(v
     xp_graph_close(&graph);
 }
 
-/* ---- the store
- * -------------------------------------------------------------------------------------------------------------------
- */
+/* ---- the store --------------------------------------------------------------------------------------------------- */
 
 static void the_store_puts_decayed_before_undecayed_before_state(void **state) {
     xp_store *store;

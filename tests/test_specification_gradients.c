@@ -396,8 +396,7 @@ static double compare_on_device(const layer *l, int family, float *const *given,
     return worst;
 }
 
-/* ---- both hops for one specification ------------------------------------------------------------------------------
- */
+/* ---- both hops for one specification ----------------------------------------------------------------------------- */
 
 typedef struct tally {
     int accepted, on_device;
@@ -550,7 +549,6 @@ static void generate(void) {
         keep(&r);
     }
 }
-
 
 static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **state) {
     int pairs = 0, refused = 0;

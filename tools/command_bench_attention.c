@@ -93,8 +93,7 @@ static xp_status compete(contestant *all, int count, const shape *s, const xp_de
     for (int i = 0; i < count && status == XP_OK; i++)
         for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = open_pass(&all[i], pass, device, s);
     for (int i = 0; i < count && status == XP_OK; i++)
-        for (int pass = 0; pass < PASSES && status == XP_OK; pass++)
-            status = xp_bench_warm(all[i].plan[pass], device);
+        for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = xp_bench_warm(all[i].plan[pass], device);
     for (long r = 0; r < repetitions && status == XP_OK; r++)
         for (int i = 0; i < count && status == XP_OK; i++)
             for (int pass = 0; pass < PASSES && status == XP_OK; pass++)

@@ -13,8 +13,7 @@
 
 #define CHILD_WORD "--child"
 
-/* ---- a child --------------------------------------------------------------------------------------------------------
- */
+/* ---- a child ----------------------------------------------------------------------------------------------------- */
 
 static int answer_as_child(const char *name, const char *device) {
     const xp_probe *probe = xp_probe_find(name);
@@ -37,8 +36,7 @@ static xp_status ask(const xp_probe *probe, const char *device, double seconds, 
     return XP_OK;
 }
 
-/* ---- the round ------------------------------------------------------------------------------------------------------
- */
+/* ---- the round --------------------------------------------------------------------------------------------------- */
 
 /* As wide as the text looks: "µ" is two bytes. */
 static void print_padded(const char *text, int width) {

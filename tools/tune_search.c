@@ -66,8 +66,7 @@ static xp_status check_stop(const search *s) {
 
 static const char *clear_line = ""; /* on a terminal, what takes the line of progress away */
 
-/* ---- candidates ----------------------------------------------------------------------------------------------------
- */
+/* ---- candidates -------------------------------------------------------------------------------------------------- */
 
 /* A combination is a number with one digit for each parameter, the first the lowest. */
 static int digit(const question *q, int combination, int parameter) {
@@ -170,8 +169,7 @@ static bool pick(search *s, int kernel) {
     return leader != NULL;
 }
 
-/* ---- what was tried before -----------------------------------------------------------------------------------------
- */
+/* ---- what was tried before --------------------------------------------------------------------------------------- */
 
 static void trial_key(const question *q, int combination, char *out, size_t size) {
     static const char *const parts[] = {"device", "driver", "kernel", "version", "shape"};
@@ -207,8 +205,7 @@ static void save_trials(const search *s) {
     free(text);
 }
 
-/* ---- trials --------------------------------------------------------------------------------------------------------
- */
+/* ---- trials ------------------------------------------------------------------------------------------------------ */
 
 /* A table of the chosen combinations; `chosen` NULL: of what they are compared with. */
 static xp_status write_table(const search *s, const char *path, const int *chosen) {
@@ -299,8 +296,7 @@ static xp_status try_range(search *s, int first, int last) {
     return try_range(s, (first + last) / 2, last);
 }
 
-/* ---- the questions -------------------------------------------------------------------------------------------------
- */
+/* ---- the questions ----------------------------------------------------------------------------------------------- */
 
 static void weigh(question *q, double seconds, double step_seconds) {
     q->share = seconds / step_seconds;
@@ -402,8 +398,7 @@ static void print_progress(const search *s) {
     fflush(stdout);
 }
 
-/* ---- winners -------------------------------------------------------------------------------------------------------
- */
+/* ---- winners ----------------------------------------------------------------------------------------------------- */
 
 /* Ragged random shapes of the operation with the candidate's values, and what else leads to its kernel, for every one
  * of them. */
@@ -533,8 +528,7 @@ static xp_status conclude(search *s, int *kept) {
     return XP_OK;
 }
 
-/* ---- passes --------------------------------------------------------------------------------------------------------
- */
+/* ---- passes ------------------------------------------------------------------------------------------------------ */
 
 static xp_status search_kernels(search *s, int first, int last, double end, int *kept) {
     s->first = first;

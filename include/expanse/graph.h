@@ -27,7 +27,7 @@ typedef struct xp_plan xp_plan;
 typedef enum xp_type { XP_F32, XP_I32 } xp_type;
 enum { XP_MAX_RANK = 5 };
 
-/* ---- the store: parameters and what training keeps beside them ------------------------------------------------- */
+/* ---- the store: parameters and what training keeps beside them --------------------------------------------------- */
 
 /* DECAYED: trained, with weight decay. UNDECAYED: trained without. STATE: not trained (running statistics). */
 typedef enum xp_parameter_kind { XP_PARAMETER_DECAYED, XP_PARAMETER_UNDECAYED, XP_PARAMETER_STATE } xp_parameter_kind;
@@ -57,7 +57,7 @@ XP_API xp_status xp_store_initialise(xp_store *store, uint64_t seed);
 XP_API xp_status xp_store_read(xp_store *store, int buffer, int index, float *data);
 XP_API xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data);
 
-/* ---- the graph ------------------------------------------------------------------------------------------------- */
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
 
 /* store: borrowed for the graph's life; NULL for a graph without parameters. training: dropout and batch statistics are
  * on, and parameters have gradients. Training and evaluation are two graphs over one store. */
@@ -113,7 +113,7 @@ XP_API xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_te
  * already. */
 XP_API xp_status xp_graph_recompute(xp_graph *graph, const char *scope);
 
-/* ---- the plan -------------------------------------------------------------------------------------------------- */
+/* ---- the plan ---------------------------------------------------------------------------------------------------- */
 
 typedef struct xp_plan_summary {
     int launches, kernels, nodes; /* kernels: distinct ones */

@@ -69,7 +69,7 @@ extern const int xp_case_entry_count;
 /* A size with the edges that break kernels: 1, 2, block-1, block, block+1, 97, 257 or uniform up to `limit`. */
 int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
 
-/* ---- running ---------------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 typedef struct xp_check_options {
     /* Extended regular expression; NULL: all. Where it fits an operation's name, all cases of that operation run;

@@ -85,8 +85,7 @@ void xp_draw_close(xp_draw *draw) {
     close_case(&draw->content);
 }
 
-/* ---- values ---------------------------------------------------------------------------------------------------------
- */
+/* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static double draw_normal(xp_draw *draw, double constant) {
     switch (draw->mood) {

@@ -100,8 +100,7 @@ void xp_interpreter_close(xp_interpreter **interpreter) {
     *interpreter = NULL;
 }
 
-/* ---- between dense arrays and the places of a view ------------------------------------------------------------------
- */
+/* ---- between dense arrays and the places of a view --------------------------------------------------------------- */
 
 typedef struct transfer {
     void *dense, *places; /* either may be the source */
@@ -149,8 +148,7 @@ void xp_interpreter_read(const xp_interpreter *interpreter, const xp_tensor *ten
     xp_tensor_walk(tensor, words ? word_from_word : exact ? double_from_double : double_from_float, &t);
 }
 
-/* ---- evaluation -----------------------------------------------------------------------------------------------------
- */
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
 
 /* A dense copy of the tensor in the evaluation's own precision. */
 static void *gather(const xp_interpreter *interpreter, const xp_tensor *tensor) {

@@ -23,7 +23,6 @@ void xp_interpreter_read(const xp_interpreter *interpreter, const xp_tensor *ten
 /* Runs the nodes before `end` in order; NULL: all of them. XP_UNSUPPORTED: an operation has no reference. */
 xp_status xp_interpreter_run(xp_interpreter *interpreter, const xp_node *end);
 
-
 /* Calls `visit` with the place of every element of the tensor in its root, in row-major order. */
 typedef void (*xp_tensor_visit)(void *context, int64_t element, int64_t place);
 void xp_tensor_walk(const xp_tensor *tensor, xp_tensor_visit visit, void *context);

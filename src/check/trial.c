@@ -60,8 +60,7 @@ static void say(trial *t, const char *format, ...) {
     va_end(arguments);
 }
 
-/* ---- the reference --------------------------------------------------------------------------------------------------
- */
+/* ---- the reference ----------------------------------------------------------------------------------------------- */
 
 /* Takes the tensor's values from the evaluation of the case's graph, rounded to what the device can hold. */
 static bool load_operand(operand *o, const xp_interpreter *interpreter, const xp_tensor *tensor) {
@@ -245,8 +244,7 @@ end:
     return status;
 }
 
-/* ---- the device -----------------------------------------------------------------------------------------------------
- */
+/* ---- the device -------------------------------------------------------------------------------------------------- */
 
 /* Gives the tensor a root of its own with a guard behind it. `scattered`: as a view with gaps, in place of a dense one.
  * The roots of outputs are inputs for the plan, too: it places them whether or not the node writes them. */
@@ -404,8 +402,7 @@ static xp_status run_on_device(trial *t) {
     return XP_OK;
 }
 
-/* ---- the comparison -------------------------------------------------------------------------------------------------
- */
+/* ---- the comparison ---------------------------------------------------------------------------------------------- */
 
 /* "o[1,2,96,7]" */
 static const char *element_text(const xp_tensor *tensor, int64_t element, char *text, size_t size) {

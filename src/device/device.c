@@ -16,8 +16,7 @@
 
 #define PLATFORM_NOT_FOUND (-1001) /* cl_khr_icd: the loader found no driver */
 
-/* ---- errors -------------------------------------------------------------------------------------------------------
- */
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
 
 const char *xp_cl_error_name(cl_int code) {
     static const struct {
@@ -68,8 +67,7 @@ xp_status xp_cl_fail(cl_int code, const char *call) {
     return xp_fail(status, "%s failed: %s (%d)", call, xp_cl_error_name(code), code);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------
- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct found_device {
     cl_platform_id platform;
@@ -191,8 +189,7 @@ xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note
     return status;
 }
 
-/* ---- selection and opening
- * --------------------------------------------------------------------------------------------- */
+/* ---- selection and opening --------------------------------------------------------------------------------------- */
 
 void xp_device_options_default(xp_device_options *options) {
     *options = (xp_device_options){0};
@@ -364,8 +361,7 @@ void xp_device_close(xp_device **device) {
     *device = NULL;
 }
 
-/* ---- buffers
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- buffers ----------------------------------------------------------------------------------------------------- */
 
 static void CL_CALLBACK free_host_memory(cl_mem buffer, void *memory) {
     (void)buffer;

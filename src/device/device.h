@@ -30,7 +30,7 @@ typedef struct xp_variant {
     /* OpenCL C before the kernel file, part of the key; lives as long as the plan. NULL: none. */
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
-    bool optimised; /* also where kernels are built for tests alone */
+    bool optimised;       /* also where kernels are built for tests alone */
     int count;
     struct {
         const char *name; /* a string literal */

@@ -13,8 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* ---- tools ----------------------------------------------------------------------------------------------------------
- */
+/* ---- tools ------------------------------------------------------------------------------------------------------- */
 
 enum { PART_CORE, PART_ARITHMETIC, PART_HALF_STORAGE, PART_DOUBLE, PART_HALF, PART_SUB_GROUPS }; /* of cl/probe.cl */
 
@@ -99,8 +98,7 @@ static xp_variant part(int number) {
     return variant;
 }
 
-/* ---- the driver -----------------------------------------------------------------------------------------------------
- */
+/* ---- the driver -------------------------------------------------------------------------------------------------- */
 
 static xp_status probe_open(xp_device *device, xp_probe_result *out) {
     const bool wide = device->limits.family == XP_FAMILY_WIDE;
@@ -232,8 +230,7 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
                   right ? "--profile and --time tell the truth" : "--profile and --time cannot be believed");
 }
 
-/* ---- work-groups and memory -----------------------------------------------------------------------------------------
- */
+/* ---- work-groups and memory -------------------------------------------------------------------------------------- */
 
 static xp_status probe_local(xp_device *device, xp_probe_result *out) {
     enum { GROUPS = 64, COUNT = GROUPS * 64, ROUNDS = 101 };
@@ -349,8 +346,7 @@ static xp_status probe_bandwidth(xp_device *device, xp_probe_result *out) {
                   "a copy of %zu MiB, read and written", bytes >> 20);
 }
 
-/* ---- arithmetic -----------------------------------------------------------------------------------------------------
- */
+/* ---- arithmetic -------------------------------------------------------------------------------------------------- */
 
 static uint32_t next_random(uint32_t *state) { /* enough to spread operands */
     *state = *state * 1664525u + 1013904223u;
@@ -503,8 +499,7 @@ static xp_status probe_half_storage(xp_device *device, xp_probe_result *out) {
                   "halves as storage, arithmetic in single precision");
 }
 
-/* ---- extras ---------------------------------------------------------------------------------------------------------
- */
+/* ---- extras ------------------------------------------------------------------------------------------------------ */
 
 static xp_status probe_double(xp_device *device, xp_probe_result *out) {
     double in[64], got[64] = {0};
@@ -609,8 +604,7 @@ void xp_probe_run(const xp_probe *probe, const char *select, xp_probe_result *ou
     xp_device_close(&device);
 }
 
-/* ---- the verdict ----------------------------------------------------------------------------------------------------
- */
+/* ---- the verdict ------------------------------------------------------------------------------------------------- */
 
 typedef struct paragraph {
     char *text;

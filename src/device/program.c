@@ -47,7 +47,7 @@ void xp_program_cache_close(struct xp_program_cache **cache) {
     *cache = NULL;
 }
 
-/* ---- source text ------------------------------------------------------------------------------------------------ */
+/* ---- source text ------------------------------------------------------------------------------------------------- */
 
 typedef struct text {
     char *data;
@@ -136,8 +136,7 @@ xp_status xp_program_version(const char *file, unsigned long long *out) {
     return status;
 }
 
-/* ---- disk cache ---------------------------------------------------------------------------------------------------
- */
+/* ---- disk cache -------------------------------------------------------------------------------------------------- */
 
 typedef struct cache_header {
     char magic[8];
@@ -199,8 +198,7 @@ static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key
     free(data);
 }
 
-/* ---- building ------------------------------------------------------------------------------------------------------
- */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 /* A compiler's complaint about text of the user's in the prelude: records name, column and the text. false: the log has
  * none. */

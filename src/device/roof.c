@@ -122,8 +122,7 @@ double xp_roof_share(const xp_roof *roof, double flops, double bytes, double sec
     return seconds > 0 ? (arithmetic_seconds > memory_seconds ? arithmetic_seconds : memory_seconds) / seconds : 0;
 }
 
-/* ---- the record ----------------------------------------------------------------------------------------------------
- */
+/* ---- the record -------------------------------------------------------------------------------------------------- */
 
 static const char record_name[] = "roof.json";
 

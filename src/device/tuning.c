@@ -16,8 +16,7 @@ struct xp_tuning_tables {
     json_t *entries[TABLES];
 };
 
-/* ---- reading and writing -------------------------------------------------------------------------------------------
- */
+/* ---- reading and writing ----------------------------------------------------------------------------------------- */
 
 static bool is_entry(const json_t *entry) {
     static const char *const texts[] = {"device", "driver", "vendor", "kernel", "version", "shape"};
@@ -92,8 +91,7 @@ xp_status xp_tuning_merge(const char *path, const json_t *entries) {
     return status;
 }
 
-/* ---- looking up ----------------------------------------------------------------------------------------------------
- */
+/* ---- looking up -------------------------------------------------------------------------------------------------- */
 
 /* The own table, when it cannot be read, is none: it must not stop a run. `expanse tune` tells what is wrong with it.
  */

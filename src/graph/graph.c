@@ -10,8 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- tensors --------------------------------------------------------------------------------------------------------
- */
+/* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 int64_t xp_tensor_elements(const xp_tensor *tensor) {
     int64_t count = 1;
@@ -177,8 +176,7 @@ int xp_tensor_shape(const xp_tensor *tensor, int64_t *shape) {
     return tensor->rank;
 }
 
-/* ---- nodes
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- nodes ------------------------------------------------------------------------------------------------------- */
 
 xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input_count, xp_tensor *const *inputs,
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes) {
@@ -221,8 +219,7 @@ xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input
     return node;
 }
 
-/* ---- views
- * -------------------------------------------------------------------------------------------------------------- */
+/* ---- views ------------------------------------------------------------------------------------------------------- */
 
 static xp_tensor *add_view(xp_graph *graph, xp_tensor *of, int rank, const int64_t *shape) {
     xp_tensor *view = add_tensor(graph, of->name, of->type, XP_ROLE_ACTIVATION, rank, shape);
@@ -379,8 +376,7 @@ xp_status xp_graph_slice(xp_graph *graph, xp_tensor *tensor, int axis, int parts
     return add_parts(graph, tensor, &split, parts, part);
 }
 
-/* ---- graphs
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
 struct xp_graph_block {
     struct xp_graph_block *next;

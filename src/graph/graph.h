@@ -81,7 +81,7 @@ struct xp_graph {
 
 /* What builds a graph from outside is declared in expanse/graph.h. */
 
-xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer);    /* one of the store's flat buffers, F32 [P] */
+xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer); /* one of the store's flat buffers, F32 [P] */
 xp_tensor *xp_graph_random_state(xp_graph *graph);
 xp_tensor *xp_graph_optimiser_state(xp_graph *graph);
 

@@ -8,8 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- requests -------------------------------------------------------------------------------------------------------
- */
+/* ---- requests ---------------------------------------------------------------------------------------------------- */
 
 static xp_argument *next_argument(xp_launch_request *request, xp_argument_kind kind) {
     if (request->argument_count == XP_MAX_ARGUMENTS) return NULL; /* xp_plan_launch refuses the request */
@@ -139,8 +138,7 @@ const char *xp_launch_name(const xp_launch *launch) {
     return launch->host ? launch->request.call.name : launch->request.kernel.kernel;
 }
 
-/* ---- placement
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- placement --------------------------------------------------------------------------------------------------- */
 
 static bool in_arena(const xp_tensor *root) {
     return (root->role == XP_ROLE_ACTIVATION || root->role == XP_ROLE_INPUT) && !root->external;
@@ -299,8 +297,7 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
     return XP_OK;
 }
 
-/* ---- realising
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- realising --------------------------------------------------------------------------------------------------- */
 
 static xp_status allocate_arena(xp_plan *plan, xp_plan *lender) {
     if (plan->arena_bytes == 0 || plan->slabs) return XP_OK;
@@ -627,8 +624,7 @@ void xp_plan_close(xp_plan **plan) {
     *plan = NULL;
 }
 
-/* ---- running
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- running ----------------------------------------------------------------------------------------------------- */
 
 /* A library call takes no events: barriers stand before and behind it where the queue does not order by itself. */
 static xp_status enqueue_call(const xp_launch *launch, cl_command_queue queue, bool ordered, cl_uint wait_count,

@@ -92,8 +92,7 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
     }
 }
 
-/* ---- times
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- times ------------------------------------------------------------------------------------------------------- */
 
 xp_status xp_plan_run_profiled(xp_plan *plan) {
     cl_event *events = calloc((size_t)plan->count + 1, sizeof *events);

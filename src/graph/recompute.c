@@ -29,8 +29,7 @@ static bool in_scope(const xp_node *node, const char *scope) {
     return strncmp(node->label, scope, length) == 0 && (node->label[length] == '\0' || node->label[length] == '.');
 }
 
-/* ---- what stays ---------------------------------------------------------------------------------------------------
- */
+/* ---- what stays -------------------------------------------------------------------------------------------------- */
 
 /* Whether all that the node wrote is the backward pass's to make anew. */
 static bool gives_up(const recomputation *r, const xp_node *node) {
@@ -91,8 +90,7 @@ static void decide(recomputation *r, const char *scope) {
     }
 }
 
-/* ---- copies -------------------------------------------------------------------------------------------------------
- */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static xp_tensor *copy_tensor(recomputation *r, const xp_tensor *tensor) {
     xp_tensor **copy = &r->copies[tensor->id];
@@ -160,8 +158,7 @@ static xp_status rebuild(recomputation *r) {
     return XP_OK;
 }
 
-/* ---- the call -----------------------------------------------------------------------------------------------------
- */
+/* ---- the call ---------------------------------------------------------------------------------------------------- */
 
 static xp_status mark(const recomputation *r, const char *scope) {
     int count = 0;

@@ -8,8 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- checking
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- checking ---------------------------------------------------------------------------------------------------- */
 
 typedef struct faults {
     char text[4096];
@@ -68,8 +67,7 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
     return all.count ? xp_fail(XP_INVALID_ARGUMENT, "%s", all.text) : XP_OK;
 }
 
-/* ---- building
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static xp_status add_inputs(xp_model *model, const xp_model_config *config, const xp_model_shape *shape,
                             bool training) {

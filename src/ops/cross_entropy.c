@@ -10,8 +10,7 @@ static xp_launch_request request_of(const char *kernel, int64_t groups) {
         .file = "cross_entropy", .kernel = kernel, .dimensions = 1, .global = {(size_t)groups * 64}, .local = {64}};
 }
 
-/* ---- forward
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
 
 static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node) {
     xp_tensor *logits = node->inputs[0], *labels = node->inputs[1], *weights = node->inputs[2];
@@ -94,8 +93,7 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
     return outputs[0];
 }
 
-/* ---- backward
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
 
 static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node) {
     xp_tensor *d_loss = node->inputs[0], *probabilities = node->inputs[1];

@@ -3,8 +3,7 @@
 #include "ops/building.h"
 #include "ops/operation.h"
 
-/* ---- activation
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- activation -------------------------------------------------------------------------------------------------- */
 
 static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_request *request, double flops) {
     int64_t count = xp_tensor_elements(node->outputs[0]);
@@ -81,8 +80,7 @@ xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, 
     return dz;
 }
 
-/* ---- add
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- add --------------------------------------------------------------------------------------------------------- */
 
 static xp_status add_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
     d_inputs[0] = d_inputs[1] = d_outputs[0];
@@ -115,8 +113,7 @@ xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b) {
     return y;
 }
 
-/* ---- copy
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- copy -------------------------------------------------------------------------------------------------------- */
 
 static xp_status copy_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                xp_tensor **d_inputs) {
@@ -182,8 +179,7 @@ xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null) {
     return xp_graph_node(graph, &xp_operation_copy, 1, &from, 1, &to, NULL, 0) ? to : NULL;
 }
 
-/* ---- dropout
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- dropout ----------------------------------------------------------------------------------------------------- */
 
 enum { DROPOUT_BLOCK = 4096 }; /* elements of a work-item of dropout_wide */
 

@@ -5,8 +5,7 @@
 
 extern const xp_operation xp_operation_embed_backward; /* added by the gradient rule */
 
-/* ---- embed
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- embed ------------------------------------------------------------------------------------------------------- */
 
 static void launch_dropout(xp_launch_request *request, const xp_dropout_attributes *dropout) {
     xp_launch_uint(request, dropout->threshold);
@@ -125,8 +124,7 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
 
 const xp_operation xp_operation_embed_backward = {"embed_backward", NULL, embed_backward_emit, 0};
 
-/* ---- patches
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- patches ----------------------------------------------------------------------------------------------------- */
 
 static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
     const xp_tensor *image = node->inputs[0];

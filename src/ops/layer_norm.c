@@ -19,8 +19,7 @@ static void launch_dropout(xp_launch_request *request, const xp_dropout_attribut
     xp_launch_float(request, xp_building_keep_scale(dropout));
 }
 
-/* ---- forward
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- forward ----------------------------------------------------------------------------------------------------- */
 
 static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
@@ -129,8 +128,7 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
     return outputs[0];
 }
 
-/* ---- backward
- * ----------------------------------------------------------------------------------------------------------- */
+/* ---- backward ---------------------------------------------------------------------------------------------------- */
 
 static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);

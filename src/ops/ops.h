@@ -181,11 +181,11 @@ typedef struct xp_attention_attributes {
     int alibi;
     int packed;
     int64_t longest_queries, longest_keys; /* when packed */
-    float key_share;                       /* of all keys, that a head has by its lengths on average; for the profile; 0: 1 */
-    int scale_count;                       /* 0: keys are not pooled */
-    int16_t scales[XP_MAX_SCALES];         /* divides H */
-    const xp_score *score;                 /* NULL: none; lives as long as the graph (xp_graph_memory) */
-    const char *prelude;                   /* the score for the kernels; filled by the builder */
+    float key_share;               /* of all keys, that a head has by its lengths on average; for the profile; 0: 1 */
+    int scale_count;               /* 0: keys are not pooled */
+    int16_t scales[XP_MAX_SCALES]; /* divides H */
+    const xp_score *score;         /* NULL: none; lives as long as the graph (xp_graph_memory) */
+    const char *prelude;           /* the score for the kernels; filled by the builder */
 } xp_attention_attributes;
 typedef struct xp_attention_inputs {
     xp_tensor *q, *k, *v, *key_lengths, *query_lengths, *bias, *mask, *user[XP_SCORE_NAMES];

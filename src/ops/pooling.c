@@ -40,8 +40,7 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     return xp_plan_launch(plan, node, &request);
 }
 
-/* ---- sequence_pool
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- sequence_pool ----------------------------------------------------------------------------------------------- */
 
 static bool takes_mean(const xp_node *node) {
     return XP_ATTRIBUTES(xp_sequence_pool_attributes, node)->pool == XP_POOL_MEAN;
@@ -90,8 +89,7 @@ static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node)
 const xp_operation xp_operation_sequence_pool_backward = {"sequence_pool_backward", NULL, sequence_pool_backward_emit,
                                                           0};
 
-/* ---- mask_rows
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- mask_rows --------------------------------------------------------------------------------------------------- */
 
 static xp_status mask_rows_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                     xp_tensor **d_inputs) {

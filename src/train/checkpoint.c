@@ -228,7 +228,7 @@ xp_status xp_weights_load(xp_store *store, const char *path) {
     return status;
 }
 
-/* --- state.json: one table for both directions ------------------------------------------------------------------- */
+/* --- state.json: one table for both directions -------------------------------------------------------------------- */
 
 typedef enum field_kind { FIELD_INT, FIELD_WHOLE, FIELD_REAL, FIELD_TEXT } field_kind;
 

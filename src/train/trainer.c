@@ -37,8 +37,7 @@ static bool stop_asked(const training_run *run) {
     return run->callbacks && run->callbacks->stop && *run->callbacks->stop;
 }
 
-/* ---- data
- * --------------------------------------------------------------------------------------------------------------- */
+/* ---- data -------------------------------------------------------------------------------------------------------- */
 
 static xp_status load_data(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
@@ -114,8 +113,7 @@ static xp_status describe_data(training_run *run) {
     return XP_OK;
 }
 
-/* ---- steps
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static xp_status train_step(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
@@ -306,8 +304,7 @@ static xp_status loop(training_run *run) {
     return XP_OK;
 }
 
-/* ---- the whole run
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole run ----------------------------------------------------------------------------------------------- */
 
 /* Names the device and its kernels in the checkpoint; on resume, says when the bits will differ. */
 static xp_status describe_device(training_run *run) {
