@@ -12,11 +12,12 @@
 #include <expanse/ops.h>
 #include <expanse/train.h>
 
-/* ---- ops/gemm.c: "gemm" --------------------------------------------------------------------------------------------
+/* ---- ops/gemm.c: "gemm" ---------------------------------------------------------------------------------------------
  * y = activation(z), z = op(a) · op(b) + bias, with op(a) [m,k] and op(b) [k,n] after the optional transposition.
  * Without an activation, z may be combined with a partner: y = z + partner, or y = z · activation'(partner).
- * inputs: a, b, bias [n] or NULL, partner [m,n] or NULL; outputs: y [m,n], z [m,n] or NULL (kept only when a backward
- * pass needs it). */
+ *
+ * inputs:  a, b, bias [n] or NULL, partner [m,n] or NULL
+ * outputs: y [m,n], z [m,n] or NULL (kept only when a backward pass needs it) */
 typedef enum xp_combine { XP_COMBINE_NONE, XP_COMBINE_ADD, XP_COMBINE_RELU_SLOPE, XP_COMBINE_GELU_SLOPE } xp_combine;
 typedef struct xp_gemm_attributes {
     int64_t m, n, k;
@@ -32,8 +33,8 @@ bool xp_gemm_absorb(xp_graph *graph, xp_tensor *y, xp_tensor *partner, xp_combin
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "add", "copy", "dropout" -------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
- * the same stream. Element e uses word e%4 of random_words(random_state, stream, e/4, 0). copy reads and writes views.
- */
+ * the same stream. Element e uses word e%4 of random_words(random_state, stream, e/4, 0).
+ * copy reads and writes views. */
 typedef struct xp_activation_attributes {
     int activation;
 } xp_activation_attributes;
@@ -50,38 +51,48 @@ xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from,
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x);
 
-/* ---- ops/layer_norm.c: "layer_norm", "layer_norm_backward"
- * ------------------------------------------------------------ Residual addition, dropout of the branch and LayerNorm
- * in one pass over rows of C: sum = x + dropout(branch)   (sum = x when branch is NULL),   out = (sum -
- * mean)·rstd·gamma + beta. inputs: x [...,C], branch [...,C] or NULL, gamma [C], beta [C], random_state or NULL.
- * outputs: out, sum (NULL without branch), mean [R], rstd [R]; the last two NULL when not training.
- * Backward. inputs: d_out or NULL, d_sum or NULL, sum, mean, rstd, gamma, random_state or NULL;
- * outputs: dx, d_branch (NULL without branch; without dropout dx itself serves), d_gamma [C], d_beta [C]. */
+/* ---- ops/layer_norm.c: "layer_norm", "layer_norm_backward" ----------------------------------------------------------
+ * Residual addition, dropout of the branch and LayerNorm in one pass over rows of C:
+ *
+ *   sum = x + dropout(branch)   (sum = x when branch is NULL),   out = (sum - mean)·rstd·gamma + beta
+ *
+ * inputs:  x [...,C], branch [...,C] or NULL, gamma [C], beta [C], random_state or NULL
+ * outputs: out, sum (NULL without branch), mean [R], rstd [R]; the last two NULL when not training
+ * Backward
+ * inputs:  d_out or NULL, d_sum or NULL, sum, mean, rstd, gamma, random_state or NULL
+ * outputs: dx, d_branch (NULL without branch; without dropout dx itself serves), d_gamma [C], d_beta [C] */
 typedef struct xp_layer_norm_attributes {
     float epsilon;
     xp_dropout_attributes dropout; /* probability 0: none; element numbering as in "dropout" */
 } xp_layer_norm_attributes;
 
-/* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward"
- * ------------------------------------------------------------- Per column over all rows of samples with weight > 0
- * (rows b·N … b·N+N-1 belong to sample b): biased variance for normalising, unbiased for the running one, running =
- * (1-momentum)·running + momentum·batch, as PyTorch. Training: statistics of the batch, running ones updated in place.
- * Evaluation: running statistics. inputs: x [B,N,C], gamma [C], beta [C], running_mean [C], running_variance [C] (state
- * parameters), sample_weight [B]; outputs: out, mean [C], rstd [C] (NULL in evaluation). Backward inputs: d_out, x,
- * gamma, mean, rstd, sample_weight; outputs: dx (0 for samples of weight 0), d_gamma, d_beta. */
+/* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward" ----------------------------------------------------------
+ * Per column over all rows of samples with weight > 0 (rows b·N … b·N+N-1 belong to sample b): biased variance for
+ * normalising, unbiased for the running one, running = (1-momentum)·running + momentum·batch, as PyTorch.
+ * Training: statistics of the batch, running ones updated in place. Evaluation: running statistics.
+ *
+ * inputs:  x [B,N,C], gamma [C], beta [C], running_mean [C], running_variance [C] (state parameters), sample_weight [B]
+ * outputs: out, mean [C], rstd [C] (NULL in evaluation)
+ * Backward
+ * inputs:  d_out, x, gamma, mean, rstd, sample_weight
+ * outputs: dx (0 for samples of weight 0), d_gamma, d_beta */
 typedef struct xp_batch_norm_attributes {
     float epsilon, momentum;
     int training;
 } xp_batch_norm_attributes;
 
-/* ---- ops/embedding.c: "embed", "embed_backward", "patches"
- * -------------------------------------------------------------- embed: y = dropout(scale·x + position), with an
- * optional class token in front: x [B,N,C], position [P,C], P >= N+token, token [C] or NULL -> y [B,N+token,C]; y[b,0]
- * = token + position[0], y[b,1+i] = scale·x[b,i] + position[1+i]. Inputs: x, position, token or NULL, random_state or
- * NULL. Dropout numbering over y's elements. Backward inputs: dy, random_state or NULL; outputs: dx or NULL, d_position
- * [P,C] or NULL (rows beyond are 0), d_token [C] or NULL. patches: image [B,Ch,Y,X] -> [B, (Y/p)·(X/p), Ch·p·p]
- * (channel, row, column inside a patch: PyTorch's convolution order); p divides Y and X. Not differentiated (its input
- * is data). */
+/* ---- ops/embedding.c: "embed", "embed_backward", "patches" ----------------------------------------------------------
+ * embed: y = dropout(scale·x + position), with an optional class token in front:
+ * y[b,0] = token + position[0], y[b,1+i] = scale·x[b,i] + position[1+i]. Dropout numbering over y's elements.
+ *
+ * inputs:  x [B,N,C], position [P,C] with P >= N+token, token [C] or NULL, random_state or NULL
+ * outputs: y [B,N+token,C]
+ * Backward
+ * inputs:  dy, random_state or NULL
+ * outputs: dx or NULL, d_position [P,C] or NULL (rows beyond are 0), d_token [C] or NULL
+ *
+ * patches: image [B,Ch,Y,X] -> [B, (Y/p)·(X/p), Ch·p·p] (channel, row, column inside a patch: PyTorch's convolution
+ * order); p divides Y and X. Not differentiated (its input is data). */
 typedef struct xp_embed_attributes {
     float scale;
     xp_dropout_attributes dropout;
@@ -94,61 +105,67 @@ typedef struct xp_patches_attributes {
     int64_t patch;
 } xp_patches_attributes;
 
-/* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows"
- * ------------------------------------------------ sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages
- * the first lengths[b] rows (all N when lengths is NULL; 0 for a length of 0). Loads stop at the length. inputs: x,
- * lengths I32 [B] or NULL. mask_rows: y = x, rows at and behind lengths[b] are 0; its gradient is the same operation.
- */
+/* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows" ------------------------------------------
+ * sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages the first lengths[b] rows (all N when lengths is
+ * NULL; 0 for a length of 0). Loads stop at the length.
+ *
+ * inputs:  x, lengths I32 [B] or NULL
+ *
+ * mask_rows: y = x, rows at and after lengths[b] are 0; its gradient is the same operation. */
 typedef struct xp_sequence_pool_attributes {
     int pool; /* CLASS does not look at the lengths */
 } xp_sequence_pool_attributes;
 
-/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward" ----
- *
+/* ---- ops/cross_entropy.c: "cross_entropy", "cross_entropy_backward" -------------------------------------------------
  * loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) / Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all
  * weights are 0. A sample whose label is no class counts as one of weight 0: its loss is 0 and it has no gradient.
  *
- * inputs: logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B];
- * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0).
- *
- * Backward inputs: d_loss [1], probabilities, labels, weights; output: d_logits. */
+ * inputs:  logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B]
+ * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0)
+ * Backward
+ * inputs:  d_loss [1], probabilities, labels, weights
+ * outputs: d_logits */
 typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 
 /* ---- ops/attention.c: "attention", "attention_backward" -------------------------------------------------------------
- *
  * o_i = Σ_j w_ij v_j over the keys that query i sees; the N×M matrix is never stored.
  *
  *   softmax   w_ij = softmax_j(s_ij);   lse_i = log Σ_j exp(s_ij)
- *             s = scale · q_i·k_j;  s = soft_cap · tanh(s / soft_cap);  s -= slope_h · |p_i - p_j| (ALiBi, slope_h =
- *             2^(-8(h+1)/H));  s += bias;  s = score(s)
+ *             s = scale · q_i·k_j;  s = soft_cap · tanh(s / soft_cap);  s -= slope_h · |p_i - p_j| (ALiBi, with
+ *             slope_h = 2^(-8(h+1)/H));  s += bias;  s = score(s)
  *   linear    w_ij = scale · q_i·k_j / z_i;   z_i = Σ_j scale · q_i·k_j, or the number of keys seen, or 1. A row whose
  *             z_i is 0 gives 0. q and k come with their features applied ("feature_map"); lse_i holds z_i.
  *
- * Attention dropout multiplies w_ij, after normalisation. A row without keys: o = 0, lse = -INFINITY (z = 0), gradient
- * 0.
+ * Attention dropout multiplies w_ij, after normalisation. A row without keys: o = 0, lse = -INFINITY (z = 0), and its
+ * gradient is 0.
  *
- * What query i sees: key j < key_lengths that passes every part of the pattern and whose bit in the mask is set. Query
- * i stands at p_i = i, or with align_last at i + (valid keys' rows) - (valid queries). Key j covers rows first_j = j·s
- * … last_j = j·s + s - 1 with s = scales[h % scale_count] (1 without scaled heads) and stands at p_j = last_j. window
- * p_i - left <= first_j and last_j <= p_i + right; -1: no limit on that side. Causal: left -1, right 0 stride    j =
- * ⌊p_i / s⌋ modulo stride
+ * What query i sees: key j < key_lengths that passes every part of the pattern and whose bit in the mask is set.
+ * Query i stands at p_i = i, or with align_last at i + (valid keys' rows) - (valid queries). Key j covers rows
+ * first_j = j·s … last_j = j·s + s - 1 with s = scales[h % scale_count] (1 without scaled heads), at p_j = last_j.
+ *   window    p_i - left <= first_j and last_j <= p_i + right; -1: no limit on that side. Causal: left -1, right 0
+ *   stride    j = ⌊p_i / s⌋ modulo stride
  *
- * inputs: q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query head
- * h uses key head h / (H/G)), key_lengths I32 [B], [B,H] or NULL (all M), query_lengths I32 [B] or NULL (all N; rows
- * behind give 0), bias F32 dense [B|1,H|1,N,M] or NULL, mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or
- * NULL: bit c%32 of word c/32 allows block column c; user: the tensors that the score names, dense. packed: samples of
- * any length lie behind each other in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and query_lengths are then starts,
- * I32 [S+1], rising from 0 to T and to U; sample s has rows starts[s] … starts[s+1]-1. Indices of the pattern, the
- * mask, the score and the dropout count within the sample, b = s, and N, M of the bias and the mask are longest_queries
- * and longest_keys, which bound every sample's rows. outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at
- * the length.
+ * inputs:  q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query
+ *          head h uses key head h / (H/G))
+ *          key_lengths I32 [B], [B,H] or NULL (all M); query_lengths I32 [B] or NULL (all N; rows after it give 0)
+ *          bias F32 dense [B|1,H|1,N,M] or NULL
+ *          mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or NULL: bit c%32 of word c/32 allows block
+ *          column c
+ *          user: the tensors that the score names, dense
+ * packed:  samples of any length lie one after another in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and
+ *          query_lengths are then starts, I32 [S+1], rising from 0 to T and to U; sample s has rows starts[s] …
+ *          starts[s+1]-1. Indices of the pattern, the mask, the score and the dropout count within the sample, b = s,
+ *          and N, M of the bias and the mask are longest_queries and longest_keys, which bound every sample's rows.
+ * outputs: o [B,N,H,E] dense, lse [B,H,N]. Loads of k and v stop at the length.
  *
  * Dropout: weight (b,h,i,j) uses word c%4 of random_words(random_state, stream, c/4, (b·H + h)·N + i), c = j / stride,
  * or j of pooled keys.
- * Backward inputs: q, k, v, o, lse, d_o, d_lse or NULL (softmax alone), and the others; outputs dq, dk, dv (views are
- * fine; rows of nobody are 0), d_bias [as bias]. D, E <= 256. */
+ *
+ * Backward
+ * inputs:  q, k, v, o, lse, d_o, d_lse or NULL (softmax alone), and the others
+ * outputs: dq, dk, dv (views are fine; rows of no sample are 0), d_bias [as bias]. D, E <= 256. */
 enum { XP_MAX_SCALES = 64, XP_SCORE_NAMES = 4 };
 typedef enum xp_attention_kernel { XP_KERNEL_SOFTMAX, XP_KERNEL_LINEAR } xp_attention_kernel;
 typedef enum xp_normaliser { XP_NORMALISER_SUM, XP_NORMALISER_COUNT, XP_NORMALISER_NONE } xp_normaliser;
@@ -198,11 +215,11 @@ xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, cons
  * the N×M matrix that attention never does: for pictures and statistics. Not of packed samples; not differentiated. */
 xp_tensor *xp_attention_map(xp_graph *graph, const xp_tensor *o);
 
-/* ---- ops/linear_attention.c: "feature_map", "feature_map_backward", "linear_attention", "linear_attention_backward"
- * --------------------------------------------------------------------------------------------------------------------
+/* ---- ops/linear_attention.c: "feature_map", "linear_attention" and the "_backward" of both --------------------------
+ * feature_map: y = φ(x)
  *
- * feature_map: y = φ(x), x [B,N,H,D] (views with unit last stride are fine), y dense. Backward inputs: dy, x; output dx
- * (views are fine).
+ * inputs:  x [B,N,H,D] (views with unit last stride are fine); output y dense
+ * Backward inputs: dy, x; output dx (views are fine)
  *
  * linear_attention: the linear kernel over all keys or over those before the query, in time and memory O(N + M).
  *
@@ -211,10 +228,13 @@ xp_tensor *xp_attention_map(xp_graph *graph, const xp_tensor *o);
  * A row whose z_i is 0 (it sees no key, or all its weights are 0) gives 0 and has no gradient. Causal: query i sees
  * keys j <= p_i, p_i = i, or with align_last i + (valid keys) - (valid queries).
  *
- * inputs: q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query head
- * h uses key head h / (H/G)), key_lengths I32 [B], [B,H] or NULL (all M), query_lengths I32 [B] or NULL (all N). Rows
- * behind the lengths are never read; o, z and the gradients are 0 there. outputs: o [B,N,H,E] dense, z [B,H,N].
- * Backward inputs: q, k, v, o, z, d_o, key_lengths, query_lengths; outputs dq, dk, dv (views are fine). D, E <= 256. */
+ * inputs:  q [B,N,H,D], k [B,M,G,D], v [B,M,G,E] (views with unit last stride are fine; H is a multiple of G, query
+ *          head h uses key head h / (H/G)), key_lengths I32 [B], [B,H] or NULL (all M), query_lengths I32 [B] or NULL
+ *          (all N). Rows after the lengths are never read; o, z and the gradients are 0 there.
+ * outputs: o [B,N,H,E] dense, z [B,H,N]
+ * Backward
+ * inputs:  q, k, v, o, z, d_o, key_lengths, query_lengths
+ * outputs: dq, dk, dv (views are fine). D, E <= 256. */
 typedef enum xp_feature {
     XP_FEATURE_IDENTITY,
     XP_FEATURE_RELU,  /* max(x, 0) */
@@ -235,26 +255,29 @@ xp_tensor *xp_linear_attention(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp_t
                                xp_tensor *query_lengths, const xp_linear_attention_attributes *attributes);
 
 /* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward" -------------------------------
+ * Attention-BN (Primal-Dual framework, section on Attention-BN): per sample and head, with the valid keys,
+ * mu = mean_j k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is off), s = sqrt(s2):
  *
- * Attention-BN (Primal-Dual framework, section on Attention-BN): per sample and head, with the valid keys, mu = mean_j
- * k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is off), s = sqrt(s2):
+ *   for softmax  q' = (q - beta·mu) / s2, k' = k - beta·mu
+ *   both         q' = (q - beta·mu) / s,  k' = (k - beta·mu) / s
  *
- *   for softmax  q' = (q - beta·mu) / s2, k' = k - beta·mu         both: q' = (q - beta·mu) / s, k' = (k - beta·mu) / s
+ * prefix: query i takes mu_i and s2_i of the keys that it sees. It stands at row p_i = i, or with align_last at
+ * i + (valid keys) - (valid queries), and sees key j where last_j <= p_i: last_j = j, or j·s + s - 1 for pooled keys
+ * with s = key_scales[g % key_scale_count] of key head g (without align_last). Keys are referred to the sample's first
+ * key k_0, never to a later one: q'_i = (q_i - beta·mu_i) / s2_i, k'_j = k_j - k_0. The row constant
+ * -q'_i·(beta·mu_i - k_0) that is missing cancels in a plain softmax; constant: q' and k' have D+1 columns, q'_i[D] is
+ * that constant and k'_j[D] = 1. With both, key j takes mu_j and s_j and there is nothing to refer to. A query that
+ * sees no key: q' = q, constant 0.
  *
- * prefix: query i takes mu_i and s2_i of the keys that it sees. It stands at row p_i = i, or with align_last at i +
- * (valid keys) - (valid queries), and sees key j where last_j <= p_i: last_j = j, or j·s + s - 1 for pooled keys with s =
- * key_scales[g % key_scale_count] of key head g (without align_last). Keys are referred to the sample's first key k_0,
- * never to a later one: q'_i = (q_i - beta·mu_i) / s2_i, k'_j = k_j - k_0. The row constant -q'_i·(beta·mu_i - k_0) that
- * is missing cancels in a plain softmax; constant: q' and k' have D+1 columns, q'_i[D] is that constant and k'_j[D] = 1.
- * With both, key j takes mu_j and s_j and there is nothing to refer to. A query that sees no key: q' = q, constant 0.
- *
- * inputs: q [B,N,H,D], k [B,M,G,D] (views with unit last stride; H is a multiple of G, query head h goes with key head
- * h / (H/G)), key_lengths I32 [B], [B,G] or NULL (all M), query_lengths I32 [B] or NULL (all N), beta [G] or NULL (then
- * the attribute's constant serves); packed (B = 1; not with pooled keys): both are starts I32 [S+1] as in attention.
- * outputs: q' [B,N,H,D], k' [B,M,G,D] (rows behind the lengths are 0); mu, s2 [S,G,D], S samples; with prefix mu - k_0,
- * s2 [B,M,G,D]. Loads stop at the lengths. Without keys mu = 0, s2 = 1.
- * Backward inputs: d_q', d_k', q, k, mu, s2, key_lengths, query_lengths, beta; outputs: dq, dk (views are fine), d_beta
- * [G] or NULL. */
+ * inputs:  q [B,N,H,D], k [B,M,G,D] (views with unit last stride; H is a multiple of G, query head h goes with key head
+ *          h / (H/G)), key_lengths I32 [B], [B,G] or NULL (all M), query_lengths I32 [B] or NULL (all N), beta [G] or
+ *          NULL (then the attribute's constant serves)
+ * packed:  (B = 1; not with pooled keys) both lengths are starts I32 [S+1] as in attention
+ * outputs: q' [B,N,H,D], k' [B,M,G,D] (rows after the lengths are 0); mu, s2 [S,G,D], S samples; with prefix mu - k_0,
+ *          s2 [B,M,G,D]. Loads stop at the lengths. Without keys mu = 0, s2 = 1.
+ * Backward
+ * inputs:  d_q', d_k', q, k, mu, s2, key_lengths, query_lengths, beta
+ * outputs: dq, dk (views are fine), d_beta [G] or NULL */
 typedef struct xp_attention_normalise_attributes {
     float beta;
     int scale; /* divide by the variance */
@@ -268,13 +291,16 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
                                  const xp_attention_normalise_attributes *attributes, xp_tensor **q_out,
                                  xp_tensor **k_out);
 
-/* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward"
- * ------------------------------------------------------------ Attention-SH: average pooling of keys or values with
- * window and stride scales[h] for head h. 1-D (grid_height 0): along the sequence; row j of head h averages rows j·s …
- * j·s+s-1 that lie before lengths[b]. 2-D: N = class_token + grid_height·grid_width; s×s windows on the grid, edge
- * windows average what is there, the class token is kept as row 0. inputs: x [B,N,H,D] (views fine), lengths I32 [B] or
- * NULL; outputs: y [B,P,H,D] dense, P the largest count of any head, rows behind the head's count are 0; counts I32
- * [B,H]: ceil(lengths[b]/s) or the grid's. Backward inputs: dy, lengths; output dx (views fine). */
+/* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward" ----------------------------------------------
+ * Attention-SH: average pooling of keys or values with window and stride scales[h] for head h.
+ *   1-D (grid_height 0)   along the sequence; row j of head h averages rows j·s … j·s+s-1 that lie before lengths[b]
+ *   2-D                   N = class_token + grid_height·grid_width; s×s windows on the grid, edge windows average what
+ *                         is there, the class token is kept as row 0
+ *
+ * inputs:  x [B,N,H,D] (views fine), lengths I32 [B] or NULL
+ * outputs: y [B,P,H,D] dense, P the largest count of any head, rows after the head's count are 0;
+ *          counts I32 [B,H]: ⌈lengths[b]/s⌉ or the grid's
+ * Backward inputs: dy, lengths; output dx (views fine) */
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
     int16_t scales[XP_MAX_SCALES];
@@ -284,13 +310,18 @@ xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
 
 /* ---- ops/depthwise_convolution.c: "depthwise_convolution", "depthwise_convolution_backward" -------------------------
+ * A convolution of each column with taps of its own.
+ *   1-D (grid_height 0)   weight [H·D,k]: y[n] = Σ_t w[c,t] x[n + t - (k-1)/2], causal: x[n + t - (k-1)], of rows
+ *                         before lengths[b]; rows at and after it give 0
+ *   2-D                   weight [H·D,k,k], N = class_token + grid_height·grid_width:
+ *                         y[i,j] = Σ_uv w[c,u,v] x[i + u - (k-1)/2, j + v - (k-1)/2] of cells of the grid; the class
+ *                         token passes
  *
- * A convolution of each column with taps of its own. 1-D (grid_height 0), weight [H·D,k]: y[n] = Σ_t w[c,t] x[n + t -
- * (k-1)/2], causal: x[n + t - (k-1)], of rows before lengths[b]; rows at and behind it give 0. 2-D, weight [H·D,k,k], N =
- * class_token + grid_height·grid_width: y[i,j] = Σ_uv w[c,u,v] x[i + u - (k-1)/2, j + v - (k-1)/2] of cells of the grid;
- * the class token passes. inputs: x [B,N,H,D] (views fine), weight, lengths I32 [B] or NULL; output y [B,N,H,D] dense.
- * Loads stop at the length. Backward inputs: dy, x, weight, lengths; outputs dx (views fine), d_weight, NULL where
- * nobody wants them. */
+ * inputs:  x [B,N,H,D] (views fine), weight, lengths I32 [B] or NULL
+ * outputs: y [B,N,H,D] dense. Loads stop at the length.
+ * Backward
+ * inputs:  dy, x, weight, lengths
+ * outputs: dx (views fine), d_weight; NULL where no reader wants them */
 typedef struct xp_depthwise_convolution_attributes {
     int width; /* k, 1 … 127 */
     int causal;
@@ -302,13 +333,17 @@ xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *we
 /* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
  * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor
  * min(1, limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
+ *
  * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or begins anew.
- * optimiser: one launch over all trained elements, in place on the store's values and moments. inputs: gradients, clip
- * [2] or NULL, optimiser_state [8]; outputs: values, moment 1, moment 2 (NULL for plain SGD). Elements below `decayed`
- * have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient (PyTorch).
- * The norm and the step read the sums in place of the gradients where the store accumulates. optimiser_state is written
- * by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's rectification (0: momentum
- * step without the second moment), [4] 0: gradient_sum begins anew, [5..7] unused. */
+ *
+ * optimiser: one launch over all trained elements, in place on the store's values and moments.
+ * inputs:  gradients, clip [2] or NULL, optimiser_state [8]
+ * outputs: values, moment 1, moment 2 (NULL for plain SGD)
+ * Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
+ * (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
+ *
+ * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
+ * rectification (0: momentum step without the second moment), [4] 0: gradient_sum begins anew, [5..7] unused. */
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;
