@@ -67,6 +67,11 @@ xp_status xp_cl_fail(cl_int code, const char *call) {
     return xp_fail(status, "%s failed: %s (%d)", call, xp_cl_error_name(code), code);
 }
 
+xp_status xp_cl_made(const void *made, cl_int code, const char *call) {
+    if (code != CL_SUCCESS) return xp_cl_fail(code, call);
+    return made ? XP_OK : xp_fail(XP_DEVICE_ERROR, "%s made nothing, though the driver calls it a success", call);
+}
+
 /* ---- the table --------------------------------------------------------------------------------------------------- */
 
 typedef struct found_device {
@@ -293,12 +298,12 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clRetainContext");
     } else if (status == XP_OK) {
         device->context = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateContext");
+        status = xp_cl_made(device->context, code, "clCreateContext");
     }
     if (status == XP_OK) {
         device->queue = clCreateCommandQueue(device->context, device->id,
                                              options->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateCommandQueue");
+        status = xp_cl_made(device->queue, code, "clCreateCommandQueue");
     }
     if (status != XP_OK) {
         xp_fail_in(status, "device %s (%s): ", device->selector, device->name);
@@ -348,17 +353,41 @@ void xp_device_opencl(const xp_device *device, cl_context *context, cl_device_id
     if (queue) *queue = device->queue;
 }
 
+/* Plans and stores are closed before: with them went kernels, events and buffers. Then, since some drivers crash on
+ * objects that outlive their context: commands end, libraries let go of their objects, and programs, queue and context
+ * are released, the context last. */
 void xp_device_close(xp_device **device) {
     if (!device || !*device) return;
-    if ((*device)->queue) {
-        clFinish((*device)->queue);
-        clReleaseCommandQueue((*device)->queue);
-    }
+    if ((*device)->queue) clFinish((*device)->queue);
+    for (int i = 0; i < XP_AT_CLOSE && (*device)->at_close[i]; i++) (*device)->at_close[i]();
     xp_program_cache_close(&(*device)->programs);
+    if ((*device)->queue) clReleaseCommandQueue((*device)->queue);
     xp_tuning_close(&(*device)->tuning);
     if ((*device)->context) clReleaseContext((*device)->context);
     free(*device);
     *device = NULL;
+}
+
+xp_status xp_device_at_close(xp_device *device, void (*release)(void)) {
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* threads may share the device */
+    pthread_mutex_lock(&lock);
+    int i = 0;
+    while (i < XP_AT_CLOSE && device->at_close[i] && device->at_close[i] != release) i++;
+    if (i < XP_AT_CLOSE) device->at_close[i] = release;
+    pthread_mutex_unlock(&lock);
+    return i < XP_AT_CLOSE ? XP_OK : xp_fail(XP_UNSUPPORTED, "more than %d libraries on a device", XP_AT_CLOSE);
+}
+
+bool xp_device_event_times(cl_event event, uint64_t *start, uint64_t *end) {
+    cl_ulong first = 0, last = 0;
+    if (!event ||
+        clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof first, &first, NULL) != CL_SUCCESS ||
+        clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof last, &last, NULL) != CL_SUCCESS ||
+        last < first)
+        return false;
+    *start = first;
+    *end = last;
+    return true;
 }
 
 /* ---- buffers ----------------------------------------------------------------------------------------------------- */
@@ -391,8 +420,8 @@ xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out) {
     void *memory = huge_pages(device, bytes);
     *out =
         clCreateBuffer(device->context, CL_MEM_READ_WRITE | (memory ? CL_MEM_USE_HOST_PTR : 0), bytes, memory, &code);
-    if (code == CL_SUCCESS && memory) code = clSetMemObjectDestructorCallback(*out, free_host_memory, memory);
-    if (code != CL_SUCCESS) {
+    if (code == CL_SUCCESS && *out && memory) code = clSetMemObjectDestructorCallback(*out, free_host_memory, memory);
+    if (code != CL_SUCCESS || !*out) {
         if (*out) clReleaseMemObject(*out);
         *out = NULL;
         free(memory);

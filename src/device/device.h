@@ -55,6 +55,7 @@ typedef struct xp_device_limits {
     bool has_double;
 } xp_device_limits;
 
+enum { XP_AT_CLOSE = 4 };
 struct xp_device {
     cl_platform_id platform;
     cl_device_id id;
@@ -66,6 +67,7 @@ struct xp_device {
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
     struct xp_tuning_tables *tuning;
+    void (*at_close[XP_AT_CLOSE])(void); /* of xp_device_at_close; NULL behind the last */
 };
 
 /* Compiles cl/<file>.cl for `variant`, or takes it from the memory or disk cache, and creates the kernel; the caller
@@ -79,8 +81,19 @@ xp_status xp_device_write(xp_device *device, cl_mem buffer, size_t offset, size_
 xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, void *data);        /* blocks */
 xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes);
 
+/* Has `release` called when the device closes, its queue finished and its context alive: for libraries that keep objects
+ * of the context. A function that is given again is called once. */
+xp_status xp_device_at_close(xp_device *device, void (*release)(void));
+
+/* Start and end of a finished command of a profiling queue, in nanoseconds of the device's clock. False where the driver
+ * gave no event, knows no times of it, or puts the end before the start. */
+bool xp_device_event_times(cl_event event, uint64_t *start, uint64_t *end);
+
 /* Fails with the call's name and OpenCL's name of the code. */
 xp_status xp_cl_fail(cl_int code, const char *call);
+/* Fails for an error code of a call that makes an object or an event, and where the driver calls it a success but made
+ * nothing. */
+xp_status xp_cl_made(const void *made, cl_int code, const char *call);
 const char *xp_cl_error_name(cl_int code);
 
 #endif

@@ -150,10 +150,10 @@ static xp_status probe_binary(xp_device *device, xp_probe_result *out) {
     if (code == CL_SUCCESS)
         again = clCreateProgramWithBinary(device->context, 1, &device->id, &length, (const unsigned char **)&binary,
                                           &state, &code);
-    if (code == CL_SUCCESS) code = clBuildProgram(again, 1, &device->id, "", NULL, NULL);
-    if (code == CL_SUCCESS) kernel = clCreateKernel(again, "probe_tree", &code);
-    if (code != CL_SUCCESS) {
-        status = xp_cl_fail(code, "loading a program's binary");
+    if (code == CL_SUCCESS && again) code = clBuildProgram(again, 1, &device->id, "", NULL, NULL);
+    if (code == CL_SUCCESS && again) kernel = clCreateKernel(again, "probe_tree", &code);
+    if (code != CL_SUCCESS || !kernel) {
+        status = xp_cl_made(kernel, code, "loading a program's binary");
         goto end;
     }
     clReleaseKernel(j.kernel);
@@ -205,7 +205,8 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
     const xp_variant variant = part(PART_CORE);
     job j = {.device = device, .global = COUNT, .local = 64};
     cl_event events[2] = {NULL, NULL};
-    cl_ulong start[2] = {0, 0}, end[2] = {0, 0};
+    uint64_t start[2] = {0, 0}, end[2] = {0, 0};
+    bool timed = true;
     xp_status status = job_open(&j, "probe_scale", &variant, (size_t)COUNT * 4, NULL, (size_t)COUNT * 4, COUNT);
     if (status == XP_OK) status = job_enqueue(&j, NULL);
     if (status == XP_OK) status = finish(device);
@@ -213,16 +214,13 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
     for (int i = 0; i < 2 && status == XP_OK; i++) status = job_enqueue(&j, &events[i]);
     if (status == XP_OK) status = finish(device);
     double wall = xp_clock() - begin;
-    for (int i = 0; i < 2 && status == XP_OK; i++) {
-        cl_int code = clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start[i], &start[i], NULL);
-        if (code == CL_SUCCESS)
-            code = clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end[i], &end[i], NULL);
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clGetEventProfilingInfo");
-    }
+    for (int i = 0; i < 2 && status == XP_OK; i++)
+        timed = xp_device_event_times(events[i], &start[i], &end[i]) && timed;
     for (int i = 0; i < 2; i++)
         if (events[i]) clReleaseEvent(events[i]);
     job_close(&j);
     if (status != XP_OK) return status;
+    if (!timed) return answer(out, false, 0, "the driver tells no times", "--profile has nothing to show");
     double told = (double)(end[1] - start[0]) * 1e-9;
     bool right = start[0] > 0 && start[0] < end[0] && end[0] <= end[1] && start[0] <= start[1] && start[1] < end[1] &&
                  told <= 1.5 * wall + 1e-4 && told >= 0.05 * wall;
@@ -284,8 +282,9 @@ static xp_status probe_sub_buffer(xp_device *device, xp_probe_result *out) {
     if (status == XP_OK) {
         cl_buffer_region region = {.origin = 3 * alignment, .size = sizeof in};
         piece = clCreateSubBuffer(j.out, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
-        if (code == CL_SUCCESS) code = clSetKernelArg(j.kernel, 1, sizeof piece, &piece);
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clCreateSubBuffer");
+        status = xp_cl_made(piece, code, "clCreateSubBuffer");
+        if (status == XP_OK) code = clSetKernelArg(j.kernel, 1, sizeof piece, &piece);
+        if (status == XP_OK && code != CL_SUCCESS) status = xp_cl_fail(code, "clSetKernelArg");
     }
     if (status == XP_OK) status = job_enqueue(&j, NULL);
     if (status == XP_OK) status = xp_device_read(device, j.out, 3 * alignment, sizeof got, got);

@@ -168,7 +168,7 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
             cl_int code, state;
             program =
                 clCreateProgramWithBinary(device->context, 1, &device->id, &binary_length, &binary, &state, &code);
-            if (code != CL_SUCCESS || state != CL_SUCCESS ||
+            if (code != CL_SUCCESS || state != CL_SUCCESS || !program ||
                 clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
                 if (program) clReleaseProgram(program);
                 program = NULL;
@@ -179,10 +179,14 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
     return program;
 }
 
-/* Best effort: a full or read-only disk costs time at the next start and nothing else. */
+/* Best effort: a full or read-only disk costs time at the next start and nothing else. A program of a caller's context
+ * with several devices has as many binaries, and is not kept. */
 static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key) {
     char path[PATH_BYTES + 64];
+    cl_uint devices = 0;
     size_t length = 0;
+    if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof devices, &devices, NULL) != CL_SUCCESS || devices != 1)
+        return;
     if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0)
         return;
     if (!cache_path(key, path, sizeof path, true)) return;
@@ -229,7 +233,7 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
                        const char *options, cl_program *out) {
     cl_int code;
     cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
-    if (code != CL_SUCCESS) return xp_cl_fail(code, "clCreateProgramWithSource");
+    XP_TRY(xp_cl_made(program, code, "clCreateProgramWithSource"));
     code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (code != CL_SUCCESS) {
         size_t length = 0;
@@ -311,9 +315,8 @@ xp_status xp_device_kernel(xp_device *device, const char *file, const char *kern
     if (status == XP_OK) {
         cl_int code;
         *out = clCreateKernel(program, kernel, &code);
-        if (code != CL_SUCCESS)
-            status = xp_fail(XP_DEVICE_ERROR, "clCreateKernel(%s) of cl/%s.cl failed: %s", kernel, file,
-                             xp_cl_error_name(code));
+        status = xp_cl_made(*out, code, "clCreateKernel");
+        if (status != XP_OK) xp_fail_in(status, "%s of cl/%s.cl: ", kernel, file);
     }
     pthread_mutex_unlock(&device->programs->lock);
     return status;

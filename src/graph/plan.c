@@ -323,7 +323,7 @@ static xp_status sub_buffer(cl_mem whole, size_t offset, size_t bytes, cl_mem *o
     cl_buffer_region region = {offset, bytes};
     cl_int code;
     *out = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
-    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clCreateSubBuffer");
+    return xp_cl_made(*out, code, "clCreateSubBuffer");
 }
 
 static xp_status check_member(const xp_plan *plan, const xp_tensor *root) {
@@ -410,7 +410,8 @@ static xp_status realise_kernel(xp_plan *plan, xp_launch *launch) {
                        plan->device->limits.local_bytes);
     XP_TRY(xp_device_kernel(plan->device, request->file, request->kernel, &request->variant, &launch->kernel));
     cl_uint expected = 0;
-    clGetKernelInfo(launch->kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
+    const cl_int code = clGetKernelInfo(launch->kernel, CL_KERNEL_NUM_ARGS, sizeof expected, &expected, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetKernelInfo");
     if ((int)expected != request->argument_count)
         return xp_fail(XP_DEVICE_ERROR, "takes %u arguments, not %d", expected, request->argument_count);
     return XP_OK;
@@ -456,7 +457,7 @@ static xp_status warm_call(xp_plan *plan, const xp_launch *launch) {
     const xp_host_request *request = &launch->request.call;
     for (int i = 0; i < request->tensor_count; i++)
         if (!has_storage(plan, request->tensors[i])) return XP_OK;
-    return request->call(plan->device->queue, launch->context, launch->buffers, launch->offsets);
+    return request->call(plan->device->queue, launch->context, launch->buffers, launch->offsets, NULL);
 }
 
 xp_status xp_plan_separate(xp_plan *plan) {
@@ -626,16 +627,16 @@ void xp_plan_close(xp_plan **plan) {
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
-/* A library call takes no events: barriers stand before and behind it where the queue does not order by itself. */
+/* A library call takes no events: barriers stand before and after it where the queue does not order by itself. The
+ * event is the library's own where it serves, because some drivers know no times of barriers. */
 static xp_status enqueue_call(const xp_launch *launch, cl_command_queue queue, bool ordered, cl_uint wait_count,
                               const cl_event *wait, cl_event *event) {
     cl_int code = CL_SUCCESS;
     if (wait_count > 0) code = clEnqueueBarrierWithWaitList(queue, wait_count, wait, NULL);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clEnqueueBarrierWithWaitList");
-    XP_TRY(launch->request.call.call(queue, launch->context, launch->buffers, launch->offsets));
-    if (ordered && event) code = clEnqueueMarkerWithWaitList(queue, 0, NULL, event);
-    if (!ordered) code = clEnqueueBarrierWithWaitList(queue, 0, NULL, event);
-    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
+    XP_TRY(launch->request.call.call(queue, launch->context, launch->buffers, launch->offsets, ordered ? event : NULL));
+    if (!ordered || (event && !*event)) code = clEnqueueBarrierWithWaitList(queue, 0, NULL, event);
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueBarrierWithWaitList");
 }
 
 xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,
@@ -698,19 +699,20 @@ xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue 
     cl_event previous = NULL; /* chains the launches where the queue does not */
     for (int i = first; i < end && status == XP_OK; i++) {
         const bool starts = i == first, ends = i == end - 1;
-        const bool chained = !starts && !ordered;
+        const bool chained = !starts && !ordered, wanted = (ends && done) || !ordered;
         cl_event event = NULL;
         status = xp_launch_enqueue(plan, &plan->launches[i], queue, ordered,
                                    starts    ? wait_count
                                    : chained ? 1
                                              : 0,
-                                   starts ? wait : &previous, (ends && done) || !ordered ? &event : NULL);
+                                   starts ? wait : &previous, wanted ? &event : NULL);
+        if (status == XP_OK && wanted) status = xp_cl_made(event, CL_SUCCESS, xp_launch_name(&plan->launches[i]));
         if (previous) clReleaseEvent(previous);
         previous = event;
     }
     if (status == XP_OK && first == end && (done || wait_count)) {
         code = clEnqueueMarkerWithWaitList(queue, wait_count, wait, &previous);
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueMarkerWithWaitList");
+        status = xp_cl_made(previous, code, "clEnqueueMarkerWithWaitList");
     }
     if (status == XP_OK && done)
         *done = previous;

@@ -59,11 +59,11 @@ void xp_launch_local(xp_launch_request *request, size_t bytes);
 xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request);
 
 /* A library call in place of a kernel (CLBlast). `call` enqueues on the given queue; buffers[i] is tensor i's storage
- * with its first element at offset[i] (elements). `context` (context_bytes) is copied. It is called once while the plan
- * is realised, so that a library that compiles at its first call has done so.
- */
+ * with its first element at offset[i] (elements). `context` (context_bytes) is copied. *done, unless done is NULL,
+ * becomes the event of its last command, for the caller to release, or stays NULL where the library gives none. It is
+ * called once while the plan is realised, so that a library that compiles at its first call has done so. */
 typedef xp_status (*xp_host_call)(cl_command_queue queue, const void *context, const cl_mem *buffers,
-                                  const size_t *offsets);
+                                  const size_t *offsets, cl_event *done);
 typedef struct xp_host_request {
     const char *name;
     xp_host_call call;

@@ -107,14 +107,12 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
         cl_int code = clFinish(plan->device->queue);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
     }
-    cl_ulong begin = 0, previous = 0;
-    xp_launch *untimed = NULL; /* a library call behind `previous` */
+    uint64_t begin = 0, previous = 0;
+    xp_launch *untimed = NULL; /* a library call after `previous` whose event tells no times */
     for (int i = 0; i < done && status == XP_OK; i++) {
-        cl_ulong start = 0, end = 0;
-        if (clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_START, sizeof start, &start, NULL) != CL_SUCCESS ||
-            clGetEventProfilingInfo(events[i], CL_PROFILING_COMMAND_END, sizeof end, &end, NULL) != CL_SUCCESS ||
-            end < start || end < previous) {
-            if (plan->launches[i].host) untimed = &plan->launches[i]; /* some drivers know no times of markers */
+        uint64_t start, end;
+        if (!xp_device_event_times(events[i], &start, &end) || end < previous) {
+            if (plan->launches[i].host) untimed = &plan->launches[i];
             continue;
         }
         if (begin == 0) begin = previous = start;
@@ -216,6 +214,10 @@ double xp_plan_profiled_seconds(const xp_plan *plan) {
 xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     if (plan->profiled_runs == 0)
         return xp_fail(XP_INVALID_ARGUMENT, "no step was profiled: open the device with profiling");
+    if (plan->profiled_seconds <= 0) {
+        fprintf(out, "no profile: %s tells no times of its commands\n", plan->device->name);
+        return XP_OK;
+    }
     xp_roof roof;
     const bool known = xp_roof_of(plan->device, &roof) == XP_OK; /* a full device may have no room to measure it */
     xp_profile_row *rows = calloc((size_t)plan->count + 1, sizeof *rows);
@@ -234,9 +236,10 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
             "of roof");
     for (int i = 0; i < count; i++) {
         const xp_profile_row *r = &rows[i];
+        const double giga = r->seconds > 0 ? 1e-9 / r->seconds : 0; /* a driver may know no times of one kernel */
         total += r->seconds;
         fprintf(out, "%-36s %8d %10.3f %6.1f%% %10.1f %8.1f %7.0f%%\n", r->name, r->launches, r->seconds / runs * 1e3,
-                100 * r->seconds / plan->profiled_seconds, r->flops / r->seconds * 1e-9, r->bytes / r->seconds * 1e-9,
+                100 * r->seconds / plan->profiled_seconds, r->flops * giga, r->bytes * giga,
                 known ? 100 * xp_roof_share(&roof, r->flops, r->bytes, r->seconds) : 0);
     }
     fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,
@@ -247,5 +250,6 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     fprintf(out, "%-36s %8d %10.3f %7s   per step, %lld steps\n", "all", plan->count,
             plan->profiled_seconds / runs * 1e3, "", (long long)plan->profiled_runs);
     free(rows);
+    fflush(out); /* what was measured must not be lost to a crash of a driver that closes */
     return XP_OK;
 }

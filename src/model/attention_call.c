@@ -341,7 +341,7 @@ static xp_status enqueue_random_state(xp_attention_call *call, cl_command_queue 
     size_t offset = 0;
     XP_TRY(xp_plan_storage(call->plan, call->graph->random_state, &buffer, &offset));
     cl_int code = clEnqueueFillBuffer(queue, buffer, state, sizeof state, offset, sizeof state, wait_count, wait, done);
-    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueFillBuffer");
+    return xp_cl_made(*done, code, "clEnqueueFillBuffer");
 }
 
 xp_status xp_attention_forward(xp_attention_call *attention, cl_command_queue queue,

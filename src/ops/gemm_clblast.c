@@ -25,21 +25,30 @@ typedef CLBlastStatusCode (*sgemm)(CLBlastLayout, CLBlastTranspose, CLBlastTrans
                                    cl_command_queue *, cl_event *);
 typedef CLBlastStatusCode (*override_parameters)(cl_device_id, const char *, CLBlastPrecision, size_t, const char **,
                                                  const size_t *);
+typedef CLBlastStatusCode (*clear_cache)(void);
 
 static struct {
     sgemm multiply;
     override_parameters override;
+    clear_cache clear;
 } library;
 
 static void load(void) {
     *(void **)&library.multiply = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
     *(void **)&library.override = xp_loader_symbol("libclblast.so.1", "CLBlastOverrideParameters");
+    *(void **)&library.clear = xp_loader_symbol("libclblast.so.1", "CLBlastClearCache");
+}
+
+/* The library keeps the programs that it built until the process ends, when drivers may be gone already and releasing
+ * them crashes. Those of other devices go too, and are built again at their next call. */
+static void release_programs(void) {
+    library.clear();
 }
 
 bool xp_clblast_is_there(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, load);
-    return library.multiply && library.override;
+    return library.multiply && library.override && library.clear;
 }
 
 xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
@@ -100,7 +109,8 @@ static xp_status use_parameters(cl_device_id device, const long *wanted) {
     return XP_OK;
 }
 
-static xp_status multiply(cl_command_queue queue, const void *context, const cl_mem *buffers, const size_t *offsets) {
+static xp_status multiply(cl_command_queue queue, const void *context, const cl_mem *buffers, const size_t *offsets,
+                          cl_event *done) {
     static pthread_mutex_t parameters_are_ours = PTHREAD_MUTEX_INITIALIZER;
     const call *c = context;
     const xp_gemm_attributes *p = &c->product;
@@ -112,7 +122,7 @@ static xp_status multiply(cl_command_queue queue, const void *context, const cl_
                                 p->transpose_b ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)p->m, (size_t)p->n,
                                 (size_t)p->k, 1.0f, buffers[0], offsets[0], (size_t)(p->transpose_a ? p->m : p->k),
                                 buffers[1], offsets[1], (size_t)(p->transpose_b ? p->k : p->n), 0.0f, buffers[2],
-                                offsets[2], (size_t)p->n, &queue, NULL);
+                                offsets[2], (size_t)p->n, &queue, done);
     pthread_mutex_unlock(&parameters_are_ours);
     if (code == CLBlastSuccess) return status;
     return xp_fail(XP_DEVICE_ERROR, "CLBlastSgemm of %lldx%lldx%lld failed with code %d", (long long)p->m,
@@ -139,6 +149,7 @@ xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attr
         context.parameters[i] = tuning->parameters[i].value;
         xp_variant_set(&product.variant, tuning->parameters[i].name, tuning->parameters[i].value);
     }
+    XP_TRY(xp_device_at_close(xp_plan_device(plan), release_programs));
     return xp_plan_host_call(plan, node, &product);
 }
 

@@ -1,0 +1,145 @@
+/* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with the
+ * watching OpenCL preloaded and a stub in place of CLBlast. */
+#define _GNU_SOURCE
+#include "device/device.h"
+#include "device/tuning.h"
+#include "graph/plan.h"
+#include "ops/gemm_clblast.h"
+#include "ops/ops.h"
+#include "watched_opencl.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <dlfcn.h>
+
+enum { EDGE = 64 };
+
+static watched_opencl *watched;
+static xp_device *device;
+static xp_graph *graph;
+static xp_plan *plan;
+static xp_tensor *product, *sum;
+
+static int find_watcher(void **state) {
+    watched = dlsym(RTLD_DEFAULT, WATCHED_OPENCL);
+    if (!watched) fprintf(stderr, "the watching OpenCL is not preloaded\n");
+    return watched ? 0 : -1;
+}
+
+/* y = a·a, made by the library, and the sums of its columns, by a kernel of our own. */
+static xp_status make_plan(void) {
+    const xp_tuning library = {.kernel = "gemm_tiled",
+                               .file = "gemm_tiled",
+                               .count = 1,
+                               .parameters = {{.name = "LIBRARY", .value = XP_LIBRARY_CLBLAST}}};
+    json_t *entries = json_array();
+    json_array_append_new(entries, xp_tuning_entry(device, &library, "*"));
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+    XP_TRY(xp_graph_create(&graph, NULL, false));
+    xp_tensor *a = xp_tensor_keep(xp_graph_input(graph, "a", XP_F32, 2, (int64_t[]){EDGE, EDGE}));
+    product = xp_tensor_keep(xp_gemm(graph, a, 0, a, 0));
+    sum = xp_tensor_keep(xp_column_sum(graph, product));
+    XP_TRY(xp_plan_create(&plan, device, graph));
+    return xp_plan_realise(plan, NULL);
+}
+
+static void open_plan(void) {
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.family = "tiled";
+    options.profiling = true;
+    watched->strays = 0;
+    assert_int_equal(xp_device_open(&device, &options), XP_OK);
+    assert_true(xp_clblast_is_there());
+    assert_int_equal(make_plan(), XP_OK);
+}
+
+/* Whatever happened before, nothing is left and nothing was released twice. */
+static int close_plan(void **state) {
+    watched->fault = WATCHED_NONE;
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    xp_device_close(&device);
+    if (watched->live || watched->strays)
+        fprintf(stderr, "%d objects are left, %d were released at a wrong time\n", watched->live, watched->strays);
+    return watched->live || watched->strays ? -1 : 0;
+}
+
+static char *profile_of_three_runs(void) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    assert_non_null(out);
+    for (int i = 0; i < 3; i++) assert_int_equal(xp_plan_run(plan), XP_OK);
+    assert_int_equal(xp_plan_print_profile(plan, out), XP_OK);
+    fclose(out);
+    assert_null(strstr(text, "nan"));
+    assert_null(strstr(text, "inf"));
+    return text;
+}
+
+static void a_profile_with_a_library_leaves_nothing_behind(void **state) {
+    open_plan();
+    char *text = profile_of_three_runs();
+    assert_non_null(strstr(text, "CLBlastSgemm"));
+    assert_non_null(strstr(text, "3 steps"));
+    free(text);
+}
+
+static void a_library_whose_device_closes_lets_go_of_its_programs(void **state) {
+    for (int turn = 0; turn < 2; turn++) {
+        open_plan();
+        assert_int_equal(xp_plan_run(plan), XP_OK);
+        assert_int_equal(close_plan(NULL), 0);
+    }
+}
+
+static void commands_without_times_leave_out_the_profile(void **state) {
+    const watched_fault faults[] = {WATCHED_NO_TIMES, WATCHED_TIMES_REVERSED, WATCHED_NO_EVENTS};
+    open_plan();
+    for (int i = 0; i < 3; i++) {
+        watched->fault = faults[i];
+        xp_plan_forget_profile(plan);
+        char *text = profile_of_three_runs();
+        assert_non_null(strstr(text, "tells no times of its commands"));
+        free(text);
+    }
+}
+
+static void an_event_that_does_not_come_is_an_error_where_it_is_needed(void **state) {
+    cl_event done;
+    open_plan();
+    watched->fault = WATCHED_NO_EVENTS;
+    assert_int_equal(xp_plan_enqueue(plan, device->queue, 0, NULL, &done), XP_DEVICE_ERROR);
+    assert_non_null(strstr(xp_last_error(), "made nothing"));
+    assert_null(done);
+    assert_int_equal(xp_plan_enqueue(plan, device->queue, 0, NULL, NULL), XP_OK);
+}
+
+static void an_object_that_does_not_come_is_an_error(void **state) {
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.family = "tiled";
+    watched->strays = 0;
+    assert_int_equal(xp_device_open(&device, &options), XP_OK);
+    watched->fault = WATCHED_NO_OBJECTS;
+    assert_int_equal(make_plan(), XP_DEVICE_ERROR);
+    assert_non_null(strstr(xp_last_error(), "clCreateKernel made nothing"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_profile_with_a_library_leaves_nothing_behind, close_plan),
+        cmocka_unit_test_teardown(a_library_whose_device_closes_lets_go_of_its_programs, close_plan),
+        cmocka_unit_test_teardown(commands_without_times_leave_out_the_profile, close_plan),
+        cmocka_unit_test_teardown(an_event_that_does_not_come_is_an_error_where_it_is_needed, close_plan),
+        cmocka_unit_test_teardown(an_object_that_does_not_come_is_an_error, close_plan),
+    };
+    return cmocka_run_group_tests(tests, find_watcher, NULL);
+}
