@@ -1,7 +1,8 @@
-/* What the benchmarks share: a timed run, a row of results, and the table that prints it as text, Markdown, CSV or
- * JSON. */
+/* What the benchmarks share: a timed run, a row of results, and the table of them. */
 #ifndef XP_TOOLS_BENCH_H
 #define XP_TOOLS_BENCH_H
+
+#include "table.h"
 
 #include "device/roof.h"
 #include "graph/plan.h"
@@ -22,22 +23,17 @@ typedef struct xp_bench_row {
     double arena_bytes;  /* 0: not told */
 } xp_bench_row;
 
-typedef enum xp_bench_format { XP_BENCH_TEXT, XP_BENCH_MARKDOWN, XP_BENCH_CSV, XP_BENCH_JSON } xp_bench_format;
-
-/* XP_INVALID_ARGUMENT names the formats. NULL is text. */
-xp_status xp_bench_format_read(const char *name, xp_bench_format *out);
-
 typedef struct xp_bench_table {
-    xp_bench_format format;
     const xp_device *device;
     xp_roof roof;
-    int rows;
+    xp_table table;
 } xp_bench_table;
 
-/* Measures the device's roof and prints what stands above the rows. */
-xp_status xp_bench_table_open(xp_bench_table *table, xp_bench_format format, xp_device *device);
-void xp_bench_table_row(xp_bench_table *table, xp_bench_row *row);
-void xp_bench_table_close(xp_bench_table *table);
+/* Measures the device's roof and prints what stands above the rows. Close it when it succeeded. */
+xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device);
+void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row);
+/* Prints the rows, unless `status` tells that the timing failed, and returns it, or what went wrong in printing. */
+xp_status xp_bench_table_close(xp_bench_table *bench, xp_status status);
 
 double xp_bench_median(double *seconds, int count); /* sorts */
 
@@ -53,8 +49,5 @@ int xp_command_bench_gemm(int count, char **words);
 int xp_command_bench_attention(int count, char **words);
 int xp_command_bench_step(int count, char **words);
 int xp_command_bench_kernels(int count, char **words);
-
-#define XP_BENCH_FORMAT_FLAG(text_)                                                                                    \
-    { "-o", "FORMAT", "md, csv or json in place of text", .text = (text_) }
 
 #endif

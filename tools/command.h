@@ -21,16 +21,19 @@ int xp_command_bench(int count, char **words);
 int xp_command_tune(int count, char **words);
 int xp_command_svr(int count, char **words);
 
-/* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". Exactly one of the last four
- * says where it goes. */
+/* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". One of text, number, on, option
+ * and choice says where it goes. */
 typedef struct xp_flag {
     const char *name;     /* "--epochs" */
     const char *argument; /* "N"; NULL: a switch */
     const char *help;     /* one line */
     const char **text;    /* the value as it stands */
-    long *number;         /* a whole number from 0 on */
-    bool *on;             /* a switch was given */
-    const char *option;   /* a configuration key for xp_config_set; "" when the value is "key=value" itself */
+    long *number;         /* a whole number from lowest to highest; both 0: from 0 to INT_MAX */
+    double lowest, highest;
+    bool *on;                   /* a switch was given */
+    const char *option;         /* a configuration key for xp_config_set; "" when the value is "key=value" itself */
+    const char *const *choices; /* the words that the value can be, ends in NULL; NULL: any */
+    int *choice;                /* the place of the value among them */
 } xp_flag;
 
 typedef struct xp_usage {

@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,20 +69,49 @@ static int refuse_flag(const xp_usage *usage, const char *name, size_t length) {
     return xp_command_misuse("unknown flag '%s'; expanse %s --help lists the flags", word, usage->name);
 }
 
+static int store_choice(const xp_flag *flag, const char *value) {
+    char list[256] = "";
+    int count = 0;
+    for (; flag->choices[count]; count++) {
+        if (strcmp(value, flag->choices[count]) == 0) {
+            if (flag->choice) *flag->choice = count;
+            return XP_EXIT_OK;
+        }
+        const size_t used = strlen(list);
+        snprintf(list + used, sizeof list - used, "%s%s",
+                 count == 0                 ? ""
+                 : flag->choices[count + 1] ? ", "
+                                            : " or ",
+                 flag->choices[count]);
+    }
+    return xp_command_misuse("%s: '%s' is not %s", flag->name, value, list);
+}
+
+static int store_number(const xp_flag *flag, const char *value) {
+    const bool limited = flag->lowest != 0 || flag->highest != 0;
+    const double lowest = flag->lowest, highest = limited ? flag->highest : INT_MAX;
+    if (value[0] == '\0' || strspn(value, "0123456789") != strlen(value))
+        return xp_command_misuse("%s: '%s' is not a whole number", flag->name, value);
+    const bool short_enough = strlen(value) < 19;
+    const long number = short_enough ? strtol(value, NULL, 10) : 0;
+    if (!short_enough || (double)number < lowest || (double)number > highest)
+        return xp_command_misuse("%s: %s is not between %.0f and %.0f", flag->name, value, lowest, highest);
+    *flag->number = number;
+    return XP_EXIT_OK;
+}
+
 static int store(const xp_flag *flag, const char *value, xp_arguments *out) {
+    if (flag->choices) {
+        const int code = store_choice(flag, value);
+        if (code != XP_EXIT_OK) return code;
+    }
     if (flag->text) *flag->text = value;
     if (flag->option) {
         if (out->setting_count == XP_ARGUMENT_SETTINGS) return xp_command_misuse("%s: too many settings", flag->name);
         out->settings[out->setting_count].option = flag->option;
         out->settings[out->setting_count++].value = value;
     }
-    if (flag->number) {
-        char *end = NULL;
-        bool digits = value[0] != '\0' && strspn(value, "0123456789") == strlen(value) && strlen(value) < 18;
-        *flag->number = strtol(value, &end, 10);
-        if (!digits) return xp_command_misuse("%s: '%s' is not a whole number from 0 on", flag->name, value);
-    }
-    return XP_EXIT_OK;
+    return flag->number ? store_number(flag, value) : XP_EXIT_OK;
 }
 
 int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_arguments *out) {

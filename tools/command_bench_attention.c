@@ -86,7 +86,7 @@ static void print_rows(xp_bench_table *table, contestant *all, int count, const 
 }
 
 static xp_status compete(contestant *all, int count, const shape *s, const xp_device_options *options, long repetitions,
-                         xp_bench_format format) {
+                         xp_table_format format) {
     xp_device *device = NULL;
     XP_TRY(xp_device_open(&device, options));
     xp_status status = XP_OK;
@@ -102,7 +102,7 @@ static xp_status compete(contestant *all, int count, const shape *s, const xp_de
     if (status == XP_OK) status = xp_bench_table_open(&table, format, device);
     if (status == XP_OK) {
         print_rows(&table, all, count, s, repetitions);
-        xp_bench_table_close(&table);
+        status = xp_bench_table_close(&table, status);
     }
     for (int i = 0; i < count; i++) close_contestant(&all[i]);
     xp_device_close(&device);
@@ -110,8 +110,8 @@ static xp_status compete(contestant *all, int count, const shape *s, const xp_de
 }
 
 int xp_command_bench_attention(int count, char **words) {
-    const char *device = NULL, *family = NULL, *format_name = NULL;
-    xp_bench_format format;
+    const char *device = NULL, *family = NULL;
+    int format = XP_TABLE_TEXT;
     long repetitions = 10;
     shape s = {.batch = 8, .heads = 8, .queries = 1024, .width = 64};
     const xp_flag flags[] = {
@@ -125,7 +125,7 @@ int xp_command_bench_attention(int count, char **words) {
         {"--repetitions", "N", "timed runs of each (10)", .number = &repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &device},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
-        XP_BENCH_FORMAT_FLAG(&format_name),
+        XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
         .name = "bench attention",
@@ -143,7 +143,6 @@ int xp_command_bench_attention(int count, char **words) {
         return xp_command_misuse("bench attention: name a specification, for example softmax");
     if (repetitions < 1 || repetitions > XP_BENCH_REPETITIONS)
         return xp_command_misuse("bench attention: --repetitions is between 1 and %d", XP_BENCH_REPETITIONS);
-    if (xp_bench_format_read(format_name, &format) != XP_OK) return xp_command_fail();
     if (s.key_heads == 0) s.key_heads = s.heads;
     if (s.keys == 0) s.keys = s.queries;
     if (s.value_width == 0) s.value_width = s.width;

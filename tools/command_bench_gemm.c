@@ -81,13 +81,14 @@ static xp_status time_product(const product *p, const char *text, xp_device *dev
 }
 
 int xp_command_bench_gemm(int count, char **words) {
-    const char *device_name = NULL, *family = NULL, *format_name = NULL;
+    const char *device_name = NULL, *family = NULL;
+    int format = XP_TABLE_TEXT;
     long repetitions = 20;
     const xp_flag flags[] = {
         {"--repetitions", "N", "timed runs of each (20)", .number = &repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &device_name},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
-        XP_BENCH_FORMAT_FLAG(&format_name),
+        XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
         .name = "bench gemm",
@@ -108,10 +109,9 @@ int xp_command_bench_gemm(int count, char **words) {
     const int products = arguments.word_count ? arguments.word_count : USUAL;
     const xp_device_options options = {.select = device_name, .family = family};
     xp_device *device = NULL;
-    xp_bench_format format;
     xp_bench_table table;
     product p;
-    xp_status status = xp_bench_format_read(format_name, &format);
+    xp_status status = XP_OK;
     for (int i = 0; i < products && status == XP_OK; i++) status = read_product(texts[i], &p);
     if (status == XP_OK) status = xp_device_open(&device, &options);
     if (status == XP_OK) status = xp_bench_table_open(&table, format, device);
@@ -120,7 +120,7 @@ int xp_command_bench_gemm(int count, char **words) {
             status = read_product(texts[i], &p);
             if (status == XP_OK) status = time_product(&p, texts[i], device, repetitions, &table);
         }
-        xp_bench_table_close(&table);
+        status = xp_bench_table_close(&table, status);
     }
     xp_device_close(&device);
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();

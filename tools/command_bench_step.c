@@ -13,7 +13,8 @@
 
 typedef struct timing {
     xp_synthetic_shape shape;
-    const char *device, *family, *save, *format;
+    const char *device, *family, *save;
+    int format;
     long repetitions;
     bool on_request, profile;
     xp_synthetic run;
@@ -116,15 +117,12 @@ static xp_status answer_requests(timing *t) {
 
 static xp_status time_steps(timing *t, bool kernels) {
     xp_bench_table table;
-    xp_bench_format format;
     const xp_device_options options = {.select = t->device, .family = t->family, .profiling = t->profile || kernels};
-    XP_TRY(xp_bench_format_read(t->format, &format));
     XP_TRY(xp_synthetic_open(&t->run, &t->shape, &options));
     if (t->save) XP_TRY(save_start(&t->run.session, &t->run.batch, t->save));
     if (t->on_request) return answer_requests(t);
-    XP_TRY(xp_bench_table_open(&table, format, t->run.session.device));
-    const xp_status status = kernels ? print_kernels(t, &table) : print_steps(t, &table);
-    xp_bench_table_close(&table);
+    XP_TRY(xp_bench_table_open(&table, t->format, t->run.session.device));
+    const xp_status status = xp_bench_table_close(&table, kernels ? print_kernels(t, &table) : print_steps(t, &table));
     if (status == XP_OK && t->profile) return xp_session_print_profile(&t->run.session, stdout);
     return status;
 }
@@ -136,7 +134,7 @@ static int command(bool kernels, int count, char **words) {
         {"--repetitions", "N", "timed steps (10)", .number = &t.repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &t.device},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &t.family},
-        XP_BENCH_FORMAT_FLAG(&t.format),
+        XP_TABLE_FORMAT_FLAG(&t.format),
         {"--save-start", "FILE", "write initial parameters and the batch as safetensors", .text = &t.save},
         {"--on-request", NULL, "read numbers of steps from stdin, answer \"seconds loss\" to each",
          .on = &t.on_request},

@@ -1,0 +1,424 @@
+/* The four looks of a table. Knows nothing of flags. */
+#include "table.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { GAP = 2 /* between columns of text */, LEAST_WIDTH = 8 /* of a text that must be wrapped */ };
+
+const char *const xp_table_formats[] = {"text", "md", "csv", "json", NULL};
+
+static bool for_people(const xp_table *table) {
+    return table->format == XP_TABLE_TEXT || table->format == XP_TABLE_MARKDOWN;
+}
+
+static bool to_the_right(const xp_column *column) {
+    return column->kind == XP_CELL_WHOLE || column->kind == XP_CELL_REAL;
+}
+
+static bool is_empty(const xp_column *column, const xp_cell *cell) {
+    switch (column->kind) {
+    case XP_CELL_TEXT:
+        return cell->text == NULL;
+    case XP_CELL_WHOLE:
+        return cell->whole == XP_CELL_EMPTY;
+    case XP_CELL_REAL:
+        return !isfinite(cell->real);
+    case XP_CELL_TRUTH:
+        return false;
+    case XP_CELL_TREE:
+        return cell->tree == NULL;
+    }
+    return true;
+}
+
+static void put(xp_table *table, const xp_writer *text) {
+    if (text->text) fwrite(text->text, 1, text->length, table->out);
+    table->failed = table->failed || text->failed;
+}
+
+/* ---- lines of text ----------------------------------------------------------------------------------------------- */
+
+static bool begins_character(char byte) {
+    return ((unsigned char)byte & 0xc0) != 0x80; /* of UTF-8 */
+}
+
+static int characters(const char *text, size_t bytes) {
+    int count = 0;
+    for (size_t i = 0; i < bytes; i++) count += begins_character(text[i]);
+    return count;
+}
+
+/* The bytes of the first line when `text` is broken to `width` characters: at a space, else behind a comma, a plus or a
+ * slash, else anywhere. */
+static size_t line_bytes(const char *text, int width) {
+    size_t end = 0, space = 0, sign = 0;
+    for (int count = 0; text[end] && text[end] != '\n'; count++) {
+        if (count == width) {
+            if (text[end] == ' ') return end;
+            return space ? space : sign ? sign : end;
+        }
+        if (text[end] == ' ') space = end;
+        if (strchr(",+/", text[end])) sign = end + 1;
+        do end++;
+        while (text[end] && !begins_character(text[end]));
+    }
+    return end;
+}
+
+static void write_spaces(xp_writer *out, int count) {
+    if (count > 0) xp_write(out, "%*s", count, "");
+}
+
+/* One row of text: as many lines as its longest cell takes. */
+static void write_text_row(xp_writer *out, const char *const *texts, const xp_column *const *columns, const int *widths,
+                           int count) {
+    const char **left = calloc((size_t)count + 1, sizeof *left);
+    if (!left) {
+        out->failed = true;
+        return;
+    }
+    for (int i = 0; i < count; i++) left[i] = texts[i];
+    for (bool more = true; more;) {
+        int pending = 0; /* spaces before the next text, so that no line ends in spaces */
+        more = false;
+        for (int i = 0; i < count; i++) {
+            const bool right = to_the_right(columns[i]);
+            const size_t bytes = right ? strlen(left[i]) : line_bytes(left[i], widths[i]);
+            const int used = characters(left[i], bytes), room = used < widths[i] ? widths[i] - used : 0;
+            if (right) pending += room;
+            if (bytes > 0) {
+                write_spaces(out, pending);
+                xp_write(out, "%.*s", (int)bytes, left[i]);
+                pending = 0;
+            }
+            if (!right) pending += room;
+            pending += GAP;
+            left[i] += bytes;
+            while (*left[i] == ' ' || *left[i] == '\n') left[i]++;
+            more = more || *left[i];
+        }
+        xp_write(out, "\n");
+    }
+    free(left);
+}
+
+static void write_paragraph(xp_writer *out, const char *text) {
+    do {
+        const size_t bytes = *text == ' ' ? strcspn(text, "\n") : line_bytes(text, XP_TABLE_COLUMNS);
+        xp_write(out, "%.*s\n", (int)bytes, text);
+        text += bytes;
+        if (*text == ' ' || *text == '\n') text++;
+    } while (*text);
+}
+
+/* ---- cells ------------------------------------------------------------------------------------------------------- */
+
+/* Text and Markdown: a control character of a name must not steer the terminal. */
+static void write_shown(xp_writer *out, const xp_table *table, const xp_column *column, const xp_cell *cell) {
+    if (is_empty(column, cell)) return;
+    const double scale = column->scale != 0 ? column->scale : 1;
+    switch (column->kind) {
+    case XP_CELL_TEXT:
+        for (const char *c = cell->text; *c; c++) {
+            if (*c == '|' && table->format == XP_TABLE_MARKDOWN) xp_write(out, "\\");
+            xp_write(out, "%c", (unsigned char)*c < ' ' || *c == 0x7f ? ' ' : *c);
+        }
+        break;
+    case XP_CELL_WHOLE:
+        if (column->scale != 0)
+            xp_write(out, "%.*f", column->digits, (double)cell->whole * scale);
+        else
+            xp_write(out, "%lld", (long long)cell->whole);
+        break;
+    case XP_CELL_REAL:
+        xp_write(out, column->scientific ? "%.*e" : "%.*f", column->digits, cell->real * scale);
+        break;
+    case XP_CELL_TRUTH:
+        xp_write(out, "%s", cell->truth ? "yes" : "no");
+        break;
+    case XP_CELL_TREE:
+        break;
+    }
+}
+
+static void write_csv_text(xp_writer *out, const char *text) {
+    if (!strpbrk(text, ",\"\r\n")) {
+        xp_write(out, "%s", text);
+        return;
+    }
+    xp_write(out, "\"");
+    for (; *text; text++) xp_write(out, *text == '"' ? "\"\"" : "%c", *text);
+    xp_write(out, "\"");
+}
+
+static void write_csv_cell(xp_writer *out, const xp_column *column, const xp_cell *cell) {
+    if (is_empty(column, cell)) return;
+    if (column->kind == XP_CELL_TEXT) write_csv_text(out, cell->text);
+    if (column->kind == XP_CELL_WHOLE) xp_write(out, "%lld", (long long)cell->whole);
+    if (column->kind == XP_CELL_REAL) xp_write(out, "%.9g", cell->real);
+    if (column->kind == XP_CELL_TRUTH) xp_write(out, "%s", cell->truth ? "true" : "false");
+}
+
+/* JSON is UTF-8; what a driver or a file calls a thing need not be. */
+static json_t *json_text(const char *text) {
+    json_t *string = json_string(text);
+    if (string) return string;
+    char *plain = strdup(text);
+    for (char *c = plain; c && *c; c++)
+        if ((unsigned char)*c >= 0x80) *c = '?';
+    string = plain ? json_string(plain) : NULL;
+    free(plain);
+    return string;
+}
+
+static json_t *json_cell(const xp_column *column, const xp_cell *cell) {
+    switch (column->kind) {
+    case XP_CELL_TEXT:
+        return json_text(cell->text);
+    case XP_CELL_WHOLE:
+        return json_integer((json_int_t)cell->whole);
+    case XP_CELL_REAL:
+        return json_real(cell->real);
+    case XP_CELL_TRUTH:
+        return json_boolean(cell->truth);
+    case XP_CELL_TREE:
+        return cell->tree;
+    }
+    return NULL;
+}
+
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
+
+static bool in_csv(const xp_column *column) {
+    return column->name && column->kind != XP_CELL_TREE;
+}
+
+static void csv_head(xp_table *table) {
+    xp_writer line = {0};
+    for (int i = 0, written = 0; i < table->count; i++) {
+        if (!in_csv(&table->columns[i])) continue;
+        if (written++) xp_write(&line, ",");
+        write_csv_text(&line, table->columns[i].name);
+    }
+    xp_write(&line, "\r\n");
+    put(table, &line);
+    xp_writer_release(&line);
+}
+
+static void csv_row(xp_table *table, const xp_cell *cells) {
+    xp_writer line = {0};
+    for (int i = 0, written = 0; i < table->count; i++) {
+        if (!in_csv(&table->columns[i])) continue;
+        if (written++) xp_write(&line, ",");
+        write_csv_cell(&line, &table->columns[i], &cells[i]);
+    }
+    xp_write(&line, "\r\n");
+    put(table, &line);
+    xp_writer_release(&line);
+}
+
+static void json_row(xp_table *table, const xp_cell *cells) {
+    json_t *row = json_object();
+    for (int i = 0; i < table->count; i++) {
+        const xp_column *column = &table->columns[i];
+        if (!column->name || is_empty(column, &cells[i])) continue;
+        if (json_object_set_new(row, column->name, json_cell(column, &cells[i])) != 0) table->failed = true;
+    }
+    if (json_array_append_new(table->rows, row) != 0) table->failed = true;
+}
+
+static void people_row(xp_table *table, const char *const *texts) {
+    xp_writer lines = {0};
+    if (table->format == XP_TABLE_TEXT)
+        write_text_row(&lines, texts, table->shown, table->widths, table->shown_count);
+    else
+        for (int i = 0; i < table->shown_count; i++)
+            xp_write(&lines, "| %s %s", texts[i], i + 1 < table->shown_count ? "" : "|\n");
+    put(table, &lines);
+    xp_writer_release(&lines);
+}
+
+static void people_head(xp_table *table) {
+    const char **titles = calloc((size_t)table->shown_count + 1, sizeof *titles);
+    if (!titles) {
+        table->failed = true;
+        return;
+    }
+    for (int i = 0; i < table->shown_count; i++) titles[i] = table->shown[i]->title;
+    people_row(table, titles);
+    free(titles);
+    if (table->format == XP_TABLE_TEXT) return;
+    for (int i = 0; i < table->shown_count; i++)
+        fputs(to_the_right(table->shown[i]) ? "| ---: " : "| --- ", table->out);
+    fputs("|\n", table->out);
+}
+
+/* Writes the row, or keeps its texts. */
+static void shown_row(xp_table *table, const xp_cell *cells) {
+    char **held = realloc(table->held, (table->held_count + (size_t)table->shown_count) * sizeof *held);
+    if (!held) {
+        table->failed = true;
+        return;
+    }
+    table->held = held;
+    char **texts = held + table->held_count;
+    for (int i = 0, at = 0; i < table->count; i++) {
+        xp_writer text = {0};
+        if (!table->columns[i].title) continue;
+        write_shown(&text, table, &table->columns[i], &cells[i]);
+        xp_write(&text, "%s", ""); /* an empty text, too */
+        table->failed = table->failed || text.failed;
+        texts[at++] = text.text;
+    }
+    if (table->failed || !table->streams) {
+        table->held_count += (size_t)table->shown_count;
+        return;
+    }
+    if (table->row_count == 0) people_head(table);
+    people_row(table, (const char *const *)texts);
+    for (int i = 0; i < table->shown_count; i++) free(texts[i]);
+}
+
+/* ---- the held table ---------------------------------------------------------------------------------------------- */
+
+static bool has_value(const xp_table *table, int column) {
+    for (size_t at = (size_t)column; at < table->held_count; at += (size_t)table->shown_count)
+        if (table->held[at][0]) return true;
+    return table->held_count == 0;
+}
+
+static void leave_out_empty(xp_table *table) {
+    for (int i = table->shown_count - 1; i >= 0; i--) {
+        if (has_value(table, i)) continue;
+        size_t to = 0;
+        for (size_t at = 0; at < table->held_count; at++) {
+            if (at % (size_t)table->shown_count == (size_t)i)
+                free(table->held[at]);
+            else
+                table->held[to++] = table->held[at];
+        }
+        table->held_count = to;
+        table->shown_count--;
+        memmove(table->shown + i, table->shown + i + 1, (size_t)(table->shown_count - i) * sizeof *table->shown);
+    }
+}
+
+/* As wide as the widest cell, then the widest texts narrower until the line fits. */
+static void choose_widths(xp_table *table) {
+    int line = -GAP;
+    for (int i = 0; i < table->shown_count; i++) {
+        int widest = characters(table->shown[i]->title, strlen(table->shown[i]->title));
+        for (size_t at = (size_t)i; at < table->held_count; at += (size_t)table->shown_count) {
+            const int length = characters(table->held[at], strlen(table->held[at]));
+            if (length > widest) widest = length;
+        }
+        table->widths[i] = widest;
+        line += widest + GAP;
+    }
+    for (; line > XP_TABLE_COLUMNS; line--) {
+        int widest = -1;
+        for (int i = 0; i < table->shown_count; i++)
+            if (!to_the_right(table->shown[i]) && table->widths[i] > (widest < 0 ? LEAST_WIDTH : table->widths[widest]))
+                widest = i;
+        if (widest < 0) return;
+        table->widths[widest]--;
+    }
+}
+
+static void write_held(xp_table *table) {
+    leave_out_empty(table);
+    choose_widths(table);
+    people_head(table);
+    for (size_t at = 0; at < table->held_count; at += (size_t)table->shown_count)
+        people_row(table, (const char *const *)table->held + at);
+}
+
+static xp_status write_json(xp_table *table) {
+    json_t *all = table->rows;
+    if (table->rows_name && json_object_set(table->facts, table->rows_name, table->rows) == 0) all = table->facts;
+    if (json_dumpf(all, table->out, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0)
+        return xp_fail(XP_IO_ERROR, "the results cannot be written");
+    fputs("\n", table->out);
+    return XP_OK;
+}
+
+/* ---- what commands call ------------------------------------------------------------------------------------------ */
+
+void xp_table_open(xp_table *table, FILE *out, xp_table_format format, const xp_column *columns, int count,
+                   const char *rows_name) {
+    *table = (xp_table){.out = out, .format = format, .columns = columns, .count = count, .rows_name = rows_name};
+    table->rows = json_array();
+    table->facts = json_object();
+    table->shown = calloc((size_t)count + 1, sizeof *table->shown);
+    table->widths = calloc((size_t)count + 1, sizeof *table->widths);
+    table->failed = !table->rows || !table->facts || !table->shown || !table->widths;
+    table->streams = true;
+    for (int i = 0; i < count && !table->failed; i++) {
+        if (!columns[i].title) continue;
+        table->widths[table->shown_count] = columns[i].width;
+        table->shown[table->shown_count++] = &columns[i];
+        table->streams = table->streams && columns[i].width > 0;
+    }
+    if (format == XP_TABLE_CSV) csv_head(table);
+}
+
+void xp_table_note(xp_table *table, const char *format, ...) {
+    if (!for_people(table)) return;
+    char text[4096];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    const bool waits = table->row_count > 0 && (!table->streams || table->format == XP_TABLE_MARKDOWN);
+    xp_writer now = {0}, *to = waits ? &table->below : &now;
+    if (table->format == XP_TABLE_TEXT)
+        write_paragraph(to, text);
+    else if (*text) /* after an empty line; an indented line stays as it is */
+        xp_write(to, "%s%s%s\n%s", waits ? "\n" : "", *text == ' ' ? "    " : "", text, waits ? "" : "\n");
+    put(table, &now);
+    xp_writer_release(&now);
+    fflush(table->out);
+}
+
+void xp_table_fact(xp_table *table, const char *name, json_t *value) {
+    if (json_object_set_new(table->facts, name, value) != 0) table->failed = true;
+}
+
+void xp_table_row(xp_table *table, const xp_cell *cells) {
+    const bool takes_trees = table->format == XP_TABLE_JSON && !table->failed;
+    if (!table->failed) {
+        if (table->format == XP_TABLE_CSV) csv_row(table, cells);
+        if (table->format == XP_TABLE_JSON) json_row(table, cells);
+        if (for_people(table)) shown_row(table, cells);
+        if (table->streams || table->format == XP_TABLE_CSV) fflush(table->out);
+    }
+    if (!takes_trees)
+        for (int i = 0; i < table->count; i++)
+            if (table->columns[i].kind == XP_CELL_TREE) json_decref(cells[i].tree);
+    table->row_count++;
+}
+
+xp_status xp_table_close(xp_table *table, xp_status status) {
+    if (status == XP_OK && (table->failed || table->below.failed))
+        status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the table");
+    if (status == XP_OK && for_people(table)) {
+        if (table->streams && table->row_count == 0) people_head(table);
+        if (!table->streams) write_held(table);
+        put(table, &table->below);
+    }
+    if (status == XP_OK && table->format == XP_TABLE_JSON) status = write_json(table);
+    if (status == XP_OK && (fflush(table->out) != 0 || ferror(table->out)))
+        status = xp_fail(XP_IO_ERROR, "the output could not be written; is the disk full?");
+    for (size_t i = 0; i < table->held_count; i++) free(table->held[i]);
+    free(table->held);
+    free(table->shown);
+    free(table->widths);
+    json_decref(table->rows);
+    json_decref(table->facts);
+    xp_writer_release(&table->below);
+    *table = (xp_table){0};
+    return status;
+}
