@@ -58,11 +58,32 @@ static void the_flowformer_preset_is_the_published_protocol(void **state) {
     assert_int_equal(config.model.feed_forward, 2048);
     assert_int_equal(config.model.pre_norm, 0);
     assert_int_equal(config.model.head, XP_HEAD_FLATTEN);
+    assert_int_equal(config.model.head_activation, XP_ACTIVATION_GELU);
     assert_int_equal(config.training.optimiser, XP_RADAM);
     assert_true(config.training.learning_rate == 1e-3);
     assert_true(config.training.gradient_clip == 4);
     assert_int_equal(config.training.batch, 16);
     assert_int_equal(config.training.epochs, 100);
+}
+
+/* It was a switch once, and every run with it on has ReLU. */
+static void an_old_switch_reads_as_the_activation_that_it_meant(void **state) {
+    static const struct {
+        const char *old, *name;
+        int value;
+    } words[] = {{"on", "relu", XP_ACTIVATION_RELU}, {"off", "none", XP_ACTIVATION_NONE}};
+    for (int i = 0; i < 2; i++) {
+        xp_config config;
+        char path[64], text[64], *printed = NULL;
+        snprintf(text, sizeof text, "preset: uea-mvts\nmodel:\n  head_activation: %s\n", words[i].old);
+        if (read_text(&config, text, path) != XP_OK) fail_msg("%s", xp_last_error());
+        assert_int_equal(config.model.head_activation, words[i].value);
+        assert_int_equal(xp_config_text(&config, &printed), XP_OK);
+        snprintf(text, sizeof text, "  head_activation: %s ", words[i].name);
+        if (!strstr(printed, text)) fail_msg("'%s' is not in:\n%s", text, printed);
+        free(printed);
+    }
+    assert_fault("model:\n  head_activation: yes\n", ":2:20: ", "is not one of none, relu, gelu");
 }
 
 static void an_unknown_preset_names_the_nearest(void **state) {
@@ -220,6 +241,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
         cmocka_unit_test(the_flowformer_preset_is_the_published_protocol),
+        cmocka_unit_test(an_old_switch_reads_as_the_activation_that_it_meant),
         cmocka_unit_test(an_unknown_preset_names_the_nearest),
         cmocka_unit_test(a_printed_configuration_reads_back_the_same),
         cmocka_unit_test(numbers_are_the_same_in_every_locale),

@@ -25,8 +25,7 @@ xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");
-    if (config->head_activation != XP_ACTIVATION_NONE)
-        x = xp_activate(graph, x, (xp_activation)config->head_activation);
+    x = xp_activate(graph, x, (xp_activation)config->head_activation);
     x = xp_dropout(graph, x, (float)config->dropout);
     if (config->head == XP_HEAD_FLATTEN) {
         x = xp_mask_rows(graph, x, lengths);

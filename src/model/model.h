@@ -28,7 +28,7 @@ typedef struct xp_model_config {
     int positions;       /* xp_positions */
     int scale_input;     /* multiply the embedding by sqrt(width) */
     int head;            /* xp_head */
-    int head_activation; /* the activation before the classifier: the published time-series codes have one */
+    int head_activation; /* xp_activation before the classifier: the published time-series codes have GELU */
     int mask_padding;    /* attention ignores the zero padding of short series */
     int patch;           /* vision: side of a patch */
     char attention[XP_SPECIFICATION_BYTES]; /* the specification's text */

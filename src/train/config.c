@@ -28,6 +28,8 @@ typedef enum option_kind {
     OPTION_CHOICE
 } option_kind;
 
+/* Of several names for one value the first is written and offered; the others are read in files that older versions
+ * wrote. */
 typedef struct choice {
     const char *name;
     int value;
@@ -45,6 +47,10 @@ typedef struct option {
 static const choice model_kinds[] = {{"encoder", XP_MODEL_ENCODER}, {"vision", XP_MODEL_VISION}, {NULL, 0}};
 static const choice norms[] = {{"layer", XP_NORM_LAYER}, {"batch", XP_NORM_BATCH}, {NULL, 0}};
 static const choice activations[] = {{"relu", XP_ACTIVATION_RELU}, {"gelu", XP_ACTIVATION_GELU}, {NULL, 0}};
+/* In older files this was a switch, and on was ReLU. */
+static const choice head_activations[] = {{"none", XP_ACTIVATION_NONE}, {"relu", XP_ACTIVATION_RELU},
+                                          {"gelu", XP_ACTIVATION_GELU}, {"off", XP_ACTIVATION_NONE},
+                                          {"on", XP_ACTIVATION_RELU},   {NULL, 0}};
 static const choice positions[] = {
     {"learned", XP_POSITIONS_LEARNED}, {"sinusoidal", XP_POSITIONS_SINUSOIDAL}, {NULL, 0}};
 static const choice heads[] = {
@@ -89,10 +95,10 @@ static const option options[] = {
     SWITCH(model, final_norm, "normalise behind the last layer"),
     CHOICE(model, activation, activations, "of the feed-forward part: relu, gelu"),
     CHOICE(model, positions, positions, "learned, sinusoidal"),
-    SWITCH(model, scale_input, "multiply the embedded input by sqrt(width)"),
+    SWITCH(model, scale_input, "encoder: multiply the embedded input by sqrt(width)"),
     CHOICE(model, head, heads, "flatten, mean, class (token; vision only)"),
-    SWITCH(model, head_activation, "an activation before the classifier"),
-    SWITCH(model, mask_padding, "attention ignores the zero padding of short series"),
+    CHOICE(model, head_activation, head_activations, "encoder: before the classifier: none, relu, gelu"),
+    SWITCH(model, mask_padding, "encoder: attention ignores the zero padding of short series"),
     WHOLE(model, patch, 1, 1024, "vision: side of a patch in pixels"),
     TEXT(data, train, "file of the training part"),
     TEXT(data, test, "file of the test part"),
@@ -100,7 +106,7 @@ static const option options[] = {
     COUNT(data, train_limit, "take only so many training samples; 0: all"),
     COUNT(data, test_limit, "take only so many test samples; 0: all"),
     SWITCH(data, standardise, "mean 0 and deviation 1 by the training part's statistics"),
-    WHOLE(training, epochs, 1, 1000000, NULL),
+    WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples of a step"),
     WHOLE(training, accumulate, 1, 65536, "compute a step's batch in so many parts, one after another: less memory"),
     {"training", "seed", OPTION_SEED, FIELD(training, seed), 0, 0, NULL, NULL},
@@ -212,11 +218,18 @@ static void refuse(xp_writer *faults, const char *place, const option *entry, co
     xp_write(faults, "%s%s.%s: '%s' is not %s", place, entry->section, entry->key, text, wanted);
 }
 
+/* The entry that a value is written by. */
+static const choice *first_name(const option *entry, int value) {
+    const choice *each = entry->choices;
+    while (each->name && each->value != value) each++;
+    return each;
+}
+
 static void set_choice(xp_config *config, const option *entry, const char *text, const char *place, xp_writer *faults) {
     const char *names[16];
     int count = 0;
     for (const choice *each = entry->choices; each->name; each++) {
-        names[count++] = each->name;
+        if (first_name(entry, each->value) == each) names[count++] = each->name;
         if (strcmp(each->name, text) != 0) continue;
         if (entry->kind == OPTION_TEXT) {
             memset((char *)config + entry->offset, 0, entry->bytes);
@@ -676,7 +689,8 @@ xp_status xp_config_check(const xp_config *config) {
                  "training.accumulate: %d parts do not divide the batch of %d samples; choose a divisor, such as %d\n",
                  parts, batch, divisor);
     }
-    if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.warmup >= config->training.epochs) {
+    if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
+        config->training.warmup >= config->training.epochs) {
         xp_write(&faults,
                  "training.warmup: %g epochs leave nothing of the %d epochs of training; lower it, such as %g\n",
                  config->training.warmup, config->training.epochs, 0.1 * config->training.epochs);
@@ -717,9 +731,7 @@ static void write_value(xp_writer *out, const xp_config *config, const option *e
         xp_write(out, "%s", whole ? "on" : "off");
         break;
     case OPTION_CHOICE:
-        for (const choice *each = entry->choices; each->name; each++) {
-            if (each->value == whole) xp_write(out, "%s", each->name);
-        }
+        xp_write(out, "%s", first_name(entry, whole)->name);
         break;
     }
 }
