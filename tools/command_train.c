@@ -77,6 +77,11 @@ static void choose_folder(const xp_config *config, char *text, size_t size) {
 }
 
 static void print_result(const xp_run_summary *result, const char *out) {
+    if (result->epochs == 0) {
+        printf("\nweights    %s/best/model.safetensors, the initial ones; train them with --resume %s --epochs N\n",
+               out, out);
+        return;
+    }
     printf("\naccuracy   best %.2f %% (epoch %d), final %.2f %%\n", 100 * result->accuracy_best, result->epoch_best,
            100 * result->accuracy_final);
     printf("time       %.1f s, %.0f samples/s on %s\n", result->seconds, result->samples_per_second, result->device);
@@ -120,7 +125,7 @@ int xp_command_train(int count, char **words) {
          .option = "data.validation"},
         {"--attention", "SPEC", "softmax, softmax+bn, softmax+sh(1,1,2,2), softmax+bn(beta=0.6)+sh(1,2) ...",
          .option = "model.attention"},
-        {"--epochs", "N", "passes over the training data", .option = "training.epochs"},
+        {"--epochs", "N", "passes over the training data; 0: write the initial weights", .option = "training.epochs"},
         {"--batch", "N", "samples a step", .option = "training.batch"},
         {"--accumulate", "N", "less memory: compute a step's batch in N parts, one after another",
          .option = "training.accumulate"},
@@ -159,7 +164,7 @@ int xp_command_train(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
 
     xp_config config;
-    xp_train_options options = {.dry_run = dry_run, .profile = profile, .debug = debug, .report = stdout};
+    xp_train_options options = {.dry_run = dry_run, .profile = profile, .debug = debug, .epochs = -1, .report = stdout};
     if (resume) {
         bool fixed = preset || file || out || dry_run || print_config;
         xp_config_default(&config);

@@ -22,7 +22,7 @@ typedef struct training_run {
     xp_run_folder folder;
     bool has_folder;
     bool resumed;      /* goes on from a checkpoint, not from the beginning */
-    int epochs_before; /* of the configuration, when the run is made longer; else 0 */
+    int epochs_before; /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
@@ -194,10 +194,11 @@ static xp_status evaluate_set(training_run *run, const xp_dataset *set, const ch
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
 static void summarise(const training_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
-    *out = (xp_run_summary){.accuracy_best = state->accuracy_at_best,
+    const bool judged = state->epoch_best > 0;
+    *out = (xp_run_summary){.accuracy_best = judged ? state->accuracy_at_best : NAN,
                             .accuracy_final = NAN,
                             .loss_final = NAN,
-                            .validation_accuracy_best = run->validation ? state->accuracy_best : NAN,
+                            .validation_accuracy_best = judged && run->validation ? state->accuracy_best : NAN,
                             .epoch_best = state->epoch_best,
                             .epochs = state->epoch,
                             .parameters = run->session.store->trainable_count,
@@ -224,13 +225,20 @@ static xp_status write_summary(const training_run *run, const xp_evaluation *eva
     return xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary, evaluation);
 }
 
-/* A run whose every epoch is done may have ended before its summary was written. */
+/* A run whose every epoch is done may have ended before its summary was written. One of no epochs has its initial
+ * weights to save before that, and nothing to evaluate: there is no epoch that would be the best. */
 static xp_status complete(training_run *run) {
+    const xp_training_state *state = &run->checkpoint.state;
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
     if (xp_path_exists(path)) return XP_OK;
+    if (state->epoch == 0) {
+        XP_TRY(save(run, "last"));
+        XP_TRY(save(run, "best"));
+        return write_summary(run, NULL);
+    }
     xp_evaluation evaluation = {0};
-    run->row.epoch = run->checkpoint.state.epoch;
+    run->row.epoch = state->epoch;
     const xp_dataset *set = run->test ? run->test : run->validation;
     if (set) XP_TRY(evaluate_set(run, set, "test", &evaluation));
     xp_status status = write_summary(run, set ? &evaluation : NULL);
@@ -415,7 +423,7 @@ static xp_status lengthen(training_run *run, int epochs) {
         return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only give it more",
                        run->options->out, before);
     if (epochs == before) return XP_OK;
-    if (run->resumed && (schedule == XP_SCHEDULE_COSINE || schedule == XP_SCHEDULE_ONE_CYCLE))
+    if (run->checkpoint.state.step > 0 && (schedule == XP_SCHEDULE_COSINE || schedule == XP_SCHEDULE_ONE_CYCLE))
         return xp_fail(
             XP_INVALID_ARGUMENT,
             "%s: the learning rate of its %s schedule depends on the number of epochs from the first step on: "
@@ -431,7 +439,7 @@ static xp_status lengthen(training_run *run, int epochs) {
 static xp_status record_changes(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     char text[128];
-    if (run->epochs_before) {
+    if (run->epochs_before >= 0) {
         XP_TRY(xp_run_folder_forget_summary(&run->folder));
         if (run->resumed) XP_TRY(save(run, "last"));
         snprintf(text, sizeof text, "the run is made longer, from %d to %d epochs", run->epochs_before,
@@ -457,7 +465,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     char last[1200];
     if (options->resume) {
         XP_TRY(find_state(run, last, sizeof last));
-        if (options->epochs) XP_TRY(lengthen(run, options->epochs));
+        if (options->epochs >= 0) XP_TRY(lengthen(run, options->epochs));
         if (options->recompute) run->checkpoint.config.training.recompute = 1;
     } else {
         run->checkpoint.config = *config;
@@ -511,7 +519,7 @@ static void release(training_run *run) {
 
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result) {
-    training_run run = {.options = options, .callbacks = callbacks};
+    training_run run = {.options = options, .callbacks = callbacks, .epochs_before = -1};
     *result = (xp_run_summary){
         .accuracy_best = NAN, .accuracy_final = NAN, .loss_final = NAN, .validation_accuracy_best = NAN};
     xp_status status = prepare(&run, config);
@@ -519,7 +527,7 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         status = print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_clock() - run.checkpoint.state.seconds;
-        if (options->epochs || options->recompute) status = record_changes(&run);
+        if (options->epochs >= 0 || options->recompute) status = record_changes(&run);
         if (status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {

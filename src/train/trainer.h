@@ -37,7 +37,7 @@ typedef struct xp_trainer_callbacks {
 typedef struct xp_train_options {
     const char *out; /* run folder */
     bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
-    int epochs;      /* of a resumed run: as many in all, more than it was configured for; 0: as configured */
+    int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
     bool dry_run;    /* plan, print parameters, bytes, launches, kernels to `report`; makes no folder */
     bool profile;    /* print the table of kernel times to `report` at the end */
@@ -45,7 +45,8 @@ typedef struct xp_train_options {
     FILE *report;
 } xp_train_options;
 
-/* Trains. *result is filled as far as the run came. XP_INTERRUPTED: stopped by `stop`, everything saved in out/last. */
+/* Trains; with 0 epochs, only writes the initial weights, to which a resume adds epochs. *result is filled as far as the
+ * run came. XP_INTERRUPTED: stopped by `stop`, everything saved in out/last. */
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result);
 
