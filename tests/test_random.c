@@ -1,10 +1,13 @@
-/* Philox4x32-10 against its authors' known answers, on the host and, through a dropout, on the device. */
+/* Philox4x32-10 against its authors' known answers, on the host and, through a dropout, on the device; normal numbers
+ * of the device against the host's. */
 #include "core/random.h"
 #include "device/device.h"
+#include "device/fill.h"
 #include "graph/plan.h"
 #include "ops/operation.h"
 #include "ops/ops.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -158,6 +161,44 @@ static void seeds_steps_and_streams_draw_apart_and_repeat(void **state) {
     xp_device_close(&device);
 }
 
+/* Counts that end inside a work-item, offsets that are aligned to nothing, words from both ends of their range. */
+static void the_device_draws_the_normal_numbers_of_the_host(void **state) {
+    enum { BEFORE = 3, MOST = 40000, BEHIND = 5, ROOM = BEFORE + MOST + BEHIND };
+    static const int counts[] = {1, 15, 16, 17, 1023, MOST};
+    static float values[ROOM];
+    const float canary = -77;
+    const uint64_t seed = 0x123456789abcdef0;
+    xp_device *device = open_device();
+    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
+        const int count = counts[c];
+        cl_mem buffer;
+        for (int i = 0; i < ROOM; i++) values[i] = canary;
+        assert_int_equal(xp_device_buffer(device, sizeof values, &buffer), XP_OK);
+        assert_int_equal(xp_device_write(device, buffer, 0, sizeof values, values), XP_OK);
+        if (xp_device_fill_normal(device, buffer, BEFORE, (size_t)count, seed, 9) != XP_OK)
+            fail_msg("%s", xp_last_error());
+        assert_int_equal(xp_device_read(device, buffer, 0, sizeof values, values), XP_OK);
+        clReleaseMemObject(buffer);
+        xp_random random;
+        xp_random_start(&random, seed, 9);
+        double sum = 0, squares = 0;
+        for (int i = 0; i < ROOM; i++) {
+            const bool own = i >= BEFORE && i < BEFORE + count;
+            const double expected = own ? xp_random_normal(&random) : (double)canary;
+            const double error = fabs((double)values[i] - expected);
+            /* The angle is rounded to 24 bits, and the largest radius is 6.8. */
+            if (!(error <= (own ? 2e-6 : 0)))
+                fail_msg("%d numbers: number %d is %.9g, the host says %.9g", count, i - BEFORE, (double)values[i],
+                         expected);
+            if (own) sum += (double)values[i], squares += (double)values[i] * (double)values[i];
+        }
+        /* Five standard deviations of a mean and of a mean square. */
+        assert_true(fabs(sum / count) < 5 / sqrt(count));
+        if (count == MOST) assert_true(fabs(squares / count - 1) < 5 * sqrt(2.0 / count));
+    }
+    xp_device_close(&device);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(philox_gives_the_published_answers),
@@ -165,6 +206,7 @@ int main(void) {
         cmocka_unit_test(the_device_keeps_what_the_host_would),
         cmocka_unit_test(the_kept_share_is_as_asked_for),
         cmocka_unit_test(seeds_steps_and_streams_draw_apart_and_repeat),
+        cmocka_unit_test(the_device_draws_the_normal_numbers_of_the_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

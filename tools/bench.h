@@ -39,8 +39,8 @@ double xp_bench_median(double *seconds, int count); /* sorts */
 
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor);           /* with normal numbers */
 xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds); /* by the wall clock, to the end */
-/* Runs it once before it is timed; the first plan of a process for a second, since idle processors (and virtual ones
- * above all) take that long to come up to speed. */
+/* Runs it once before it is timed; the first plan of a process for a second or a hundred times, whichever ends first:
+ * idle processors (and virtual ones above all) take that long to come up to speed. */
 xp_status xp_bench_warm(xp_plan *plan, xp_device *device);
 
 /* The words behind "bench roof", "bench gemm" and so on. */
