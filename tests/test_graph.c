@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -237,6 +238,38 @@ static void the_store_puts_decayed_before_undecayed_before_state(void **state) {
     xp_store_close(&store);
 }
 
+/* Large stores are drawn on several threads, small ones on one; a parameter's values depend on neither. */
+static void initial_values_depend_on_nothing_but_seed_and_name(void **state) {
+    enum { PARAMETERS = 12, ELEMENTS = 100003, ROUNDS = 3 };
+    static float values[ELEMENTS], alone[PARAMETERS][ELEMENTS];
+    for (int round = 0; round < ROUNDS; round++) {
+        xp_store *whole;
+        assert_int_equal(xp_store_create(&whole), XP_OK);
+        for (int i = 0; i < PARAMETERS; i++) {
+            const xp_initial initial = i % 2 ? XP_INITIAL_NORMAL : XP_INITIAL_UNIFORM;
+            const int64_t elements = ELEMENTS - 9000 * i;
+            char name[32];
+            xp_store *one;
+            snprintf(name, sizeof name, "layer.%d.weight", i);
+            assert_int_equal(xp_store_add(whole, name, XP_PARAMETER_DECAYED, initial, 0.5f, 1, &elements), XP_OK);
+            if (round > 0) continue;
+            assert_int_equal(xp_store_create(&one), XP_OK);
+            assert_int_equal(xp_store_add(one, name, XP_PARAMETER_DECAYED, initial, 0.5f, 1, &elements), XP_OK);
+            assert_int_equal(xp_store_allocate(one, device), XP_OK);
+            assert_int_equal(xp_store_initialise(one, 7), XP_OK);
+            assert_int_equal(xp_store_read(one, XP_STORE_VALUES, 0, alone[i]), XP_OK);
+            xp_store_close(&one);
+        }
+        assert_int_equal(xp_store_allocate(whole, device), XP_OK);
+        assert_int_equal(xp_store_initialise(whole, 7), XP_OK);
+        for (int i = 0; i < PARAMETERS; i++) {
+            assert_int_equal(xp_store_read(whole, XP_STORE_VALUES, i, values), XP_OK);
+            assert_memory_equal(values, alone[i], (size_t)whole->parameters[i].elements * sizeof *values);
+        }
+        xp_store_close(&whole);
+    }
+}
+
 static int open_device(void **state) {
     return xp_device_open(&device, NULL) != XP_OK;
 }
@@ -257,6 +290,7 @@ int main(void) {
         cmocka_unit_test(a_tensor_that_is_read_before_it_is_written_is_named),
         cmocka_unit_test(a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated),
         cmocka_unit_test(the_store_puts_decayed_before_undecayed_before_state),
+        cmocka_unit_test(initial_values_depend_on_nothing_but_seed_and_name),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);
 }

@@ -4,9 +4,11 @@
 #include "core/random.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { RANDOM_PURPOSE_PARAMETERS = 1 }; /* keeps initial values apart from the other streams of the seed */
 
@@ -142,22 +144,64 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
     return XP_OK;
 }
 
+/* Draws and writes one parameter. */
+static xp_status initialise(xp_store *store, int index, uint64_t seed) {
+    const xp_parameter *parameter = &store->parameters[index];
+    float *values = malloc((size_t)parameter->elements * sizeof *values);
+    if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the values of %s", parameter->name);
+    fill_initial(parameter, seed, values);
+    const xp_status status = xp_store_write(store, XP_STORE_VALUES, index, values);
+    free(values);
+    return status;
+}
+
+/* The parameters that are still to be drawn, for several threads: each takes the next one. */
+typedef struct drawing {
+    xp_store *store;
+    uint64_t seed;
+    pthread_mutex_t lock;
+    int next;
+    xp_status status;   /* of the first that failed */
+    char message[1024]; /* its last error, which belongs to its thread alone */
+} drawing;
+
+static void *draw(void *user) {
+    drawing *d = user;
+    for (;;) {
+        pthread_mutex_lock(&d->lock);
+        const int index = d->status == XP_OK ? d->next++ : d->store->count;
+        pthread_mutex_unlock(&d->lock);
+        if (index >= d->store->count) return NULL;
+        const xp_status status = initialise(d->store, index, d->seed);
+        if (status == XP_OK) continue;
+        pthread_mutex_lock(&d->lock);
+        if (d->status == XP_OK) {
+            d->status = status;
+            snprintf(d->message, sizeof d->message, "%s", xp_last_error());
+        }
+        pthread_mutex_unlock(&d->lock);
+    }
+}
+
+/* On as many threads as there are processors and work for: a large model has hundreds of millions of values, and each
+ * parameter's are its own stream. */
 xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
+    enum { MOST_THREADS = 16, ELEMENTS_OF_A_THREAD = 1 << 18 };
     if (!store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the store cannot be initialised before it is allocated");
     for (int i = 0; i < XP_STORE_BUFFERS; i++)
         if (store->buffers[i])
             XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
-    for (int i = 0; i < store->count; i++) {
-        const xp_parameter *parameter = &store->parameters[i];
-        float *values = malloc((size_t)parameter->elements * sizeof *values);
-        if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the values of %s", parameter->name);
-        fill_initial(parameter, seed, values);
-        xp_status status = xp_store_write(store, XP_STORE_VALUES, i, values);
-        free(values);
-        if (status != XP_OK) return status;
-    }
-    return XP_OK;
+    drawing d = {.store = store, .seed = seed, .lock = PTHREAD_MUTEX_INITIALIZER};
+    const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN), helpers = store->elements / ELEMENTS_OF_A_THREAD;
+    pthread_t threads[MOST_THREADS];
+    int started = 0;
+    while (started < helpers && started + 1 < processors && started < MOST_THREADS &&
+           pthread_create(&threads[started], NULL, draw, &d) == 0)
+        started++;
+    draw(&d);
+    for (int i = 0; i < started; i++) pthread_join(threads[i], NULL);
+    return d.status == XP_OK ? XP_OK : xp_fail(d.status, "%s", d.message);
 }
 
 static xp_status check_access(const xp_store *store, int buffer, int index) {
