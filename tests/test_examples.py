@@ -1,10 +1,15 @@
 #!/usr/bin/env python3
 """What an installed library is good for: it is installed into an empty folder, the examples are compiled with what
-pkg-config says and nothing else, and run. Usage: test_examples.py SOURCE BUILD COMPILER..."""
+pkg-config says and nothing else, and run. And what a file of weights is good for: examples/load.py gives the numbers of
+`expanse predict`. Needs NumPy. Usage: test_examples.py SOURCE BUILD COMPILER..."""
+import csv
 import glob
+import io
+import math
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -40,3 +45,62 @@ with tempfile.TemporaryDirectory() as folder:
     lines = len(open(f"{source}/examples/attention.c").read().splitlines())
     if lines > 60:
         sys.exit(f"examples/attention.c has grown to {lines} lines")
+
+
+# ---- examples/load.py -----------------------------------------------------------------------------------------------
+
+ENCODER = "--preset uea-flowformer --set width=16 --set heads=4 --set feed_forward=24"
+VISION = "--preset vit-tiny-28 --set width=16 --set heads=2 --set feed_forward=24"
+# Together they take every branch of load.py.
+MODELS = {
+    "post-norm": ("series.ts", f"{ENCODER} --attention softmax --set key_heads=2 --set mask_padding=off"),
+    "pre-norm": ("series.ts", f"{ENCODER} --attention softmax+bn+sh(1,2) --set pre_norm=on --set norm=batch "
+                 "--set head=mean --set activation=relu --set head_activation=off --set positions=sinusoidal"),
+    "vision": ("train-images-idx3-ubyte", f"{VISION} --attention softmax+bn --set head=class --set standardise=off"),
+}
+
+
+def write_series(path):
+    """Series of unequal lengths, with gaps inside, at both ends and over a whole dimension."""
+    text = "@timeStamps false\n@dimensions 3\n@equalLength false\n@classLabel true a b c\n@data\n"
+    for i in range(21):
+        parts = []
+        for feature in range(3):
+            values = [f"{(1 + feature) * math.sin(0.3 * t * (1 + i % 3) + i + feature):.4f}" for t in range(9 + i % 6)]
+            if i % 4 == 0:
+                values[0] = values[-1] = "?"
+                values[3] = values[4] = "NaN"
+            parts.append(",".join(["?"] * len(values) if i % 7 == feature else values))
+        text += ":".join(parts) + ":" + "abc"[i % 3] + "\n"
+    open(path, "w").write(text)
+
+
+def write_images(folder):
+    pixels = bytes((i * 37 + j * j * (1 + i % 2)) % 256 for i in range(16) for j in range(8 * 12))
+    open(f"{folder}/train-images-idx3-ubyte", "wb").write(struct.pack(">IIII", 0x803, 16, 8, 12) + pixels)
+    labels = bytes(i % 2 for i in range(16))
+    open(f"{folder}/train-labels-idx1-ubyte", "wb").write(struct.pack(">II", 0x801, 16) + labels)
+
+
+def table(text):
+    """Class and probabilities of each sample."""
+    rows = list(csv.DictReader(io.StringIO(text)))
+    return [(row["predicted"], {key: float(row[key]) for key in row if "probability " in key}) for row in rows]
+
+
+with tempfile.TemporaryDirectory() as folder:
+    expanse = f"{build}/src/expanse"
+    write_series(f"{folder}/series.ts")
+    write_images(folder)
+    for name, (data, words) in MODELS.items():
+        run(expanse, "train", *words.split(), "--set", "layers=2", "--train", data, "--epochs", "2", "--batch", "8",
+            "--no-tune", "--quiet", "--out", name, cwd=folder)
+        theirs = table(run(expanse, "predict", name, "--data", data, "--part", "train", "--quiet", cwd=folder))
+        weights = f"{name}/best/model.safetensors"
+        mine = table(run(sys.executable, f"{source}/examples/load.py", weights, data, cwd=folder))
+        if not theirs or [(row[0], row[1].keys()) for row in mine] != [(row[0], row[1].keys()) for row in theirs]:
+            sys.exit(f"load.py {name}: other samples or classes than predict's:\n{mine}\n{theirs}")
+        worst = max(abs(a[1][key] - b[1][key]) for a, b in zip(mine, theirs) for key in a[1])
+        print(f"load.py {name}: {len(mine)} samples, largest difference from predict {worst:.1e}")
+        if not worst <= 1e-6:
+            sys.exit(f"load.py {name}: differs from predict by {worst}")

@@ -6,6 +6,7 @@
 #include "train/run_folder.h"
 #include "train/safetensors.h"
 
+#include <expanse/train.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -203,7 +204,24 @@ static void checkpoints_keep_every_bit(void **state) {
     assert_string_equal(read.driver, "1.0");
     xp_checkpoint_release(&read);
 
+    char model[300];
+    xp_safetensors weights = {0};
+    snprintf(model, sizeof model, "%s/model.safetensors", folder);
+    assert_int_equal(xp_safetensors_read(&weights, model), XP_OK);
+    static const char *const described[] = {"\"class_names\":\"[\\\"walk\\\",\\\"Grüße, \\\\\\\"run\\\\\\\"\\\"]\"",
+                                            "\"deviation\":\"[0.33333333333333331,2.0]\"",
+                                            "\\\"norm\\\":\\\"layer\\\",",
+                                            "\\\"pre_norm\\\":true,",
+                                            "\\\"length\\\":9,",
+                                            "\"data\":\"series\""};
+    for (size_t i = 0; i < sizeof described / sizeof *described; i++)
+        if (!strstr(weights.metadata, described[i])) fail_msg("%s is not in %s", described[i], weights.metadata);
+    xp_safetensors_release(&weights);
+
     fill_store(&other, device, 4, false);
+    assert_int_equal(xp_checkpoint_load(folder, other, true), XP_OK);
+    /* A file that says nothing of its model is read, too. */
+    assert_int_equal(xp_weights_save(store, model), XP_OK);
     assert_int_equal(xp_checkpoint_load(folder, other, true), XP_OK);
     assert_int_equal(xp_store_read(other, XP_STORE_MOMENT_2, 0, back), XP_OK);
     assert_memory_equal(back, moment, sizeof moment);

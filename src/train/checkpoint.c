@@ -75,6 +75,58 @@ static xp_status take_place(const char *made, const char *folder, bool *left) {
     return XP_OK;
 }
 
+/* --- what prediction needs to know of the training data ---------------------------------------------------------- */
+
+static json_t *reals(const double *values, int count) {
+    json_t *array = json_array();
+    for (int i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    return array;
+}
+
+/* NULL when a name is not UTF-8. */
+static json_t *class_names(const xp_checkpoint *checkpoint) {
+    json_t *names = json_array();
+    for (int i = 0; i < checkpoint->shape.classes; i++) {
+        if (json_array_append_new(names, json_string(checkpoint->class_names[i])) == 0) continue;
+        json_decref(names);
+        return NULL;
+    }
+    return names;
+}
+
+static const char *kind_name(const xp_checkpoint *checkpoint) {
+    return checkpoint->kind == XP_DATASET_SERIES ? "series" : "images";
+}
+
+/* Takes over `value`. */
+static xp_status add_json(xp_safetensors *set, const char *key, json_t *value) {
+    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    json_decref(value);
+    if (!text) return xp_fail(XP_BAD_DATA, "metadata '%s': a text in it is not UTF-8, or memory ended", key);
+    xp_status status = xp_safetensors_metadata(set, key, text);
+    free(text);
+    return status;
+}
+
+/* The file of weights suffices to compute an answer. The format allows texts only, so lists and objects are JSON. */
+static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) {
+    const xp_standardisation *fit = &checkpoint->standardisation;
+    const xp_model_shape *shape = &checkpoint->shape;
+    char *model = NULL;
+    XP_TRY(xp_safetensors_metadata(set, "attention", checkpoint->config.model.attention));
+    XP_TRY(xp_config_model_json(&checkpoint->config, &model));
+    xp_status status = xp_safetensors_metadata(set, "model", model);
+    free(model);
+    XP_TRY(status);
+    XP_TRY(xp_safetensors_metadata(set, "data", kind_name(checkpoint)));
+    XP_TRY(add_json(set, "shape",
+                    json_pack("{s:i, s:i, s:i, s:i, s:i}", "length", shape->length, "features", shape->features,
+                              "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
+    XP_TRY(add_json(set, "class_names", class_names(checkpoint)));
+    XP_TRY(add_json(set, "mean", reals(fit->mean, fit->features)));
+    return add_json(set, "deviation", reals(fit->deviation, fit->features));
+}
+
 /* --- tensors ------------------------------------------------------------------------------------------------------ */
 
 /* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
@@ -110,8 +162,7 @@ static xp_status write_tensors(const char *path, xp_store *store, const int *buf
     float **blocks = calloc(slots + 1, sizeof *blocks);
     if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
     xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
-    if (status == XP_OK && checkpoint)
-        status = xp_safetensors_metadata(&set, "attention", checkpoint->config.model.attention);
+    if (status == XP_OK && checkpoint) status = describe(&set, checkpoint);
     for (int i = 0; i < count && status == XP_OK; i++) {
         status = gather(store, buffers[i], prefixes[i], checkpoint, &set, blocks + (size_t)i * (size_t)store->count);
     }
@@ -267,12 +318,6 @@ static const field fields[] = {
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
-static json_t *reals(const double *values, int count) {
-    json_t *array = json_array();
-    for (int i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
-    return array;
-}
-
 static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) {
     const void *at = (const char *)checkpoint + entry->offset;
     double real;
@@ -293,20 +338,15 @@ static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) 
 static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint) {
     char path[PATH_BYTES];
     XP_TRY(xp_run_folder_path(folder, "state.json", path, sizeof path));
-    json_t *all = json_object(), *names = json_array();
+    json_t *all = json_object();
     json_object_set_new(all, "format", json_integer(FORMAT));
     bool whole = json_object_set_new(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed)) == 0;
     whole = whole && json_object_set_new(all, "attention", json_string(checkpoint->config.model.attention)) == 0;
-    whole = whole && json_object_set_new(all, "data",
-                                         json_string(checkpoint->kind == XP_DATASET_SERIES ? "series" : "images")) == 0;
+    whole = whole && json_object_set_new(all, "data", json_string(kind_name(checkpoint))) == 0;
     for (int i = 0; i < FIELDS; i++) {
         whole = whole && json_object_set_new(all, fields[i].name, field_value(checkpoint, &fields[i])) == 0;
     }
-    for (int i = 0; i < checkpoint->shape.classes; i++) {
-        whole = whole && json_array_append_new(names, json_string(checkpoint->class_names[i])) == 0;
-    }
-    whole = whole && json_object_set(all, "class_names", names) == 0;
-    json_decref(names);
+    whole = whole && json_object_set_new(all, "class_names", class_names(checkpoint)) == 0;
     const xp_standardisation *fit = &checkpoint->standardisation;
     whole = whole && json_object_set_new(all, "mean", reals(fit->mean, fit->features)) == 0;
     whole = whole && json_object_set_new(all, "deviation", reals(fit->deviation, fit->features)) == 0;
@@ -374,11 +414,11 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
         out->class_names[i] = strdup(name);
         if (!out->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
     }
-    const char *kind_name = json_is_string(kind) ? json_string_value(kind) : "";
-    if (strcmp(kind_name, "series") != 0 && strcmp(kind_name, "images") != 0) {
+    const char *word = json_is_string(kind) ? json_string_value(kind) : "";
+    if (strcmp(word, "series") != 0 && strcmp(word, "images") != 0) {
         return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
     }
-    out->kind = strcmp(kind_name, "series") == 0 ? XP_DATASET_SERIES : XP_DATASET_IMAGES;
+    out->kind = strcmp(word, "series") == 0 ? XP_DATASET_SERIES : XP_DATASET_IMAGES;
     size_t features = json_array_size(mean);
     int wanted = out->kind == XP_DATASET_SERIES ? out->shape.features : out->shape.channels;
     if (!json_is_array(mean) || !json_is_array(deviation) || json_array_size(deviation) != features ||

@@ -1,6 +1,7 @@
-/* Checkpoints: a folder with model.safetensors (all parameters and running statistics by name), training.safetensors
- * (moments), state.json (where the run stands, and what prediction needs to know of the training data) and config.yaml.
- * Owns the folder's format and its atomic replacement; knows nothing of the training loop. */
+/* Checkpoints: a folder with model.safetensors (all parameters and running statistics by name, and in its metadata what
+ * prediction needs beside them), training.safetensors (moments), state.json (where the run stands, and what prediction
+ * needs to know of the training data) and config.yaml; docs/MODEL.md describes them. Owns the folder's format and its
+ * atomic replacement; knows nothing of the training loop. */
 #ifndef XP_TRAIN_CHECKPOINT_H
 #define XP_TRAIN_CHECKPOINT_H
 

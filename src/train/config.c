@@ -761,6 +761,30 @@ xp_status xp_config_text(const xp_config *config, char **text) {
     return XP_OK;
 }
 
+xp_status xp_config_model_json(const xp_config *config, char **text) {
+    xp_writer out = {0};
+    for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) {
+        const option *entry = &options[i];
+        if (strcmp(entry->section, "model") != 0) continue;
+        xp_write(&out, "%s\"%s\":", out.length ? "," : "{", entry->key);
+        if (entry->kind == OPTION_SWITCH) {
+            xp_write(&out, "%s", *(const int *)((const char *)config + entry->offset) ? "true" : "false");
+            continue;
+        }
+        if (entry->kind == OPTION_CHOICE) xp_write(&out, "\"");
+        write_value(&out, config, entry); /* a quoted YAML text is JSON, too */
+        if (entry->kind == OPTION_CHOICE) xp_write(&out, "\"");
+    }
+    xp_write(&out, "}");
+    xp_status status = xp_writer_status(&out, "configuration");
+    if (status != XP_OK) {
+        xp_writer_release(&out);
+        return status;
+    }
+    *text = out.text;
+    return XP_OK;
+}
+
 xp_status xp_config_print(const xp_config *config, FILE *out) {
     char *text = NULL;
     XP_TRY(xp_config_text(config, &text));
