@@ -110,7 +110,7 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_shape *shape, 
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
     for (int i = 0; i < batch; i++) out->order[i] = i;
     XP_TRY(xp_session_open(&out->session, &out->config, &model, options, NULL, true));
-    XP_TRY(xp_session_realise(&out->session));
+    XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
 }
 

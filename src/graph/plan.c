@@ -66,6 +66,13 @@ static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
     return launch;
 }
 
+/* Whether no launch before the last one has its kernel. */
+static bool is_first(const xp_plan *plan) {
+    for (int i = 0; i < plan->count - 1; i++)
+        if (xp_launch_same_kernel(&plan->launches[i], &plan->launches[plan->count - 1])) return false;
+    return true;
+}
+
 xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_request *request) {
     if (request->argument_count == XP_MAX_ARGUMENTS)
         return xp_fail(XP_UNSUPPORTED, "kernel %s has more than %d arguments", request->kernel, XP_MAX_ARGUMENTS - 1);
@@ -79,6 +86,7 @@ xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_req
     xp_launch *launch = add_launch(plan, node);
     if (!launch) return XP_OUT_OF_MEMORY;
     launch->request.kernel = *request;
+    launch->first = is_first(plan);
     return XP_OK;
 }
 
@@ -88,6 +96,7 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
     launch->host = true;
     if (node == plan->lasting_node) launch->tuned_lasting = plan->lasting_index;
     launch->request.call = *request;
+    launch->first = is_first(plan);
     launch->context = malloc(request->context_bytes + 1);
     if (!launch->context) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the call of %s", request->name);
     memcpy(launch->context, request->context, request->context_bytes);
@@ -470,11 +479,21 @@ xp_status xp_plan_separate(xp_plan *plan) {
     return XP_OK;
 }
 
+void xp_plan_watch(xp_plan *plan, xp_status (*prepared)(void *user), void *user) {
+    plan->watch = prepared;
+    plan->watch_user = user;
+}
+
+static xp_status report_prepared(const xp_plan *plan) {
+    return plan->watch ? plan->watch(plan->watch_user) : XP_OK;
+}
+
 static xp_status build_kernels(xp_plan *plan) {
     for (int i = 0; i < plan->count; i++) {
         xp_launch *launch = &plan->launches[i];
         xp_status status = launch->host ? XP_OK : realise_kernel(plan, launch);
         if (status != XP_OK) return xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
+        if (!launch->host && launch->first) XP_TRY(report_prepared(plan));
     }
     return XP_OK;
 }
@@ -487,8 +506,11 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
     XP_TRY(allocate_arena(plan, lender));
     XP_TRY(build_kernels(plan));
     XP_TRY(set_all_tensors(plan, NULL));
-    for (int i = 0; i < plan->count; i++)
-        if (plan->launches[i].host) XP_TRY(warm_call(plan, &plan->launches[i]));
+    for (int i = 0; i < plan->count; i++) {
+        if (!plan->launches[i].host) continue;
+        XP_TRY(warm_call(plan, &plan->launches[i]));
+        if (plan->launches[i].first) XP_TRY(report_prepared(plan));
+    }
     plan->realised = true;
     return XP_OK;
 }
@@ -586,7 +608,10 @@ xp_status xp_plan_bind_arena(xp_plan *plan, cl_mem buffer) {
     return status;
 }
 
+static xp_status check_storage(const xp_plan *plan, int first, int end);
+
 xp_status xp_plan_warm(xp_plan *plan) {
+    XP_TRY(check_storage(plan, 0, plan->count));
     for (int t = 0; t < plan->graph->tensor_count; t++) {
         const xp_tensor *tensor = plan->graph->tensors[t];
         if (tensor->role != XP_ROLE_INPUT || plan->places[t].bound) continue;
@@ -594,10 +619,14 @@ xp_status xp_plan_warm(xp_plan *plan) {
         XP_TRY(buffer_of(plan, tensor, &buffer));
         XP_TRY(xp_device_fill_zero(plan->device, buffer, (size_t)xp_tensor_elements(tensor) * 4));
     }
-    XP_TRY(xp_plan_run(plan));
-    cl_int code = clFinish(plan->device->queue);
-    if (code != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
-    xp_plan_forget_profile(plan);
+    for (int i = 0; i < plan->count; i++) {
+        const xp_launch *launch = &plan->launches[i];
+        XP_TRY(xp_launch_enqueue(plan, launch, plan->device->queue, true, 0, NULL, NULL));
+        if (!launch->first && i < plan->count - 1) continue;
+        cl_int code = clFinish(plan->device->queue);
+        if (code != CL_SUCCESS) return xp_cl_fail(code, "clFinish");
+        if (launch->first) XP_TRY(report_prepared(plan));
+    }
     return XP_OK;
 }
 

@@ -9,6 +9,7 @@ typedef struct xp_launch {
     int tuned;         /* index of the question that its node asked before; -1: none */
     int tuned_lasting; /* of the lasting one, for a library call; -1: none */
     bool host;         /* a library call; else a kernel */
+    bool first;        /* of the plan's launches with its kernel and options */
     union {
         xp_launch_request kernel;
         xp_host_request call;
@@ -47,6 +48,8 @@ struct xp_plan {
     cl_mem arena_given; /* the caller's buffer that the only slab is of; NULL: our own */
     bool borrowed;
     bool realised;
+    xp_status (*watch)(void *user); /* NULL: nobody watches the preparation */
+    void *watch_user;
     xp_plan_tuned *tuned;
     int tuned_count;
     const xp_node *tuning_node, *lasting_node; /* that asked last: its launches follow */
@@ -56,6 +59,8 @@ struct xp_plan {
 };
 
 const char *xp_launch_name(const xp_launch *launch);
+/* Whether two launches have the same kernel and options. */
+bool xp_launch_same_kernel(const xp_launch *a, const xp_launch *b);
 xp_status xp_plan_run_profiled(xp_plan *plan);
 /* Enqueues one launch; `event` may be NULL. `ordered`: the queue runs its commands in order. */
 xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,

@@ -20,7 +20,7 @@ static const xp_variant *variant_of(const xp_launch *launch) {
     return launch->host ? &launch->request.call.variant : &launch->request.kernel.variant;
 }
 
-static bool same_kernel(const xp_launch *a, const xp_launch *b) {
+bool xp_launch_same_kernel(const xp_launch *a, const xp_launch *b) {
     if (a->host != b->host || strcmp(xp_launch_name(a), xp_launch_name(b)) != 0) return false;
     char x[1024], y[1024];
     xp_variant_print(variant_of(a), x, sizeof x);
@@ -47,9 +47,7 @@ void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
             out->recomputed_launches++;
             out->recomputed_flops += flops_of(&plan->launches[i]);
         }
-        bool first = true;
-        for (int j = 0; j < i && first; j++) first = !same_kernel(&plan->launches[i], &plan->launches[j]);
-        out->kernels += first;
+        out->kernels += plan->launches[i].first;
     }
 }
 
@@ -172,8 +170,8 @@ int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, 
     for (int i = 0; firsts && i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
         int r = 0;
-        while (r < count &&
-               (by_variant ? !same_kernel(firsts[r], launch) : strcmp(rows[r].name, xp_launch_name(launch)) != 0))
+        while (r < count && (by_variant ? !xp_launch_same_kernel(firsts[r], launch)
+                                        : strcmp(rows[r].name, xp_launch_name(launch)) != 0))
             r++;
         if (r == room) continue;
         if (r == count) {

@@ -214,7 +214,7 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
     xp_session session;
     XP_TRY(xp_session_watch(&session, config, &shape, &device, run->checkpoint->tunings, watch_layers, run));
     xp_status status = make_room(run);
-    if (status == XP_OK) status = xp_session_realise(&session);
+    if (status == XP_OK) status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     if (status == XP_OK) status = pass(run, &session, data, callbacks);
     xp_session_close(&session);

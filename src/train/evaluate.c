@@ -44,7 +44,7 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
     XP_TRY(xp_session_open(&session, config, &shape, &device, checkpoint->tunings, false));
-    xp_status status = xp_session_realise(&session);
+    xp_status status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     xp_progress progress = {.epoch = 1, .epochs = 1, .seconds_left = NAN};
     if (status == XP_OK) status = xp_session_evaluate(&session, data, "test", &progress, callbacks, out);

@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -104,18 +105,50 @@ json_t *xp_session_tunings(const xp_session *session) {
     return entries;
 }
 
-xp_status xp_session_realise(xp_session *session) {
-    XP_TRY(xp_store_allocate(session->store, session->device));
-    if (session->training_plan) {
-        XP_TRY(xp_plan_realise(session->training_plan, NULL));
-        XP_TRY(xp_plan_warm(session->training_plan));
+/* How far the kernels of all plans are. Each counts in halves: when it is built, and when it has run for the first time,
+ * because some drivers compile late. */
+typedef struct preparation {
+    const xp_trainer_callbacks *callbacks;
+    int halves_done, halves;
+    double begin, told;
+} preparation;
+
+static xp_status show_preparation(void *user) {
+    preparation *prepared = user;
+    const xp_trainer_callbacks *callbacks = prepared->callbacks;
+    const double now = xp_clock();
+    const int left = prepared->halves - ++prepared->halves_done;
+    if (callbacks->progress && (now - prepared->told > 0.1 || left == 0)) {
+        prepared->told = now;
+        xp_progress progress = {.phase = "preparing kernels",
+                                .step = prepared->halves_done / 2,
+                                .steps = prepared->halves / 2,
+                                .loss = NAN,
+                                .accuracy = NAN,
+                                .seconds_left = (now - prepared->begin) * left / prepared->halves_done};
+        callbacks->progress(callbacks->user, &progress);
     }
-    if (session->update_plan) {
-        XP_TRY(xp_plan_realise(session->update_plan, session->training_plan));
-        XP_TRY(xp_plan_warm(session->update_plan));
+    return callbacks->stop && *callbacks->stop ? xp_fail(XP_INTERRUPTED, "stopped while preparing kernels") : XP_OK;
+}
+
+xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks) {
+    xp_plan *const plans[] = {session->training_plan, session->update_plan, session->evaluation_plan};
+    preparation prepared = {.callbacks = callbacks, .begin = xp_clock()};
+    for (int i = 0; i < 3 && callbacks; i++) {
+        if (!plans[i]) continue;
+        xp_plan_summary summary;
+        xp_plan_summarise(plans[i], &summary);
+        prepared.halves += 2 * summary.kernels;
+        xp_plan_watch(plans[i], show_preparation, &prepared);
     }
-    XP_TRY(xp_plan_realise(session->evaluation_plan, session->training_plan));
-    return xp_plan_warm(session->evaluation_plan);
+    xp_status status = xp_store_allocate(session->store, session->device);
+    for (int i = 0; i < 3; i++) {
+        if (!plans[i]) continue;
+        if (status == XP_OK) status = xp_plan_realise(plans[i], i > 0 ? session->training_plan : NULL);
+        if (status == XP_OK) status = xp_plan_warm(plans[i]);
+        xp_plan_watch(plans[i], NULL, NULL);
+    }
+    return status;
 }
 
 void xp_session_close(xp_session *session) {

@@ -33,9 +33,9 @@ xp_status xp_session_watch(xp_session *session, const xp_config *config, const x
 /* The entries of a tuning table that hold what the plans have of it: another session that prefers them computes the
  * same bits. The caller owns them; NULL when memory ends. */
 json_t *xp_session_tunings(const xp_session *session);
-/* Allocates, compiles and warms everything. The parameters hold nothing of meaning until they are initialised or
- * loaded. */
-xp_status xp_session_realise(xp_session *session);
+/* Allocates, compiles and warms everything, and tells `callbacks` (may be NULL) how far it is. The parameters hold
+ * nothing of meaning until they are initialised or loaded. XP_INTERRUPTED: `stop` came between two kernels. */
+xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks);
 void xp_session_close(xp_session *session); /* an all-zero one is fine */
 
 /* What the runs of several batches add up to. */

@@ -499,7 +499,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
         XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
     run->has_folder = true;
     say(run, "preparing kernels");
-    XP_TRY(xp_session_realise(&run->session));
+    XP_TRY(xp_session_realise(&run->session, run->callbacks));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
     if (run->resumed) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
     if (run->checkpoint.state.step > 0)

@@ -160,7 +160,7 @@ static xp_status run(const char *path, const char *attention, const char *family
     device.family = family;
     XP_TRY(xp_session_open(&session, &config, &shape, &device, NULL, true));
     xp_status status = XP_OK;
-    XP_TRY_OR(status, xp_session_realise(&session), done);
+    XP_TRY_OR(status, xp_session_realise(&session, NULL), done);
     XP_TRY_OR(status, xp_store_initialise(session.store, 7), done);
     XP_TRY_OR(status, keep_parameters(session.store, XP_STORE_VALUES, result.values), done);
     XP_TRY_OR(status, train(&session, &config), done);
