@@ -108,26 +108,33 @@ def serve_clblast(products, device):
     return out
 
 
-def serve_attention_pytorch(threads):
+def pytorch_attention(width, batch=ATTENTION["batch"], heads=ATTENTION["heads"], length=ATTENTION["length"], **place):
+    """PyTorch's attention on random tensors, forward alone and with its backward pass, as functions. place: device and dtype."""
     import torch
     from torch.nn import functional as F
 
-    torch.set_num_threads(threads)
     fused = getattr(F, "scaled_dot_product_attention", None)  # PyTorch 2
+    q, k, v, slope = (torch.randn(batch, heads, length, width, **place) for _ in range(4))
+    learned = [tensor.clone().requires_grad_(True) for tensor in (q, k, v)]
+
+    def attend(q, k, v):
+        return fused(q, k, v) if fused else torch.softmax(q @ k.transpose(-2, -1) * width**-0.5, -1) @ v
+
+    def forward():
+        with torch.no_grad():
+            attend(q, k, v)
+
+    return forward, lambda: torch.autograd.grad(attend(*learned), learned, slope)
+
+
+def serve_attention_pytorch(threads):
+    import torch
+
+    torch.set_num_threads(threads)
     out = {}
     for width in WIDTHS:
-        q, k, v, slope = (torch.randn(ATTENTION["batch"], ATTENTION["heads"], ATTENTION["length"], width) for _ in range(4))
-
-        def forward():
-            return fused(q, k, v) if fused else torch.softmax(q @ k.transpose(-2, -1) * width**-0.5, -1) @ v
-
-        def both():
-            forward().backward(slope)
-
-        with torch.no_grad():
-            out[f"forward D={width}"] = median_seconds(forward)
-        for tensor in (q, k, v):
-            tensor.requires_grad_(True)
+        forward, both = pytorch_attention(width)
+        out[f"forward D={width}"] = median_seconds(forward)
         out[f"both D={width}"] = median_seconds(both, 3)
     return out
 

@@ -84,19 +84,14 @@ def encode(start, p, x, operations):
     return apply(normed(x, "final_norm").mean(1), "head")
 
 
-def serve_pytorch(start, threads):
+def pytorch_step(start, device="cpu", autocast=None):
+    """A function that makes a training step in PyTorch on a device, under autocast to a type if one is given, and returns the loss."""
     import torch
     from torch.nn import functional as F
 
-    torch.set_num_threads(threads)
-    square = torch.ones(512, 512)
-    square @ square
-    begin = time.perf_counter()
-    square @ square
-    if time.perf_counter() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
-        sys.exit("bench-peers: PyTorch has a slow BLAS here, which would be no fair peer: install libopenblas0-pthread")
-    tensors = {name: torch.from_numpy(value.copy()).requires_grad_(True) for name, value in start.tensors.items()}
-    series, labels = torch.from_numpy(start.series.copy()), torch.from_numpy(start.labels.copy())
+    load = lambda value: torch.from_numpy(value.copy()).to(device)
+    tensors = {name: load(value).requires_grad_(True) for name, value in start.tensors.items()}
+    series, labels = load(start.series), load(start.labels)
     groups = [
         dict(params=[v for n, v in tensors.items() if start.decays(n)], weight_decay=DECAY),
         dict(params=[v for n, v in tensors.items() if not start.decays(n)], weight_decay=0.0),
@@ -113,13 +108,27 @@ def serve_pytorch(start, threads):
     operations = (F.linear, lambda x, w, b: F.layer_norm(x, (start.width,), w, b, 1e-5), attention, F.gelu)
 
     def step():
-        loss = F.cross_entropy(encode(start, tensors, series, operations), labels)
+        with torch.autocast(device, autocast, enabled=autocast is not None):
+            loss = F.cross_entropy(encode(start, tensors, series, operations), labels)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         return loss.detach()
 
-    serve(step, f"PyTorch {torch.__version__}")
+    return step
+
+
+def serve_pytorch(start, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    square = torch.ones(512, 512)
+    square @ square
+    begin = time.perf_counter()
+    square @ square
+    if time.perf_counter() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
+        sys.exit("bench-peers: PyTorch has a slow BLAS here, which would be no fair peer: install libopenblas0-pthread")
+    serve(pytorch_step(start), f"PyTorch {torch.__version__}")
 
 
 def serve_jax(start):
