@@ -63,7 +63,8 @@ struct xp_device {
     cl_command_queue queue; /* in order */
     xp_device_limits limits;
     bool profiling;
-    bool debug; /* finish after every launch and name the one that failed */
+    bool debug;          /* finish after every launch and name the one that failed */
+    bool saves_programs; /* in the disk cache */
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
     struct xp_tuning_tables *tuning;

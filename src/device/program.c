@@ -292,7 +292,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     cl_program program = load_binary(device, key, options);
     if (!program) {
         status = build(device, file, variant->prelude, source.data, options, &program);
-        if (status == XP_OK) save_binary(device, program, key);
+        if (status == XP_OK && device->saves_programs) save_binary(device, program, key);
     }
     free(source.data);
     if (status != XP_OK) return status;
