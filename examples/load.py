@@ -8,13 +8,14 @@ file = open(sys.argv[1], "rb").read()
 begin = 8 + int.from_bytes(file[:8], "little")
 header = json.loads(file[8:begin])
 about = header.pop("__metadata__")
+if "model" not in about: sys.exit(f"{sys.argv[1]}: its metadata do not describe the model; an older version wrote it")
 keys = "model", "shape", "class_names", "mean", "deviation"
 model, shape, classes, mean, deviation = (json.loads(about[key]) for key in keys)
 weights = {name: np.frombuffer(file, "<f4", math.prod(entry["shape"]), begin + entry["data_offsets"][0])
            .reshape(entry["shape"]) for name, entry in header.items()}
 series, heads, patch = about["data"] == "series", model["heads"], model["patch"]
 parts = re.fullmatch(r"softmax(\+bn)?(\+sh\(([\d,]+)\))?", model["attention"].replace(" ", ""))
-if not parts or (parts[2] and not series): sys.exit(f"load.py does not know the attention {model['attention']}")
+if not parts: sys.exit(f"load.py does not know the attention {model['attention']}")
 scales = [int(scale) for scale in (parts[3] or "1").split(",")]
 
 def linear(x, name):
@@ -35,13 +36,19 @@ def softmax(x):
     x = np.exp(x - x.max(-1, keepdims=True))
     return x / x.sum(-1, keepdims=True)
 
+def pool(x, s):  # keys or values of one head; an image's class token stays, and its patches are a grid
+    if series: return np.array([x[i:i + s].mean(0) for i in range(0, len(x), s)])
+    token = x[:model["head"] == "class"]
+    grid = x[len(token):].reshape(shape["height"] // patch, shape["breadth"] // patch, -1)
+    corners = [(i, j) for i in range(0, grid.shape[0], s) for j in range(0, grid.shape[1], s)]
+    return np.array([*token, *(grid[i:i + s, j:j + s].mean((0, 1)) for i, j in corners)])
+
 def attention(x, name):
     qkv = linear(x, name + ".qkv").reshape(len(x), -1, model["width"] // heads)  # [N, heads + 2 key heads, D]
     key_heads, outputs = (qkv.shape[1] - heads) // 2, []
     for h in range(heads):
         g, s = heads + h // (heads // key_heads), scales[h % len(scales)]
-        q, k, v = qkv[:, h], qkv[:, g], qkv[:, g + key_heads]
-        k, v = (np.array([part[i:i + s].mean(0) for i in range(0, len(part), s)]) for part in (k, v))
+        q, k, v = qkv[:, h], pool(qkv[:, g], s), pool(qkv[:, g + key_heads], s)
         if parts[1]: q, k = (q - k.mean(0)) / (k.var(0) + 1e-5), k - k.mean(0)
         outputs.append(softmax(q @ k.T / math.sqrt(q.shape[1])) @ v)
     return linear(np.concatenate(outputs, -1), name + ".output")
