@@ -354,7 +354,7 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     assert_int_equal(xp_run_folder_create(&folder, below_root("cut"), &config), XP_OK);
     for (int epoch = 1; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);
-        assert_int_equal(xp_run_folder_append(&folder, &config, &row), XP_OK);
+        assert_int_equal(xp_run_folder_append(&folder, &config, &row, 1), XP_OK);
     }
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &whole, &whole_length), XP_OK);
@@ -365,7 +365,7 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);
-        assert_int_equal(xp_run_folder_append(&folder, &config, &row), XP_OK);
+        assert_int_equal(xp_run_folder_append(&folder, &config, &row, 1), XP_OK);
     }
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &cut, &cut_length), XP_OK);
@@ -411,7 +411,7 @@ static void metrics_count_what_they_say(void **state) {
     assert_true(metrics.support == 3 && metrics.precision == 1 && fabs(metrics.recall - 1.0 / 3) < 1e-15);
     xp_evaluation_class(&evaluation, 2, &metrics);
     assert_true(metrics.support == 0 && metrics.precision == 0 && metrics.recall == 0 && metrics.score == 0);
-    assert_int_equal(xp_confusion_write(below_root("confusion.svg"), "softmax <&>", &evaluation), XP_OK);
+    assert_int_equal(xp_confusion_write(below_root("confusion.svg"), "softmax <&>", "test set", &evaluation), XP_OK);
     xp_evaluation_release(&evaluation);
     dataset.labels = NULL;
     assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
@@ -428,7 +428,7 @@ static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
         char *text = NULL;
         size_t length = 0;
         for (int i = 0; i < count; i++) rows[i].learning_rate = 0.001; /* a flat line has no range */
-        assert_int_equal(xp_curves_write(below_root("curves.svg"), "title", rows, count), XP_OK);
+        assert_int_equal(xp_curves_write(below_root("curves.svg"), "title", "note", rows, count), XP_OK);
         assert_int_equal(xp_file_read(below_root("curves.svg"), &text, &length), XP_OK);
         if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("with %d rows: %s", count, text);
         free(text);

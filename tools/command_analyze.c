@@ -3,42 +3,47 @@
 
 #include "core/files.h"
 #include "live.h"
+#include "table.h"
 #include "train/analyze.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
 
-static void print_distance(double distance) {
-    if (isfinite(distance))
-        printf("  %15.5f", distance);
-    else
-        printf("  %15s", "-");
-}
-
-static void print_table(const xp_analysis *analysis) {
+static xp_status print_table(const xp_analysis *analysis, const char *model, const char *data, xp_table_format format) {
+    static const xp_column columns[] = {{"layer", "layer", XP_CELL_WHOLE},
+                                        {"heads", "heads", XP_CELL_WHOLE},
+                                        {"map_distance", "map distance", XP_CELL_REAL, .digits = 5},
+                                        {"output_distance", "output distance", XP_CELL_REAL, .digits = 5}};
     double maps = 0, outputs = 0;
-    printf("%s, %lld samples; the larger the distance, the less the heads repeat each other\n\n", analysis->attention,
-           (long long)analysis->samples);
-    printf("layer  heads     map distance  output distance\n");
+    xp_table table;
+    xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "layers");
+    xp_table_fact(&table, "model", json_string(model));
+    xp_table_fact(&table, "attention", json_string(analysis->attention));
+    xp_table_fact(&table, "data", json_string(data));
+    xp_table_fact(&table, "samples", json_integer(analysis->samples));
+    xp_table_note(&table, "%s, %lld samples; the larger the distance, the less the heads repeat each other",
+                  analysis->attention, (long long)analysis->samples);
+    if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     for (int i = 0; i < analysis->layer_count; i++) {
         const xp_layer_analysis *layer = &analysis->layers[i];
-        printf("%5d  %5d", layer->layer, analysis->heads);
-        print_distance(layer->map_distance);
-        print_distance(layer->output_distance);
-        printf("\n");
+        xp_table_row(&table, (xp_cell[]){{.whole = layer->layer},
+                                         {.whole = analysis->heads},
+                                         {.real = layer->map_distance},
+                                         {.real = layer->output_distance}});
         maps += layer->map_distance / analysis->layer_count;
         outputs += layer->output_distance / analysis->layer_count;
     }
-    if (analysis->layer_count < 2) return;
-    printf(" mean       ");
-    print_distance(maps);
-    print_distance(outputs);
-    printf("\n");
+    if (analysis->layer_count > 1 && isfinite(outputs)) {
+        xp_table_note(&table, "%s", "");
+        if (isfinite(maps)) xp_table_note(&table, "mean map distance %.5f", maps);
+        xp_table_note(&table, "mean output distance %.5f", outputs);
+    }
+    return xp_table_close(&table, XP_OK);
 }
 
-static int report(const xp_analysis *analysis, const char *model, const char *data, const char *out, bool quiet) {
-    print_table(analysis);
+static int report(const xp_analysis *analysis, const char *model, const char *data, xp_table_format format,
+                  const char *out, bool quiet) {
+    if (print_table(analysis, model, data, format) != XP_OK) return xp_command_fail();
     if (!out) return XP_EXIT_OK;
     if (xp_analysis_write(analysis, out, model, data) != XP_OK) return xp_command_fail();
     if (!quiet) fprintf(stderr, "analysis.json and attention.svg in %s\n", out);
@@ -47,17 +52,21 @@ static int report(const xp_analysis *analysis, const char *model, const char *da
 
 int xp_command_analyze(int count, char **words) {
     const char *data = NULL, *part = NULL, *device = NULL, *family = NULL, *out = NULL;
+    static const char *const parts[] = {"train", "test", NULL};
     long limit = 0, batch = 0, layer = -1;
+    int format = XP_TABLE_TEXT;
     bool quiet = false;
     const xp_flag flags[] = {
-        {"--data", "FILE", "the data set", .text = &data},
-        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part},
+        {"--data", "FILE", "the data set; -: standard input", .text = &data},
+        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part, .choices = parts},
         {"--limit", "N", "take only N samples, equally many of each class", .number = &limit},
         {"--layer", "L", "only this layer, counted from 0", .number = &layer},
         {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},
         {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .text = &device},
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .text = &family},
-        {"--batch", "N", "samples a step (as in training, or fewer where the maps are large)", .number = &batch},
+        {"--batch", "N", "samples a step (as in training, or fewer where the maps are large)", .number = &batch,
+         .highest = 65536},
+        XP_TABLE_FORMAT_FLAG(&format),
         {"--quiet", NULL, "no live line", .on = &quiet},
     };
     const xp_usage usage = {
@@ -79,10 +88,6 @@ int xp_command_analyze(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count != 1) return xp_command_misuse("name one run folder: expanse analyze RUN --data FILE");
     if (!data) return xp_command_misuse("data are missing: give --data FILE");
-    if (part && strcmp(part, "train") != 0 && strcmp(part, "test") != 0)
-        return xp_command_misuse("--part: '%s' is neither train nor test", part);
-    if (batch > 65536) return xp_command_misuse("--batch: %ld is more than 65536", batch);
-    if (layer > 1000000) return xp_command_misuse("--layer: %ld is more than any model has", layer);
     if (out && xp_path_exists(out))
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", out);
 
@@ -96,7 +101,7 @@ int xp_command_analyze(int count, char **words) {
     xp_status status = xp_analyze(arguments.words[0], &options, (int)layer, &callbacks, &analysis);
     xp_live_clear(&live);
     if (status != XP_OK) return xp_command_fail();
-    code = report(&analysis, arguments.words[0], data, out, quiet);
+    code = report(&analysis, arguments.words[0], data, (xp_table_format)format, out, quiet);
     xp_analysis_release(&analysis);
     return code;
 }

@@ -4,6 +4,7 @@
 #include "core/files.h"
 #include "core/writer.h"
 #include "live.h"
+#include "table.h"
 #include "train/trainer.h"
 
 #include <math.h>
@@ -15,8 +16,11 @@
 typedef struct evaluate_flags {
     const char *data, *part, *device, *family;
     long limit, batch;
+    int format;
     bool quiet;
 } evaluate_flags;
+
+static const char *const parts[] = {"train", "test", NULL};
 
 static int answer(const char *model, const evaluate_flags *given, bool in_order, xp_evaluation *out) {
     const xp_evaluate_options options = {.data = given->data,
@@ -40,49 +44,63 @@ static int check_words(const char *command, const xp_arguments *arguments, const
         return xp_command_misuse("name one run folder: expanse %s RUN --data FILE", command);
     }
     if (!given->data) return xp_command_misuse("data are missing: give --data FILE");
-    if (given->part && strcmp(given->part, "train") != 0 && strcmp(given->part, "test") != 0) {
-        return xp_command_misuse("--part: '%s' is neither train nor test", given->part);
-    }
-    if (given->batch > 65536) return xp_command_misuse("--batch: %ld is more than 65536", given->batch);
     return XP_EXIT_OK;
 }
 
 #define SHARED_FLAGS(given, limit_help)                                                                                \
-    {"--data", "FILE", "the data set", .text = &(given).data},                                                         \
-        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part},                   \
+    {"--data", "FILE", "the data set; -: standard input", .text = &(given).data},                                      \
+        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part, .choices = parts}, \
         {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .text = &(given).device},             \
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .text = &(given).family},             \
-        {"--batch", "N", "samples a step (as in training)", .number = &(given).batch},                                 \
+        {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \
         {"--limit", "N", limit_help, .number = &(given).limit}, {                                                      \
         "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
     }
 
 /* --- eval --------------------------------------------------------------------------------------------------------- */
 
-static void print_table(const xp_evaluation *evaluation) {
-    int width = 5;
-    for (int i = 0; i < evaluation->classes; i++) {
-        int length = (int)strlen(evaluation->class_names[i]);
-        if (length > width) width = length < 32 ? length : 32;
-    }
-    printf("accuracy %.2f %%, loss %.4f, %lld samples\n\n", 100 * evaluation->accuracy, evaluation->loss,
-           (long long)evaluation->count);
-    printf("%-*s  samples  precision  recall      F1\n", width, "class");
+static xp_status print_table(const xp_evaluation *evaluation, const char *model, const char *data,
+                             xp_table_format format) {
+    static const xp_column columns[] = {{"class", "class", XP_CELL_TEXT},
+                                        {"samples", "samples", XP_CELL_WHOLE},
+                                        {"precision", "precision %", XP_CELL_REAL, .digits = 2, .scale = 100},
+                                        {"recall", "recall %", XP_CELL_REAL, .digits = 2, .scale = 100},
+                                        {"f1", "F1 %", XP_CELL_REAL, .digits = 2, .scale = 100}};
+    xp_table table;
+    xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "classes");
+    xp_table_fact(&table, "model", json_string(model));
+    xp_table_fact(&table, "weights", json_string(evaluation->weights));
+    xp_table_fact(&table, "data", json_string(data));
+    xp_table_fact(&table, "samples", json_integer(evaluation->count));
+    xp_table_fact(&table, "accuracy", json_real(evaluation->accuracy));
+    xp_table_fact(&table, "loss", json_real(evaluation->loss));
+    xp_table_note(&table, "data         %s, %lld samples", strcmp(data, "-") == 0 ? "standard input" : data,
+                  (long long)evaluation->count);
+    xp_table_note(&table, "weights      of %s", evaluation->weights);
+    xp_table_note(&table, "accuracy     %.2f %% on these data", 100 * evaluation->accuracy);
+    xp_table_note(&table, "loss         %.4f", evaluation->loss);
+    if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     for (int i = 0; i < evaluation->classes; i++) {
         xp_class_metrics metrics;
         xp_evaluation_class(evaluation, i, &metrics);
-        printf("%-*.*s %8lld %8.2f %% %6.2f %% %6.2f %%\n", width, width, evaluation->class_names[i],
-               (long long)metrics.support, 100 * metrics.precision, 100 * metrics.recall, 100 * metrics.score);
+        xp_table_row(&table, (xp_cell[]){{.text = evaluation->class_names[i]},
+                                         {.whole = metrics.support},
+                                         {.real = metrics.precision},
+                                         {.real = metrics.recall},
+                                         {.real = metrics.score}});
     }
+    return xp_table_close(&table, XP_OK);
 }
 
 int xp_command_eval(int count, char **words) {
     evaluate_flags given = {0};
-    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class")};
+    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class"),
+                             XP_TABLE_FORMAT_FLAG(&given.format)};
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
-                            .description = "Prints accuracy and a table of the classes. RUN is a run folder (its best "
-                                           "weights are taken) or\none of its folders best/ and last/.\n",
+                            .description =
+                                "Prints the accuracy on the data and a table of the classes. RUN is a run folder (the "
+                                "weights of its\nbest epoch are taken) or one of its folders best/ and last/.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .words = "RUN"};
@@ -94,95 +112,99 @@ int xp_command_eval(int count, char **words) {
     xp_evaluation evaluation;
     code = answer(arguments.words[0], &given, false, &evaluation);
     if (code != XP_EXIT_OK) return code;
-    if (evaluation.labels) {
-        print_table(&evaluation);
-    } else {
-        xp_fail(XP_BAD_DATA, "%s: has no class labels to compare with; expanse predict gives the answers", given.data);
-        code = xp_command_fail();
-    }
+    xp_status status =
+        evaluation.labels
+            ? print_table(&evaluation, arguments.words[0], given.data, (xp_table_format)given.format)
+            : xp_fail(XP_BAD_DATA, "%s: has no class labels to compare with; expanse predict gives the answers",
+                      given.data);
     xp_evaluation_release(&evaluation);
-    return code;
+    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }
 
 /* --- predict ------------------------------------------------------------------------------------------------------ */
 
-/* RFC 4180: a field with a comma, quote or line end stands in quotes, quotes inside are doubled. */
-static void write_field(xp_writer *out, const char *text) {
-    if (!strpbrk(text, ",\"\r\n")) {
-        xp_write(out, "%s", text);
-        return;
+/* Columns: number, predicted class, true class where there are labels, probability of each class. */
+static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format format, FILE *out) {
+    enum { FIRST = 3 };
+    const int classes = evaluation->classes;
+    xp_column *columns = calloc((size_t)classes + FIRST, sizeof *columns);
+    xp_cell *cells = calloc((size_t)classes + FIRST, sizeof *cells);
+    xp_writer *names = calloc((size_t)classes, sizeof *names);
+    xp_status status = columns && cells && names ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
+    for (int c = 0; c < classes && status == XP_OK; c++) {
+        xp_write(&names[c], "probability %s", evaluation->class_names[c]);
+        status = xp_writer_status(&names[c], "answers");
+        columns[FIRST + c] = (xp_column){names[c].text, names[c].text, XP_CELL_REAL, .digits = 6};
     }
-    xp_write(out, "\"");
-    for (const char *at = text; *at; at++) xp_write(out, *at == '"' ? "\"\"" : "%c", *at);
-    xp_write(out, "\"");
+    if (status == XP_OK) {
+        const bool labels = evaluation->labels != NULL;
+        xp_table table;
+        columns[0] = (xp_column){"sample", "sample", XP_CELL_WHOLE};
+        columns[1] = (xp_column){"predicted", "predicted", XP_CELL_TEXT};
+        columns[2] = (xp_column){labels ? "true" : NULL, labels ? "true" : NULL, XP_CELL_TEXT};
+        xp_table_open(&table, out, format, columns, FIRST + classes, NULL);
+        for (int64_t i = 0; i < evaluation->count; i++) {
+            cells[0].whole = i;
+            cells[1].text = evaluation->class_names[evaluation->predictions[i]];
+            cells[2].text = labels ? evaluation->class_names[evaluation->labels[i]] : NULL;
+            for (int c = 0; c < classes; c++) cells[FIRST + c].real = evaluation->probabilities[i * classes + c];
+            xp_table_row(&table, cells);
+        }
+        status = xp_table_close(&table, XP_OK);
+    }
+    for (int c = 0; c < classes && names; c++) xp_writer_release(&names[c]);
+    free(names);
+    free(cells);
+    free(columns);
+    return status;
 }
 
-static void write_answers(xp_writer *out, const xp_evaluation *evaluation) {
-    xp_write(out, "sample,predicted%s", evaluation->labels ? ",true" : "");
-    for (int c = 0; c < evaluation->classes; c++) {
-        xp_writer name = {0};
-        xp_write(&name, "probability %s", evaluation->class_names[c]);
-        xp_write(out, ",");
-        write_field(out, name.text ? name.text : "");
-        out->failed = out->failed || name.failed;
-        xp_writer_release(&name);
-    }
-    xp_write(out, "\r\n");
-    for (int64_t i = 0; i < evaluation->count; i++) {
-        xp_write(out, "%lld,", (long long)i);
-        write_field(out, evaluation->class_names[evaluation->predictions[i]]);
-        if (evaluation->labels) {
-            xp_write(out, ",");
-            write_field(out, evaluation->class_names[evaluation->labels[i]]);
-        }
-        for (int c = 0; c < evaluation->classes; c++) {
-            xp_write(out, ",%.9g", (double)evaluation->probabilities[i * evaluation->classes + c]);
-        }
-        xp_write(out, "\r\n");
-    }
-}
-
-static int save_answers(const xp_evaluation *evaluation, const char *path) {
-    xp_writer out = {0};
-    write_answers(&out, evaluation);
-    xp_status status = xp_writer_status(&out, "answers");
-    if (status == XP_OK && path) status = xp_writer_save(&out, path);
-    if (status == XP_OK && !path && fwrite(out.text, 1, out.length, stdout) != out.length) {
-        status = xp_fail(XP_IO_ERROR, "the answers could not be written to the output");
-    }
-    xp_writer_release(&out);
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+/* The whole file or none. */
+static xp_status save_answers(const xp_evaluation *evaluation, xp_table_format format, const char *path) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (!memory) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
+    xp_status status = write_answers(evaluation, format, memory);
+    if (fclose(memory) != 0 && status == XP_OK) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
+    if (status == XP_OK) status = xp_file_write_atomic(path, text, length);
+    free(text);
+    return status;
 }
 
 int xp_command_predict(int count, char **words) {
-    evaluate_flags given = {0};
+    evaluate_flags given = {.format = XP_TABLE_CSV};
     const char *path = NULL;
     const xp_flag flags[] = {
-        SHARED_FLAGS(given, "answer the first N samples only"),
-        {"--out", "FILE", "CSV file, which must not exist yet; without it: the output", .text = &path}};
+        SHARED_FLAGS(given, "take only N samples, the first ones"),
+        {"-o", "FORMAT", "text, md, csv or json (csv)", .choices = xp_table_formats, .choice = &given.format},
+        {"--output", "FILE", "file for the answers, which must not exist yet (standard output)", .text = &path}};
     const xp_usage usage = {
         .name = "predict",
-        .synopsis = "RUN --data FILE [--out FILE.csv] [flags]",
+        .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
         .description =
             "Writes one line for each sample: its number, the predicted class, the true class when the data\n"
-            "have labels, and the probability of every class. RUN is a run folder (its best weights are\n"
-            "taken) or one of its folders best/ and last/.\n",
+            "have labels, and the probability of every class. RUN is a run folder (the weights of its best\n"
+            "epoch are taken) or one of its folders best/ and last/.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
-        .words = "RUN"};
+        .words = "RUN",
+        .example = "  generate-series | expanse predict runs/waves --data - --output answers.csv\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     code = check_words("predict", &arguments, &given);
     if (code != XP_EXIT_OK) return code;
     if (path && xp_path_exists(path)) {
-        return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", path);
+        return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --output", path);
     }
     xp_evaluation evaluation;
     code = answer(arguments.words[0], &given, true, &evaluation);
     if (code != XP_EXIT_OK) return code;
-    code = save_answers(&evaluation, path);
+    const xp_table_format format = (xp_table_format)given.format;
+    xp_status status = path ? save_answers(&evaluation, format, path) : write_answers(&evaluation, format, stdout);
     xp_evaluation_release(&evaluation);
-    if (code == XP_EXIT_OK && path && !given.quiet) fprintf(stderr, "answers in %s\n", path);
-    return code;
+    if (status != XP_OK) return xp_command_fail();
+    if (path && !given.quiet) fprintf(stderr, "answers in %s\n", path);
+    return XP_EXIT_OK;
 }

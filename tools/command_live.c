@@ -1,19 +1,28 @@
 /* The live line. Owns the terminal's last line while a run goes. */
 #include "live.h"
 
+#include "core/clock.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#define BOLD  "\033[1m"
+#define GREEN "\033[32m"
+#define PLAIN "\033[0m"
+
 void xp_live_start(xp_live *live, FILE *out, bool quiet) {
-    *live = (xp_live){.out = out, .terminal = isatty(fileno(out)) == 1, .quiet = quiet};
+    const char *kind = getenv("TERM"), *plain = getenv("NO_COLOR");
+    const bool terminal = isatty(fileno(out)) == 1 && kind && *kind && strcmp(kind, "dumb") != 0;
+    *live = (xp_live){.out = out, .terminal = terminal, .colour = terminal && !(plain && *plain), .quiet = quiet};
 }
 
 void xp_live_clear(xp_live *live) {
-    if (live->line_open) fputs("\r\033[K", live->out);
+    if (live->line_open) fputs("\r\033[J", live->out);
     live->line_open = false;
     fflush(live->out);
 }
@@ -30,11 +39,6 @@ static void print_time(double seconds, char text[32]) {
         snprintf(text, 32, "%lds", whole);
 }
 
-static int terminal_columns(FILE *out) {
-    struct winsize size;
-    return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 20 ? size.ws_col : 80;
-}
-
 /* Appends to a text of limited room; what does not fit is left out. */
 static void add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void add(char *text, size_t size, const char *format, ...) {
@@ -45,49 +49,140 @@ static void add(char *text, size_t size, const char *format, ...) {
     va_end(arguments);
 }
 
-static void show_progress(void *user, const xp_progress *progress) {
-    enum { BAR = 16 };
-    xp_live *live = user;
-    if (live->quiet || !live->terminal) return;
-    char text[256] = "", bar[BAR + 1], left[32];
-    double share = progress->steps > 0 ? (double)progress->step / (double)progress->steps : 0;
-    for (int i = 0; i < BAR; i++) bar[i] = (i + 0.5) / BAR < share ? '#' : '.';
-    bar[BAR] = '\0';
-    if (progress->epochs > 1 || strcmp(progress->phase, "train") == 0) {
-        add(text, sizeof text, "epoch %d/%d ", progress->epoch, progress->epochs);
+/* ---- the line ---------------------------------------------------------------------------------------------------- */
+
+/* Where the terminal is too narrow for all fields, those of the least importance are left out. */
+typedef struct field {
+    int importance;
+    const char *colour; /* NULL: the terminal's own */
+    char text[64];
+} field;
+
+enum { GAP = 2 };
+
+static int columns_of(FILE *out) {
+    struct winsize size;
+    return ioctl(fileno(out), TIOCGWINSZ, &size) == 0 && size.ws_col > 1 ? size.ws_col : 80;
+}
+
+static int line_length(const field *fields, int count) {
+    int length = 0;
+    for (int i = 0; i < count; i++)
+        if (fields[i].text[0]) length += (length ? GAP : 0) + (int)strlen(fields[i].text);
+    return length;
+}
+
+/* The cursor goes back to the line's first column, and what stands behind the new text is cleared to the screen's end: a
+ * terminal that was made narrower may have wrapped the old text, below the cursor. The last column stays free, because
+ * some terminals go on to the next line behind it. */
+static void print_line(xp_live *live, field *fields, int count) {
+    const int room = columns_of(live->out) - 1;
+    while (line_length(fields, count) > room) {
+        int least = -1, left = 0;
+        for (int i = 0; i < count; i++) {
+            if (!fields[i].text[0]) continue;
+            left++;
+            if (least < 0 || fields[i].importance < fields[least].importance) least = i;
+        }
+        fields[least].text[left > 1 ? 0 : room] = '\0';
     }
-    add(text, sizeof text, "%-8s %s %lld/%lld", progress->phase, bar, (long long)progress->step,
-        (long long)progress->steps);
-    add(text, sizeof text, "  loss %.4f", progress->loss);
-    if (isfinite(progress->accuracy)) add(text, sizeof text, "  acc %.2f %%", 100 * progress->accuracy);
-    if (strcmp(progress->phase, "train") == 0) add(text, sizeof text, "  lr %.2e", progress->learning_rate);
-    if (progress->samples_per_second > 0) add(text, sizeof text, "  %.0f/s", progress->samples_per_second);
-    print_time(progress->seconds_left, left);
-    if (left[0]) add(text, sizeof text, "  %s left", left);
-    /* A longer line would wrap and could not be written over. */
-    fprintf(live->out, "\r\033[K%.*s", terminal_columns(live->out) - 1, text);
+    fputs("\r", live->out);
+    bool first = true;
+    for (int i = 0; i < count; i++) {
+        if (!fields[i].text[0]) continue;
+        const bool coloured = live->colour && fields[i].colour;
+        fprintf(live->out, "%*s%s%s%s", first ? 0 : GAP, "", coloured ? fields[i].colour : "", fields[i].text,
+                coloured ? PLAIN : "");
+        first = false;
+    }
+    fputs("\033[J\r", live->out);
     fflush(live->out);
     live->line_open = true;
+}
+
+static bool is_training(const xp_progress *progress) {
+    return strcmp(progress->phase, "training") == 0;
+}
+
+static void show_line(xp_live *live, const xp_progress *progress) {
+    enum { EPOCH, PHASE, BAR, STEP, LOSS, ACCURACY, RATE, SPEED, LEFT, FIELDS, BAR_CELLS = 16 };
+    field fields[FIELDS] = {[EPOCH] = {6},    [PHASE] = {7, BOLD}, [BAR] = {2, GREEN}, [STEP] = {5},      [LOSS] = {3},
+                            [ACCURACY] = {4}, [RATE] = {1},        [SPEED] = {8},      [LEFT] = {9, BOLD}};
+#define SHOW(name, ...) snprintf(fields[name].text, sizeof fields[name].text, __VA_ARGS__)
+    const double share = progress->steps > 0 ? (double)progress->step / (double)progress->steps : 0;
+    char left[32];
+    for (int i = 0; i < BAR_CELLS; i++) fields[BAR].text[i] = (i + 0.5) / BAR_CELLS < share ? '#' : '.';
+    if (progress->epochs > 0) SHOW(EPOCH, "epoch %d/%d", progress->epoch, progress->epochs);
+    SHOW(PHASE, "%s", progress->phase);
+    SHOW(STEP, "%lld/%lld", (long long)progress->step, (long long)progress->steps);
+    if (isfinite(progress->loss)) SHOW(LOSS, "loss %.4f", progress->loss);
+    if (isfinite(progress->accuracy)) SHOW(ACCURACY, "accuracy %.2f %%", 100 * progress->accuracy);
+    if (is_training(progress)) SHOW(RATE, "lr %.2e", progress->learning_rate);
+    if (progress->samples_per_second > 0) SHOW(SPEED, "%.0f/s", progress->samples_per_second);
+    print_time(progress->seconds_left, left);
+    if (left[0]) SHOW(LEFT, "%s left", left);
+#undef SHOW
+    print_line(live, fields, FIELDS);
+}
+
+/* ---- what the trainer tells -------------------------------------------------------------------------------------- */
+
+static bool is_preparation(const xp_progress *progress) {
+    return strcmp(progress->phase, "preparing kernels") == 0;
+}
+
+/* Into a pipe: that it begins, and how far it is after 10, 20, 40, 80 … seconds. */
+static void log_preparation(xp_live *live, const xp_progress *progress, double spent) {
+    char left[32];
+    if (progress->step == progress->steps || spent < live->next_log) return;
+    live->next_log = spent < 10 ? 10 : 2 * live->next_log;
+    print_time(progress->seconds_left, left);
+    fprintf(live->out, "preparing kernels %lld/%lld%s%s%s\n", (long long)progress->step, (long long)progress->steps,
+            left[0] ? ", " : "", left, left[0] ? " left" : "");
+    fflush(live->out);
+}
+
+static void show_preparation(xp_live *live, const xp_progress *progress) {
+    const double now = xp_clock();
+    char spent[32];
+    if (live->prepared_since == 0) live->prepared_since = now;
+    if (!live->terminal) log_preparation(live, progress, now - live->prepared_since);
+    if (progress->step < progress->steps) return;
+    print_time(now - live->prepared_since, spent);
+    xp_live_clear(live);
+    fprintf(live->out, "kernels      %lld, prepared in %s\n", (long long)progress->steps, spent);
+    fflush(live->out);
+}
+
+static void show_progress(void *user, const xp_progress *progress) {
+    xp_live *live = user;
+    if (live->quiet) return;
+    if (live->terminal) show_line(live, progress);
+    if (live->logs && is_preparation(progress)) show_preparation(live, progress);
 }
 
 static void show_epoch(void *user, const xp_epoch_row *row, int epochs, bool best) {
     xp_live *live = user;
     if (live->quiet) return;
     char text[256] = "", spent[32];
-    add(text, sizeof text, "epoch %3d/%d  train loss %.4f acc %6.2f %%", row->epoch, epochs, row->train_loss,
+    double judged = NAN;
+    add(text, sizeof text, "epoch %3d/%d  training loss %.4f accuracy %.2f %%", row->epoch, epochs, row->train_loss,
         100 * row->train_accuracy);
     if (isfinite(row->validation_accuracy)) {
-        add(text, sizeof text, "  validation loss %.4f acc %6.2f %%", row->validation_loss,
+        add(text, sizeof text, "  validation loss %.4f accuracy %.2f %%", row->validation_loss,
             100 * row->validation_accuracy);
     }
     if (isfinite(row->test_accuracy)) {
-        add(text, sizeof text, "  test loss %.4f acc %6.2f %%", row->test_loss, 100 * row->test_accuracy);
+        add(text, sizeof text, "  test loss %.4f accuracy %.2f %%", row->test_loss, 100 * row->test_accuracy);
     }
     print_time(row->seconds, spent);
-    add(text, sizeof text, "  lr %.2e  %.0f/s  %s%s", row->learning_rate, row->samples_per_second, spent,
-        best ? "  best" : "");
+    add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
     xp_live_clear(live);
-    fprintf(live->out, "%s\n", text);
+    fputs(text, live->out);
+    if (best)
+        fprintf(live->out, "  %sbest on the %s set%s", live->colour ? GREEN : "", xp_epoch_judge(row, &judged),
+                live->colour ? PLAIN : "");
+    fputs("\n", live->out);
     fflush(live->out);
 }
 
@@ -95,7 +190,7 @@ static void show_message(void *user, const char *text) {
     xp_live *live = user;
     if (live->quiet) return;
     xp_live_clear(live);
-    if (live->folder) fprintf(live->out, "run folder %s\n", live->folder);
+    if (live->folder) fprintf(live->out, "run folder   %s\n", live->folder);
     live->folder = NULL;
     fprintf(live->out, "%s\n", text);
     fflush(live->out);

@@ -6,22 +6,23 @@
 #include "core/files.h"
 #include "core/writer.h"
 #include "live.h"
+#include "table.h"
 #include "train/trainer.h"
 #include "tune.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop;
+static volatile sig_atomic_t stop; /* the signal that asked; 0: none did */
 
 /* The first signal asks the trainer to save and leave; the second finds the default action and ends the process. */
 static void ask_to_stop(int signal_number) {
-    (void)signal_number;
-    stop = 1;
+    stop = signal_number;
 }
 
 static void catch_signals(void) {
@@ -76,17 +77,63 @@ static void choose_folder(const xp_config *config, char *text, size_t size) {
     }
 }
 
-static void print_result(const xp_run_summary *result, const char *out) {
-    if (result->epochs == 0) {
-        printf("\nweights    %s/best/model.safetensors, the initial ones; train them with --resume %s --epochs N\n",
-               out, out);
-        return;
+static void set_row(xp_table *table, const char *set, int64_t samples, double best, double last, double loss) {
+    if (samples == 0) return;
+    xp_table_row(table, (xp_cell[]){{.text = set}, {.whole = samples}, {.real = best}, {.real = last}, {.real = loss}});
+}
+
+static void result_facts(xp_table *table, const xp_run_summary *result, const char *folder) {
+    double judged = NAN;
+    xp_table_fact(table, "folder", json_string(folder));
+    xp_table_fact(table, "finished", json_boolean(result->finished));
+    xp_table_fact(table, "epochs", json_integer(result->epochs));
+    xp_table_fact(table, "epoch_best", json_integer(result->best.epoch));
+    if (result->best.epoch)
+        xp_table_fact(table, "epoch_best_chosen_on", json_string(xp_epoch_judge(&result->best, &judged)));
+    xp_table_fact(table, "seconds", json_real(result->seconds));
+    xp_table_fact(table, "samples_per_second", json_real(result->samples_per_second));
+    xp_table_fact(table, "device", json_string(result->device));
+}
+
+/* A row for each set, in the best and in the last epoch. */
+static void result_rows(xp_table *table, const xp_run_summary *result, const char *folder) {
+    const xp_epoch_row *best = &result->best, *last = &result->last;
+    double judged = NAN;
+    set_row(table, "training", result->samples, best->train_accuracy, last->train_accuracy, last->train_loss);
+    set_row(table, "validation", result->validation_samples, best->validation_accuracy, last->validation_accuracy,
+            last->validation_loss);
+    set_row(table, "test", result->test_samples, best->test_accuracy, last->test_accuracy, last->test_loss);
+    xp_table_note(table, "%s", "");
+    xp_table_note(table, "best epoch   %d, chosen on the %s set", best->epoch, xp_epoch_judge(best, &judged));
+    xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
+                  result->device);
+    xp_table_note(table, "pictures     %s/curves.svg%s", folder,
+                  result->validation_samples + result->test_samples > 0 ? ", confusion.svg" : "");
+    xp_table_note(table, "weights      %s/best/model.safetensors", folder);
+}
+
+static xp_status print_result(const xp_run_summary *result, const char *folder, xp_table_format format, FILE *out) {
+    char titles[3][40];
+    snprintf(titles[0], sizeof titles[0], "best epoch %d: accuracy %%", result->best.epoch);
+    snprintf(titles[1], sizeof titles[1], "last epoch %d: accuracy %%", result->last.epoch);
+    snprintf(titles[2], sizeof titles[2], "last epoch %d: loss", result->last.epoch);
+    const xp_column columns[] = {{"set", "set", XP_CELL_TEXT},
+                                 {"samples", "samples", XP_CELL_WHOLE},
+                                 {"accuracy_best", titles[0], XP_CELL_REAL, .digits = 2, .scale = 100},
+                                 {"accuracy_final", titles[1], XP_CELL_REAL, .digits = 2, .scale = 100},
+                                 {"loss_final", titles[2], XP_CELL_REAL, .digits = 4}};
+    if (format == XP_TABLE_TEXT && result->best.epoch == 0) {
+        fprintf(out,
+                "\nweights      %s/best/model.safetensors, the initial ones; train them with --resume %s --epochs N\n",
+                folder, folder);
+        return XP_OK;
     }
-    printf("\naccuracy   best %.2f %% (epoch %d), final %.2f %%\n", 100 * result->accuracy_best, result->epoch_best,
-           100 * result->accuracy_final);
-    printf("time       %.1f s, %.0f samples/s on %s\n", result->seconds, result->samples_per_second, result->device);
-    printf("pictures   %s/curves.svg%s\n", out, result->test_samples > 0 ? ", confusion.svg" : "");
-    printf("weights    %s/best/model.safetensors\n", out);
+    xp_table table;
+    xp_table_open(&table, out, format, columns, sizeof columns / sizeof *columns, "sets");
+    result_facts(&table, result, folder);
+    if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
+    if (result->best.epoch) result_rows(&table, result, folder);
+    return xp_table_close(&table, XP_OK);
 }
 
 static bool tune_first(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
@@ -95,33 +142,53 @@ static bool tune_first(void *user, const xp_config *config, const xp_model_shape
     return xp_tune_first(config, shape, device, flops, &stop);
 }
 
-static int train(const xp_config *config, xp_train_options *options, bool quiet, bool tuned) {
+/* What stdout was; from now on, all that speaks of the run on stdout, drivers included, goes to stderr. NULL: it cannot
+ * be had. */
+static FILE *keep_for_results(void) {
+    fflush(stdout);
+    const int kept = dup(STDOUT_FILENO);
+    if (kept < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) return NULL;
+    return fdopen(kept, "w");
+}
+
+static int train(const xp_config *config, xp_train_options *options, xp_table_format format, bool quiet, bool tuned) {
+    FILE *results = format == XP_TABLE_TEXT ? stdout : keep_for_results();
+    if (!results) {
+        xp_fail(XP_IO_ERROR, "the output cannot be opened for the results: %s", strerror(errno));
+        return xp_command_fail();
+    }
     xp_live live;
     xp_trainer_callbacks callbacks = {.stop = &stop};
     xp_run_summary result;
     xp_live_start(&live, stdout, quiet);
     xp_live_bind(&live, &callbacks);
+    live.logs = true;
     if (tuned && !quiet) callbacks.tune = tune_first;
     live.folder = options->dry_run ? NULL : options->out;
     catch_signals();
     xp_status status = xp_train(config, options, &callbacks, &result);
     xp_live_clear(&live);
-    if (status != XP_OK) return xp_command_fail();
-    if (!quiet && !options->dry_run) print_result(&result, options->out);
-    return XP_EXIT_OK;
+    const bool wanted = !options->dry_run && (!quiet || format != XP_TABLE_TEXT);
+    if (status == XP_OK && wanted) status = print_result(&result, options->out, format, results);
+    if (status == XP_OK) return XP_EXIT_OK;
+    xp_command_fail();
+    return status == XP_INTERRUPTED ? 128 + (int)stop : XP_EXIT_FAILURE;
 }
 
 int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
     bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
-         untuned = false;
+         untuned = false, launches = false;
+    int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         {"--preset", "NAME", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny", .text = &preset},
         {"--config", "FILE", "lay a YAML file over it (--print-config writes one)", .text = &file},
         {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files",
          .option = "data.train"},
-        {"--test", "FILE", "test data, evaluated after every epoch", .option = "data.test"},
-        {"--validation", "X", "split off this fraction of the training data to choose the best epoch by",
+        {"--test", "FILE",
+         "test data, evaluated after every epoch; without --validation, the best epoch is chosen on it",
+         .option = "data.test"},
+        {"--validation", "X", "split this fraction off the training data to choose the best epoch on",
          .option = "data.validation"},
         {"--attention", "SPEC", "softmax, softmax+bn, softmax+sh(1,1,2,2), softmax+bn(beta=0.6)+sh(1,2) ...",
          .option = "model.attention"},
@@ -130,8 +197,10 @@ int xp_command_train(int count, char **words) {
         {"--accumulate", "N", "less memory: compute a step's batch in N parts, one after another",
          .option = "training.accumulate"},
         {"--seed", "N", "of everything that is drawn at random", .option = "training.seed"},
-        {"--limit", "N", "take only N training samples", .option = "data.train_limit"},
-        {"--test-limit", "N", "take only N test samples", .option = "data.test_limit"},
+        {"--limit", "N", "take only N samples of the training data, equally many of each class",
+         .option = "data.train_limit"},
+        {"--test-limit", "N", "take only N samples of the test data, equally many of each class",
+         .option = "data.test_limit"},
         {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .option = "device.select"},
         {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .option = "device.family"},
         {"--recompute", NULL, "less memory, more time, the same bits: make activations anew in the backward pass",
@@ -140,13 +209,15 @@ int xp_command_train(int count, char **words) {
         {"--out", "DIR", "run folder; without it one below runs/ is chosen", .text = &out},
         {"--resume", "DIR", "go on with the run of this folder, as it was configured; --epochs can make it longer",
          .text = &resume},
-        {"--dry-run", NULL, "print parameters, memory, launches and kernels; train nothing", .on = &dry_run},
+        {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; train nothing", .on = &dry_run},
+        {"--launches", NULL, "with --dry-run: print every launch of a training step, too", .on = &launches},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
         {"--no-tune", NULL, "no short search for faster kernels before the first longer run on a device",
          .on = &untuned},
         {"--debug", NULL, "finish after every launch, so that a failure names its kernel and layer", .on = &debug},
         {"--print-config", NULL, "print the whole configuration as YAML; train nothing", .on = &print_config},
-        {"--quiet", NULL, "print nothing but errors", .on = &quiet},
+        XP_TABLE_FORMAT_FLAG(&format),
+        {"--quiet", NULL, "print nothing but errors, and the results where -o asks for them", .on = &quiet},
     };
     const xp_usage usage = {
         .name = "train",
@@ -154,7 +225,10 @@ int xp_command_train(int count, char **words) {
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
             "confusion.svg, and the weights in best/ and last/. Preset, then file, then flags: the later one counts.\n"
-            "Ctrl-C finishes the step, saves and leaves; a second one quits at once.\n",
+            "The best epoch, whose weights are in best/, is the one of the highest accuracy on the validation set,\n"
+            "else on the test set, else in training. Ctrl-C (SIGINT) and SIGTERM finish the step, save and leave\n"
+            "with exit code 130 and 143; a second one quits at once. With -o md, csv or json the results alone go to\n"
+            "stdout, and all else to stderr.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .example = "  expanse train --preset uea-flowformer --train JapaneseVowels_TRAIN.ts \\\n"
@@ -164,7 +238,9 @@ int xp_command_train(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
 
     xp_config config;
-    xp_train_options options = {.dry_run = dry_run, .profile = profile, .debug = debug, .epochs = -1, .report = stdout};
+    xp_train_options options = {
+        .dry_run = dry_run, .profile = profile, .debug = debug, .launches = launches, .epochs = -1, .report = stdout};
+    if (launches && !dry_run) return xp_command_misuse("--launches lists the launches of a --dry-run: give both");
     if (resume) {
         bool fixed = preset || file || out || dry_run || print_config;
         xp_config_default(&config);
@@ -185,12 +261,12 @@ int xp_command_train(int count, char **words) {
         if (fixed) {
             return xp_command_misuse(
                 "--resume goes on with the run as it was configured; only --epochs, which can make "
-                "it longer, --recompute, --profile, --debug and --quiet may stand beside it");
+                "it longer, --recompute, --profile, --debug, -o and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;
         options.recompute = recompute;
-        return train(NULL, &options, quiet, false);
+        return train(NULL, &options, (xp_table_format)format, quiet, false);
     }
     if (assemble(&config, preset, file, &arguments) != XP_OK) {
         xp_command_fail();
@@ -202,5 +278,5 @@ int xp_command_train(int count, char **words) {
     char chosen[1024];
     choose_folder(&config, chosen, sizeof chosen);
     options.out = out ? out : chosen;
-    return train(&config, &options, quiet, !untuned);
+    return train(&config, &options, (xp_table_format)format, quiet, !untuned);
 }

@@ -7,9 +7,13 @@
 typedef struct xp_live {
     FILE *out;
     bool terminal; /* the line may be written over */
+    bool colour;
     bool quiet;
-    bool line_open;     /* a live line is standing, to be cleared before anything else is printed */
-    const char *folder; /* named once, when the run has made it; NULL: nothing to name */
+    bool logs;             /* lines that stay tell of the kernels' preparation */
+    bool line_open;        /* a live line is standing, to be cleared before anything else is printed */
+    double prepared_since; /* clock; 0: the kernels are not being prepared */
+    double next_log;       /* seconds since then, at which a pipe gets the next line about them */
+    const char *folder;    /* named once, when the run has made it; NULL: nothing to name */
 } xp_live;
 
 void xp_live_start(xp_live *live, FILE *out, bool quiet);

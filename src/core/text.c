@@ -65,6 +65,14 @@ int xp_text_format(char *text, size_t size, const char *format, va_list argument
     return length;
 }
 
+void xp_text_bytes(double bytes, char text[32]) {
+    static const char *const units[] = {"MiB", "GiB"};
+    double value = bytes / (1 << 20);
+    const int unit = value >= 999.5;
+    if (unit) value /= 1024;
+    snprintf(text, 32, value < 999.5 ? "%.3g %s" : "%.0f %s", value, units[unit]);
+}
+
 /* --- words -------------------------------------------------------------------------------------------------------- */
 
 enum { WORD_BYTES = 96 };

@@ -17,6 +17,9 @@ xp_status xp_text_number(const char *text, double *value, size_t *length);
 int xp_text_format(char *text, size_t size, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
+/* A number of bytes to three digits: "0.0312 MiB", "125 MiB", "1.25 GiB". */
+void xp_text_bytes(double bytes, char text[32]);
+
 /* The word of words[count] that takes the fewest edits to reach, if that is few enough to be what was meant; else NULL.
  */
 const char *xp_text_nearest(const char *word, const char *const *words, int count);

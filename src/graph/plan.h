@@ -109,7 +109,8 @@ typedef enum xp_phase { XP_PHASE_WHOLE, XP_PHASE_FORWARD, XP_PHASE_BACKWARD } xp
 xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue queue, cl_uint wait_count,
                                 const cl_event *wait, cl_event *done);
 
-void xp_plan_print_launches(const xp_plan *plan, FILE *out); /* one line each, for --dry-run */
+/* A table of at most 100 columns: each launch's row, and below it its global and local size and its options. */
+void xp_plan_print_launches(const xp_plan *plan, FILE *out);
 /* A number that two plans share when their launches have the same kernels and options; sizes and places do not count.
  */
 uint64_t xp_plan_variant(const xp_plan *plan);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { LINE = 100 /* characters of a table's line, at most */ };
+
 static double flops_of(const xp_launch *launch) {
     return launch->host ? launch->request.call.flops : launch->request.kernel.flops;
 }
@@ -69,24 +71,43 @@ uint64_t xp_plan_variant(const xp_plan *plan) {
     return hash;
 }
 
+/* Words, indented, in lines of at most LINE characters. */
+static void print_words(FILE *out, const char *words, int indent) {
+    int column = 0;
+    for (const char *at = words; *at; at += strspn(at, " ")) {
+        const int length = (int)strcspn(at, " ");
+        if (column > 0 && column + 1 + length > LINE) {
+            fputs("\n", out);
+            column = 0;
+        }
+        column += fprintf(out, "%*s%.*s", column ? 1 : indent, "", length, at);
+        at += length;
+    }
+    fputs("\n", out);
+}
+
 void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
-    fprintf(out, "%5s  %-34s %-32s %-18s %-12s %10s %10s  %s\n", "", "layer", "kernel", "global", "local", "MFLOP",
-            "MB", "options");
+    fprintf(out, "%5s  %-35s %-35s %10s %10s\n", "", "layer", "kernel, sizes and options", "MFLOP", "MB");
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
-        char global[48] = "library call", local[48] = "", options[1024], label[XP_NAME_BYTES + 16];
+        char words[1200] = "library call ", label[XP_NAME_BYTES + 16];
         snprintf(label, sizeof label, "%s%s", launch->node->label, runs_again(launch) ? " recomputed" : "");
+        size_t used = strlen(words);
         if (!launch->host) {
             const xp_launch_request *r = &launch->request.kernel;
-            size_t g = 0, l = 0;
-            for (int d = 0; d < r->dimensions; d++) {
-                g += (size_t)snprintf(global + g, sizeof global - g, "%s%zu", d ? "x" : "", r->global[d]);
-                l += (size_t)snprintf(local + l, sizeof local - l, "%s%zu", d ? "x" : "", r->local[d]);
-            }
+            used = 0;
+            for (int local = 0; local < 2; local++)
+                for (int d = 0; d < r->dimensions; d++)
+                    used += (size_t)snprintf(words + used, sizeof words - used, "%s%zu%s",
+                                             d       ? "x"
+                                             : local ? "of "
+                                                     : "",
+                                             local ? r->local[d] : r->global[d], d + 1 < r->dimensions ? "" : " ");
         }
-        xp_variant_print(variant_of(launch), options, sizeof options);
-        fprintf(out, "%5d  %-34s %-32s %-18s %-12s %10.2f %10.2f  %s\n", i, label, xp_launch_name(launch), global,
-                local, flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6, options);
+        xp_variant_print(variant_of(launch), words + used, sizeof words - used);
+        fprintf(out, "%5d  %-35.35s %-35.35s %10.2f %10.2f\n", i, label, xp_launch_name(launch),
+                flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6);
+        print_words(out, words, 7);
     }
 }
 
@@ -236,8 +257,8 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
         const xp_profile_row *r = &rows[i];
         const double giga = r->seconds > 0 ? 1e-9 / r->seconds : 0; /* a driver may know no times of one kernel */
         total += r->seconds;
-        fprintf(out, "%-36s %8d %10.3f %6.1f%% %10.1f %8.1f %7.0f%%\n", r->name, r->launches, r->seconds / runs * 1e3,
-                100 * r->seconds / plan->profiled_seconds, r->flops * giga, r->bytes * giga,
+        fprintf(out, "%-36.36s %8d %10.3f %6.1f%% %10.1f %8.1f %7.0f%%\n", r->name, r->launches,
+                r->seconds / runs * 1e3, 100 * r->seconds / plan->profiled_seconds, r->flops * giga, r->bytes * giga,
                 known ? 100 * xp_roof_share(&roof, r->flops, r->bytes, r->seconds) : 0);
     }
     fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,

@@ -119,8 +119,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     int32_t *order = malloc((size_t)data->count * sizeof *order);
     if (!order) return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %lld samples", (long long)data->count);
     for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
-    xp_progress progress = {
-        .phase = "analyze", .epoch = 1, .epochs = 1, .steps = steps, .accuracy = NAN, .seconds_left = NAN};
+    xp_progress progress = {.phase = "analysis", .steps = steps, .accuracy = NAN, .seconds_left = NAN};
     double begin = xp_clock();
     xp_tally tally = {0};
     xp_status status = XP_OK;

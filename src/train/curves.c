@@ -127,16 +127,16 @@ static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, i
     }
 }
 
-xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_row *rows, int count) {
-    enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 84 };
+xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_epoch_row *rows, int count) {
+    enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 96 };
     chart panels[PANELS] = {{.title = "loss",
-                             .lines = {{"train", XP_SVG_BLUE, offsetof(xp_epoch_row, train_loss)},
+                             .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_loss)},
                                        {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_loss)},
                                        {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_loss)}},
                              .line_count = 3},
                             {.title = "accuracy",
                              .percent = true,
-                             .lines = {{"train", XP_SVG_BLUE, offsetof(xp_epoch_row, train_accuracy)},
+                             .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_accuracy)},
                                        {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_accuracy)},
                                        {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_accuracy)}},
                              .line_count = 3},
@@ -145,6 +145,7 @@ xp_status xp_curves_write(const char *path, const char *title, const xp_epoch_ro
                              .line_count = 1}};
     xp_writer out = {0};
     xp_svg_begin(&out, LEFT + PANELS * WIDTH + (PANELS - 1) * GAP + 30, TOP + HEIGHT + 60, title);
+    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     for (int i = 0; i < PANELS; i++) {
         panels[i].left = LEFT + i * (WIDTH + GAP);
         panels[i].top = TOP;
@@ -177,16 +178,16 @@ static void shorten(const char *name, size_t limit, char text[64]) {
     snprintf(text, 64, "%.*s%s", (int)bytes, name, name[bytes] ? "…" : "");
 }
 
-xp_status xp_confusion_write(const char *path, const char *title, const xp_evaluation *evaluation) {
+xp_status xp_confusion_write(const char *path, const char *title, const char *set, const xp_evaluation *evaluation) {
     int classes = evaluation->classes;
     double cell = classes <= 12 ? 46 : fmax(6, 560.0 / classes), left = 150, top = 150, side = cell * classes;
     bool labelled = cell >= 11;
     xp_writer out = {0};
-    char text[64], colour[8];
+    char text[64], colour[8], note[192];
     xp_svg_begin(&out, fmax(left + side + 40, 480), top + side + 40, title);
-    snprintf(text, sizeof text, "%lld samples, accuracy %.2f %%", (long long)evaluation->count,
+    snprintf(note, sizeof note, "%s: %lld samples, accuracy %.2f %%", set, (long long)evaluation->count,
              100 * evaluation->accuracy);
-    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", text);
+    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     xp_svg_text(&out, left + side / 2, top + side + 24, "middle", 12, XP_SVG_SOFT, "400", "predicted");
     xp_write(&out, "<g transform=\"translate(28 %.1f) rotate(-90)\">", top + side / 2);
     xp_svg_text(&out, 0, 0, "middle", 12, XP_SVG_SOFT, "400", "true");

@@ -5,10 +5,12 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
     const xp_model_shape *shape = &checkpoint->shape;
-    XP_TRY(xp_dataset_open(out, options->data, options->part ? options->part : "test"));
+    const char *path = strcmp(options->data, "-") == 0 ? "/dev/stdin" : options->data;
+    XP_TRY(xp_dataset_open(out, path, options->part ? options->part : "test"));
     xp_dataset trained = {.kind = checkpoint->kind,
                           .features = shape->features,
                           .length = shape->length,
@@ -22,7 +24,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                                   : (int64_t)shape->channels * shape->height * shape->breadth;
     snprintf(trained.name, sizeof trained.name, "the training data");
     if (checkpoint->kind == XP_DATASET_SERIES && (*out)->kind == XP_DATASET_SERIES && (*out)->length > shape->length)
-        return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", options->data,
+        return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", path,
                        (*out)->length, shape->length);
     XP_TRY(xp_dataset_align(&trained, *out));
     if (options->limit && options->in_order)
@@ -46,10 +48,22 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     XP_TRY(xp_session_open(&session, config, &shape, &device, checkpoint->tunings, false));
     xp_status status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
-    xp_progress progress = {.epoch = 1, .epochs = 1, .seconds_left = NAN};
-    if (status == XP_OK) status = xp_session_evaluate(&session, data, "test", &progress, callbacks, out);
+    xp_progress progress = {.seconds_left = NAN};
+    if (status == XP_OK) status = xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out);
     xp_session_close(&session);
     return status;
+}
+
+/* Which weights a checkpoint has. */
+static void describe_weights(const xp_checkpoint *checkpoint, char *text, size_t size) {
+    const xp_training_state *state = &checkpoint->state;
+    const char *judge = xp_judging_set(checkpoint->config.data.validation > 0, *checkpoint->config.data.test);
+    if (state->position > 0 || state->epoch == 0)
+        snprintf(text, size, "step %lld", (long long)state->step);
+    else if (state->epoch == state->epoch_best)
+        snprintf(text, size, "epoch %d, the best on the %s set", state->epoch, judge);
+    else
+        snprintf(text, size, "epoch %d; the best on the %s set was %d", state->epoch, judge, state->epoch_best);
 }
 
 xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks,
@@ -61,6 +75,7 @@ xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, con
     XP_TRY(xp_checkpoint_read(folder, &checkpoint));
     xp_status status = xp_evaluate_data(&checkpoint, options, &data);
     if (status == XP_OK) status = evaluate(folder, &checkpoint, data, options, callbacks, out);
+    if (status == XP_OK) describe_weights(&checkpoint, out->weights, sizeof out->weights);
     xp_dataset_close(&data);
     xp_checkpoint_release(&checkpoint);
     return status;

@@ -5,6 +5,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *xp_judging_set(bool validation, bool test) {
+    return validation ? "validation" : test ? "test" : "training";
+}
+
+const char *xp_epoch_judge(const xp_epoch_row *row, double *accuracy) {
+    const bool validation = isfinite(row->validation_accuracy), test = isfinite(row->test_accuracy);
+    *accuracy = validation ? row->validation_accuracy : test ? row->test_accuracy : row->train_accuracy;
+    return xp_judging_set(validation, test);
+}
+
+const char *xp_epoch_result(const xp_epoch_row *row, double *accuracy, double *loss) {
+    const bool validation = isfinite(row->validation_accuracy), test = isfinite(row->test_accuracy);
+    *accuracy = test ? row->test_accuracy : row->validation_accuracy;
+    *loss = test ? row->test_loss : row->validation_loss;
+    return test ? "test" : validation ? "validation" : NULL;
+}
+
 xp_status xp_evaluation_create(xp_evaluation *out, const xp_dataset *dataset) {
     size_t count = (size_t)dataset->count, classes = (size_t)dataset->classes;
     xp_evaluation made = {.count = dataset->count, .classes = dataset->classes};

@@ -6,6 +6,7 @@
 #include "core/status.h"
 #include "data/dataset.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* One finished epoch: a line of metrics.csv. A value that was not measured is NaN and an empty cell. */
@@ -19,6 +20,13 @@ typedef struct xp_epoch_row {
     double samples_per_second;                   /* of training */
 } xp_epoch_row;
 
+/* The set whose accuracy chooses the best epoch, by its name: validation, else test, else training. */
+const char *xp_judging_set(bool validation, bool test);
+/* The same of a finished epoch, with this accuracy. */
+const char *xp_epoch_judge(const xp_epoch_row *row, double *accuracy);
+/* The set that a run is measured by: test, else validation. NULL, and NaN, when there is neither. */
+const char *xp_epoch_result(const xp_epoch_row *row, double *accuracy, double *loss);
+
 /* A model's answers on one data set. */
 typedef struct xp_evaluation {
     int64_t count;
@@ -31,6 +39,7 @@ typedef struct xp_evaluation {
     double accuracy;      /* NaN without labels */
     double loss; /* mean cross-entropy of the true classes, from the probabilities; NaN without labels, and when one of
                   theirs is NaN */
+    char weights[96]; /* a checkpoint's, by xp_evaluate: "epoch 7, the best on the validation set" */
 } xp_evaluation;
 
 typedef struct xp_class_metrics {

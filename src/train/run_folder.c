@@ -207,7 +207,16 @@ static void make_title(const xp_config *config, char *text, size_t size) {
     snprintf(text, size, "%s%s%s", config->preset, config->preset[0] ? " · " : "", config->model.attention);
 }
 
-xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row) {
+/* "best epoch 7, chosen on the validation set: test accuracy 95.95 %" */
+static void note_best(const xp_epoch_row *best, char *text, size_t size) {
+    double judged = NAN, accuracy = NAN, loss = NAN;
+    const char *judge = xp_epoch_judge(best, &judged), *set = xp_epoch_result(best, &accuracy, &loss);
+    snprintf(text, size, "best epoch %d, chosen on the %s set: %s accuracy %.2f %%", best->epoch, judge,
+             set ? set : "training", 100 * (set ? accuracy : best->train_accuracy));
+}
+
+xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row,
+                               int epoch_best) {
     if (folder->count == folder->room) {
         int room = folder->room ? 2 * folder->room : 16;
         xp_epoch_row *larger = realloc(folder->rows, (size_t)room * sizeof *larger);
@@ -216,35 +225,47 @@ xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, c
         folder->room = room;
     }
     folder->rows[folder->count++] = *row;
-    char file[1100], title[1200];
+    char file[1100], title[1200], note[128];
     XP_TRY(write_rows(folder));
     XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
     make_title(config, title, sizeof title);
-    return xp_curves_write(file, title, folder->rows, folder->count);
+    note_best(&folder->rows[epoch_best - 1], note, sizeof note);
+    return xp_curves_write(file, title, note, folder->rows, folder->count);
 }
 
 /* --- summary ------------------------------------------------------------------------------------------------------ */
 
+/* NULL, which leaves the member out, when there is no number. */
 static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : json_null();
+    return isfinite(value) ? json_real(value) : NULL;
 }
 
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
                                   const xp_evaluation *evaluation) {
-    char file[1100], title[1200], seed[32];
+    char file[1100], title[1200], seed[32], note[128];
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)config->training.seed);
     bool seed_fits = config->training.seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
+    const xp_epoch_row *best = &summary->best, *last = &summary->last;
+    const bool any = best->epoch > 0;
+    double accuracy_best = NAN, accuracy_final = NAN, loss = NAN, judged = NAN;
+    const char *judge = any ? xp_epoch_judge(best, &judged) : NULL;
+    if (any) xp_epoch_result(best, &accuracy_best, &loss);
+    const char *set = any ? xp_epoch_result(last, &accuracy_final, &loss) : NULL;
     json_t *all = json_pack(
-        "{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:i, s:i, s:I, s:I, s:I, s:o, s:o, s:s, s:s, s:s, s:b}", "preset",
-        config->preset, "attention", config->model.attention, "seed",
-        seed_fits ? json_integer((json_int_t)config->training.seed) : json_string(seed), "accuracy_best",
-        number(summary->accuracy_best), "accuracy_final", number(summary->accuracy_final), "loss_final",
-        number(summary->loss_final), "validation_accuracy_best", number(summary->validation_accuracy_best),
-        "epoch_best", summary->epoch_best, "epochs", summary->epochs, "parameters", (json_int_t)summary->parameters,
-        "samples", (json_int_t)summary->samples, "test_samples", (json_int_t)summary->test_samples, "seconds",
-        number(summary->seconds), "samples_per_second", number(summary->samples_per_second), "device", summary->device,
-        "driver", summary->driver, "family", summary->family, "finished", summary->finished);
+        "{s:s, s:s, s:o, s:s*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:i, s:s*, s:i, s:I, s:I, s:I, s:I, s:o*, "
+        "s:o*, s:s, s:s, s:s, s:b}",
+        "preset", config->preset, "attention", config->model.attention, "seed",
+        seed_fits ? json_integer((json_int_t)config->training.seed) : json_string(seed), "accuracy_set", set,
+        "accuracy_best", number(accuracy_best), "accuracy_final", number(accuracy_final), "loss_final", number(loss),
+        "training_accuracy_best", number(any ? best->train_accuracy : NAN), "training_accuracy_final",
+        number(any ? last->train_accuracy : NAN), "training_loss_final", number(any ? last->train_loss : NAN),
+        "validation_accuracy_best", number(any ? best->validation_accuracy : NAN), "epoch_best", best->epoch,
+        "epoch_best_chosen_on", judge, "epochs", summary->epochs, "parameters", (json_int_t)summary->parameters,
+        "samples", (json_int_t)summary->samples, "validation_samples", (json_int_t)summary->validation_samples,
+        "test_samples", (json_int_t)summary->test_samples, "seconds", number(summary->seconds), "samples_per_second",
+        number(summary->samples_per_second), "device", summary->device, "driver", summary->driver, "family",
+        summary->family, "finished", summary->finished);
     char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
     json_decref(all);
     if (!text) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory, or a name in it is not UTF-8", file);
@@ -257,7 +278,8 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     if (!evaluation || !evaluation->labels) return XP_OK;
     XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
     make_title(config, title, sizeof title);
-    return xp_confusion_write(file, title, evaluation);
+    snprintf(note, sizeof note, "%s set after the last epoch, %d", set, last->epoch);
+    return xp_confusion_write(file, title, note, evaluation);
 }
 
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder) {

@@ -15,10 +15,9 @@ typedef struct xp_run_folder {
 
 /* What summary.json says. */
 typedef struct xp_run_summary {
-    double accuracy_best, accuracy_final, loss_final; /* of the test set, or of the validation split without one */
-    double validation_accuracy_best;                  /* NaN without a validation split */
-    int epoch_best, epochs;
-    int64_t parameters, samples, test_samples;
+    xp_epoch_row best, last; /* the rows of the best and of the last epoch; epoch 0: none is finished yet */
+    int epochs;
+    int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 where no model was made */
     double seconds, samples_per_second;
     bool finished; /* false: interrupted, can be resumed */
     char device[128], driver[128], family[16];
@@ -37,9 +36,10 @@ xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done);
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
 /* Removes summary.json, if it is there: what it says of the run is no longer so. */
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
-/* Adds the row to metrics.csv and draws curves.svg again. */
-xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row);
-/* Writes summary.json, and confusion.svg when `evaluation` is not NULL and has labels. */
+/* Adds the row to metrics.csv and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
+xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
+/* Writes summary.json, and confusion.svg when `evaluation` (of the set that the run is measured by,
+ * after the last epoch) is not NULL and has labels. */
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
                                   const xp_evaluation *evaluation);
 void xp_run_folder_close(xp_run_folder *folder);

@@ -113,22 +113,27 @@ typedef struct preparation {
     double begin, told;
 } preparation;
 
-static xp_status show_preparation(void *user) {
-    preparation *prepared = user;
+static xp_status show_preparation(preparation *prepared) {
     const xp_trainer_callbacks *callbacks = prepared->callbacks;
     const double now = xp_clock();
-    const int left = prepared->halves - ++prepared->halves_done;
-    if (callbacks->progress && (now - prepared->told > 0.1 || left == 0)) {
+    const int done = prepared->halves_done, left = prepared->halves - done;
+    if (callbacks->progress && (now - prepared->told > 0.1 || done == 0 || left == 0)) {
         prepared->told = now;
         xp_progress progress = {.phase = "preparing kernels",
-                                .step = prepared->halves_done / 2,
+                                .step = done / 2,
                                 .steps = prepared->halves / 2,
                                 .loss = NAN,
                                 .accuracy = NAN,
-                                .seconds_left = (now - prepared->begin) * left / prepared->halves_done};
+                                .seconds_left = done ? (now - prepared->begin) * left / done : NAN};
         callbacks->progress(callbacks->user, &progress);
     }
     return callbacks->stop && *callbacks->stop ? xp_fail(XP_INTERRUPTED, "stopped while preparing kernels") : XP_OK;
+}
+
+static xp_status count_half(void *user) {
+    preparation *prepared = user;
+    prepared->halves_done++;
+    return show_preparation(prepared);
 }
 
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks) {
@@ -139,9 +144,10 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
         xp_plan_summary summary;
         xp_plan_summarise(plans[i], &summary);
         prepared.halves += 2 * summary.kernels;
-        xp_plan_watch(plans[i], show_preparation, &prepared);
+        xp_plan_watch(plans[i], count_half, &prepared);
     }
-    xp_status status = xp_store_allocate(session->store, session->device);
+    xp_status status = callbacks ? show_preparation(&prepared) : XP_OK;
+    if (status == XP_OK) status = xp_store_allocate(session->store, session->device);
     for (int i = 0; i < 3; i++) {
         if (!plans[i]) continue;
         if (status == XP_OK) status = xp_plan_realise(plans[i], i > 0 ? session->training_plan : NULL);

@@ -3,10 +3,13 @@
 
 #include "core/clock.h"
 #include "core/files.h"
+#include "core/text.h"
+#include "core/writer.h"
 #include "model/attention.h"
 #include "train/checkpoint.h"
 #include "train/session.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +24,7 @@ typedef struct training_run {
     xp_session session;
     xp_run_folder folder;
     bool has_folder;
+    bool finished;     /* resumed with nothing left to do */
     bool resumed;      /* goes on from a checkpoint, not from the beginning */
     int epochs_before; /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
@@ -147,7 +151,7 @@ static void report_training(const training_run *run, double *told) {
     *told = now;
     int epochs = run->checkpoint.config.training.epochs;
     int64_t left = run->steps_per_epoch * epochs - state->step;
-    xp_progress progress = {.phase = "train",
+    xp_progress progress = {.phase = "training",
                             .epoch = state->epoch + 1,
                             .epochs = epochs,
                             .step = state->position,
@@ -194,25 +198,17 @@ static xp_status evaluate_set(training_run *run, const xp_dataset *set, const ch
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
 static void summarise(const training_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
-    const bool judged = state->epoch_best > 0;
-    *out = (xp_run_summary){.accuracy_best = judged ? state->accuracy_at_best : NAN,
-                            .accuracy_final = NAN,
-                            .loss_final = NAN,
-                            .validation_accuracy_best = judged && run->validation ? state->accuracy_best : NAN,
-                            .epoch_best = state->epoch_best,
-                            .epochs = state->epoch,
-                            .parameters = run->session.store->trainable_count,
+    *out = (xp_run_summary){.epochs = state->epoch,
+                            .parameters = run->session.store ? run->session.store->trainable_count : 0,
                             .samples = run->train->count,
+                            .validation_samples = run->validation ? run->validation->count : 0,
                             .test_samples = run->test ? run->test->count : 0,
                             .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .finished = state->epoch == run->checkpoint.config.training.epochs};
-    if (run->has_folder && run->folder.count > 0) {
-        const xp_epoch_row *row = &run->folder.rows[run->folder.count - 1];
-        out->accuracy_final = run->test         ? row->test_accuracy
-                              : run->validation ? row->validation_accuracy
-                                                : row->train_accuracy;
-        out->loss_final = run->test ? row->test_loss : run->validation ? row->validation_loss : row->train_loss;
+    if (state->epoch_best > 0) {
+        out->best = run->folder.rows[state->epoch_best - 1];
+        out->last = run->folder.rows[run->folder.count - 1];
     }
     memcpy(out->device, run->checkpoint.device, sizeof out->device);
     memcpy(out->driver, run->checkpoint.driver, sizeof out->driver);
@@ -240,7 +236,7 @@ static xp_status complete(training_run *run) {
     xp_evaluation evaluation = {0};
     run->row.epoch = state->epoch;
     const xp_dataset *set = run->test ? run->test : run->validation;
-    if (set) XP_TRY(evaluate_set(run, set, "test", &evaluation));
+    if (set) XP_TRY(evaluate_set(run, set, run->test ? "test" : "validation", &evaluation));
     xp_status status = write_summary(run, set ? &evaluation : NULL);
     xp_evaluation_release(&evaluation);
     return status;
@@ -257,7 +253,7 @@ static xp_status finish_epoch(training_run *run) {
     row->train_accuracy = (double)state->correct / (double)state->samples;
     row->validation_loss = row->validation_accuracy = row->test_loss = row->test_accuracy = NAN;
     if (run->validation) {
-        XP_TRY_OR(status, evaluate_set(run, run->validation, "validate", &validation), out);
+        XP_TRY_OR(status, evaluate_set(run, run->validation, "validation", &validation), out);
         row->validation_loss = validation.loss;
         row->validation_accuracy = validation.accuracy;
     }
@@ -266,7 +262,8 @@ static xp_status finish_epoch(training_run *run) {
         row->test_loss = test.loss;
         row->test_accuracy = test.accuracy;
     }
-    double judged = run->validation ? row->validation_accuracy : run->test ? row->test_accuracy : row->train_accuracy;
+    double judged = NAN;
+    xp_epoch_judge(row, &judged);
     double shown = run->test ? row->test_accuracy : judged;
     bool best = state->epoch_best == 0 || judged > state->accuracy_best;
     row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
@@ -280,7 +277,7 @@ static xp_status finish_epoch(training_run *run) {
     state->position = 0;
     state->loss_sum = 0;
     state->correct = state->samples = 0;
-    XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row), out);
+    XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row, state->epoch_best), out);
     if (best) XP_TRY_OR(status, save(run, "best"), out);
     XP_TRY_OR(status, save(run, "last"), out);
     if (run->callbacks && run->callbacks->epoch)
@@ -336,11 +333,74 @@ static xp_status describe_device(training_run *run) {
     return XP_OK;
 }
 
+/* ---- what is going to run ---------------------------------------------------------------------------------------- */
+
+/* "test         90 samples of length 8 to 21, 2 features, 3 classes" */
+static void describe_set(xp_writer *out, const char *name, const xp_dataset *set) {
+    if (!set) return;
+    xp_write(out, "%-13s%lld samples of ", name, (long long)set->count);
+    if (set->kind == XP_DATASET_SERIES) {
+        int shortest = INT_MAX, longest = 0;
+        for (int64_t i = 0; i < set->count; i++) {
+            if (set->lengths[i] < shortest) shortest = set->lengths[i];
+            if (set->lengths[i] > longest) longest = set->lengths[i];
+        }
+        xp_write(out, "length %d", shortest);
+        if (longest > shortest) xp_write(out, " to %d", longest);
+        xp_write(out, ", %d feature%s", set->features, set->features == 1 ? "" : "s");
+    } else {
+        xp_write(out, "%d × %d pixels, %d channel%s", set->height, set->breadth, set->channels,
+                 set->channels == 1 ? "" : "s");
+    }
+    xp_write(out, ", %d classes\n", set->classes);
+}
+
+/* Device, data, parameters, batch and memory: what one wants to know before a run begins. */
+static void describe_run(const training_run *run, xp_writer *out) {
+    const xp_session *session = &run->session;
+    const xp_config *config = &run->checkpoint.config;
+    const int parts = config->training.accumulate, epochs = config->training.epochs;
+    const size_t store = xp_store_bytes(session->store);
+    xp_plan_summary training, evaluation;
+    char total[32], stored[32], arena[32];
+    xp_session_summarise(session, &training);
+    xp_plan_summarise(session->evaluation_plan, &evaluation);
+    const bool lends = evaluation.arena_bytes <= training.arena_bytes;
+    xp_text_bytes((double)(store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), total);
+    xp_text_bytes((double)store, stored);
+    xp_text_bytes((double)(training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), arena);
+    xp_write(out, "device       %s (%s), kernels %s\n", session->device->name, session->device->selector,
+             run->checkpoint.family);
+    describe_set(out, "training", run->train);
+    describe_set(out, "validation", run->validation);
+    describe_set(out, "test", run->test);
+    xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
+    xp_write(out, "batch        %d samples a step", config->training.batch);
+    if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
+    xp_write(out, "; %lld steps an epoch, %d epoch%s\n", (long long)run->steps_per_epoch, epochs,
+             epochs == 1 ? "" : "s");
+    xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s\n", total,
+             parts > 1 ? ", their sums" : "", stored, arena);
+}
+
+static xp_status announce(const training_run *run) {
+    xp_writer text = {0};
+    describe_run(run, &text);
+    xp_status status = xp_writer_status(&text, "the description of the run");
+    if (status == XP_OK) {
+        text.text[text.length - 1] = '\0'; /* a message ends without a newline */
+        say(run, text.text);
+    }
+    xp_writer_release(&text);
+    return status;
+}
+
 /* What the other choice would take. */
-static xp_status print_recomputation(const training_run *run, const xp_plan_summary *training) {
+static xp_status describe_recomputation(const training_run *run, const xp_plan_summary *training, xp_writer *out) {
     xp_config config = run->checkpoint.config;
     const xp_device_options device = {.select = config.device.select, .family = config.device.family};
     const bool on = config.training.recompute;
+    char arena[32];
     config.training.recompute = !on;
     xp_session session;
     xp_plan_summary other;
@@ -348,50 +408,56 @@ static xp_status print_recomputation(const training_run *run, const xp_plan_summ
     xp_session_summarise(&session, &other);
     xp_session_close(&session);
     const xp_plan_summary *again = on ? training : &other;
-    fprintf(run->options->report,
-            "recompute    %s: arena %zu bytes; %s it %zu, with %d launches and %.2f GFLOP a training step %s\n",
-            on ? "on" : "off", training->arena_bytes, on ? "without" : "with", other.arena_bytes,
-            again->recomputed_launches, again->recomputed_flops * 1e-9, on ? "less" : "more");
+    xp_text_bytes((double)other.arena_bytes, arena);
+    xp_write(out, "recompute    %s; %s it the arena takes %s, with %d launches and %.2f GFLOP a training step %s\n",
+             on ? "on" : "off", on ? "without" : "with", arena, again->recomputed_launches,
+             again->recomputed_flops * 1e-9, on ? "less" : "more");
     return XP_OK;
 }
 
-static xp_status print_plan(const training_run *run) {
-    FILE *out = run->options->report;
+static xp_status describe_plan(const training_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
+    const int parts = session->config->training.accumulate;
     xp_plan_summary training, evaluation;
+    xp_specification specification;
+    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32];
     xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
-    xp_plan_print_launches(session->training_plan, out);
-    if (session->update_plan) xp_plan_print_launches(session->update_plan, out);
-    fprintf(out, "\ndevice       %s (%s), kernels %s\n", session->device->name, session->device->selector,
-            run->checkpoint.family);
-    xp_specification specification;
-    char kernel[200] = "";
+    xp_text_bytes((double)training.arena_bytes, arena);
+    xp_text_bytes((double)training.input_bytes, inputs);
+    xp_text_bytes((double)training.unshared_bytes, unshared);
+    xp_text_bytes((double)evaluation.arena_bytes, evaluating);
+    describe_run(run, out);
+    xp_write(out, "arena        %s: inputs %s, and activations that would take %s without sharing\n", arena, inputs,
+             unshared);
+    xp_write(out, "evaluation   %s, %s\n", evaluating,
+             evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "beside the arena");
+    XP_TRY(describe_recomputation(run, &training, out));
+    xp_write(out, "accumulate   %d part%s of %d samples a step\n", parts, parts == 1 ? "" : "s", session->shape.batch);
     if (xp_specification_parse(session->config->model.attention, &specification) == XP_OK)
         xp_attention_describe(&specification, (float)session->config->model.attention_dropout, kernel, sizeof kernel);
-    fprintf(out, "attention    %s\n", kernel);
-    fprintf(out, "parameters   %lld\n", (long long)session->store->trainable_count);
-    fprintf(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
-            training.kernels, evaluation.launches);
-    fprintf(out, "arithmetic   %.2f GFLOP a training step, at least %.2f GB moved\n", training.flops * 1e-9,
-            training.bytes * 1e-9);
-    const int parts = session->config->training.accumulate;
-    size_t store = xp_store_bytes(session->store);
-    bool lends = evaluation.arena_bytes <= training.arena_bytes;
-    fprintf(
-        out,
-        "memory       %zu bytes: parameters, gradients%s and moments %zu, arena %zu (inputs %zu; activations without "
-        "sharing "
-        "would take %zu), evaluation %s%zu\n",
-        store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes), parts > 1 ? ", their sums" : "", store,
-        training.arena_bytes, training.input_bytes, training.unshared_bytes, lends ? "inside the arena " : "",
-        evaluation.arena_bytes);
-    XP_TRY(print_recomputation(run, &training));
-    fprintf(out, "accumulate   %d part%s of %d samples a step\n", parts, parts == 1 ? "" : "s", session->shape.batch);
-    fprintf(out, "data         %lld training samples, %lld steps an epoch\n", (long long)run->train->count,
-            (long long)run->steps_per_epoch);
+    xp_write(out, "attention    %s\n", kernel);
+    xp_write(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
+             training.kernels, evaluation.launches);
+    xp_write(out, "arithmetic   %.2f GFLOP a training step, at least %.2f GB moved\n", training.flops * 1e-9,
+             training.bytes * 1e-9);
+    return xp_writer_status(out, "the description of the run");
+}
+
+static xp_status print_plan(const training_run *run) {
+    const xp_session *session = &run->session;
+    xp_writer text = {0};
+    xp_status status = describe_plan(run, &text);
+    if (status == XP_OK) fputs(text.text, run->options->report);
+    xp_writer_release(&text);
+    if (status != XP_OK || !run->options->launches) return status;
+    fputs("\n", run->options->report);
+    xp_plan_print_launches(session->training_plan, run->options->report);
+    if (session->update_plan) xp_plan_print_launches(session->update_plan, run->options->report);
     return XP_OK;
 }
+
+/* ---- beginning and going on -------------------------------------------------------------------------------------- */
 
 /* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
  * first one. `last` names the checkpoint. */
@@ -415,20 +481,28 @@ static xp_status find_state(training_run *run, char *last, size_t size) {
     return xp_config_file(&run->checkpoint.config, config);
 }
 
+/* NULL, or the name of a schedule that depends on the number of epochs. */
+static const char *schedule_of_length(const xp_config *config) {
+    return config->training.schedule == XP_SCHEDULE_COSINE      ? "cosine"
+           : config->training.schedule == XP_SCHEDULE_ONE_CYCLE ? "one-cycle"
+                                                                : NULL;
+}
+
 /* Takes the larger number of epochs, if the run would have been the same up to here with it. */
 static xp_status lengthen(training_run *run, int epochs) {
     xp_config *config = &run->checkpoint.config;
-    int before = config->training.epochs, schedule = config->training.schedule;
+    const int before = config->training.epochs;
+    const char *schedule = schedule_of_length(config);
     if (epochs < before)
         return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only give it more",
                        run->options->out, before);
     if (epochs == before) return XP_OK;
-    if (run->checkpoint.state.step > 0 && (schedule == XP_SCHEDULE_COSINE || schedule == XP_SCHEDULE_ONE_CYCLE))
+    if (run->checkpoint.state.step > 0 && schedule)
         return xp_fail(
             XP_INVALID_ARGUMENT,
             "%s: the learning rate of its %s schedule depends on the number of epochs from the first step on: "
             "a run of %d epochs would have gone otherwise; start a new one",
-            run->options->out, schedule == XP_SCHEDULE_COSINE ? "cosine" : "one-cycle", epochs);
+            run->options->out, schedule, epochs);
     run->epochs_before = before;
     config->training.epochs = epochs;
     return XP_OK;
@@ -460,6 +534,29 @@ static bool tune(training_run *run) {
     return callbacks->tune(callbacks->user, config, &run->checkpoint.shape, run->session.device, step.flops * steps);
 }
 
+/* Whether a resumed run has nothing left to do, not even its summary to write. */
+static xp_status find_finished(training_run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    const int epochs = config->training.epochs;
+    char path[1200], text[1400], how[160];
+    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
+    run->finished = run->resumed && run->checkpoint.state.epoch >= epochs && xp_path_exists(path);
+    if (!run->finished) return XP_OK;
+    XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
+    if (run->checkpoint.state.step > 0 && schedule_of_length(config))
+        snprintf(how, sizeof how, "its %s schedule was made for this length: a longer run is a new one",
+                 schedule_of_length(config));
+    else
+        snprintf(how, sizeof how, "--epochs N, with more than %d, makes it longer", epochs);
+    snprintf(text, sizeof text, "finished     all %d epoch%s are done; %s", epochs, epochs == 1 ? "" : "s", how);
+    say(run, text);
+    return XP_OK;
+}
+
+static xp_status check_stop(const training_run *run) {
+    return stop_asked(run) ? xp_fail(XP_INTERRUPTED, "stopped before the first step") : XP_OK;
+}
+
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
     char last[1200];
@@ -476,6 +573,9 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
     make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
     XP_TRY(describe_data(run));
+    XP_TRY(check_stop(run));
+    if (options->resume) XP_TRY(find_finished(run));
+    if (run->finished) return XP_OK;
     run->steps_per_epoch = (run->train->count + chosen->training.batch - 1) / chosen->training.batch;
     run->order = malloc((size_t)run->train->count * sizeof *run->order);
     if (!run->order)
@@ -490,6 +590,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
         xp_session_close(&run->session);
         XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, NULL, true));
     }
+    XP_TRY(check_stop(run));
     XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
     /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
@@ -498,7 +599,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     else
         XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
     run->has_folder = true;
-    say(run, "preparing kernels");
+    XP_TRY(announce(run));
     XP_TRY(xp_session_realise(&run->session, run->callbacks));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
     if (run->resumed) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
@@ -520,17 +621,19 @@ static void release(training_run *run) {
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result) {
     training_run run = {.options = options, .callbacks = callbacks, .epochs_before = -1};
-    *result = (xp_run_summary){
-        .accuracy_best = NAN, .accuracy_final = NAN, .loss_final = NAN, .validation_accuracy_best = NAN};
+    *result = (xp_run_summary){.epochs = 0};
     xp_status status = prepare(&run, config);
+    if (status == XP_INTERRUPTED && run.has_folder)
+        xp_fail(status, "%s; go on with: expanse train --resume %s", xp_last_error(), options->out);
     if (status == XP_OK && options->dry_run) {
         status = print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_clock() - run.checkpoint.state.seconds;
-        if (options->epochs >= 0 || options->recompute) status = record_changes(&run);
-        if (status == XP_OK) status = loop(&run);
+        if (!run.finished && (options->epochs >= 0 || options->recompute)) status = record_changes(&run);
+        if (!run.finished && status == XP_OK) status = loop(&run);
         summarise(&run, result);
-        if (options->profile && run.checkpoint.state.step > 0 && (status == XP_OK || status == XP_INTERRUPTED)) {
+        if (!run.finished && options->profile && run.checkpoint.state.step > 0 &&
+            (status == XP_OK || status == XP_INTERRUPTED)) {
             xp_status printed = xp_session_print_profile(&run.session, options->report);
             if (status == XP_OK) status = printed;
         }

@@ -13,13 +13,13 @@
 
 /* Where the run is, for the live line; sent every few steps and at the end of each phase. */
 typedef struct xp_progress {
-    const char *phase;     /* "train", "validate", "test" */
-    int epoch, epochs;     /* from 1 */
-    int64_t step, steps;   /* of this phase of this epoch */
-    double loss, accuracy; /* so far in this phase */
+    const char *phase;     /* "preparing kernels"; then the set at work: "training", "validation", "test" … */
+    int epoch, epochs;     /* from 1; epochs 0: this phase is of no epoch */
+    int64_t step, steps;   /* of this phase of this epoch; kernels, when they are prepared */
+    double loss, accuracy; /* of this set so far in this phase; NaN: there is none */
     double learning_rate;
     double samples_per_second;
-    double seconds_left; /* of the whole run; NaN: not known yet */
+    double seconds_left; /* of the whole run, or of the kernels' preparation; NaN: not known yet */
 } xp_progress;
 
 typedef struct xp_trainer_callbacks {
@@ -31,7 +31,8 @@ typedef struct xp_trainer_callbacks {
      * True: the tuning tables have changed. NULL: never. */
     bool (*tune)(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
                  double flops);
-    const volatile sig_atomic_t *stop; /* non-zero: finish the step, save, return XP_INTERRUPTED; NULL: never */
+    const volatile sig_atomic_t
+        *stop; /* non-zero: finish the step or the kernel, save, return XP_INTERRUPTED; NULL: never */
 } xp_trainer_callbacks;
 
 typedef struct xp_train_options {
@@ -39,19 +40,20 @@ typedef struct xp_train_options {
     bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
     int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
-    bool dry_run;    /* plan, print parameters, bytes, launches, kernels to `report`; makes no folder */
+    bool dry_run;    /* plan, print device, data, parameters, bytes to `report`; makes no folder */
+    bool launches;   /* of a dry run: print every launch, too */
     bool profile;    /* print the table of kernel times to `report` at the end */
     bool debug;      /* finish after each launch, so that a failure names its kernel and layer */
     FILE *report;
 } xp_train_options;
 
 /* Trains; with 0 epochs, only writes the initial weights, to which a resume adds epochs. *result is filled as far as the
- * run came. XP_INTERRUPTED: stopped by `stop`, everything saved in out/last. */
+ * run came. XP_INTERRUPTED: stopped by `stop`, with everything saved that a resume needs. */
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result);
 
 typedef struct xp_evaluate_options {
-    const char *data;
+    const char *data;   /* "-": standard input */
     const char *part;   /* "train" or "test", for folders of IDX files; NULL: "test" */
     const char *device; /* NULL: as it was trained */
     const char *family;
