@@ -18,6 +18,9 @@ enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 64, MOST_BYTES = 1 << 22 };
 /* Runs in the forked process. */
 static void become_child(const char *const *words, const char *const *environment, int answer) {
     const char *arguments[MOST_WORDS + 2] = {"expanse"};
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL); /* the parent may have signals blocked */
     int nothing = open("/dev/null", O_RDWR);
     if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
         dup2(nothing, STDERR_FILENO) < 0)

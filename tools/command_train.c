@@ -13,6 +13,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,16 +21,30 @@
 
 static volatile sig_atomic_t stop; /* the signal that asked; 0: none did */
 
-/* The first signal asks the trainer to save and leave; the second finds the default action and ends the process. */
-static void ask_to_stop(int signal_number) {
-    stop = signal_number;
+/* The first signal asks the trainer to save and leave; the second ends the process at once. */
+static void *wait_for_signals(void *signals) {
+    for (int number; sigwait(signals, &number) == 0; stop = number) {
+        if (stop == 0) continue;
+        signal(number, SIG_DFL);
+        pthread_sigmask(SIG_UNBLOCK, signals, NULL);
+        raise(number);
+    }
+    return NULL;
 }
 
+/* A thread of its own waits for the signals; all others, and the processes that they start, have them blocked: the
+ * terminal sends Ctrl-C to a driver's linker as well, and a kernel that it was at work on would fail to build. */
 static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = ask_to_stop, .sa_flags = SA_RESTART | (int)SA_RESETHAND};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
+    static sigset_t signals;
+    pthread_t waiting;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    if (pthread_create(&waiting, NULL, wait_for_signals, &signals) == 0)
+        pthread_detach(waiting);
+    else
+        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
 }
 
 /* Gathers all faults of preset, file and flags, so that they can be mended at once. */

@@ -375,7 +375,7 @@ static void describe_run(const training_run *run, xp_writer *out) {
     describe_set(out, "validation", run->validation);
     describe_set(out, "test", run->test);
     xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
-    xp_write(out, "batch        %d samples a step", config->training.batch);
+    xp_write(out, "batch        %d sample%s a step", config->training.batch, config->training.batch == 1 ? "" : "s");
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
     xp_write(out, "; %lld steps an epoch, %d epoch%s\n", (long long)run->steps_per_epoch, epochs,
              epochs == 1 ? "" : "s");
