@@ -297,9 +297,21 @@ def check_bench():
     ratio = roofs[0]["now"]["gflops"] / roofs[1]["now"]["gflops"]
     expect("the roof is the device's, not a family's", 0.1 < ratio < 10, roofs)
     expect("the best roof is kept", roofs[1]["best"]["gflops"] >= max(roof["now"]["gflops"] for roof in roofs) - 0.01, roofs)
-    for words, part in ((["gemm", "3x4"], "3x4"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches")):
+    preset = must("bench", "step", "--preset", "vit-tiny-28", "--layers", "1", "--batch", "2", "--attention", "softmax+causal", "--repetitions", "1", "-o", "json")
+    row = json.loads(preset.stdout)[0]
+    shape = "vit-tiny-28 d=64 H=4 L=1 FFN=128 B=2 image=28 patch=4"
+    expect("bench takes a preset, and flags beside it", row["shape"] == shape and row["name"] == "softmax+causal", row)
+    assumed = "assumed: images of side 28, channels 1, 10 classes (--image, --channels, --classes)"
+    expect("bench says what it assumes", preset.stderr.strip() == assumed, preset.stderr)
+    for words, part in ((["gemm", "3x4"], "3x4"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches"),
+                        (["step", "--heads", "0"], "model.heads: '0' is not a whole number from 1 to"),
+                        (["kernels", "--layers", "2147483647"], "model.layers: '2147483647' is not"), (["step", "--length", "0"], "--length: '0' is not"),
+                        (["step", "--preset", "uea-mtvs"], "did you mean 'uea-mvts'"), (["step", "--preset", "uea-mvts", "--image", "8"], "--image: the model reads series")):
         refused = expanse("bench", *words)
         expect("bench refuses", refused.returncode in (1, 2) and part in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)
+    refused = expanse("tune", "--preset", "uea-mtvs", "--heads", "0")
+    lines = ["expanse: unknown preset 'uea-mtvs'; did you mean 'uea-mvts'?", "expanse: model.heads: '0' is not a whole number from 1 to 1024"]
+    expect("tune refuses a model as train does", refused.returncode == 2 and refused.stderr.splitlines() == lines, refused.stderr)
     missing = expanse("bench", *products, env={**os.environ, "EXPANSE_TUNING": "/nowhere/table.json"})
     expect("a tuning table that is not there", missing.returncode == 1 and "/nowhere/table.json" in missing.stderr, missing.stderr)
     print("bench: every format, and refusals")

@@ -6,6 +6,8 @@
 
 #include <stdbool.h>
 
+struct xp_config;
+
 enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2 };
 
 /* Each gets the words behind its name and returns the exit code. */
@@ -60,6 +62,11 @@ typedef struct xp_arguments {
 /* Reads the words against the flags. Returns XP_EXIT_OK, or XP_EXIT_USAGE after one sentence on stderr; an unknown flag
  * names the nearest. */
 int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_arguments *out);
+
+/* Lays a preset, a file (NULL: none) and the flags' settings over *config, in this order, and checks it. All faults come
+ * in one message, so that they can be mended at once. */
+xp_status xp_command_configure(struct xp_config *config, const char *preset, const char *file,
+                               const xp_arguments *arguments);
 
 /* Says the library's last error on stderr, "expanse: …" before each of its lines. Returns XP_EXIT_FAILURE. */
 int xp_command_fail(void);

@@ -12,7 +12,8 @@
 #include <string.h>
 
 typedef struct timing {
-    xp_synthetic_shape shape;
+    xp_synthetic_flags flags;
+    xp_synthetic_setup setup;
     const char *device, *family, *save;
     int format;
     long repetitions;
@@ -59,13 +60,13 @@ static xp_status print_steps(timing *t, xp_bench_table *table) {
     for (long i = 0; i < t->repetitions; i++) XP_TRY(xp_synthetic_run(&t->run, 1, &times[i], &loss));
     xp_plan_summary summary;
     xp_session_summarise(&t->run.session, &summary);
-    xp_bench_row row = {.name = t->shape.attention,
+    xp_bench_row row = {.name = t->setup.config.model.attention,
                         .seconds = times,
                         .repetitions = (int)t->repetitions,
                         .flops = summary.flops,
                         .bytes = summary.bytes,
                         .arena_bytes = (double)summary.arena_bytes};
-    xp_synthetic_describe(&t->shape, row.shape, sizeof row.shape);
+    xp_synthetic_describe(&t->setup, row.shape, sizeof row.shape);
     xp_bench_table_row(table, &row);
     return XP_OK;
 }
@@ -118,7 +119,8 @@ static xp_status answer_requests(timing *t) {
 static xp_status time_steps(timing *t, bool kernels) {
     xp_bench_table table;
     const xp_device_options options = {.select = t->device, .family = t->family, .profiling = t->profile || kernels};
-    XP_TRY(xp_synthetic_open(&t->run, &t->shape, &options));
+    XP_TRY(xp_synthetic_open(&t->run, &t->setup, &options));
+    if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
     if (t->save) XP_TRY(save_start(&t->run.session, &t->run.batch, t->save));
     if (t->on_request) return answer_requests(t);
     XP_TRY(xp_bench_table_open(&table, t->format, t->run.session.device));
@@ -128,9 +130,9 @@ static xp_status time_steps(timing *t, bool kernels) {
 }
 
 static int command(bool kernels, int count, char **words) {
-    timing t = {.shape = XP_SYNTHETIC_DEFAULTS, .repetitions = 10};
+    timing t = {.flags = XP_SYNTHETIC_NO_FLAGS, .repetitions = 10};
     const xp_flag flags[] = {
-        XP_SYNTHETIC_FLAGS(t.shape),
+        XP_SYNTHETIC_FLAGS(t.flags),
         {"--repetitions", "N", "timed steps (10)", .number = &t.repetitions},
         {"--device", "D", "device id, name, gpu or cpu", .text = &t.device},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &t.family},
@@ -144,10 +146,11 @@ static int command(bool kernels, int count, char **words) {
     const xp_usage usage = {
         .name = kernels ? "bench kernels" : "bench step",
         .synopsis = "[flags]",
-        .description = kernels
-                           ? "Times each kernel of a training step of an encoder, by variant, by the device's clock.\n"
-                           : "Times whole training steps (forward, backward, AdamW) of an encoder on one synthetic "
-                             "batch.\n",
+        .description =
+            kernels
+                ? "Times each kernel of a training step, by variant, by the device's clock.\n" XP_SYNTHETIC_DESCRIPTION
+                : "Times whole training steps (forward, backward, optimiser) on one synthetic "
+                  "batch.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = (int)(sizeof flags / sizeof flags[0]) - (kernels ? step_alone : 0),
         .example = kernels ? "expanse bench kernels --length 512 -o csv"
@@ -157,6 +160,10 @@ static int command(bool kernels, int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (t.repetitions < 1 || t.repetitions > XP_BENCH_REPETITIONS)
         return xp_command_misuse("%s: --repetitions is between 1 and %d", usage.name, XP_BENCH_REPETITIONS);
+    if (xp_synthetic_configure(&t.flags, &arguments, &t.setup) != XP_OK) {
+        xp_command_fail();
+        return XP_EXIT_USAGE;
+    }
     const xp_status status = time_steps(&t, kernels);
     xp_synthetic_close(&t.run);
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();

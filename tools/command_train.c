@@ -1,10 +1,8 @@
-/* expanse train: from flags to a run. Owns the order in which preset, file and flags are laid over each other, the name
- * of a run's folder, and the signals. */
+/* expanse train: from flags to a run. Owns the name of a run's folder, and the signals. */
 #define _GNU_SOURCE
 #include "command.h"
 
 #include "core/files.h"
-#include "core/writer.h"
 #include "live.h"
 #include "table.h"
 #include "train/trainer.h"
@@ -45,30 +43,6 @@ static void catch_signals(void) {
         pthread_detach(waiting);
     else
         pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
-}
-
-/* Gathers all faults of preset, file and flags, so that they can be mended at once. */
-static void note_fault(xp_writer *faults) {
-    xp_write(faults, "%s\n", xp_last_error());
-}
-
-static xp_status assemble(xp_config *config, const char *preset, const char *file, const xp_arguments *arguments) {
-    xp_writer faults = {0};
-    xp_config_default(config);
-    if (preset && xp_config_preset(config, preset) != XP_OK) note_fault(&faults);
-    if (file && xp_config_file(config, file) != XP_OK) note_fault(&faults);
-    for (int i = 0; i < arguments->setting_count; i++) {
-        const char *option = arguments->settings[i].option;
-        xp_writer text = {0};
-        xp_write(&text, "%s%s%s", option, *option ? "=" : "", arguments->settings[i].value);
-        if (text.failed || xp_config_set(config, text.text) != XP_OK) note_fault(&faults);
-        xp_writer_release(&text);
-    }
-    if (xp_config_check(config) != XP_OK) note_fault(&faults);
-    xp_status status = XP_OK;
-    if (faults.length > 0) status = xp_fail(XP_INVALID_ARGUMENT, "%.*s", (int)faults.length - 1, faults.text);
-    xp_writer_release(&faults);
-    return status;
 }
 
 /* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1", or with "-2", "-3" … behind it when that is taken. */
@@ -283,7 +257,8 @@ int xp_command_train(int count, char **words) {
         options.recompute = recompute;
         return train(NULL, &options, (xp_table_format)format, quiet, false);
     }
-    if (assemble(&config, preset, file, &arguments) != XP_OK) {
+    xp_config_default(&config);
+    if (xp_command_configure(&config, preset, file, &arguments) != XP_OK) {
         xp_command_fail();
         return XP_EXIT_USAGE;
     }

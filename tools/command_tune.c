@@ -21,20 +21,21 @@ static xp_status copy_table(const char *from, const char *to, const char *what) 
 }
 
 /* `expanse tune --trial DEFAULTS CANDIDATES ORDER STEPS …` */
-static int run_trial(const xp_synthetic_shape *shape, const xp_device_options *options, char **words) {
+static int run_trial(const xp_synthetic_setup *setup, const xp_device_options *options, char **words) {
     const char *candidates = strcmp(words[2], "-") == 0 ? NULL : words[2];
     const xp_status status =
-        xp_tune_trial(shape, options, words[1], candidates, strcmp(words[3], XP_TRIAL_IN_TURN) == 0, atoi(words[4]));
+        xp_tune_trial(setup, options, words[1], candidates, strcmp(words[3], XP_TRIAL_IN_TURN) == 0, atoi(words[4]));
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }
 
 int xp_command_tune(int count, char **words) {
-    xp_synthetic_shape shape = XP_SYNTHETIC_DEFAULTS;
+    xp_synthetic_flags model = XP_SYNTHETIC_NO_FLAGS;
+    xp_synthetic_setup setup;
     const char *device = NULL, *family = NULL, *export_to = NULL, *import_from = NULL, *output = NULL;
     long minutes = 10, limit = 30;
     bool quick = false, restart = false, quiet = false;
     const xp_flag flags[] = {
-        XP_SYNTHETIC_FLAGS(shape),
+        XP_SYNTHETIC_FLAGS(model),
         {"--device", "D", "device id, name, gpu or cpu", .text = &device},
         {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
         {"--minutes", "N", "to search (10)", .number = &minutes},
@@ -55,17 +56,22 @@ int xp_command_tune(int count, char **words) {
             "candidates run beside steps with the defaults, in child processes that may crash or hang. Winners are\n"
             "checked against the reference on ragged shapes and confirmed in a longer run, then written into the "
             "table\n"
-            "that every later run on this device reads. A search that was stopped goes on where it was.\n",
+            "that every later run on this device reads. A search that was stopped goes on where it "
+            "was.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
-        .example = "expanse tune --preset vit-tiny-28 --image 28"};
+        .example = "expanse tune --preset vit-tiny-28"};
     const bool trial = count >= 5 && strcmp(words[0], XP_TRIAL_WORD) == 0;
     xp_arguments arguments;
     const int skipped = trial ? 5 : 0;
     const int code = xp_arguments_read(&usage, count - skipped, words + skipped, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
+    if (xp_synthetic_configure(&model, &arguments, &setup) != XP_OK) {
+        xp_command_fail();
+        return XP_EXIT_USAGE;
+    }
     if (trial)
-        return run_trial(&shape, &(xp_device_options){.select = device, .family = family, .profiling = true}, words);
+        return run_trial(&setup, &(xp_device_options){.select = device, .family = family, .profiling = true}, words);
 
     char own[1200], trials[1200];
     const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) &&
@@ -79,6 +85,7 @@ int xp_command_tune(int count, char **words) {
     }
     if (minutes < 1) return xp_command_misuse("tune: --minutes is at least 1; --quick takes 15 seconds");
     if (restart && cached) remove(trials);
+    if (*setup.assumed && !quiet) printf("%s\n", setup.assumed);
     const char *passed[64] = {NULL};
     for (int i = 0; i < count && i < 63; i++) passed[i] = words[i];
     const xp_tune_options options = {.words = passed,

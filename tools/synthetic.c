@@ -2,37 +2,142 @@
 
 #include "core/clock.h"
 #include "core/random.h"
+#include "device/fill.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-static xp_status make_batch(const xp_synthetic_shape *t, const xp_config *config, xp_dataset *out) {
-    *out = (xp_dataset){
-        .kind = config->model.kind == XP_MODEL_VISION ? XP_DATASET_IMAGES : XP_DATASET_SERIES,
-        .count = config->training.batch,
-        .features = (int)t->features,
-        .length = (int)t->length,
-        .channels = (int)t->channels,
-        .height = (int)t->image,
-        .breadth = (int)t->image,
-        .sample_elements =
-            config->model.kind == XP_MODEL_VISION ? t->channels * t->image * t->image : t->length * t->features,
-        .classes = (int)t->classes,
+/* ---- from flags to a setup --------------------------------------------------------------------------------------- */
+
+/* The benchmarks' own model, an encoder for series or, with --image, for images. */
+static void start_plain(bool images, xp_config *config) {
+    config->model.kind = images ? XP_MODEL_VISION : XP_MODEL_ENCODER;
+    config->model.width = 512;
+    config->model.heads = 8;
+    config->model.layers = 2;
+    config->model.feed_forward = 2048;
+    config->model.dropout = config->model.attention_dropout = 0;
+    config->model.pre_norm = images;
+    config->model.scale_input = !images;
+    config->model.mask_padding = 0;
+    config->training.batch = 16;
+    config->training.optimiser = XP_ADAMW;
+    config->training.learning_rate =
+        1e-5; /* small: equal sides must not drift apart by chance within the timed steps */
+    config->training.weight_decay = 0.01;
+}
+
+/* One size of the data: what was given, else what is assumed. `value` NULL: the model has no such size. */
+typedef struct data_size {
+    const char *flag, *unit; /* "--features", "%d features" */
+    long given;
+    int usual, highest, *value;
+} data_size;
+
+static xp_status take_sizes(const data_size *sizes, int count, const char *data, xp_synthetic_setup *out) {
+    size_t used = 0;
+    char flags[80] = "";
+    for (int i = 0; i < count; i++) {
+        const data_size *s = &sizes[i];
+        const bool given = s->given != XP_SYNTHETIC_NONE;
+        if (given && !s->value)
+            return xp_fail(XP_INVALID_ARGUMENT, "%s: the model reads %s, which have no such size", s->flag, data);
+        if (given && (s->given < 1 || s->given > s->highest))
+            return xp_fail(XP_INVALID_ARGUMENT, "%s: '%ld' is not a whole number from 1 to %d", s->flag, s->given,
+                           s->highest);
+        if (s->value) *s->value = given ? (int)s->given : s->usual;
+        if (given || !s->value) continue;
+        const char *comma = used ? ", " : "";
+        used += (size_t)snprintf(out->assumed + used, sizeof out->assumed - used, "%s", used ? ", " : "assumed: ");
+        used += (size_t)snprintf(out->assumed + used, sizeof out->assumed - used, s->unit, s->usual);
+        snprintf(flags + strlen(flags), sizeof flags - strlen(flags), "%s%s", comma, s->flag);
+    }
+    if (used) snprintf(out->assumed + used, sizeof out->assumed - used, " (%s)", flags);
+    return XP_OK;
+}
+
+xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_arguments *arguments,
+                                 xp_synthetic_setup *out) {
+    *out = (xp_synthetic_setup){.assumed = ""};
+    const bool plain = !flags->preset && !flags->file;
+    xp_config_default(&out->config);
+    if (plain) start_plain(flags->image != XP_SYNTHETIC_NONE, &out->config);
+    XP_TRY(xp_command_configure(&out->config, flags->preset, flags->file, arguments));
+    if (flags->recompute) out->config.training.recompute = 1;
+
+    const bool images = out->config.model.kind == XP_MODEL_VISION;
+    const int patch = out->config.model.patch;
+    xp_model_shape *shape = &out->shape;
+    shape->batch = out->config.training.batch;
+    /* Presets with small patches are for small pictures, those with large ones for photographs. */
+    const bool photographs = !plain && patch >= 14;
+    const int side = photographs ? 224 : 28, usual_side = patch > side ? patch : side - side % patch;
+    const data_size sizes[] = {
+        {"--length", "length %d", flags->length, 128, 1 << 20, images ? NULL : &shape->length},
+        {"--features", "%d features", flags->features, 16, 1 << 16, images ? NULL : &shape->features},
+        {"--image", "images of side %d", flags->image, usual_side, 1 << 14, images ? &shape->height : NULL},
+        {"--channels", "channels %d", flags->channels, photographs ? 3 : 1, 1 << 10, images ? &shape->channels : NULL},
+        {"--classes", "%d classes", flags->classes, 10, 1 << 20, &shape->classes},
     };
-    out->values = malloc((size_t)(out->count * out->sample_elements) * sizeof *out->values);
+    XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], images ? "images" : "series", out));
+    shape->breadth = shape->height;
+    if (plain) out->assumed[0] = 0; /* as --help says */
+    return XP_OK;
+}
+
+void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t size) {
+    const xp_config *config = &setup->config;
+    int used = snprintf(out, size, "%s%sd=%d H=%d L=%d FFN=%d B=%d ", config->preset, *config->preset ? " " : "",
+                        config->model.width, config->model.heads, config->model.layers, config->model.feed_forward,
+                        config->training.batch);
+    if (config->model.kind == XP_MODEL_VISION)
+        used +=
+            snprintf(out + used, size - (size_t)used, "image=%d patch=%d", setup->shape.height, config->model.patch);
+    else
+        used += snprintf(out + used, size - (size_t)used, "N=%d", setup->shape.length);
+    if (config->training.accumulate > 1)
+        used += snprintf(out + used, size - (size_t)used, " accumulate=%d", config->training.accumulate);
+    if (config->training.recompute) snprintf(out + used, size - (size_t)used, " recompute");
+}
+
+/* ---- a session --------------------------------------------------------------------------------------------------- */
+
+/* Normal values, which the device draws, and labels. */
+static xp_status make_batch(const xp_synthetic_setup *setup, xp_device *device, xp_dataset *out) {
+    enum { SEED = 1, PURPOSE_VALUES = 0, PURPOSE_LABELS = 1 };
+    const xp_model_shape *shape = &setup->shape;
+    const bool images = setup->config.model.kind == XP_MODEL_VISION;
+    *out = (xp_dataset){
+        .kind = images ? XP_DATASET_IMAGES : XP_DATASET_SERIES,
+        .count = shape->batch,
+        .features = shape->features,
+        .length = shape->length,
+        .channels = shape->channels,
+        .height = shape->height,
+        .breadth = shape->breadth,
+        .sample_elements = images ? (int64_t)shape->channels * shape->height * shape->breadth
+                                  : (int64_t)shape->length * shape->features,
+        .classes = shape->classes,
+    };
+    const size_t elements = (size_t)(out->count * out->sample_elements), bytes = elements * sizeof(float);
+    out->values = malloc(bytes);
     out->lengths = malloc((size_t)out->count * sizeof *out->lengths);
     out->labels = malloc((size_t)out->count * sizeof *out->labels);
     if (!out->values || !out->lengths || !out->labels)
-        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", config->training.batch);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", shape->batch);
+    cl_mem buffer;
+    XP_TRY(xp_device_buffer(device, bytes, &buffer));
+    xp_status status = xp_device_fill_normal(device, buffer, 0, elements, SEED, PURPOSE_VALUES);
+    if (status == XP_OK) status = xp_device_read(device, buffer, 0, bytes, out->values);
+    clReleaseMemObject(buffer);
     xp_random random;
-    xp_random_start(&random, 1, 0);
-    for (int64_t i = 0; i < out->count * out->sample_elements; i++) out->values[i] = (float)xp_random_normal(&random);
+    xp_random_start(&random, SEED, PURPOSE_LABELS);
     for (int64_t b = 0; b < out->count; b++) {
         out->lengths[b] = out->length;
-        out->labels[b] = (int32_t)xp_random_below(&random, (uint32_t)t->classes);
+        out->labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->classes);
     }
-    return XP_OK;
+    return status;
 }
 
 static void release_batch(xp_dataset *batch) {
@@ -41,75 +146,16 @@ static void release_batch(xp_dataset *batch) {
     free(batch->labels);
 }
 
-static void configure(const xp_synthetic_shape *t, xp_config *config) {
-    xp_config_default(config);
-    config->model.kind = t->image ? XP_MODEL_VISION : XP_MODEL_ENCODER;
-    config->model.patch = (int)t->patch;
-    config->model.width = (int)t->width;
-    config->model.heads = (int)t->heads;
-    config->model.layers = (int)t->layers;
-    config->model.feed_forward = (int)t->feed_forward;
-    config->model.dropout = config->model.attention_dropout = 0;
-    config->model.pre_norm = t->image > 0;
-    config->model.norm = XP_NORM_LAYER;
-    config->model.norm_epsilon = 1e-5;
-    config->model.final_norm = 1;
-    config->model.activation = XP_ACTIVATION_GELU;
-    config->model.positions = XP_POSITIONS_LEARNED;
-    config->model.scale_input = t->image == 0;
-    config->model.head = XP_HEAD_MEAN;
-    config->model.head_activation = XP_ACTIVATION_NONE;
-    config->model.mask_padding = 0;
-    snprintf(config->model.attention, sizeof config->model.attention, "%s", t->attention);
-    config->training.batch = (int)t->batch;
-    config->training.optimiser = XP_ADAMW;
-    config->training.learning_rate =
-        1e-5; /* small: equal sides must not drift apart by chance within the timed steps */
-    config->training.weight_decay = 0.01;
-    config->training.beta1 = 0.9;
-    config->training.beta2 = 0.999;
-    config->training.epsilon = 1e-8;
-    config->training.gradient_clip = 0;
-    config->training.label_smoothing = 0;
-}
-
-static xp_status read_config(const xp_synthetic_shape *shape, xp_config *config) {
-    if (shape->preset && shape->config)
-        return xp_fail(XP_INVALID_ARGUMENT, "--preset and --config both name a model: one of them is too much");
-    if (!shape->preset && !shape->config) {
-        configure(shape, config);
-        return XP_OK;
-    }
-    xp_config_default(config);
-    return shape->preset ? xp_config_preset(config, shape->preset) : xp_config_file(config, shape->config);
-}
-
-xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_shape *shape, const xp_device_options *options) {
-    *out = (xp_synthetic){.step = 0};
-    XP_TRY(read_config(shape, &out->config));
-    if (shape->recompute) out->config.training.recompute = 1;
-    if (shape->accumulate) {
-        char setting[64];
-        snprintf(setting, sizeof setting, "training.accumulate=%ld", shape->accumulate);
-        XP_TRY(xp_config_set(&out->config, setting));
-    }
-    const int batch = out->config.training.batch, parts = out->config.training.accumulate;
-    const xp_model_shape model = {.batch = batch / parts,
-                                  .classes = (int)shape->classes,
-                                  .length = (int)shape->length,
-                                  .features = (int)shape->features,
-                                  .channels = (int)shape->channels,
-                                  .height = (int)shape->image,
-                                  .breadth = (int)shape->image};
-    if (batch < 1 || shape->classes < 1)
-        return xp_fail(XP_INVALID_ARGUMENT, "a batch of %d samples and %ld classes: both are at least 1", batch,
-                       shape->classes);
-    XP_TRY(xp_config_check(&out->config));
-    XP_TRY(make_batch(shape, &out->config, &out->batch));
+xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_setup *setup, const xp_device_options *options) {
+    *out = (xp_synthetic){.config = setup->config};
+    const int batch = setup->shape.batch;
+    xp_model_shape part = setup->shape;
+    part.batch = batch / out->config.training.accumulate;
     out->order = calloc((size_t)batch, sizeof *out->order);
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
     for (int i = 0; i < batch; i++) out->order[i] = i;
-    XP_TRY(xp_session_open(&out->session, &out->config, &model, options, NULL, true));
+    XP_TRY(xp_session_open(&out->session, &out->config, &part, options, NULL, true));
+    XP_TRY(make_batch(setup, out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
 }
@@ -133,20 +179,4 @@ xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *
     *seconds = xp_clock() - begin;
     *loss = tally.loss_sum / (double)t->batch.count;
     return XP_OK;
-}
-
-void xp_synthetic_describe(const xp_synthetic_shape *t, char *out, size_t size) {
-    const char *own = t->preset ? t->preset : t->config;
-    if (own) {
-        snprintf(out, size, "%s", own);
-        return;
-    }
-    int used = snprintf(out, size, "d=%ld H=%ld L=%ld FFN=%ld B=%ld ", t->width, t->heads, t->layers, t->feed_forward,
-                        t->batch);
-    if (t->image)
-        used += snprintf(out + used, size - (size_t)used, "image=%ld patch=%ld", t->image, t->patch);
-    else
-        used += snprintf(out + used, size - (size_t)used, "N=%ld", t->length);
-    if (t->accumulate > 1) used += snprintf(out + used, size - (size_t)used, " accumulate=%ld", t->accumulate);
-    if (t->recompute) snprintf(out + used, size - (size_t)used, " recompute");
 }

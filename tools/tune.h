@@ -21,7 +21,7 @@
  *    [{"name", "default", "values", "settles"}], "seconds", "ratio", "lasting", "reached": {"kernel", "values"}}]}
  * Seconds are medians of the defaults' steps, ratios medians of candidates over defaults. Ends after the first pair
  * when no question gains. XP_BAD_DATA: the candidates' loss is not the defaults'. */
-xp_status xp_tune_trial(const xp_synthetic_shape *shape, const xp_device_options *options, const char *defaults,
+xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options *options, const char *defaults,
                         const char *candidates, bool in_turn, int steps);
 
 /* ---- tune_search.c ---- */

@@ -21,14 +21,19 @@ static bool write_config(const xp_config *config, const char *path) {
 /* As the flags of `expanse tune`: the model is the configuration's, the rest is the data's shape. */
 static xp_status search(const xp_config *config, const xp_model_shape *shape, const char *path, const char *table,
                         const char *trials, const volatile sig_atomic_t *stop, int *kept) {
-    char numbers[5][16];
-    const char *names[] = {"--length", "--features", "--image", "--channels", "--classes"},
-               *words[32] = {"--config", path};
-    const int values[] = {shape->length, shape->features, shape->height, shape->channels, shape->classes};
+    const bool images = config->model.kind == XP_MODEL_VISION;
+    const struct {
+        const char *name;
+        int value;
+    } sizes[] = {{images ? "--image" : "--length", images ? shape->height : shape->length},
+                 {images ? "--channels" : "--features", images ? shape->channels : shape->features},
+                 {"--classes", shape->classes}};
+    char numbers[3][16];
+    const char *words[32] = {"--config", path};
     int used = 2;
-    for (int i = 0; i < 5; i++) {
-        snprintf(numbers[i], sizeof numbers[i], "%d", values[i]);
-        words[used++] = names[i];
+    for (int i = 0; i < 3; i++) {
+        snprintf(numbers[i], sizeof numbers[i], "%d", sizes[i].value);
+        words[used++] = sizes[i].name;
         words[used++] = numbers[i];
     }
     const char *device = *config->device.select ? config->device.select : NULL, *family = config->device.family;

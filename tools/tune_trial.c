@@ -16,11 +16,11 @@ typedef struct side {
     double *seconds; /* [questions][MOST_STEPS] */
 } side;
 
-static xp_status open_side(side *s, const xp_synthetic_shape *shape, const xp_device_options *options,
+static xp_status open_side(side *s, const xp_synthetic_setup *setup, const xp_device_options *options,
                            const char *table) {
     double seconds, loss;
     setenv("EXPANSE_TUNING", table, 1);
-    XP_TRY(xp_synthetic_open(&s->run, shape, options));
+    XP_TRY(xp_synthetic_open(&s->run, setup, options));
     const xp_plan_tuned *tuned;
     const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
     s->seconds = calloc((size_t)questions * MOST_STEPS + 1, sizeof *s->seconds);
@@ -111,15 +111,15 @@ static xp_status run_candidates(side sides[SIDES], int step) {
                : xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
 }
 
-xp_status xp_tune_trial(const xp_synthetic_shape *shape, const xp_device_options *options, const char *defaults,
+xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options *options, const char *defaults,
                         const char *candidates, bool in_turn, int steps) {
     side sides[SIDES] = {{.seconds = NULL}};
     const bool both = candidates != NULL;
     if (steps < 1 || steps > MOST_STEPS)
         return xp_fail(XP_INVALID_ARGUMENT, "a trial of %d steps: between 1 and %d", steps, MOST_STEPS);
-    xp_status status = open_side(&sides[DEFAULTS], shape, options, defaults);
+    xp_status status = open_side(&sides[DEFAULTS], setup, options, defaults);
     for (int step = 0; step < steps && status == XP_OK && !in_turn; step++) status = run_step(&sides[DEFAULTS], step);
-    if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], shape, options, candidates);
+    if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], setup, options, candidates);
     const xp_plan_tuned *tuned;
     const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
     int done = 0;

@@ -7,7 +7,8 @@ static xp_status launch(xp_device *device, cl_kernel kernel, cl_mem buffer, cl_m
     const struct {
         size_t bytes;
         const void *value;
-    } arguments[] = {{sizeof buffer, &buffer}, {sizeof state, &state}, {sizeof offset, &offset}, {sizeof count, &count}};
+    } arguments[] = {
+        {sizeof buffer, &buffer}, {sizeof state, &state}, {sizeof offset, &offset}, {sizeof count, &count}};
     for (cl_uint i = 0; i < 4; i++) {
         const cl_int code = clSetKernelArg(kernel, i, arguments[i].bytes, arguments[i].value);
         if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
