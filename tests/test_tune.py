@@ -77,7 +77,7 @@ def check_tiles(environment):
     for side, rows, columns, depth in ((8, 8, 4, 32), (16, 8, 8, 16)):
         values = {"SIDE": side, "OWN_ROWS": rows, "OWN_COLUMNS": columns, "DEPTH": depth}
         json.dump({"format": 1, "entries": [{**names, "values": values}]}, open(f"{ROOT}/tiles/tuning.json", "w"))
-        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "60", "--json", env=environment)
+        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "60", "-o", "json", env=environment)
         expect("other tiles are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
         plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
         expect("other tiles are used", f"-DDEPTH={depth}" in plan.stdout and f"-DSIDE={side}" in plan.stdout, plan.stdout[:1500])
@@ -128,7 +128,7 @@ def check_library(environment, kernels):
     for values in ({"SIDE": 8, "OWN_ROWS": 4, "OWN_COLUMNS": 8, "DEPTH": 32, "VECTOR": 2, "LOCAL": 2},
                    {"SIDE": 16, "OWN_ROWS": 8, "OWN_COLUMNS": 4, "DEPTH": 16, "VECTOR": 4, "LOCAL": 1}):
         json.dump({"format": 1, "entries": [library, {**names, "kernel": "clblast", "values": values}]}, open(f"{folder}/tuning.json", "w"))
-        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "40", "--json", env=environment)
+        done = expanse("check", "--filter", "^gemm$", "--family", "tiled", "--cases", "40", "-o", "json", env=environment)
         expect("the library with other parameters is right", done.returncode == 0, done.stdout[-800:] + done.stderr)
         plan = expanse("bench", "kernels", *MODEL, "--repetitions", "1", "-o", "csv", "--family", "tiled", env=environment)
         expect("and used for all products", " ".join(f"-D{name}={value}" for name, value in values.items()) in plan.stdout
@@ -147,7 +147,7 @@ def check_lanes(environment, lanes):
     other = 24 - lanes
     entries = [{**asked[kernel], "values": {"LANES": other}} for kernel in kernels]
     json.dump({"format": 1, "entries": entries}, open(f"{ROOT}/lanes/tuning.json", "w"))
-    done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "4", "--json", env=environment)
+    done = expanse("check", "--filter", "^(gemm|(linear_)?attention(_backward)?)$", "--family", "wide", "--cases", "4", "-o", "json", env=environment)
     expect(f"vectors of {other} are right", done.returncode == 0, done.stdout[-800:] + done.stderr)
     expect(f"vectors of {other} are used", lanes_of(environment) == other, other)
 
@@ -195,14 +195,14 @@ def main():
     environment = {**plain, "XP_CL_DIR": plant(sys.argv[2], own, other)}
     run = lambda *words: expanse("tune", *words, env=environment)
     trials = f"{cache}/tuning-trials.json"
-    begun = run(*MODEL, "--quick", "--limit", "10", "--family", "wide")
+    begun = run(*MODEL, "--quick", "--timeout", "10", "--family", "wide")
     expect("a search remembers what it tried", begun.returncode == 0 and os.path.exists(trials), begun.stdout + begun.stderr)
     if os.path.exists(f"{cache}/tuning.json"):
         os.remove(f"{cache}/tuning.json")
     planted = [(24, 512, 512), (192, 512, 512), (other, 512, 512), (own, 512, 1024)]
     questions = leave_to_try(trials, planted, lanes)
 
-    done = run(*MODEL, "--minutes", "5", "--limit", "10", "--family", "wide")
+    done = run(*MODEL, "--minutes", "5", "--timeout", "10", "--family", "wide")
     expect("a search with bad candidates ends well", done.returncode == 0, done.stdout[-800:] + done.stderr)
     table = json.load(open(f"{cache}/tuning.json")) if os.path.exists(f"{cache}/tuning.json") else {"entries": []}
     products = [entry for entry in table["entries"] if entry["kernel"] == "gemm_wide"]
@@ -220,7 +220,7 @@ def main():
             value for key, value in tried.items() if f"BLOCK_ROWS={rows} BLOCK_COLUMNS=512 BLOCK_DEPTH=512" in key], rows)
 
     shared = f"{ROOT}/shared.json"
-    expect("a table is exported", run("--export", shared).returncode == 0)
+    expect("a table is exported", run("--export", "--output", shared).returncode == 0)
     expect("as it is", json.load(open(shared)) == table)
     os.remove(f"{cache}/tuning.json")
     expect("and imported", run("--import", shared).returncode == 0 and json.load(open(f"{cache}/tuning.json")) == table)
@@ -229,7 +229,7 @@ def main():
 
     check_first_run(environment)
     check_tiles(environment)
-    if "CLBlast     yes" in expanse("info").stdout:
+    if "CLBlast,yes" in expanse("info", "-o", "csv").stdout:
         check_library(plain, sys.argv[2])
     check_lanes(plain, lanes)
 

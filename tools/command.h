@@ -8,7 +8,7 @@
 
 struct xp_config;
 
-enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2 };
+enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2 }; /* help.c tells their meaning */
 
 /* Each gets the words behind its name and returns the exit code. */
 int xp_command_train(int count, char **words);
@@ -23,29 +23,50 @@ int xp_command_bench(int count, char **words);
 int xp_command_tune(int count, char **words);
 int xp_command_svr(int count, char **words);
 
-/* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". One of text, number, on, option
- * and choice says where it goes. */
+/* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". One of text, number, real, on,
+ * option and choice says where it goes. */
 typedef struct xp_flag {
     const char *name;     /* "--epochs" */
-    const char *argument; /* "N"; NULL: a switch */
-    const char *help;     /* one line */
+    const char *argument; /* "N"; NULL: a switch. FILE and DIR are completed as what they say. */
+    const char *help;     /* one sentence; the default is added in brackets, unless it ends with one */
     const char **text;    /* the value as it stands */
-    long *number;         /* a whole number from lowest to highest; both 0: from 0 to INT_MAX */
-    double lowest, highest;
+    long *number;         /* a whole number */
+    double *real;
+    double lowest, highest;     /* of number and real; both 0: from 0 to INT_MAX */
     bool *on;                   /* a switch was given */
     const char *option;         /* a configuration key for xp_config_set; "" when the value is "key=value" itself */
     const char *const *choices; /* the words that the value can be, ends in NULL; NULL: any */
     int *choice;                /* the place of the value among them */
 } xp_flag;
 
+extern const char *const xp_families[]; /* "auto", "wide", "tiled", NULL */
+
+#define XP_SEED_HIGHEST 1e15 /* whole numbers below it are exact in double precision */
+
+/* Flags that many commands have; the argument is a const char **. */
+#define XP_DEVICE_FLAG(text_)                                                                                          \
+    { "--device", "ID", "id, part of a name, gpu or cpu (the first GPU, else the first CPU)", .text = (text_) }
+#define XP_FAMILY_FLAG(text_)                                                                                          \
+    {                                                                                                                  \
+        "--family", "NAME", "wide: kernels for CPUs, tiled: for GPUs (auto: as the device is)",                        \
+            .choices = xp_families, .text = (text_)                                                                    \
+    }
+
+typedef struct xp_subcommand {
+    const char *name, *help;
+    int (*run)(int count, char **words); /* gets the words behind its name and returns the exit code */
+} xp_subcommand;
+
 typedef struct xp_usage {
-    const char *name;        /* "train" */
+    const char *name;        /* "train"; "": the whole command */
     const char *synopsis;    /* "--preset NAME --train FILE [flags]" */
     const char *description; /* paragraphs; ends in a newline */
     const xp_flag *flags;
     int flag_count;
-    const char *words; /* what stands without a flag, "RUN"; NULL: nothing may */
-    const char *example;
+    const char *words;             /* what stands without a flag, "RUN"; NULL: nothing may */
+    const char *example;           /* lines, indented by two spaces; ends in a newline */
+    const xp_subcommand *commands; /* one of which comes first */
+    int command_count;
 } xp_usage;
 
 enum { XP_ARGUMENT_WORDS = 16, XP_ARGUMENT_SETTINGS = 128 };
@@ -68,8 +89,14 @@ int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_argumen
 xp_status xp_command_configure(struct xp_config *config, const char *preset, const char *file,
                                const xp_arguments *arguments);
 
+/* The sub-command of the name, or NULL after one sentence on stderr. */
+const xp_subcommand *xp_command_find(const xp_usage *usage, const char *name);
+
 /* Says the library's last error on stderr, "expanse: …" before each of its lines. Returns XP_EXIT_FAILURE. */
 int xp_command_fail(void);
+/* The exit code of a command all of whose input are its flags: XP_EXIT_OK for XP_OK; else says the last error, and
+ * XP_INVALID_ARGUMENT is wrong usage. */
+int xp_command_end(xp_status status);
 /* Says "expanse: …" and returns XP_EXIT_USAGE. */
 int xp_command_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -1,5 +1,7 @@
-/* Flags, --help and messages of the command line. Owns how they look; knows nothing of what they do. */
+/* Reads flags, and says what is wrong with them. Knows nothing of what they do. */
 #include "command.h"
+
+#include "help.h"
 
 #include "core/text.h"
 
@@ -9,7 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FLAGS_LIMIT = 64, HELP_COLUMN = 26 };
+const char *const xp_families[] = {"auto", "wide", "tiled", NULL};
+
+enum { FLAGS_LIMIT = 64 };
 
 int xp_command_fail(void) {
     const char *line = xp_last_error();
@@ -22,6 +26,12 @@ int xp_command_fail(void) {
     return XP_EXIT_FAILURE;
 }
 
+int xp_command_end(xp_status status) {
+    if (status == XP_OK) return XP_EXIT_OK;
+    xp_command_fail();
+    return status == XP_INVALID_ARGUMENT ? XP_EXIT_USAGE : XP_EXIT_FAILURE;
+}
+
 int xp_command_misuse(const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
@@ -30,24 +40,6 @@ int xp_command_misuse(const char *format, ...) {
     fputs("\n", stderr);
     va_end(arguments);
     return XP_EXIT_USAGE;
-}
-
-static void print_flag(const char *name, const char *argument, const char *help) {
-    char left[96];
-    snprintf(left, sizeof left, "  %s%s%s", name, argument ? " " : "", argument ? argument : "");
-    if (strlen(left) < HELP_COLUMN - 1)
-        printf("%-*s%s\n", HELP_COLUMN, left, help);
-    else
-        printf("%s\n%-*s%s\n", left, HELP_COLUMN, "", help);
-}
-
-static void print_help(const xp_usage *usage) {
-    printf("Usage: expanse %s %s\n\n%s\n", usage->name, usage->synopsis, usage->description);
-    if (usage->flag_count > 0) printf("Flags:\n");
-    for (int i = 0; i < usage->flag_count; i++) {
-        print_flag(usage->flags[i].name, usage->flags[i].argument, usage->flags[i].help);
-    }
-    if (usage->example) printf("\nExample:\n%s", usage->example);
 }
 
 static const xp_flag *find_flag(const xp_usage *usage, const char *name, size_t length) {
@@ -66,7 +58,26 @@ static int refuse_flag(const xp_usage *usage, const char *name, size_t length) {
     snprintf(word, sizeof word, "%.*s", (int)length, name);
     const char *nearest = xp_text_nearest(word, names, count);
     if (nearest) return xp_command_misuse("unknown flag '%s'; did you mean '%s'?", word, nearest);
-    return xp_command_misuse("unknown flag '%s'; expanse %s --help lists the flags", word, usage->name);
+    return xp_command_misuse("unknown flag '%s'; expanse %s%s--help lists the flags", word, usage->name,
+                             *usage->name ? " " : "");
+}
+
+const xp_subcommand *xp_command_find(const xp_usage *usage, const char *name) {
+    const char *names[FLAGS_LIMIT], *space = *usage->name ? " " : "";
+    int count = 0;
+    for (; count < usage->command_count && count < FLAGS_LIMIT; count++) {
+        names[count] = usage->commands[count].name;
+        if (name && strcmp(name, names[count]) == 0) return &usage->commands[count];
+    }
+    const char *nearest = name ? xp_text_nearest(name, names, count) : NULL;
+    if (!name)
+        xp_command_misuse("a command is missing; expanse %s%s--help lists them", usage->name, space);
+    else if (nearest)
+        xp_command_misuse("unknown command '%s%s%s'; did you mean '%s'?", usage->name, space, name, nearest);
+    else
+        xp_command_misuse("unknown command '%s%s%s'; expanse %s%s--help lists them", usage->name, space, name,
+                          usage->name, space);
+    return NULL;
 }
 
 static int store_choice(const xp_flag *flag, const char *value) {
@@ -88,15 +99,16 @@ static int store_choice(const xp_flag *flag, const char *value) {
 }
 
 static int store_number(const xp_flag *flag, const char *value) {
-    const bool limited = flag->lowest != 0 || flag->highest != 0;
-    const double lowest = flag->lowest, highest = limited ? flag->highest : INT_MAX;
-    if (value[0] == '\0' || strspn(value, "0123456789") != strlen(value))
-        return xp_command_misuse("%s: '%s' is not a whole number", flag->name, value);
-    const bool short_enough = strlen(value) < 19;
-    const long number = short_enough ? strtol(value, NULL, 10) : 0;
-    if (!short_enough || (double)number < lowest || (double)number > highest)
-        return xp_command_misuse("%s: %s is not between %.0f and %.0f", flag->name, value, lowest, highest);
-    *flag->number = number;
+    const double lowest = flag->lowest, highest = lowest != 0 || flag->highest != 0 ? flag->highest : INT_MAX;
+    double number = 0;
+    size_t length = 0;
+    if (xp_text_number(value, &number, &length) != XP_OK) return xp_command_fail();
+    if (flag->number ? value[strspn(value, "0123456789")] || !*value : length == 0 || value[length])
+        return xp_command_misuse("%s: '%s' is not a %snumber", flag->name, value, flag->number ? "whole " : "");
+    if (!(number >= lowest && number <= highest))
+        return xp_command_misuse("%s: %s is not between %.15g and %.15g", flag->name, value, lowest, highest);
+    if (flag->number) *flag->number = (long)number;
+    if (flag->real) *flag->real = number;
     return XP_EXIT_OK;
 }
 
@@ -111,14 +123,14 @@ static int store(const xp_flag *flag, const char *value, xp_arguments *out) {
         out->settings[out->setting_count].option = flag->option;
         out->settings[out->setting_count++].value = value;
     }
-    return flag->number ? store_number(flag, value) : XP_EXIT_OK;
+    return flag->number || flag->real ? store_number(flag, value) : XP_EXIT_OK;
 }
 
 int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_arguments *out) {
     *out = (xp_arguments){0};
     for (int i = 0; i < count; i++) {
         if (strcmp(words[i], "--help") == 0 || strcmp(words[i], "-h") == 0) {
-            print_help(usage);
+            xp_help_print(usage);
             out->help = true;
             return XP_EXIT_OK;
         }

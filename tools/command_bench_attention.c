@@ -115,16 +115,19 @@ int xp_command_bench_attention(int count, char **words) {
     long repetitions = 10;
     shape s = {.batch = 8, .heads = 8, .queries = 1024, .width = 64};
     const xp_flag flags[] = {
-        {"--batch", "N", "sequences (8)", .number = &s.batch},
-        {"--heads", "N", "query heads (8)", .number = &s.heads},
-        {"--key-heads", "N", "key heads (as many as query heads)", .number = &s.key_heads},
-        {"--length", "N", "queries of a sequence (1024)", .number = &s.queries},
-        {"--keys", "N", "keys of a sequence (as many as queries)", .number = &s.keys},
-        {"--width", "N", "columns of a head (64)", .number = &s.width},
-        {"--value-width", "N", "columns of a value (as many as of a key)", .number = &s.value_width},
-        {"--repetitions", "N", "timed runs of each (10)", .number = &repetitions},
-        {"--device", "D", "device id, name, gpu or cpu", .text = &device},
-        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
+        {"--batch", "N", "sequences", .number = &s.batch, .lowest = 1, .highest = 1 << 20},
+        {"--heads", "N", "query heads", .number = &s.heads, .lowest = 1, .highest = 1024},
+        {"--key-heads", "N", "key heads (as many as query heads)", .number = &s.key_heads, .lowest = 1,
+         .highest = 1024},
+        {"--length", "N", "queries of a sequence", .number = &s.queries, .lowest = 1, .highest = 1 << 20},
+        {"--keys", "N", "keys of a sequence (as many as queries)", .number = &s.keys, .lowest = 1, .highest = 1 << 20},
+        {"--width", "N", "columns of a head", .number = &s.width, .lowest = 1, .highest = 4096},
+        {"--value-width", "N", "columns of a value (as many as of a key)", .number = &s.value_width, .lowest = 1,
+         .highest = 4096},
+        {"--repetitions", "N", "timed runs of each", .number = &repetitions, .lowest = 1,
+         .highest = XP_BENCH_REPETITIONS},
+        XP_DEVICE_FLAG(&device),
+        XP_FAMILY_FLAG(&family),
         XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
@@ -135,14 +138,12 @@ int xp_command_bench_attention(int count, char **words) {
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .words = "SPEC",
-        .example = "expanse bench attention softmax 'softmax+causal' 'linear(elu)' --length 4096 --batch 1\n"};
+        .example = "  expanse bench attention softmax 'softmax+causal' 'linear(elu)' --length 4096 --batch 1\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count == 0)
         return xp_command_misuse("bench attention: name a specification, for example softmax");
-    if (repetitions < 1 || repetitions > XP_BENCH_REPETITIONS)
-        return xp_command_misuse("bench attention: --repetitions is between 1 and %d", XP_BENCH_REPETITIONS);
     if (s.key_heads == 0) s.key_heads = s.heads;
     if (s.keys == 0) s.keys = s.queries;
     if (s.value_width == 0) s.value_width = s.width;
@@ -152,5 +153,5 @@ int xp_command_bench_attention(int count, char **words) {
     const xp_device_options options = {.select = device, .family = family};
     const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions, format);
     free(all);
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    return xp_command_end(status);
 }

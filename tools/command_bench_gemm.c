@@ -85,9 +85,10 @@ int xp_command_bench_gemm(int count, char **words) {
     int format = XP_TABLE_TEXT;
     long repetitions = 20;
     const xp_flag flags[] = {
-        {"--repetitions", "N", "timed runs of each (20)", .number = &repetitions},
-        {"--device", "D", "device id, name, gpu or cpu", .text = &device_name},
-        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
+        {"--repetitions", "N", "timed runs of each", .number = &repetitions, .lowest = 1,
+         .highest = XP_BENCH_REPETITIONS},
+        XP_DEVICE_FLAG(&device_name),
+        XP_FAMILY_FLAG(&family),
         XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
@@ -99,12 +100,10 @@ int xp_command_bench_gemm(int count, char **words) {
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .words = "PRODUCT",
-        .example = "expanse bench gemm 1024x1024x1024 2048x512x512nt -o csv"};
+        .example = "  expanse bench gemm 1024x1024x1024 2048x512x512nt -o csv\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
-    if (repetitions < 1 || repetitions > XP_BENCH_REPETITIONS)
-        return xp_command_misuse("bench gemm: --repetitions is between 1 and %d", XP_BENCH_REPETITIONS);
     const char *const *texts = arguments.word_count ? arguments.words : usual;
     const int products = arguments.word_count ? arguments.word_count : USUAL;
     const xp_device_options options = {.select = device_name, .family = family};
@@ -123,5 +122,5 @@ int xp_command_bench_gemm(int count, char **words) {
         status = xp_bench_table_close(&table, status);
     }
     xp_device_close(&device);
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    return xp_command_end(status);
 }

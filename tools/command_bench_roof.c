@@ -4,18 +4,41 @@
 
 #include <stdio.h>
 
-static void print_json(const char *key, const xp_roof *roof, const char *end) {
-    printf("\"%s\": {\"gflops\": %.2f, \"gb_s\": %.2f, \"launch_us\": %.3f}%s", key, roof->flops * 1e-9,
-           roof->bytes * 1e-9, roof->launch_seconds * 1e6, end);
+static const xp_column columns[] = {
+    {"name", "", XP_CELL_TEXT},
+    {"gflops", "fp32 FMA GFLOP/s", XP_CELL_REAL, .digits = 1},
+    {"gb_s", "memory (triad) GB/s", XP_CELL_REAL, .digits = 1},
+    {"launch_us", "launch in a chain µs", XP_CELL_REAL, .digits = 2},
+    {"flop_byte", "balance FLOP/byte", XP_CELL_REAL, .digits = 1},
+};
+
+static void add_row(xp_table *table, const char *name, const xp_roof *roof) {
+    const xp_cell cells[] = {{.text = name},
+                             {.real = roof->flops * 1e-9},
+                             {.real = roof->bytes * 1e-9},
+                             {.real = roof->launch_seconds * 1e6},
+                             {.real = roof->flops / roof->bytes}};
+    xp_table_row(table, cells);
+}
+
+static xp_status print(const xp_device *device, const xp_roof *now, const xp_roof *best, xp_table_format format) {
+    xp_table table;
+    xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
+    xp_table_note(&table, "%s, driver %s, %u compute units", device->name, device->driver,
+                  device->limits.compute_units);
+    add_row(&table, "now", now);
+    add_row(&table, "best", best);
+    xp_table_note(&table, "Kernels with fewer operations a byte than the balance are bound by memory.");
+    return xp_table_close(&table, XP_OK);
 }
 
 int xp_command_bench_roof(int count, char **words) {
     const char *device_name = NULL, *family = NULL;
-    bool json = false;
+    int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
-        {"--device", "D", "device id, name, gpu or cpu", .text = &device_name},
-        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
-        {"--json", NULL, "the figures as JSON", .on = &json},
+        XP_DEVICE_FLAG(&device_name),
+        XP_FAMILY_FLAG(&family),
+        XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
         .name = "bench roof",
@@ -26,7 +49,7 @@ int xp_command_bench_roof(int count, char **words) {
             "of them. expanse bench gemm and bench attention show how near the heaviest kernels come.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
-        .example = "expanse bench roof --device gpu"};
+        .example = "  expanse bench roof --device gpu\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
@@ -38,21 +61,8 @@ int xp_command_bench_roof(int count, char **words) {
     if (status == XP_OK) {
         best = now;
         xp_roof_record(device, &best);
-        if (json) {
-            printf("{");
-            print_json("now", &now, ", ");
-            print_json("best", &best, "}\n");
-        } else {
-            printf("%s, driver %s, %u compute units\n%-24s %12s %12s\n", device->name, device->driver,
-                   device->limits.compute_units, "", "now", "best seen");
-            printf("%-24s %12.1f %12.1f\n", "fp32 FMA, GFLOP/s", now.flops * 1e-9, best.flops * 1e-9);
-            printf("%-24s %12.1f %12.1f\n", "memory (triad), GB/s", now.bytes * 1e-9, best.bytes * 1e-9);
-            printf("%-24s %12.2f %12.2f\n", "launch in a chain, µs", now.launch_seconds * 1e6,
-                   best.launch_seconds * 1e6);
-            printf("%-24s %12.1f %12.1f   below it memory binds\n", "balance, FLOP/byte", now.flops / now.bytes,
-                   best.flops / best.bytes);
-        }
+        status = print(device, &now, &best, (xp_table_format)format);
     }
     xp_device_close(&device);
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    return xp_command_end(status);
 }

@@ -133,9 +133,9 @@ static int command(bool kernels, int count, char **words) {
     timing t = {.flags = XP_SYNTHETIC_NO_FLAGS, .repetitions = 10};
     const xp_flag flags[] = {
         XP_SYNTHETIC_FLAGS(t.flags),
-        {"--repetitions", "N", "timed steps (10)", .number = &t.repetitions},
-        {"--device", "D", "device id, name, gpu or cpu", .text = &t.device},
-        {"--family", "F", "kernel family: wide, tiled or auto", .text = &t.family},
+        {"--repetitions", "N", "timed steps", .number = &t.repetitions, .lowest = 1, .highest = XP_BENCH_REPETITIONS},
+        XP_DEVICE_FLAG(&t.device),
+        XP_FAMILY_FLAG(&t.family),
         XP_TABLE_FORMAT_FLAG(&t.format),
         {"--save-start", "FILE", "write initial parameters and the batch as safetensors", .text = &t.save},
         {"--on-request", NULL, "read numbers of steps from stdin, answer \"seconds loss\" to each",
@@ -153,13 +153,11 @@ static int command(bool kernels, int count, char **words) {
                   "batch.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = (int)(sizeof flags / sizeof flags[0]) - (kernels ? step_alone : 0),
-        .example = kernels ? "expanse bench kernels --length 512 -o csv"
-                           : "expanse bench step --width 64 --heads 2 --ffn 128 --batch 32 --length 1024"};
+        .example = kernels ? "  expanse bench kernels --length 512 -o csv\n"
+                           : "  expanse bench step --width 64 --heads 2 --ffn 128 --batch 32 --length 1024\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
-    if (t.repetitions < 1 || t.repetitions > XP_BENCH_REPETITIONS)
-        return xp_command_misuse("%s: --repetitions is between 1 and %d", usage.name, XP_BENCH_REPETITIONS);
     if (xp_synthetic_configure(&t.flags, &arguments, &t.setup) != XP_OK) {
         xp_command_fail();
         return XP_EXIT_USAGE;

@@ -1,10 +1,11 @@
 /* expanse info: what this build is made of. */
 #include "command.h"
+#include "table.h"
 
+#include "core/writer.h"
 #include "model/attention.h"
 #include "train/config.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <xxhash.h>
 #include <yaml.h>
@@ -14,29 +15,69 @@
 static int explain(const char *text) {
     xp_specification specification;
     char printed[4 * XP_SPECIFICATION_BYTES], kernel[200];
-    if (xp_specification_parse(text, &specification) != XP_OK) {
-        xp_command_fail();
-        return XP_EXIT_USAGE;
-    }
+    const xp_status status = xp_specification_parse(text, &specification);
+    if (status != XP_OK) return xp_command_end(status);
     xp_specification_print(&specification, printed, sizeof printed);
     xp_attention_describe(&specification, 0, kernel, sizeof kernel);
     printf("%s\n%s\n", printed, kernel);
     return XP_EXIT_OK;
 }
 
+static void write_libraries(xp_writer *text) {
+    xp_write(text, "jansson %s, libyaml %s, xxHash %d.%d.%d, zlib %s", JANSSON_VERSION, yaml_get_version_string(),
+             XXH_VERSION_MAJOR, XXH_VERSION_MINOR, XXH_VERSION_RELEASE, zlibVersion());
+}
+
+static void write_presets(xp_writer *text) {
+    char presets[64][64];
+    const int count = xp_config_presets(presets, 64);
+    for (int i = 0; i < count; i++) xp_write(text, "%s%s", i ? ", " : "", presets[i]);
+}
+
+static xp_status print_build(xp_table_format format) {
+    static const xp_column columns[] = {{"name", "", XP_CELL_TEXT}, {"value", "", XP_CELL_TEXT}};
+#ifdef XP_WITH_CLBLAST
+    const char *clblast = "yes";
+#else
+    const char *clblast = "no";
+#endif
+#ifdef XP_WITH_LIBSVM
+    const char *libsvm = "yes";
+#else
+    const char *libsvm = "no";
+#endif
+    xp_writer libraries = {0}, presets = {0};
+    write_libraries(&libraries);
+    write_presets(&presets);
+    const char *const rows[][2] = {{"expanse", XP_VERSION}, {"compiler", __VERSION__},     {"CLBlast", clblast},
+                                   {"LIBSVM", libsvm},      {"libraries", libraries.text}, {"presets", presets.text}};
+    xp_table table;
+    xp_table_open(&table, stdout, format, columns, 2, NULL);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+        xp_table_row(&table, (xp_cell[]){{.text = rows[i][0]}, {.text = rows[i][1]}});
+    xp_status status = xp_writer_status(&libraries, "libraries");
+    if (status == XP_OK) status = xp_writer_status(&presets, "presets");
+    status = xp_table_close(&table, status);
+    xp_writer_release(&libraries);
+    xp_writer_release(&presets);
+    return status;
+}
+
 int xp_command_info(int count, char **words) {
     bool version = false;
     const char *attention = NULL;
-    const xp_flag flags[] = {{.name = "--version", .help = "the version alone", .on = &version},
-                             {.name = "--attention",
-                              .argument = "SPEC",
-                              .help = "what a specification means to the kernels",
-                              .text = &attention}};
+    int format = XP_TABLE_TEXT;
+    const xp_flag flags[] = {
+        {"--version", NULL, "the version alone", .on = &version},
+        {"--attention", "SPEC", "what this specification means to the kernels, alone", .text = &attention},
+        XP_TABLE_FORMAT_FLAG(&format),
+    };
     const xp_usage usage = {.name = "info",
-                            .synopsis = "[--version | --attention SPEC]",
+                            .synopsis = "[--version | --attention SPEC | -o FORMAT]",
                             .description = "Tells the version, how it was built, the libraries and the presets.\n",
                             .flags = flags,
-                            .flag_count = sizeof flags / sizeof *flags};
+                            .flag_count = sizeof flags / sizeof *flags,
+                            .example = "  expanse info --attention 'softmax+bn+sh(1,2)'\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
@@ -45,20 +86,5 @@ int xp_command_info(int count, char **words) {
         return XP_EXIT_OK;
     }
     if (attention) return explain(attention);
-    char presets[64][64];
-    int preset_count = xp_config_presets(presets, 64);
-#ifdef XP_WITH_CLBLAST
-    const char *clblast = "yes";
-#else
-    const char *clblast = "no";
-#endif
-    printf("expanse     %s\n", XP_VERSION);
-    printf("compiler    %s\n", __VERSION__);
-    printf("CLBlast     %s\n", clblast);
-    printf("libraries   jansson %s, libyaml %s, xxHash %d.%d.%d, zlib %s\n", JANSSON_VERSION, yaml_get_version_string(),
-           XXH_VERSION_MAJOR, XXH_VERSION_MINOR, XXH_VERSION_RELEASE, zlibVersion());
-    printf("presets    ");
-    for (int i = 0; i < preset_count; i++) printf("%s %s", i ? "," : "", presets[i]);
-    printf("\n");
-    return XP_EXIT_OK;
+    return xp_command_end(print_build((xp_table_format)format));
 }

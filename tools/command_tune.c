@@ -31,22 +31,22 @@ static int run_trial(const xp_synthetic_setup *setup, const xp_device_options *o
 int xp_command_tune(int count, char **words) {
     xp_synthetic_flags model = XP_SYNTHETIC_NO_FLAGS;
     xp_synthetic_setup setup;
-    const char *device = NULL, *family = NULL, *export_to = NULL, *import_from = NULL, *output = NULL;
-    long minutes = 10, limit = 30;
-    bool quick = false, restart = false, quiet = false;
+    const char *device = NULL, *family = NULL, *import_from = NULL, *output = NULL;
+    long minutes = 10, timeout = 30;
+    bool export = false, quick = false, restart = false, quiet = false;
     const xp_flag flags[] = {
         XP_SYNTHETIC_FLAGS(model),
-        {"--device", "D", "device id, name, gpu or cpu", .text = &device},
-        {"--family", "F", "kernel family: wide, tiled or auto", .text = &family},
-        {"--minutes", "N", "to search (10)", .number = &minutes},
+        XP_DEVICE_FLAG(&device),
+        XP_FAMILY_FLAG(&family),
+        {"--minutes", "N", "to search", .number = &minutes, .lowest = 1, .highest = 10080},
         {"--quick", NULL, "search for 15 seconds", .on = &quick},
-        {"--limit", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging (30)",
-         .number = &limit},
+        {"--timeout", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging",
+         .number = &timeout, .lowest = 1, .highest = 3600},
         {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
         {"--quiet", NULL, "print the result alone", .on = &quiet},
         {"--output", "FILE", "the table to write into (tuning.json in the cache folder)", .text = &output},
-        {"--export", "FILE", "copy the own table into a file to share, and end", .text = &export_to},
-        {"--import", "FILE", "take a shared table into the own one, and end", .text = &import_from},
+        {"--export", NULL, "copy the table of the cache folder into that of --output, and end", .on = &export},
+        {"--import", "FILE", "take a shared table into that of --output, and end", .text = &import_from},
     };
     const xp_usage usage = {
         .name = "tune",
@@ -60,7 +60,7 @@ int xp_command_tune(int count, char **words) {
             "was.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
-        .example = "expanse tune --preset vit-tiny-28"};
+        .example = "  expanse tune --preset vit-tiny-28\n"};
     const bool trial = count >= 5 && strcmp(words[0], XP_TRIAL_WORD) == 0;
     xp_arguments arguments;
     const int skipped = trial ? 5 : 0;
@@ -76,14 +76,14 @@ int xp_command_tune(int count, char **words) {
     char own[1200], trials[1200];
     const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) &&
                         xp_cache_path("tuning-trials.json", true, trials, sizeof trials);
-    if (!cached && (!output || export_to || import_from))
+    if (!cached && (!output || export))
         return xp_command_misuse("tune: there is no cache folder to keep the table in: say --output FILE");
-    if (export_to || import_from) {
+    if (export && (!output || import_from)) return xp_command_misuse("tune: --export writes into --output FILE");
+    if (export || import_from) {
         const xp_status status =
-            export_to ? copy_table(own, export_to, "exported") : copy_table(import_from, own, "imported");
+            export ? copy_table(own, output, "exported") : copy_table(import_from, output ? output : own, "imported");
         return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
     }
-    if (minutes < 1) return xp_command_misuse("tune: --minutes is at least 1; --quick takes 15 seconds");
     if (restart && cached) remove(trials);
     if (*setup.assumed && !quiet) printf("%s\n", setup.assumed);
     const char *passed[64] = {NULL};
@@ -93,7 +93,7 @@ int xp_command_tune(int count, char **words) {
                                      .family = family,
                                      .output = output ? output : own,
                                      .trials = cached ? trials : NULL,
-                                     .limit = (double)limit,
+                                     .limit = (double)timeout,
                                      .seconds = quick ? 15 : 60.0 * (double)minutes,
                                      .quiet = quiet};
     int kept;

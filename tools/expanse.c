@@ -1,17 +1,11 @@
 /* The command: finds the sub-command and hands over. Owns the list of sub-commands. */
 #include "command.h"
-
-#include "core/text.h"
+#include "help.h"
 
 #include <stdio.h>
 #include <string.h>
 
-typedef struct subcommand {
-    const char *name, *help;
-    int (*run)(int count, char **words);
-} subcommand;
-
-static const subcommand subcommands[] = {
+static const xp_subcommand subcommands[] = {
     {"train", "train a model, or go on with a run that was cut", xp_command_train},
     {"eval", "accuracy and a table of the classes on a data set", xp_command_eval},
     {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
@@ -21,17 +15,9 @@ static const subcommand subcommands[] = {
     {"doctor", "probe a device: what works, and what it means", xp_command_doctor},
     {"check", "verify a device: every kernel against the reference", xp_command_check},
     {"svr", "fit attention layers as support vector regressions", xp_command_svr},
-    {"bench", "time training steps", xp_command_bench},
+    {"bench", "time kernels and training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };
-enum { SUBCOMMANDS = sizeof subcommands / sizeof *subcommands };
-
-static void print_help(void) {
-    printf("Expanse trains transformers on any OpenCL device.\n\nUsage: expanse COMMAND [flags]\n\nCommands:\n");
-    for (int i = 0; i < SUBCOMMANDS; i++) printf("  %-10s%s\n", subcommands[i].name, subcommands[i].help);
-    printf("\nexpanse COMMAND --help tells more of each.\n");
-}
-
 /* A full disk or a closed pipe behind stdout must not end as success. */
 static int finish(int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
@@ -42,20 +28,42 @@ static int finish(int code) {
     return code;
 }
 
+static int run(int count, char **words) {
+    bool version = false, man = false;
+    int shell = -1;
+    const xp_flag flags[] = {
+        {"--version", NULL, "print the version", .on = &version},
+        {"--man", NULL, "print the manual page, for man -l -", .on = &man},
+        {"--completion", "SHELL", "print what completes this command in bash, zsh or fish",
+         .choices = xp_help_shells, .choice = &shell},
+    };
+    const xp_usage usage = {.name = "",
+                            .synopsis = "COMMAND [flags]",
+                            .description = "Expanse trains transformers on any OpenCL device.\n"
+                                           "expanse COMMAND --help tells more of each command.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof *flags,
+                            .commands = subcommands,
+                            .command_count = sizeof subcommands / sizeof *subcommands};
+    xp_arguments arguments;
+    if (count > 0 && strcmp(words[0], "help") == 0) words[0] = "--help";
+    if (count > 0 && words[0][0] != '-') {
+        const xp_subcommand *command = xp_command_find(&usage, words[0]);
+        return command ? command->run(count - 1, words + 1) : XP_EXIT_USAGE;
+    }
+    const int code = xp_arguments_read(&usage, count, words, &arguments);
+    if (code != XP_EXIT_OK || arguments.help) return code;
+    if (version)
+        printf("%s\n", XP_VERSION);
+    else if (man)
+        xp_help_print_page(XP_HELP_MAN, &usage);
+    else if (shell >= 0)
+        xp_help_print_page((xp_help_page)(XP_HELP_BASH + shell), &usage);
+    else
+        return xp_command_find(&usage, NULL) ? XP_EXIT_OK : XP_EXIT_USAGE;
+    return XP_EXIT_OK;
+}
+
 int main(int count, char **words) {
-    if (count < 2) return xp_command_misuse("a command is missing; expanse --help lists them");
-    const char *name = words[1];
-    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0 || strcmp(name, "help") == 0) {
-        print_help();
-        return finish(XP_EXIT_OK);
-    }
-    if (strcmp(name, "--version") == 0) return finish(xp_command_info(1, (char *[]){"--version"}));
-    const char *names[SUBCOMMANDS];
-    for (int i = 0; i < SUBCOMMANDS; i++) {
-        names[i] = subcommands[i].name;
-        if (strcmp(name, names[i]) == 0) return finish(subcommands[i].run(count - 2, words + 2));
-    }
-    const char *nearest = xp_text_nearest(name, names, SUBCOMMANDS);
-    if (nearest) return xp_command_misuse("unknown command '%s'; did you mean '%s'?", name, nearest);
-    return xp_command_misuse("unknown command '%s'; expanse --help lists them", name);
+    return finish(run(count - 1, words + 1));
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 enum { GAP = 2 /* between columns of text */, LEAST_WIDTH = 8 /* of a text that must be wrapped */ };
+#define MARKS ",+/_" /* a line may end after them */
 
 const char *const xp_table_formats[] = {"text", "md", "csv", "json", NULL};
 
@@ -51,21 +52,36 @@ static int characters(const char *text, size_t bytes) {
     return count;
 }
 
-/* The bytes of the first line when `text` is broken to `width` characters: at a space, else behind a comma, a plus or a
- * slash, else anywhere. */
-static size_t line_bytes(const char *text, int width) {
-    size_t end = 0, space = 0, sign = 0;
+/* The bytes of the first line when `text` is broken to `width` characters: at a space, else (unless it is a number)
+ * after a punctuation mark, else anywhere. */
+static size_t line_bytes(const char *text, int width, bool number) {
+    size_t end = 0, space = 0, mark = 0;
     for (int count = 0; text[end] && text[end] != '\n'; count++) {
-        if (count == width) {
-            if (text[end] == ' ') return end;
-            return space ? space : sign ? sign : end;
-        }
+        if (count >= width && text[end] == ' ') return space && count > width ? space : end;
+        if (count >= width && (space || !number)) return space ? space : mark ? mark : end;
         if (text[end] == ' ') space = end;
-        if (strchr(",+/", text[end])) sign = end + 1;
+        if (strchr(MARKS, text[end])) mark = end + 1;
         do end++;
         while (text[end] && !begins_character(text[end]));
     }
     return end;
+}
+
+size_t xp_table_line(const char *text, int width) {
+    return line_bytes(text, width, false);
+}
+
+/* The longest piece that line_bytes does not break of its own accord. */
+static int least_width(const char *text, bool number) {
+    int least = 0;
+    while (*text) {
+        const size_t bytes = strcspn(text, number ? " " : " " MARKS);
+        const bool marked = text[bytes] && text[bytes] != ' ';
+        const int length = characters(text, bytes) + marked;
+        if (length > least) least = length;
+        text += bytes + (text[bytes] != '\0');
+    }
+    return least;
 }
 
 static void write_spaces(xp_writer *out, int count) {
@@ -86,7 +102,7 @@ static void write_text_row(xp_writer *out, const char *const *texts, const xp_co
         more = false;
         for (int i = 0; i < count; i++) {
             const bool right = to_the_right(columns[i]);
-            const size_t bytes = right ? strlen(left[i]) : line_bytes(left[i], widths[i]);
+            const size_t bytes = line_bytes(left[i], widths[i], right);
             const int used = characters(left[i], bytes), room = used < widths[i] ? widths[i] - used : 0;
             if (right) pending += room;
             if (bytes > 0) {
@@ -107,7 +123,7 @@ static void write_text_row(xp_writer *out, const char *const *texts, const xp_co
 
 static void write_paragraph(xp_writer *out, const char *text) {
     do {
-        const size_t bytes = *text == ' ' ? strcspn(text, "\n") : line_bytes(text, XP_TABLE_COLUMNS);
+        const size_t bytes = *text == ' ' ? strcspn(text, "\n") : xp_table_line(text, XP_TABLE_COLUMNS);
         xp_write(out, "%.*s\n", (int)bytes, text);
         text += bytes;
         if (*text == ' ' || *text == '\n') text++;
@@ -162,8 +178,7 @@ static void write_csv_cell(xp_writer *out, const xp_column *column, const xp_cel
     if (column->kind == XP_CELL_TRUTH) xp_write(out, "%s", cell->truth ? "true" : "false");
 }
 
-/* JSON is UTF-8; what a driver or a file calls a thing need not be. */
-static json_t *json_text(const char *text) {
+json_t *xp_table_text(const char *text) {
     json_t *string = json_string(text);
     if (string) return string;
     char *plain = strdup(text);
@@ -177,7 +192,7 @@ static json_t *json_text(const char *text) {
 static json_t *json_cell(const xp_column *column, const xp_cell *cell) {
     switch (column->kind) {
     case XP_CELL_TEXT:
-        return json_text(cell->text);
+        return xp_table_text(cell->text);
     case XP_CELL_WHOLE:
         return json_integer((json_int_t)cell->whole);
     case XP_CELL_REAL:
@@ -247,8 +262,12 @@ static void people_head(xp_table *table) {
         table->failed = true;
         return;
     }
-    for (int i = 0; i < table->shown_count; i++) titles[i] = table->shown[i]->title;
-    people_row(table, titles);
+    bool titled = table->format == XP_TABLE_MARKDOWN;
+    for (int i = 0; i < table->shown_count; i++) {
+        titles[i] = table->shown[i]->title;
+        titled = titled || titles[i][0];
+    }
+    if (titled) people_row(table, titles);
     free(titles);
     if (table->format == XP_TABLE_TEXT) return;
     for (int i = 0; i < table->shown_count; i++)
@@ -306,26 +325,46 @@ static void leave_out_empty(xp_table *table) {
     }
 }
 
-/* As wide as the widest cell, then the widest texts narrower until the line fits. */
-static void choose_widths(xp_table *table) {
-    int line = -GAP;
-    for (int i = 0; i < table->shown_count; i++) {
-        int widest = characters(table->shown[i]->title, strlen(table->shown[i]->title));
-        for (size_t at = (size_t)i; at < table->held_count; at += (size_t)table->shown_count) {
-            const int length = characters(table->held[at], strlen(table->held[at]));
-            if (length > widest) widest = length;
-        }
-        table->widths[i] = widest;
-        line += widest + GAP;
-    }
+static void raise_to(int *most, int value) {
+    if (value > *most) *most = value;
+}
+
+/* Narrows the widest of the columns that are wider than `least` until the line fits; returns the line's width. */
+static int narrow(xp_table *table, const int *least, int line) {
     for (; line > XP_TABLE_COLUMNS; line--) {
         int widest = -1;
         for (int i = 0; i < table->shown_count; i++)
-            if (!to_the_right(table->shown[i]) && table->widths[i] > (widest < 0 ? LEAST_WIDTH : table->widths[widest]))
-                widest = i;
-        if (widest < 0) return;
+            if (table->widths[i] > least[i] && (widest < 0 || table->widths[i] > table->widths[widest])) widest = i;
+        if (widest < 0) return line;
         table->widths[widest]--;
     }
+    return line;
+}
+
+/* As wide as the widest cell; where that is too much, texts are broken between words, and then anywhere. */
+static void choose_widths(xp_table *table) {
+    const size_t count = (size_t)table->shown_count;
+    int line = -GAP, *least = calloc(count + 1, sizeof *least);
+    if (!least) {
+        table->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        const char *title = table->shown[i]->title;
+        const bool number = to_the_right(table->shown[i]);
+        table->widths[i] = characters(title, strlen(title));
+        least[i] = least_width(title, number);
+        for (size_t at = i; at < table->held_count; at += count) {
+            raise_to(&table->widths[i], characters(table->held[at], strlen(table->held[at])));
+            raise_to(&least[i], least_width(table->held[at], number));
+        }
+        line += table->widths[i] + GAP;
+    }
+    line = narrow(table, least, line);
+    for (size_t i = 0; i < count; i++)
+        if (!to_the_right(table->shown[i])) least[i] = LEAST_WIDTH;
+    narrow(table, least, line);
+    free(least);
 }
 
 static void write_held(xp_table *table) {

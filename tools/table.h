@@ -16,7 +16,7 @@ extern const char *const xp_table_formats[]; /* "text", "md", "csv", "json", NUL
 
 /* The flag of every command that prints a table; format_ is an int *, XP_TABLE_TEXT before the flags are read. */
 #define XP_TABLE_FORMAT_FLAG(format_)                                                                                  \
-    { "-o", "FORMAT", "text, md, csv or json (text)", .choices = xp_table_formats, .choice = (format_) }
+    { "-o", "FORMAT", "text, md, csv or json", .choices = xp_table_formats, .choice = (format_) }
 
 typedef enum xp_cell_kind {
     XP_CELL_TEXT,  /* to the left; NULL: empty */
@@ -53,6 +53,9 @@ typedef union xp_cell {
 
 enum { XP_TABLE_COLUMNS = 100 /* characters of a line of text */ };
 
+/* The bytes of the first line when `text` is broken to `width` characters. */
+size_t xp_table_line(const char *text, int width);
+
 typedef struct xp_table {
     FILE *out;
     xp_table_format format;
@@ -82,6 +85,8 @@ void xp_table_note(xp_table *table, const char *format, ...) __attribute__((form
 
 /* A member of the JSON object beside the rows; takes the value. */
 void xp_table_fact(xp_table *table, const char *name, json_t *value);
+/* A JSON string of any bytes: where they are no UTF-8, question marks stand for what is not ASCII. */
+json_t *xp_table_text(const char *text);
 
 /* cells [count], in the order of the columns; nothing is kept of them but trees. */
 void xp_table_row(xp_table *table, const xp_cell *cells);

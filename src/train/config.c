@@ -792,3 +792,18 @@ xp_status xp_config_print(const xp_config *config, FILE *out) {
     free(text);
     return written ? XP_OK : xp_fail(XP_IO_ERROR, "the configuration cannot be written: %s", strerror(errno));
 }
+
+xp_status xp_config_value(const xp_config *config, const char *key, xp_writer *out) {
+    for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) {
+        const size_t length = strlen(options[i].section);
+        if (strncmp(key, options[i].section, length) != 0 || key[length] != '.' ||
+            strcmp(key + length + 1, options[i].key) != 0)
+            continue;
+        if (options[i].kind == OPTION_TEXT)
+            xp_write(out, "%s", (const char *)config + options[i].offset);
+        else
+            write_value(out, config, &options[i]);
+        return XP_OK;
+    }
+    return xp_fail(XP_INVALID_ARGUMENT, "there is no option %s", key);
+}

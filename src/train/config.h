@@ -3,6 +3,7 @@
 #ifndef XP_TRAIN_CONFIG_H
 #define XP_TRAIN_CONFIG_H
 
+#include "core/writer.h"
 #include "model/model.h"
 
 #include <stdint.h>
@@ -61,6 +62,8 @@ xp_status xp_config_print(const xp_config *config, FILE *out);
 xp_status xp_config_text(const xp_config *config, char **text); /* the same text, freed by the caller */
 /* The section "model" as one JSON object: switches as booleans, choices as words. *text is freed by the caller. */
 xp_status xp_config_model_json(const xp_config *config, char **text);
+/* Appends the value of "section.key". */
+xp_status xp_config_value(const xp_config *config, const char *key, xp_writer *out);
 /* Names of the presets, in alphabetical order; returns how many. */
 int xp_config_presets(char names[][64], int room);
 /* Learning rate of optimiser step `step` (counted from 0), with `steps_per_epoch`. A warm-up rises in a straight line;
