@@ -34,8 +34,8 @@ static int run(int count, char **words) {
     const xp_flag flags[] = {
         {"--version", NULL, "print the version", .on = &version},
         {"--man", NULL, "print the manual page, for man -l -", .on = &man},
-        {"--completion", "SHELL", "print what completes this command in bash, zsh or fish",
-         .choices = xp_help_shells, .choice = &shell},
+        {"--completion", "SHELL", "print what completes this command in bash, zsh or fish", .choices = xp_help_shells,
+         .choice = &shell},
     };
     const xp_usage usage = {.name = "",
                             .synopsis = "COMMAND [flags]",
