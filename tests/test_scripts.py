@@ -76,7 +76,112 @@ def check_quickstart(folder):
     expect("quickstart", best and "best epoch, 3, chosen on the test set" in best[0], result.stdout)
 
 
-for check in (check_logs, check_quickstart):
+def write_files(folder, files):
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
+        with open(f"{folder}/{name}", "w") as file:
+            file.write(text)
+
+
+def check_plan(folder):
+    """What plan.py writes builds a project, its generated source and its tests without Meson and Ninja, in another place."""
+    write_files(f"{folder}/house", {
+        "meson.build": "project('p', 'c')\n"
+                       "made = custom_target('made', output: 'made.c', input: 'made.txt', \n"
+                       "  command: [import('python').find_installation('python3'), files('copy.py'), '@INPUT@', '@OUTPUT@'])\n"
+                       "inner = static_library('inner', made)\n"
+                       "outer = shared_library('outer', 'outer.c', link_with: inner)\n"
+                       "test('right', executable('right', 'main.c', link_with: outer, c_args: '-DANSWER=\"a b\"'), args: ['x'], env: ['V=1'])\n"
+                       "test('wrong', executable('wrong', 'wrong.c', link_with: inner))\n"
+                       "test('late', find_program('true'), suite: 'long')\n",
+        "copy.py": "import shutil, sys\nshutil.copyfile(*sys.argv[1:])\n", "made.txt": "int made(void) { return 7; }\n",
+        "outer.c": "int made(void);\nint outer(void) { return made(); }\n",
+        "main.c": '#include <stdio.h>\nint outer(void);\nint main(int count, char **words) {\n'
+                  '    return printf("%s %d %s", ANSWER, outer(), words[count - 1]) < 0;\n}\n',
+        "wrong.c": "int main(void) { return nothing; }\n"})
+    quiet = dict(check=True, capture_output=True, text=True)
+    subprocess.run(["meson", "setup", "on-device/build"], cwd=f"{folder}/house", **quiet)
+    subprocess.run(["ninja", "-C", "on-device/build", "made.c"], cwd=f"{folder}/house", **quiet)
+    subprocess.run([sys.executable, f"{TOOLS}/on_device/plan.py", "on-device/build", "on-device/plan", "on-device/tests"],
+                   cwd=f"{folder}/house", **quiet)
+    os.rename(f"{folder}/house", f"{folder}/elsewhere")
+    build = f"{folder}/elsewhere/on-device/build"
+    with open(f"{build}/../plan") as file:
+        plan = [line.rstrip("\n").split("\t") for line in file]
+    expect("a plan", [int(level) for level, _, _ in plan] == sorted(int(level) for level, _, _ in plan), plan)
+    for _, output, command in plan:
+        os.makedirs(f"{build}/{os.path.dirname(output)}", exist_ok=True)
+        subprocess.run(["sh", "-c", command], cwd=build, env={**os.environ, "CC": "cc", "AR": "ar", "PYTHON": sys.executable}, capture_output=True)
+    expect("a plan", not os.path.exists(f"{build}/wrong"), "a program that cannot be compiled was made")
+    with open(f"{build}/../tests") as file:
+        expect("a plan", file.read() == "right\tright\tV=1\tx\nwrong\twrong\t\t\n", "the tests")
+    result = subprocess.run([f"{build}/right", "x"], capture_output=True, text=True)
+    expect("a plan", result.stdout == "a b 7 x", result)
+
+
+def check_on_device(folder):
+    """A run, with stand-ins for what is built: drivers, the device, and what a crash, a broken source and a slow step cost."""
+    house, out, library = f"{folder}/house", f"{folder}/out", f"{folder}/libnvidia-opencl.so"
+    shutil.copytree(TOOLS, f"{house}/tools")
+    write_files(house, {
+        "meson.build": "", "src/meson.build": "", "tests/meson.build": "",
+        "crash.c": "static __attribute__((noinline)) void planted(volatile int *where) { *where = 1; }\n"
+                   '#include <stdio.h>\nint main(void) { printf("printed before\\n"); planted((volatile int *)8); return 0; }\n',
+        "broken.c": "int main(void) { return nothing; }\n",
+        "prototype": '#!/bin/sh\n[ $# -gt 2 ] && exec echo "runs $*"\n[ "$2" = cpu ] && echo "0:0 CPU stand-in" && exit 0\n'
+                     'echo "there is only 0:0 CPU stand-in" >&2; exit 1\n',
+        "expanse": '#!/bin/sh\n[ "$2" = --json ] || sleep 600\n', "good": "#!/bin/sh\n[ \"$A\" = 1 ]\n",
+        "on-device/plan": "".join(f"{line}\n" for line in (
+            "0\ttests/libbacktrace.so\t$CC -shared -fPIC -o tests/libbacktrace.so ../../tools/on_device/backtrace.c -ldl",
+            *(f"0\t{output}\tinstall -m 755 ../../{source} {output}" for output, source in (
+                ("tests/prototype", "prototype"), ("src/expanse", "expanse"), ("tests/good", "good"))),
+            "0\ttests/crash.o\t$CC -g1 -O2 -c ../../crash.c -o tests/crash.o", "1\ttests/crash\t$CC tests/crash.o -o tests/crash",
+            "0\ttests/broken\t$CC ../../broken.c -o tests/broken")),
+        "on-device/tests": "".join(f"{name}\ttests/{name}\tA=1\t\n" for name in ("broken", "crash", "good"))})
+    os.makedirs(f"{house}/on-device/build")
+    write_files(folder, {"libnvidia-opencl.so.580": "", "vendors/foreign.icd": "/nowhere/libforeign.so.1\n", "kernel.cl": ""})
+    os.symlink(f"{library}.580", f"{library}.1")
+    write_program(f"{folder}/programs/ldconfig", f'echo "	libnvidia-opencl.so.1 (libc6,x86-64) => {library}.1"\n')
+
+    def run(*words, **more):
+        shutil.rmtree(out, ignore_errors=True)
+        result = subprocess.run([f"{house}/tools/on-device", "run", out, *words], capture_output=True, text=True, cwd=folder,
+                                env={**environment(folder), "VENDORS": f"{folder}/vendors", **more})
+        with open(f"{out}/summary.md") as summary, open(f"{out}/log.txt") as log:
+            return result, result.stdout.splitlines(), summary.read(), log.read()
+
+    result, lines, summary, _ = run()
+    expect("no GPU", result.returncode == 1 and "NO GPU FOUND: there is only 0:0 CPU stand-in" in lines[0], result)
+    expect("no GPU", summary.startswith("# NO GPU FOUND: there is only 0:0 CPU stand-in\n"), summary)
+    expect("no GPU", lines[-1] == "0 passed, 1 failed", lines)
+    expect("drivers", any("/nowhere/libforeign.so.1" in line for line in lines), lines)
+    expect("drivers", any(f"{library}.1 (found" in line for line in lines), lines)
+    for named in ("libnvidia-opencl.so.1", f"{library}.580", f"{folder}/link.so"):
+        write_files(folder, {"vendors/foreign.icd": f"{named}\n"})
+        if not os.path.lexists(f"{folder}/link.so"):
+            os.symlink(f"{library}.580", f"{folder}/link.so")
+        lines = run()[1]
+        expect("drivers", not any(f"{library}.1 (found" in line for line in lines), f"{named} is taken twice: {lines}")
+
+    result, lines, summary, log = run("devices", "tests", DEVICE="cpu", TIMEOUTS="devices=1 tests=100")
+    rows = {cells[1].strip(): (cells[2].strip(), cells[4]) for cells in (line.split("|") for line in summary.splitlines()) if len(cells) == 6}
+    expect("a run", result.returncode == 1 and lines[-1] == "2 passed, 3 failed" and "Device: 0:0 CPU stand-in" in lines[0], result)
+    expect("a run", rows["build"][0] == "passed" and rows["test good"][0] == "passed", summary)
+    expect("a slow step", rows["devices"][0] == "FAILED" and "not done in 1 s" in rows["devices"][1], summary)
+    expect("a broken test", rows["test broken"][0] == "FAILED" and "does not build" in rows["test broken"][1], summary)
+    expect("a crash", rows["test crash"][0] == "FAILED" and "exit status 139" in rows["test crash"][1], summary)
+    expect("a crash", "planted at" in rows["test crash"][1] and "crash.c:1" in rows["test crash"][1], summary)
+    expect("a crash", "printed before" in log and "in main at" in log, log)
+    expect("a run", len(os.listdir(out)) <= 8, os.listdir(out))
+
+    result, lines, summary, log = run("prototype", "kernel.cl", "m=3", DEVICE="cpu")
+    expect("a kernel", result.returncode == 0 and lines[-1] == "1 passed, 0 failed" and f"--device cpu {folder}/kernel.cl m=3" in log, result)
+    expect("a kernel", "building" not in result.stdout, "one kernel file needs no build of the rest")
+    result = subprocess.run([f"{house}/tools/on-device", "run", out, "bend"], capture_output=True, text=True)
+    expect("a step", result.returncode == 1 and "there is no step 'bend'" in result.stderr, result)
+
+
+for check in (check_logs, check_quickstart, check_plan, check_on_device):
     with tempfile.TemporaryDirectory() as scratch:
         check(scratch)
 print(f"{failures} failures")

@@ -5,7 +5,7 @@
 
 PLAN gets a line a command: LEVEL, OUTPUT, COMMAND, with tabs between. Commands of one level need nothing of each other, and only
 what lower levels have made; they run in a folder that lies in the checkout as BUILD does, and say $CC, $AR and $PYTHON. TESTS gets a line a test that is a
-compiled program and in no suite of its own: NAME, COMMAND. Knows nothing of what is built."""
+compiled program and in no suite of its own: NAME, PROGRAM, ENVIRONMENT, ARGUMENTS. Knows nothing of what is built."""
 import json
 import os
 import re
@@ -70,7 +70,7 @@ def main():
             program = os.path.relpath(test["cmd"][0], build)
             if program in made and len(test["suite"]) == 1 and ":" not in test["suite"][0]:
                 environment = [f"{name}={value}" for name, value in test["env"].items() if name != "LD_LIBRARY_PATH"]  # programs have run paths
-                file.write(f"{test['name']}\t{relative(shlex.join([*environment, program, *test['cmd'][1:]]))}\n")
+                file.write("\t".join([test["name"], program, *(relative(shlex.join(words)) for words in (environment, test["cmd"][1:]))]) + "\n")
     for _, output, command in lines:
         if re.search(r"(?<![\w.$])/", command):
             sys.exit(f"plan.py: the command that makes {output} names a place of this machine: {command}")
