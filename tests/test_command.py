@@ -2,10 +2,12 @@
 """The command from outside: what a run folder holds, and what bad input gets: one sentence on stderr, a non-zero exit, and
 nothing made or overwritten. Usage: test_command.py EXPANSE"""
 import csv
+import fcntl
 import gzip
 import json
 import math
 import os
+import pty
 import pwd
 import random
 import re
@@ -14,10 +16,11 @@ import shutil
 import signal
 import struct
 import subprocess
+import termios
 import time
 import xml.dom.minidom
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, images, must, refused, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, refused, series, snapshot, write
 
 KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
 
@@ -45,10 +48,11 @@ def check_run(run, train, test):
     expect(name, numbers >= summary["parameters"], f"{numbers} numbers in the file, {summary['parameters']} parameters")
 
     result = must("eval", run, "--data", test)
-    found = re.search(r"accuracy ([\d.]+) %", result.stdout)
+    found = re.search(r"^accuracy +([\d.]+) % on these data$", result.stdout, re.M)
+    expect(name, "of epoch" in result.stdout and "best on the test set" in result.stdout, result.stdout)
     expect(name, found and abs(float(found[1]) - 100 * summary["accuracy_best"]) < 0.006, result.stdout)
     answers = os.path.join(ROOT, "answers.csv")
-    must("predict", run, "--data", test, "--out", answers, "--quiet")
+    must("predict", run, "--data", test, "--output", answers, "--quiet")
     rows = list(csv.DictReader(open(answers, newline="")))
     expect(name, len(rows) == 12, f"{len(rows)} answers")
     for row in rows:
@@ -57,16 +61,12 @@ def check_run(run, train, test):
         expect(name, row["predicted"] == "ab"[shares.index(max(shares))], f"row {row}")
     right = sum(row["predicted"] == row["true"] for row in rows) / len(rows)
     expect(name, abs(right - summary["accuracy_best"]) < 1e-9, f"{right} of the answers are right")
-    refused("answers that exist already", ["predict", run, "--data", test, "--out", answers], ["exists already"], 2)
+    refused("answers that exist already", ["predict", run, "--data", test, "--output", answers], ["exists already"], 2)
     refused("a run folder that exists", ["train", *SMALL, "--train", train, "--out", run], ["not empty", "--resume", "--out"])
 
     text = must("train", *SMALL, "--train", train, "--print-config").stdout
     config = write("printed.yaml", text)
     expect("printed configuration", must("train", "--config", config, "--print-config").stdout == text, "reads back changed")
-    before = snapshot([ROOT])
-    listing = must("train", *SMALL, "--train", train, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
-    expect("dry run", "parameters" in listing and "launches" in listing, listing)
-    expect("dry run", snapshot([ROOT]) == before, "left files")
 
 
 def check_predict(run, test):
@@ -143,6 +143,211 @@ def check_analyze(train, test):
     refused("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
     refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["exists already"], 2)
     refused("an analysis of nothing", ["analyze", run], ["--data"], 2)
+
+
+def check_sets(train, test):
+    """Every accuracy names its set, and the set that chose the epoch: with a test set, a validation part, both and neither."""
+    cases = {
+        "neither": ([], None, "training"),
+        "validation": (["--validation", "0.3"], "validation", "validation"),
+        "both": (["--validation", "0.3", "--test", test], "test", "validation"),
+    }
+    for name, (words, measured, judge) in cases.items():
+        run = os.path.join(ROOT, f"sets-{name}")
+        printed = must("train", *SMALL, "--train", train, "--epochs", "2", "--out", run, *words).stdout
+        summary = json.load(open(os.path.join(run, "summary.json")))
+        rows = list(csv.DictReader(open(os.path.join(run, "metrics.csv"))))
+        best = rows[summary["epoch_best"] - 1]
+        judged = [float(row[f"{judge}_accuracy".replace("training", "train")]) for row in rows]
+        expect(name, summary["epoch_best"] == 1 + judged.index(max(judged)), f"{summary} {rows}")
+        expect(name, summary.get("accuracy_set") == measured and summary["epoch_best_chosen_on"] == judge, str(summary))
+        expect(name, abs(summary["training_accuracy_best"] - float(best["train_accuracy"])) < 1e-9, str(summary))
+        expect(name, abs(summary["training_accuracy_final"] - float(rows[-1]["train_accuracy"])) < 1e-9, str(summary))
+        for key, row in (("accuracy_best", best), ("accuracy_final", rows[-1])):
+            if measured:
+                expect(name, abs(summary[key] - float(row[f"{measured}_accuracy"])) < 1e-9, f"{key}: {summary} {rows}")
+            else:
+                expect(name, key not in summary, f"{key} without a set that it could be of: {summary}")
+        expect(name, printed.count(f"best on the {judge} set") >= 1 and f"chosen on the {judge} set" in printed, printed)
+        curves = open(os.path.join(run, "curves.svg")).read()
+        expect(name, f"best epoch {summary['epoch_best']}, chosen on the {judge} set: {measured or 'training'} accuracy" in curves, curves)
+        if measured:
+            confusion = open(os.path.join(run, "confusion.svg")).read()
+            expect(name, f">{measured} set after the last epoch, 2: " in confusion, confusion[:600])
+
+
+def check_formats(run, train, test):
+    """-o FORMAT of train, eval, predict and analyze: the same numbers in each, and nothing else on the output."""
+    out = os.path.join(ROOT, "formats")
+    result = must("train", *SMALL, "--train", train, "--test", test, "--epochs", "2", "--out", out, "-o", "json")
+    found = json.loads(result.stdout)
+    summary = json.load(open(os.path.join(out, "summary.json")))
+    rows = {row["set"]: row for row in found["sets"]}
+    expect("train in JSON", list(rows) == ["training", "test"] and found["epoch_best"] == summary["epoch_best"], str(found))
+    expect("train in JSON", abs(rows["test"]["accuracy_final"] - summary["accuracy_final"]) < 1e-9, str(found))
+    expect("train in JSON", "epoch   1/2" in result.stderr and found["epoch_best_chosen_on"] == "test", result.stderr)
+    table = list(csv.DictReader(must("train", "--resume", out, "--quiet", "-o", "csv").stdout.splitlines()))
+    expect("train in CSV", [row["set"] for row in table] == ["training", "test"] and float(table[1]["accuracy_final"]) > 0, table)
+
+    found = json.loads(must("eval", run, "--data", test, "-o", "json").stdout)
+    table = list(csv.DictReader(must("eval", run, "--data", test, "-o", "csv").stdout.splitlines()))
+    expect("eval in JSON", found["data"] == test and sum(row["samples"] for row in found["classes"]) == 12, str(found))
+    for one, other in zip(found["classes"], table):
+        expect("eval in CSV", one["class"] == other["class"] and abs(one["recall"] - float(other["recall"])) < 1e-8, f"{one} {other}")
+    expect("eval in Markdown", "| class | samples |" in must("eval", run, "--data", test, "-o", "md").stdout)
+
+    plain = list(csv.DictReader(must("predict", run, "--data", test).stdout.splitlines()))
+    answers = os.path.join(ROOT, "answers.json")
+    must("predict", run, "--data", test, "-o", "json", "--output", answers, "--quiet")
+    for one, other in zip(plain, json.load(open(answers))):
+        same = list(one) == list(other) and one["predicted"] == other["predicted"]
+        expect("predict in JSON", same and abs(float(one["probability a"]) - other["probability a"]) < 1e-8, f"{one} {other}")
+    found = json.loads(must("analyze", run, "--data", test, "-o", "json").stdout)
+    expect("analyze in JSON", len(found["layers"]) == 1 and found["layers"][0]["map_distance"] > 0, str(found))
+    refused("a format that there is not", ["eval", run, "--data", test, "-o", "xml"], ["'xml' is not text, md, csv or json"], 2)
+    refused("an answer's folder", ["predict", run, "--data", test, "--out", answers], ["unknown flag '--out'"], 2)
+
+
+def check_input(run, test):
+    """Data from a pipe are the data of the file, damaged ones are told by their place, and --limit counts samples everywhere."""
+    text = open(test).read()
+    for words in (["predict", run], ["eval", run], ["analyze", run]):
+        piped, plain = expanse(*words, "--data", "-", input=text), must(*words, "--data", test)
+        lines = [[line for line in result.stdout.splitlines() if not line.startswith("data ")] for result in (piped, plain)]
+        expect("standard input", piped.returncode == 0 and lines[0] == lines[1], piped.stdout + piped.stderr)
+        limited = json.loads(must(*words, "--data", test, "--limit", "6", "-o", "json").stdout)
+        count = len(limited) if isinstance(limited, list) else limited["samples"]
+        expect("a limit", count == 6, f"{words[0]}: {count} samples")
+    broken = expanse("predict", run, "--data", "-", input=text[: text.rindex(":")])
+    expect("damaged standard input", broken.returncode == 1 and re.search(r"stdin:\d+:\d+: ", broken.stderr), broken.stderr)
+
+
+def check_plan(train, test):
+    """What is told before the first step; a dry run adds to it, lists launches only when it is asked, and leaves no file."""
+    words = ["train", *SMALL, "--train", train, "--test", test, "--validation", "0.3", "--limit", "20"]
+    printed = must(*words, "--epochs", "1", "--out", os.path.join(ROOT, "planned")).stdout
+    block = printed[: printed.index("epoch   1/1")]
+    told = ["device", "training +14 samples of length 7 to 9, 1 feature, 2 classes", "validation +6 samples", "test +12 samples",
+            r"parameters +\d+", "batch +64 samples a step; 1 step an epoch, 1 epoch$", r"memory +[\d.]+ MiB", r"kernels +\d+, prepared"]
+    places = [re.search(f"^{line}", block, re.M) for line in told]
+    expect("before a run", all(places) and [p.start() for p in places] == sorted(p.start() for p in places), printed)
+    expect("before a run", 1 <= block.count("preparing kernels") <= 12, block)
+
+    before = snapshot([ROOT])
+    listing = must(*words, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
+    expect("dry run", listing.startswith("device ") and "recompute" in listing and "-D" not in listing, listing)
+    launches = re.search(r"^launches     (\d+) a training step", listing, re.M)
+    whole = must(*words, "--dry-run", "--launches", "--out", os.path.join(ROOT, "dry")).stdout
+    expect("dry run", whole.startswith(listing), "the summary does not come first")
+    rows = re.findall(r"^ {0,4}\d+  \S", whole, re.M)
+    expect("dry run", launches and len(rows) == int(launches[1]), f"{len(rows)} rows\n{listing}")
+    expect("dry run", all(len(line) <= 100 for line in whole.splitlines()), "longer than 100 columns")
+    expect("dry run", snapshot([ROOT]) == before, "left files")
+    refused("launches of a run", [*words, "--launches"], ["--dry-run"], 2)
+    profiled = must(*words, "--epochs", "1", "--profile", "--out", os.path.join(ROOT, "profiled")).stdout
+    table = profiled[profiled.index("kernel   ") :].splitlines()
+    rows = [line for line in table[1:] if re.match(r"\w+ +\d+ +[\d.]+ ", line)]
+    expect("profile", len(rows) > 10 and all(len(line) <= 100 for line in table[: len(rows) + 4]), profiled)
+
+
+# ---- what a run shows, and how it is stopped -----------------------------------------------------------------------
+
+
+class Terminal:
+    """A training run on a pseudo-terminal, and what it writes there."""
+
+    def __init__(self, words, columns, **environment):
+        self.end, inside = pty.openpty()
+        self.resize(columns)
+        self.text = ""
+        self.process = subprocess.Popen([EXPANSE, *words], stdout=inside, stderr=inside, stdin=inside,
+                                        env={**os.environ, "TERM": "xterm", **environment})
+        os.close(inside)
+
+    def resize(self, columns):
+        fcntl.ioctl(self.end, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+
+    def read(self):
+        try:
+            got = os.read(self.end, 65536).decode()
+        except OSError:  # the other end is closed
+            got = ""
+        self.text += got
+        return got
+
+    def lines(self, count, phase="training"):
+        """The next `count` versions of the live line, without colours. Each begins and ends in the first column."""
+        begin = len(self.text)
+        while True:
+            found = re.findall(r"\r([^\r\n]*)\033\[J(?=\r)", self.text[begin:])
+            found = [re.sub(r"\033\[[\d;]*m", "", line) for line in found]
+            found = [line for line in found if phase in line]
+            if len(found) >= count:
+                return found[:count]
+            if not self.read():
+                fault("the live line", f"the run ended early:\n{self.text}")
+                return found
+
+    def stop(self):
+        self.process.send_signal(signal.SIGINT)
+        while self.read():
+            pass
+        os.close(self.end)
+        return self.process.wait()
+
+
+def check_live(train, test):
+    """The live line fits the terminal at each width, keeps speed and remaining time, and follows a terminal that is resized."""
+    words = ["train", *SMALL, "--train", train, "--test", test, "--batch", "1", "--epochs", "100000"]
+    terminal = Terminal([*words, "--out", os.path.join(ROOT, "live")], 120)
+    kept = {120: "epoch, training, #|\\.{4}, loss, accuracy, lr, /s, left", 80: "epoch, training, accuracy, /s, left",
+            40: "training, /s, left", 22: "/s, left"}
+    for columns, fields in kept.items():
+        terminal.resize(columns)
+        phase = "training" if "training" in fields else " left"
+        terminal.lines(2, phase)  # one may have been on its way
+        for line in terminal.lines(3, phase):
+            expect("the live line", len(line) < columns, f"{len(line)} characters on a terminal of {columns}: {line}")
+            for field in fields.split(", "):
+                expect("the live line", re.search(field, line), f"no {field} on a terminal of {columns}: {line}")
+            expect("the live line", columns > 80 or "lr" not in line, f"the least important field is left: {line}")
+    expect("the live line", "\033[32m" in terminal.text and "preparing kernels" in terminal.text, terminal.text[:2000])
+    code = terminal.stop()
+    expect("the live line", code == 130 and f"--resume {ROOT}/live" in terminal.text, f"{code}: {terminal.text[-300:]}")
+    terminal = Terminal([*words, "--out", os.path.join(ROOT, "colourless")], 80, NO_COLOR="1")
+    terminal.lines(2)
+    terminal.stop()
+    expect("NO_COLOR", "\033[J" in terminal.text and not re.search(r"\033\[[\d;]*m", terminal.text), terminal.text[-300:])
+    terminal = Terminal([*words[:-1], "2", "--out", os.path.join(ROOT, "dumb")], 80, TERM="dumb")
+    while terminal.read():
+        pass
+    expect("a dumb terminal", terminal.process.wait() == 0 and "\033" not in terminal.text and "epoch   2/2" in terminal.text, terminal.text)
+    os.close(terminal.end)
+    print("the live line: four widths, no colours, a dumb terminal")
+
+
+def check_signals(train):
+    """A signal ends a run with 128 + its number, whether kernels are being prepared or steps are made, and the run goes on."""
+    for number, cold in ((signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)):
+        run = os.path.join(ROOT, f"signal-{number}-{cold}")
+        environment = dict(os.environ)
+        for name in ("EXPANSE_CACHE_DIR", "POCL_CACHE_DIR") if cold else ():
+            environment[name] = os.path.join(ROOT, f"cold-{number}-{name}")
+            os.makedirs(environment[name])
+        words = [EXPANSE, "train", *SMALL, "--train", train, "--epochs", "100000", "--out", run]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+                              start_new_session=True) as process:
+            for line in process.stdout:
+                if line.startswith("preparing kernels" if cold else "epoch"):
+                    os.killpg(process.pid, number)  # as a terminal does, to the driver's compiler as well
+                    break
+            out, error = process.communicate()
+        name = f"signal {number} {'in the preparation' if cold else 'in training'}"
+        told = "stopped while preparing kernels" if cold else "stopped after step"
+        expect(name, process.returncode == 128 + number and len(error.splitlines()) == 1, f"{process.returncode}: {error}")
+        expect(name, told in error and f"--resume {run}" in error, error)
+        expect(name, os.path.exists(f"{run}/last") != cold, os.listdir(run))
+        print(f"{name}: {error.strip()}")
 
 
 # ---- bad input -----------------------------------------------------------------------------------------------------
@@ -325,7 +530,7 @@ def check_models(run, train, test):
     for folder in ("best", "last"):
         shutil.copy(os.path.join(other, folder, "model.safetensors"), os.path.join(mixed, folder, "model.safetensors"))
     refused("weights of another model", ["eval", mixed, "--data", test], ["another model", "tensor '"], 1)
-    refused("resume with weights of another model", ["train", "--resume", mixed, "--quiet"], ["another model"], 1)
+    refused("resume with weights of another model", ["train", "--resume", mixed, "--epochs", "4", "--quiet"], ["another model"], 1)
     images_path = images("fine")
     refused("data of another kind", ["eval", run, "--data", images_path], ["fine/|series"], 1)
     refused("no run folder", ["eval", os.path.join(ROOT, "nowhere"), "--data", test], ["no such folder"], 1)
@@ -369,7 +574,7 @@ def check_full_disk(train, test):
             if line.startswith("epoch   2/"):
                 process.send_signal(signal.SIGINT)
         error = process.stderr.read()
-    if not expect("an interrupted run", process.returncode == 1 and f"--resume {run}" in error, error):
+    if not expect("an interrupted run", process.returncode == 130 and f"--resume {run}" in error, error):
         return
 
     def limit():  # the largest file: config.yaml fits, the weights do not
@@ -444,10 +649,16 @@ def main():
     run = os.path.join(ROOT, "run")
     check_usage(train)
     result = must("train", *SMALL, "--train", train, "--test", test, "--epochs", "3", "--out", run)
-    lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  train loss", line)]
+    lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  training loss [\d.]+ accuracy ", line)]
     expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
     check_run(run, train, test)
     check_predict(run, test)
+    check_formats(run, train, test)
+    check_input(run, test)
+    check_sets(train, test)
+    check_plan(train, test)
+    check_live(train, test)
+    check_signals(train)
     check_analyze(train, test)
     check_data(train)
     check_device(train)

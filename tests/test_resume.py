@@ -10,7 +10,7 @@ import resource
 import shutil
 import sys
 
-from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
+from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, snapshot, write
 
 DATA = []  # words that name the data of a small run
 
@@ -79,7 +79,7 @@ def check_divergence():
     expect("divergence", result.returncode == 1 and re.search("after step .*learning rate", result.stderr)
            and len(result.stderr.splitlines()) == 1, result.stderr)
     found = must("eval", f"{run}/last", "--data", DATA[3], "--quiet").stdout
-    expect("divergence", re.search(r"loss \d", found), found)
+    expect("divergence", re.search(r"^loss +\d", found, re.M), found)
     for row in csv.DictReader(open(os.path.join(run, "metrics.csv"))):
         expect("divergence", row["test_loss"], f"an epoch without a loss was closed: {row}")
 
@@ -136,6 +136,20 @@ def check_extension():
     same_weights("a longer run in steps", folder, f"{folder}-long")
 
 
+def check_finished():
+    """Resuming a run that has all its epochs says so, and how it could be longer; it changes nothing and is no failure."""
+    for schedule, how in (("constant", "--epochs N, with more than 2, makes it longer"), ("cosine", "a longer run is a new one")):
+        run = os.path.join(ROOT, f"finished-{schedule}")
+        must("train", *SMALL, *DATA, "--set", f"schedule={schedule}", "--epochs", "2", "--out", run)
+        before = snapshot([run])
+        for words in ([], ["--epochs", "2"]):
+            result = must("train", "--resume", run, *words)
+            expect("a finished run", "all 2 epochs are done" in result.stdout and how in result.stdout, result.stdout)
+            expect("a finished run", "chosen on the test set" in result.stdout and "kernels" not in result.stdout, result.stdout)
+            expect("a finished run", snapshot([run]) == before, "was changed")
+        print(result.stdout.splitlines()[1])
+
+
 def check_recompute():
     """Recomputing activations changes no bit, whether it is asked for at the start or by a resume; it takes less memory."""
     plain, whole, late = (os.path.join(ROOT, name) for name in ("plain", "recomputed", "recomputed-late"))
@@ -154,12 +168,13 @@ def check_recompute():
     expect("a choice that lasts", "recompute: on" in open(f"{late}/last/config.yaml").read(), late)
     told = {}
     for choice, flags in (("off", []), ("on", ["--recompute"])):
-        text = must(*words, *flags, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
-        found = re.search(rf"^recompute +{choice}: arena (\d+) bytes; \w+ it (\d+), with (\d+) launches", text, re.M)
+        text = must(*words, *flags, "--dry-run", "--launches", "--out", os.path.join(ROOT, "dry")).stdout
+        pattern = rf"^arena +([\d.]+) MiB: (?:.*\n)+recompute +{choice}; \w+ it: arena ([\d.]+) MiB, (\d+) launches"
+        found = re.search(pattern, text, re.M)
         copies = len(re.findall(r"^ *\d+ +encoder\S+ recomputed ", text, re.M))
         if expect("a dry run", found, text):
-            told[choice] = [int(number) for number in found.groups()]
-            expect("a dry run", copies == (told[choice][2] if flags else 0) and f"arena {found[1]} (" in text, text)
+            told[choice] = [float(number) for number in found.groups()]
+            expect("a dry run", copies == (told[choice][2] if flags else 0), text)
     if len(told) == 2:
         expect("less memory", told["on"][0] < told["off"][0], str(told))
         expect("a dry run", told["on"] == [told["off"][1], told["off"][0], told["off"][2]], str(told))
@@ -183,7 +198,7 @@ def check_accumulation():
     arenas = []
     for parts in ("1", "4"):
         text = must(*words[:-2], "--accumulate", parts, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
-        arenas.append(int(re.search(r"arena (\d+)", text)[1]))
+        arenas.append(float(re.search(r"^arena +([\d.]+) MiB", text, re.M)[1]))
         expect("a dry run", re.search(rf"^accumulate +{parts} parts? of {8 // int(parts)} samples", text, re.M), text)
     expect("less memory", arenas[1] < arenas[0] / 2, str(arenas))
 
@@ -228,9 +243,9 @@ def check_tunings():
 
     result = expanse(*words, "--epochs", "4", "--out", other, env=environment)
     expect("another table", result.returncode == 0 and weights(other) != weights(whole), "changes no bit: this test is blind")
-    result = expanse("predict", f"{whole}/last", "--data", long, "--out", f"{ROOT}/whole.csv")
+    result = expanse("predict", f"{whole}/last", "--data", long, "--output", f"{ROOT}/whole.csv")
     expect("a prediction", result.returncode == 0, result.stderr)
-    result = expanse("predict", f"{whole}/last", "--data", long, "--out", f"{ROOT}/changed.csv", env=environment)
+    result = expanse("predict", f"{whole}/last", "--data", long, "--output", f"{ROOT}/changed.csv", env=environment)
     expect("a prediction beside another table", open(f"{ROOT}/whole.csv").read() == open(f"{ROOT}/changed.csv").read(), "differs")
 
     shutil.copytree(run, f"{run}-versions")

@@ -67,8 +67,8 @@ def cut_and_resume(words, out, generator):
         text = process.communicate(timeout=600)
         if process.returncode == 0:
             return cuts
-        if "--resume" not in text[1]:
-            sys.exit(f"an interrupted run does not say how to go on:\n{text[0]}{text[1]}")
+        if process.returncode != 128 + signal.SIGINT or "--resume" not in text[1]:
+            sys.exit(f"an interrupted run ends with {process.returncode}, or does not say how to go on:\n{text[0]}{text[1]}")
         cuts += 1
         command = [EXPANSE, "train", "--resume", out]
 

@@ -377,8 +377,8 @@ static void describe_run(const training_run *run, xp_writer *out) {
     xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
     xp_write(out, "batch        %d sample%s a step", config->training.batch, config->training.batch == 1 ? "" : "s");
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
-    xp_write(out, "; %lld steps an epoch, %d epoch%s\n", (long long)run->steps_per_epoch, epochs,
-             epochs == 1 ? "" : "s");
+    xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
+             run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
     xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s\n", total,
              parts > 1 ? ", their sums" : "", stored, arena);
 }
@@ -409,7 +409,7 @@ static xp_status describe_recomputation(const training_run *run, const xp_plan_s
     xp_session_close(&session);
     const xp_plan_summary *again = on ? training : &other;
     xp_text_bytes((double)other.arena_bytes, arena);
-    xp_write(out, "recompute    %s; %s it the arena takes %s, with %d launches and %.2f GFLOP a training step %s\n",
+    xp_write(out, "recompute    %s; %s it: arena %s, %d launches and %.2f GFLOP a training step %s\n",
              on ? "on" : "off", on ? "without" : "with", arena, again->recomputed_launches,
              again->recomputed_flops * 1e-9, on ? "less" : "more");
     return XP_OK;
