@@ -402,6 +402,7 @@ void xp_table_open(xp_table *table, FILE *out, xp_table_format format, const xp_
         table->streams = table->streams && columns[i].width > 0;
     }
     if (format == XP_TABLE_CSV) csv_head(table);
+    fflush(out);
 }
 
 void xp_table_note(xp_table *table, const char *format, ...) {
