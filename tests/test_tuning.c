@@ -1,7 +1,11 @@
-/* The tuning table: which entry serves a question, and what CLBlast's parameters do to a process. */
+/* The tuning table: which entry serves a question, which gain is believed, and what CLBlast's parameters do to a
+ * process. */
+#include "core/random.h"
+#include "core/statistics.h"
 #include "device/tuning.h"
 #include "ops/gemm_clblast.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,6 +66,66 @@ static void entries_that_do_not_fit_are_passed_over(void **state) {
     assert_int_equal(answer(json_pack("[o]", entry("*", 7, NULL, NULL))), 1);
 }
 
+/* Whether ratios (candidate over default, pair by pair) are believed as a gain. */
+static bool believed(const double *ratios, int count) {
+    xp_interval gain;
+    const bool is = xp_tuning_gains(ratios, count, &gain);
+    assert_true(gain.low <= gain.median && gain.median <= gain.high);
+    return is;
+}
+
+static void a_gain_is_believed_only_when_its_whole_interval_lies_above_1(void **state) {
+    xp_interval gain;
+    const double clear[] = {0.5, 0.52, 0.49, 0.51, 0.5, 0.48, 0.5, 0.53, 0.5};
+    const double one_outlier[] = {0.5, 0.52, 0.49, 3, 0.5, 0.48, 0.5, 0.53, 0.5};
+    const double two_outliers[] = {0.5, 0.52, 0.49, 3, 0.5, 0.48, 1.01, 0.53, 0.5};
+    const double noise[] = {0.9, 1.1, 0.8, 0.95, 1.2, 0.9, 1.05, 0.85, 0.9};
+    const double small[] = {0.99, 0.98, 0.99, 0.985, 0.99, 0.995, 0.99, 0.99, 0.98};
+    const double equal[] = {1, 1, 1, 1, 1, 1, 1, 1, 1}, worse[] = {2, 2, 2, 2, 2, 2, 2, 2, 2};
+    assert_true(believed(clear, 9));
+    assert_true(believed(one_outlier, 9));
+    assert_false(believed(two_outliers, 9));
+    assert_false(believed(noise, 9)); /* though its median is a gain */
+    assert_true(believed(small, 9));  /* however small, if it is certain */
+    assert_false(believed(equal, 9));
+    assert_false(believed(worse, 9));
+    assert_true(believed(clear, 6));
+    assert_false(believed(one_outlier, 6));
+    assert_false(believed(clear, 5)); /* too few to know */
+    assert_false(believed(clear, 1));
+    assert_false(xp_tuning_gains(NULL, 0, &gain));
+    assert_true(xp_tuning_gains(clear, 9, &gain));
+    assert_float_equal(gain.median, 2, 1e-12);
+    assert_float_equal(gain.low, 1 / 0.52, 1e-12);
+    assert_float_equal(gain.high, 1 / 0.49, 1e-12);
+}
+
+/* The interval holds the true median in 95 of 100 cases at least, for a distribution with heavy and uneven tails, and
+ * is no wider than the number of values demands. */
+static void the_interval_of_a_median_holds_it_as_often_as_it_says(void **state) {
+    enum { DRAWS = 20000 };
+    static const struct {
+        int count;
+        double coverage; /* of the order statistics, by the binomial distribution */
+    } cases[] = {{6, 0.9688}, {9, 0.9609}, {12, 0.9614}, {25, 0.9567}};
+    xp_random random;
+    xp_random_start(&random, 16, 1);
+    for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
+        int held = 0;
+        for (int draw = 0; draw < DRAWS; draw++) {
+            double values[25];
+            for (int i = 0; i < cases[c].count; i++) {
+                const double z = xp_random_normal(&random);
+                values[i] = z < 0 ? 1 + 0.01 * z : 1 + z * z * z; /* median 1 */
+            }
+            const xp_interval interval = xp_median_interval(values, cases[c].count);
+            held += interval.low <= 1 && 1 <= interval.high;
+        }
+        /* Five standard deviations of a share. */
+        assert_true(fabs((double)held / DRAWS - cases[c].coverage) < 0.008);
+    }
+}
+
 /* One product of 64 x 64 x 64 by CLBlast with SIDE = `side`, realised, which calls the library once. */
 static xp_status multiply(int side) {
     enum { EDGE = 64 };
@@ -119,6 +183,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nearest_entry_serves),
         cmocka_unit_test(entries_that_do_not_fit_are_passed_over),
+        cmocka_unit_test(a_gain_is_believed_only_when_its_whole_interval_lies_above_1),
+        cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
     };
     return cmocka_run_group_tests(tests, open_device, close_device);

@@ -31,8 +31,8 @@ static int run_trial(const xp_synthetic_setup *setup, const xp_device_options *o
 int xp_command_tune(int count, char **words) {
     xp_synthetic_flags model = XP_SYNTHETIC_NO_FLAGS;
     xp_synthetic_setup setup;
-    const char *device = NULL, *family = NULL, *import_from = NULL, *output = NULL;
-    long minutes = 10, timeout = 30;
+    const char *device = NULL, *family = NULL, *import_from = NULL, *output = NULL, *filter = NULL;
+    long minutes = 10, timeout = 30, rounds = XP_TUNE_ROUNDS;
     bool export = false, quick = false, restart = false, quiet = false;
     const xp_flag flags[] = {
         XP_SYNTHETIC_FLAGS(model),
@@ -40,6 +40,8 @@ int xp_command_tune(int count, char **words) {
         XP_FAMILY_FLAG(&family),
         {"--minutes", "N", "to search", .number = &minutes, .lowest = 1, .highest = 10080},
         {"--quick", NULL, "search for 15 seconds", .on = &quick},
+        {"--rounds", "N", "of candidates to try, at most; 0: none", .number = &rounds},
+        {"--filter", "REGEX", "search the kernels with such a name alone", .text = &filter},
         {"--timeout", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging",
          .number = &timeout, .lowest = 1, .highest = 3600},
         {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
@@ -93,6 +95,8 @@ int xp_command_tune(int count, char **words) {
                                      .family = family,
                                      .output = output ? output : own,
                                      .trials = cached ? trials : NULL,
+                                     .filter = filter,
+                                     .rounds = rounds,
                                      .limit = (double)timeout,
                                      .seconds = quick ? 15 : 60.0 * (double)minutes,
                                      .quiet = quiet};

@@ -15,22 +15,27 @@
 
 /* ---- tune_trial.c: one plan beside another ---- */
 
-/* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, in turn or
- * (for lasting questions) after them, and answers the parent process with
- *   {"step": seconds, "ratio": of the whole step, "questions": [{"kernel", "operation", "shape", "entry", "parameters":
- *    [{"name", "default", "values", "settles"}], "seconds", "ratio", "lasting", "reached": {"kernel", "values"}}]}
- * Seconds are medians of the defaults' steps, ratios medians of candidates over defaults. Ends after the first pair
- * when no question gains. XP_BAD_DATA: the candidates' loss is not the defaults'. */
+/* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, and answers
+ * the parent process with
+ *   {"step": seconds, "ratios": of the whole step, "questions": [{"kernel", "operation", "shape", "entry", "parameters":
+ *    [{"name", "default", "values", "settles"}], "seconds", "ratios", "lasting", "reached": {"kernel", "values"}}]}
+ * Seconds are medians of the defaults' steps, ratios those of candidates over defaults. In turn, a step of one side and
+ * one of the other are a pair with a ratio of its own, and the sides take turns in going first. For lasting questions
+ * the candidates run after the defaults, and the one ratio is that of the medians. Ends after the first pair when no
+ * question gains. XP_BAD_DATA: the candidates' loss is not the defaults'. */
 xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options *options, const char *defaults,
                         const char *candidates, bool in_turn, int steps);
 
 /* ---- tune_search.c ---- */
 
+enum { XP_TUNE_ROUNDS = 1000000 }; /* more than any search has time for */
 typedef struct xp_tune_options {
     const char *const *words; /* the flags of this call, for the trials; ends in NULL */
     const char *device, *family;
     const char *output; /* the table to write into */
     const char *trials; /* JSON of what was tried before, and is tried now; NULL: none is kept */
+    const char *filter; /* an expression for the kernels to search; NULL: all that matter */
+    long rounds;        /* of candidates, at most, in each pass */
     double seconds;     /* to search */
     double limit;       /* seconds for a trial beside its steps: one that takes longer counts as hanging */
     double at_most; /* seconds for all that follows the first trial: what is not confirmed by then is not believed; 0:

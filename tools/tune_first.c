@@ -45,6 +45,7 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
                                      .family = family,
                                      .output = table,
                                      .trials = trials,
+                                     .rounds = XP_TUNE_ROUNDS,
                                      .seconds = SEARCH_SECONDS,
                                      .at_most = MOST_SECONDS,
                                      .limit = MOST_SECONDS,

@@ -12,15 +12,18 @@
 #include "device/tuning.h"
 
 #include <math.h>
+#include <regex.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { TRIAL_STEPS = 3, FINAL_STEPS = 9, MOST_QUESTIONS = 128, MOST_COMBINATIONS = 512, CHECK_CASES = 60 };
+/* Six pairs are the fewest that bound a median; of nine, one may be an outlier. */
+enum { TRIAL_STEPS = 3, FINAL_PAIRS = 9, BRIEF_PAIRS = 6, MOST_QUESTIONS = 128, MOST_COMBINATIONS = 512 };
+enum { CHECK_CASES = 60, MOST_RATIOS = 64 };
 static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
-static const double LEAST_GAIN = 1.03;   /* of a winner in the longer run; less is noise */
+static const double LEAST_GAIN = 1.03;   /* in the search; less is not worth a confirmation */
 static const double LASTING_PART = 0.3;  /* of the time, at least, where there are lasting questions */
 static const double UNTRIED = 0, REJECTED = -1;
 
@@ -44,6 +47,7 @@ typedef struct search {
     double step_seconds, end, deadline; /* by the clock; deadline 0: none */
     char folder[64], defaults[96], candidates[96];
     json_t *trials, *verified; /* by kernel and values: whether they are right */
+    regex_t filter;            /* of kernels to search, where options->filter is given */
     xp_random random;
 } search;
 
@@ -243,12 +247,27 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
     return XP_OK;
 }
 
+/* The ratios of one question, or of the whole step; returns how many there are. */
+static int read_ratios(const json_t *told, double ratios[MOST_RATIOS]) {
+    const json_t *list = json_object_get(told, "ratios");
+    int count = 0;
+    for (; count < (int)json_array_size(list) && count < MOST_RATIOS; count++)
+        ratios[count] = json_number_value(json_array_get(list, (size_t)count));
+    return count;
+}
+
+static double median_ratio(const json_t *told) {
+    double ratios[MOST_RATIOS];
+    const int count = read_ratios(told, ratios);
+    return count ? xp_median_interval(ratios, count).median : 1;
+}
+
 static void take_ratios(search *s, const json_t *answer, const int *chosen) {
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         if (chosen[i] == q->base) continue;
         const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
-        q->ratio[chosen[i]] = json_number_value(json_object_get(told, "ratio"));
+        q->ratio[chosen[i]] = median_ratio(told);
         if (q->ratio[chosen[i]] < q->ratio[q->best]) q->best = chosen[i];
         remember(s, q, chosen[i]);
     }
@@ -298,12 +317,13 @@ static xp_status try_range(search *s, int first, int last) {
 
 /* ---- the questions ----------------------------------------------------------------------------------------------- */
 
-static void weigh(question *q, double seconds, double step_seconds) {
-    q->share = seconds / step_seconds;
-    q->searched = q->share >= LEAST_SHARE && q->combinations > 1;
+static void weigh(const search *s, question *q, double seconds) {
+    q->share = seconds / s->step_seconds;
+    const bool wanted = s->options->filter ? regexec(&s->filter, q->kernel, 0, NULL, 0) == 0 : q->share >= LEAST_SHARE;
+    q->searched = wanted && q->share > 0 && q->combinations > 1;
 }
 
-static bool read_question(question *q, json_t *about, double step_seconds) {
+static bool read_question(const search *s, question *q, json_t *about) {
     *q = (question){.about = json_incref(about),
                     .kernel = json_string_value(json_object_get(about, "kernel")),
                     .shape = json_string_value(json_object_get(about, "shape")),
@@ -329,7 +349,7 @@ static bool read_question(question *q, json_t *about, double step_seconds) {
     }
     q->best = q->base = q->fallback;
     q->ratio[q->fallback] = 1;
-    weigh(q, json_number_value(json_object_get(about, "seconds")), step_seconds);
+    weigh(s, q, json_number_value(json_object_get(about, "seconds")));
     return true;
 }
 
@@ -344,6 +364,20 @@ static void number_kernels(search *s) {
         }
         if (!lasting) s->joint_kernels = s->kernels;
     }
+}
+
+static xp_status check_filter(const search *s) {
+    char names[512] = "";
+    if (!s->options->filter) return XP_OK;
+    for (int i = 0; i < s->count; i++) {
+        const char *kernel = s->questions[i].kernel;
+        if (regexec(&s->filter, kernel, 0, NULL, 0) == 0) return XP_OK;
+        if (strstr(names, kernel)) continue;
+        const size_t used = strlen(names);
+        snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", kernel);
+    }
+    return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' fits no kernel of the step: there are %s", s->options->filter,
+                   names);
 }
 
 static xp_status ask(search *s) {
@@ -366,11 +400,12 @@ static xp_status ask(search *s) {
             ? XP_OK
             : xp_fail(XP_UNSUPPORTED, "a step with %zu kernels to tune: at most %d", count, MOST_QUESTIONS);
     for (size_t i = 0; i < count && status == XP_OK; i++, s->count++)
-        if (!read_question(&s->questions[i], json_array_get(list, i), s->step_seconds))
+        if (!read_question(s, &s->questions[i], json_array_get(list, i)))
             status = xp_fail(XP_UNSUPPORTED, "the default of %s is not among its values, or these are too many",
                              s->questions[i].kernel);
     json_decref(answer);
     number_kernels(s);
+    if (status == XP_OK) status = check_filter(s);
     if (status != XP_OK) return status;
     for (int i = 0; i < s->count; i++) recall(s, &s->questions[i]);
     return write_table(s, s->defaults, NULL);
@@ -457,11 +492,67 @@ static xp_status settle(search *s, question *q) {
     return XP_OK;
 }
 
-/* Verifies and confirms the winners of this pass and writes them. They are what later passes are compared with. */
+/* Runs the candidates beside the defaults until there are enough pairs of every question, in *answer. A trial of lasting
+ * questions gives one pair. *answer is NULL when a trial failed: reason tells why. */
+static xp_status confirm(search *s, const int *chosen, json_t **answer, char reason[96]) {
+    const int pairs = s->options->brief ? BRIEF_PAIRS : FINAL_PAIRS;
+    XP_TRY(run_trial(s, chosen, pairs, answer, reason));
+    bool lasting = false;
+    for (int i = 0; i < s->count; i++)
+        lasting = lasting || (s->questions[i].lasting && chosen[i] != s->questions[i].base);
+    for (int trial = 1; lasting && *answer && trial < pairs; trial++) {
+        json_t *more = NULL;
+        XP_TRY(run_trial(s, chosen, TRIAL_STEPS, &more, reason));
+        if (!more) {
+            json_decref(*answer);
+            *answer = NULL;
+            return XP_OK;
+        }
+        json_array_extend(json_object_get(*answer, "ratios"), json_object_get(more, "ratios"));
+        for (int i = 0; i < s->count; i++) {
+            json_t *own = json_array_get(json_object_get(*answer, "questions"), (size_t)i);
+            const json_t *other = json_array_get(json_object_get(more, "questions"), (size_t)i);
+            json_array_extend(json_object_get(own, "ratios"), json_object_get(other, "ratios"));
+        }
+        json_decref(more);
+    }
+    return XP_OK;
+}
+
+static void tell_question(const search *s, const question *q, int chosen, const xp_interval *gain, bool kept) {
+    char before[160], after[160];
+    print_values(q, q->fallback, before, sizeof before);
+    print_values(q, chosen, after, sizeof after);
+    tell(s, "%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
+    if (chosen == q->fallback)
+        tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", not searched");
+    else if (isfinite(gain->low))
+        tell(s, "%s -> %s: %.2f times as fast (%.2f to %.2f)%s\n", before, after, gain->median, gain->low, gain->high,
+             kept ? "" : ", not kept");
+    else
+        tell(s, "%s -> %s: %.2f times as fast at once, not kept\n", before, after, gain->median);
+}
+
+/* The one sentence at the end of a pass. */
+static void tell_end(const search *s, int candidates, int written, const json_t *answer) {
+    const bool brief = s->options->brief;
+    if (written && brief)
+        printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * median_ratio(answer),
+               s->options->output);
+    else if (written)
+        printf("%d entries written to %s: a step with all candidates took %.1f %% of its time without them\n", written,
+               s->options->output, 100 * median_ratio(answer));
+    else
+        printf("%s%s\n", brief ? "tuning       the defaults stay: " : "nothing was written: ",
+               candidates ? "no gain is certain, since every interval reaches down to 1" : "nothing faster was found");
+}
+
+/* Verifies and confirms the winners of this pass and writes those whose gain is certain. They are what later passes are
+ * compared with. */
 static xp_status conclude(search *s, int *kept) {
     int chosen[MOST_QUESTIONS], candidates = 0, written = 0;
     json_t *answer = NULL;
-    char reason[96] = "", before[160], after[160];
+    char reason[96] = "";
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         chosen[i] = q->base;
@@ -472,60 +563,39 @@ static xp_status conclude(search *s, int *kept) {
         candidates += chosen[i] != q->fallback;
     }
     save_trials(s);
-    if (s->options->brief && candidates == 0) {
-        printf("tuning       the defaults stay: nothing faster was found\n");
-        return XP_OK;
-    }
-    XP_TRY(run_trial(s, chosen, s->options->brief ? TRIAL_STEPS : FINAL_STEPS, &answer, reason));
-    if (!answer && too_late(s)) {
+    if (candidates) XP_TRY(confirm(s, chosen, &answer, reason));
+    if (candidates && !answer && too_late(s)) {
         printf("tuning       the defaults stay: nothing could be confirmed within %.0f s; expanse tune goes on from "
                "here\n",
                s->options->at_most);
         return XP_OK;
     }
-    if (!answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reason);
+    if (candidates && !answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reason);
     json_t *entries = json_array();
-    tell(s, "%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share", "confirmed beside the default");
+    tell(s, "%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share",
+         "confirmed beside the default (95 % interval of the median)");
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         if (!in_pass(s, q)) continue;
-        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
-        const double gain = 1 / json_number_value(json_object_get(told, "ratio"));
-        const bool keep = chosen[i] != q->fallback && gain >= LEAST_GAIN;
-        print_values(q, q->fallback, before, sizeof before);
-        print_values(q, chosen[i], after, sizeof after);
-        tell(s, "%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
-        if (chosen[i] == q->fallback)
-            tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", too short to matter");
-        else
-            tell(s, "%s -> %s: %.2f times as fast%s\n", before, after, gain, keep ? "" : ", not kept");
+        double ratios[MOST_RATIOS];
+        xp_interval gain;
+        const int pairs = read_ratios(json_array_get(json_object_get(answer, "questions"), (size_t)i), ratios);
+        const bool keep = xp_tuning_gains(ratios, pairs, &gain) && chosen[i] != q->fallback;
+        tell_question(s, q, chosen[i], &gain, keep);
         if (keep) q->base = chosen[i];
         /* products were timed beside the library's own parameters: an entry of another model's must not stay */
         if (!keep && !(q->lasting && q->searched)) continue;
         json_t *entry = entry_of(q, q->base);
-        json_object_set_new(entry, "gain", json_real(keep ? gain : 1));
+        json_object_set_new(entry, "gain", json_real(keep ? gain.median : 1));
         json_array_append_new(entries, entry);
         written++;
     }
-    const double ratio = json_number_value(json_object_get(answer, "ratio"));
-    json_decref(answer);
     const xp_status status = written ? xp_tuning_merge(s->options->output, entries) : XP_OK;
     json_decref(entries);
-    if (status != XP_OK) return status;
+    if (status == XP_OK) tell_end(s, candidates, written, answer);
+    json_decref(answer);
     *kept += written;
-    if (s->options->brief) {
-        if (written)
-            printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * ratio, s->options->output);
-        else
-            printf("tuning       the defaults stay: nothing faster was confirmed\n");
-        return XP_OK;
-    }
-    printf("the step with all candidates took %.1f %% of its time without them\n", 100 * ratio);
-    if (written)
-        printf("%d entries written to %s\n", written, s->options->output);
-    else
-        printf("%s: nothing was written\n", *kept ? "that stays" : "the defaults stay");
-    return XP_OK;
+    return status;
 }
 
 /* ---- passes ------------------------------------------------------------------------------------------------------ */
@@ -534,7 +604,7 @@ static xp_status search_kernels(search *s, int first, int last, double end, int 
     s->first = first;
     s->last = last;
     s->end = end;
-    while (xp_clock() < s->end) {
+    for (long rounds = 0; rounds < s->options->rounds && xp_clock() < s->end; rounds++) {
         bool left = false;
         for (int kernel = first; kernel < last; kernel++) left = pick(s, kernel) || left;
         if (!left) break;
@@ -558,7 +628,7 @@ static xp_status search_lasting_kernels(search *s, double end, int *kept) {
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
-        weigh(q, json_number_value(json_object_get(told, "seconds")), s->step_seconds);
+        weigh(s, q, json_number_value(json_object_get(told, "seconds")));
         any = any || (q->lasting && q->searched);
     }
     json_decref(answer);
@@ -571,11 +641,8 @@ static void describe_device(const json_t *entry, char *out, size_t size) {
 }
 
 /* That a search was begun is known even if it had no time to try anything. */
-static void remember_device(search *s) {
-    char key[400];
-    if (s->count == 0) return;
-    describe_device(json_object_get(s->questions[0].about, "entry"), key, sizeof key);
-    json_object_set_new(s->trials, key, json_real(1));
+static void remember_defaults(search *s) {
+    for (int i = 0; i < s->count; i++) remember(s, &s->questions[i], s->questions[i].fallback);
     save_trials(s);
 }
 
@@ -600,6 +667,8 @@ bool xp_tune_knows(const char *trials, const char *table, const xp_device *devic
 xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
     *kept = 0;
     search s = {.options = options, .folder = "/tmp/expanse-tune-XXXXXX"};
+    if (options->filter && regcomp(&s.filter, options->filter, REG_EXTENDED | REG_NOSUB) != 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' is no regular expression", options->filter);
     if (!mkdtemp(s.folder)) return xp_fail(XP_IO_ERROR, "no folder for the tuner's tables in /tmp");
     snprintf(s.defaults, sizeof s.defaults, "%s/defaults.json", s.folder);
     snprintf(s.candidates, sizeof s.candidates, "%s/candidates.json", s.folder);
@@ -609,7 +678,7 @@ xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
     s.verified = json_object();
     xp_random_start(&s.random, (uint64_t)(json_object_size(s.trials) + 1), 0);
     xp_status status = ask(&s);
-    if (status == XP_OK) remember_device(&s);
+    if (status == XP_OK) remember_defaults(&s);
     const double start = xp_clock(), end = start + options->seconds;
     const bool both = s.kernels > s.joint_kernels && !options->brief;
     if (options->at_most > 0) s.deadline = start + options->at_most;
@@ -619,6 +688,7 @@ xp_status xp_tune_search(const xp_tune_options *options, int *kept) {
         status = search_lasting_kernels(&s, fmax(end, xp_clock() + LASTING_PART * options->seconds), kept);
     for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
     free(s.questions);
+    if (options->filter) regfree(&s.filter);
     json_decref(s.trials);
     json_decref(s.verified);
     const char *const files[] = {"defaults.json", "candidates.json", "check.json"};

@@ -40,10 +40,19 @@ static xp_status run_step(side *s, int step) {
     return XP_OK;
 }
 
-static double median_ratio(const double *above, const double *below, int count) {
-    double ratios[MOST_STEPS];
-    for (int i = 0; i < count; i++) ratios[i] = below[i] > 0 ? above[i] / below[i] : 1;
-    return xp_bench_median(ratios, count);
+static double ratio(double above, double below) {
+    return below > 0 ? above / below : 1;
+}
+
+/* [] without candidates. In turn a ratio for each step, else that of the medians. Sorts both in the second case. */
+static json_t *ratios_of(double *candidates, double *defaults, bool in_turn, int steps) {
+    json_t *out = json_array();
+    for (int i = 0; i < steps && candidates && in_turn; i++)
+        json_array_append_new(out, json_real(ratio(candidates[i], defaults[i])));
+    if (candidates && !in_turn)
+        json_array_append_new(out,
+                              json_real(ratio(xp_bench_median(candidates, steps), xp_bench_median(defaults, steps))));
+    return out;
 }
 
 static bool differs(const xp_tuning *a, const xp_tuning *b) {
@@ -63,7 +72,7 @@ static bool promises(const side sides[SIDES], int questions) {
     return false;
 }
 
-static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, double seconds, double ratio) {
+static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, double seconds, json_t *ratios) {
     const xp_tuning *t = &tuned->tuning;
     json_t *parameters = json_array();
     for (int p = 0; p < t->count; p++) {
@@ -77,24 +86,24 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
     json_t *reached = t->reached.kernel ? json_pack("{s:s,s:{s:I}}", "kernel", t->reached.kernel, "values",
                                                     t->reached.parameter, (json_int_t)t->reached.value)
                                         : NULL;
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:f,s:b,s:o*}", "kernel", t->kernel, "operation", tuned->operation,
+    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:o,s:b,s:o*}", "kernel", t->kernel, "operation", tuned->operation,
                      "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
-                     "seconds", seconds, "ratio", ratio, "lasting", t->lasting, "reached", reached);
+                     "seconds", seconds, "ratios", ratios, "lasting", t->lasting, "reached", reached);
 }
 
-static xp_status answer(side sides[SIDES], bool both, int steps) {
-    side *s = &sides[DEFAULTS];
+static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
+    side *s = &sides[DEFAULTS], *candidates = both ? &sides[CANDIDATES] : NULL;
     const xp_plan_tuned *tuned;
     const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
-    json_t *list = json_array();
-    const double ratio = both ? median_ratio(sides[CANDIDATES].total, s->total, steps) : 1;
+    json_t *list = json_array(), *whole = ratios_of(both ? candidates->total : NULL, s->total, in_turn, steps);
     for (int q = 0; q < questions; q++) {
         double *own = s->seconds + q * MOST_STEPS;
-        const double against = both ? median_ratio(sides[CANDIDATES].seconds + q * MOST_STEPS, own, steps) : 1;
-        json_array_append_new(list, describe(s->run.session.device, &tuned[q], xp_bench_median(own, steps), against));
+        json_t *ratios = ratios_of(both ? candidates->seconds + q * MOST_STEPS : NULL, own, in_turn, steps);
+        const double seconds = xp_bench_median(own, steps); /* sorts: behind the pairs */
+        json_array_append_new(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
     json_t *root =
-        json_pack("{s:f,s:f,s:o}", "step", xp_bench_median(s->total, steps), "ratio", ratio, "questions", list);
+        json_pack("{s:f,s:o,s:o}", "step", xp_bench_median(s->total, steps), "ratios", whole, "questions", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     const bool sent = text && xp_child_answer(text, strlen(text));
     free(text);
@@ -102,11 +111,15 @@ static xp_status answer(side sides[SIDES], bool both, int steps) {
     return sent ? XP_OK : xp_fail(XP_IO_ERROR, "a trial's answer could not be sent");
 }
 
-/* One step of the candidates; their loss must be that of the defaults after as many. */
-static xp_status run_candidates(side sides[SIDES], int step) {
-    XP_TRY(run_step(&sides[CANDIDATES], step));
+/* A step of each side, or of the candidates alone after the defaults'; the losses must be equal. */
+static xp_status run_pair(side sides[SIDES], bool both, bool in_turn, int step) {
+    const int first = step % 2 ? CANDIDATES : DEFAULTS; /* what comes second may find a warmer machine */
+    for (int turn = 0; turn < SIDES; turn++) {
+        const int next = turn ? SIDES - 1 - first : first;
+        if (next == DEFAULTS ? in_turn : both) XP_TRY(run_step(&sides[next], step));
+    }
     const double own = sides[CANDIDATES].loss[step], wanted = sides[DEFAULTS].loss[step];
-    return fabs(own - wanted) <= 1e-3 * wanted
+    return !both || fabs(own - wanted) <= 1e-3 * wanted
                ? XP_OK
                : xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
 }
@@ -124,12 +137,10 @@ xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options
     const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
     int done = 0;
     while (done < steps && status == XP_OK) {
-        if (in_turn) status = run_step(&sides[DEFAULTS], done);
-        if (status == XP_OK && both) status = run_candidates(sides, done);
-        done++;
+        status = run_pair(sides, both, in_turn, done++);
         if (both && status == XP_OK && !promises(sides, questions)) break;
     }
-    if (status == XP_OK) status = answer(sides, both, done);
+    if (status == XP_OK) status = answer(sides, both, in_turn, done);
     for (int i = 0; i < SIDES; i++) {
         xp_synthetic_close(&sides[i].run);
         free(sides[i].seconds);

@@ -177,6 +177,14 @@ void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
     }
 }
 
+bool xp_tuning_gains(const double *ratios, int count, xp_interval *gain) {
+    enum { MOST = 64 };
+    double gains[MOST];
+    for (int i = 0; i < count && i < MOST; i++) gains[i] = ratios[i] > 0 ? 1 / ratios[i] : 0;
+    *gain = count > 0 ? xp_median_interval(gains, count < MOST ? count : MOST) : (xp_interval){.median = 1};
+    return gain->low > 1;
+}
+
 json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape) {
     char version[20];
     version_of(tuning->file, version, sizeof version);

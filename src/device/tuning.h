@@ -10,6 +10,7 @@
 #ifndef XP_DEVICE_TUNING_H
 #define XP_DEVICE_TUNING_H
 
+#include "core/statistics.h"
 #include "device/device.h"
 
 #include <jansson.h>
@@ -50,6 +51,11 @@ bool xp_tuning_are_entries(const json_t *entries);
 
 /* An entry as in the table, without a gain. The caller owns it; NULL when memory ends. */
 json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape);
+
+/* What values gain over the defaults: the default's time over theirs, from `ratios` of their time over the default's in
+ * pairs of runs that were taken in turn. Returns whether the gain is to be believed, and so belongs into a table: the
+ * whole interval lies above 1. At most 64 ratios. */
+bool xp_tuning_gains(const double *ratios, int count, xp_interval *gain);
 
 /* Reads a table's entries, an array that the caller owns. A missing file is an empty table where `may_miss`.
  * XP_BAD_DATA names the place. */
