@@ -27,7 +27,7 @@ def expect(name, true, text=""):
 
 
 def expanse(*words, **options):
-    return subprocess.run([EXPANSE, *words], capture_output=True, text=True, timeout=300, **options)
+    return subprocess.run([EXPANSE, *words], capture_output=True, text=True, **options)
 
 
 def must(*words):

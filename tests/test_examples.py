@@ -18,7 +18,7 @@ source, build, compiler = sys.argv[1], sys.argv[2], sys.argv[3:]
 
 
 def run(*words, **options):
-    result = subprocess.run(words, capture_output=True, text=True, timeout=600, **options)
+    result = subprocess.run(words, capture_output=True, text=True, **options)
     if result.returncode != 0:
         sys.exit(f"{' '.join(words)} failed with {result.returncode}:\n{result.stdout}{result.stderr}")
     return result.stdout
