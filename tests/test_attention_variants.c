@@ -315,7 +315,9 @@ static void a_grid_pooled_by_1_is_plain_attention_bit_for_bit(void **state) {
 }
 
 static void a_learned_beta_equals_the_same_constant_bit_for_bit(void **state) {
+    const int32_t lengths[] = {53, 53};
     layer constant = draw(5, 1), learned;
+    constant.lengths = lengths;
     constant.bn = true;
     constant.beta = 0.625f;
     learned = constant;

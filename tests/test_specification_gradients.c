@@ -22,7 +22,7 @@
 #include <cmocka.h>
 
 enum { BATCH = 2, HEADS = 4, QUERIES = 9, KEYS = 11, WIDTH = 5, VALUE_WIDTH = 4, GRID = 3 };
-enum { WANTED = 150, MOST_ROWS = 400, EVERY = 15, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
+enum { WANTED = 150, MOST_ROWS = 400, EVERY = 25, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
 static const double DIFFERENCE_BOUND = 2e-6, DEVICE_BOUND = 2e-4;
 
 static int failures, every = EVERY;
