@@ -7,6 +7,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -36,15 +37,19 @@ static void say_verdict(void *context, const xp_check_verdict *verdict) {
                   verdict->seconds);
 }
 
-static void check_family(const char *name) {
+static const char *family = "wide";
+static int cases; /* of each operation; 0: as many as expanse check */
+
+static void the_family_agrees_with_the_reference(void **state) {
     xp_device_options device_options;
     xp_check_options options;
     xp_device *device;
     xp_check_summary summary;
     xp_device_options_default(&device_options);
-    device_options.family = name;
+    device_options.family = family;
     if (xp_device_open(&device, &device_options) != XP_OK) fail_msg("%s", xp_last_error());
     xp_check_options_default(&options);
+    if (cases > 0) options.cases = cases;
     const xp_check_report report = {.failure = say_failure, .verdict = say_verdict};
     xp_status status = xp_check_run(device, &options, &report, &summary);
     xp_device_close(&device);
@@ -53,15 +58,10 @@ static void check_family(const char *name) {
     assert_int_equal(summary.bad, 0);
 }
 
-static const char *family = "wide";
-
-static void the_family_agrees_with_the_reference(void **state) {
-    check_family(family);
-}
-
-/* test_operations FAMILY */
+/* test_operations FAMILY [CASES] */
 int main(int count, char **words) {
     if (count > 1) family = words[1];
+    if (count > 2) cases = atoi(words[2]);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_operation_has_a_reference_and_cases),
         cmocka_unit_test(the_family_agrees_with_the_reference),
