@@ -34,7 +34,7 @@
 #include <strings.h>
 #include <time.h>
 
-enum { VALUES = 48, ARGUMENTS = 32, REPEAT = 1000, GUARD_BYTES = 256, SAMPLES = 2000, LOG_BYTES = 1 << 16 };
+enum { VALUES = 48, ARGUMENTS = 32, REPEAT = 1000, GUARD_BYTES = 1 << 16, SAMPLES = 2000, LOG_BYTES = 1 << 16 };
 
 typedef enum kind { INT, FLOAT, BUFFER_INT, BUFFER_FLOAT, BUFFER_BF16 } kind;
 
@@ -304,6 +304,7 @@ static void set(run *r, const char *word, char *const *given) {
 
 /* Reads one description, from behind its "run:"; returns where it ends. */
 static const char *describe(const char *at, run *out, char *const *given) {
+    const int begin = line;
     *out = (run){.repeat = 20};
     for (bool first_of_line = false;;) {
         while (*at == ' ' || *at == '\t') at++;
@@ -326,6 +327,7 @@ static const char *describe(const char *at, run *out, char *const *given) {
             set(out, word, given);
         at += length;
     }
+    line = begin;
     if (!*out->kernel) fail(2, "run: names no kernel");
     if (!out->dimensions || out->local_dimensions != out->dimensions)
         fail(2, "%s: global= and local= are needed, with as many numbers each", out->kernel);
