@@ -3,6 +3,7 @@
 temporary files. Usage: test_scripts.py TOOLS"""
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -177,11 +178,45 @@ def check_on_device(folder):
     result, lines, summary, log = run("prototype", "kernel.cl", "m=3", DEVICE="cpu")
     expect("a kernel", result.returncode == 0 and lines[-1] == "1 passed, 0 failed" and f"--device cpu {folder}/kernel.cl m=3" in log, result)
     expect("a kernel", "building" not in result.stdout, "one kernel file needs no build of the rest")
+    result = subprocess.run([f"{house}/tools/on-device", "--help"], capture_output=True, text=True)
+    told = dict(re.findall(r"^  (\w+) +(\d+)  ", result.stdout, re.M))
+    with open(f"{TOOLS}/on-device") as script:
+        limits = dict(re.findall(r"\[(\w+)\]=(\d+)", script.read()))
+    expect("limits", told and {**told, "prototype": "30"} == limits and sum(map(int, told.values())) <= 200, f"{told} {limits}")
     result = subprocess.run([f"{house}/tools/on-device", "run", out, "bend"], capture_output=True, text=True)
     expect("a step", result.returncode == 1 and "there is no step 'bend'" in result.stderr, result)
 
 
-for check in (check_logs, check_quickstart, check_plan, check_on_device):
+def check_beside_pytorch(folder):
+    """The table with a stand-in for Expanse and without PyTorch; a row that fails costs itself."""
+    write_files(folder, {"modules/torch.py": "raise ImportError\n"})
+    write_program(f"{folder}/expanse", """case "$*" in
+*gemm*) echo "no product today" >&2; exit 1 ;;
+*attention*) echo '[{"shape": "forward B=2", "median_ms": 2}, {"shape": "both B=2", "median_ms": 5}]' ;;
+*step*) echo ready; while read -r count; do echo "0.5 2.25"; done ;;
+*) echo "0:0 a stand-in" ;;
+esac
+""")
+    result = subprocess.run([sys.executable, f"{TOOLS}/on_device/beside_pytorch.py", "--expanse", f"{folder}/expanse", "--scale", "small", "--output",
+                             f"{folder}/peers.md"], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": f"{folder}/modules"})
+    with open(f"{folder}/peers.md") as file:
+        page = file.read()
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if re.match(r"\| (product|attention|step)", line)]
+    expect("peers", "no PyTorch here" in page and "0:0 a stand-in" in page and page in result.stdout, result)
+    expect("peers", result.returncode == 1 and "1 of 4 rows failed: product" in result.stdout, result)
+    expect("peers", rows[0][-1].startswith("FAILED") and "no product today" in rows[0][-1], rows)
+    expect("peers", rows[1][1].startswith("2 (") and rows[2][1].startswith("5 (") and rows[3][1:] == ["250", "2.250000", ""], rows)
+    sys.path[:0] = [f"{folder}/modules", f"{TOOLS}/on_device"]
+    import beside_pytorch
+    row = beside_pytorch.Row("a step")
+    row.judge("PyTorch", 2.0, 2.0001)
+    expect("peers", row.verdict == "equal", row.verdict)
+    row.judge("PyTorch", 2.0, 2.0003)
+    row.judge("another", 2.0, 2.0)
+    expect("peers", row.verdict.startswith("FAILED: PyTorch"), row.verdict)
+
+
+for check in (check_logs, check_quickstart, check_plan, check_on_device, check_beside_pytorch):
     with tempfile.TemporaryDirectory() as scratch:
         check(scratch)
 print(f"{failures} failures")

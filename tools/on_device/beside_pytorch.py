@@ -20,7 +20,7 @@ from peers import kernels, steps  # noqa: E402
 
 try:
     import torch
-except ImportError:
+except (ImportError, OSError):  # OSError: a library that it needs is not there
     torch = None
 
 WARM, STEPS = 2, 2  # steps before the first time is taken, and steps a round
@@ -236,7 +236,8 @@ def attempt(page, case, measure, *arguments):
         measure(*arguments)
     except (SystemExit, Exception) as error:
         for row in case.rows:
-            row.verdict = f"FAILED: {str(error) or type(error).__name__}".replace("\n", " ").replace("|", "/")[:200]
+            text = str(error).removeprefix("bench-peers: ") or type(error).__name__
+            row.verdict = "FAILED: " + text.replace("\n", " ").replace("|", "/")[:200]
     page.write()
 
 
