@@ -206,7 +206,7 @@ static void summarise(const training_run *run, xp_run_summary *out) {
                             .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .finished = state->epoch == run->checkpoint.config.training.epochs};
-    if (state->epoch_best > 0) {
+    if (state->epoch_best > 0 && state->epoch_best <= run->folder.count) { /* the last row may have failed */
         out->best = run->folder.rows[state->epoch_best - 1];
         out->last = run->folder.rows[run->folder.count - 1];
     }
@@ -294,7 +294,10 @@ static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
-    if (state->epoch >= config->training.epochs) return complete(run);
+    if (state->epoch >= config->training.epochs) {
+        xp_status status = complete(run);
+        return status == XP_INTERRUPTED ? interrupt(run) : status;
+    }
     while (state->epoch < config->training.epochs) {
         xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
         while (state->position < run->steps_per_epoch) {
