@@ -139,7 +139,7 @@ def check_on_device(folder):
             "0\ttests/crash.o\t$CC -g1 -O2 -c ../../crash.c -o tests/crash.o", "1\ttests/crash\t$CC tests/crash.o -o tests/crash",
             "0\ttests/broken\t$CC ../../broken.c -o tests/broken")),
         "on-device/tests": "".join(f"{name}\ttests/{name}\tA=1\t\n" for name in ("broken", "crash", "good"))})
-    os.makedirs(f"{house}/on-device/build")
+    write_program(f"{house}/on-device/build/tests/broken", "exit 0\n")  # of an earlier run
     write_files(folder, {"libnvidia-opencl.so.580": "", "vendors/foreign.icd": "/nowhere/libforeign.so.1\n", "kernel.cl": ""})
     os.symlink(f"{library}.580", f"{library}.1")
     write_program(f"{folder}/programs/ldconfig", f'echo "	libnvidia-opencl.so.1 (libc6,x86-64) => {library}.1"\n')
@@ -163,6 +163,10 @@ def check_on_device(folder):
             os.symlink(f"{library}.580", f"{folder}/link.so")
         lines = run()[1]
         expect("drivers", not any(f"{library}.1 (found" in line for line in lines), f"{named} is taken twice: {lines}")
+
+    write_files(folder, {"vendors/foreign.icd": "/nowhere/libnvidia-opencl.so.1\n"})
+    lines = run()[1]
+    expect("drivers", any(f"{library}.1 (found" in line for line in lines), f"an ICD file names what is not there: {lines}")
 
     result, lines, summary, log = run("devices", "tests", DEVICE="cpu", TIMEOUTS="devices=1 tests=100")
     rows = {cells[1].strip(): (cells[2].strip(), cells[4]) for cells in (line.split("|") for line in summary.splitlines()) if len(cells) == 6}
