@@ -6,7 +6,6 @@ with 1 when the losses of fp32 steps differ or a row fails.
 
     beside_pytorch.py --expanse PROGRAM [--device ID] [--output FILE] [--scale full|small] [--rounds N]"""
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -23,8 +22,8 @@ try:
 except (ImportError, OSError):  # OSError: a library that it needs is not there
     torch = None
 
-WARM, STEPS = 2, 2  # steps before the first time is taken, and steps a round
-LEAST_SECONDS = 0.05  # what a peer's kernel is repeated for in each round, at least
+WARM, STEPS, STEP_ROUNDS = 2, 2, 7  # steps before the first time is taken, steps a round, and rounds
+MOST_SECONDS = 1  # a peer's kernel is repeated no longer than this in a round
 
 
 class Side:
@@ -35,29 +34,21 @@ class Side:
         self.name = f"PyTorch {'CPU' if device == 'cpu' else 'GPU'} {precision}"
         self.dtype = torch.bfloat16 if precision == "bf16" else torch.float32
 
-    @contextlib.contextmanager
-    def set(self):
+    def use(self):
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = self.precision == "tf32"
-        yield
-
-    def finish(self):
-        if self.device != "cpu":
-            torch.cuda.synchronize()
 
     def seconds(self, call):
-        """The median of one call, each waited for."""
+        """The median of a call, each waited for."""
         def once():
             call()
-            self.finish()
+            if self.device != "cpu":
+                torch.cuda.synchronize()
 
-        with self.set():
-            once()
-            self.finish()
-            times = []
-            while len(times) < kernels.REPETITIONS or (sum(times) < LEAST_SECONDS and len(times) < 200):
-                times.append(kernels.seconds_of(once))
-                if len(times) >= 2 and sum(times) > 1:  # a slow CPU
-                    break
+        self.use()
+        once()
+        times = []
+        while len(times) < kernels.REPETITIONS and sum(times) < MOST_SECONDS:
+            times.append(kernels.seconds_of(once))
         return statistics.median(times)
 
     def product(self, text):
@@ -74,12 +65,12 @@ class Side:
 
     def steps(self, step, count):
         """(seconds a step, loss after the last)."""
-        with self.set():
-            begin = time.perf_counter()
-            for _ in range(count):
-                loss = step()
-            loss = float(loss)
-            return (time.perf_counter() - begin) / count, loss
+        self.use()
+        begin = time.perf_counter()
+        for _ in range(count):
+            loss = step()
+        loss = float(loss)
+        return (time.perf_counter() - begin) / count, loss
 
 
 class Row:
@@ -146,20 +137,25 @@ def words_of(shape):
     return [word for name, value in shape.items() for word in (f"--{name}", str(value))]
 
 
-class Product:
-    def __init__(self, text):
-        m, n, k, _, _ = kernels.sizes_of(text)
-        self.text, self.rows = text, [Row(f"product {text}", 2.0 * m * n * k)]
+class Products:
+    def __init__(self, *texts):
+        self.texts, self.rows = texts, []
+        for text in texts:
+            m, n, k, _, _ = kernels.sizes_of(text)
+            self.rows.append(Row(f"product {text}", 2.0 * m * n * k))
 
     def measure(self, options, sides):
-        calls = [(side, side.product(self.text)) for side in sides]
+        calls = [(side, [side.product(text) for text in self.texts]) for side in sides]
         for _ in range(options.rounds):
-            self.rows[0].add("Expanse", ours(options, "gemm", self.text)[0]["median_ms"] / 1e3)
-            for side, call in calls:
-                self.rows[0].add(side.name, side.seconds(call))
+            for row, answer in zip(self.rows, ours(options, "gemm", *self.texts)):
+                row.add("Expanse", answer["median_ms"] / 1e3)
+            for side, all_calls in calls:
+                for row, call in zip(self.rows, all_calls):
+                    row.add(side.name, side.seconds(call))
 
     def measure_cpu(self, cpu):
-        self.rows[0].add(cpu.name, cpu.seconds(cpu.product(self.text)))
+        for row, text in zip(self.rows, self.texts):
+            row.add(cpu.name, cpu.seconds(cpu.product(text)))
 
 
 class Attention:
@@ -200,7 +196,7 @@ class Step:
         runner.steps(WARM)
         for side, step in peers:
             side.steps(step, WARM)
-        for _ in range(options.rounds):
+        for _ in range(STEP_ROUNDS):
             row.add("Expanse", runner.steps(STEPS))
             for side, step in peers:
                 seconds, row.losses[side.name] = side.steps(step, STEPS)
@@ -220,14 +216,13 @@ class Step:
 
 
 CASES = {
-    "small": lambda: [Product("256x192x128nt"), Attention(batch=2, heads=2, length=64, width=32),
+    "small": lambda: [Products("256x192x128nt"), Attention(batch=2, heads=2, length=64, width=32),
                       Step(width=64, heads=2, layers=2, ffn=128, batch=4, length=32)],
-    "full": lambda: [Product("4096x4096x4096nt"), Attention(batch=8, heads=8, length=1024, width=64),
+    "full": lambda: [Products("4096x4096x4096nt", "8192x1024x1024nt", "2048x2048x512nt"), Attention(batch=8, heads=8, length=1024, width=64),
                      Step(width=512, heads=8, layers=2, ffn=2048, batch=16, length=512),
                      Step(width=1024, heads=16, layers=4, ffn=4096, batch=8, length=1024),
                      Step(width=64, heads=2, layers=2, ffn=128, batch=32, length=1024),
-                     Step(width=512, heads=8, layers=2, ffn=2048, batch=16, length=128),
-                     Product("8192x1024x1024nt"), Product("2048x2048x512nt")]}
+                     Step(width=512, heads=8, layers=2, ffn=2048, batch=16, length=128)]}
 
 
 def attempt(page, case, measure, *arguments):
@@ -247,7 +242,7 @@ def main():
     parser.add_argument("--device", default="gpu")
     parser.add_argument("--output", help="Markdown file to write")
     parser.add_argument("--scale", choices=CASES, default="full", help="small shapes are for a CPU")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3, help="of products and attention (3)")
     options = parser.parse_args()
     gpu = torch is not None and torch.cuda.is_available() and options.device.lower() != "cpu"
     if torch:
