@@ -59,6 +59,8 @@ typedef struct run {
 
 static const char *path;
 static int line;
+static char *given[VALUES + 1]; /* NAME=VALUE of the command line, and whether a comment has the name */
+static bool used[VALUES];
 static cl_device_id device;
 static cl_context context;
 static cl_command_queue queue;
@@ -248,7 +250,7 @@ static cl_uint sizes(run *r, char *text, size_t out[3]) {
 }
 
 /* NAME=VALUE. A value of the command line has the last word. */
-static void set(run *r, const char *word, char *const *given) {
+static void set(run *r, const char *word) {
     char name[32], text[512];
     const char *equals = strchr(word, '=');
     if (!equals || equals == word || (size_t)(equals - word) >= sizeof name || strlen(equals) > sizeof text)
@@ -256,10 +258,12 @@ static void set(run *r, const char *word, char *const *given) {
     snprintf(name, sizeof name, "%.*s", (int)(equals - word), word);
     snprintf(text, sizeof text, "%s", equals + 1);
     const size_t length = strlen(name);
-    for (; *given; given++)
-        if (strncmp(*given, name, length) == 0 && (*given)[length] == '=')
-            snprintf(text, sizeof text, "%s", *given + length + 1);
-    const size_t used = strlen(r->options);
+    for (int i = 0; given[i]; i++)
+        if (strncmp(given[i], name, length) == 0 && given[i][length] == '=') {
+            snprintf(text, sizeof text, "%s", given[i] + length + 1);
+            used[i] = true;
+        }
+    const size_t so_far = strlen(r->options);
     if (strcmp(name, "global") == 0)
         r->dimensions = sizes(r, text, r->global);
     else if (strcmp(name, "local") == 0)
@@ -269,7 +273,7 @@ static void set(run *r, const char *word, char *const *given) {
     else if (strcmp(name, "expect") == 0)
         snprintf(r->expect, sizeof r->expect, "%s", text);
     else if (strcmp(name, "options") == 0)
-        snprintf(r->options + used, sizeof r->options - used, " %s", text);
+        snprintf(r->options + so_far, sizeof r->options - so_far, " %s", text);
     else if (strcmp(name, "flops") == 0)
         r->flops = number(r, text);
     else if (strcmp(name, "bytes") == 0)
@@ -303,7 +307,7 @@ static void set(run *r, const char *word, char *const *given) {
 }
 
 /* Reads one description, from behind its "run:"; returns where it ends. */
-static const char *describe(const char *at, run *out, char *const *given) {
+static const char *describe(const char *at, run *out) {
     const int begin = line;
     *out = (run){.repeat = 20};
     for (bool first_of_line = false;;) {
@@ -324,7 +328,7 @@ static const char *describe(const char *at, run *out, char *const *given) {
         if (!*out->kernel)
             snprintf(out->kernel, sizeof out->kernel, "%.63s", word);
         else
-            set(out, word, given);
+            set(out, word);
         at += length;
     }
     line = begin;
@@ -613,14 +617,14 @@ static char *read_file(const char *name) {
 
 int main(int count, char **words) {
     const char *select = NULL;
-    char there[4096], options[2048] = "", *given[VALUES + 1] = {NULL};
+    char there[4096], options[2048] = "";
     int values = 0;
     for (int i = 1; i < count; i++) {
-        const size_t used = strlen(options);
+        const size_t so_far = strlen(options);
         if (strcmp(words[i], "--device") == 0 && i + 1 < count)
             select = words[++i];
         else if (strncmp(words[i], "-D", 2) == 0)
-            snprintf(options + used, sizeof options - used, " %s", words[i]);
+            snprintf(options + so_far, sizeof options - so_far, " %s", words[i]);
         else if (!path && words[i][0] != '-')
             path = words[i];
         else if (path && strchr(words[i], '=') && values < VALUES)
@@ -638,11 +642,13 @@ int main(int count, char **words) {
     for (const char *at = source; (at = strstr(at, "run:")); runs++) {
         static run r;
         for (line = 1, from = source; from < at; from++) line += *from == '\n';
-        at = describe(at + 4, &r, given);
+        at = describe(at + 4, &r);
         right &= run_kernel(source, &r, options);
     }
     line = 0;
     if (!runs) fail(2, "%s has no comment with \"run:\"", path);
+    for (int i = 0; given[i]; i++)
+        if (!used[i]) fail(2, "%s: no comment of %s has this name", given[i], path);
     puts(right ? "all right" : "WRONG");
     return right ? 0 : 1;
 }
