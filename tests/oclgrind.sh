@@ -48,4 +48,4 @@ if [ $code -ne 0 ] || [ -s "$log" ]; then
     head -n 40 "$log"
     exit 1
 fi
-echo "$operation $family: $(sed -n 's/.* ok *\([0-9]* variants\).*/\1/p' "$out"), $watched"
+echo "$operation $family: $(sed -n 's/^[a-z_]* *[a-z]* *yes *\([0-9]*\) .*/\1 variants/p' "$out"), $watched"
