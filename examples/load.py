@@ -30,7 +30,7 @@ def norm(x, name):
 
 def activate(x, name):
     if name == "gelu": return x / 2 * (1 + np.vectorize(math.erf)(x / math.sqrt(2)))
-    return np.maximum(x, 0) if name in ("relu", True) else x
+    return np.maximum(x, 0) if name == "relu" else x
 
 def softmax(x):
     x = np.exp(x - x.max(-1, keepdims=True))

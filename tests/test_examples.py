@@ -55,7 +55,7 @@ VISION = "--preset vit-tiny-28 --set width=16 --set heads=2 --set feed_forward=2
 MODELS = {
     "post-norm": ("series.ts", f"{ENCODER} --attention softmax --set key_heads=2 --set mask_padding=off"),
     "pre-norm": ("series.ts", f"{ENCODER} --attention softmax+bn+sh(1,2) --set pre_norm=on --set norm=batch "
-                 "--set head=mean --set activation=relu --set head_activation=off --set positions=sinusoidal"),
+                 "--set head=mean --set activation=relu --set head_activation=none --set positions=sinusoidal"),
     "vision": ("train-images-idx3-ubyte",
                f"{VISION} --attention softmax+bn+sh(1,2) --set head=class --set standardise=off"),
 }
