@@ -220,7 +220,53 @@ esac
     expect("peers", row.verdict.startswith("FAILED: PyTorch"), row.verdict)
 
 
-for check in (check_logs, check_quickstart, check_plan, check_on_device, check_beside_pytorch):
+EXPANSE = """#!/usr/bin/env python3
+import json, sys
+words = sys.argv[1:]
+if "--on-request" in words:
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print("0.001 2.5", flush=True)
+elif words[1] == "gemm":
+    print(json.dumps([{"shape": word, "median_ms": 1.0} for word in words[2:words.index("--repetitions")]]))
+else:
+    print(json.dumps([{"shape": shape, "median_ms": 1.0} for shape in ("forward B=8", "both B=8")]))
+"""
+
+
+def check_peers(folder):
+    """A peer that is not here is a gap in the table and one line that names its package."""
+    write_program(f"{folder}/expanse", "")
+    with open(f"{folder}/expanse", "w") as file:
+        file.write(EXPANSE)
+    write_program(f"{folder}/bare", f'exec "{sys.executable}" -I -S "$@"\n')  # without installed packages
+    os.makedirs(f"{folder}/libraries")
+    for name in ("libopenblas.so.0", "libOpenCL.so.1"):
+        open(f"{folder}/libraries/{name}", "w").close()
+    bare = [word for peer in ("", "jax-", "tinygrad-") for word in (f"--{peer}python", f"{folder}/bare")]
+    fast = ["--expanse", f"{folder}/expanse", "--rounds", "2", "--steps", "1", "--only", "1"]
+    command = [sys.executable, f"{TOOLS}/bench-peers"]
+    hidden = {**environment(folder), "LD_LIBRARY_PATH": f"{folder}/libraries"}
+    result = subprocess.run([*command, *fast, *bare], capture_output=True, text=True, env=hidden)
+    expect("bench-peers", result.returncode == 0 and "Traceback" not in result.stdout + result.stderr, result.stderr)
+    told = [("PyTorch", "torch", "python3-torch"), ("PyTorch, memory kept", "torch", "python3-torch"), ("JAX", "jax", "jax with pip"),
+            ("OpenBLAS", "libopenblas.so.0", "libopenblas0-pthread"), ("CLBlast", "libOpenCL.so.1", "ocl-icd-libopencl1"),
+            ("tinygrad", "tinygrad", "tinygrad with pip")]
+    lines = [f"bench-peers: {name} is left out: {lacks} cannot be loaded: install {package}" for name, lacks, package in told]
+    expect("bench-peers", result.stderr.splitlines() == lines, result.stderr)
+    steps = [line.split("|")[2:4] for line in result.stdout.splitlines() if line.startswith("| d=512")]
+    expect("bench-peers", steps == [[" Expanse ", " 1 "], [" PyTorch ", " – "], [" PyTorch, memory kept ", " – "], [" JAX ", " – "]], steps)
+    for row in ("| 512x512x512nn | 1.00 | ±0 % | – | – | – |", "| both D=32 | 1.00 | ±0 % | – | – | – | – |"):
+        expect("bench-peers", row in result.stdout.splitlines(), f"{row} is not in\n{result.stdout}")
+    # Nothing can be installed; no interpreter has PyTorch, either.
+    alone = {**hidden, "HOME": "/dev/null"}
+    result = subprocess.run([*command, "steps", *fast, "--python", f"{folder}/none"], capture_output=True, text=True, env=alone)
+    expect("bench-peers", result.returncode == 0 and "Traceback" not in result.stdout + result.stderr, result.stderr)
+    expect("bench-peers", "jax is left out: it could not be installed" in result.stderr, result.stderr)
+    expect("bench-peers", f"PyTorch is left out: {folder}/none: No such file" in result.stderr and len(result.stderr.splitlines()) == 5, result.stderr)
+
+
+for check in (check_logs, check_quickstart, check_plan, check_on_device, check_beside_pytorch, check_peers):
     with tempfile.TemporaryDirectory() as scratch:
         check(scratch)
 print(f"{failures} failures")

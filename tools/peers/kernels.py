@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 
-from peers.steps import KEPT
+from peers.steps import KEPT, LeftOut, last_line, leave_out
 
 # The products of a step with d=512, FFN=2048, B·N=2048, which each layer makes once (forward, to the input, to the weight), and
 # a cube. M×N×K, then how the factors are stored: n as they are, t transposed.
@@ -56,7 +56,10 @@ def fastest_openblas_core(options):
     times = {core: [] for core in (None, *cores)}
     for _ in range(3):
         for core in times:
-            times[core] += peer(sys.executable, "openblas-core", options, {"OPENBLAS_CORETYPE": core} if core else None).values()
+            try:
+                times[core] += peer(sys.executable, "openblas-core", options, {"OPENBLAS_CORETYPE": core} if core else None).values()
+            except LeftOut:
+                return None, 1
     best = min(times, key=lambda core: statistics.median(times[core]))
     gain = statistics.median(times[None]) / statistics.median(times[best])
     return (best, gain) if best and gain > 1.1 else (None, 1)
@@ -196,19 +199,27 @@ def ours(options, words):
 
 def peer(python, name, options, environment=None):
     command = [python, options.script, "--peer", name, str(options.threads), options.device]
-    answer = subprocess.run(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **(environment or {})})
+    except OSError as error:
+        raise LeftOut(f"{python}: {error.strerror}") from None
     if answer.returncode:
-        sys.exit(f"bench-peers: the peer {name} failed: {' '.join(command)}")
+        raise LeftOut(last_line(answer.stderr, answer.returncode))
     return json.loads(answer.stdout)
 
 
 def in_turn(sides, rounds):
-    """{side: {case: [seconds, …]}} of functions that each time all cases once."""
+    """{side: {case: [seconds, …]}} of functions that each time all cases once. A side that cannot be had has no case."""
     times = {name: {} for name in sides}
     for _ in range(rounds):
-        for name, run in sides.items():
-            for case, seconds in run().items():
-                times[name].setdefault(case, []).append(seconds)
+        for name, run in list(sides.items()):
+            try:
+                for case, seconds in run().items():
+                    times[name].setdefault(case, []).append(seconds)
+            except LeftOut as reason:
+                leave_out(name, reason)
+                times[name] = {}
+                del sides[name]
     return times
 
 
@@ -226,7 +237,7 @@ def products(options):
     if options.tinygrad:
         sides["tinygrad"] = lambda: peer(options.tinygrad, "tinygrad", options, {"DEV": "CL"})
     times = in_turn(sides, options.rounds)
-    for side in times.values():
+    for side in filter(None, times.values()):
         side["the step's mix"] = [sum(turn) for turn in zip(*(side[case] for case in STEP_PRODUCTS))]
     return times, ["the step's mix", CUBE, *STEP_PRODUCTS]
 
@@ -258,4 +269,4 @@ def table(times, cases):
         own = times["Expanse"][case]
         middle = statistics.median(own)
         yield (f"| {case} | {middle * 1e3:.2f} | ±{50 * (max(own) - min(own)) / middle:.0f} % | "
-               + " | ".join(f"{ratio(times, name, case):.2f}" for name in names) + " |")
+               + " | ".join(f"{ratio(times, name, case):.2f}" if times[name] else "–" for name in names) + " |")

@@ -20,6 +20,37 @@ RATE, DECAY, BETAS, EPSILON = 1e-5, 0.01, (0.9, 0.999), 1e-8
 TOLERANCE = 1e-4
 
 
+PACKAGES = {"libopenblas.so.0": "libopenblas0-pthread", "libclblast.so.1": "libclblast1", "libOpenCL.so.1": "ocl-icd-libopencl1",
+            "torch": "python3-torch", "numpy": "python3-numpy", "jax": "jax with pip", "tinygrad": "tinygrad with pip"}
+
+
+class LeftOut(Exception):
+    """A peer that cannot be had here; says why in one line."""
+
+
+def missing(error):
+    """What an ImportError, or an OSError of ctypes, misses, and the package that has it."""
+    name = (error.name or "").split(".")[0] if isinstance(error, ImportError) else os.path.basename(str(error).split(":")[0])
+    return f"{name} cannot be loaded: install {PACKAGES[name]}" if name in PACKAGES else str(error)
+
+
+told = set()
+
+
+def leave_out(name, reason):
+    """Says it once."""
+    line = f"bench-peers: {name} is left out: {reason}"
+    if line not in told:
+        print(line, file=sys.stderr, flush=True)
+    told.add(line)
+
+
+def last_line(text, code):
+    """What a process that failed has to say: of a traceback, the error alone."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else f"it ended with code {code}"
+
+
 def read_safetensors(path):
     import numpy
 
@@ -121,13 +152,14 @@ def pytorch_step(start, device="cpu", autocast=None):
 def serve_pytorch(start, threads):
     import torch
 
-    torch.set_num_threads(threads)
     square = torch.ones(512, 512)
+    torch.set_num_threads(1)
     square @ square
-    begin = time.perf_counter()
+    begin = time.process_time()
     square @ square
-    if time.perf_counter() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
-        sys.exit("bench-peers: PyTorch has a slow BLAS here, which would be no fair peer: install libopenblas0-pthread")
+    if time.process_time() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
+        sys.exit("its BLAS is slow here, which would be no fair peer: install libopenblas0-pthread")
+    torch.set_num_threads(threads)
     serve(pytorch_step(start), f"PyTorch {torch.__version__}")
 
 
@@ -176,22 +208,36 @@ def serve_jax(start):
 
 
 class Runner:
+    """A side of a row, in a process of its own. Raises LeftOut when it cannot start or ends too early."""
+
     def __init__(self, name, command, environment=None):
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
-        )
-        self.name, self.times, self.losses = name, [], []
+        self.name, self.version, self.times, self.losses, self.peak = name, name, [], [], 0
+        self.said = tempfile.TemporaryFile("w+")
+        try:
+            self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.said, text=True,
+                                            env={**os.environ, **(environment or {})})
+        except OSError as error:
+            raise LeftOut(f"{command[0]}: {error.strerror}") from None
         banner = self.process.stdout.readline().split(maxsplit=1)
         if not banner or banner[0] != "ready":
-            sys.exit(f"bench-peers: {name} did not start: {' '.join(command)}")
-        self.version = banner[1].strip() if len(banner) > 1 else name
+            raise self.failure()
+        if len(banner) > 1:
+            self.version = banner[1].strip()
+
+    def failure(self):
+        code = self.process.wait()
+        self.said.seek(0)
+        return LeftOut(last_line(self.said.read(), code))
 
     def steps(self, count):
-        self.process.stdin.write(f"{count}\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(f"{count}\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self.failure() from None
         answer = self.process.stdout.readline().split()
         if len(answer) != 2:
-            sys.exit(f"bench-peers: {self.name} ended while it was timed")
+            raise self.failure()
         self.losses.append(float(answer[1]))
         return float(answer[0]) / count
 
@@ -200,6 +246,30 @@ class Runner:
         _, _, usage = os.wait4(self.process.pid, 0)
         self.process.returncode = 0
         self.peak = usage.ru_maxrss / 1024  # MiB
+
+
+class Peers:
+    """The runners of a row: Expanse, without which there is none, and those of its peers that could be had. The others leave gaps."""
+
+    def __init__(self):
+        self.names, self.runners = [], {}
+
+    def start(self, name, *words):
+        self.names.append(name)
+        self.attempt(name, lambda: self.runners.__setitem__(name, Runner(name, *words)))
+
+    def attempt(self, name, call):
+        try:
+            return call()
+        except LeftOut as reason:
+            if name == "Expanse":
+                sys.exit(f"bench-peers: Expanse: {reason}")
+            leave_out(name, reason)
+            self.runners.pop(name, None)
+
+    def each(self, call):
+        for name, runner in list(self.runners.items()):
+            self.attempt(name, lambda: call(runner))
 
 
 def shape_of(case):
@@ -212,40 +282,49 @@ def measure(case, options):
         start = os.path.join(folder, "start.safetensors")
         words = [word for name, value in case.items() for word in (f"--{name}", str(value))]
         command = [options.expanse, "bench", "step", "--attention", options.attention, "--on-request", "--save-start", start]
-        ours = Runner("Expanse", command + words)
         peer = lambda python, name: [python, options.script, "--peer", name, start, str(case["heads"]), str(options.threads)]
-        runners = [ours, Runner("PyTorch", peer(options.python, "pytorch")),
-                   Runner("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)]
+        peers = Peers()
+        peers.start("Expanse", command + words)
+        peers.start("PyTorch", peer(options.python, "pytorch"))
+        peers.start("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)
         if options.jax:
-            runners.append(Runner("JAX", peer(options.jax, "jax")))
-        for runner in runners:
-            runner.steps(2)
+            peers.start("JAX", peer(options.jax, "jax"))
+        peers.each(lambda runner: runner.steps(2))
+
+        def take_turn(runner):
+            runner.times.append(runner.steps(options.steps))
+            time.sleep(0.2)  # spinning workers of the one must not slow the other
+
         for _ in range(options.rounds):
-            for runner in runners:
-                runner.times.append(runner.steps(options.steps))
-                time.sleep(0.2)  # spinning workers of the one must not slow the other
-        for runner in runners:
-            runner.close()
-    return runners
+            peers.each(take_turn)
+        peers.each(lambda runner: runner.close())
+    return peers
 
 
 HEADER = ["| encoder step | | median ms | spread | × Expanse's time | peak MiB | loss |", "|---|---|---:|---:|---:|---:|---:|"]
 
 
-def ratio(runner, ours):
-    return statistics.median(a / b for a, b in zip(runner.times, ours.times))
+def ratios(peers):
+    """{peer: how many times as long as Expanse}"""
+    ours = peers.runners["Expanse"]
+    return {name: statistics.median(a / b for a, b in zip(runner.times, ours.times))
+            for name, runner in peers.runners.items() if runner is not ours}
 
 
-def rows_of(case, runners):
-    ours = runners[0]
-    for runner in runners:
+def rows_of(case, peers):
+    of_ours = ratios(peers)
+    for name in peers.names:
+        runner = peers.runners.get(name)
+        if not runner:
+            yield f"| {shape_of(case)} | {name} | – | – | – | – | – |"
+            continue
         median = statistics.median(runner.times)
         spread = (max(runner.times) - min(runner.times)) / 2 / median
-        yield (f"| {shape_of(case)} | {runner.version if runner is not ours else 'Expanse'}"
-               f"{', memory kept' if 'kept' in runner.name else ''} | {median * 1e3:.0f} | ±{100 * spread:.0f} % | "
-               f"{'' if runner is ours else f'**{ratio(runner, ours):.2f}**'} | {runner.peak:.0f} | {runner.losses[-1]:.6f} |")
+        yield (f"| {shape_of(case)} | {runner.version}{', memory kept' if 'kept' in name else ''} | {median * 1e3:.0f} | "
+               f"±{100 * spread:.0f} % | {f'**{of_ours[name]:.2f}**' if name in of_ours else ''} | {runner.peak:.0f} | "
+               f"{runner.losses[-1]:.6f} |")
 
 
-def agree(runners):
-    losses = [runner.losses[-1] for runner in runners]
+def agree(peers):
+    losses = [runner.losses[-1] for runner in peers.runners.values()]
     return max(losses) - min(losses) <= TOLERANCE * abs(losses[0])
