@@ -56,10 +56,11 @@ int xp_command_tune(int count, char **words) {
         .description =
             "Searches the fastest blocks of each heavy kernel for the shapes of one model: whole training steps with\n"
             "candidates run beside steps with the defaults, in child processes that may crash or hang. Winners are\n"
-            "checked against the reference on ragged shapes and confirmed in a longer run, then written into the "
-            "table\n"
-            "that every later run on this device reads. A search that was stopped goes on where it "
-            "was.\n" XP_SYNTHETIC_DESCRIPTION,
+            "checked against the reference on ragged shapes and confirmed in nine pairs of steps, with the defaults\n"
+            "and with the candidates in turn. A gain is believed, and written into the table that every later run on\n"
+            "this device reads, only when the 95 % interval of its median lies above 1. A search that was stopped "
+            "goes\n"
+            "on where it was.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .example = "  expanse tune --preset vit-tiny-28\n"};

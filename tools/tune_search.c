@@ -234,8 +234,9 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
     for (int i = 0; s->options->words[i] && i < 70; i++) words[6 + i] = s->options->words[i];
     snprintf(count, sizeof count, "%d", steps);
     if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
-    /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes. */
-    double limit = s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : 600;
+    /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes at least. */
+    double limit =
+        s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : fmax(600, s->options->limit);
     if (s->deadline > 0 && limit > s->deadline - xp_clock()) limit = s->deadline - xp_clock();
     xp_child child;
     XP_TRY(check_stop(s));
@@ -465,7 +466,7 @@ static xp_status verify(search *s, const question *q, int combination, bool *rig
     for (int i = 0; i < 2; i++)
         if (choices[i][1]) words[used++] = choices[i][0], words[used++] = choices[i][1];
     xp_child child;
-    const double limit = s->deadline > 0 ? s->deadline - xp_clock() : 300;
+    const double limit = s->deadline > 0 ? s->deadline - xp_clock() : fmax(300, s->options->limit);
     XP_TRY(check_stop(s));
     XP_TRY(xp_child_run(words, environment, limit, &child));
     XP_TRY(check_stop(s));
