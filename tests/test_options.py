@@ -1,0 +1,328 @@
+#!/usr/bin/env python3
+"""Each option of the table, changed: what it describes changes, as the command shows it in a dry run, in the weights that it
+writes, in metrics.csv or in what it refuses. A key of --print-config without an entry here fails.
+Usage: test_options.py EXPANSE"""
+import csv
+import itertools
+import json
+import os
+import shutil
+import struct
+
+from commands import ROOT, expanse, expect, finish, images, must, series, write
+
+TRAIN, TEST, OTHER = (write(f"{name}.ts", series(count, length=length)) for name, count, length in (
+    ("train", 16, 9), ("test", 6, 9), ("other", 20, 9)))
+IMAGES = images("images", 12)
+
+# Small, and with everything on that an option could change.
+BASE = {
+    "data.train": TRAIN, "data.test": TEST, "model.width": 16, "model.heads": 2, "model.layers": 1, "model.feed_forward": 16,
+    "model.dropout": 0, "training.batch": 8, "training.epochs": 2, "training.learning_rate": 0.01, "device.family": "wide",
+}
+VISION = {"data.train": IMAGES, "data.test": "", "model.kind": "vision"}
+SGD = {"training.optimiser": "sgd", "training.momentum": 0.5}
+COSINE = {"training.schedule": "cosine", "training.epochs": 4}
+STEPS = {"training.schedule": "step", "training.epochs": 4, "training.step_epochs": 2}
+
+
+# ---- what the command does ------------------------------------------------------------------------------------------
+
+def words(settings):
+    return list(itertools.chain(*(("--set", f"{key}={value}") for key, value in {**BASE, **settings}.items())))
+
+
+def configuration(*extra):
+    """{key: printed value} of --print-config."""
+    section, found = "", {}
+    for line in must("train", "--print-config", *extra).stdout.splitlines():
+        name, _, value = line.split("#")[0].partition(":")
+        if not name.strip():
+            continue
+        if not name.startswith(" ") and not value.strip():
+            section = name + "."
+        else:
+            found[(section if name.startswith(" ") else "") + name.strip()] = value.strip()
+    return found
+
+
+def plan(settings):
+    """{first word of a line: the line} of a dry run's summary, and its table of launches."""
+    table, _, summary = must("train", *words(settings), "--dry-run").stdout.partition("\ndevice ")
+    return {"table": table, **{line.split()[0]: line for line in ("device " + summary).splitlines() if line}}
+
+
+class Run:
+    """A finished run: columns of metrics.csv, summary.json, state.json and tensors."""
+    made = {}
+
+    def __init__(self, settings):
+        self.folder = os.path.join(ROOT, f"run-{len(Run.made)}")
+        must("train", *words(settings), "--quiet", "--out", self.folder)
+        self.read()
+
+    def read(self):
+        with open(os.path.join(self.folder, "metrics.csv")) as file:
+            rows = list(csv.DictReader(file))
+        self.columns = {name: [float(row[name]) if row[name] else None for row in rows] for name in (rows[0] if rows else ())}
+        with open(os.path.join(self.folder, "summary.json")) as file:
+            self.summary = json.load(file)
+        with open(os.path.join(self.folder, "last/state.json")) as file:
+            self.state = json.load(file)
+        with open(os.path.join(self.folder, "last/model.safetensors"), "rb") as file:
+            header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
+            data = file.read()
+        header.pop("__metadata__")
+        self.shapes = {name: entry["shape"] for name, entry in header.items()}
+        self.tensors = {name: data[slice(*entry["data_offsets"])] for name, entry in header.items()}
+
+    def losses(self):
+        return tuple(self.columns["train_loss"])
+
+    def rates(self):
+        return [rate / self.columns["learning_rate"][0] for rate in self.columns["learning_rate"]]
+
+
+def run(settings):
+    key = tuple(sorted((name, str(value)) for name, value in {**BASE, **settings}.items()))
+    if key not in Run.made:
+        Run.made[key] = Run(settings)
+    return Run.made[key]
+
+
+def start(settings):
+    """The initial weights."""
+    return run({**settings, "training.epochs": 0})
+
+
+# ---- what may change ------------------------------------------------------------------------------------------------
+
+def losses(key, *values, **needed):
+    """The losses of the training differ for all values."""
+    found = [run({**needed.get("base", {}), key: value}).losses() for value in values]
+    return expect(key, len(set(found)) == len(values), f"the losses with {values} are {found}")
+
+
+def shape(tensor, axis, *sizes):
+    """The initial tensor has these sizes along an axis, value by value."""
+    def look(key, *values, **needed):
+        found = [start({**needed.get("base", {}), key: value}).shapes[tensor][axis] for value in values]
+        expect(key, found == list(sizes), f"{tensor} has {found} along axis {axis} with {values}")
+    return look
+
+
+def tensor_appears(name):
+    """There is such a tensor with the second value only."""
+    def look(key, *values, **needed):
+        found = [name in start({**needed.get("base", {}), key: value}).shapes for value in values]
+        expect(key, found == [False, True], f"whether there is a {name} with {values}: {found}")
+    return look
+
+
+def says(line, *texts):
+    """A line of the dry run has this text, value by value."""
+    def look(key, *values, **needed):
+        for value, text in zip(values, texts):
+            found = plan({**needed.get("base", {}), key: value})[line]
+            expect(key, text in found, f"'{text}' is not in '{found}' with {value}")
+    return look
+
+
+def rates(*expected):
+    """The learning rates of the epochs over that of the first, value by value."""
+    def look(key, *values, **needed):
+        for value, wanted in zip(values, expected):
+            found = run({**needed["base"], "training.batch": 16, key: value}).rates()
+            expect(key, all(abs(a - b) < 1e-9 for a, b in zip(found, wanted)) and len(found) == len(wanted),
+                   f"learning rates {found} with {value}, expected {wanted}")
+    return look
+
+
+def kind(key, *values):
+    """A model of images takes none but images, a model of series none but series."""
+    for value, data, wanted in (("encoder", IMAGES, "wants time series"), ("vision", TRAIN, "wants images")):
+        result = expanse("train", *words({"data.test": "", "data.train": data, key: value}), "--dry-run")
+        expect(key, result.returncode == 1 and wanted in result.stderr, f"{value}: {result.stderr}")
+    expect(key, "patches" in plan({**VISION, key: "vision"})["table"], "no patches in a vision model's launches")
+
+
+def head_activation(key, *values):
+    """Three different activations, and two words of older files."""
+    losses(key, "none", "relu", "gelu")
+    for old, name in (("on", "relu"), ("off", "none")):
+        printed = configuration("--set", f"{key}={old}")[key]
+        expect(key, printed == name, f"{old} is printed as {printed}")
+        checkpoint = os.path.join(ROOT, f"older-{old}")
+        shutil.copytree(os.path.join(run({key: name}).folder, "last"), checkpoint)
+        with open(os.path.join(checkpoint, "config.yaml")) as file:
+            text = file.read()
+        expect(key, f"head_activation: {name}" in text, f"the checkpoint does not say {name}:\n{text}")
+        write(f"older-{old}/config.yaml", text.replace(f"head_activation: {name}", f"head_activation: {old}"))
+        answers = [must("predict", folder, "--data", TEST).stdout for folder in (checkpoint, os.path.join(run({key: name}).folder, "last"))]
+        expect(key, answers[0] == answers[1], f"{old} in an older checkpoint does not answer as {name}")
+
+
+def positions(key, *values):
+    found = {value: start({key: value}).tensors["positions"][:8] for value in values}
+    expect(key, struct.unpack("2f", found["sinusoidal"]) == (0, 1), "the first sinusoidal position is not sin 0, cos 0")
+    expect(key, found["learned"] != found["sinusoidal"], "both are the same")
+
+
+def test_file(key, *values):
+    found = [run({key: value}).columns["test_loss"] for value in values]
+    expect(key, found[0] != found[1] and None not in found[1] and run({key: ""}).columns["test_loss"] == [None, None],
+           f"the test losses are {found}")
+
+
+def validation(key, *values):
+    found = run({key: 0.25}).columns["validation_loss"], run({}).columns["validation_loss"]
+    expect(key, None not in found[0] and set(found[1]) == {None}, f"the validation losses are {found}")
+    expect(key, "12 training samples" in plan({key: 0.25})["data"], "a quarter of 16 samples is not split off")
+
+
+def summary(name, *wanted):
+    def look(key, *values):
+        found = [run({key: value}).summary[name] for value in values]
+        expect(key, found == list(wanted), f"{name} is {found} with {values}")
+    return look
+
+
+def standardise(key, *values):
+    losses(key, *values)
+    expect(key, len(run({key: "on"}).state["mean"]) == 1 and run({key: "off"}).state["mean"] == [], "means of the features")
+
+
+def epochs(key, *values):
+    """No epochs: the initial weights, which answer, and from which a longer run goes on like one that began as long."""
+    begun = start({})
+    folder = begun.folder
+    expect(key, begun.columns == {} and begun.summary["finished"] and begun.summary["accuracy_best"] is None,
+           f"a run of no epochs: {begun.summary}")
+    expect(key, sorted(os.listdir(folder)) == ["best", "config.yaml", "last", "metrics.csv", "summary.json"], f"{os.listdir(folder)}")
+    must("eval", folder, "--data", TEST)
+    expect(key, must("predict", folder, "--data", TEST).stdout != must("predict", run({}).folder, "--data", TEST).stdout,
+           "the training changes no answer")
+    for name, settings in (("constant", {}), ("cosine", {"training.schedule": "cosine", "training.warmup": 1})):
+        copy = os.path.join(ROOT, f"longer-{name}")
+        shutil.copytree(start(settings).folder, copy)
+        result = must("train", "--resume", copy)
+        expect(key, "initial" in result.stdout, f"resumed as it was: {result.stdout}")
+        must("train", "--resume", copy, "--epochs", "2", "--quiet")
+        with open(os.path.join(copy, "last/model.safetensors"), "rb") as one, \
+                open(os.path.join(run(settings).folder, "last/model.safetensors"), "rb") as other:
+            expect(key, one.read() == other.read(), f"{name}: 0 and then 2 epochs are not the same as 2")
+    shorter = expanse("train", "--resume", run({}).folder, "--epochs", "0")
+    expect(key, shorter.returncode == 1 and "has 2 epochs" in shorter.stderr, f"fewer epochs: {shorter.stderr}")
+    for value in values:
+        expect(key, len(run({key: value}).columns["train_loss"]) == value, f"not {value} rows of metrics")
+
+
+def accumulate(key, *values):
+    says("accumulate", "1 part of 8", "2 parts of 4")(key, *values)
+    one, other = (run({key: value}).losses() for value in values)
+    expect(key, one != other and all(abs(a - b) < 1e-4 for a, b in zip(one, other)), f"losses {one} and {other}")
+
+
+def seed(key, *values):
+    one, other = (start({key: value}).tensors["head.weight"] for value in values)
+    expect(key, one != other, "two seeds draw the same weights")
+
+
+def schedule(key, *values):
+    base = {"training.epochs": 4, "training.final_rate": 0.25, "training.step_epochs": 2}
+    fall = [0.25 + 0.75 * x for x in (1, 0.75, 0.25, 0)]
+    rates([1] * 4, fall, fall, [1, 1, 0.1, 0.1])(key, *values, base=base)
+    first = [run({**base, "training.batch": 16, "training.warmup": 2, key: value}).columns["learning_rate"][0] for value in values]
+    expect(key, all(abs(a / b - 1) < 1e-9 for a, b in zip(first, (0.005, 0.005, 0.01 / 25, 0.005))), f"the first rates of a warm-up of two epochs are {first}")
+
+
+def warmup(key, *values):
+    rates([1] * 4, [1, 2, 2, 2])(key, *values, base={"training.epochs": 4})
+
+
+def recompute(key, *values):
+    launches = [int(plan({key: value})["launches"].split()[1]) for value in values]
+    expect(key, launches[0] < launches[1], f"launches of a step {launches}")
+    expect(key, run({key: values[0]}).losses() == run({key: values[1]}).losses(), "other bits")
+
+
+def select(key, *values):
+    result = expanse("train", *words({key: values[1]}), "--dry-run")
+    expect(key, result.returncode == 1 and values[1] in result.stderr, f"{values[1]}: {result.stderr}")
+    must("train", *words({key: values[0]}), "--dry-run")
+
+
+def preset(key, *values):
+    expect(key, configuration("--preset", values[0]) != configuration("--preset", values[1]), "two presets are the same")
+
+
+# Key: values (the first is the base's or the default), how to look, and what else has to be set.
+TABLE = {
+    "preset": (("uea-mvts", "uea-flowformer"), preset),
+    "model.kind": (("encoder", "vision"), kind),
+    "model.width": ((16, 32), shape("positions", 1, 16, 32)),
+    "model.heads": ((2, 4), losses),
+    "model.key_heads": ((0, 1), shape("encoder.0.attention.qkv.weight", 0, 48, 32)),
+    "model.layers": ((1, 2), tensor_appears("encoder.1.norm1.weight")),
+    "model.feed_forward": ((16, 24), shape("encoder.0.feed_forward.linear1.weight", 0, 16, 24)),
+    "model.attention": (("softmax", "softmax+bn", "linear"), losses),
+    "model.dropout": ((0, 0.5), losses),
+    "model.attention_dropout": ((0, 0.5), losses),
+    "model.pre_norm": (("on", "off"), losses),
+    "model.norm": (("layer", "batch"), tensor_appears("encoder.0.norm1.running_mean")),
+    "model.norm_epsilon": ((1e-5, 0.1), losses),
+    "model.final_norm": (("off", "on"), tensor_appears("final_norm.weight")),
+    "model.activation": (("gelu", "relu"), losses),
+    "model.positions": (("learned", "sinusoidal"), positions),
+    "model.scale_input": (("off", "on"), losses),
+    "model.head": (("mean", "flatten"), shape("head.weight", 1, 16, 9 * 16)),
+    "model.head_activation": (("none", "gelu"), head_activation),
+    "model.mask_padding": (("on", "off"), losses),
+    "model.patch": ((4, 2), shape("embedding.weight", 1, 16, 4), VISION),
+    "data.train": ((TRAIN, OTHER), summary("samples", 16, 20)),
+    "data.test": ((TEST, OTHER), test_file),
+    "data.validation": ((0, 0.25), validation),
+    "data.train_limit": ((0, 10), summary("samples", 16, 10)),
+    "data.test_limit": ((0, 4), summary("test_samples", 6, 4)),
+    "data.standardise": (("on", "off"), standardise),
+    "training.epochs": ((2, 3), epochs),
+    "training.batch": ((8, 4), says("data", "2 steps an epoch", "4 steps an epoch")),
+    "training.accumulate": ((1, 2), accumulate),
+    "training.seed": ((1, 2), seed),
+    "training.optimiser": (("sgd", "adam", "adamw", "radam"), losses, {"training.weight_decay": 0.1}),
+    "training.learning_rate": ((0.01, 0.02), losses),
+    "training.weight_decay": ((0, 0.5), losses),
+    "training.beta1": ((0.9, 0.5), losses),
+    "training.beta2": ((0.999, 0.5), losses),
+    "training.epsilon": ((1e-8, 0.01), losses),
+    "training.momentum": ((0, 0.5), losses, SGD),
+    "training.gradient_clip": ((0, 0.01), losses, SGD),
+    "training.label_smoothing": ((0, 0.2), losses),
+    "training.schedule": (("constant", "cosine", "one-cycle", "step"), schedule),
+    "training.warmup": ((0, 2), warmup),
+    "training.final_rate": ((0, 0.5), rates([1, 0.75, 0.25, 0], [1, 0.875, 0.625, 0.5]), COSINE),
+    "training.step_factor": ((0.1, 0.5), rates([1, 1, 0.1, 0.1], [1, 1, 0.5, 0.5]), STEPS),
+    "training.step_epochs": ((2, 1), rates([1, 1, 0.1, 0.1], [1, 0.1, 0.01, 0.001]), STEPS),
+    "training.recompute": (("off", "on"), recompute),
+    "device.select": (("cpu", "no such device"), select),
+    "device.family": (("wide", "tiled"), says("device", "kernels wide", "kernels tiled")),
+}
+
+
+def main():
+    known = configuration()
+    for key in known.keys() - TABLE.keys():
+        expect(key, False, "an option without an entry in this test")
+    for key in TABLE.keys() - known.keys():
+        expect(key, False, "an entry without an option")
+    for key, (values, look, *base) in TABLE.items():
+        if key != "preset":
+            one, other = (configuration("--set", f"{key}={value}") for value in values[:2])
+            changed = {name for name in known if one[name] != other[name]}
+            expect(key, changed == {key}, f"--set {key} changes {changed or 'nothing'}")
+        look(key, *values, **({"base": base[0]} if base else {}))
+        print(f"checked {key}", flush=True)
+    finish()
+
+
+main()
