@@ -15,7 +15,7 @@
  *   expect=attention(o,lse,q,k,v,g,n,m,d[,causal])   q, o [g,n,d], k, v [g,m,d], lse [g,n] or -; scaled by 1/sqrt(d)
  *   tolerance=X       of an output's largest error, as a multiple of the outputs' root mean square; lse's is absolute
  *   flops=X bytes=X   of one launch, for TFLOP/s and GB/s
- *   options=-DX=1     of the compiler; may be repeated. #include finds the file's folder
+ *   options=-DX={m}   of the compiler, {} around a VALUE; may be repeated. #include finds the file's folder
  *   repeat=N          timed launches (20)
  *
  * NAME=VALUE on the command line replaces the comment's. Outputs begin as NaN, and every buffer ends with a guard that
@@ -125,15 +125,15 @@ static bool open_device(const char *select, char *there, size_t size) {
                 need(code, "clCreateCommandQueue");
                 return true;
             }
-            const size_t used = strlen(there);
-            snprintf(there + used, size - used, " %s;", text);
+            const size_t length = strlen(there);
+            snprintf(there + length, size - length, " %s;", text);
         }
     }
-    const size_t used = strlen(there);
-    if (there[used - 1] == ';')
-        there[used - 1] = 0;
+    const size_t length = strlen(there);
+    if (there[length - 1] == ';')
+        there[length - 1] = 0;
     else
-        snprintf(there + used, size - used, " none");
+        snprintf(there + length, size - length, " none");
     return false;
 }
 
@@ -249,6 +249,26 @@ static cl_uint sizes(run *r, char *text, size_t out[3]) {
     return count;
 }
 
+/* Appends an option of the compiler, with {EXPRESSION} replaced by its value. */
+static void add_option(run *r, const char *text) {
+    const size_t so_far = strlen(r->options);
+    char *to = r->options + so_far, *const end = r->options + sizeof r->options - 1;
+    *to++ = ' ';
+    while (*text && to < end) {
+        if (*text != '{') {
+            *to++ = *text++;
+            continue;
+        }
+        const size_t length = strcspn(++text, "}");
+        char inner[256];
+        snprintf(inner, sizeof inner, "%.*s", (int)length, text);
+        to += snprintf(to, (size_t)(end - to), "%.9g", number(r, inner));
+        text += length + (text[length] == '}');
+    }
+    if (to >= end) fail(2, "%s: the options are too long", r->kernel);
+    *to = 0;
+}
+
 /* NAME=VALUE. A value of the command line has the last word. */
 static void set(run *r, const char *word) {
     char name[32], text[512];
@@ -263,7 +283,6 @@ static void set(run *r, const char *word) {
             snprintf(text, sizeof text, "%s", given[i] + length + 1);
             used[i] = true;
         }
-    const size_t so_far = strlen(r->options);
     if (strcmp(name, "global") == 0)
         r->dimensions = sizes(r, text, r->global);
     else if (strcmp(name, "local") == 0)
@@ -273,7 +292,7 @@ static void set(run *r, const char *word) {
     else if (strcmp(name, "expect") == 0)
         snprintf(r->expect, sizeof r->expect, "%s", text);
     else if (strcmp(name, "options") == 0)
-        snprintf(r->options + so_far, sizeof r->options - so_far, " %s", text);
+        add_option(r, text);
     else if (strcmp(name, "flops") == 0)
         r->flops = number(r, text);
     else if (strcmp(name, "bytes") == 0)

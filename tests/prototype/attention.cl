@@ -1,12 +1,12 @@
 // An example for tools/prototype.c: softmax attention, one work-item a query, q and k as bf16. CAUSAL hides later keys.
 //
 // run: attention groups=3 queries=50 keys=70 width=32 scale=float(1/sqrt(width)) global=ceil(queries/16)*16,groups local=16,1
-//      arguments=queries,keys,scale,q,k,v,o,lse options=-DWIDTH=32 options=-DCAUSAL=0
+//      arguments=queries,keys,scale,q,k,v,o,lse options=-DWIDTH={width} options=-DCAUSAL=0
 //      q=bf16[groups*queries*width] k=bf16[groups*keys*width] v=float[groups*keys*width] o=float[groups*queries*width]
 //      lse=float[groups*queries] expect=attention(o,lse,q,k,v,groups,queries,keys,width) tolerance=1e-5
 //      flops=4*groups*queries*keys*width
 // run: attention groups=2 queries=40 keys=40 width=8 scale=float(1/sqrt(width)) global=ceil(queries/16)*16,groups local=16,1
-//      arguments=queries,keys,scale,q,k,v,o,lse options=-DWIDTH=8 options=-DCAUSAL=1
+//      arguments=queries,keys,scale,q,k,v,o,lse options=-DWIDTH={width} options=-DCAUSAL=1
 //      q=bf16[groups*queries*width] k=bf16[groups*keys*width] v=float[groups*keys*width] o=float[groups*queries*width]
 //      lse=float[groups*queries] expect=attention(o,lse,q,k,v,groups,queries,keys,width,causal) tolerance=1e-5
 
