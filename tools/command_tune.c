@@ -33,6 +33,7 @@ int xp_command_tune(int count, char **words) {
     xp_synthetic_setup setup;
     const char *device = NULL, *family = NULL, *import_from = NULL, *output = NULL, *filter = NULL;
     long minutes = 10, timeout = 30, rounds = XP_TUNE_ROUNDS;
+    int format = XP_TABLE_TEXT;
     bool export = false, quick = false, restart = false, quiet = false;
     const xp_flag flags[] = {
         XP_SYNTHETIC_FLAGS(model),
@@ -44,6 +45,7 @@ int xp_command_tune(int count, char **words) {
         {"--filter", "REGEX", "search the kernels with such a name alone", .text = &filter},
         {"--timeout", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging",
          .number = &timeout, .lowest = 1, .highest = 3600},
+        XP_TABLE_FORMAT_FLAG(&format),
         {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
         {"--quiet", NULL, "print the result alone", .on = &quiet},
         {"--output", "FILE", "the table to write into (tuning.json in the cache folder)", .text = &output},
@@ -88,9 +90,10 @@ int xp_command_tune(int count, char **words) {
         return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
     }
     if (restart && cached) remove(trials);
-    if (*setup.assumed && !quiet) printf("%s\n", setup.assumed);
+    if (*setup.assumed && !quiet && format == XP_TABLE_TEXT) printf("%s\n", setup.assumed);
     const char *passed[64] = {NULL};
     for (int i = 0; i < count && i < 63; i++) passed[i] = words[i];
+    xp_table table;
     const xp_tune_options options = {.words = passed,
                                      .device = device,
                                      .family = family,
@@ -100,7 +103,9 @@ int xp_command_tune(int count, char **words) {
                                      .rounds = rounds,
                                      .limit = (double)timeout,
                                      .seconds = quick ? 15 : 60.0 * (double)minutes,
-                                     .quiet = quiet};
+                                     .quiet = quiet,
+                                     .table = &table};
     int kept;
-    return xp_tune_search(&options, &kept) == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    xp_table_open(&table, stdout, (xp_table_format)format, xp_tune_columns, XP_TUNE_COLUMNS, NULL);
+    return xp_command_end(xp_table_close(&table, xp_tune_search(&options, &kept)));
 }

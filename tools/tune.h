@@ -4,6 +4,7 @@
 #define XP_TOOLS_TUNE_H
 
 #include "synthetic.h"
+#include "table.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -42,8 +43,13 @@ typedef struct xp_tune_options {
                        no limit */
     bool quiet;     /* no progress */
     bool brief;     /* nothing but the last sentence, which begins with "tuning" */
+    xp_table
+        *table; /* of xp_tune_columns, gets a row for each kernel, and progress goes with one of text; NULL: none */
     const volatile sig_atomic_t *stop; /* non-zero: leave, XP_INTERRUPTED; NULL: never */
 } xp_tune_options;
+
+enum { XP_TUNE_COLUMNS = 10 };
+extern const xp_column xp_tune_columns[XP_TUNE_COLUMNS];
 
 /* Searches, verifies, confirms, writes the winners; *kept is their number. Prints its progress. */
 xp_status xp_tune_search(const xp_tune_options *options, int *kept);

@@ -51,10 +51,10 @@ typedef struct search {
     xp_random random;
 } search;
 
-/* What is printed unless the search is brief. */
+/* What is printed as it happens, where the results are text. */
 static void tell(const search *s, const char *format, ...) {
     va_list words;
-    if (s->options->brief) return;
+    if (!s->options->table || s->options->table->format != XP_TABLE_TEXT) return;
     va_start(words, format);
     vprintf(format, words);
     va_end(words);
@@ -428,9 +428,9 @@ static double expected_ratio(const search *s) {
 
 static void print_progress(const search *s) {
     const double left = s->end - xp_clock();
-    if (s->options->quiet || s->options->brief) return;
-    printf("%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", clear_line, s->rounds, s->failures,
-           left > 0 ? left : 0, 100 * expected_ratio(s), *clear_line ? "" : "\n");
+    if (s->options->quiet) return;
+    tell(s, "%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", clear_line, s->rounds, s->failures,
+         left > 0 ? left : 0, 100 * expected_ratio(s), *clear_line ? "" : "\n");
     fflush(stdout);
 }
 
@@ -520,32 +520,53 @@ static xp_status confirm(search *s, const int *chosen, json_t **answer, char rea
     return XP_OK;
 }
 
-static void tell_question(const search *s, const question *q, int chosen, const xp_interval *gain, bool kept) {
+const xp_column xp_tune_columns[XP_TUNE_COLUMNS] = {
+    {"kernel", "kernel", XP_CELL_TEXT},
+    {"shape", "shape", XP_CELL_TEXT},
+    {"share", "% of step", XP_CELL_REAL, .digits = 1, .scale = 100},
+    {"searched", "searched", XP_CELL_TRUTH},
+    {"default", "default", XP_CELL_TEXT},
+    {"found", "faster", XP_CELL_TEXT},
+    {"gain", "times as fast", XP_CELL_REAL, .digits = 2},
+    {"gain_low", "from", XP_CELL_REAL, .digits = 2}, /* 95 % interval of the median */
+    {"gain_high", "to", XP_CELL_REAL, .digits = 2},
+    {"kept", "kept", XP_CELL_TRUTH},
+};
+
+static void add_row(const search *s, const question *q, int chosen, const xp_interval *gain, bool kept) {
     char before[160], after[160];
+    const bool found = chosen != q->fallback;
+    if (!s->options->table) return;
     print_values(q, q->fallback, before, sizeof before);
     print_values(q, chosen, after, sizeof after);
-    tell(s, "%-24s %-44s %6.1f%%  ", q->kernel, q->shape, 100 * q->share);
-    if (chosen == q->fallback)
-        tell(s, "%s: nothing better%s\n", before, q->searched ? "" : ", not searched");
-    else if (isfinite(gain->low))
-        tell(s, "%s -> %s: %.2f times as fast (%.2f to %.2f)%s\n", before, after, gain->median, gain->low, gain->high,
-             kept ? "" : ", not kept");
-    else
-        tell(s, "%s -> %s: %.2f times as fast at once, not kept\n", before, after, gain->median);
+    const xp_cell cells[XP_TUNE_COLUMNS] = {{.text = q->kernel},
+                                            {.text = q->shape},
+                                            {.real = q->share},
+                                            {.truth = q->searched},
+                                            {.text = before},
+                                            {.text = found ? after : NULL},
+                                            {.real = found ? gain->median : NAN},
+                                            {.real = found ? gain->low : NAN},
+                                            {.real = found ? gain->high : NAN},
+                                            {.truth = kept}};
+    xp_table_row(s->options->table, cells);
 }
 
 /* The one sentence at the end of a pass. */
 static void tell_end(const search *s, int candidates, int written, const json_t *answer) {
     const bool brief = s->options->brief;
+    const char *why =
+        candidates ? "no gain is certain, since every interval reaches down to 1" : "nothing faster was found";
     if (written && brief)
         printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * median_ratio(answer),
                s->options->output);
     else if (written)
-        printf("%d entries written to %s: a step with all candidates took %.1f %% of its time without them\n", written,
-               s->options->output, 100 * median_ratio(answer));
+        tell(s, "%s%d entries written to %s: a step with all candidates took %.1f %% of its time without them\n",
+             clear_line, written, s->options->output, 100 * median_ratio(answer));
+    else if (brief)
+        printf("tuning       the defaults stay: %s\n", why);
     else
-        printf("%s%s\n", brief ? "tuning       the defaults stay: " : "nothing was written: ",
-               candidates ? "no gain is certain, since every interval reaches down to 1" : "nothing faster was found");
+        tell(s, "%snothing was written: %s\n", clear_line, why);
 }
 
 /* Verifies and confirms the winners of this pass and writes those whose gain is certain. They are what later passes are
@@ -573,8 +594,6 @@ static xp_status conclude(search *s, int *kept) {
     }
     if (candidates && !answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reason);
     json_t *entries = json_array();
-    tell(s, "%s%-24s %-44s %7s  %s\n", clear_line, "kernel", "shape", "share",
-         "confirmed beside the default (95 % interval of the median)");
     for (int i = 0; i < s->count; i++) {
         question *q = &s->questions[i];
         if (!in_pass(s, q)) continue;
@@ -582,7 +601,7 @@ static xp_status conclude(search *s, int *kept) {
         xp_interval gain;
         const int pairs = read_ratios(json_array_get(json_object_get(answer, "questions"), (size_t)i), ratios);
         const bool keep = xp_tuning_gains(ratios, pairs, &gain) && chosen[i] != q->fallback;
-        tell_question(s, q, chosen[i], &gain, keep);
+        add_row(s, q, chosen[i], &gain, keep);
         if (keep) q->base = chosen[i];
         /* products were timed beside the library's own parameters: an entry of another model's must not stay */
         if (!keep && !(q->lasting && q->searched)) continue;
