@@ -329,19 +329,22 @@ static void raise_to(int *most, int value) {
     if (value > *most) *most = value;
 }
 
-/* Narrows the widest of the columns that are wider than `least` until the line fits; returns the line's width. */
-static int narrow(xp_table *table, const int *least, int line) {
+/* Narrows the widest of the columns of numbers, or of the others, that are wider than `least` until the line fits;
+ * returns the line's width. */
+static int narrow(xp_table *table, bool numbers, const int *least, int line) {
     for (; line > XP_TABLE_COLUMNS; line--) {
         int widest = -1;
         for (int i = 0; i < table->shown_count; i++)
-            if (table->widths[i] > least[i] && (widest < 0 || table->widths[i] > table->widths[widest])) widest = i;
+            if (to_the_right(table->shown[i]) == numbers && table->widths[i] > least[i] &&
+                (widest < 0 || table->widths[i] > table->widths[widest]))
+                widest = i;
         if (widest < 0) return line;
         table->widths[widest]--;
     }
     return line;
 }
 
-/* As wide as the widest cell; where that is too much, texts are broken between words, and then anywhere. */
+/* As wide as the widest cell; where that is too much, titles of numbers are broken, then texts, at last within words. */
 static void choose_widths(xp_table *table) {
     const size_t count = (size_t)table->shown_count;
     int line = -GAP, *least = calloc(count + 1, sizeof *least);
@@ -360,10 +363,10 @@ static void choose_widths(xp_table *table) {
         }
         line += table->widths[i] + GAP;
     }
-    line = narrow(table, least, line);
-    for (size_t i = 0; i < count; i++)
-        if (!to_the_right(table->shown[i])) least[i] = LEAST_WIDTH;
-    narrow(table, least, line);
+    line = narrow(table, true, least, line);
+    line = narrow(table, false, least, line);
+    for (size_t i = 0; i < count; i++) least[i] = LEAST_WIDTH;
+    narrow(table, false, least, line);
     free(least);
 }
 
