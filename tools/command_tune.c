@@ -60,9 +60,8 @@ int xp_command_tune(int count, char **words) {
             "candidates run beside steps with the defaults, in child processes that may crash or hang. Winners are\n"
             "checked against the reference on ragged shapes and confirmed in nine pairs of steps, with the defaults\n"
             "and with the candidates in turn. A gain is believed, and written into the table that every later run on\n"
-            "this device reads, only when the 95 % interval of its median lies above 1. A search that was stopped "
-            "goes\n"
-            "on where it was.\n" XP_SYNTHETIC_DESCRIPTION,
+            "this device reads, only when the 95 % interval of its median lies above 1. A stopped search goes on\n"
+            "where it was.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .example = "  expanse tune --preset vit-tiny-28\n"};
