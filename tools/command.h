@@ -44,13 +44,12 @@ extern const char *const xp_families[]; /* "auto", "wide", "tiled", NULL */
 #define XP_SEED_HIGHEST 1e15 /* whole numbers below it are exact in double precision */
 
 /* Flags that many commands have; the argument is a const char **. */
+#define XP_DEVICE_HELP "id, part of a name, gpu or cpu (the first GPU, else the first CPU)"
+#define XP_FAMILY_HELP "wide: kernels for CPUs, tiled: for GPUs (auto: as the device is)"
 #define XP_DEVICE_FLAG(text_)                                                                                          \
-    { "--device", "ID", "id, part of a name, gpu or cpu (the first GPU, else the first CPU)", .text = (text_) }
+    { "--device", "ID", XP_DEVICE_HELP, .text = (text_) }
 #define XP_FAMILY_FLAG(text_)                                                                                          \
-    {                                                                                                                  \
-        "--family", "NAME", "wide: kernels for CPUs, tiled: for GPUs (auto: as the device is)",                        \
-            .choices = xp_families, .text = (text_)                                                                    \
-    }
+    { "--family", "NAME", XP_FAMILY_HELP, .choices = xp_families, .text = (text_) }
 
 typedef struct xp_subcommand {
     const char *name, *help;

@@ -50,8 +50,7 @@ static int check_words(const char *command, const xp_arguments *arguments, const
 #define SHARED_FLAGS(given, limit_help)                                                                                \
     {"--data", "FILE", "the data set; -: standard input", .text = &(given).data},                                      \
         {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part, .choices = parts}, \
-        {"--device", "D", "id of 'expanse devices', part of a name, gpu or cpu", .text = &(given).device},             \
-        {"--family", "F", "shape of the kernels: auto, wide (CPU), tiled (GPU)", .text = &(given).family},             \
+        XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                                              \
         {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \
         {"--limit", "N", limit_help, .number = &(given).limit}, {                                                      \
         "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
@@ -94,7 +93,7 @@ static xp_status print_table(const xp_evaluation *evaluation, const char *model,
 
 int xp_command_eval(int count, char **words) {
     evaluate_flags given = {0};
-    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class"),
+    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class (all)"),
                              XP_TABLE_FORMAT_FLAG(&given.format)};
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
@@ -176,7 +175,7 @@ int xp_command_predict(int count, char **words) {
     evaluate_flags given = {.format = XP_TABLE_CSV};
     const char *path = NULL;
     const xp_flag flags[] = {
-        SHARED_FLAGS(given, "take only N samples, the first ones"),
+        SHARED_FLAGS(given, "take only N samples, the first ones (all)"),
         {"-o", "FORMAT", "text, md, csv or json (csv)", .choices = xp_table_formats, .choice = &given.format},
         {"--output", "FILE", "file for the answers, which must not exist yet (standard output)", .text = &path}};
     const xp_usage usage = {
