@@ -111,7 +111,7 @@ def serve_clblast(products, device):
     return out
 
 
-def pytorch_attention(width, batch=ATTENTION["batch"], heads=ATTENTION["heads"], length=ATTENTION["length"], **place):
+def pytorch_attention(batch, heads, length, width, **place):
     """PyTorch's attention on random tensors, forward alone and with its backward pass, as functions. place: device and dtype."""
     import torch
     from torch.nn import functional as F
@@ -136,7 +136,7 @@ def serve_attention_pytorch(threads):
     torch.set_num_threads(threads)
     out = {}
     for width in WIDTHS:
-        forward, both = pytorch_attention(width)
+        forward, both = pytorch_attention(**ATTENTION, width=width)
         out[f"forward D={width}"] = median_seconds(forward)
         out[f"both D={width}"] = median_seconds(both, 3)
     return out
