@@ -546,8 +546,8 @@ static void add_row(const search *s, const question *q, int chosen, const xp_int
                                             {.text = before},
                                             {.text = found ? after : NULL},
                                             {.real = found ? gain->median : NAN},
-                                            {.real = found ? gain->low : NAN},
-                                            {.real = found ? gain->high : NAN},
+                                            {.real = found && isfinite(gain->low) ? gain->low : NAN},
+                                            {.real = found && isfinite(gain->high) ? gain->high : NAN},
                                             {.truth = kept}};
     xp_table_row(s->options->table, cells);
 }
