@@ -172,7 +172,7 @@ def check_search(plain, kernels, lanes):
     bad = tune(environment, "--import", shared)
     expect("and damaged JSON by line and column", bad.returncode == 1 and re.search(r"shared.json:1:\d", bad.stderr), bad.stderr)
     bad = tune(environment, "--filter", "gem_wide", "--family", "wide")
-    expect("a filter that fits nothing", bad.returncode == 1 and "there are gemm_wide" in bad.stderr, bad.stderr)
+    expect("a filter that fits nothing", bad.returncode == 2 and "there are gemm_wide" in bad.stderr, bad.stderr)
 
 
 def check_tiles(plain):

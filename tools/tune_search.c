@@ -19,8 +19,8 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Six pairs are the fewest that bound a median; of nine, one may be an outlier. */
-enum { TRIAL_STEPS = 3, FINAL_PAIRS = 9, BRIEF_PAIRS = 6, MOST_QUESTIONS = 128, MOST_COMBINATIONS = 512 };
+/* Fewer than six pairs do not bound a median; of nine, one may be an outlier. */
+enum { TRIAL_STEPS = 3, FINAL_PAIRS = 9, FEWEST_PAIRS = 6, MOST_QUESTIONS = 128, MOST_COMBINATIONS = 512 };
 enum { CHECK_CASES = 60, MOST_RATIOS = 64 };
 static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
 static const double LEAST_GAIN = 1.03;   /* in the search; less is not worth a confirmation */
@@ -496,11 +496,11 @@ static xp_status settle(search *s, question *q) {
 /* Runs the candidates beside the defaults until there are enough pairs of every question, in *answer. A trial of lasting
  * questions gives one pair. *answer is NULL when a trial failed: reason tells why. */
 static xp_status confirm(search *s, const int *chosen, json_t **answer, char reason[96]) {
-    const int pairs = s->options->brief ? BRIEF_PAIRS : FINAL_PAIRS;
-    XP_TRY(run_trial(s, chosen, pairs, answer, reason));
     bool lasting = false;
     for (int i = 0; i < s->count; i++)
         lasting = lasting || (s->questions[i].lasting && chosen[i] != s->questions[i].base);
+    const int pairs = s->options->brief || lasting ? FEWEST_PAIRS : FINAL_PAIRS;
+    XP_TRY(run_trial(s, chosen, lasting ? TRIAL_STEPS : pairs, answer, reason));
     for (int trial = 1; lasting && *answer && trial < pairs; trial++) {
         json_t *more = NULL;
         XP_TRY(run_trial(s, chosen, TRIAL_STEPS, &more, reason));
