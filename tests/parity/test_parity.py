@@ -82,7 +82,6 @@ CASES = [
     ("vit-tiny-28", "softmax+bn+sh(1,2)", "wide", False),
     ("deit-tiny", "softmax", "wide", False),
     ("deit-tiny", "softmax+bn+sh(1,2,2)", "wide", False),
-    ("uea-flowformer", "softmax", "tiled", False),
     ("uea-flowformer", "softmax+bn(beta=learned)+sh(1,2)", "tiled", False),
     ("uea-mvts", "linear", "tiled", False),
 ]
