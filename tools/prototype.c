@@ -460,22 +460,29 @@ static void time_kernel(cl_kernel kernel, const run *r) {
 
 /* Errors of the sampled elements of one output. */
 typedef struct comparison {
-    const char *name;
+    const value *output;
     double worst, squares;
     size_t at, count;
 } comparison;
 
-static void compare(comparison *c, const value *output, size_t at, double expected) {
-    const double error = fabs(element(output, at) - expected);
+static void compare(comparison *c, size_t at, double expected) {
+    const double error = fabs(element(c->output, at) - expected);
     if (!(error <= c->worst)) c->worst = isfinite(error) ? error : INFINITY, c->at = at; /* NaN, too */
     c->squares += expected * expected;
     c->count++;
 }
 
-static bool verdict(const comparison *c, double tolerance, bool absolute) {
+/* elements: all of the output, of which none may have been left out. */
+static bool verdict(const comparison *c, size_t elements, double tolerance, bool absolute) {
     const double error = absolute ? c->worst : c->worst / sqrt(c->squares / (double)c->count);
+    const char *name = c->output->name;
+    for (size_t at = 0; at < elements; at++)
+        if (!isfinite(element(c->output, at))) {
+            printf("%s WRONG: not a finite number at [%zu]; ", name, at);
+            return false;
+        }
     const bool right = error <= tolerance;
-    printf("%s %s: error %.2e at [%zu], bound %.1e, %zu elements; ", c->name, right ? "right" : "WRONG", error, c->at,
+    printf("%s %s: error %.2e at [%zu], bound %.1e, %zu elements; ", name, right ? "right" : "WRONG", error, c->at,
            tolerance, c->count);
     return right;
 }
@@ -486,15 +493,15 @@ static bool check_gemm(run *r, value **roles, const double *sizes_given, const c
     const bool ta = order[0] == 't', tb = order[1] == 't', all = m * n <= SAMPLES;
     if (c->number < (double)(m * n) || a->number < (double)(m * k) || b->number < (double)(k * n))
         fail(2, "%s: expect=gemm names a buffer that is smaller than its matrix", r->kernel);
-    comparison result = {.name = c->name};
+    comparison result = {.output = c};
     for (size_t s = 0; s < (all ? m * n : SAMPLES); s++) {
         const size_t at = all ? s : s == 0 ? m * n - 1 : next() % (m * n), i = at / n, j = at % n;
         double expected = 0;
         for (size_t l = 0; l < k; l++)
             expected += element(a, ta ? l * m + i : i * k + l) * element(b, tb ? j * k + l : l * n + j);
-        compare(&result, c, at, expected);
+        compare(&result, at, expected);
     }
-    return verdict(&result, r->tolerance, false);
+    return verdict(&result, m * n, r->tolerance, false);
 }
 
 static bool check_attention(run *r, value **roles, const double *sizes_given, bool causal) {
@@ -506,7 +513,7 @@ static bool check_attention(run *r, value **roles, const double *sizes_given, bo
         fail(2, "%s: expect=attention names a buffer that is smaller than its tensor", r->kernel);
     const size_t rows = g * n, most = SAMPLES / 40;
     double *weight = allocate(m * sizeof *weight);
-    comparison result = {.name = o->name}, sums = {.name = lse ? lse->name : ""};
+    comparison result = {.output = o}, sums = {.output = lse};
     for (size_t s = 0; s < (rows <= most ? rows : most); s++) {
         const size_t row = rows <= most ? s : s == 0 ? rows - 1 : next() % rows, group = row / n;
         const size_t keys = causal && row % n < m ? row % n + 1 : m;
@@ -521,13 +528,13 @@ static bool check_attention(run *r, value **roles, const double *sizes_given, bo
         for (size_t e = 0; e < d; e++) {
             double expected = 0;
             for (size_t j = 0; j < keys; j++) expected += weight[j] / total * element(v, (group * m + j) * d + e);
-            compare(&result, o, row * d + e, expected);
+            compare(&result, row * d + e, expected);
         }
-        if (lse) compare(&sums, lse, row, largest + log(total));
+        if (lse) compare(&sums, row, largest + log(total));
     }
     free(weight);
-    const bool right = verdict(&result, r->tolerance, false);
-    return (!lse || verdict(&sums, r->tolerance, true)) && right;
+    const bool right = verdict(&result, rows * d, r->tolerance, false);
+    return (!lse || verdict(&sums, rows, r->tolerance, true)) && right;
 }
 
 /* What expect= says: which function, its tensors (outputs first), its sizes, and the word behind them. */
