@@ -60,7 +60,7 @@ int xp_command_analyze(int count, char **words) {
         {"--data", "FILE", "the data set; -: standard input", .text = &data},
         {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part, .choices = parts},
         {"--limit", "N", "take only N samples, equally many of each class (all)", .number = &limit},
-        {"--layer", "L", "only this layer, counted from 0", .number = &layer},
+        {"--layer", "L", "only this layer, counted from 0 (all)", .number = &layer},
         {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},
         XP_DEVICE_FLAG(&device),
         XP_FAMILY_FLAG(&family),

@@ -171,7 +171,7 @@ int xp_command_train(int count, char **words) {
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         {"--preset", "NAME", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny", .text = &preset},
-        {"--config", "FILE", "lay a YAML file over it (--print-config writes one)", .text = &file},
+        {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
         {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files",
          .option = "data.train"},
         {"--test", "FILE", "test data; without --validation, the best epoch is chosen on them", .option = "data.test"},
@@ -193,7 +193,7 @@ int xp_command_train(int count, char **words) {
         {"--recompute", NULL, "less memory, the same bits: recompute activations in the backward pass",
          .on = &recompute},
         {"--set", "KEY=VALUE", "any key of --print-config; may be repeated", .option = ""},
-        {"--out", "DIR", "run folder; without it one below runs/ is chosen", .text = &out},
+        {"--out", "DIR", "run folder (one below runs/ is chosen)", .text = &out},
         {"--resume", "DIR", "go on with this folder's run, as configured; --epochs can make it longer",
          .text = &resume},
         {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; train nothing", .on = &dry_run},
