@@ -122,7 +122,8 @@ def check_extension():
     refused("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
     must("train", "--resume", run, "--epochs", "5", "--quiet")  # the same number changes nothing
     refused("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
-    refused("fewer epochs", ["train", "--resume", run, "--epochs", "0"], ["can only give it more"], 1)
+    refused("no epochs", ["train", "--resume", run, "--epochs", "0"], ["has 5 epochs", "more"], 1)
+    refused("no number of epochs", ["train", "--resume", run, "--epochs", "-1"], ["epochs"], 2)
     for schedule in ("cosine", "one-cycle"):
         folder = os.path.join(ROOT, schedule)
         must(*words, "--set", f"schedule={schedule}", "--epochs", "2", "--out", folder)
