@@ -133,8 +133,8 @@ static void json_is_json_whatever_the_names(void **state) {
 
 static void a_table_of_no_rows_is_one(void **state) {
     static const char *const expected[] = {"name  count  share %  memory MiB  good  nothing\n",
-                                           "| name | count | share % | memory MiB | good | nothing |\n"
-                                           "| --- | ---: | ---: | ---: | --- | ---: |\n",
+                                           ("| name | count | share % | memory MiB | good | nothing |\n"
+                                            "| --- | ---: | ---: | ---: | --- | ---: |\n"),
                                            "name,count,share,bytes,good,nothing\r\n", "[]\n"};
     for (int format = XP_TABLE_TEXT; format <= XP_TABLE_JSON; format++) {
         char *text = NULL;
