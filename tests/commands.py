@@ -7,12 +7,15 @@ import struct
 import subprocess
 import sys
 import tempfile
+import unittest.mock
 
 scratch = tempfile.TemporaryDirectory()
 ROOT = scratch.name
 EXPANSE = os.path.abspath(sys.argv[1])
 SMALL = ["--preset", "uea-mvts", "--set", "width=16", "--set", "heads=2", "--set", "layers=1", "--set", "feed_forward=16"]
 failures = []
+# A check with this saves its compiled kernels in a folder of the test's: where no file may grow, PoCL compiles nothing.
+own_programs = unittest.mock.patch.dict(os.environ, EXPANSE_CACHE_DIR=os.path.join(ROOT, "programs"))
 
 
 def fault(name, text):

@@ -20,7 +20,7 @@ import termios
 import time
 import xml.dom.minidom
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, refused, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, refused, series, snapshot, write
 
 KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
 
@@ -561,6 +561,7 @@ def check_unreadable(run, test):
     print(f"an unreadable run folder: {result.stderr.strip()}")
 
 
+@own_programs
 def check_full_disk(train, test):
     """A run is interrupted, resumed on a full disk, and resumed again with room: the failure costs nothing."""
     run = os.path.join(ROOT, "full")

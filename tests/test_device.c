@@ -150,7 +150,6 @@ static void a_damaged_cache_entry_is_rebuilt(void **state) {
     for (int damage = 0; damage < 3; damage++) {
         xp_device *device;
         assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
-        device->saves_programs = true;             /* where the driver has a cache of its own, too */
         assert_true(run_answer(device, 41) == 42); /* built, then from the disk, then from a damaged entry */
         assert_true(run_answer(device, 6) == 7);
         xp_device_close(&device);
