@@ -166,7 +166,8 @@ def check_completion(pages):
         write("file.ts", "")
         for words, wanted in ((["be"], {"bench"}), (["bench", "ro"], {"roof"}), (["svr", "-o", ""], {"text", "md", "csv", "json"}),
                               (["svr", "--family", "=", "t"], {"tiled"}), (["svr", "--points", ""], set()), (["svr", "--out", "fo"], {"folder"}),
-                              (["svr", "--data", "fi"], {"file.ts"}), (["eval", "fo"], {"folder"}), (["--completion", "z"], {"zsh"})):
+                              (["svr", "--data", "fi"], {"file.ts"}), (["eval", "fo"], {"folder"}), (["--completion", "z"], {"zsh"}),
+                              (["train", "--preset", "vit"], {"vit-tiny-28"})):
             expect("completion in bash", complete(scripts["bash"], *words) == wanted, f"{words}: {complete(scripts['bash'], *words)}")
 
 

@@ -27,7 +27,7 @@ int xp_command_svr(int count, char **words);
  * option and choice says where it goes. */
 typedef struct xp_flag {
     const char *name;     /* "--epochs" */
-    const char *argument; /* "N"; NULL: a switch. FILE and DIR are completed as what they say. */
+    const char *argument; /* "N"; NULL: a switch. FILE, DIR and PRESET are completed as what they say. */
     const char *help;     /* one sentence; the default is added in brackets, unless it ends with one */
     const char **text;    /* the value as it stands */
     long *number;         /* a whole number */

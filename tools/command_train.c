@@ -170,7 +170,8 @@ int xp_command_train(int count, char **words) {
          untuned = false, launches = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
-        {"--preset", "PRESET", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny", .text = &preset},
+        {"--preset", "PRESET", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny",
+         .text = &preset},
         {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
         {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files",
          .option = "data.train"},

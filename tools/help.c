@@ -260,12 +260,20 @@ static void quoted(const char *text, const char *escaped) {
     }
 }
 
-static void words_of(const char *const *choices) {
-    for (int i = 0; choices[i]; i++) printf("%s%s", i ? " " : "", choices[i]);
-}
-
 static bool takes(const xp_flag *flag, const char *argument) {
     return flag->argument && strcmp(flag->argument, argument) == 0;
+}
+
+/* Prints the words that the value can be, if they are known, between two texts. */
+static bool print_words(const xp_flag *flag, const char *before, const char *after) {
+    char presets[64][64];
+    const int count = takes(flag, "PRESET") ? xp_config_presets(presets, 64) : 0;
+    if (!flag->choices && count == 0) return false;
+    fputs(before, stdout);
+    for (int i = 0; flag->choices && flag->choices[i]; i++) printf("%s%s", i ? " " : "", flag->choices[i]);
+    for (int i = 0; i < count; i++) printf("%s%s", i ? " " : "", presets[i]);
+    fputs(after, stdout);
+    return true;
 }
 
 static void bash_words(const xp_usage *usage) {
@@ -286,11 +294,8 @@ static void bash_values(const xp_usage *usage) {
             printf(" _expanse_paths -f;");
         else if (takes(flag, "DIR"))
             printf(" _expanse_paths -d;");
-        else if (flag->choices) {
-            printf(" _expanse_words '");
-            words_of(flag->choices);
-            printf("';");
-        }
+        else
+            print_words(flag, " _expanse_words '", "';");
         printf(" return ;;\n");
     }
     printf("        esac\n");
@@ -353,11 +358,8 @@ static void zsh_flag(const xp_flag *flag) {
         printf("_files");
     else if (takes(flag, "DIR"))
         printf("_files -/");
-    else if (flag->choices) {
-        printf("(");
-        words_of(flag->choices);
-        printf(")");
-    }
+    else
+        print_words(flag, "(", ")");
     printf("'");
 }
 
@@ -408,11 +410,7 @@ static void fish_flag(const xp_flag *flag) {
         printf(" -r -F");
     else if (takes(flag, "DIR"))
         printf(" -x -a '(__fish_complete_directories)'");
-    else if (flag->choices) {
-        printf(" -x -a '");
-        words_of(flag->choices);
-        printf("'");
-    } else if (flag->argument)
+    else if (!print_words(flag, " -x -a '", "'") && flag->argument)
         printf(" -x");
     printf("\n");
 }

@@ -22,7 +22,7 @@ enum { XP_SYNTHETIC_NONE = -1 };
     }
 
 #define XP_SYNTHETIC_FLAGS(f)                                                                                          \
-    {"--preset", "NAME", "start from a preset, its batch included", .text = &(f).preset},                              \
+    {"--preset", "PRESET", "start from a preset, its batch included", .text = &(f).preset},                            \
         {"--config", "FILE", "lay a YAML file over it", .text = &(f).file},                                            \
         {"--width", "N", "model width (512)", .option = "model.width"},                                                \
         {"--heads", "N", "attention heads (8)", .option = "model.heads"},                                              \
