@@ -57,7 +57,7 @@ int xp_command_analyze(int count, char **words) {
     int format = XP_TABLE_TEXT;
     bool quiet = false;
     const xp_flag flags[] = {
-        {"--data", "FILE", "the data set; -: standard input", .text = &data},
+        {"--data", "FILE", "the data set; -: standard input (required)", .text = &data},
         {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part, .choices = parts},
         {"--limit", "N", "take only N samples, equally many of each class (all)", .number = &limit},
         {"--layer", "L", "only this layer, counted from 0 (all)", .number = &layer},

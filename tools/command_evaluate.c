@@ -48,7 +48,7 @@ static int check_words(const char *command, const xp_arguments *arguments, const
 }
 
 #define SHARED_FLAGS(given, limit_help)                                                                                \
-    {"--data", "FILE", "the data set; -: standard input", .text = &(given).data},                                      \
+    {"--data", "FILE", "the data set; -: standard input (required)", .text = &(given).data},                           \
         {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part, .choices = parts}, \
         XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                                              \
         {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \

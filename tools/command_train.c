@@ -173,7 +173,7 @@ int xp_command_train(int count, char **words) {
         {"--preset", "PRESET", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny",
          .text = &preset},
         {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
-        {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files",
+        {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files (required)",
          .option = "data.train"},
         {"--test", "FILE", "test data; without --validation, the best epoch is chosen on them", .option = "data.test"},
         {"--validation", "X", "fraction of the training data to split off; the best epoch is chosen on it",
