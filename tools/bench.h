@@ -29,7 +29,7 @@ typedef struct xp_bench_table {
     xp_table table;
 } xp_bench_table;
 
-/* Takes the device's recorded roof, which `bench roof` measures anew, for what stands above the rows. Close it when it succeeded. */
+/* Measures the device's roof and prints what stands above the rows. Close it when it succeeded. */
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device);
 void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row);
 /* Prints the rows, unless `status` tells that the timing failed, and returns it, or what went wrong in printing. */
