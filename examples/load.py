@@ -4,6 +4,7 @@ NumPy. docs/MODEL.md describes each step. Usage: load.py RUN/best/model.safetens
 import gzip, json, math, re, sys
 import numpy as np
 
+if len(sys.argv) != 3: sys.exit(__doc__)
 file = open(sys.argv[1], "rb").read()
 begin = 8 + int.from_bytes(file[:8], "little")
 header = json.loads(file[8:begin])

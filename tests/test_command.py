@@ -204,6 +204,17 @@ def check_formats(run, train, test):
         expect("predict in JSON", same and abs(float(one["probability a"]) - other["probability a"]) < 1e-8, f"{one} {other}")
     found = json.loads(must("analyze", run, "--data", test, "-o", "json").stdout)
     expect("analyze in JSON", len(found["layers"]) == 1 and found["layers"][0]["map_distance"] > 0, str(found))
+    refused("a format of no result", ["train", *SMALL, "--train", train, "--dry-run", "-o", "json"], ["--dry-run"], 2)
+    odd = os.path.join(os.fsencode(ROOT), b"caf\xe9")
+    result = expanse("train", *SMALL, "--train", train, "--epochs", "1", "--out", odd, "-o", "json", errors="replace")
+    expect("a folder that is not UTF-8", result.returncode == 0 and json.loads(result.stdout)["folder"].endswith("caf?"), str(result))
+    result = expanse("eval", odd, "--data", test, errors="replace")
+    expect("a folder that is not UTF-8", result.returncode == 0 and "accuracy" in result.stdout, str(result))
+    huge = write("huge.ts", re.sub(r"0\.\d+", "3e38", open(test).read(), count=1))
+    refused("answers that are no numbers", ["eval", run, "--data", huge, "--quiet"], ["sample 0 ", "are not numbers"], 1)
+    timed = must("bench", "step", "--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "4", "--length", "8",
+                 "--repetitions", "1", "--profile", "-o", "json")
+    expect("a profile beside JSON", len(json.loads(timed.stdout)) == 1 and "idle between launches" in timed.stderr, str(timed))
     refused("a format that there is not", ["eval", run, "--data", test, "-o", "xml"], ["'xml' is not text, md, csv or json"], 2)
     refused("an answer's folder", ["predict", run, "--data", test, "--out", answers], ["unknown flag '--out'"], 2)
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The command line itself: help, ranges, exit codes, and the manual page and completions that come from the same tables.
-Needs no device. Usage: test_flags.py EXPANSE"""
+Only the exit codes of signals need a device. Usage: test_flags.py EXPANSE"""
 import glob
 import os
 import re

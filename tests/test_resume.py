@@ -146,7 +146,7 @@ def check_finished():
         before = snapshot([run])
         for words in ([], ["--epochs", "2"]):
             result = must("train", "--resume", run, *words)
-            expect("a finished run", "all 2 epochs are done" in result.stdout and how in result.stdout, result.stdout)
+            expect("a finished run", "epoch 2 of 2 is done" in result.stdout and how in result.stdout, result.stdout)
             expect("a finished run", "chosen on the test set" in result.stdout and "kernels" not in result.stdout, result.stdout)
             expect("a finished run", snapshot([run]) == before, "was changed")
         print(result.stdout.splitlines()[1])

@@ -338,8 +338,8 @@ static void parts_that_do_not_go_together_are_refused(void **state) {
     assert_denied("softmax+conv1d(3)+conv2d(3)", &SERIES, "choose the one");
     assert_denied("softmax+conv2d(3)", &SERIES, "conv2d needs the patch grid");
     assert_denied("softmax+conv1d(3)", &IMAGE, "conv1d needs a sequence");
-    assert_denied("softmax+conv2d(3)+causal", &IMAGE, "behind a query");
-    assert_denied("softmax+conv2d(3)+window(3,0)", &IMAGE, "behind a query");
+    assert_denied("softmax+conv2d(3)+causal", &IMAGE, "after a query");
+    assert_denied("softmax+conv2d(3)+window(3,0)", &IMAGE, "after a query");
     assert_denied("softmax+sh(1,2)+causal", &IMAGE, "causal does not go with sh on an image");
     assert_denied("softmax+sh(1,2)+window(2,2)", &IMAGE, "window does not go with sh on an image");
     assert_denied("softmax+sh(1,2)+strided(2)", &IMAGE, "strided does not go with sh on an image");

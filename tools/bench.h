@@ -35,8 +35,6 @@ void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row);
 /* Prints the rows, unless `status` tells that the timing failed, and returns it, or what went wrong in printing. */
 xp_status xp_bench_table_close(xp_bench_table *bench, xp_status status);
 
-double xp_bench_median(double *seconds, int count); /* sorts */
-
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor);           /* with normal numbers */
 xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds); /* by the wall clock, to the end */
 /* Runs it once before it is timed; the first plan of a process for a second or a hundred times, whichever ends first:

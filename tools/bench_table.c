@@ -1,6 +1,8 @@
 /* The table of timed runs: its columns, and what they are made of. Knows nothing of what was timed. */
 #include "bench.h"
 
+#include "core/statistics.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -21,16 +23,6 @@ static const xp_column columns[] = {
     {"version", NULL, XP_CELL_TEXT},
 };
 
-static int by_value(const void *a, const void *b) {
-    const double x = *(const double *)a, y = *(const double *)b;
-    return x < y ? -1 : x > y;
-}
-
-double xp_bench_median(double *seconds, int count) {
-    qsort(seconds, (size_t)count, sizeof *seconds, by_value);
-    return count % 2 ? seconds[count / 2] : 0.5 * (seconds[count / 2 - 1] + seconds[count / 2]);
-}
-
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device) {
     *bench = (xp_bench_table){.device = device};
     XP_TRY(xp_roof_measure(device, &bench->roof)); /* the record of a busy moment would flatter every kernel */
@@ -43,7 +35,7 @@ xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_
 }
 
 void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row) {
-    const double median = xp_bench_median(row->seconds, row->repetitions);
+    const double median = xp_median(row->seconds, row->repetitions);
     const double spread =
         (row->seconds[row->repetitions - 1 - row->repetitions / 4] - row->seconds[row->repetitions / 4]) /
         (2 * median); /* half the distance of the quartiles */

@@ -86,6 +86,8 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     if (out->answered) return XP_OK;
     free(out->answer);
     out->answer = NULL;
+    if (!late && WIFSIGNALED(state) && (WTERMSIG(state) == SIGINT || WTERMSIG(state) == SIGTERM))
+        return xp_fail(XP_INTERRUPTED, "stopped");
     out->code = late || WIFSIGNALED(state) ? -1 : WEXITSTATUS(state);
     if (late)
         snprintf(out->reason, sizeof out->reason, "no answer within %.0f s: the driver hangs", seconds);

@@ -40,6 +40,7 @@ typedef struct xp_flag {
 } xp_flag;
 
 extern const char *const xp_families[]; /* "auto", "wide", "tiled", NULL */
+extern const char *const xp_parts[];    /* "train", "test", NULL */
 
 #define XP_SEED_HIGHEST 1e15 /* whole numbers below it are exact in double precision */
 
@@ -50,6 +51,9 @@ extern const char *const xp_families[]; /* "auto", "wide", "tiled", NULL */
     { "--device", "ID", XP_DEVICE_HELP, .text = (text_) }
 #define XP_FAMILY_FLAG(text_)                                                                                          \
     { "--family", "NAME", XP_FAMILY_HELP, .choices = xp_families, .text = (text_) }
+
+#define XP_PART_FLAG(text_)                                                                                            \
+    { "--part", "PART", "train or test, of a folder of IDX files (test)", .choices = xp_parts, .text = (text_) }
 
 typedef struct xp_subcommand {
     const char *name, *help;

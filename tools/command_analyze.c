@@ -17,9 +17,9 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
     double maps = 0, outputs = 0;
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "layers");
-    xp_table_fact(&table, "model", json_string(model));
-    xp_table_fact(&table, "attention", json_string(analysis->attention));
-    xp_table_fact(&table, "data", json_string(data));
+    xp_table_fact_text(&table, "model", model);
+    xp_table_fact_text(&table, "attention", analysis->attention);
+    xp_table_fact_text(&table, "data", data);
     xp_table_fact(&table, "samples", json_integer(analysis->samples));
     xp_table_note(&table, "%s, %lld samples; the larger the distance, the less the heads repeat each other",
                   analysis->attention, (long long)analysis->samples);
@@ -52,13 +52,12 @@ static int report(const xp_analysis *analysis, const char *model, const char *da
 
 int xp_command_analyze(int count, char **words) {
     const char *data = NULL, *part = NULL, *device = NULL, *family = NULL, *out = NULL;
-    static const char *const parts[] = {"train", "test", NULL};
     long limit = 0, batch = 0, layer = -1;
     int format = XP_TABLE_TEXT;
     bool quiet = false;
     const xp_flag flags[] = {
         {"--data", "FILE", "the data set; -: standard input (required)", .text = &data},
-        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &part, .choices = parts},
+        XP_PART_FLAG(&part),
         {"--limit", "N", "take only N samples, equally many of each class (all)", .number = &limit},
         {"--layer", "L", "only this layer, counted from 0 (all)", .number = &layer},
         {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},

@@ -12,6 +12,7 @@
 #include <string.h>
 
 const char *const xp_families[] = {"auto", "wide", "tiled", NULL};
+const char *const xp_parts[] = {"train", "test", NULL};
 
 enum { FLAGS_LIMIT = 64 };
 

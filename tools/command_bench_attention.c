@@ -2,6 +2,7 @@
  * that their ratios hold on a busy machine. */
 #include "bench.h"
 #include "command.h"
+#include "core/statistics.h"
 
 #include "graph/store.h"
 #include "model/attention.h"
@@ -66,7 +67,7 @@ static void close_contestant(contestant *c) {
 
 static void print_rows(xp_bench_table *table, contestant *all, int count, const shape *s, long repetitions) {
     for (int pass = 0; pass < PASSES; pass++) {
-        const double first = xp_bench_median(all[0].times[pass], (int)repetitions);
+        const double first = xp_median(all[0].times[pass], (int)repetitions);
         for (int i = 0; i < count; i++) {
             xp_plan_summary summary;
             xp_plan_summarise(all[i].plan[pass], &summary);
@@ -75,7 +76,7 @@ static void print_rows(xp_bench_table *table, contestant *all, int count, const 
                                 .repetitions = (int)repetitions,
                                 .flops = summary.flops,
                                 .bytes = summary.bytes,
-                                .ratio = xp_bench_median(all[i].times[pass], (int)repetitions) / first,
+                                .ratio = xp_median(all[i].times[pass], (int)repetitions) / first,
                                 .arena_bytes = (double)summary.arena_bytes};
             snprintf(row.shape, sizeof row.shape, "%s B=%ld H=%ld G=%ld N=%ld M=%ld D=%ld E=%ld",
                      pass == FORWARD ? "forward" : "both", s->batch, s->heads, s->key_heads, s->queries, s->keys,

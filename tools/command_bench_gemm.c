@@ -32,7 +32,7 @@ static xp_status read_product(const char *text, product *out) {
         out->k > 1 << 20)
         return xp_fail(
             XP_INVALID_ARGUMENT,
-            "bench gemm: \"%s\" is no product: write MxNxK, and nn, nt, tn or tt behind it for factors that are "
+            "bench gemm: \"%s\" is no product: write MxNxK, and nn, nt, tn or tt after it for factors that are "
             "stored transposed, as in 2048x512x512nt",
             text);
     return XP_OK;

@@ -125,8 +125,8 @@ static xp_status time_steps(timing *t, bool kernels) {
     if (t->on_request) return answer_requests(t);
     XP_TRY(xp_bench_table_open(&table, t->format, t->run.session.device));
     const xp_status status = xp_bench_table_close(&table, kernels ? print_kernels(t, &table) : print_steps(t, &table));
-    if (status == XP_OK && t->profile) return xp_session_print_profile(&t->run.session, stdout);
-    return status;
+    if (status != XP_OK || !t->profile) return status;
+    return xp_session_print_profile(&t->run.session, t->format == XP_TABLE_TEXT ? stdout : stderr);
 }
 
 static int command(bool kernels, int count, char **words) {

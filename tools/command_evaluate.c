@@ -20,8 +20,6 @@ typedef struct evaluate_flags {
     bool quiet;
 } evaluate_flags;
 
-static const char *const parts[] = {"train", "test", NULL};
-
 static int answer(const char *model, const evaluate_flags *given, bool in_order, xp_evaluation *out) {
     const xp_evaluate_options options = {.data = given->data,
                                          .part = given->part,
@@ -49,8 +47,7 @@ static int check_words(const char *command, const xp_arguments *arguments, const
 
 #define SHARED_FLAGS(given, limit_help)                                                                                \
     {"--data", "FILE", "the data set; -: standard input (required)", .text = &(given).data},                           \
-        {"--part", "PART", "train or test, of a folder of IDX files (test)", .text = &(given).part, .choices = parts}, \
-        XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                                              \
+        XP_PART_FLAG(&(given).part), XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                 \
         {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \
         {"--limit", "N", limit_help, .number = &(given).limit}, {                                                      \
         "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
@@ -67,12 +64,12 @@ static xp_status print_table(const xp_evaluation *evaluation, const char *model,
                                         {"f1", "F1 %", XP_CELL_REAL, .digits = 2, .scale = 100}};
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "classes");
-    xp_table_fact(&table, "model", json_string(model));
-    xp_table_fact(&table, "weights", json_string(evaluation->weights));
-    xp_table_fact(&table, "data", json_string(data));
+    xp_table_fact_text(&table, "model", model);
+    xp_table_fact_text(&table, "weights", evaluation->weights);
+    xp_table_fact_text(&table, "data", data);
     xp_table_fact(&table, "samples", json_integer(evaluation->count));
-    xp_table_fact(&table, "accuracy", json_real(evaluation->accuracy));
-    xp_table_fact(&table, "loss", json_real(evaluation->loss));
+    xp_table_fact_real(&table, "accuracy", evaluation->accuracy);
+    xp_table_fact_real(&table, "loss", evaluation->loss);
     xp_table_note(&table, "data         %s, %lld samples", strcmp(data, "-") == 0 ? "standard input" : data,
                   (long long)evaluation->count);
     xp_table_note(&table, "weights      of %s", evaluation->weights);
@@ -158,17 +155,14 @@ static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format 
     return status;
 }
 
-/* The whole file or none. */
-static xp_status save_answers(const xp_evaluation *evaluation, xp_table_format format, const char *path) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (!memory) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
-    xp_status status = write_answers(evaluation, format, memory);
-    if (fclose(memory) != 0 && status == XP_OK) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
-    if (status == XP_OK) status = xp_file_write_atomic(path, text, length);
-    free(text);
-    return status;
+typedef struct answers {
+    const xp_evaluation *evaluation;
+    xp_table_format format;
+} answers;
+
+static xp_status write_to(FILE *out, const void *user) {
+    const answers *a = user;
+    return write_answers(a->evaluation, a->format, out);
 }
 
 int xp_command_predict(int count, char **words) {
@@ -200,8 +194,8 @@ int xp_command_predict(int count, char **words) {
     xp_evaluation evaluation;
     code = answer(arguments.words[0], &given, true, &evaluation);
     if (code != XP_EXIT_OK) return code;
-    const xp_table_format format = (xp_table_format)given.format;
-    xp_status status = path ? save_answers(&evaluation, format, path) : write_answers(&evaluation, format, stdout);
+    const answers all = {&evaluation, (xp_table_format)given.format};
+    xp_status status = path ? xp_table_save(path, write_to, &all) : write_to(stdout, &all);
     xp_evaluation_release(&evaluation);
     if (status != XP_OK) return xp_command_fail();
     if (path && !given.quiet) fprintf(stderr, "answers in %s\n", path);

@@ -187,8 +187,8 @@ static xp_status print(FILE *out, xp_table_format format, const xp_svr_points *p
     xp_table_fact(&table, "points", json_integer(points->count));
     xp_table_fact(&table, "dimensions", json_integer(points->width));
     xp_table_fact(&table, "outputs", json_integer(points->outputs));
-    xp_table_fact(&table, "C", json_real(fit->cost));
-    xp_table_fact(&table, "epsilon", json_real(fit->epsilon));
+    xp_table_fact_real(&table, "C", fit->cost);
+    xp_table_fact_real(&table, "epsilon", fit->epsilon);
     xp_table_fact(&table, "bias_fitted", json_boolean(fit->bias));
     xp_table_fact(&table, "positions", numbers(points->positions, points->count * points->columns));
     xp_table_fact(&table, "targets", numbers(points->targets, points->count * points->outputs));
@@ -204,17 +204,16 @@ static xp_status print(FILE *out, xp_table_format format, const xp_svr_points *p
     return xp_table_close(&table, XP_OK);
 }
 
-static xp_status save_numbers(const char *path, const xp_svr_points *points, const request *r,
-                              const xp_svr_result *results, int count) {
-    char *text = NULL;
-    size_t length = 0;
-    FILE *memory = open_memstream(&text, &length);
-    if (!memory) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the results as JSON");
-    xp_status status = print(memory, XP_TABLE_JSON, points, r, results, count);
-    if (fclose(memory) != 0 && status == XP_OK) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the results as JSON");
-    if (status == XP_OK) status = xp_file_write_atomic(path, text, length);
-    free(text);
-    return status;
+typedef struct numbers_of {
+    const xp_svr_points *points;
+    const request *request;
+    const xp_svr_result *results;
+    int count;
+} numbers_of;
+
+static xp_status write_numbers(FILE *out, const void *user) {
+    const numbers_of *n = user;
+    return print(out, XP_TABLE_JSON, n->points, n->request, n->results, n->count);
 }
 
 static xp_status save(const xp_svr_points *points, const request *r, const xp_svr_result *results, int count) {
@@ -223,7 +222,7 @@ static xp_status save(const xp_svr_points *points, const request *r, const xp_sv
     XP_TRY(xp_folder_make(r->out));
     if (snprintf(path, sizeof path, "%s/svr.json", r->out) >= (int)sizeof path)
         return xp_fail(XP_INVALID_ARGUMENT, "--out: the path is too long");
-    XP_TRY(save_numbers(path, points, r, results, count));
+    XP_TRY(xp_table_save(path, write_numbers, &(numbers_of){points, r, results, count}));
     if (told) printf("\nwrote %s\n", path);
     const bool last_is_window = count > 0 && results[count - 1].problem.attention->window;
     if (!points->grid_count || count - last_is_window == 0) return XP_OK; /* nothing to draw along */

@@ -73,15 +73,14 @@ static void set_row(xp_table *table, const char *set, int64_t samples, double be
 
 static void result_facts(xp_table *table, const xp_run_summary *result, const char *folder) {
     double judged = NAN;
-    xp_table_fact(table, "folder", json_string(folder));
+    xp_table_fact_text(table, "folder", folder);
     xp_table_fact(table, "finished", json_boolean(result->finished));
     xp_table_fact(table, "epochs", json_integer(result->epochs));
     xp_table_fact(table, "epoch_best", json_integer(result->best.epoch));
-    if (result->best.epoch)
-        xp_table_fact(table, "epoch_best_chosen_on", json_string(xp_epoch_judge(&result->best, &judged)));
-    xp_table_fact(table, "seconds", json_real(result->seconds));
-    xp_table_fact(table, "samples_per_second", json_real(result->samples_per_second));
-    xp_table_fact(table, "device", json_string(result->device));
+    if (result->best.epoch) xp_table_fact_text(table, "epoch_best_chosen_on", xp_epoch_judge(&result->best, &judged));
+    xp_table_fact_real(table, "seconds", result->seconds);
+    xp_table_fact_real(table, "samples_per_second", result->samples_per_second);
+    xp_table_fact_text(table, "device", result->device);
 }
 
 /* A row for each set, in the best and in the last epoch. */
@@ -170,8 +169,7 @@ int xp_command_train(int count, char **words) {
          untuned = false, launches = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
-        {"--preset", "PRESET", "start from a preset: uea-flowformer, uea-mvts, vit-tiny-28, deit-tiny",
-         .text = &preset},
+        {"--preset", "PRESET", "start from a preset; expanse info lists them", .text = &preset},
         {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
         {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files (required)",
          .option = "data.train"},
@@ -228,8 +226,9 @@ int xp_command_train(int count, char **words) {
     xp_train_options options = {
         .dry_run = dry_run, .profile = profile, .debug = debug, .launches = launches, .epochs = -1, .report = stdout};
     if (launches && !dry_run) return xp_command_misuse("--launches lists the launches of a --dry-run: give both");
+    if (dry_run && format != XP_TABLE_TEXT) return xp_command_misuse("-o is for results, and a --dry-run has none");
     if (resume) {
-        bool fixed = preset || file || out || dry_run || print_config;
+        bool fixed = preset || file || out || dry_run || print_config || untuned;
         xp_config_default(&config);
         for (int i = 0; i < arguments.setting_count; i++) {
             char text[64];

@@ -583,7 +583,7 @@ static bool guards_hold(run *r) {
         need(clEnqueueReadBuffer(queue, v->buffer, CL_TRUE, 0, bytes + GUARD_BYTES, v->host, 0, NULL, NULL), v->name);
         for (size_t at = 0; at < GUARD_BYTES; at++)
             if (((unsigned char *)v->host)[bytes + at] != 0xa5) {
-                printf("%s WRONG: written %zu bytes behind its end; ", v->name, at);
+                printf("%s WRONG: written %zu bytes after its end; ", v->name, at);
                 hold = false;
                 break;
             }

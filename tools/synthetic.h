@@ -50,8 +50,8 @@ enum { XP_SYNTHETIC_NONE = -1 };
 typedef struct xp_synthetic_setup {
     xp_config config;
     xp_model_shape shape; /* of the whole batch */
-    char assumed
-        [160]; /* one sentence on the sizes that nobody gave; empty where all are given or are a flag's default */
+    /* One sentence on the sizes that nobody gave; empty where all are given or are a flag's default. */
+    char assumed[160];
 } xp_synthetic_setup;
 
 /* XP_INVALID_ARGUMENT: as `expanse train` refuses a configuration, or a size out of range or of the wrong kind of data. */

@@ -1,6 +1,8 @@
 /* The four looks of a table. Knows nothing of flags. */
 #include "table.h"
 
+#include "core/files.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -428,6 +430,26 @@ void xp_table_note(xp_table *table, const char *format, ...) {
 
 void xp_table_fact(xp_table *table, const char *name, json_t *value) {
     if (json_object_set_new(table->facts, name, value) != 0) table->failed = true;
+}
+
+void xp_table_fact_text(xp_table *table, const char *name, const char *text) {
+    xp_table_fact(table, name, xp_table_text(text));
+}
+
+void xp_table_fact_real(xp_table *table, const char *name, double value) {
+    if (isfinite(value)) xp_table_fact(table, name, json_real(value));
+}
+
+xp_status xp_table_save(const char *path, xp_status (*write)(FILE *out, const void *user), const void *user) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *memory = open_memstream(&text, &length);
+    if (!memory) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", path);
+    xp_status status = write(memory, user);
+    if (fclose(memory) != 0 && status == XP_OK) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", path);
+    if (status == XP_OK) status = xp_file_write_atomic(path, text, length);
+    free(text);
+    return status;
 }
 
 void xp_table_row(xp_table *table, const xp_cell *cells) {

@@ -83,13 +83,19 @@ void xp_table_open(xp_table *table, FILE *out, xp_table_format format, const xp_
  * line of text. */
 void xp_table_note(xp_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A member of the JSON object beside the rows; takes the value. */
+/* A member of the JSON object beside the rows; takes the value. Text may be any bytes (xp_table_text); a number that is
+ * none is left out. */
 void xp_table_fact(xp_table *table, const char *name, json_t *value);
+void xp_table_fact_text(xp_table *table, const char *name, const char *text);
+void xp_table_fact_real(xp_table *table, const char *name, double value);
 /* A JSON string of any bytes: where they are no UTF-8, question marks stand for what is not ASCII. */
 json_t *xp_table_text(const char *text);
 
 /* cells [count], in the order of the columns; nothing is kept of them but trees. */
 void xp_table_row(xp_table *table, const xp_cell *cells);
+
+/* The file that `write` makes of a table: the whole or none. */
+xp_status xp_table_save(const char *path, xp_status (*write)(FILE *out, const void *user), const void *user);
 
 /* Writes what is held, unless `status` tells that the work failed: a part must not be taken for the whole. Returns
  * `status`, or what went wrong in writing. */

@@ -65,7 +65,7 @@ bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const x
     const int file = mkstemp(path);
     if (file < 0) return false;
     close(file);
-    printf("tuning       for %s, which is new here: at most %.0f s behind the first compilation (--no-tune: never)\n",
+    printf("tuning       for %s, which is new here: at most %.0f s after the first compilation (--no-tune: never)\n",
            device->name, MOST_SECONDS);
     fflush(stdout);
     int kept = 0;

@@ -569,6 +569,25 @@ static void tell_end(const search *s, int candidates, int written, const json_t 
         tell(s, "%snothing was written: %s\n", clear_line, why);
 }
 
+/* Whether the table that is written to has an entry of the question's kernel on this device. */
+static bool has_entry(const search *s, const question *q) {
+    json_t *entries = NULL, *own = entry_of(q, q->base);
+    bool found = false;
+    size_t index;
+    json_t *each;
+    if (xp_tuning_read(s->options->output, true, &entries) != XP_OK) entries = NULL;
+    json_array_foreach(entries, index, each) {
+        static const char *const keys[] = {"device", "driver", "kernel", "shape"};
+        bool same = true;
+        for (int k = 0; k < 4; k++)
+            same = same && json_equal(json_object_get(each, keys[k]), json_object_get(own, keys[k]));
+        found = found || same;
+    }
+    json_decref(entries);
+    json_decref(own);
+    return found;
+}
+
 /* Verifies and confirms the winners of this pass and writes those whose gain is certain. They are what later passes are
  * compared with. */
 static xp_status conclude(search *s, int *kept) {
@@ -604,13 +623,13 @@ static xp_status conclude(search *s, int *kept) {
         add_row(s, q, chosen[i], &gain, keep);
         if (keep) q->base = chosen[i];
         /* products were timed beside the library's own parameters: an entry of another model's must not stay */
-        if (!keep && !(q->lasting && q->searched)) continue;
+        if (!keep && !(q->lasting && q->searched && has_entry(s, q))) continue;
         json_t *entry = entry_of(q, q->base);
         json_object_set_new(entry, "gain", json_real(keep ? gain.median : 1));
         json_array_append_new(entries, entry);
-        written++;
+        written += keep;
     }
-    const xp_status status = written ? xp_tuning_merge(s->options->output, entries) : XP_OK;
+    const xp_status status = json_array_size(entries) > 0 ? xp_tuning_merge(s->options->output, entries) : XP_OK;
     json_decref(entries);
     if (status == XP_OK) tell_end(s, candidates, written, answer);
     json_decref(answer);

@@ -2,6 +2,7 @@
 
 #include "bench.h"
 #include "child.h"
+#include "core/statistics.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -50,8 +51,7 @@ static json_t *ratios_of(double *candidates, double *defaults, bool in_turn, int
     for (int i = 0; i < steps && candidates && in_turn; i++)
         json_array_append_new(out, json_real(ratio(candidates[i], defaults[i])));
     if (candidates && !in_turn)
-        json_array_append_new(out,
-                              json_real(ratio(xp_bench_median(candidates, steps), xp_bench_median(defaults, steps))));
+        json_array_append_new(out, json_real(ratio(xp_median(candidates, steps), xp_median(defaults, steps))));
     return out;
 }
 
@@ -99,11 +99,10 @@ static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
     for (int q = 0; q < questions; q++) {
         double *own = s->seconds + q * MOST_STEPS;
         json_t *ratios = ratios_of(both ? candidates->seconds + q * MOST_STEPS : NULL, own, in_turn, steps);
-        const double seconds = xp_bench_median(own, steps); /* sorts: behind the pairs */
+        const double seconds = xp_median(own, steps); /* sorts: behind the pairs */
         json_array_append_new(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
-    json_t *root =
-        json_pack("{s:f,s:o,s:o}", "step", xp_bench_median(s->total, steps), "ratios", whole, "questions", list);
+    json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "questions", list);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     const bool sent = text && xp_child_answer(text, strlen(text));
     free(text);

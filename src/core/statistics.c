@@ -8,8 +8,13 @@ static int by_value(const void *a, const void *b) {
     return (x > y) - (x < y);
 }
 
-xp_interval xp_median_interval(double *values, int count) {
+double xp_median(double *values, int count) {
     qsort(values, (size_t)count, sizeof *values, by_value);
+    return 0.5 * (values[(count - 1) / 2] + values[count / 2]);
+}
+
+xp_interval xp_median_interval(double *values, int count) {
+    const double median = xp_median(values, count);
     /* `outside` values are left out at either end. The median is among them with twice the probability that at most
      * outside - 1 of `count` fair coins show heads. */
     double tail = 0, next = pow(0.5, count); /* probability of as many heads as are outside */
@@ -20,6 +25,6 @@ xp_interval xp_median_interval(double *values, int count) {
         outside++;
     }
     return (xp_interval){.low = outside ? values[outside - 1] : -INFINITY,
-                         .median = 0.5 * (values[(count - 1) / 2] + values[count / 2]),
+                         .median = median,
                          .high = outside ? values[count - outside] : INFINITY};
 }

@@ -2,6 +2,9 @@
 #ifndef XP_CORE_STATISTICS_H
 #define XP_CORE_STATISTICS_H
 
+/* Sorts the values; count is at least 1. */
+double xp_median(double *values, int count);
+
 /* A median, and the interval in which that of the distribution lies with a confidence of at least 95 %. */
 typedef struct xp_interval {
     double low, median, high;

@@ -21,3 +21,8 @@ bool xp_cache_path(const char *name, bool make, char *path, size_t size) {
     const int length = snprintf(path, size, "%s/%s", folder, name);
     return length > 0 && (size_t)length < size;
 }
+
+bool xp_cache_is_named(void) {
+    const char *own = getenv("EXPANSE_CACHE_DIR");
+    return own && *own;
+}

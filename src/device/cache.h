@@ -9,4 +9,7 @@
 /* The path of `name` in the folder, which is made when `make` is set. false: there is no folder. */
 bool xp_cache_path(const char *name, bool make, char *path, size_t size);
 
+/* Whether EXPANSE_CACHE_DIR names the folder. */
+bool xp_cache_is_named(void);
+
 #endif

@@ -1,6 +1,7 @@
 /* Devices: the table of what there is, selection, opening, buffers and transfers. */
 #include "device/device.h"
 
+#include "device/cache.h"
 #include "device/loader.h"
 #include "device/program.h"
 #include "device/roof.h"
@@ -274,8 +275,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
      * for a folder that was asked for. */
-    const char *folder = getenv("EXPANSE_CACHE_DIR");
-    device->saves_programs = (folder && *folder) || strcmp(found->info.platform, "Portable Computing Language") != 0;
+    device->saves_programs = xp_cache_is_named() || strcmp(found->info.platform, "Portable Computing Language") != 0;
     memcpy(device->name, found->info.name, sizeof device->name);
     memcpy(device->vendor, found->info.vendor, sizeof device->vendor);
     memcpy(device->driver, found->info.driver, sizeof device->driver);

@@ -1,6 +1,7 @@
 /* What a plan tells about itself: sizes, launches, and the time of each kernel. */
 #include "graph/plan_internal.h"
 
+#include "core/statistics.h"
 #include "device/roof.h"
 #include "graph/store.h"
 #include "ops/operation.h"
@@ -87,7 +88,7 @@ static void print_words(FILE *out, const char *words, int indent) {
 }
 
 void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
-    fprintf(out, "%5s  %-35s %-35s %10s %10s\n", "", "layer", "kernel, sizes and options", "MFLOP", "MB");
+    fprintf(out, "%5s  %-35s %-35s %10s %10s\n", "", "layer", "kernel, sizes and options", "MFLOP", "MiB");
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
         char words[1200] = "library call ", label[XP_NAME_BYTES + 16];
@@ -106,7 +107,7 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
         }
         xp_variant_print(variant_of(launch), words + used, sizeof words - used);
         fprintf(out, "%5d  %-35.35s %-35.35s %10.2f %10.2f\n", i, label, xp_launch_name(launch),
-                flops_of(launch) * 1e-6, bytes_of(launch) * 1e-6);
+                flops_of(launch) * 1e-6, bytes_of(launch) / (1 << 20));
         print_words(out, words, 7);
     }
 }
@@ -164,11 +165,6 @@ void xp_plan_forget_profile(xp_plan *plan) {
     plan->profiled_runs = 0;
 }
 
-static int ascending(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return x > y ? 1 : x < y ? -1 : 0;
-}
-
 xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds) {
     enum { MOST = 64 };
     double times[MOST];
@@ -180,8 +176,7 @@ xp_status xp_plan_time(xp_plan *plan, int runs, double *seconds) {
         for (int i = 0; i < plan->count; i++) times[r] += plan->launches[i].seconds;
     }
     xp_plan_forget_profile(plan);
-    qsort(times, (size_t)runs, sizeof *times, ascending);
-    *seconds = times[runs / 2];
+    *seconds = xp_median(times, runs);
     return XP_OK;
 }
 

@@ -784,7 +784,7 @@ static xp_status check_convolution(const xp_specification *s, const xp_specifica
     if (s->conv1d && use->grid) return deny(s, "conv1d needs a sequence, and a patch grid is none: take conv2d");
     if (s->conv2d && !use->grid) return deny(s, "conv2d needs the patch grid of an image: take conv1d");
     if (s->conv2d && xp_specification_is_one_sided(s))
-        return deny(s, "conv2d looks at patches behind a query, which %s must not see: leave one of them out",
+        return deny(s, "conv2d looks at patches after a query, which %s must not see: leave one of them out",
                     s->causal ? "causal" : "window(…,0)");
     return XP_OK;
 }

@@ -36,6 +36,20 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     return XP_OK;
 }
 
+static xp_status check_answers(const xp_dataset *data, xp_evaluation *out) {
+    const int64_t count = out->count * out->classes;
+    int64_t i = 0;
+    while (i < count && isfinite(out->probabilities[i])) i++;
+    if (i == count) return XP_OK;
+    const int64_t sample = i / out->classes;
+    xp_evaluation_release(out);
+    return xp_fail(
+        XP_BAD_DATA,
+        "%s: the model's answers to sample %lld (counted from 0) are not numbers: look for extreme values in "
+        "the data, or take the weights of an earlier epoch",
+        data->name, (long long)sample);
+}
+
 static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, const xp_dataset *data,
                           const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks,
                           xp_evaluation *out) {
@@ -51,6 +65,7 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     xp_progress progress = {.seconds_left = NAN};
     if (status == XP_OK) status = xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out);
     xp_session_close(&session);
+    if (status == XP_OK) status = check_answers(data, out);
     return status;
 }
 

@@ -237,7 +237,7 @@ void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
 xp_status xp_session_print_profile(const xp_session *session, FILE *out) {
     XP_TRY(xp_plan_print_profile(session->training_plan, out));
     if (!session->update_plan) return XP_OK;
-    fprintf(out, "\nThe update behind %d such parts:\n", session->config->training.accumulate);
+    fprintf(out, "\nThe update after %d such parts:\n", session->config->training.accumulate);
     return xp_plan_print_profile(session->update_plan, out);
 }
 

@@ -423,16 +423,16 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     const int parts = session->config->training.accumulate;
     xp_plan_summary training, evaluation;
     xp_specification specification;
-    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32];
+    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32], moved[32];
     xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
     xp_text_bytes((double)training.arena_bytes, arena);
     xp_text_bytes((double)training.input_bytes, inputs);
     xp_text_bytes((double)training.unshared_bytes, unshared);
     xp_text_bytes((double)evaluation.arena_bytes, evaluating);
+    xp_text_bytes(training.bytes, moved);
     describe_run(run, out);
-    xp_write(out, "arena        %s: inputs %s, and activations that would take %s without sharing\n", arena, inputs,
-             unshared);
+    xp_write(out, "arena        %s: inputs %s, activations %s without sharing\n", arena, inputs, unshared);
     xp_write(out, "evaluation   %s, %s\n", evaluating,
              evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "beside the arena");
     XP_TRY(describe_recomputation(run, &training, out));
@@ -442,8 +442,7 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     xp_write(out, "attention    %s\n", kernel);
     xp_write(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
              training.kernels, evaluation.launches);
-    xp_write(out, "arithmetic   %.2f GFLOP a training step, at least %.2f GB moved\n", training.flops * 1e-9,
-             training.bytes * 1e-9);
+    xp_write(out, "arithmetic   %.2f GFLOP a training step, at least %s moved\n", training.flops * 1e-9, moved);
     return xp_writer_status(out, "the description of the run");
 }
 
@@ -551,7 +550,7 @@ static xp_status find_finished(training_run *run) {
                  schedule_of_length(config));
     else
         snprintf(how, sizeof how, "--epochs N, with more than %d, makes it longer", epochs);
-    snprintf(text, sizeof text, "finished     all %d epoch%s are done; %s", epochs, epochs == 1 ? "" : "s", how);
+    snprintf(text, sizeof text, "finished     epoch %d of %d is done; %s", epochs, epochs, how);
     say(run, text);
     return XP_OK;
 }
