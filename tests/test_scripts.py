@@ -92,9 +92,10 @@ def check_plan(folder):
                        "  command: [import('python').find_installation('python3'), files('copy.py'), '@INPUT@', '@OUTPUT@'])\n"
                        "inner = static_library('inner', made)\n"
                        "outer = shared_library('outer', 'outer.c', link_with: inner)\n"
-                       "test('right', executable('right', 'main.c', link_with: outer, c_args: '-DANSWER=\"a b\"'), args: ['x'], env: ['V=1'])\n"
+                       "test('right', executable('right', 'main.c', link_with: outer, c_args: '-DANSWER=\"a b\"'), args: ['x'], env: ['V=1'], suite: ['c', 'quick'])\n"
                        "test('wrong', executable('wrong', 'wrong.c', link_with: inner))\n"
-                       "test('late', find_program('true'), suite: 'long')\n",
+                       "page = custom_target(output: 'page', command: [find_program('true'), '/nowhere'], capture: true, build_by_default: true)\n"
+                       "test('late', executable('late', 'main.c', link_with: outer), suite: 'long')\n",
         "copy.py": "import shutil, sys\nshutil.copyfile(*sys.argv[1:])\n", "made.txt": "int made(void) { return 7; }\n",
         "outer.c": "int made(void);\nint outer(void) { return made(); }\n",
         "main.c": '#include <stdio.h>\nint outer(void);\nint main(int count, char **words) {\n'

@@ -4,8 +4,9 @@
     plan.py BUILD PLAN TESTS
 
 PLAN gets a line a command: LEVEL, OUTPUT, COMMAND, with tabs between. Commands of one level need nothing of each other, and only
-what lower levels have made; they run in a folder that lies in the checkout as BUILD does, and say $CC, $AR and $PYTHON. TESTS gets a line a test that is a
-compiled program and in no suite of its own: NAME, PROGRAM, ENVIRONMENT, ARGUMENTS. Knows nothing of what is built."""
+what lower levels have made; they run in a folder that lies in the checkout as BUILD does, and say $CC, $AR and $PYTHON. TESTS
+gets a line a test that is a compiled program and takes no long time: NAME, PROGRAM, ENVIRONMENT, ARGUMENTS. Knows nothing of what
+is built."""
 import json
 import os
 import re
@@ -42,7 +43,9 @@ def main():
     with open(os.path.join(build, "build.ninja")) as file:
         statements = list(edges(file.read()))
     levels = levels_of(statements)
-    kept = {output for outputs, rule, _ in statements for output in outputs if rule.startswith(("c_", "STATIC", "CUSTOM"))}
+    used = {name for _, rule, inputs in statements for name in inputs if rule != "phony"}  # a manual page is not
+    kept = {output for outputs, rule, _ in statements for output in outputs
+            if rule.startswith(("c_", "STATIC")) or rule.startswith("CUSTOM") and output in used}
     source = os.path.dirname(query("meson", "introspect", "--buildsystem-files")[0])
     targets = query("meson", "introspect", "--targets")
     made = {name for target in targets for name in (os.path.relpath(name, build) for name in target["filename"])}
@@ -68,7 +71,8 @@ def main():
     with open(tests, "w") as file:
         for test in query("meson", "introspect", "--tests"):
             program = os.path.relpath(test["cmd"][0], build)
-            if program in made and len(test["suite"]) == 1 and ":" not in test["suite"][0]:
+            suites = {name.split(":")[-1] for name in test["suite"]}
+            if program in made and not suites & {"long", "oclgrind"}:
                 environment = [f"{name}={value}" for name, value in test["env"].items() if name != "LD_LIBRARY_PATH"]  # programs have run paths
                 file.write("\t".join([test["name"], program, *(relative(shlex.join(words)) for words in (environment, test["cmd"][1:]))]) + "\n")
     for _, output, command in lines:
