@@ -36,6 +36,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     return XP_OK;
 }
 
+/* Refuses answers that are not numbers, and releases them: a class chosen among them would look like one. */
 static xp_status check_answers(const xp_dataset *data, xp_evaluation *out) {
     const int64_t count = out->count * out->classes;
     int64_t i = 0;
