@@ -2,6 +2,7 @@
 #include "model/specification.h"
 
 #include "core/text.h"
+#include "model/expression.h"
 
 #include <ctype.h>
 #include <math.h>
@@ -50,13 +51,13 @@ enum { KNOBS = sizeof knobs / sizeof knobs[0] };
 
 /* What a name in a score cannot be: what the expression has already, and what the language keeps for itself. */
 static const char *const reserved[] = {
-    "score",  "batch",     "head",       "query_index", "key_index", "derivative", "auto",      "bool",  "break",
-    "case",   "char",      "complex",    "const",       "constant",  "continue",   "default",   "do",    "double",
-    "else",   "enum",      "event_t",    "extern",      "float",     "for",        "global",    "goto",  "half",
-    "if",     "image2d_t", "inline",     "int",         "kernel",    "local",      "long",      "pipe",  "private",
-    "quad",   "read_only", "read_write", "register",    "restrict",  "return",     "sampler_t", "short", "signed",
-    "size_t", "sizeof",    "static",     "struct",      "switch",    "typedef",    "uchar",     "uint",  "ulong",
-    "union",  "unsigned",  "ushort",     "void",        "volatile",  "while",      "write_only"};
+    "derivative", "auto",       "bool",     "break",    "case",   "char",      "complex", "const",
+    "constant",   "continue",   "default",  "do",       "double", "else",      "enum",    "event_t",
+    "extern",     "float",      "for",      "global",   "goto",   "half",      "if",      "image2d_t",
+    "inline",     "int",        "kernel",   "local",    "long",   "pipe",      "private", "quad",
+    "read_only",  "read_write", "register", "restrict", "return", "sampler_t", "short",   "signed",
+    "size_t",     "sizeof",     "static",   "struct",   "switch", "typedef",   "uchar",   "uint",
+    "ulong",      "union",      "unsigned", "ushort",   "void",   "volatile",  "while",   "write_only"};
 enum { RESERVED = sizeof reserved / sizeof reserved[0] };
 
 static const float DEFAULT_BETA = 1, DEFAULT_EPSILON = 1e-5f;
@@ -339,31 +340,26 @@ static xp_status read_mask(cursor *reader, xp_specification *out) {
 
 /* ---- the user's score -------------------------------------------------------------------------------------------- */
 
-/* Text that goes between brackets of a kernel must not be able to leave them. */
-static xp_status check_expression(const cursor *reader, size_t start, const char *text) {
-    char open_brackets[XP_SPECIFICATION_BYTES];
-    size_t depth = 0;
-    for (size_t i = 0; text[i]; i++) {
-        const char c = text[i];
-        const size_t place = start + i;
-        if (strchr(";{}#\\'", c))
-            return refuse(reader, place, "\"%c\" has no place here: expected one expression of OpenCL C", c);
-        if (c == '/' && (text[i + 1] == '/' || text[i + 1] == '*'))
-            return refuse(reader, place, "a comment has no place here: expected one expression of OpenCL C");
-        if (c == '(' || c == '[') open_brackets[depth++] = c == '(' ? ')' : ']';
-        if ((c == ')' || c == ']') && (depth == 0 || open_brackets[--depth] != c))
-            return refuse(reader, place, "this \"%c\" closes no bracket", c);
-    }
-    if (depth > 0) return refuse(reader, start, "a \"%c\" is missing in this expression", open_brackets[depth - 1]);
-    if (text[strspn(text, " \t")] == 0) return refuse(reader, start, "expected an expression of OpenCL C");
-    return XP_OK;
+/* Where its texts stand in the specification: they are checked when all names are known. */
+typedef struct score_places {
+    size_t score, derivative;
+} score_places;
+
+static xp_status read_expression(cursor *reader, const char *what, char out[XP_SPECIFICATION_BYTES], size_t *place) {
+    look(reader);
+    *place = reader->at + 1;
+    return read_quoted(reader, what, out);
 }
 
-static xp_status read_expression(cursor *reader, const char *what, char out[XP_SPECIFICATION_BYTES]) {
-    look(reader);
-    const size_t start = reader->at + 1;
-    XP_TRY(read_quoted(reader, what, out));
-    return check_expression(reader, start, out);
+static xp_status check_expression(const cursor *reader, size_t place, const char *text, const xp_specification *s,
+                                  bool *additive) {
+    xp_expression_name names[XP_SPECIFICATION_NAMES];
+    for (int i = 0; i < s->name_count; i++) names[i] = (xp_expression_name){s->names[i].name, s->names[i].file[0] != 0};
+    xp_expression expression;
+    if (!xp_expression_read(text, names, s->name_count, &expression))
+        return refuse(reader, place + expression.place, "%s", expression.reason);
+    *additive = expression.additive;
+    return XP_OK;
 }
 
 static xp_status read_named_value(cursor *reader, const char *name, xp_specification *out) {
@@ -383,7 +379,7 @@ static xp_status read_named_value(cursor *reader, const char *name, xp_specifica
     return XP_OK;
 }
 
-static xp_status read_score_option(cursor *reader, xp_specification *out) {
+static xp_status read_score_option(cursor *reader, xp_specification *out, score_places *places) {
     char word[WORD_BYTES];
     look(reader);
     const size_t start = reader->at;
@@ -395,9 +391,10 @@ static xp_status read_score_option(cursor *reader, xp_specification *out) {
     if (strcmp(word, "derivative") == 0) {
         if (out->derivative[0]) return refuse(reader, start, "derivative is given twice");
         if (!take(reader, '=')) return refuse(reader, reader->at, "expected \"=\" after derivative");
-        return read_expression(reader, "the derivative", out->derivative);
+        return read_expression(reader, "the derivative", out->derivative, &places->derivative);
     }
-    if (find(word, reserved, RESERVED) >= 0 || strncmp(word, "XP_", 3) == 0 || word[0] == '_')
+    if (find(word, reserved, RESERVED) >= 0 || xp_expression_has(word) || strncmp(word, "XP_", 3) == 0 ||
+        word[0] == '_')
         return refuse(reader, start, "\"%s\" means something else already: choose another name", word);
     for (int i = 0; i < out->name_count; i++)
         if (strcmp(word, out->names[i].name) == 0) return refuse(reader, start, "%s is given twice", word);
@@ -409,90 +406,19 @@ static xp_status read_score_option(cursor *reader, xp_specification *out) {
 
 static xp_status read_score(cursor *reader, xp_specification *out) {
     XP_TRY(open_bracket(reader, "score(\"score - 0.1f * abs(query_index - key_index)\")"));
-    look(reader);
-    const size_t start = reader->at;
-    XP_TRY(read_expression(reader, "the score", out->score));
-    while (take(reader, ',')) XP_TRY(read_score_option(reader, out));
+    score_places places = {0, 0};
+    bool additive = false;
+    XP_TRY(read_expression(reader, "the score", out->score, &places.score));
+    while (take(reader, ',')) XP_TRY(read_score_option(reader, out, &places));
     if (!take(reader, ')')) return refuse(reader, reader->at, "expected \",\" or \")\"");
-    if (!out->derivative[0] && !xp_score_is_additive(out->score))
-        return refuse(reader, start,
+    XP_TRY(check_expression(reader, places.score, out->score, out, &additive));
+    if (out->derivative[0])
+        return check_expression(reader, places.derivative, out->derivative, out, &additive);
+    if (!additive)
+        return refuse(reader, places.score - 1,
                       "this is not the score plus or minus something, so its derivative by the score is needed: "
                       "score(\"…\", derivative=\"…\")");
     return XP_OK;
-}
-
-typedef struct token {
-    const char *text;
-    size_t length;
-    bool word; /* a name or a number */
-} token;
-
-/* The next name, number or operator; false at the end. Of the operators only ++ and -- are told from their parts. */
-static bool next_token(const char **at, token *out) {
-    while (isspace((unsigned char)**at)) ++*at;
-    const char *c = out->text = *at;
-    if (!*c) return false;
-    const bool number = isdigit((unsigned char)*c) || (*c == '.' && isdigit((unsigned char)c[1]));
-    out->word = number || is_word(*c);
-    if (out->word) /* a number as C's preprocessor takes it: the sign of an exponent belongs to it */
-        while (is_word(*c) || (number && (*c == '.' || ((*c == '+' || *c == '-') && strchr("eEpP", c[-1]))))) c++;
-    else
-        c += (*c == '+' || *c == '-') && c[1] == *c ? 2 : 1;
-    out->length = (size_t)(c - out->text);
-    *at = c;
-    return true;
-}
-
-/* What is known of the term that is being read. */
-typedef struct term {
-    int tokens; /* its sign left out */
-    bool negative, has_score;
-} term;
-
-bool xp_score_is_additive(const char *text) {
-    token now;
-    term here = {0};
-    int depth = 0, scores = 0;
-    bool operand = false;                           /* the last token ends one, so that a sign behind it adds */
-    bool call = false, words = false, cast = false; /* of the last brackets: f(…); only words inside; a cast, maybe */
-    for (const char *at = text;;) {
-        const bool more = next_token(&at, &now);
-        const char c = more && !now.word ? *now.text : 0;
-        const bool sign = depth == 0 && now.length == 1 && (c == '+' || c == '-');
-        if (!more || (sign && operand)) {
-            if (cast && more) return false;
-            if (here.has_score && (here.tokens != 1 || here.negative)) return false;
-            if (!more) break;
-            here = (term){.negative = c == '-'};
-            operand = false;
-            continue;
-        }
-        if (sign && here.tokens == 0) {
-            here.negative = here.negative || c == '-';
-            continue;
-        }
-        if (c && (now.length == 2 || (depth == 0 && strchr("?:<>=!&|^~,", c)))) return false;
-        /* an assignment, also within brackets */
-        if (c == '=' && now.text[1] != '=' && !strchr("=<>!", now.text[-1])) return false;
-        if (now.word && now.length == 5 && memcmp(now.text, "score", 5) == 0) {
-            here.has_score = true;
-            scores++;
-        }
-        if (c == '(' && depth++ == 0) {
-            call = operand;
-            words = true;
-        } else if (c == ')' && --depth == 0) {
-            cast = words && !call;
-        } else {
-            words = words && now.word;
-            cast = false;
-        }
-        if (c == '[') depth++;
-        if (c == ']') depth--;
-        operand = now.word || c == ')' || c == ']';
-        here.tokens++;
-    }
-    return scores == 1 && depth == 0;
 }
 
 /* ---- the whole line ---------------------------------------------------------------------------------------------- */

@@ -15,7 +15,8 @@
  *             | "alibi" | "softcap" "(" C ")" | "scale" "(" X ")" | "bias"             (bias: learned, [1,H,N,M])
  *             | "score" "(" TEXT { "," "derivative=" TEXT | "," NAME "=" NUMBER | "," NAME "=" FILE } ")"
  *
- * A TEXT stands in "…". A FILE may, and has to where it holds more than letters, digits and . _ - / or is a number.
+ * A TEXT stands in "…" and is an expression (model/expression.h). A FILE may stand in "…", and has to where it holds
+ * more than letters, digits and . _ - / or is a number.
  *
  * Blanks are free. Printing gives the shortest text that parses back to the same struct. */
 #ifndef XP_MODEL_SPECIFICATION_H
@@ -86,8 +87,5 @@ xp_status xp_specification_check(const xp_specification *specification, const xp
 
 /* No query sees a key behind its own row. */
 bool xp_specification_is_one_sided(const xp_specification *specification);
-/* Whether an expression is `score` plus or minus something that does not look at `score`: its derivative is 1. Says no
- * where it is not plain to see. */
-bool xp_score_is_additive(const char *text);
 
 #endif

@@ -144,7 +144,7 @@ xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *in, const xp
         check_attributes(in, wanted) != XP_OK || !tables_fit(in, wanted))
         return NULL;
     xp_attention_attributes attributes = *wanted;
-    if (attributes.score && !(attributes.prelude = xp_score_prelude(graph, attributes.score))) return NULL;
+    if (attributes.score && !(attributes.prelude = xp_score_prelude(graph, attributes.score, in->user))) return NULL;
     if (xp_building_dropout(graph, q->name, dropout, &attributes.dropout) != XP_OK) return NULL;
     xp_tensor *random_state = NULL;
     if (attributes.dropout.threshold && !(random_state = xp_graph_random_state(graph))) return NULL;

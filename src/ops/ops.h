@@ -171,7 +171,7 @@ typedef enum xp_attention_kernel { XP_KERNEL_SOFTMAX, XP_KERNEL_LINEAR } xp_atte
 typedef enum xp_normaliser { XP_NORMALISER_SUM, XP_NORMALISER_COUNT, XP_NORMALISER_NONE } xp_normaliser;
 
 /* A score of the user's own: OpenCL C expressions of float `score`, int `batch, head, query_index, key_index`, the
- * named scalars (float) and the named tensors (const __global float *). */
+ * named scalars (float) and elements of the named tensors, as in table[head]; an index outside reads the last one. */
 typedef struct xp_score {
     const char *text;       /* "score - 0.1f * abs(query_index - key_index)" */
     const char *derivative; /* of the text by score; NULL: 1 */
