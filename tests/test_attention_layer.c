@@ -242,6 +242,22 @@ static void the_kernel_is_the_one_that_is_told(void **state) {
     assert_non_null(strstr(text, "attention dropout"));
 }
 
+static void an_index_of_a_table_stays_within_it(void **state) {
+    static const float numbers[6];
+    xp_graph *graph = new_graph();
+    const xp_specification s =
+        parsed("softmax+score(\"score + t [key_index - 7] * tt[(t[head] > 0) * 9]\",t=%s,tt=%s/u.npy)",
+               save("t.npy", "<f4", "6,", 24, numbers), folder);
+    save("u.npy", "<f4", "2,2", 16, numbers);
+    const xp_tensor *o = layer(graph, &s, 6, 0, 0, 0);
+    if (!o) fail_msg("%s", xp_last_error());
+    xp_attention_attributes attributes;
+    memcpy(&attributes, o->producer->attributes, sizeof attributes);
+    assert_non_null(strstr(attributes.prelude, "score + t [min((uint)(key_index - 7), 5u)] * "
+                                                "tt[min((uint)((t[min((uint)(head), 5u)] > 0) * 9), 3u)]\n"));
+    xp_graph_close(&graph);
+}
+
 /* ---- in models --------------------------------------------------------------------------------------------------- */
 
 static xp_model_config config_of(int kind, const char *attention, int key_heads) {
@@ -321,7 +337,7 @@ static int make_folder(void **state) {
 }
 
 static int remove_folder(void **state) {
-    static const char *const names[] = {"f", "s", "h", "b", "l", "k", "m", "g", "p"};
+    static const char *const names[] = {"f", "s", "h", "b", "l", "k", "m", "g", "p", "t", "u"};
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         char path[256];
         snprintf(path, sizeof path, "%s/%s.npy", folder, names[i]);
@@ -338,6 +354,7 @@ int main(void) {
         cmocka_unit_test(a_pooled_key_is_seen_if_its_whole_window_is),
         cmocka_unit_test(packed_samples_have_masks_of_the_longest),
         cmocka_unit_test(the_kernel_is_the_one_that_is_told),
+        cmocka_unit_test(an_index_of_a_table_stays_within_it),
         cmocka_unit_test(models_are_built_with_every_part),
         cmocka_unit_test(models_refuse_what_does_not_fit_them),
     };

@@ -20,6 +20,7 @@ static const xp_column columns[] = {
     {"allocation_bytes", NULL, XP_CELL_WHOLE},
     {"local_bytes", "local KiB", XP_CELL_WHOLE, .scale = 1.0 / 1024},
     {"available", NULL, XP_CELL_TRUTH},
+    {"has_compiler", NULL, XP_CELL_TRUTH},
     {"default", NULL, XP_CELL_TRUTH},
     {NULL, "", XP_CELL_TEXT},
 };
@@ -38,8 +39,11 @@ static void add_row(xp_table *table, const xp_device_info *device) {
                              {.whole = (int64_t)device->allocation_bytes},
                              {.whole = (int64_t)device->local_bytes},
                              {.truth = device->available},
+                             {.truth = device->has_compiler},
                              {.truth = device->is_default},
-                             {.text = device->available ? "" : "not available"}};
+                             {.text = !device->available      ? "not available"
+                                      : !device->has_compiler ? "no compiler"
+                                                              : ""}};
     xp_table_row(table, cells);
 }
 
@@ -66,7 +70,7 @@ int xp_command_devices(int count, char **words) {
     size_t device_count = 0;
     const char *note = "";
     if (xp_devices_list(&devices, &device_count, &note) != XP_OK) return xp_command_fail();
-    if (note && *note) fprintf(stderr, "expanse: %s\n", note);
+    if (device_count > 0 && note && *note) fprintf(stderr, "expanse: %s\n", note);
     xp_table table;
     xp_table_open(&table, stdout, json ? XP_TABLE_JSON : (xp_table_format)format, columns,
                   sizeof columns / sizeof *columns, NULL);
@@ -75,7 +79,8 @@ int xp_command_devices(int count, char **words) {
         xp_table_note(&table, "%s", "");
         xp_table_note(&table, "* is taken when no --device is given.");
     }
-    const xp_status status = xp_table_close(&table, XP_OK);
+    xp_status status = xp_table_close(&table, XP_OK);
+    if (status == XP_OK && device_count == 0) status = xp_fail(XP_NO_DEVICE, "there is no OpenCL device: %s", note);
     free(devices);
     return xp_command_end(status);
 }

@@ -5,6 +5,7 @@
 #include "command.h"
 #include "table.h"
 
+#include "device/cache.h"
 #include "device/probe.h"
 
 #include <stdio.h>
@@ -74,9 +75,13 @@ static int run_all(const char *device, const char *only, double seconds, xp_tabl
     }
     if (status == XP_OK && !only) {
         fit = xp_probe_verdict(results, verdict, sizeof verdict);
-        if (!results[0].works) snprintf(verdict, sizeof verdict, "Not fit for training: %s.", results[0].figure);
+        if (!results[0].works) snprintf(verdict, sizeof verdict, "Not fit for training: %s.", results[0].reason);
         xp_table_note(&table, "%s", "");
         xp_table_note(&table, "%s", verdict);
+        if (xp_cache_check() != XP_OK) {
+            xp_table_note(&table, "%s", "");
+            xp_table_note(&table, "Nothing is kept between starts: %s.", xp_last_error());
+        }
     }
     xp_table_fact(&table, "fit", json_boolean(fit));
     xp_table_fact(&table, "verdict", xp_table_text(verdict));

@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "core/files.h"
+#include "device/cache.h"
 #include "live.h"
 #include "table.h"
 #include "train/trainer.h"
@@ -153,6 +154,8 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     live.logs = true;
     if (tuned && !quiet) callbacks.tune = tune_first;
     live.folder = options->dry_run ? NULL : options->out;
+    if (!quiet && xp_cache_check() != XP_OK)
+        fprintf(stderr, "expanse: nothing is kept between starts: %s\n", xp_last_error());
     catch_signals();
     xp_status status = xp_train(config, options, &callbacks, &result);
     xp_live_clear(&live);

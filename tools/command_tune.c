@@ -6,6 +6,7 @@
 #include "device/cache.h"
 #include "device/tuning.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,11 +78,12 @@ int xp_command_tune(int count, char **words) {
     if (trial)
         return run_trial(&setup, &(xp_device_options){.select = device, .family = family, .profiling = true}, words);
 
-    char own[1200], trials[1200];
-    const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) &&
-                        xp_cache_path("tuning-trials.json", true, trials, sizeof trials);
+    char own[PATH_MAX], trials[PATH_MAX];
+    const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) == XP_OK &&
+                        xp_cache_path("tuning-trials.json", true, trials, sizeof trials) == XP_OK;
     if (!cached && (!output || export))
-        return xp_command_misuse("tune: there is no cache folder to keep the table in: say --output FILE");
+        return xp_command_misuse("tune: there is no cache folder to keep the table in: say --output FILE (%s)",
+                                 xp_last_error());
     if (export && (!output || import_from)) return xp_command_misuse("tune: --export writes into --output FILE");
     if (export || import_from) {
         const xp_status status =

@@ -5,6 +5,7 @@
 #include "device/cache.h"
 #include "train/config.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -56,11 +57,11 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
 
 bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops,
                    const volatile sig_atomic_t *stop) {
-    char table[1200], trials[1200], path[] = "/tmp/expanse-model-XXXXXX";
+    char table[PATH_MAX], trials[PATH_MAX], path[] = "/tmp/expanse-model-XXXXXX";
     const double unit = device->limits.family == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
     if (flops < LONG_RUN * unit * device->limits.compute_units || shape->height != shape->breadth) return false;
-    if (!xp_cache_path("tuning.json", true, table, sizeof table) ||
-        !xp_cache_path("tuning-trials.json", true, trials, sizeof trials) || xp_tune_knows(trials, table, device))
+    if (xp_cache_path("tuning.json", true, table, sizeof table) != XP_OK ||
+        xp_cache_path("tuning-trials.json", true, trials, sizeof trials) != XP_OK || xp_tune_knows(trials, table, device))
         return false;
     const int file = mkstemp(path);
     if (file < 0) return false;

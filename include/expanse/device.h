@@ -25,12 +25,14 @@ typedef struct xp_device_info {
     uint64_t allocation_bytes; /* largest single buffer */
     uint64_t local_bytes;      /* per work-group */
     bool available;
-    bool is_default; /* the one that an empty selection opens */
+    bool has_compiler; /* of its driver; without one no kernel can be built */
+    bool is_default;   /* the one that an empty selection opens */
 } xp_device_info;
 
 /* Lists all devices of all platforms. *out is allocated (NULL when *count is 0); the caller frees it with free().
  * Platforms that fail are skipped; *note (may be NULL) then holds one sentence about them, else "": a static text of
- * this thread. XP_NO_DEVICE when there is no OpenCL loader or no platform at all; the message says what to install. */
+ * this thread. XP_NO_DEVICE when there is no OpenCL loader or no platform at all; the message says what is missing or
+ * cannot be loaded, and what to install. */
 XP_API xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note);
 
 typedef struct xp_device xp_device;

@@ -4,11 +4,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
@@ -157,33 +158,50 @@ static void sync_parent(const char *path) {
     close(descriptor);
 }
 
-xp_status xp_file_write_atomic(const char *path, const void *data, size_t length) {
-    char temporary[PATH_MAX];
-    int written = snprintf(temporary, sizeof temporary, "%s.%ld.partial", path, (long)getpid());
-    if (written < 0 || (size_t)written >= sizeof temporary) {
-        return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", path);
+/* Makes a new file beside `name`, whose own name nobody can know before, and puts that into `temporary`. */
+static int open_temporary(int folder, const char *name, mode_t mode, char temporary[PATH_MAX]) {
+    uint64_t random = 0;
+    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) return -1;
+    const int written = snprintf(temporary, PATH_MAX, "%s.%016" PRIx64 ".partial", name, random);
+    if (written < 0 || written >= PATH_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
     }
-    int descriptor = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+}
+
+/* `name` counts from `folder`; `path` is what messages call it. */
+static xp_status write_new(int folder, const char *path, const char *name, mode_t mode, bool replace, const void *data,
+                           size_t length) {
+    char temporary[PATH_MAX];
+    const int descriptor = open_temporary(folder, name, mode, temporary);
     if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: cannot be created: %s", path, strerror(errno));
     xp_status status = write_all(path, descriptor, data, length);
     if (close(descriptor) != 0 && status == XP_OK) {
         status =
             xp_fail(XP_IO_ERROR, "%s: closing failed: %s; what was there before is untouched", path, strerror(errno));
     }
-    if (status == XP_OK && rename(temporary, path) != 0) {
+    const bool linked = status == XP_OK && !replace && linkat(folder, temporary, folder, name, 0) == 0;
+    if (status == XP_OK && !replace && !linked) {
+        status = errno == EEXIST ? xp_fail(XP_INVALID_ARGUMENT, "%s: exists already", path)
+                                 : xp_fail(XP_IO_ERROR, "%s: cannot be created: %s", path, strerror(errno));
+    }
+    if (status == XP_OK && replace && renameat(folder, temporary, folder, name) != 0) {
         status = xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", path, strerror(errno));
     }
-    if (status != XP_OK) {
-        unlink(temporary);
-        return status;
-    }
+    if (status != XP_OK || linked) unlinkat(folder, temporary, 0);
+    return status;
+}
+
+xp_status xp_file_write_atomic(const char *path, const void *data, size_t length) {
+    XP_TRY(write_new(AT_FDCWD, path, path, 0666, true, data, length));
     sync_parent(path);
     return XP_OK;
 }
 
 /* --- folders ------------------------------------------------------------------------------------------------------ */
 
-xp_status xp_folder_make(const char *path) {
+static xp_status make_folder(const char *path, mode_t mode) {
     char partial[PATH_MAX];
     size_t length = strlen(path);
     if (length == 0 || length >= sizeof partial) {
@@ -195,7 +213,7 @@ xp_status xp_folder_make(const char *path) {
         if (partial[at] != '/' && partial[at] != '\0') continue;
         char kept = partial[at];
         partial[at] = '\0';
-        if (mkdir(partial, 0777) != 0 && errno != EEXIST) {
+        if (mkdir(partial, mode) != 0 && errno != EEXIST) {
             return xp_fail(XP_IO_ERROR, "%s: the folder cannot be made: %s", partial, strerror(errno));
         }
         partial[at] = kept;
@@ -204,6 +222,67 @@ xp_status xp_folder_make(const char *path) {
     if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode)) {
         return xp_fail(XP_IO_ERROR, "%s: exists and is not a folder; choose another name", path);
     }
+    return XP_OK;
+}
+
+xp_status xp_folder_make(const char *path) {
+    return make_folder(path, 0777);
+}
+
+bool xp_folder_can_be_made(const char *path) {
+    char partial[PATH_MAX];
+    struct stat info;
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof partial) return false;
+    memcpy(partial, path, length + 1);
+    while (stat(partial, &info) != 0) { /* on to its parent */
+        if (errno != ENOENT) return false;
+        while (length > 0 && partial[length - 1] == '/') length--;
+        while (length > 0 && partial[length - 1] != '/') length--;
+        memcpy(partial + length, length ? "" : ".", length ? 1 : 2);
+    }
+    return S_ISDIR(info.st_mode) && access(partial, W_OK | X_OK) == 0;
+}
+
+xp_status xp_private_folder_open(const char *path, bool make, int *descriptor) {
+    struct stat info;
+    if (make) XP_TRY(make_folder(path, 0700));
+    /* Who owns a link can let it point elsewhere later. */
+    if (lstat(path, &info) == 0 && S_ISLNK(info.st_mode) && info.st_uid != geteuid())
+        return xp_fail(XP_IO_ERROR, "%s: is another user's link; remove it or choose another folder", path);
+    *descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (*descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: the folder cannot be opened: %s", path, strerror(errno));
+    xp_status status = XP_OK;
+    if (fstat(*descriptor, &info) != 0)
+        status = xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
+    else if (info.st_uid != geteuid())
+        status =
+            xp_fail(XP_IO_ERROR, "%s: the folder belongs to another user, who could have put anything there", path);
+    else if (info.st_mode & (S_IWGRP | S_IWOTH))
+        status =
+            xp_fail(XP_IO_ERROR, "%s: other users may write into the folder; make it your own with chmod 700", path);
+    if (status != XP_OK) close(*descriptor);
+    return status;
+}
+
+xp_status xp_private_file_read(int folder, const char *path, const char *name, char **out, size_t *length) {
+    struct stat info;
+    const int descriptor = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: cannot be opened: %s", path, strerror(errno));
+    xp_status status = XP_OK;
+    if (fstat(descriptor, &info) != 0)
+        status = xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
+    else if (!S_ISREG(info.st_mode) || info.st_uid != geteuid() || info.st_mode & (S_IWGRP | S_IWOTH))
+        status = xp_fail(XP_IO_ERROR, "%s: is no file of this user's own that nobody else may write", path);
+    if (status == XP_OK) status = read_descriptor(path, descriptor, out, length);
+    close(descriptor);
+    return status;
+}
+
+xp_status xp_private_file_write(int folder, const char *path, const char *name, bool replace, const void *data,
+                                size_t length) {
+    XP_TRY(write_new(folder, path, name, 0600, replace, data, length));
+    (void)fsync(folder); /* as in sync_parent */
     return XP_OK;
 }
 

@@ -1,4 +1,5 @@
-/* Whole files in, whole files out: plain or gzip reading, atomic writing. Knows nothing of what the bytes mean. */
+/* Whole files in, whole files out: plain or gzip reading, atomic writing, folders that others cannot write into. Knows
+ * nothing of what the bytes mean. */
 #ifndef XP_CORE_FILES_H
 #define XP_CORE_FILES_H
 
@@ -11,12 +12,26 @@
  * caller frees it. XP_IO_ERROR, XP_BAD_DATA (damaged gzip), XP_OUT_OF_MEMORY. */
 xp_status xp_file_read(const char *path, char **out, size_t *length);
 
-/* Writes to a temporary name beside `path`, flushes it to the disk and renames it: readers see the old or the new file,
+/* Writes to a new file of a temporary name beside `path`, flushes it to the disk and renames it: readers see the old or the new file,
  * never a part; a full disk leaves the old one. XP_IO_ERROR. */
 xp_status xp_file_write_atomic(const char *path, const void *data, size_t length);
 
 /* Makes a folder and its parents; an existing one is fine. XP_IO_ERROR. */
 xp_status xp_folder_make(const char *path);
+/* Whether xp_folder_make would make it, or find one that can be written into. Makes nothing. */
+bool xp_folder_can_be_made(const char *path);
+
+/* Folders of files that nobody else may have written: machine code, secrets.
+ *
+ * Opens one; with `make`, makes it and its parents, for this user alone (0700). The caller closes *descriptor.
+ * XP_IO_ERROR: it is not there, belongs to somebody else, or others may write into it. */
+xp_status xp_private_folder_open(const char *path, bool make, int *descriptor);
+/* Reads or writes a file of the folder, which `path` names in messages. No link is followed, and a file that belongs to
+ * somebody else or that others may write is not read. Writing is atomic and the file readable by this user alone;
+ * without `replace`, one that is there stays, and XP_INVALID_ARGUMENT tells it. */
+xp_status xp_private_file_read(int folder, const char *path, const char *name, char **out, size_t *length);
+xp_status xp_private_file_write(int folder, const char *path, const char *name, bool replace, const void *data,
+                                size_t length);
 
 bool xp_path_exists(const char *path);
 bool xp_folder_is_empty(const char *path); /* a missing folder counts as empty */

@@ -84,6 +84,7 @@ typedef struct found_device {
 static void set_driver_defaults(void) {
     /* PoCL's two workers may share one core after an idle gap and halve the speed; it reads this at its first call. */
     setenv("POCL_AFFINITY", "1", 0);
+    xp_cache_serve_pocl();
 }
 
 static void trim(char *text) {
@@ -126,11 +127,38 @@ static void describe(found_device *found, unsigned platform, unsigned device) {
     info->global_bytes = device_number(found->id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
     info->allocation_bytes = device_number(found->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
     info->local_bytes = device_number(found->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
-    info->available = device_number(found->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool)) != 0 &&
-                      device_number(found->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)) != 0;
+    info->available = device_number(found->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool)) != 0;
+    info->has_compiler = device_number(found->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)) != 0;
 }
 
 enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
+
+static bool can_run(const xp_device_info *info) {
+    return info->available && info->has_compiler;
+}
+
+static bool is_pocl(const char *platform) {
+    return strcmp(platform, "Portable Computing Language") == 0;
+}
+
+/* Adds to the note why a platform gave no device. */
+static void note_platform(cl_platform_id id, unsigned number, cl_int code, char *note, size_t size) {
+    char name[128] = "?";
+    clGetPlatformInfo(id, CL_PLATFORM_NAME, sizeof name, name, NULL);
+    const size_t used = strlen(note);
+    const char *cache = getenv("POCL_CACHE_DIR");
+    if (is_pocl(name))
+        snprintf(note + used, size - used,
+                 "%splatform %u (%s) offers no device: that is so where it cannot make its cache folder%s%.200s; let "
+                 "POCL_CACHE_DIR name a folder that can be written into",
+                 used ? "; " : "", number, name, cache ? " " : "", cache ? cache : "");
+    else if (code == CL_SUCCESS || code == CL_DEVICE_NOT_FOUND)
+        snprintf(note + used, size - used, "%splatform %u (%s) is installed, and finds no device of its own",
+                 used ? "; " : "", number, name);
+    else
+        snprintf(note + used, size - used, "%splatform %u (%s) cannot list its devices: %s (%d)", used ? "; " : "",
+                 number, name, xp_cl_error_name(code), code);
+}
 
 /* Fills found[]; *note names platforms that gave no device. */
 static xp_status enumerate(found_device *found, size_t *count, char *note, size_t note_size) {
@@ -142,9 +170,7 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
     cl_platform_id platforms[MAX_PLATFORMS];
     cl_uint platform_count = 0;
     cl_int code = clGetPlatformIDs(MAX_PLATFORMS, platforms, &platform_count);
-    if (code == PLATFORM_NOT_FOUND || (code == CL_SUCCESS && platform_count == 0))
-        return xp_fail(XP_NO_DEVICE, "no OpenCL driver is installed: install your GPU's driver, or pocl-opencl-icd to "
-                                     "run on the CPU (drivers register in /etc/OpenCL/vendors)");
+    if (code == PLATFORM_NOT_FOUND || (code == CL_SUCCESS && platform_count == 0)) return xp_loader_no_platform();
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetPlatformIDs");
     if (platform_count > MAX_PLATFORMS) platform_count = MAX_PLATFORMS;
     for (cl_uint p = 0; p < platform_count; p++) {
@@ -152,10 +178,7 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
         cl_uint device_count = 0;
         code = clGetDeviceIDs(platforms[p], CL_DEVICE_TYPE_ALL, MAX_DEVICES, ids, &device_count);
         if (code != CL_SUCCESS || device_count == 0) {
-            char name[128] = "?";
-            clGetPlatformInfo(platforms[p], CL_PLATFORM_NAME, sizeof name, name, NULL);
-            size_t used = strlen(note);
-            snprintf(note + used, note_size - used, "%splatform %u (%s) offers no device", used ? "; " : "", p, name);
+            note_platform(platforms[p], p, code, note, note_size);
             continue;
         }
         if (device_count > MAX_DEVICES) device_count = MAX_DEVICES;
@@ -168,7 +191,7 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
     const char *order[] = {"GPU", "CPU", "ACC"};
     for (int kind = 0; kind < 3; kind++)
         for (size_t i = 0; i < *count; i++)
-            if (found[i].info.available && strcmp(found[i].info.type, order[kind]) == 0) {
+            if (can_run(&found[i].info) && strcmp(found[i].info.type, order[kind]) == 0) {
                 found[i].info.is_default = true;
                 return XP_OK;
             }
@@ -224,24 +247,25 @@ static xp_status select_device(const char *select, found_device *out) {
     if (status == XP_OK) {
         status = XP_NO_DEVICE;
         for (size_t i = 0; i < count && status != XP_OK; i++)
-            if (matches(&found[i].info, select) && found[i].info.available) {
+            if (matches(&found[i].info, select) && can_run(&found[i].info)) {
                 *out = found[i];
                 status = XP_OK;
             }
         for (size_t i = 0; i < count; i++) {
             size_t used = strlen(table);
             snprintf(table + used, sizeof table - used, "%s%s %s (%s%s)", used ? ", " : "", found[i].info.selector,
-                     found[i].info.name, found[i].info.type, found[i].info.available ? "" : ", not available");
+                     found[i].info.name, found[i].info.type,
+                     !found[i].info.available      ? ", not available"
+                     : !found[i].info.has_compiler ? ", whose driver has no compiler"
+                                                   : "");
         }
         if (status != XP_OK) {
             if (select && *select)
-                xp_fail(XP_NO_DEVICE, "no device fits \"%s\"; there is: %s", select, *table ? table : "none");
+                xp_fail(XP_NO_DEVICE, "no device fits \"%s\"; there is: %s%s%s", select, *table ? table : "none",
+                        *note ? "; " : "", note);
             else
-                xp_fail(XP_NO_DEVICE,
-                        "no OpenCL device is available (%s); install a driver, or pocl-opencl-icd for the CPU",
-                        *table  ? table
-                        : *note ? note
-                                : "no platform offers one");
+                xp_fail(XP_NO_DEVICE, "no OpenCL device can be used: %s%s", *note ? note : table,
+                        *note ? "" : "; pocl-opencl-icd makes a device of the CPU");
         }
     }
     free(found);
@@ -275,7 +299,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
      * for a folder that was asked for. */
-    device->saves_programs = xp_cache_is_named() || strcmp(found->info.platform, "Portable Computing Language") != 0;
+    device->saves_programs = xp_cache_is_named() || !is_pocl(found->info.platform);
     memcpy(device->name, found->info.name, sizeof device->name);
     memcpy(device->vendor, found->info.vendor, sizeof device->vendor);
     memcpy(device->driver, found->info.driver, sizeof device->driver);

@@ -1,12 +1,19 @@
 /* The OpenCL functions that the project calls, as forwarders into the loader library found at run time. Owns nothing
- * but the table of addresses. A new OpenCL function is one more FORWARD line. */
+ * but the table of addresses, and the words for what is missing below it: the loader, a driver, a driver's library. A new
+ * OpenCL function is one more FORWARD line. */
 #define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "device/loader.h"
 
+#include "core/writer.h"
 #include "device/device.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
+#include <limits.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 void *xp_loader_symbol(const char *library, const char *symbol) {
     void *handle = dlopen(library, RTLD_NOW | RTLD_LOCAL);
@@ -92,17 +99,21 @@ static struct {
 #undef FORWARD
 } opencl;
 
-static const char *missing = "libOpenCL.so.1"; /* what was not found; NULL: all is there */
+static char fault[512]; /* why it cannot be used; "": it can */
 
 static void load(void) {
     /* Whatever the process already has comes first: the application's own loader, or a checker that was preloaded. */
     bool present = dlsym(RTLD_DEFAULT, "clGetPlatformIDs") != NULL;
     void *handle = present ? RTLD_DEFAULT : dlopen("libOpenCL.so.1", RTLD_NOW | RTLD_LOCAL);
-    if (!present && !handle) return;
-    missing = NULL;
+    if (!present && !handle) {
+        const char *reason = dlerror();
+        snprintf(fault, sizeof fault, "the OpenCL loader cannot be loaded: %.300s",
+                 reason ? reason : "no reason given");
+        return;
+    }
 #define FORWARD(result, name, parameters, arguments)                                                                   \
     *(void **)&opencl.name = dlsym(handle, #name);                                                                     \
-    if (!opencl.name) missing = #name;
+    if (!opencl.name) snprintf(fault, sizeof fault, "the OpenCL loader is older than OpenCL 1.2: it has no %s", #name);
     XP_OPENCL_FUNCTIONS(FORWARD)
 #undef FORWARD
 }
@@ -110,13 +121,69 @@ static void load(void) {
 xp_status xp_loader_open(void) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, load);
-    if (missing)
-        return xp_fail(XP_NO_DEVICE,
-                       "the OpenCL loader has no %s: install ocl-icd-libopencl1 (or your GPU vendor's OpenCL), and "
-                       "pocl-opencl-icd to run on the CPU",
-                       missing);
+    if (*fault)
+        return xp_fail(
+            XP_NO_DEVICE,
+            "%s; install ocl-icd-libopencl1 (or your GPU vendor's OpenCL), and pocl-opencl-icd to run on the "
+            "CPU",
+            fault);
     return XP_OK;
 }
+
+/* ---- drivers ----------------------------------------------------------------------------------------------------- */
+
+/* The library that an ICD file names in its first line. */
+static bool read_name(const char *path, char *name, size_t size) {
+    FILE *file = fopen(path, "r");
+    const bool got = file && fgets(name, (int)size, file);
+    if (file) fclose(file);
+    if (got) name[strcspn(name, "\r\n")] = '\0';
+    return got && *name;
+}
+
+/* What is wrong with a library that gave no platform, behind who names it. */
+static void try_library(const char *by, const char *name, xp_writer *out) {
+    const bool loads = dlopen(name, RTLD_LAZY | RTLD_LOCAL) != NULL;
+    xp_write(out, "%s%s names %s, which %s%s", out->length ? "; " : "", by, name,
+             loads ? "can be loaded and offers no platform" : "cannot be loaded: ", loads ? "" : dlerror());
+}
+
+static void try_file(const char *folder, const char *file, xp_writer *out) {
+    char path[PATH_MAX], name[PATH_MAX];
+    const int length = snprintf(path, sizeof path, "%s/%s", folder, file);
+    if (length > 0 && (size_t)length < sizeof path && read_name(path, name, sizeof name))
+        try_library(file, name, out);
+    else
+        xp_write(out, "%s%s cannot be read or is empty", out->length ? "; " : "", file);
+}
+
+xp_status xp_loader_no_platform(void) {
+    static const char usual[] = "/etc/OpenCL/vendors", ending[] = ".icd";
+    const char *given = getenv("OCL_ICD_VENDORS"), *folder = given && *given ? given : usual;
+    xp_writer drivers = {0};
+    DIR *listing = opendir(folder);
+    for (struct dirent *entry; listing && (entry = readdir(listing));) {
+        const size_t length = strlen(entry->d_name), end = sizeof ending - 1;
+        if (length > end && strcmp(entry->d_name + length - end, ending) == 0)
+            try_file(folder, entry->d_name, &drivers);
+    }
+    const bool listed = listing != NULL;
+    if (listed)
+        closedir(listing);
+    else if (folder != usual)
+        try_library("OCL_ICD_VENDORS", folder, &drivers); /* it may be one library */
+    if (drivers.text)
+        xp_fail(XP_NO_DEVICE, "no registered OpenCL driver works: %s%s%s", listed ? folder : "", listed ? ": " : "",
+                drivers.text);
+    else
+        xp_fail(XP_NO_DEVICE,
+                "no OpenCL driver is registered in %s: install your GPU's driver, or pocl-opencl-icd to run on the CPU",
+                folder);
+    xp_writer_release(&drivers);
+    return XP_NO_DEVICE;
+}
+
+/* ---- forwarders -------------------------------------------------------------------------------------------------- */
 
 #define FORWARD(result, name, parameters, arguments)                                                                   \
     result CL_API_CALL name parameters {                                                                               \

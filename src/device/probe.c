@@ -581,7 +581,10 @@ const xp_probe *xp_probe_find(const char *name) {
 
 void xp_probe_failed(const xp_probe *probe, const char *reason, xp_probe_result *out) {
     *out = (xp_probe_result){0};
-    snprintf(out->figure, sizeof out->figure, "%.*s", (int)strcspn(reason, "\n"), reason);
+    const int length = (int)strcspn(reason, "\n"), room = (int)sizeof out->figure - 4;
+    snprintf(out->reason, sizeof out->reason, "%.*s", length, reason);
+    snprintf(out->figure, sizeof out->figure, "%.*s%s", length < room ? length : room, reason,
+             length < room ? "" : "…");
     snprintf(out->meaning, sizeof out->meaning, "%s", probe->without);
 }
 

@@ -21,6 +21,7 @@ typedef struct xp_probe_result {
     bool works;
     double value; /* the figure as a number; what it counts is the probe's own matter */
     char figure[112], meaning[256];
+    char reason[1024]; /* why it does not work, in whole; figure has its beginning */
 } xp_probe_result;
 
 typedef struct xp_probe {

@@ -14,7 +14,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 1024 };
+enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 4096 };
 
 typedef struct entry {
     XXH128_hash_t key;
@@ -77,7 +77,9 @@ static xp_status kernel_text(const char *name, char **out, bool *owned) {
     if (folder && *folder) {
         char path[PATH_BYTES];
         size_t length;
-        snprintf(path, sizeof path, "%s/%s", folder, name);
+        const int need = snprintf(path, sizeof path, "%s/%s", folder, name);
+        if (need < 0 || (size_t)need >= sizeof path)
+            return xp_fail(XP_INVALID_ARGUMENT, "XP_CL_DIR: the path is too long; choose a shorter folder");
         *owned = true;
         return xp_file_read(path, out, &length);
     }
@@ -146,17 +148,16 @@ typedef struct cache_header {
 
 static const char magic[8] = {'X', 'P', 'C', 'A', 'C', 'H', 'E', '0' + CACHE_FORMAT};
 
-static bool cache_path(XXH128_hash_t key, char *path, size_t size, bool make_folder) {
-    char name[40];
-    snprintf(name, sizeof name, "%016llx%016llx.bin", (unsigned long long)key.high64, (unsigned long long)key.low64);
-    return xp_cache_path(name, make_folder, path, size);
+static void entry_name(XXH128_hash_t key, char name[40]) {
+    snprintf(name, 40, "%016llx%016llx.bin", (unsigned long long)key.high64, (unsigned long long)key.low64);
 }
 
+/* The checksum finds damage. Forgery is kept out by the folder, which only this user can write into. */
 static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *options) {
-    char path[PATH_BYTES + 64], *data;
+    char name[40], *data;
     size_t length;
-    if (!cache_path(key, path, sizeof path, false) || !xp_path_exists(path)) return NULL;
-    if (xp_file_read(path, &data, &length) != XP_OK) return NULL;
+    entry_name(key, name);
+    if (xp_cache_read(name, &data, &length) != XP_OK) return NULL;
     cache_header header;
     cl_program program = NULL;
     if (length > sizeof header) {
@@ -182,14 +183,13 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
 /* Best effort: a full or read-only disk costs time at the next start and nothing else. A program of a caller's context
  * with several devices has as many binaries, and is not kept. */
 static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key) {
-    char path[PATH_BYTES + 64];
+    char name[40];
     cl_uint devices = 0;
     size_t length = 0;
     if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof devices, &devices, NULL) != CL_SUCCESS || devices != 1)
         return;
     if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0)
         return;
-    if (!cache_path(key, path, sizeof path, true)) return;
     unsigned char *data = malloc(sizeof(cache_header) + length);
     if (!data) return;
     unsigned char *binary = data + sizeof(cache_header);
@@ -197,7 +197,8 @@ static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key
         cache_header header = {.key = key, .length = length, .checksum = XXH64(binary, length, 0)};
         memcpy(header.magic, magic, 8);
         memcpy(data, &header, sizeof header);
-        xp_file_write_atomic(path, data, sizeof header + length);
+        entry_name(key, name);
+        xp_cache_write(name, data, sizeof header + length);
     }
     free(data);
 }

@@ -2,7 +2,6 @@
 #include "device/roof.h"
 
 #include "core/clock.h"
-#include "core/files.h"
 #include "device/cache.h"
 
 #include <jansson.h>
@@ -128,8 +127,10 @@ static const char record_name[] = "roof.json";
 
 /* An object of all records, empty where the file is missing or damaged: it only costs a measurement. */
 static json_t *load(void) {
-    char path[1200];
-    json_t *all = xp_cache_path(record_name, false, path, sizeof path) ? json_load_file(path, 0, NULL) : NULL;
+    char *text = NULL;
+    size_t length = 0;
+    json_t *all = xp_cache_read(record_name, &text, &length) == XP_OK ? json_loadb(text, length, 0, NULL) : NULL;
+    free(text);
     if (json_is_object(all)) return all;
     json_decref(all);
     return json_object();
@@ -140,10 +141,9 @@ static void device_key(const xp_device *device, const char *what, char *out, siz
 }
 
 static void store(json_t *all, const char *key, json_t *value) {
-    char path[1200];
     json_object_set_new(all, key, value);
     char *text = json_dumps(all, JSON_INDENT(2));
-    if (text && xp_cache_path(record_name, true, path, sizeof path)) xp_file_write_atomic(path, text, strlen(text));
+    if (text) xp_cache_write(record_name, text, strlen(text));
     free(text);
 }
 

@@ -5,6 +5,7 @@
 #include "device/cache.h"
 #include "device/program.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,12 +113,12 @@ static json_t *built_in(void) {
 }
 
 xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
-    char path[1200];
+    char path[PATH_MAX];
     const char *given = getenv("EXPANSE_TUNING");
     *tables = calloc(1, sizeof **tables);
     if (!*tables) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning tables");
     if (given && *given) XP_TRY(xp_tuning_read(given, false, &(*tables)->entries[GIVEN]));
-    if (xp_cache_path("tuning.json", false, path, sizeof path) && xp_path_exists(path))
+    if (xp_cache_path("tuning.json", false, path, sizeof path) == XP_OK && xp_path_exists(path))
         (*tables)->entries[OWN] = readable(path);
     (*tables)->entries[BUILT_IN] = built_in();
     return XP_OK;

@@ -23,10 +23,13 @@ enum { PATH_BYTES = 1200, FORMAT = 1 };
 
 /* --- folders ------------------------------------------------------------------------------------------------------ */
 
-/* Removes a folder of plain files, if it is there. */
+/* Removes a folder of plain files, if it is there. A link goes, and not what it points to. */
 static xp_status remove_folder(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder && errno == ENOENT) return XP_OK;
+    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT) return XP_OK;
+    if (descriptor < 0 && (errno == ELOOP || errno == ENOTDIR) && unlink(path) == 0) return XP_OK;
+    DIR *folder = descriptor < 0 ? NULL : fdopendir(descriptor);
+    if (!folder && descriptor >= 0) close(descriptor);
     if (!folder) return xp_fail(XP_IO_ERROR, "%s: cannot be opened to remove it: %s", path, strerror(errno));
     for (struct dirent *entry; (entry = readdir(folder));) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
