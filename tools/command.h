@@ -52,6 +52,9 @@ extern const char *const xp_parts[];    /* "train", "test", NULL */
 #define XP_FAMILY_FLAG(text_)                                                                                          \
     { "--family", "NAME", XP_FAMILY_HELP, .choices = xp_families, .text = (text_) }
 
+#define XP_TRUST_FLAG(on_)                                                                                             \
+    { "--trust-code", NULL, "let the run's score(...) run although nothing shows that you gave it", .on = (on_) }
+
 #define XP_PART_FLAG(text_)                                                                                            \
     { "--part", "PART", "train or test, of a folder of IDX files (test)", .choices = xp_parts, .text = (text_) }
 

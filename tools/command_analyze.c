@@ -54,7 +54,7 @@ int xp_command_analyze(int count, char **words) {
     const char *data = NULL, *part = NULL, *device = NULL, *family = NULL, *out = NULL;
     long limit = 0, batch = 0, layer = -1;
     int format = XP_TABLE_TEXT;
-    bool quiet = false;
+    bool quiet = false, trust_code = false;
     const xp_flag flags[] = {
         {"--data", "FILE", "the data set; -: standard input (required)", .text = &data},
         XP_PART_FLAG(&part),
@@ -65,6 +65,7 @@ int xp_command_analyze(int count, char **words) {
         XP_FAMILY_FLAG(&family),
         {"--batch", "N", "samples a step (as in training, or fewer where the maps are large)", .number = &batch,
          .highest = 65536},
+        XP_TRUST_FLAG(&trust_code),
         XP_TABLE_FORMAT_FLAG(&format),
         {"--quiet", NULL, "no live line", .on = &quiet},
     };
@@ -90,8 +91,13 @@ int xp_command_analyze(int count, char **words) {
     if (out && xp_path_exists(out))
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", out);
 
-    const xp_evaluate_options options = {
-        .data = data, .part = part, .device = device, .family = family, .limit = limit, .batch = (int)batch};
+    const xp_evaluate_options options = {.data = data,
+                                         .part = part,
+                                         .device = device,
+                                         .family = family,
+                                         .limit = limit,
+                                         .batch = (int)batch,
+                                         .trust_code = trust_code};
     xp_live live;
     xp_trainer_callbacks callbacks = {0};
     xp_analysis analysis;

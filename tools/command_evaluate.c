@@ -17,7 +17,7 @@ typedef struct evaluate_flags {
     const char *data, *part, *device, *family;
     long limit, batch;
     int format;
-    bool quiet;
+    bool quiet, trust_code;
 } evaluate_flags;
 
 static int answer(const char *model, const evaluate_flags *given, bool in_order, xp_evaluation *out) {
@@ -27,7 +27,8 @@ static int answer(const char *model, const evaluate_flags *given, bool in_order,
                                          .family = given->family,
                                          .limit = given->limit,
                                          .in_order = in_order,
-                                         .batch = (int)given->batch};
+                                         .batch = (int)given->batch,
+                                         .trust_code = given->trust_code};
     xp_live live;
     xp_trainer_callbacks callbacks = {0};
     xp_live_start(&live, stderr, given->quiet); /* stdout belongs to the answers */
@@ -49,7 +50,7 @@ static int check_words(const char *command, const xp_arguments *arguments, const
     {"--data", "FILE", "the data set; -: standard input (required)", .text = &(given).data},                           \
         XP_PART_FLAG(&(given).part), XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                 \
         {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \
-        {"--limit", "N", limit_help, .number = &(given).limit}, {                                                      \
+        {"--limit", "N", limit_help, .number = &(given).limit}, XP_TRUST_FLAG(&(given).trust_code), {                  \
         "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
     }
 

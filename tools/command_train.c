@@ -169,7 +169,7 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
 int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
     bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
-         untuned = false, launches = false;
+         untuned = false, launches = false, trust_code = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         {"--preset", "PRESET", "start from a preset; expanse info lists them", .text = &preset},
@@ -198,6 +198,8 @@ int xp_command_train(int count, char **words) {
         {"--out", "DIR", "run folder (one below runs/ is chosen)", .text = &out},
         {"--resume", "DIR", "go on with this folder's run, as configured; --epochs can make it longer",
          .text = &resume},
+        {"--trust-code", NULL, "with --resume: let the run's score(...) run although nothing shows that you gave it",
+         .on = &trust_code},
         {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; train nothing", .on = &dry_run},
         {"--launches", NULL, "with --dry-run: print every launch of a training step, too", .on = &launches},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
@@ -250,13 +252,15 @@ int xp_command_train(int count, char **words) {
         if (fixed) {
             return xp_command_misuse(
                 "--resume goes on with the run as it was configured; only --epochs, which can make "
-                "it longer, --recompute, --profile, --debug, -o and --quiet may stand beside it");
+                "it longer, --recompute, --trust-code, --profile, --debug, -o and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;
         options.recompute = recompute;
+        options.trust_code = trust_code;
         return train(NULL, &options, (xp_table_format)format, quiet, false);
     }
+    if (trust_code) return xp_command_misuse("--trust-code is for the run of a --resume: what is given here is yours");
     xp_config_default(&config);
     if (xp_command_configure(&config, preset, file, &arguments) != XP_OK) {
         xp_command_fail();

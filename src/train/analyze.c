@@ -10,6 +10,7 @@
 #include "train/evaluate.h"
 #include "train/heads.h"
 #include "train/session.h"
+#include "train/trust.h"
 
 #include <jansson.h>
 #include <math.h>
@@ -229,8 +230,8 @@ xp_status xp_analyze(const char *model, const xp_evaluate_options *options, int 
     XP_TRY(xp_run_folder_checkpoint(model, true, folder, sizeof folder));
     XP_TRY(xp_checkpoint_read(folder, &checkpoint));
     analysis_run run = {.checkpoint = &checkpoint, .result = out, .wanted = layer};
-    xp_status status = XP_OK;
-    if (layer >= checkpoint.config.model.layers)
+    xp_status status = options->trust_code ? XP_OK : xp_trust_check(folder, checkpoint.config.model.attention);
+    if (status == XP_OK && layer >= checkpoint.config.model.layers)
         status = xp_fail(XP_INVALID_ARGUMENT, "%s: there is no layer %d; the model has the layers 0 to %d", model,
                          layer, checkpoint.config.model.layers - 1);
     if (status == XP_OK) status = xp_evaluate_data(&checkpoint, options, &data);

@@ -6,6 +6,7 @@
 #include "device/tuning.h"
 #include "train/run_folder.h"
 #include "train/safetensors.h"
+#include "train/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -465,6 +466,7 @@ static xp_status write_config(const char *folder, const xp_config *config) {
     XP_TRY(xp_config_text(config, &text));
     xp_status status = xp_file_write_atomic(path, text, strlen(text));
     free(text);
+    if (status == XP_OK) xp_trust_mark(folder, config->model.attention);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "core/text.h"
 #include "core/writer.h"
 #include "train/curves.h"
+#include "train/trust.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -65,6 +66,7 @@ xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *
     XP_TRY(xp_config_text(config, &text));
     xp_status status = xp_file_write_atomic(file, text, strlen(text));
     free(text);
+    if (status == XP_OK) xp_trust_mark(folder->path, config->model.attention);
     return status;
 }
 

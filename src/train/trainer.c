@@ -8,6 +8,7 @@
 #include "model/attention.h"
 #include "train/checkpoint.h"
 #include "train/session.h"
+#include "train/trust.h"
 
 #include <limits.h>
 #include <math.h>
@@ -461,6 +462,10 @@ static xp_status print_plan(const training_run *run) {
 
 /* ---- beginning and going on -------------------------------------------------------------------------------------- */
 
+static xp_status check_trust(const training_run *run, const char *folder) {
+    return run->options->trust_code ? XP_OK : xp_trust_check(folder, run->checkpoint.config.model.attention);
+}
+
 /* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
  * first one. `last` names the checkpoint. */
 static xp_status find_state(training_run *run, char *last, size_t size) {
@@ -473,14 +478,16 @@ static xp_status find_state(training_run *run, char *last, size_t size) {
     xp_status status = xp_run_folder_checkpoint(out, false, last, size);
     if (status == XP_OK) {
         run->resumed = true;
-        return xp_checkpoint_read(last, &run->checkpoint);
+        XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
+        return check_trust(run, last);
     }
     char config[1200];
     XP_TRY(xp_run_folder_path(out, "config.yaml", config, sizeof config));
     if (status != XP_BAD_DATA || !xp_path_exists(config)) return status;
     say(run, "the run has no checkpoint yet: it starts from the beginning, as it was configured");
     xp_config_default(&run->checkpoint.config);
-    return xp_config_file(&run->checkpoint.config, config);
+    XP_TRY(xp_config_file(&run->checkpoint.config, config));
+    return check_trust(run, out);
 }
 
 /* NULL, or the name of a schedule that depends on the number of epochs. */

@@ -39,6 +39,7 @@ typedef struct xp_train_options {
     const char *out; /* run folder */
     bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
     int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
+    bool trust_code; /* of a resumed run: take its score, whoever gave it (train/trust.h) */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
     bool dry_run;    /* plan, print device, data, parameters, bytes to `report`; makes no folder */
     bool launches;   /* of a dry run: print every launch, too */
@@ -57,9 +58,10 @@ typedef struct xp_evaluate_options {
     const char *part;   /* "train" or "test", for folders of IDX files; NULL: "test" */
     const char *device; /* NULL: as it was trained */
     const char *family;
-    int64_t limit; /* samples; 0: all */
-    bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
-    int batch;     /* 0: as it was trained */
+    int64_t limit;   /* samples; 0: all */
+    bool in_order;   /* the limit takes the first samples; else equally many of each class where it can */
+    int batch;       /* 0: as it was trained */
+    bool trust_code; /* take the run's score, whoever gave it (train/trust.h) */
 } xp_evaluate_options;
 
 /* Answers of a trained model on a data set. `model` is a run folder (its best/ is taken) or a checkpoint folder. */
