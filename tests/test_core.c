@@ -113,6 +113,103 @@ static void folders_are_made_with_their_parents_and_not_over_files(void **state)
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
 
+/* Whoever may write into the folder could lay a link of a name that is known before. */
+static void a_link_of_a_temporary_name_is_not_followed(void **state) {
+    char planted[600];
+    const char *target = scratch_path("target");
+    assert_int_equal(xp_file_write_atomic(target, "kept", 4), XP_OK);
+    char kept[512];
+    snprintf(kept, sizeof kept, "%s", target);
+    const char *path = scratch_path("written");
+    snprintf(planted, sizeof planted, "%s.%ld.partial", path, (long)getpid());
+    assert_int_equal(symlink(kept, planted), 0);
+    assert_int_equal(xp_file_write_atomic(path, "new", 3), XP_OK);
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_equal(xp_file_read(kept, &read, &length), XP_OK);
+    assert_string_equal(read, "kept");
+    free(read);
+    unlink(planted);
+}
+
+static void files_keep_the_modes_that_the_umask_leaves(void **state) {
+    struct stat info;
+    const mode_t before = umask(027);
+    assert_int_equal(xp_file_write_atomic(scratch_path("masked"), "x", 1), XP_OK);
+    assert_int_equal(stat(scratch_path("masked"), &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0640);
+    umask(before);
+}
+
+static void a_private_folder_is_made_for_its_user_alone(void **state) {
+    int folder;
+    struct stat info;
+    char path[512], *bytes = NULL;
+    size_t length = 0;
+    snprintf(path, sizeof path, "%s", scratch_path("private/inner"));
+    assert_int_equal(xp_private_folder_open(path, false, &folder), XP_IO_ERROR);
+    assert_int_equal(xp_private_folder_open(path, true, &folder), XP_OK);
+    assert_int_equal(fstat(folder, &info), 0);
+    assert_int_equal(info.st_mode & 0777, 0700);
+    assert_int_equal(xp_private_file_write(folder, path, "secret", false, "one", 3), XP_OK);
+    assert_int_equal(xp_private_file_write(folder, path, "secret", false, "two", 3), XP_INVALID_ARGUMENT);
+    assert_int_equal(fstatat(folder, "secret", &info, 0), 0);
+    assert_int_equal(info.st_mode & 0777, 0600);
+    assert_int_equal(xp_private_file_read(folder, path, "secret", &bytes, &length), XP_OK);
+    assert_string_equal(bytes, "one");
+    free(bytes);
+    close(folder);
+}
+
+static void a_private_folder_that_others_may_write_into_is_refused(void **state) {
+    int folder;
+    char path[512];
+    snprintf(path, sizeof path, "%s", scratch_path("open"));
+    assert_int_equal(mkdir(path, 0700), 0);
+    const mode_t modes[] = {0720, 0702, 0777};
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(chmod(path, modes[i]), 0);
+        assert_int_equal(xp_private_folder_open(path, true, &folder), XP_IO_ERROR);
+        assert_non_null(strstr(xp_last_error(), "chmod 700"));
+    }
+    if (geteuid() != 0) return;
+    assert_int_equal(chmod(path, 0700), 0);
+    assert_int_equal(chown(path, 65534, 65534), 0);
+    assert_int_equal(xp_private_folder_open(path, true, &folder), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "another user"));
+}
+
+static void a_private_file_is_no_link_and_of_nobody_else(void **state) {
+    int folder;
+    char path[512], *bytes;
+    size_t length;
+    snprintf(path, sizeof path, "%s", scratch_path("files"));
+    assert_int_equal(xp_private_folder_open(path, true, &folder), XP_OK);
+    assert_int_equal(xp_private_file_write(folder, path, "real", true, "x", 1), XP_OK);
+    assert_int_equal(symlinkat("real", folder, "link"), 0);
+    assert_int_equal(mkfifoat(folder, "fifo", 0600), 0);
+    assert_int_equal(xp_private_file_read(folder, path, "link", &bytes, &length), XP_IO_ERROR);
+    assert_int_equal(xp_private_file_read(folder, path, "fifo", &bytes, &length), XP_IO_ERROR);
+    assert_int_equal(fchmodat(folder, "real", 0602, 0), 0);
+    assert_int_equal(xp_private_file_read(folder, path, "real", &bytes, &length), XP_IO_ERROR);
+    assert_int_equal(xp_private_file_write(folder, path, "link", true, "y", 1), XP_OK); /* in the link's place */
+    assert_int_equal(xp_private_file_read(folder, path, "link", &bytes, &length), XP_OK);
+    free(bytes);
+    close(folder);
+}
+
+static void whether_a_folder_can_be_made_is_told_without_making_it(void **state) {
+    char path[512];
+    snprintf(path, sizeof path, "%s", scratch_path("not/yet//there/"));
+    assert_true(xp_folder_can_be_made(path));
+    assert_false(xp_path_exists(scratch_path("not")));
+    assert_true(xp_folder_can_be_made("not/there"));
+    assert_int_equal(xp_file_write_atomic(scratch_path("a_file"), "x", 1), XP_OK);
+    snprintf(path, sizeof path, "%s", scratch_path("a_file/below"));
+    assert_false(xp_folder_can_be_made(path));
+    assert_false(xp_folder_can_be_made("/proc/self/below"));
+}
+
 static void assert_number(const char *text, double expected, size_t expected_length) {
     double value = 0;
     size_t length = 0;
@@ -177,6 +274,12 @@ int main(void) {
         cmocka_unit_test(a_cut_or_damaged_gzip_file_is_refused_at_every_length),
         cmocka_unit_test(missing_files_and_folders_are_named),
         cmocka_unit_test(folders_are_made_with_their_parents_and_not_over_files),
+        cmocka_unit_test(a_link_of_a_temporary_name_is_not_followed),
+        cmocka_unit_test(files_keep_the_modes_that_the_umask_leaves),
+        cmocka_unit_test(a_private_folder_is_made_for_its_user_alone),
+        cmocka_unit_test(a_private_folder_that_others_may_write_into_is_refused),
+        cmocka_unit_test(a_private_file_is_no_link_and_of_nobody_else),
+        cmocka_unit_test(whether_a_folder_can_be_made_is_told_without_making_it),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
     };

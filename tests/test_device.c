@@ -1,5 +1,6 @@
 /* The device room: the table, selection, families, buffers, the program cache and its damage. */
 #include "core/files.h"
+#include "device/cache.h"
 #include "device/device.h"
 
 #include <setjmp.h>
@@ -9,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -159,6 +161,57 @@ static void a_damaged_cache_entry_is_rebuilt(void **state) {
     }
 }
 
+static int entries(const char *command) {
+    char text[256];
+    snprintf(text, sizeof text, "%s %s/*.bin >/dev/null 2>&1", command, folder);
+    return system(text);
+}
+
+/* A program from there would run with this user's rights. */
+static void a_cache_folder_that_others_may_write_into_is_not_used(void **state) {
+    char path[128];
+    xp_device *device;
+    write_text("answer.cl", "__kernel void answer(__global float *out) { out[0] = ANSWER; }\n");
+    assert_int_equal(chmod(folder, 0770), 0);
+    assert_int_equal(xp_cache_check(), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), folder));
+    assert_int_equal(xp_cache_path("tuning.json", true, path, sizeof path), XP_IO_ERROR);
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    assert_true(run_answer(device, 5) == 5);
+    xp_device_close(&device);
+    assert_int_not_equal(entries("test -e"), 0);
+    assert_int_equal(chmod(folder, 0700), 0);
+    assert_int_equal(xp_cache_check(), XP_OK);
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    assert_true(run_answer(device, 5) == 5);
+    xp_device_close(&device);
+    assert_int_equal(entries("test -s"), 0);
+}
+
+static void a_cache_folder_whose_name_is_too_long_is_not_cut(void **state) {
+    char name[5000], path[6000];
+    memset(name, 'x', sizeof name);
+    memcpy(name, folder, strlen(folder));
+    name[strlen(folder)] = '/';
+    name[sizeof name - 1] = 0;
+    setenv("EXPANSE_CACHE_DIR", name, 1);
+    assert_int_equal(xp_cache_check(), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "EXPANSE_CACHE_DIR"));
+    assert_int_equal(xp_cache_path("tuning.json", true, path, sizeof path), XP_INVALID_ARGUMENT);
+    assert_int_equal(xp_cache_write("x", "x", 1), XP_INVALID_ARGUMENT);
+    setenv("EXPANSE_CACHE_DIR", "", 1);
+    assert_int_equal(xp_cache_check(), XP_OK); /* none is wanted */
+    assert_int_not_equal(xp_cache_write("x", "x", 1), XP_OK);
+    setenv("XP_CL_DIR", name, 1);
+    xp_device *device;
+    cl_kernel kernel;
+    xp_variant variant = {0};
+    assert_int_equal(open_by(NULL, "tiled", &device), XP_OK);
+    assert_int_equal(xp_device_kernel(device, "answer", "answer", &variant, &kernel), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "XP_CL_DIR"));
+    xp_device_close(&device);
+}
+
 static void a_compile_error_names_file_options_and_line(void **state) {
     write_text("answer.cl", "\n__kernel void answer(__global float *out) { out[0] = ANSWER + missing_name; }\n");
     xp_device *device;
@@ -183,6 +236,9 @@ int main(void) {
         cmocka_unit_test(a_buffer_beyond_the_device_is_refused),
         cmocka_unit_test(a_variant_prints_its_options_in_order),
         cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_cache_folder_that_others_may_write_into_is_not_used, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_cache_folder_whose_name_is_too_long_is_not_cut, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_compile_error_names_file_options_and_line, make_folder, remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
