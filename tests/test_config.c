@@ -3,6 +3,7 @@
 #include "ops/ops.h"
 #include "train/config.h"
 
+#include <limits.h>
 #include <locale.h>
 #include <math.h>
 #include <setjmp.h>
@@ -207,6 +208,22 @@ static void options_are_checked_together(void **state) {
     assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs"));
 }
 
+/* A caller that fills the struct itself meets the same ranges as a file. */
+static void numbers_out_of_their_ranges_are_refused_before_they_divide(void **state) {
+    for (int i = 0; i < 6; i++) {
+        xp_config config;
+        xp_config_default(&config);
+        if (i == 0) config.model.heads = 0;
+        if (i == 1) config.model.layers = INT_MAX;
+        if (i == 2) config.training.accumulate = 0;
+        if (i == 3) config.training.learning_rate = NAN;
+        if (i == 4) config.data.train_limit = -1;
+        if (i == 5) config.model.key_heads = -4;
+        assert_int_equal(xp_config_check(&config), XP_INVALID_ARGUMENT);
+        assert_non_null(strstr(xp_last_error(), "is not between"));
+    }
+}
+
 static void learning_rates_follow_their_schedule(void **state) {
     xp_config config;
     xp_config_default(&config);
@@ -250,6 +267,7 @@ int main(void) {
         cmocka_unit_test(all_faults_of_a_file_are_told_together),
         cmocka_unit_test(assignments_are_checked),
         cmocka_unit_test(options_are_checked_together),
+        cmocka_unit_test(numbers_out_of_their_ranges_are_refused_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,45 @@ def check_ranges(pages):
     print(f"{count} flags with numbers refuse what is none")
 
 
+def check_extremes(pages):
+    """No number crashes or hangs the command: it is refused before a device is looked for, or taken."""
+    count = 0
+    needed = {"eval": ["missing", "--data", "missing.ts"], "predict": ["missing", "--data", "missing.ts"],
+              "analyze": ["missing", "--data", "missing.ts"], "train": ["--train", "missing.ts"],
+              "bench attention": ["softmax"], "doctor": ["--only", "missing"], "tune": ["--rounds", "0"]}
+    for page in pages:
+        nowhere = ["--device", "9:9"] if any(flag == "--device" for flag, _, _ in page.flags) else []
+        for flag, argument, _ in page.flags:
+            if not re.fullmatch("N|K|D|E|X|L|SIDE|SECONDS", argument or ""):
+                continue
+            count += 1
+            for value in ("0", "-1", "2147483647", "2147483648", "99999999999999999", "nan", "inf", "1e999", ""):
+                words = [*page.name.split(), *needed.get(page.name, []), *nowhere, flag, value]
+                result = expanse(*words, timeout=120)
+                told = result.returncode == 2 or (result.returncode == 1 and re.search("9:9|missing|does not run", result.stderr))
+                expect(" ".join(words), told and result.stdout == "", f"{result.returncode} {result.stdout} {result.stderr}")
+                if value in ("-1", "nan", "inf", "1e999", ""):
+                    expect(" ".join(words), result.returncode == 2, f"is taken: {result.stderr}")
+    for key in re.findall(r"^  (\w+): (?=[\d.])", must("train", "--print-config").stdout, re.M):
+        count += 1
+        for value in ("-1", "99999999999999999999", "nan", "inf", ""):
+            result = expanse("train", "--train", "missing.ts", "--set", f"{key}={value}", timeout=120)
+            expect(f"--set {key}={value}", result.returncode == 2 and key in result.stderr, f"{result.returncode} {result.stderr}")
+    expect("extremes", count > 90, f"only {count} numbers were tried")
+    print(f"{count} numbers refuse what is out of their range, and crash at none")
+
+
+def check_sizes():
+    """The largest sizes, each in its range, are too large together: that is computed, and not tried."""
+    largest = {"--width": 65536, "--heads": 1024, "--layers": 256, "--ffn": 1 << 20, "--length": 1 << 20, "--features": 1 << 16,
+               "--classes": 1 << 20, "--batch": 65536}
+    result = expanse("bench", "step", *[str(word) for pair in largest.items() for word in pair], timeout=300)
+    expect("the largest step", result.returncode == 1 and len(result.stderr.splitlines()) == 1 and "size" in result.stderr, f"{result.returncode} {result.stderr}")
+    largest = {"--batch": 1 << 20, "--heads": 1024, "--length": 1 << 20, "--width": 4096}
+    result = expanse("bench", "attention", "softmax", *[str(word) for pair in largest.items() for word in pair], timeout=300)
+    expect("the largest attention", result.returncode == 2 and "too large" in result.stderr, f"{result.returncode} {result.stderr}")
+
+
 def check_choices():
     refused("a format that is none", ["devices", "-o", "xml"], ["-o: 'xml' is not text, md, csv or json"], 2)
     refused("a family that is none", ["check", "--family", "tilde"], ["--family: 'tilde' is not auto, wide or tiled"], 2)
@@ -192,6 +231,8 @@ def main():
     pages = all_help()
     check_help(pages)
     check_ranges(pages)
+    check_extremes(pages)
+    check_sizes()
     check_choices()
     check_exit_codes()
     check_man(pages)

@@ -32,7 +32,7 @@ static void start_plain(bool images, xp_config *config) {
 typedef struct data_size {
     const char *flag, *unit; /* "--features", "%d features" */
     long given;
-    int usual, highest, *value;
+    int usual, *value;
 } data_size;
 
 static xp_status take_sizes(const data_size *sizes, int count, const char *data, xp_synthetic_setup *out) {
@@ -43,9 +43,6 @@ static xp_status take_sizes(const data_size *sizes, int count, const char *data,
         const bool given = s->given != XP_SYNTHETIC_NONE;
         if (given && !s->value)
             return xp_fail(XP_INVALID_ARGUMENT, "%s: the model reads %s, which have no such size", s->flag, data);
-        if (given && (s->given < 1 || s->given > s->highest))
-            return xp_fail(XP_INVALID_ARGUMENT, "%s: '%ld' is not a whole number from 1 to %d", s->flag, s->given,
-                           s->highest);
         if (s->value) *s->value = given ? (int)s->given : s->usual;
         if (given || !s->value) continue;
         const char *comma = used ? ", " : "";
@@ -74,11 +71,11 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
     const bool photographs = !plain && patch >= 14;
     const int side = photographs ? 224 : 28, usual_side = patch > side ? patch : side - side % patch;
     const data_size sizes[] = {
-        {"--length", "length %d", flags->length, 128, 1 << 20, images ? NULL : &shape->length},
-        {"--features", "%d features", flags->features, 16, 1 << 16, images ? NULL : &shape->features},
-        {"--image", "images of side %d", flags->image, usual_side, 1 << 14, images ? &shape->height : NULL},
-        {"--channels", "channels %d", flags->channels, photographs ? 3 : 1, 1 << 10, images ? &shape->channels : NULL},
-        {"--classes", "%d classes", flags->classes, 10, 1 << 20, &shape->classes},
+        {"--length", "length %d", flags->length, 128, images ? NULL : &shape->length},
+        {"--features", "%d features", flags->features, 16, images ? NULL : &shape->features},
+        {"--image", "images of side %d", flags->image, usual_side, images ? &shape->height : NULL},
+        {"--channels", "channels %d", flags->channels, photographs ? 3 : 1, images ? &shape->channels : NULL},
+        {"--classes", "%d classes", flags->classes, 10, &shape->classes},
     };
     XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], images ? "images" : "series", out));
     shape->breadth = shape->height;

@@ -30,12 +30,17 @@ enum { XP_SYNTHETIC_NONE = -1 };
         {"--ffn", "N", "feed-forward width (2048)", .option = "model.feed_forward"},                                   \
         {"--attention", "SPEC", "attention specification (softmax)", .option = "model.attention"},                     \
         {"--batch", "N", "samples in the batch (16)", .option = "training.batch"},                                     \
-        {"--length", "N", "steps of a series (128)", .number = &(f).length},                                           \
-        {"--features", "N", "numbers of a step (16)", .number = &(f).features},                                        \
-        {"--image", "SIDE", "images of this side; without preset and file, in place of series", .number = &(f).image}, \
-        {"--channels", "N", "of the images (1)", .number = &(f).channels},                                             \
+        {"--length", "N", "steps of a series (128)", .number = &(f).length, .lowest = 1, .highest = 1 << 20},          \
+        {"--features", "N", "numbers of a step (16)", .number = &(f).features, .lowest = 1, .highest = 1 << 16},       \
+        {"--image",                                                                                                    \
+         "SIDE",                                                                                                       \
+         "images of this side; without preset and file, in place of series",                                           \
+         .number = &(f).image,                                                                                         \
+         .lowest = 1,                                                                                                  \
+         .highest = 1 << 14},                                                                                          \
+        {"--channels", "N", "of the images (1)", .number = &(f).channels, .lowest = 1, .highest = 1 << 10},            \
         {"--patch", "SIDE", "of the images' patches (4)", .option = "model.patch"},                                    \
-        {"--classes", "N", "to tell apart (10)", .number = &(f).classes},                                              \
+        {"--classes", "N", "to tell apart (10)", .number = &(f).classes, .lowest = 1, .highest = 1 << 20},             \
         {"--accumulate", "N", "compute the batch in so many parts, one after another",                                 \
          .option = "training.accumulate"},                                                                             \
     {                                                                                                                  \
@@ -54,7 +59,7 @@ typedef struct xp_synthetic_setup {
     char assumed[160];
 } xp_synthetic_setup;
 
-/* XP_INVALID_ARGUMENT: as `expanse train` refuses a configuration, or a size out of range or of the wrong kind of data. */
+/* XP_INVALID_ARGUMENT: as `expanse train` refuses a configuration, or a size of the wrong kind of data. */
 xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_arguments *arguments,
                                  xp_synthetic_setup *out);
 

@@ -84,7 +84,7 @@ static const option options[] = {
     WHOLE(model, width, 1, 65536, "numbers a position is described by; a multiple of heads"),
     WHOLE(model, heads, 1, 1024, NULL),
     WHOLE(model, key_heads, 0, 1024, "of keys and values, each for a group of heads; 0: as many as heads"),
-    WHOLE(model, layers, 1, 1024, NULL),
+    WHOLE(model, layers, 1, 256, NULL),
     WHOLE(model, feed_forward, 1, 1 << 20, "inner width of the feed-forward part"),
     TEXT(model, attention, "softmax, linear, softmax+bn, softmax+sh(1,2), softmax+causal+window(64,0) ..."),
     REAL(model, dropout, 0, 0.99, NULL),
@@ -654,8 +654,27 @@ xp_status xp_config_set(xp_config *config, const char *assignment) {
 
 /* --- checking and printing ---------------------------------------------------------------------------------------- */
 
+/* Numbers out of their ranges come from callers that fill the struct themselves; what is read was checked before. */
+static void check_range(const xp_config *config, const option *entry, xp_writer *faults) {
+    const void *field = (const char *)config + entry->offset;
+    double value;
+    if (entry->kind == OPTION_WHOLE)
+        value = *(const int *)field;
+    else if (entry->kind == OPTION_COUNT)
+        value = (double)*(const int64_t *)field;
+    else if (entry->kind == OPTION_REAL)
+        value = *(const double *)field;
+    else
+        return;
+    if (!(value >= entry->lowest && value <= entry->highest))
+        xp_write(faults, "%s.%s: %.15g is not between %.15g and %.15g\n", entry->section, entry->key, value,
+                 entry->lowest, entry->highest);
+}
+
 xp_status xp_config_check(const xp_config *config) {
     xp_writer faults = {0};
+    for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) check_range(config, &options[i], &faults);
+    if (faults.length > 0) return report(&faults, XP_INVALID_ARGUMENT);
     const xp_model_config *model = &config->model;
     if (model->width % model->heads != 0) {
         xp_write(&faults, "model.heads: %d heads do not divide the width %d; choose a divisor, such as %d\n",

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { KEY_BYTES = 32, MARK_BYTES = 2 * SHA256_DIGEST_SIZE + 1 /* a newline */, SCORE_BYTES = 8192 };
@@ -41,6 +42,7 @@ static xp_status make_key(int folder, const char *path) {
 static xp_status read_key(uint8_t key[KEY_BYTES]) {
     char path[PATH_MAX], file[PATH_MAX + 8], *bytes = NULL;
     size_t length = 0;
+    struct stat info;
     int folder;
     XP_TRY(state_folder(path));
     XP_TRY(xp_private_folder_open(path, true, &folder));
@@ -48,6 +50,9 @@ static xp_status read_key(uint8_t key[KEY_BYTES]) {
     xp_status status = XP_OK;
     if (faccessat(folder, key_file, F_OK, AT_SYMLINK_NOFOLLOW) != 0) status = make_key(folder, file);
     if (status == XP_OK) status = xp_private_file_read(folder, file, key_file, &bytes, &length);
+    if (status == XP_OK && fstatat(folder, key_file, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
+        info.st_mode & (S_IRWXG | S_IRWXO))
+        status = xp_fail(XP_IO_ERROR, "%s: other users may read it, so it proves nothing; remove it", file);
     close(folder);
     if (status == XP_OK && length != KEY_BYTES)
         status = xp_fail(XP_BAD_DATA, "%s: is no key of %d bytes; remove it", file, KEY_BYTES);
