@@ -254,7 +254,7 @@ static void an_index_of_a_table_stays_within_it(void **state) {
     xp_attention_attributes attributes;
     memcpy(&attributes, o->producer->attributes, sizeof attributes);
     assert_non_null(strstr(attributes.prelude, "score + t [min((uint)(key_index - 7), 5u)] * "
-                                                "tt[min((uint)((t[min((uint)(head), 5u)] > 0) * 9), 3u)]\n"));
+                                               "tt[min((uint)((t[min((uint)(head), 5u)] > 0) * 9), 3u)]\n"));
     xp_graph_close(&graph);
 }
 

@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, must, refused, series, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, must, refused, series, snapshot, write
 
 STATE = os.path.join(ROOT, "state")
 os.environ["XDG_STATE_HOME"] = STATE
@@ -102,11 +102,14 @@ def check_links():
         return
     os.rename(path("moved.ts"), path("waves.ts"))
     run = copy("linked")
-    os.makedirs(path("precious"), exist_ok=True)
+    os.rename(path("linked", "last"), path("precious"))
     write("precious/letter", "kept")
+    before = snapshot([path("precious")])
+    os.symlink(path("precious"), path("linked", "last"))
     os.symlink(path("precious"), path("linked", "last.partial"))
     must("train", "--resume", run, "--epochs", "2", "--quiet")
-    expect("a link in a run folder", os.path.exists(path("precious", "letter")), "its target was emptied")
+    expect("a link in a run folder", snapshot([path("precious")]) == before, "what it points to has changed")
+    expect("the new checkpoint", not os.path.islink(path("linked", "last")), "is not in the folder")
 
 
 def as_nobody(*words, **variables):

@@ -61,7 +61,8 @@ bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const x
     const double unit = device->limits.family == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
     if (flops < LONG_RUN * unit * device->limits.compute_units || shape->height != shape->breadth) return false;
     if (xp_cache_path("tuning.json", true, table, sizeof table) != XP_OK ||
-        xp_cache_path("tuning-trials.json", true, trials, sizeof trials) != XP_OK || xp_tune_knows(trials, table, device))
+        xp_cache_path("tuning-trials.json", true, trials, sizeof trials) != XP_OK ||
+        xp_tune_knows(trials, table, device))
         return false;
     const int file = mkstemp(path);
     if (file < 0) return false;

@@ -12,8 +12,8 @@
  * caller frees it. XP_IO_ERROR, XP_BAD_DATA (damaged gzip), XP_OUT_OF_MEMORY. */
 xp_status xp_file_read(const char *path, char **out, size_t *length);
 
-/* Writes to a new file of a temporary name beside `path`, flushes it to the disk and renames it: readers see the old or the new file,
- * never a part; a full disk leaves the old one. XP_IO_ERROR. */
+/* Writes to a new file of a temporary name beside `path`, flushes it to the disk and renames it: readers see the old or
+ * the new file, never a part; a full disk leaves the old one. XP_IO_ERROR. */
 xp_status xp_file_write_atomic(const char *path, const void *data, size_t length);
 
 /* Makes a folder and its parents; an existing one is fine. XP_IO_ERROR. */

@@ -412,8 +412,7 @@ static xp_status read_score(cursor *reader, xp_specification *out) {
     while (take(reader, ',')) XP_TRY(read_score_option(reader, out, &places));
     if (!take(reader, ')')) return refuse(reader, reader->at, "expected \",\" or \")\"");
     XP_TRY(check_expression(reader, places.score, out->score, out, &additive));
-    if (out->derivative[0])
-        return check_expression(reader, places.derivative, out->derivative, out, &additive);
+    if (out->derivative[0]) return check_expression(reader, places.derivative, out->derivative, out, &additive);
     if (!additive)
         return refuse(reader, places.score - 1,
                       "this is not the score plus or minus something, so its derivative by the score is needed: "

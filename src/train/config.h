@@ -55,7 +55,7 @@ xp_status xp_config_preset(xp_config *config, const char *name);
 xp_status xp_config_file(xp_config *config, const char *path);
 /* Overlays "section.key=value" (or "key=value" where the key is unique). */
 xp_status xp_config_set(xp_config *config, const char *assignment);
-/* Checks every number against its range, and then what concerns several options together; all faults in one message. */
+/* Checks every number against its range, then what concerns several options together; all faults in one message. */
 xp_status xp_config_check(const xp_config *config);
 /* Writes YAML that xp_config_file reads back to the same struct. */
 xp_status xp_config_print(const xp_config *config, FILE *out);
