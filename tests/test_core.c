@@ -89,6 +89,31 @@ static void a_cut_or_damaged_gzip_file_is_refused_at_every_length(void **state) 
     assert_non_null(strstr(xp_last_error(), "bad.gz: the gzip data are damaged near byte"));
 }
 
+/* Zeros take a thousandth of their size as gzip. */
+static void gzip_data_that_would_fill_the_memory_are_refused_and_a_little_of_them_is_read(void **state) {
+    static const char zeros[1 << 20];
+    const char *path = scratch_path("zeros.gz");
+    for (int mebibytes = 32; mebibytes <= 256; mebibytes += 224) {
+        gzFile file = gzopen(path, "wb");
+        for (int i = 0; i < mebibytes; i++) assert_int_equal(gzwrite(file, zeros, sizeof zeros), sizeof zeros);
+        gzclose(file);
+        char *read = NULL;
+        size_t length = 0;
+        const bool fits = mebibytes <= XP_FILE_GZIP_LEAST_MIB;
+        assert_int_equal(xp_file_read(path, &read, &length), fits ? XP_OK : XP_BAD_DATA);
+        if (fits) assert_int_equal(length, (size_t)mebibytes << 20);
+        if (!fits) assert_non_null(strstr(xp_last_error(), "zeros.gz: its gzip data grow to more than 250 times"));
+        free(read);
+    }
+}
+
+static void a_stream_without_end_is_refused(void **state) {
+    char *read = NULL;
+    size_t length = 0;
+    assert_int_not_equal(xp_file_read("/dev/zero", &read, &length), XP_OK);
+    assert_non_null(strstr(xp_last_error(), "/dev/zero: "));
+}
+
 static void missing_files_and_folders_are_named(void **state) {
     char *read = NULL;
     size_t length = 0;
@@ -109,6 +134,47 @@ static void folders_are_made_with_their_parents_and_not_over_files(void **state)
     assert_int_equal(xp_folder_make(scratch_path("a/file")), XP_IO_ERROR);
     assert_int_equal(xp_folder_make(scratch_path("a/file/below")), XP_IO_ERROR);
     assert_int_equal(xp_folder_make(""), XP_IO_ERROR);
+}
+
+/* --- encodings ---------------------------------------------------------------------------------------------------- */
+
+static void only_whole_characters_that_json_can_hold_are_utf_8(void **state) {
+    static const struct {
+        const char *text;
+        size_t good;
+    } cases[] = {{"plain", 5},
+                 {"\xc3\xa9", 2},
+                 {"a\xe2\x82\xac", 4},
+                 {"\xf0\x9f\x98\x80", 4},
+                 {"a\xe9", 1},
+                 {"\xc3", 0},
+                 {"ab\x80", 2},
+                 {"\xc0\x80", 0},
+                 {"\xe0\x80\x80", 0},
+                 {"\xed\xa0\x80", 0},
+                 {"\xf0\x8f\xbf\xbf", 0},
+                 {"\xf4\x90\x80\x80", 0},
+                 {"\xf5\x80", 0},
+                 {"\xf4\x8f\xbf\xbf", 4},
+                 {"\xe2\x82", 0},
+                 {"", 0}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        assert_int_equal(xp_text_utf8(cases[i].text, strlen(cases[i].text)), cases[i].good);
+}
+
+static void utf_16_becomes_utf_8(void **state) {
+    static const char bytes[] =
+        "\xff\xfe\xe9\x00\xac\x20\x3d\xd8\x00\xde\x00\xde\x3d\xd8\x41\x00\x3d\xd8"; /* an odd end: the NUL */
+    char *text = NULL;
+    size_t length = 0;
+    assert_true(xp_text_is_utf16(bytes, sizeof bytes));
+    assert_int_equal(xp_text_from_utf16(bytes, sizeof bytes, &text, &length), XP_OK);
+    assert_string_equal(text, "\xef\xbb\xbf\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80\xef\xbf\xbd\xef\xbf\xbd"
+                              "A\xef\xbf\xbd");
+    assert_int_equal(length, strlen(text));
+    free(text);
+    assert_false(xp_text_is_utf16("\0\0\x08\x03", 4)); /* IDX */
+    assert_false(xp_text_is_utf16("@da\0", 4));
 }
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
@@ -272,6 +338,8 @@ int main(void) {
         cmocka_unit_test(a_write_that_fails_leaves_the_old_file_and_no_scrap),
         cmocka_unit_test(a_gzip_file_of_two_members_is_joined),
         cmocka_unit_test(a_cut_or_damaged_gzip_file_is_refused_at_every_length),
+        cmocka_unit_test(gzip_data_that_would_fill_the_memory_are_refused_and_a_little_of_them_is_read),
+        cmocka_unit_test(a_stream_without_end_is_refused),
         cmocka_unit_test(missing_files_and_folders_are_named),
         cmocka_unit_test(folders_are_made_with_their_parents_and_not_over_files),
         cmocka_unit_test(a_link_of_a_temporary_name_is_not_followed),
@@ -280,6 +348,8 @@ int main(void) {
         cmocka_unit_test(a_private_folder_that_others_may_write_into_is_refused),
         cmocka_unit_test(a_private_file_is_no_link_and_of_nobody_else),
         cmocka_unit_test(whether_a_folder_can_be_made_is_told_without_making_it),
+        cmocka_unit_test(only_whole_characters_that_json_can_hold_are_utf_8),
+        cmocka_unit_test(utf_16_becomes_utf_8),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
     };

@@ -1,6 +1,9 @@
 /* Whole files in, whole files out. Owns temporary names; knows nothing of what the bytes mean. */
 #include "core/files.h"
 
+#include "core/memory.h"
+#include "core/text.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -28,15 +31,35 @@ static xp_status reserve(const char *path, char **bytes, size_t *capacity, size_
     return XP_OK;
 }
 
+enum { STEP_BYTES = 1 << 24 }; /* decompressed between two looks at the limit */
+
+/* `used` is what is there already, or what a file's size says. */
+static xp_status check_size(const char *path, uint64_t used, bool stream) {
+    const uint64_t half = xp_memory_total() / 2;
+    char text[32];
+    if (used > half) {
+        xp_text_bytes((double)half, text);
+        return xp_fail(XP_OUT_OF_MEMORY,
+                       "%s: holds more than %s, half of this machine's memory; split it, or use a larger machine", path,
+                       text);
+    }
+    if (!stream || used <= (uint64_t)XP_FILE_STREAM_GIB << 30) return XP_OK;
+    return xp_fail(XP_UNSUPPORTED, "%s: is no file, and more than %d GiB came out of it; name a file", path,
+                   XP_FILE_STREAM_GIB);
+}
+
 static xp_status read_descriptor(const char *path, int descriptor, char **out, size_t *length) {
     struct stat info;
     if (fstat(descriptor, &info) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
     if (S_ISDIR(info.st_mode)) return xp_fail(XP_IO_ERROR, "%s: is a folder; name a file in it", path);
+    const bool stream = !S_ISREG(info.st_mode);
+    XP_TRY(check_size(path, info.st_size > 0 ? (uint64_t)info.st_size : 0, stream));
     size_t capacity = 0, used = 0;
     char *bytes = NULL;
     xp_status status;
     XP_TRY_OR(status, reserve(path, &bytes, &capacity, info.st_size > 0 ? (size_t)info.st_size : 4096), failed);
     for (;;) {
+        XP_TRY_OR(status, check_size(path, used, stream), failed);
         if (used + 1 >= capacity) XP_TRY_OR(status, reserve(path, &bytes, &capacity, used + 4096), failed);
         ssize_t got = read(descriptor, bytes + used, capacity - used - 1);
         if (got == 0) break;
@@ -56,6 +79,17 @@ failed:
     return status;
 }
 
+/* A few megabytes of gzip can grow to gigabytes of nothing, so there is a limit, which hardly any real data come near. It
+ * counts from what was taken so far: a file that is all nothing is refused at once. */
+static xp_status check_growth(const char *path, size_t taken, size_t used) {
+    XP_TRY(check_size(path, used, false));
+    if (used <= (size_t)XP_FILE_GZIP_LEAST_MIB << 20 || used / XP_FILE_GZIP_RATIO <= taken) return XP_OK;
+    return xp_fail(XP_BAD_DATA,
+                   "%s: its gzip data grow to more than %d times their size, as few real data do, and might fill the "
+                   "memory; if they are right, decompress the file with gunzip and name the result",
+                   path, XP_FILE_GZIP_RATIO);
+}
+
 /* A gzip file may hold several members one behind the other; their contents are joined. */
 static xp_status decompress(const char *path, const char *packed, size_t packed_length, char **out, size_t *length) {
     size_t capacity = 0, used = 0, taken = 0;
@@ -72,11 +106,12 @@ static xp_status decompress(const char *path, const char *packed, size_t packed_
         if (used + 1 >= capacity) XP_TRY_OR(status, reserve(path, &bytes, &capacity, used + 65536), done);
         size_t room = capacity - used - 1;
         stream.next_out = (Bytef *)(bytes + used);
-        stream.avail_out = room > UINT_MAX / 2 ? UINT_MAX / 2 : (uInt)room;
+        stream.avail_out = room > STEP_BYTES ? STEP_BYTES : (uInt)room;
         uInt asked = stream.avail_out;
         int code = inflate(&stream, Z_NO_FLUSH);
         taken += offered - stream.avail_in;
         used += asked - stream.avail_out;
+        XP_TRY_OR(status, check_growth(path, taken, used), done);
         if (code == Z_STREAM_END) {
             bool another = packed_length - taken >= 2 && packed[taken] == '\x1f' && packed[taken + 1] == '\x8b';
             if (!another) break;

@@ -1,11 +1,10 @@
-/* Numbers out of and into text, words that are near. Owns the one locale object of the library. */
+/* Numbers out of and into text, encodings, words that are near. Owns the one locale object of the library. */
 #define _GNU_SOURCE /* strtod_l */
 #include "core/text.h"
 
 #include <ctype.h>
 #include <locale.h>
 #include <pthread.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,6 +70,70 @@ void xp_text_bytes(double bytes, char text[32]) {
     const int unit = value >= 999.5;
     if (unit) value /= 1024;
     snprintf(text, 32, value < 999.5 ? "%.3g %s" : "%.0f %s", value, units[unit]);
+}
+
+/* --- encodings ---------------------------------------------------------------------------------------------------- */
+
+/* The bytes of the character that begins here; 0 when it is none. The second byte's range excludes what has a shorter
+ * form, surrogates, and what lies behind U+10FFFF. */
+static size_t character_bytes(const unsigned char *at, size_t left) {
+    if (at[0] < 0x80) return 1;
+    if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
+    const size_t bytes = at[0] < 0xe0 ? 2 : at[0] < 0xf0 ? 3 : 4;
+    if (left < bytes) return 0;
+    const unsigned char lowest = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
+    const unsigned char highest = at[0] == 0xed ? 0x9f : at[0] == 0xf4 ? 0x8f : 0xbf;
+    if (at[1] < lowest || at[1] > highest) return 0;
+    for (size_t i = 2; i < bytes; i++)
+        if ((at[i] & 0xc0) != 0x80) return 0;
+    return bytes;
+}
+
+size_t xp_text_utf8(const char *text, size_t length) {
+    size_t at = 0, bytes = 1;
+    for (; at < length && bytes > 0; at += bytes)
+        bytes = character_bytes((const unsigned char *)text + at, length - at);
+    return at;
+}
+
+bool xp_text_is_utf16(const char *bytes, size_t length) {
+    if (length >= 2 && (memcmp(bytes, "\xff\xfe", 2) == 0 || memcmp(bytes, "\xfe\xff", 2) == 0)) return true;
+    if (length < 4) return false;
+    return (bytes[0] && !bytes[1] && bytes[2] && !bytes[3]) || (!bytes[0] && bytes[1] && !bytes[2] && bytes[3]);
+}
+
+static char *append_character(char *to, unsigned code) {
+    if (code < 0x80) {
+        *to++ = (char)code;
+        return to;
+    }
+    const int more = code < 0x800 ? 1 : code < 0x10000 ? 2 : 3;
+    static const unsigned char first[] = {0, 0xc0, 0xe0, 0xf0};
+    *to++ = (char)(first[more] | code >> 6 * more);
+    for (int i = more - 1; i >= 0; i--) *to++ = (char)(0x80 | (code >> 6 * i & 0x3f));
+    return to;
+}
+
+xp_status xp_text_from_utf16(const char *bytes, size_t length, char **out, size_t *out_length) {
+    const unsigned char *in = (const unsigned char *)bytes;
+    const bool big = in[0] == 0xfe || in[0] == 0;
+    const size_t units = length / 2;
+    char *text = malloc(units * 3 + 1), *to = text;
+    if (!text) return xp_fail(XP_OUT_OF_MEMORY, "no memory to convert %zu bytes of UTF-16", length);
+    unsigned high = 0; /* the first half of a pair */
+    for (size_t i = 0; i < units; i++) {
+        const unsigned unit = (unsigned)in[2 * i + !big] << 8 | in[2 * i + big];
+        const bool second = unit >= 0xdc00 && unit < 0xe000;
+        if (high && !second) to = append_character(to, 0xfffd);
+        if (second) to = append_character(to, high ? 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00) : 0xfffd);
+        high = unit >= 0xd800 && unit < 0xdc00 ? unit : 0;
+        if (!high && !second) to = append_character(to, unit);
+    }
+    if (high) to = append_character(to, 0xfffd);
+    *to = '\0';
+    *out = text;
+    *out_length = (size_t)(to - text);
+    return XP_OK;
 }
 
 /* --- words -------------------------------------------------------------------------------------------------------- */

@@ -1,11 +1,12 @@
-/* Numbers out of text and into text, the same in every locale, and the nearest word of a list. Knows nothing of files.
- */
+/* Numbers out of text and into text, the same in every locale; encodings; the nearest word of a list. Knows nothing of
+ * files. */
 #ifndef XP_CORE_TEXT_H
 #define XP_CORE_TEXT_H
 
 #include "core/status.h"
 
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Reads the decimal number ("-12", ".5", "3.e-4") that `text` begins with into *value, correctly rounded and with '.'
@@ -19,6 +20,16 @@ int xp_text_format(char *text, size_t size, const char *format, va_list argument
 
 /* A number of bytes to three digits: "0.0312 MiB", "125 MiB", "1.25 GiB". */
 void xp_text_bytes(double bytes, char text[32]);
+
+/* How many bytes from the start are whole characters of UTF-8 as JSON and YAML can hold it (no surrogates, nothing in
+ * more bytes than it needs): `length` when all are. */
+size_t xp_text_utf8(const char *text, size_t length);
+
+/* By the byte order mark, or by a first pair of ASCII characters. */
+bool xp_text_is_utf16(const char *bytes, size_t length);
+/* Converts UTF-16 to UTF-8: *out is allocated with one NUL behind its *out_length bytes. Halves of pairs that stand
+ * alone become U+FFFD, and an odd last byte is dropped. XP_OUT_OF_MEMORY. */
+xp_status xp_text_from_utf16(const char *bytes, size_t length, char **out, size_t *out_length);
 
 /* The word of words[count] that takes the fewest edits to reach, if that is few enough to be what was meant; else NULL.
  */

@@ -3,6 +3,8 @@
 #include "data/dataset.h"
 
 #include "core/files.h"
+#include "core/memory.h"
+#include "core/text.h"
 #include "data/formats.h"
 
 #include <limits.h>
@@ -12,7 +14,8 @@
 #include <sys/stat.h>
 
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what) {
-    *out = (uint64_t)count > SIZE_MAX / size ? NULL : calloc(count > 0 ? (size_t)count : 1, size);
+    const bool fits = (uint64_t)count <= xp_memory_total() / size && (uint64_t)count <= SIZE_MAX / size;
+    *out = fits ? calloc(count > 0 ? (size_t)count : 1, size) : NULL;
     if (*out) return XP_OK;
     return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %lld values of %zu bytes; use fewer samples", what,
                    (long long)count, size);
@@ -113,6 +116,27 @@ static xp_status find_images(const char *folder, const char *part, char path[PAT
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
+/* The formats of text, but for .ts, which is any other. */
+static const struct {
+    bool (*recognised)(const char *text, size_t length);
+    xp_status (*parse)(xp_dataset *dataset, const char *path, const char *text, size_t length);
+} formats[] = {{xp_arff_recognised, xp_arff_parse}, {xp_ucr_recognised, xp_ucr_parse}};
+
+static xp_status parse_text(xp_dataset *dataset, const char *path, const char *text, size_t length) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (formats[i].recognised(text, length)) return formats[i].parse(dataset, path, text, length);
+    return xp_ts_parse(dataset, path, text, length);
+}
+
+static xp_status parse_utf16(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
+    char *text = NULL;
+    size_t text_length = 0;
+    XP_TRY(xp_text_from_utf16(bytes, length, &text, &text_length));
+    const xp_status status = parse_text(dataset, path, text, text_length);
+    free(text);
+    return status;
+}
+
 static bool looks_like_text(const char *bytes, size_t length) {
     size_t sample = length < 512 ? length : 512;
     return memchr(bytes, '\0', sample) == NULL;
@@ -120,12 +144,13 @@ static bool looks_like_text(const char *bytes, size_t length) {
 
 static xp_status parse(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
     if (length == 0) return xp_fail(XP_BAD_DATA, "%s: byte 0: the file is empty", path);
+    if (xp_text_is_utf16(bytes, length)) return parse_utf16(dataset, path, bytes, length);
     bool named_idx = strstr(file_name(path), "idx") || strstr(file_name(path), "ubyte");
     if (xp_idx_recognised(bytes, length) || named_idx || !looks_like_text(bytes, length)) {
         XP_TRY(xp_idx_parse_images(dataset, path, bytes, length));
         return read_labels(dataset, path);
     }
-    return xp_ts_parse(dataset, path, bytes, length);
+    return parse_text(dataset, path, bytes, length);
 }
 
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part) {

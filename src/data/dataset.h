@@ -1,5 +1,5 @@
 /* Data sets in host memory: reading, preparing, splitting, batching. Owns the samples; knows nothing of models or
- * devices. Formats: .ts (ts.c), IDX (idx.c). */
+ * devices. Formats: .ts (ts.c), .arff (arff.c), tables of the UCR archive (ucr.c), IDX (idx.c). */
 #ifndef XP_DATA_DATASET_H
 #define XP_DATA_DATASET_H
 
@@ -26,9 +26,10 @@ typedef struct xp_dataset {
     char **class_names; /* [classes] */
 } xp_dataset;
 
-/* Opens a data set by content and name: "X_TRAIN.ts", or an IDX image file, plain or .gz, whose label file lies beside
- * it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or "test"). Missing values are NaN until
- * xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by name). */
+/* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
+ * file, whose label file lies beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
+ * "test"). All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or
+ * byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 void xp_dataset_close(xp_dataset **dataset);
 

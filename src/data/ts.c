@@ -1,431 +1,314 @@
 /* The .ts text format of the UEA/UCR archive. Owns its grammar; knows nothing of files, models or missing-value policy.
  */
-#include "core/text.h"
 #include "data/formats.h"
+#include "data/series.h"
+#include "data/stamps.h"
 
-#include <float.h>
 #include <limits.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 typedef enum answer { NOT_SAID, YES, NO } answer;
 
-/* One walk over the text. Samples are collected as they come, feature by feature, because the longest series, which
- * fixes the layout of the data set, is known only at the end. */
 typedef struct ts_reader {
-    const char *path;
-    const char *at, *end;        /* the rest of the text, from the current line on */
-    const char *line, *line_end; /* the current line without its end and trailing blanks */
-    int line_number;
-    answer univariate, equal_length, labelled;
-    int dimensions;      /* 0 until the header or the first sample tells */
-    int dimensions_line; /* the line that told */
-    int series_length;   /* 0: not said */
-    float *values;       /* [used], sample by sample, in each dimension by dimension */
-    size_t used, capacity;
-    int32_t *lengths, *labels; /* [count] */
-    int64_t count, samples_capacity;
-    xp_dataset *dataset;
+    xp_series series;
+    answer equal_length, labelled, stamped;
+    const char *univariate_at;     /* what says that there is one dimension, or NULL */
+    int series_length;             /* 0: not said */
+    const char *series_length_at;  /* what told: the header, or the first sample */
+    xp_slice class_names;          /* the rest of the line of @classLabel */
+    const char *labels_at;         /* the first sample */
+    bool label_field, label_empty; /* behind the dimensions of each sample there is one more field; without a label */
 } ts_reader;
-
-static xp_status fail_at(const ts_reader *reader, xp_status status, const char *place, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
-static xp_status fail_at(const ts_reader *reader, xp_status status, const char *place, const char *format, ...) {
-    char text[1024];
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
-    va_end(arguments);
-    return xp_fail(status, "%s:%d:%td: %s", reader->path, reader->line_number, place - reader->line + 1, text);
-}
-
-static bool is_blank(char character) {
-    return character == ' ' || character == '\t';
-}
-
-static const char *skip_blanks(const char *at, const char *end) {
-    while (at < end && is_blank(*at)) at++;
-    return at;
-}
-
-/* Steps to the next line that is neither empty nor a comment: # or, in older files, %. */
-static bool next_line(ts_reader *reader) {
-    while (reader->at < reader->end) {
-        const char *newline = memchr(reader->at, '\n', (size_t)(reader->end - reader->at));
-        const char *stop = newline ? newline : reader->end;
-        reader->line = reader->at;
-        reader->at = newline ? newline + 1 : reader->end;
-        reader->line_number++;
-        while (stop > reader->line && (is_blank(stop[-1]) || stop[-1] == '\r')) stop--;
-        reader->line_end = stop;
-        const char *first = skip_blanks(reader->line, stop);
-        if (first < stop && *first != '#' && *first != '%') return true;
-    }
-    return false;
-}
 
 /* --- header ------------------------------------------------------------------------------------------------------- */
 
-typedef struct ts_word {
-    const char *text;
-    int length;
-} ts_word;
-
-static ts_word next_word(const ts_reader *reader, const char **at) {
-    const char *begin = skip_blanks(*at, reader->line_end), *stop = begin;
-    while (stop < reader->line_end && !is_blank(*stop)) stop++;
-    *at = stop;
-    return (ts_word){begin, (int)(stop - begin)};
+/* Cuts the first word off the rest of a line. */
+static xp_slice next_word(const xp_series *series, xp_slice *rest) {
+    *rest = xp_series_trim(series, *rest);
+    xp_slice word = {rest->begin, rest->begin};
+    while (word.end < rest->end && !xp_series_is_blank(series, *word.end)) word.end++;
+    rest->begin = word.end;
+    return word;
 }
 
-static bool word_is(ts_word word, const char *text) {
-    return (size_t)word.length == strlen(text) && strncasecmp(word.text, text, (size_t)word.length) == 0;
-}
-
-static xp_status read_answer(const ts_reader *reader, ts_word tag, const char **at, answer *out) {
-    ts_word value = next_word(reader, at);
-    if (word_is(value, "true")) {
+static xp_status read_answer(const xp_series *series, xp_slice tag, xp_slice *rest, answer *out) {
+    xp_slice value = next_word(series, rest);
+    if (xp_slice_is(value, "true")) {
         *out = YES;
-    } else if (word_is(value, "false")) {
+    } else if (xp_slice_is(value, "false")) {
         *out = NO;
     } else {
-        return fail_at(reader, XP_BAD_DATA, value.text, "%.*s needs 'true' or 'false' here", tag.length, tag.text);
+        return xp_series_fail(series, XP_BAD_DATA, value.begin, "%.*s needs 'true' or 'false' here",
+                              (int)(tag.end - tag.begin), tag.begin);
     }
     return XP_OK;
 }
 
-static xp_status read_count(const ts_reader *reader, ts_word tag, const char **at, int *out) {
-    ts_word value = next_word(reader, at);
+static bool read_digits(xp_slice word, int *out) {
     int64_t number = 0;
-    for (int i = 0; i < value.length && number <= INT_MAX; i++) {
-        char digit = value.text[i];
-        number = digit >= '0' && digit <= '9' ? number * 10 + (digit - '0') : (int64_t)INT_MAX + 1;
-    }
-    if (value.length == 0 || number == 0 || number > INT_MAX) {
-        return fail_at(reader, XP_BAD_DATA, value.text, "%.*s needs a whole number above 0 here", tag.length, tag.text);
-    }
+    for (const char *at = word.begin; at < word.end && number <= INT_MAX; at++)
+        number = *at >= '0' && *at <= '9' ? number * 10 + (*at - '0') : (int64_t)INT_MAX + 1;
     *out = (int)number;
+    return word.begin < word.end && number <= INT_MAX;
+}
+
+static xp_status read_dimensions(xp_series *series, xp_slice tag, xp_slice *rest) {
+    xp_slice value = next_word(series, rest);
+    if (!read_digits(value, &series->dimensions) || series->dimensions == 0)
+        return xp_series_fail(series, XP_BAD_DATA, value.begin, "%.*s needs a whole number above 0 here",
+                              (int)(tag.end - tag.begin), tag.begin);
+    series->dimensions_at = tag.begin;
     return XP_OK;
 }
 
-static xp_status read_class_names(ts_reader *reader, ts_word tag, const char *at) {
-    if (reader->labelled == NO) return XP_OK;
-    const char **names = NULL;
-    char *text = malloc((size_t)(reader->line_end - at) + 1);
-    names = malloc(((size_t)(reader->line_end - at) / 2 + 1) * sizeof *names);
-    xp_status status = XP_OK;
-    if (!text || !names) {
-        status = xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", reader->path);
-        goto done;
+/* Writers say -1 or 0 where the lengths differ. */
+static xp_status read_series_length(ts_reader *reader, xp_slice tag, xp_slice *rest) {
+    xp_slice value = next_word(&reader->series, rest);
+    if (xp_slice_is(value, "-1")) {
+        reader->series_length = 0;
+    } else if (!read_digits(value, &reader->series_length)) {
+        return xp_series_fail(&reader->series, XP_BAD_DATA, value.begin,
+                              "%.*s needs a whole number here, or -1 where the lengths differ",
+                              (int)(tag.end - tag.begin), tag.begin);
     }
-    int classes = 0;
-    char *free_text = text;
-    for (;;) {
-        ts_word name = next_word(reader, &at);
-        if (name.length == 0) break;
-        memcpy(free_text, name.text, (size_t)name.length);
-        free_text[name.length] = '\0';
-        for (int i = 0; i < classes; i++) {
-            if (strcmp(names[i], free_text) == 0) {
-                status = fail_at(reader, XP_BAD_DATA, name.text, "the class '%s' is named twice", free_text);
-                goto done;
-            }
-        }
-        names[classes++] = free_text;
-        free_text += name.length + 1;
-    }
-    if (classes == 0) {
-        status =
-            fail_at(reader, XP_BAD_DATA, reader->line_end,
-                    "%.*s true names no class; list the class names behind it, or say false", tag.length, tag.text);
-        goto done;
-    }
-    xp_data_forget_classes(reader->dataset);
-    status = xp_data_name_classes(reader->dataset, names, classes);
-done:
-    free(text);
-    free(names);
-    return status;
+    reader->series_length_at = tag.begin;
+    return XP_OK;
+}
+
+static xp_status read_class_label(ts_reader *reader, xp_slice tag, xp_slice *rest) {
+    XP_TRY(read_answer(&reader->series, tag, rest, &reader->labelled));
+    reader->class_names = xp_series_trim(&reader->series, *rest);
+    if (reader->labelled == NO || reader->class_names.begin < reader->class_names.end) return XP_OK;
+    return xp_series_fail(&reader->series, XP_BAD_DATA, rest->end,
+                          "%.*s true names no class; list the class names behind it, or say false",
+                          (int)(tag.end - tag.begin), tag.begin);
+}
+
+static xp_status read_target_label(ts_reader *reader, xp_slice tag, xp_slice *rest) {
+    answer said = NOT_SAID;
+    XP_TRY(read_answer(&reader->series, tag, rest, &said));
+    if (said == YES)
+        return xp_series_fail(&reader->series, XP_UNSUPPORTED, tag.begin,
+                              "regression targets (%.*s true) are numbers to predict, which this version cannot learn "
+                              "yet; it trains classifiers, on data with @classLabel",
+                              (int)(tag.end - tag.begin), tag.begin);
+    if (reader->labelled == NOT_SAID) reader->labelled = NO;
+    return XP_OK;
 }
 
 /* Header lines that carry nothing for training (@problemName, @missing, …) are passed over. */
 static xp_status read_tag(ts_reader *reader, bool *data_begins) {
-    const char *at = reader->line;
-    ts_word tag = next_word(reader, &at);
+    xp_series *series = &reader->series;
+    xp_slice rest = series->line, tag = next_word(series, &rest);
     answer said = NOT_SAID;
-    if (word_is(tag, "@data")) {
+    if (xp_slice_is(tag, "@data")) {
         *data_begins = true;
-    } else if (word_is(tag, "@timeStamps")) {
-        XP_TRY(read_answer(reader, tag, &at, &said));
-        if (said == YES) {
-            return fail_at(reader, XP_UNSUPPORTED, tag.text,
-                           "series with time stamps (%.*s true) are not supported; resample to equal steps and write "
-                           "the values alone",
-                           tag.length, tag.text);
-        }
-    } else if (word_is(tag, "@targetLabel")) {
-        XP_TRY(read_answer(reader, tag, &at, &said));
-        if (said == YES) {
-            return fail_at(reader, XP_UNSUPPORTED, tag.text,
-                           "regression targets (%.*s true) are not supported; only data with @classLabel are",
-                           tag.length, tag.text);
-        }
-        if (reader->labelled == NOT_SAID) reader->labelled = NO;
-    } else if (word_is(tag, "@univariate")) {
-        XP_TRY(read_answer(reader, tag, &at, &reader->univariate));
-    } else if (word_is(tag, "@equalLength")) {
-        XP_TRY(read_answer(reader, tag, &at, &reader->equal_length));
-    } else if (word_is(tag, "@dimensions") || word_is(tag, "@dimension")) {
-        XP_TRY(read_count(reader, tag, &at, &reader->dimensions));
-        reader->dimensions_line = reader->line_number;
-    } else if (word_is(tag, "@seriesLength")) {
-        XP_TRY(read_count(reader, tag, &at, &reader->series_length));
-    } else if (word_is(tag, "@classLabel")) {
-        XP_TRY(read_answer(reader, tag, &at, &reader->labelled));
-        XP_TRY(read_class_names(reader, tag, at));
+    } else if (xp_slice_is(tag, "@timeStamps")) {
+        return read_answer(series, tag, &rest, &reader->stamped);
+    } else if (xp_slice_is(tag, "@targetLabel")) {
+        return read_target_label(reader, tag, &rest);
+    } else if (xp_slice_is(tag, "@univariate")) {
+        XP_TRY(read_answer(series, tag, &rest, &said));
+        reader->univariate_at = said == YES ? tag.begin : NULL;
+    } else if (xp_slice_is(tag, "@equalLength")) {
+        return read_answer(series, tag, &rest, &reader->equal_length);
+    } else if (xp_slice_is(tag, "@dimensions") || xp_slice_is(tag, "@dimension")) {
+        return read_dimensions(series, tag, &rest);
+    } else if (xp_slice_is(tag, "@seriesLength")) {
+        return read_series_length(reader, tag, &rest);
+    } else if (xp_slice_is(tag, "@classLabel")) {
+        return read_class_label(reader, tag, &rest);
     }
     return XP_OK;
 }
 
 static xp_status read_header(ts_reader *reader) {
-    bool data_begins = false;
-    while (!data_begins) {
-        if (!next_line(reader)) {
-            return xp_fail(XP_BAD_DATA, "%s:%d:1: the file ends without an @data line; is it cut off?", reader->path,
-                           reader->line_number + 1);
-        }
-        const char *first = skip_blanks(reader->line, reader->line_end);
-        if (*first != '@') {
-            return fail_at(reader, XP_BAD_DATA, first,
-                           "expected a header line that begins with @, or @data before values");
-        }
+    xp_series *series = &reader->series;
+    for (bool data_begins = false; !data_begins;) {
+        if (!xp_series_next_line(series))
+            return xp_series_fail(series, XP_BAD_DATA, series->end,
+                                  "the file ends without an @data line; is it cut off?");
+        if (*series->line.begin != '@')
+            return xp_series_fail(
+                series, XP_BAD_DATA, series->line.begin,
+                "expected a header line that begins with @, or @data before values; without a header, "
+                "each line is a label and numbers");
         XP_TRY(read_tag(reader, &data_begins));
     }
-    if (reader->labelled == NOT_SAID) {
-        return fail_at(reader, XP_BAD_DATA, reader->line,
-                       "no @classLabel line before @data; add '@classLabel true NAME NAME …' or '@classLabel false'");
-    }
-    if (reader->univariate == YES) {
-        if (reader->dimensions > 1) {
-            return fail_at(reader, XP_BAD_DATA, reader->line,
-                           "the header says both @univariate true and @dimensions %d", reader->dimensions);
-        }
-        reader->dimensions = 1;
-    }
+    if (reader->labelled == NOT_SAID)
+        return xp_series_fail(
+            series, XP_BAD_DATA, series->line.begin,
+            "no @classLabel line before @data; add '@classLabel true NAME NAME …' or '@classLabel false'");
+    if (reader->univariate_at == NULL) return XP_OK;
+    if (series->dimensions > 1)
+        return xp_series_fail(series, XP_BAD_DATA, series->dimensions_at,
+                              "%d dimensions contradict @univariate true in line %d", series->dimensions,
+                              xp_series_line_of(series, reader->univariate_at));
+    series->dimensions = 1;
+    series->dimensions_at = reader->univariate_at;
     return XP_OK;
 }
 
 /* --- samples ------------------------------------------------------------------------------------------------------ */
 
-static xp_status append_value(ts_reader *reader, float value) {
-    if (reader->used == reader->capacity) {
-        size_t larger = reader->capacity ? reader->capacity * 2 : 4096;
-        float *moved = larger > SIZE_MAX / sizeof *moved ? NULL : realloc(reader->values, larger * sizeof *moved);
-        if (!moved) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %zu values", reader->path, larger);
-        reader->values = moved;
-        reader->capacity = larger;
+/* Where the field that begins here ends: at a colon, in a stamped field at one behind a parenthesis. */
+static const char *field_end(const ts_reader *reader, const char *at, const char *end) {
+    const xp_slice field = xp_series_trim(&reader->series, (xp_slice){at, end});
+    const char *stop = field.begin;
+    while (reader->stamped == YES && stop < end && *stop == '(') {
+        const char *close = memchr(stop, ')', (size_t)(end - stop));
+        if (!close) return end;
+        stop = close + 1;
+        while (stop < end && (xp_series_is_blank(&reader->series, *stop) || *stop == ',')) stop++;
     }
-    reader->values[reader->used++] = value;
-    return XP_OK;
+    stop = memchr(stop, ':', (size_t)(end - stop));
+    return stop ? stop : end;
 }
 
-static xp_status append_sample(ts_reader *reader, int length, int label) {
-    if (reader->count == reader->samples_capacity) {
-        int64_t larger = reader->samples_capacity ? reader->samples_capacity * 2 : 256;
-        int32_t *lengths = realloc(reader->lengths, (size_t)larger * sizeof *lengths);
-        if (lengths) reader->lengths = lengths;
-        int32_t *labels = realloc(reader->labels, (size_t)larger * sizeof *labels);
-        if (labels) reader->labels = labels;
-        if (!lengths || !labels) {
-            return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %lld samples", reader->path, (long long)larger);
-        }
-        reader->samples_capacity = larger;
+/* How many fields the line has, and the last of them. */
+static int64_t count_fields(const ts_reader *reader, xp_slice *last) {
+    const char *end = reader->series.line.end;
+    int64_t fields = 0;
+    for (const char *at = reader->series.line.begin;; at = last->end + 1) {
+        fields++;
+        *last = (xp_slice){at, field_end(reader, at, end)};
+        if (last->end == end) break;
     }
-    reader->lengths[reader->count] = length;
-    reader->labels[reader->count] = label;
-    reader->count++;
-    return XP_OK;
-}
-
-/* The characters up to the next separator, shortened for a message. */
-static int offending_length(const char *at, const char *end) {
-    int length = 0;
-    while (length < 24 && at + length < end && at[length] != ',' && at[length] != ':') length++;
-    return length;
-}
-
-static xp_status read_value(ts_reader *reader, const char **at, const char *end) {
-    const char *begin = *at;
-    size_t taken = 0;
-    double value = NAN;
-    if (begin < end && *begin == '?') {
-        taken = 1;
-    } else if (end - begin >= 3 && strncasecmp(begin, "nan", 3) == 0) {
-        taken = 3;
-    } else {
-        XP_TRY(xp_text_number(begin, &value, &taken));
-    }
-    const char *behind = skip_blanks(begin + taken, end);
-    if (begin == end || (taken == 0 && (*begin == ',' || *begin == ':'))) {
-        return fail_at(reader, XP_BAD_DATA, begin, "a value is missing; write a number, or ? where it is unknown");
-    }
-    if (taken == 0 || behind > end || (behind < end && *behind != ',')) {
-        return fail_at(reader, XP_BAD_DATA, begin,
-                       "'%.*s' is not a number; write a decimal number, or ? where it is unknown",
-                       offending_length(begin, end), begin);
-    }
-    if (fabs(value) > FLT_MAX) {
-        return fail_at(reader, XP_BAD_DATA, begin, "'%.*s' does not fit single precision", offending_length(begin, end),
-                       begin);
-    }
-    *at = behind;
-    return append_value(reader, (float)value);
-}
-
-/* One dimension: values parted by commas. *length is how many. */
-static xp_status read_series(ts_reader *reader, const char *at, const char *end, int *length) {
-    size_t before = reader->used;
-    at = skip_blanks(at, end);
-    for (;;) {
-        XP_TRY(read_value(reader, &at, end));
-        if (at == end) break;
-        at = skip_blanks(at + 1, end);
-    }
-    size_t count = reader->used - before;
-    if (count > INT_MAX)
-        return fail_at(reader, XP_UNSUPPORTED, at, "a series of more than %d steps is not supported", INT_MAX);
-    *length = (int)count;
-    return XP_OK;
-}
-
-static xp_status read_label(const ts_reader *reader, const char *at, const char *end, int *label) {
-    at = skip_blanks(at, end);
-    while (end > at && is_blank(end[-1])) end--;
-    size_t length = (size_t)(end - at);
-    for (int i = 0; i < reader->dataset->classes; i++) {
-        const char *name = reader->dataset->class_names[i];
-        if (strlen(name) == length && memcmp(name, at, length) == 0) {
-            *label = i;
-            return XP_OK;
-        }
-    }
-    return fail_at(reader, XP_BAD_DATA, at, "'%.*s' is no class that the @classLabel line names; is the line cut off?",
-                   length > 40 ? 40 : (int)length, at);
-}
-
-static int count_fields(const char *at, const char *end) {
-    int fields = 1;
-    for (; at < end; at++) fields += *at == ':';
+    *last = xp_series_trim(&reader->series, *last);
     return fields;
 }
 
-static xp_status check_dimensions(ts_reader *reader, int found) {
-    if (reader->dimensions == 0) {
-        reader->dimensions = found;
-        reader->dimensions_line = reader->line_number;
-    }
-    if (found == reader->dimensions) return XP_OK;
-    return fail_at(reader, XP_BAD_DATA, reader->line_end,
-                   "the sample has %d dimension%s where line %d says %d; is it cut off?", found, found == 1 ? "" : "s",
-                   reader->dimensions_line, reader->dimensions);
+static bool begins_a_value(xp_slice field) {
+    return field.begin < field.end && (strchr("0123456789.+-(?", *field.begin) || xp_slice_is_missing(field));
 }
 
-static xp_status check_length(const ts_reader *reader, int length) {
-    int expected = reader->series_length;
+/* The first sample tells whether the samples have a label behind their dimensions: a header may list classes, and the
+ * samples have none. Writers of samples without labels end them in a colon all the same, behind which nothing stands. */
+static void learn_fields(ts_reader *reader, int64_t fields, xp_slice last) {
+    xp_series *series = &reader->series;
+    reader->labels_at = series->line.begin;
+    const bool empty = reader->label_empty = fields > 1 && last.begin == last.end;
+    if (series->dimensions > 0) {
+        const bool whole = fields == series->dimensions && begins_a_value(last);
+        reader->label_field = empty || (reader->labelled == YES && !whole);
+        return;
+    }
+    reader->label_field = fields > 1 && (empty || reader->labelled == YES);
+    series->dimensions = (int)(fields - reader->label_field);
+    series->dimensions_at = series->line.begin;
+}
+
+static xp_status check_fields(ts_reader *reader, int64_t fields, xp_slice last) {
+    xp_series *series = &reader->series;
+    if (fields > INT_MAX)
+        return xp_series_fail(series, XP_UNSUPPORTED, series->line.begin, "more than %d dimensions are not supported",
+                              INT_MAX);
+    if (reader->labels_at == NULL) learn_fields(reader, fields, last);
+    const int64_t expected = series->dimensions, found = fields - reader->label_field;
+    if (found == expected && reader->label_field && (last.begin == last.end) != reader->label_empty)
+        return xp_series_fail(
+            series, XP_BAD_DATA, last.begin, "the sample has %s class label, and that of line %d has %s%s",
+            reader->label_empty ? "a" : "no", xp_series_line_of(series, reader->labels_at),
+            reader->label_empty ? "none" : "one", reader->label_empty ? "" : xp_series_cut_off(series));
+    if (found == expected) return XP_OK;
+    if (found == expected + 1 && last.begin == last.end)
+        return xp_series_fail(series, XP_BAD_DATA, series->line.end - 1,
+                              "there is a ':' too many at the end of the sample; remove it");
+    const int line = xp_series_line_of(series, series->dimensions_at);
+    if (reader->label_field && found == expected - 1 && begins_a_value(last)) /* it may be either that is missing */
+        return xp_series_fail(series, XP_BAD_DATA, series->line.end,
+                              "the sample has %lld field%s parted by ':', fewer than the %lld dimension%s that line %d "
+                              "says and a class label%s",
+                              (long long)fields, fields == 1 ? "" : "s", (long long)expected, expected == 1 ? "" : "s",
+                              line, xp_series_cut_off(series));
+    return xp_series_fail(series, XP_BAD_DATA, series->line.end,
+                          "the sample has %lld dimension%s, %s than the %lld that line %d says%s", (long long)found,
+                          found == 1 ? "" : "s", found < expected ? "fewer" : "more", (long long)expected, line,
+                          found < expected ? xp_series_cut_off(series) : "");
+}
+
+static xp_status check_length(ts_reader *reader, int length) {
+    const xp_series *series = &reader->series;
     if (reader->equal_length != YES) return XP_OK;
-    if (expected == 0 && reader->count > 0) expected = reader->lengths[0];
-    if (expected == 0 || expected == length) return XP_OK;
-    return fail_at(reader, XP_BAD_DATA, reader->line, "the series has %d steps where @equalLength true asks for %d",
-                   length, expected);
+    if (reader->series_length == 0) {
+        reader->series_length = length;
+        reader->series_length_at = series->line.begin;
+    }
+    const int expected = reader->series_length;
+    if (expected == length) return XP_OK;
+    return xp_series_fail(series, XP_BAD_DATA, series->line.begin,
+                          "the series has %d step%s, %s than the %d that line %d says, and @equalLength is true%s",
+                          length, length == 1 ? "" : "s", length < expected ? "fewer" : "more", expected,
+                          xp_series_line_of(series, reader->series_length_at),
+                          length < expected ? xp_series_cut_off(series) : "");
 }
 
 static xp_status read_sample(ts_reader *reader) {
-    const char *at = skip_blanks(reader->line, reader->line_end), *end = reader->line_end;
-    if (*at == '@') return fail_at(reader, XP_BAD_DATA, at, "a header line cannot follow @data");
-    if (*at == '(') {
-        return fail_at(reader, XP_UNSUPPORTED, at,
-                       "values with time stamps, (time,value), are not supported; write the values alone");
-    }
-    int fields = count_fields(at, end), labelled = reader->labelled == YES;
-    if (labelled && fields < 2) {
-        return fail_at(reader, XP_BAD_DATA, end, "the sample has no class label behind ':'; is it cut off?");
-    }
-    XP_TRY(check_dimensions(reader, fields - labelled));
-    int length = 0, label = 0;
-    for (int dimension = 0; dimension < reader->dimensions; dimension++) {
-        const char *stop = memchr(at, ':', (size_t)(end - at));
-        if (!stop) stop = end;
+    xp_series *series = &reader->series;
+    const xp_slice line = series->line;
+    if (*line.begin == '@') return xp_series_fail(series, XP_BAD_DATA, line.begin, "a header line cannot follow @data");
+    if (*line.begin == '(' && reader->stamped != YES)
+        return xp_series_fail(series, XP_BAD_DATA, line.begin,
+                              "values with time stamps, (time,value), need '@timeStamps true' in the header");
+    xp_slice last;
+    const int64_t fields = count_fields(reader, &last);
+    XP_TRY(check_fields(reader, fields, last));
+    int length = 0;
+    const char *at = line.begin;
+    for (int dimension = 0; dimension < series->dimensions; dimension++) {
+        const xp_slice field = {at, field_end(reader, at, line.end)};
         int steps = 0;
-        XP_TRY(read_series(reader, at, stop, &steps));
-        if (dimension > 0 && steps != length) {
-            return fail_at(reader, XP_BAD_DATA, at,
-                           "dimension %d has %d steps where the first has %d; all need as many", dimension + 1, steps,
-                           length);
-        }
+        XP_TRY(reader->stamped == YES ? xp_stamps_read_values(series, field, &steps)
+                                      : xp_series_read_values(series, field, &steps));
+        XP_TRY(xp_series_check_steps(series, at, dimension, steps, length));
         length = steps;
-        at = stop < end ? stop + 1 : end;
+        at = field.end < line.end ? field.end + 1 : line.end;
     }
     XP_TRY(check_length(reader, length));
-    if (labelled) XP_TRY(read_label(reader, at, end, &label));
-    return append_sample(reader, length, label);
+    return xp_series_end_sample(series, length, reader->label_field ? last : (xp_slice){line.end, line.end});
+}
+
+/* --- classes ------------------------------------------------------------------------------------------------------ */
+
+/* The end of the longest label of a sample that the header's words spell from here on; without one, of the first word.
+ */
+static const char *class_end(const ts_reader *reader, xp_slice rest) {
+    const xp_series *series = &reader->series;
+    const xp_slice first = next_word(series, &rest);
+    const char *end = first.end;
+    for (xp_slice word = first; word.begin < word.end && word.end - first.begin <= XP_DATA_NAME_BYTES;
+         word = next_word(series, &rest))
+        if (xp_names_find(&series->seen, first.begin, (size_t)(word.end - first.begin)) >= 0) end = word.end;
+    return end;
+}
+
+/* Names may hold spaces, and the header parts them by spaces, too: `run walk up` are the classes run and walk up when
+ * samples have them, else three. A class that is named twice is one. */
+static xp_status list_classes(const ts_reader *reader, xp_names *listed) {
+    const xp_series *series = &reader->series;
+    for (xp_slice rest = reader->class_names; rest.begin < rest.end && listed->count <= XP_DATA_CLASSES;
+         rest = xp_series_trim(series, rest)) {
+        const char *begin = rest.begin;
+        rest.begin = class_end(reader, rest);
+        XP_TRY(xp_names_add(listed, begin, (size_t)(rest.begin - begin), NULL));
+    }
+    return XP_OK;
 }
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-/* Lays the collected samples out as [count][length][features]. */
-static xp_status lay_out(ts_reader *reader) {
-    xp_dataset *dataset = reader->dataset;
-    for (int64_t i = 0; i < reader->count; i++) {
-        if (reader->lengths[i] > dataset->length) dataset->length = reader->lengths[i];
-    }
-    dataset->count = reader->count;
-    dataset->features = reader->dimensions;
-    dataset->sample_elements = (int64_t)dataset->length * dataset->features;
-    if (dataset->count > INT64_MAX / dataset->sample_elements) {
-        return xp_fail(XP_OUT_OF_MEMORY, "%s: %lld samples of %lld values do not fit the memory", reader->path,
-                       (long long)dataset->count, (long long)dataset->sample_elements);
-    }
-    XP_TRY(xp_data_allocate((void **)&dataset->values, dataset->count * dataset->sample_elements,
-                            sizeof *dataset->values, reader->path));
-    const float *from = reader->values;
-    for (int64_t i = 0; i < dataset->count; i++) {
-        float *sample = dataset->values + i * dataset->sample_elements;
-        for (int feature = 0; feature < dataset->features; feature++) {
-            for (int step = 0; step < reader->lengths[i]; step++) {
-                sample[(int64_t)step * dataset->features + feature] = *from++;
-            }
-        }
-    }
-    dataset->lengths = reader->lengths;
-    reader->lengths = NULL;
-    if (reader->labelled == YES) {
-        dataset->labels = reader->labels;
-        reader->labels = NULL;
-    }
-    return XP_OK;
+static xp_status read_whole(ts_reader *reader, xp_names *listed, xp_dataset *dataset) {
+    XP_TRY(read_header(reader));
+    while (xp_series_next_line(&reader->series)) XP_TRY(read_sample(reader));
+    if (reader->labelled == YES) XP_TRY(list_classes(reader, listed));
+    return xp_series_finish(&reader->series, listed, dataset);
 }
 
 xp_status xp_ts_parse(xp_dataset *dataset, const char *path, const char *text, size_t length) {
-    const char *begin = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? text + 3 : text; /* byte order mark */
-    ts_reader reader = {.path = path, .at = begin, .end = text + length, .dataset = dataset};
-    dataset->kind = XP_DATASET_SERIES;
-    xp_status status;
-    XP_TRY_OR(status, read_header(&reader), done);
-    while (next_line(&reader)) XP_TRY_OR(status, read_sample(&reader), done);
-    if (reader.count == 0) {
-        status = xp_fail(XP_BAD_DATA, "%s:%d:1: the file has no samples behind @data; is it cut off?", path,
-                         reader.line_number + 1);
-        goto done;
-    }
-    status = lay_out(&reader);
-done:
-    free(reader.values);
-    free(reader.lengths);
-    free(reader.labels);
+    ts_reader reader = {.series = xp_series_begin(path, text, length, ',')};
+    xp_names listed = {0};
+    const xp_status status = read_whole(&reader, &listed, dataset);
+    xp_names_release(&listed);
+    xp_series_release(&reader.series);
     return status;
 }

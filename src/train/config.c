@@ -246,18 +246,6 @@ static void set_choice(xp_config *config, const option *entry, const char *text,
     xp_write(faults, "\n");
 }
 
-/* YAML and JSON hold UTF-8 only; what they could not give back is refused at once. */
-static bool is_utf8(const char *text) {
-    for (const unsigned char *at = (const unsigned char *)text; *at;) {
-        int more = *at < 0x80 ? 0 : *at >= 0xf0 ? 3 : *at >= 0xe0 ? 2 : 1;
-        if ((*at >= 0x80 && *at < 0xc2) || *at > 0xf4) return false;
-        for (at++; more > 0; more--, at++) {
-            if ((*at & 0xc0) != 0x80) return false;
-        }
-    }
-    return true;
-}
-
 static void set_text(xp_config *config, const option *entry, const char *text, const char *place, xp_writer *faults) {
     size_t length = strlen(text);
     if (length >= entry->bytes) {
@@ -265,7 +253,7 @@ static void set_text(xp_config *config, const option *entry, const char *text, c
                  entry->key, length, entry->bytes - 1);
         return;
     }
-    if (!is_utf8(text)) {
+    if (xp_text_utf8(text, length) < length) { /* YAML and JSON could not give it back */
         xp_write(faults, "%s%s.%s: the text is not UTF-8; rename the file\n", place, entry->section, entry->key);
         return;
     }

@@ -1,0 +1,11 @@
+/* Series whose values have time stamps: (time,value),(time,value),… Owns how times are written. */
+#ifndef XP_DATA_STAMPS_H
+#define XP_DATA_STAMPS_H
+
+#include "data/series.h"
+
+/* As xp_series_read_values. The steps of a series must be equal: then positions say as much as times, which are dropped.
+ * XP_UNSUPPORTED: they are not. */
+xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length);
+
+#endif
