@@ -528,6 +528,37 @@ static void standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding(v
     xp_dataset_close(&dataset);
 }
 
+static void data_with_every_value_missing_are_refused(void **state) {
+    xp_dataset *dataset = open_text("@univariate true\n@classLabel true a b\n@data\n?,nan:a\n-nan:b\n");
+    assert_int_equal(xp_dataset_interpolate(dataset), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "toy.ts: every value is missing"));
+    xp_dataset_close(&dataset);
+}
+
+static void assert_note(const char *text, bool constant, const char *expected) {
+    xp_dataset *dataset = open_text(text);
+    xp_writer note = {0};
+    assert_int_equal(xp_dataset_note_idle(dataset, constant, &note), XP_OK);
+    assert_string_equal(note.text ? note.text : "", expected);
+    xp_writer_release(&note);
+    xp_dataset_close(&dataset);
+}
+
+static void dimensions_that_tell_nothing_are_named(void **state) {
+    const char *text = "@dimensions 4\n@classLabel true a\n@data\n?,?:1,2:3,?:5,5:a\n?:1:3:5:a\n";
+    assert_note(text, true,
+                "toy.ts: dimension 1 is missing in every sample, and 0 is taken; dimensions 3 and 4 never change, and "
+                "so tell nothing");
+    assert_note(text, false, "toy.ts: dimension 1 is missing in every sample, and 0 is taken");
+    assert_note("@classLabel true a\n@data\n1,1:2,3:a\n", true,
+                "toy.ts: dimension 1 never changes, and so tells nothing");
+    assert_note("@classLabel true a\n@data\n1,2:3,?:a\n?,2:1,4:a\n", true, "");
+    assert_note("@classLabel true a\n@data\n?:?:?:?:?:?:?:?:?:1:a\n1:?:?:?:?:?:?:?:?:2:a\n", false,
+                "toy.ts: dimensions 2, 3, 4, 5, 6, 7, 8 and 9 are missing in every sample, and 0 is taken");
+    assert_note("@classLabel true a\n@data\n?:?:?:?:?:?:?:?:?:?:1:a\n", false,
+                "toy.ts: dimensions 1, 2, 3, 4, 5, 6, 7, 8 and 2 more are missing in every sample, and 0 is taken");
+}
+
 static void alignment_matches_classes_by_name_and_pads_both(void **state) {
     xp_dataset *train = open_text(HEADER CLASSES "1,2,3:4,5,6:wild\n7:8:calm\n");
     xp_dataset *test = open_text(HEADER "@classLabel true wild calm\n@data\n1,2,3,4:5,6,7,8:wild\n");
@@ -756,6 +787,8 @@ int main(void) {
         cmocka_unit_test(labels_that_do_not_belong_to_the_images_are_refused),
         cmocka_unit_test(bytes_of_no_known_format_are_refused),
         cmocka_unit_test(standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding),
+        cmocka_unit_test(data_with_every_value_missing_are_refused),
+        cmocka_unit_test(dimensions_that_tell_nothing_are_named),
         cmocka_unit_test(alignment_matches_classes_by_name_and_pads_both),
         cmocka_unit_test(a_part_without_labels_takes_the_classes_of_the_other),
         cmocka_unit_test(a_header_without_samples_serves_for_alignment),

@@ -4,6 +4,7 @@
 #define XP_DATA_DATASET_H
 
 #include "core/status.h"
+#include "core/writer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -33,8 +34,12 @@ typedef struct xp_dataset {
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 void xp_dataset_close(xp_dataset **dataset);
 
+/* Writes one sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
+ * that are the same everywhere; nothing when there are none. XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note);
+
 /* Fills NaN inside a series by linear interpolation over time, the ends by the nearest value, an all-NaN feature by 0.
- */
+ * XP_BAD_DATA: there is nothing else. */
 xp_status xp_dataset_interpolate(xp_dataset *dataset);
 
 /* Per-feature (series, over all valid time steps) or per-channel (images) mean and deviation. */

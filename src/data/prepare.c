@@ -10,37 +10,7 @@
 
 enum { PURPOSE_SPLIT = 0x53504c54, PURPOSE_LIMIT = 0x4c494d54 };
 
-/* --- missing values ----------------------------------------------------------------------------------------------- */
-
-/* values [length], `stride` floats apart. */
-static void interpolate_series(float *values, int length, int stride) {
-    int known = -1; /* the last step with a value */
-    for (int step = 0; step < length; step++) {
-        float value = values[(int64_t)step * stride];
-        if (isnan(value)) continue;
-        float before = known < 0 ? value : values[(int64_t)known * stride];
-        for (int gap = known + 1; gap < step; gap++) {
-            double part = (double)(gap - known) / (step - known);
-            values[(int64_t)gap * stride] = known < 0 ? value : (float)(before + part * ((double)value - before));
-        }
-        known = step;
-    }
-    float last = known < 0 ? 0.0f : values[(int64_t)known * stride];
-    for (int gap = known + 1; gap < length; gap++) values[(int64_t)gap * stride] = last;
-}
-
-xp_status xp_dataset_interpolate(xp_dataset *dataset) {
-    if (dataset->kind != XP_DATASET_SERIES) return XP_OK; /* pixels are never missing */
-    for (int64_t i = 0; i < dataset->count; i++) {
-        float *sample = dataset->values + i * dataset->sample_elements;
-        for (int feature = 0; feature < dataset->features; feature++) {
-            interpolate_series(sample + feature, dataset->lengths[i], dataset->features);
-        }
-    }
-    return XP_OK;
-}
-
-/* --- standardisation ---------------------------------------------------------------------------------------------- */
+/* --- features ----------------------------------------------------------------------------------------------------- */
 
 /* The values of one feature of one sample: `count` of them, `stride` apart. A channel of an image is dense. */
 typedef struct feature_view {
@@ -62,19 +32,109 @@ static feature_view view_feature(const xp_dataset *dataset, int64_t sample, int 
     return (feature_view){values + feature * pixels, pixels, 1};
 }
 
-/* A constant feature is found by its range: its deviation as computed may be a rounding error instead of 0. */
-static void fit_feature(const xp_dataset *dataset, int feature, double *mean, double *deviation) {
-    double sum = 0, squares = 0;
-    float low = INFINITY, high = -INFINITY;
-    int64_t count = 0;
+/* The least and the greatest value that is known; false when all are missing. */
+static bool find_range(const xp_dataset *dataset, int feature, float *low, float *high) {
+    *low = INFINITY;
+    *high = -INFINITY;
     for (int64_t i = 0; i < dataset->count; i++) {
         feature_view view = view_feature(dataset, i, feature);
         for (int64_t j = 0; j < view.count; j++) {
-            float value = view.values[j * view.stride];
-            sum += value;
-            low = fminf(low, value);
-            high = fmaxf(high, value);
+            *low = fminf(*low, view.values[j * view.stride]);
+            *high = fmaxf(*high, view.values[j * view.stride]);
         }
+    }
+    return *low <= *high;
+}
+
+/* Writes "dimensions 2, 3, 5 and 4 more"; returns how many of numbers[count] there are. */
+static void list_features(xp_writer *out, const xp_dataset *dataset, const int *numbers, int count) {
+    enum { SHOWN = 8 };
+    xp_write(out, "%s%s", dataset->kind == XP_DATASET_SERIES ? "dimension" : "channel", count > 1 ? "s" : "");
+    for (int i = 0; i < count && i < SHOWN; i++)
+        xp_write(out, "%s %d", i == 0 ? "" : i + 1 == count ? " and" : ",", numbers[i] + 1);
+    if (count > SHOWN) xp_write(out, " and %d more", count - SHOWN);
+}
+
+xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note) {
+    const int features = feature_count(dataset);
+    int *missing = NULL, *same = NULL, missing_count = 0, same_count = 0;
+    xp_status status;
+    XP_TRY_OR(status, xp_data_allocate((void **)&missing, features, sizeof *missing, dataset->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&same, features, sizeof *same, dataset->name), done);
+    for (int feature = 0; feature < features; feature++) {
+        float low, high;
+        if (!find_range(dataset, feature, &low, &high))
+            missing[missing_count++] = feature;
+        else if (constant && low == high)
+            same[same_count++] = feature;
+    }
+    if (missing_count + same_count > 0) xp_write(note, "%s: ", dataset->name);
+    if (missing_count > 0) {
+        list_features(note, dataset, missing, missing_count);
+        xp_write(note, " %s missing in every sample, and 0 is taken%s", missing_count > 1 ? "are" : "is",
+                 same_count > 0 ? "; " : "");
+    }
+    if (same_count > 0) {
+        list_features(note, dataset, same, same_count);
+        xp_write(note, " never change%s, and so tell%s nothing", same_count > 1 ? "" : "s", same_count > 1 ? "" : "s");
+    }
+    status = xp_writer_status(note, "the note on missing values");
+done:
+    free(missing);
+    free(same);
+    return status;
+}
+
+/* --- missing values ----------------------------------------------------------------------------------------------- */
+
+/* values [length], `stride` floats apart. */
+static void interpolate_series(float *values, int length, int stride) {
+    int known = -1; /* the last step with a value */
+    for (int step = 0; step < length; step++) {
+        float value = values[(int64_t)step * stride];
+        if (isnan(value)) continue;
+        float before = known < 0 ? value : values[(int64_t)known * stride];
+        for (int gap = known + 1; gap < step; gap++) {
+            double part = (double)(gap - known) / (step - known);
+            values[(int64_t)gap * stride] = known < 0 ? value : (float)(before + part * ((double)value - before));
+        }
+        known = step;
+    }
+    float last = known < 0 ? 0.0f : values[(int64_t)known * stride];
+    for (int gap = known + 1; gap < length; gap++) values[(int64_t)gap * stride] = last;
+}
+
+static bool anything_known(const xp_dataset *dataset) {
+    for (int64_t i = 0; i < dataset->count; i++) {
+        const float *sample = dataset->values + i * dataset->sample_elements;
+        for (int64_t j = 0; j < (int64_t)dataset->lengths[i] * dataset->features; j++)
+            if (!isnan(sample[j])) return true;
+    }
+    return false;
+}
+
+xp_status xp_dataset_interpolate(xp_dataset *dataset) {
+    if (dataset->kind != XP_DATASET_SERIES) return XP_OK; /* pixels are never missing */
+    if (!anything_known(dataset))
+        return xp_fail(XP_BAD_DATA, "%s: every value is missing; look at what wrote the file", dataset->name);
+    for (int64_t i = 0; i < dataset->count; i++) {
+        float *sample = dataset->values + i * dataset->sample_elements;
+        for (int feature = 0; feature < dataset->features; feature++) {
+            interpolate_series(sample + feature, dataset->lengths[i], dataset->features);
+        }
+    }
+    return XP_OK;
+}
+
+/* --- standardisation ---------------------------------------------------------------------------------------------- */
+
+/* A constant feature is found by its range: its deviation as computed may be a rounding error instead of 0. */
+static void fit_feature(const xp_dataset *dataset, int feature, double *mean, double *deviation) {
+    double sum = 0, squares = 0;
+    int64_t count = 0;
+    for (int64_t i = 0; i < dataset->count; i++) {
+        feature_view view = view_feature(dataset, i, feature);
+        for (int64_t j = 0; j < view.count; j++) sum += view.values[j * view.stride];
         count += view.count;
     }
     *mean = sum / (double)count;
@@ -85,6 +145,8 @@ static void fit_feature(const xp_dataset *dataset, int feature, double *mean, do
             squares += difference * difference;
         }
     }
+    float low, high;
+    find_range(dataset, feature, &low, &high);
     *deviation = low == high ? 0.0 : sqrt(squares / (double)count);
 }
 
@@ -259,6 +321,10 @@ static void release_class_order(class_order *order) {
 }
 
 /* Data without labels are one group. */
+static int group_of(const xp_dataset *dataset, int64_t sample) {
+    return dataset->labels ? dataset->labels[sample] : 0;
+}
+
 static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uint64_t seed, uint32_t purpose) {
     int groups = dataset->labels ? dataset->classes : 1;
     *out = (class_order){.groups = groups};
@@ -270,21 +336,20 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
     }
     xp_random random;
     xp_random_start(&random, seed, purpose);
-    int64_t used = 0;
+    for (int64_t i = 0; i < dataset->count; i++) out->first[group_of(dataset, i) + 1]++;
+    for (int group = 0; group < groups; group++) out->first[group + 1] += out->first[group];
+    for (int64_t i = 0; i < dataset->count; i++) out->samples[out->first[group_of(dataset, i)]++] = (int32_t)i;
+    memmove(out->first + 1, out->first, (size_t)groups * sizeof *out->first); /* each is at the next one's place */
+    out->first[0] = 0;
     for (int group = 0; group < groups; group++) {
-        out->first[group] = used;
-        for (int64_t i = 0; i < dataset->count; i++) {
-            if (!dataset->labels || dataset->labels[i] == group) out->samples[used++] = (int32_t)i;
-        }
         int32_t *own = out->samples + out->first[group];
-        for (int64_t i = used - out->first[group] - 1; i > 0; i--) {
+        for (int64_t i = out->first[group + 1] - out->first[group] - 1; i > 0; i--) {
             int64_t other = xp_random_below(&random, (uint32_t)i + 1);
             int32_t kept = own[i];
             own[i] = own[other];
             own[other] = kept;
         }
     }
-    out->first[groups] = used;
     return XP_OK;
 }
 
@@ -340,21 +405,29 @@ xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed) {
     if (count >= dataset->count) return XP_OK;
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_LIMIT));
-    int32_t *chosen = NULL;
+    int32_t *chosen = NULL, *open = NULL; /* the groups that still have samples */
     xp_dataset *part = NULL;
     xp_status status;
     XP_TRY_OR(status, xp_data_allocate((void **)&chosen, count, sizeof *chosen, dataset->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&open, order.groups, sizeof *open, dataset->name), done);
     int64_t taken = 0;
+    int open_count = order.groups;
+    for (int group = 0; group < order.groups; group++) open[group] = group;
     for (int64_t round = 0; taken < count; round++) {
-        for (int group = 0; group < order.groups && taken < count; group++) {
-            int64_t at = order.first[group] + round;
-            if (at < order.first[group + 1]) chosen[taken++] = order.samples[at];
+        int kept = 0;
+        for (int i = 0; i < open_count && taken < count; i++) {
+            int64_t at = order.first[open[i]] + round;
+            if (at >= order.first[open[i] + 1]) continue;
+            chosen[taken++] = order.samples[at];
+            open[kept++] = open[i];
         }
+        open_count = kept;
     }
     XP_TRY_OR(status, take(dataset, chosen, count, &part), done);
     replace(dataset, &part);
 done:
     free(chosen);
+    free(open);
     release_class_order(&order);
     return status;
 }

@@ -44,6 +44,16 @@ static bool stop_asked(const training_run *run) {
 
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
+/* What never changes in the training set teaches nothing; in a small other set it may be chance. */
+static xp_status fill_missing(const training_run *run, xp_dataset *set) {
+    xp_writer note = {0};
+    xp_status status = xp_dataset_note_idle(set, set == run->train, &note);
+    if (status == XP_OK) status = xp_dataset_interpolate(set);
+    if (status == XP_OK && note.text) say(run, note.text);
+    xp_writer_release(&note);
+    return status;
+}
+
 static xp_status load_data(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
@@ -65,7 +75,7 @@ static xp_status load_data(training_run *run) {
 
     xp_dataset *sets[] = {run->train, run->validation, run->test};
     for (int i = 0; i < 3; i++)
-        if (sets[i]) XP_TRY(xp_dataset_interpolate(sets[i]));
+        if (sets[i]) XP_TRY(fill_missing(run, sets[i]));
     if (config->data.standardise) {
         XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
         for (int i = 0; i < 3; i++)
