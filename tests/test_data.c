@@ -427,6 +427,14 @@ static void utf_16_of_either_byte_order_is_read(void **state) {
     }
 }
 
+static void text_that_holds_a_nul_character_is_refused(void **state) {
+    char text[1024] = "@classLabel true a\n@data\n";
+    while (strlen(text) < 600) strcat(text, "1,2:a\n");
+    const size_t length = strlen(text);
+    memcpy(text + length, "1\0,2:a\n", 8);
+    assert_refused("toy.ts", text, length + 8, XP_BAD_DATA, "the text holds a NUL character");
+}
+
 static void line_ends_of_old_macintoshes_are_read(void **state) {
     xp_dataset *dataset = open_text("@univariate true\r@classLabel true a\r@data\r1,2:a\r3,4:a\r");
     assert_int_equal(dataset->count, 2);
@@ -780,6 +788,7 @@ int main(void) {
         cmocka_unit_test(faults_of_arff_are_placed),
         cmocka_unit_test(tables_begin_each_line_with_its_label),
         cmocka_unit_test(utf_16_of_either_byte_order_is_read),
+        cmocka_unit_test(text_that_holds_a_nul_character_is_refused),
         cmocka_unit_test(line_ends_of_old_macintoshes_are_read),
         cmocka_unit_test(images_and_their_labels_are_read_plain_or_compressed),
         cmocka_unit_test(a_folder_needs_a_part_that_it_has),

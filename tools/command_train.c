@@ -174,7 +174,8 @@ int xp_command_train(int count, char **words) {
     const xp_flag flags[] = {
         {"--preset", "PRESET", "start from a preset; expanse info lists them", .text = &preset},
         {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
-        {"--train", "FILE", "training data: .ts, or IDX images (.gz is fine), or a folder of IDX files (required)",
+        {"--train", "FILE",
+         "training data: series as .ts, .arff or a UCR table, IDX images, or a folder of them; .gz is fine (required)",
          .option = "data.train"},
         {"--test", "FILE", "test data; without --validation, the best epoch is chosen on them", .option = "data.test"},
         {"--validation", "X", "fraction of the training data to split off; the best epoch is chosen on it",

@@ -118,9 +118,9 @@ static xp_status run_pair(side sides[SIDES], bool both, bool in_turn, int step) 
         if (next == DEFAULTS ? in_turn : both) XP_TRY(run_step(&sides[next], step));
     }
     const double own = sides[CANDIDATES].loss[step], wanted = sides[DEFAULTS].loss[step];
-    return !both || fabs(own - wanted) <= 1e-3 * wanted
-               ? XP_OK
-               : xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
+    if (!both || fabs(own - wanted) <= 1e-3 * wanted) return XP_OK;
+    if (!isfinite(own) || !isfinite(wanted)) return xp_fail(XP_BAD_DATA, "a loss is not a number");
+    return xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
 }
 
 xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options *options, const char *defaults,

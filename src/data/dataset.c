@@ -123,6 +123,10 @@ static const struct {
 } formats[] = {{xp_arff_recognised, xp_arff_parse}, {xp_ucr_recognised, xp_ucr_parse}};
 
 static xp_status parse_text(xp_dataset *dataset, const char *path, const char *text, size_t length) {
+    const char *nothing = memchr(text, '\0', length);
+    if (nothing)
+        return xp_fail(XP_BAD_DATA, "%s: byte %td: the text holds a NUL character; fetch the file again", path,
+                       nothing - text);
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (formats[i].recognised(text, length)) return formats[i].parse(dataset, path, text, length);
     return xp_ts_parse(dataset, path, text, length);

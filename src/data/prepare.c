@@ -355,8 +355,7 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
 
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation) {
     if (!(fraction > 0 && fraction < 1)) {
-        return xp_fail(XP_INVALID_ARGUMENT,
-                       "a validation part of %g of the data makes no sense; give a fraction between 0 and 1", fraction);
+        return xp_fail(XP_INVALID_ARGUMENT, "the validation part has to be a fraction between 0 and 1, without these");
     }
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_SPLIT));

@@ -31,7 +31,8 @@ static bool read_date(xp_slice text, double *seconds) {
     double second = 0;
     if (part == PARTS && at < text.end) {
         size_t taken = 0;
-        if (*at++ != ':' || xp_text_number(at, &second, &taken) != XP_OK || at + taken != text.end) return false;
+        if (*at++ != ':' || xp_text_number(at, &second, &taken) != XP_OK || taken == 0 || at + taken != text.end)
+            return false;
     }
     if (part <= DAY || part == HOUR + 1 || parts[MONTH] < 1 || parts[MONTH] > 12) return false;
     *seconds = 86400.0 * (double)count_days(parts[YEAR], parts[MONTH], parts[DAY]) + 3600.0 * parts[HOUR] +
