@@ -228,7 +228,7 @@ static void more_classes_than_are_supported_are_refused_at_once(void **state) {
     char *text = malloc(CLASSES_TOO_MANY * 16 + 100), *at = text + sprintf(text, "@classLabel true");
     for (int i = 0; i < CLASSES_TOO_MANY; i++) at += sprintf(at, " c%d", i);
     sprintf(at, "\n@data\n1:c0\n");
-    refuse_text(text, XP_UNSUPPORTED, "this is one class more than the 10000 that are supported");
+    refuse_text(text, XP_UNSUPPORTED, "there are more classes than the 10000 that are supported");
     at = text;
     for (int i = 0; i <= CLASSES_TOO_MANY; i++) at += sprintf(at, "%d.5 1 2\n", i);
     refuse_text(text, XP_UNSUPPORTED, "are these values and not classes?");

@@ -10,7 +10,7 @@
 
 /* What is read at most, so that no file takes the machine's memory: half of that memory; from a pipe or a device, which
  * may have no end, this much; and of gzip data so many times what they take, once there is more than the least. */
-enum { XP_FILE_STREAM_GIB = 1, XP_FILE_GZIP_RATIO = 250, XP_FILE_GZIP_LEAST_MIB = 64 };
+enum { XP_FILE_STREAM_GIB = 1, XP_FILE_GZIP_RATIO = 100, XP_FILE_GZIP_LEAST_MIB = 64 };
 
 /* Reads a whole file, decompressing when it is gzip. *out is allocated with one NUL behind its *length bytes; the
  * caller frees it. XP_IO_ERROR, XP_BAD_DATA (damaged gzip, or one that grows too much), XP_UNSUPPORTED (a

@@ -43,9 +43,32 @@ static size_t measure_number(const char *text) {
     return at;
 }
 
+/* Most numbers of a file: with up to 15 digits and no exponent, the digits as a whole number and the power of ten are
+ * exact, so that their quotient is correctly rounded; strtod takes several times as long. */
+static bool read_short_number(const char *text, size_t length, double *value) {
+    static const double powers[] = {1, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+    if (length > 15 + 2) return false; /* a sign and a point */
+    int64_t whole = 0;
+    int digits = 0, before_point = -1;
+    for (size_t i = text[0] == '-' || text[0] == '+'; i < length; i++) {
+        if (text[i] == '.') {
+            before_point = digits;
+        } else if (text[i] >= '0' && text[i] <= '9') {
+            whole = 10 * whole + (text[i] - '0');
+            digits++;
+        } else {
+            return false;
+        }
+    }
+    if (digits > 15) return false;
+    const double magnitude = (double)whole / powers[before_point < 0 ? 0 : digits - before_point];
+    *value = text[0] == '-' ? -magnitude : magnitude;
+    return true;
+}
+
 xp_status xp_text_number(const char *text, double *value, size_t *length) {
     *length = measure_number(text);
-    if (*length == 0) return XP_OK;
+    if (*length == 0 || read_short_number(text, *length, value)) return XP_OK;
     pthread_once(&once, make_locale);
     if (c_locale == (locale_t)0) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the C locale to read numbers with");
     char *stop = NULL;

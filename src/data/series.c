@@ -193,7 +193,7 @@ xp_status xp_series_check_name(const xp_series *series, xp_slice name) {
 
 static xp_status too_many_classes(const xp_series *series, const char *place) {
     return xp_series_fail(series, XP_UNSUPPORTED, place,
-                          "this is one class more than the %d that are supported; are these values and not classes?",
+                          "there are more classes than the %d that are supported; are these values and not classes?",
                           XP_DATA_CLASSES);
 }
 
