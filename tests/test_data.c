@@ -578,14 +578,54 @@ static void alignment_matches_classes_by_name_and_pads_both(void **state) {
     assert_memory_equal(train->values, expected, sizeof expected);
     xp_dataset_close(&test);
 
-    test = open_text(HEADER "@classLabel true calm odd\n@data\n1:1:calm\n2:2:odd\n");
-    assert_int_equal(xp_dataset_align(train, test), XP_BAD_DATA);
-    assert_non_null(strstr(xp_last_error(), "sample 2 has the class 'odd'"));
-    xp_dataset_close(&test);
-
     test = open_text("@univariate true\n@classLabel true calm\n@data\n1:calm\n");
     assert_int_equal(xp_dataset_align(train, test), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "has 2 dimensions and"));
+    xp_dataset_close(&test);
+    xp_dataset_close(&train);
+}
+
+static void alignment_keeps_classes_that_the_other_does_not_have_apart(void **state) {
+    xp_dataset *train = open_text(HEADER CLASSES "1:1:wild\n2:2:calm\n");
+    xp_dataset *test =
+        open_text(HEADER "@classLabel true new odd wild calm\n@data\n1:1:calm\n2:2:odd\n3:3:new\n4:4:odd\n");
+    assert_int_equal(xp_dataset_align(train, test), XP_OK);
+    assert_int_equal(test->classes, 2);
+    assert_int_equal(test->unseen, 2);
+    assert_string_equal(test->class_names[test->labels[0]], "calm");
+    assert_string_equal(test->class_names[test->labels[1]], "odd");
+    assert_string_equal(test->class_names[test->labels[2]], "new");
+    assert_int_equal(test->labels[3], test->labels[1]);
+    test->labels[0] = -1; /* a row without a label stays one, in a part of the samples, too */
+    assert_int_equal(xp_dataset_align(train, test), XP_OK);
+    assert_int_equal(xp_dataset_limit(test, 3, 7), XP_OK);
+    int unlabelled = 0;
+    for (int i = 0; i < 3; i++) {
+        const int label = test->labels[i], value = (int)test->values[2 * i];
+        assert_int_equal(xp_dataset_number(test, i), value - 1);
+        unlabelled += label < 0;
+        if (label >= 0) assert_string_equal(test->class_names[label], value == 3 ? "new" : "odd");
+    }
+    assert_int_equal(unlabelled, 1);
+    xp_dataset_close(&test);
+    xp_dataset_close(&train);
+}
+
+static void labels_are_checked_by_the_number_of_the_sample_in_its_file(void **state) {
+    xp_dataset *train = open_text(HEADER CLASSES "1:1:wild\n2:2:calm\n");
+    xp_dataset *test = open_text(HEADER "@classLabel true odd calm\n@data\n1:1:calm\n2:2:calm\n3:3:calm\n4:4:odd\n");
+    assert_int_equal(xp_dataset_check_labels(train), XP_OK);
+    assert_int_equal(xp_dataset_align(train, test), XP_OK);
+    assert_int_equal(xp_dataset_limit(test, 2, 7), XP_OK); /* one of each class */
+    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "sample 3 (counted from 0) has the class 'odd'"));
+    test->labels[0] = -1;
+    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "has no class label"));
+    free(test->labels);
+    test->labels = NULL;
+    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "has no class labels"));
     xp_dataset_close(&test);
     xp_dataset_close(&train);
 }
@@ -799,6 +839,8 @@ int main(void) {
         cmocka_unit_test(data_with_every_value_missing_are_refused),
         cmocka_unit_test(dimensions_that_tell_nothing_are_named),
         cmocka_unit_test(alignment_matches_classes_by_name_and_pads_both),
+        cmocka_unit_test(alignment_keeps_classes_that_the_other_does_not_have_apart),
+        cmocka_unit_test(labels_are_checked_by_the_number_of_the_sample_in_its_file),
         cmocka_unit_test(a_part_without_labels_takes_the_classes_of_the_other),
         cmocka_unit_test(a_header_without_samples_serves_for_alignment),
         cmocka_unit_test(a_split_takes_its_part_of_every_class),

@@ -20,13 +20,15 @@ typedef struct evaluate_flags {
     bool quiet, trust_code;
 } evaluate_flags;
 
-static int answer(const char *model, const evaluate_flags *given, bool in_order, xp_evaluation *out) {
+/* eval judges the answers; predict gives them in the order of the data. */
+static int answer(const char *model, const evaluate_flags *given, bool judged, xp_evaluation *out) {
     const xp_evaluate_options options = {.data = given->data,
                                          .part = given->part,
                                          .device = given->device,
                                          .family = given->family,
                                          .limit = given->limit,
-                                         .in_order = in_order,
+                                         .in_order = !judged,
+                                         .judged = judged,
                                          .batch = (int)given->batch,
                                          .trust_code = given->trust_code};
     xp_live live;
@@ -107,18 +109,20 @@ int xp_command_eval(int count, char **words) {
     code = check_words("eval", &arguments, &given);
     if (code != XP_EXIT_OK) return code;
     xp_evaluation evaluation;
-    code = answer(arguments.words[0], &given, false, &evaluation);
+    code = answer(arguments.words[0], &given, true, &evaluation);
     if (code != XP_EXIT_OK) return code;
-    xp_status status =
-        evaluation.labels
-            ? print_table(&evaluation, arguments.words[0], given.data, (xp_table_format)given.format)
-            : xp_fail(XP_BAD_DATA, "%s: has no class labels to compare with; expanse predict gives the answers",
-                      given.data);
+    xp_status status = print_table(&evaluation, arguments.words[0], given.data, (xp_table_format)given.format);
     xp_evaluation_release(&evaluation);
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }
 
 /* --- predict ------------------------------------------------------------------------------------------------------ */
+
+/* The class that the data say; empty: they say none. */
+static const char *true_class(const xp_evaluation *evaluation, int64_t sample) {
+    const int label = evaluation->labels[sample];
+    return label < 0 ? "" : evaluation->class_names[label];
+}
 
 /* Columns: number, predicted class, true class where there are labels, probability of each class. */
 static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format format, FILE *out) {
@@ -143,7 +147,7 @@ static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format 
         for (int64_t i = 0; i < evaluation->count; i++) {
             cells[0].whole = i;
             cells[1].text = evaluation->class_names[evaluation->predictions[i]];
-            cells[2].text = labels ? evaluation->class_names[evaluation->labels[i]] : NULL;
+            cells[2].text = labels ? true_class(evaluation, i) : NULL;
             for (int c = 0; c < classes; c++) cells[FIRST + c].real = evaluation->probabilities[i * classes + c];
             xp_table_row(&table, cells);
         }
@@ -177,9 +181,11 @@ int xp_command_predict(int count, char **words) {
         .name = "predict",
         .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
         .description =
-            "Writes one line for each sample: its number, the predicted class, the true class when the data\n"
-            "have labels, and the probability of every class. RUN is a run folder (the weights of its best\n"
-            "epoch are taken) or one of its folders best/ and last/.\n",
+            "Writes one line for each sample: its number, counted from 0, the predicted class, the true class as\n"
+            "the data say it, and the probability of every class. Data without labels (in a .ts file,\n"
+            "@classLabel false) have no column of true classes; a class that training did not have stands there\n"
+            "as it is. RUN is a run folder (the weights of its best epoch are taken) or one of its folders best/\n"
+            "and last/.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .words = "RUN",
@@ -193,7 +199,7 @@ int xp_command_predict(int count, char **words) {
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --output", path);
     }
     xp_evaluation evaluation;
-    code = answer(arguments.words[0], &given, true, &evaluation);
+    code = answer(arguments.words[0], &given, false, &evaluation);
     if (code != XP_EXIT_OK) return code;
     const answers all = {&evaluation, (xp_table_format)given.format};
     xp_status status = path ? xp_table_save(path, write_to, &all) : write_to(stdout, &all);

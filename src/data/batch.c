@@ -34,7 +34,7 @@ int xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t or
             memcpy(target, dataset->values + (size_t)sample * elements, elements * sizeof *target);
         }
         if (lengths) lengths[i] = sample >= 0 && dataset->lengths ? dataset->lengths[sample] : 0;
-        if (labels) labels[i] = sample >= 0 && dataset->labels ? dataset->labels[sample] : 0;
+        if (labels) labels[i] = sample < 0 ? 0 : dataset->labels ? dataset->labels[sample] : -1;
         weights[i] = sample >= 0 ? 1.0f : 0.0f;
     }
     return real;

@@ -32,10 +32,10 @@ xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, in
 }
 
 void xp_data_forget_classes(xp_dataset *dataset) {
-    for (int i = 0; i < dataset->classes; i++) free(dataset->class_names[i]);
+    for (int i = 0; i < dataset->classes + dataset->unseen; i++) free(dataset->class_names[i]);
     free(dataset->class_names);
     dataset->class_names = NULL;
-    dataset->classes = 0;
+    dataset->classes = dataset->unseen = 0;
 }
 
 void xp_dataset_close(xp_dataset **dataset) {
@@ -44,6 +44,7 @@ void xp_dataset_close(xp_dataset **dataset) {
     free((*dataset)->values);
     free((*dataset)->lengths);
     free((*dataset)->labels);
+    free((*dataset)->numbers);
     free(*dataset);
     *dataset = NULL;
 }

@@ -22,9 +22,11 @@ typedef struct xp_dataset {
     int64_t sample_elements;       /* length·features or channels·height·breadth */
     float *values;                 /* [count][length][features], zero behind a series' end; or [count][ch][y][x] */
     int32_t *lengths;              /* [count]; NULL for images */
-    int32_t *labels;               /* [count]; NULL when the file has none */
+    int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
+    int32_t *numbers;              /* [count], of the samples in their file, from 0; NULL: as they stand here */
     int classes;
-    char **class_names; /* [classes] */
+    int unseen;         /* classes behind these, which the data set that this one was aligned to does not have */
+    char **class_names; /* [classes + unseen] */
 } xp_dataset;
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
@@ -52,9 +54,14 @@ void xp_standardisation_apply(const xp_standardisation *standardisation, xp_data
 void xp_standardisation_release(xp_standardisation *standardisation);
 
 /* Makes other's label numbers and classes those of `dataset` (class names are matched as text) and pads both to the
- * longer length. `dataset` may be a header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: a
- * class or a shape that the other does not have. */
+ * longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
+ * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
+/* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message ends without a remedy.
+ */
+xp_status xp_dataset_check_labels(const xp_dataset *dataset);
+/* The sample's number in its file, from 0. */
+int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
  * *validation; the choice depends on the seed alone. */
@@ -67,8 +74,8 @@ void xp_dataset_first(xp_dataset *dataset, int64_t count);
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
 /* Copies samples order[first … first+batch-1] to dense host arrays; behind the last sample: zero values, length 0,
- * label 0, weight 0. lengths and labels may be NULL. Returns the number of real samples. values
- * [batch][sample_elements]. */
+ * label 0, weight 0. The label of a sample that has none is -1. lengths and labels may be NULL. Returns the number of
+ * real samples. values [batch][sample_elements]. */
 int xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first, int batch,
                      float *values, int32_t *lengths, int32_t *labels, float *weights);
 

@@ -207,29 +207,84 @@ static xp_status check_shapes(const xp_dataset *dataset, const xp_dataset *other
     return XP_OK;
 }
 
-static int find_class(const xp_dataset *dataset, const char *name) {
-    for (int i = 0; i < dataset->classes; i++) {
-        if (strcmp(dataset->class_names[i], name) == 0) return i;
-    }
-    return -1;
+typedef struct class_entry {
+    const char *name;
+    int number;
+} class_entry;
+
+static int compare_classes(const void *a, const void *b) {
+    return strcmp(((const class_entry *)a)->name, ((const class_entry *)b)->name);
 }
 
-/* A class that the other part's header lists but no sample has is no fault. */
+/* Fills numbers [classes of other] with the number in `dataset` of each class that a sample of `other` has, and lists
+ * behind names[dataset->classes] those that are not among them. Returns how many names there are then. */
+static int number_classes(const xp_dataset *dataset, const class_entry *sorted, const xp_dataset *other, int *numbers,
+                          const char **names) {
+    int count = dataset->classes;
+    for (int i = 0; i < other->classes + other->unseen; i++) numbers[i] = -1;
+    for (int64_t i = 0; i < other->count && other->labels; i++) {
+        const int label = other->labels[i];
+        if (label < 0 || numbers[label] >= 0) continue;
+        const class_entry wanted = {.name = other->class_names[label]};
+        const class_entry *found = bsearch(&wanted, sorted, (size_t)dataset->classes, sizeof wanted, compare_classes);
+        numbers[label] = found ? found->number : count;
+        if (!found) names[count++] = wanted.name;
+    }
+    return count;
+}
+
+/* A class that the other part's header lists but no sample has is no fault. Without labels the other part still takes
+ * the classes: a model's answers to it are about them. */
 static xp_status map_labels(const xp_dataset *dataset, xp_dataset *other) {
     if (dataset->classes == 0) return XP_OK;
-    /* Without labels the other part still takes the classes: a model's answers to it are about them. */
-    for (int64_t i = 0; i < other->count && other->labels; i++) {
-        const char *name = other->class_names[other->labels[i]];
-        if (find_class(dataset, name) < 0) {
-            return xp_fail(XP_BAD_DATA, "%s: sample %lld has the class '%s', which %s does not have", other->name,
-                           (long long)i + 1, name, dataset->name);
-        }
+    class_entry *sorted = NULL;
+    int *numbers = NULL;
+    const char **names = NULL;
+    const int others = other->classes + other->unseen;
+    xp_dataset old = {.classes = others, .class_names = other->class_names};
+    xp_status status;
+    XP_TRY_OR(status, xp_data_allocate((void **)&sorted, dataset->classes, sizeof *sorted, other->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&numbers, others, sizeof *numbers, other->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&names, (int64_t)dataset->classes + others, sizeof *names, other->name),
+              done);
+    for (int i = 0; i < dataset->classes; i++) {
+        names[i] = dataset->class_names[i];
+        sorted[i] = (class_entry){names[i], i};
     }
-    for (int64_t i = 0; i < other->count && other->labels; i++) {
-        other->labels[i] = find_class(dataset, other->class_names[other->labels[i]]);
+    qsort(sorted, (size_t)dataset->classes, sizeof *sorted, compare_classes);
+    const int count = number_classes(dataset, sorted, other, numbers, names);
+    for (int64_t i = 0; i < other->count && other->labels; i++)
+        if (other->labels[i] >= 0) other->labels[i] = numbers[other->labels[i]];
+    other->class_names = NULL;
+    other->classes = other->unseen = 0;
+    status = xp_data_name_classes(other, names, count);
+    other->unseen = other->classes > 0 ? count - dataset->classes : 0;
+    other->classes -= other->unseen;
+    xp_data_forget_classes(&old); /* the names were copied from it */
+done:
+    free(sorted);
+    free(numbers);
+    free(names);
+    return status;
+}
+
+int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
+    return dataset->numbers ? dataset->numbers[sample] : sample;
+}
+
+xp_status xp_dataset_check_labels(const xp_dataset *dataset) {
+    if (!dataset->labels) return xp_fail(XP_BAD_DATA, "%s has no class labels", dataset->name);
+    for (int64_t i = 0; i < dataset->count; i++) {
+        const int label = dataset->labels[i];
+        if (label >= 0 && label < dataset->classes) continue;
+        const long long number = (long long)xp_dataset_number(dataset, i);
+        if (label < 0)
+            return xp_fail(XP_BAD_DATA, "%s: sample %lld (counted from 0) has no class label", dataset->name, number);
+        return xp_fail(XP_BAD_DATA,
+                       "%s: sample %lld (counted from 0) has the class '%s', which the training data do not have",
+                       dataset->name, number, dataset->class_names[label]);
     }
-    xp_data_forget_classes(other);
-    return xp_data_name_classes(other, (const char *const *)dataset->class_names, dataset->classes);
+    return XP_OK;
 }
 
 static xp_status pad(xp_dataset *dataset, int length) {
@@ -269,9 +324,9 @@ static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t 
     *taken = *dataset;
     taken->count = count;
     taken->values = NULL;
-    taken->lengths = taken->labels = NULL;
+    taken->lengths = taken->labels = taken->numbers = NULL;
     taken->class_names = NULL;
-    taken->classes = 0;
+    taken->classes = taken->unseen = 0;
     size_t elements = (size_t)dataset->sample_elements;
     xp_status status;
     XP_TRY_OR(status,
@@ -283,15 +338,21 @@ static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t 
     if (dataset->labels) {
         XP_TRY_OR(status, xp_data_allocate((void **)&taken->labels, count, sizeof(int32_t), dataset->name), failed);
     }
+    XP_TRY_OR(status, xp_data_allocate((void **)&taken->numbers, count, sizeof(int32_t), dataset->name), failed);
     if (dataset->classes > 0) { /* without labels, too: they may be those of a model */
-        XP_TRY_OR(status, xp_data_name_classes(taken, (const char *const *)dataset->class_names, dataset->classes),
-                  failed);
+        XP_TRY_OR(
+            status,
+            xp_data_name_classes(taken, (const char *const *)dataset->class_names, dataset->classes + dataset->unseen),
+            failed);
+        taken->classes = dataset->classes;
+        taken->unseen = dataset->unseen;
     }
     for (int64_t i = 0; i < count; i++) {
         memcpy(taken->values + (size_t)i * elements, dataset->values + (size_t)chosen[i] * elements,
                elements * sizeof(float));
         if (taken->lengths) taken->lengths[i] = dataset->lengths[chosen[i]];
         if (taken->labels) taken->labels[i] = dataset->labels[chosen[i]];
+        taken->numbers[i] = (int32_t)xp_dataset_number(dataset, chosen[i]);
     }
     *out = taken;
     return XP_OK;
@@ -320,13 +381,14 @@ static void release_class_order(class_order *order) {
     free(order->first);
 }
 
-/* Data without labels are one group. */
-static int group_of(const xp_dataset *dataset, int64_t sample) {
-    return dataset->labels ? dataset->labels[sample] : 0;
+/* The group of a sample: its class, or one behind all classes for those without one. */
+static int group_of(const xp_dataset *dataset, int labelled, int64_t sample) {
+    const int label = dataset->labels ? dataset->labels[sample] : -1;
+    return label < 0 ? labelled : label;
 }
 
 static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uint64_t seed, uint32_t purpose) {
-    int groups = dataset->labels ? dataset->classes : 1;
+    const int labelled = dataset->labels ? dataset->classes + dataset->unseen : 0, groups = labelled + 1;
     *out = (class_order){.groups = groups};
     XP_TRY(xp_data_allocate((void **)&out->samples, dataset->count, sizeof *out->samples, dataset->name));
     xp_status status = xp_data_allocate((void **)&out->first, (int64_t)groups + 1, sizeof *out->first, dataset->name);
@@ -336,9 +398,9 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
     }
     xp_random random;
     xp_random_start(&random, seed, purpose);
-    for (int64_t i = 0; i < dataset->count; i++) out->first[group_of(dataset, i) + 1]++;
+    for (int64_t i = 0; i < dataset->count; i++) out->first[group_of(dataset, labelled, i) + 1]++;
     for (int group = 0; group < groups; group++) out->first[group + 1] += out->first[group];
-    for (int64_t i = 0; i < dataset->count; i++) out->samples[out->first[group_of(dataset, i)]++] = (int32_t)i;
+    for (int64_t i = 0; i < dataset->count; i++) out->samples[out->first[group_of(dataset, labelled, i)]++] = (int32_t)i;
     memmove(out->first + 1, out->first, (size_t)groups * sizeof *out->first); /* each is at the next one's place */
     out->first[0] = 0;
     for (int group = 0; group < groups; group++) {

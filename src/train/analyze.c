@@ -125,7 +125,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     xp_tally tally = {0};
     xp_status status = XP_OK;
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
-        XP_TRY_OR(status, xp_session_step(session, data, order, step * batch), out);
+        XP_TRY_OR(status, xp_evaluate_advise(xp_session_step(session, data, order, step * batch)), out);
         for (int slot = 0; slot < result->layer_count; slot++) {
             layer_watch *watch = &run->watches[slot];
             XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);
@@ -138,7 +138,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
         xp_session_tally(session, &tally);
         result->samples = tally.samples;
         progress.step = step + 1;
-        progress.loss = tally.loss_sum / (double)result->samples;
+        progress.loss = tally.loss_sum / (double)tally.labelled;
         progress.samples_per_second = (double)result->samples / (xp_clock() - begin + 1e-9);
         if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
     }

@@ -28,6 +28,9 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
         return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", path,
                        (*out)->length, shape->length);
     XP_TRY(xp_dataset_align(&trained, *out));
+    if (options->judged && xp_dataset_check_labels(*out) != XP_OK)
+        return xp_fail(XP_BAD_DATA, "%s: there is no accuracy to tell, but expanse predict gives the answers",
+                       xp_last_error());
     if (options->limit && options->in_order)
         xp_dataset_first(*out, options->limit);
     else if (options->limit)
@@ -37,19 +40,9 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     return XP_OK;
 }
 
-/* Refuses answers that are not numbers, and releases them: a class chosen among them would look like one. */
-static xp_status check_answers(const xp_dataset *data, xp_evaluation *out) {
-    const int64_t count = out->count * out->classes;
-    int64_t i = 0;
-    while (i < count && isfinite(out->probabilities[i])) i++;
-    if (i == count) return XP_OK;
-    const int64_t sample = i / out->classes;
-    xp_evaluation_release(out);
-    return xp_fail(
-        XP_BAD_DATA,
-        "%s: the model's answers to sample %lld (counted from 0) are not numbers: look for extreme values in "
-        "the data, or take the weights of an earlier epoch",
-        data->name, (long long)sample);
+xp_status xp_evaluate_advise(xp_status status) {
+    if (status != XP_BAD_DATA) return status;
+    return xp_fail(status, "%s: correct extreme values, or take the weights of an earlier epoch", xp_last_error());
 }
 
 static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, const xp_dataset *data,
@@ -65,9 +58,9 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     xp_status status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     xp_progress progress = {.seconds_left = NAN};
-    if (status == XP_OK) status = xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out);
+    if (status == XP_OK)
+        status = xp_evaluate_advise(xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out));
     xp_session_close(&session);
-    if (status == XP_OK) status = check_answers(data, out);
     return status;
 }
 

@@ -9,4 +9,7 @@
  * The caller closes *out, also after a failure. */
 xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out);
 
+/* Passes the status of a session's step on; where an answer was not a number, the message gets its remedy. */
+xp_status xp_evaluate_advise(xp_status status);
+
 #endif

@@ -24,15 +24,16 @@ const char *xp_epoch_result(const xp_epoch_row *row, double *accuracy, double *l
 
 xp_status xp_evaluation_create(xp_evaluation *out, const xp_dataset *dataset) {
     size_t count = (size_t)dataset->count, classes = (size_t)dataset->classes;
-    xp_evaluation made = {.count = dataset->count, .classes = dataset->classes};
-    made.class_names = calloc(classes + 1, sizeof *made.class_names);
+    xp_evaluation made = {.count = dataset->count, .classes = dataset->classes, .unseen = dataset->unseen};
+    const size_t names = classes + (size_t)dataset->unseen;
+    made.class_names = calloc(names + 1, sizeof *made.class_names);
     made.predictions = calloc(count + 1, sizeof *made.predictions);
     made.probabilities = calloc(count * classes + 1, sizeof *made.probabilities);
     made.confusion = calloc(classes * classes + 1, sizeof *made.confusion);
     if (dataset->labels) made.labels = calloc(count + 1, sizeof *made.labels);
     bool whole = made.class_names && made.predictions && made.probabilities && made.confusion &&
                  (made.labels || !dataset->labels);
-    for (size_t i = 0; whole && i < classes; i++) {
+    for (size_t i = 0; whole && i < names; i++) {
         made.class_names[i] = strdup(dataset->class_names[i]);
         whole = made.class_names[i] != NULL;
     }
@@ -49,7 +50,7 @@ xp_status xp_evaluation_create(xp_evaluation *out, const xp_dataset *dataset) {
 void xp_evaluation_finish(xp_evaluation *evaluation) {
     int classes = evaluation->classes;
     memset(evaluation->confusion, 0, (size_t)classes * (size_t)classes * sizeof *evaluation->confusion);
-    int64_t right = 0;
+    int64_t right = 0, judged = 0;
     double loss = 0;
     for (int64_t i = 0; i < evaluation->count; i++) {
         const float *row = evaluation->probabilities + i * classes;
@@ -60,14 +61,15 @@ void xp_evaluation_finish(xp_evaluation *evaluation) {
         evaluation->predictions[i] = best;
         if (!evaluation->labels) continue;
         int label = evaluation->labels[i];
+        if (label < 0 || label >= classes) continue;
+        judged++;
         evaluation->confusion[(int64_t)label * classes + best]++;
         right += label == best;
         /* A probability that rounded to 0 must not make the mean infinite; a NaN must show (fmax would hide it). */
         loss -= log(row[label] < 1e-38f ? 1e-38f : row[label]);
     }
-    bool known = evaluation->labels && evaluation->count > 0;
-    evaluation->accuracy = known ? (double)right / (double)evaluation->count : NAN;
-    evaluation->loss = known ? loss / (double)evaluation->count : NAN;
+    evaluation->accuracy = judged > 0 ? (double)right / (double)judged : NAN;
+    evaluation->loss = judged > 0 ? loss / (double)judged : NAN;
 }
 
 void xp_evaluation_class(const xp_evaluation *evaluation, int class_index, xp_class_metrics *out) {
@@ -85,7 +87,8 @@ void xp_evaluation_class(const xp_evaluation *evaluation, int class_index, xp_cl
 }
 
 void xp_evaluation_release(xp_evaluation *evaluation) {
-    for (int i = 0; evaluation->class_names && i < evaluation->classes; i++) free(evaluation->class_names[i]);
+    const int names = evaluation->classes + evaluation->unseen;
+    for (int i = 0; evaluation->class_names && i < names; i++) free(evaluation->class_names[i]);
     free(evaluation->class_names);
     free(evaluation->labels);
     free(evaluation->predictions);

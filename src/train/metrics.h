@@ -31,13 +31,14 @@ const char *xp_epoch_result(const xp_epoch_row *row, double *accuracy, double *l
 typedef struct xp_evaluation {
     int64_t count;
     int classes;
-    char **class_names;   /* [classes], owned */
-    int32_t *labels;      /* [count]; NULL when the data have none */
+    int unseen;           /* classes of the data behind these, which the model does not know */
+    char **class_names;   /* [classes + unseen], owned */
+    int32_t *labels;      /* [count], -1: the sample has none; NULL when the data have none */
     int32_t *predictions; /* [count] */
     float *probabilities; /* [count][classes] */
-    int64_t *confusion;   /* [classes][classes], true × predicted; all 0 without labels */
-    double accuracy;      /* NaN without labels */
-    double loss; /* mean cross-entropy of the true classes, from the probabilities; NaN without labels, and when one of
+    int64_t *confusion;   /* [classes][classes], true × predicted, of the samples whose class the model knows */
+    double accuracy;      /* of these samples; NaN without any */
+    double loss; /* mean cross-entropy of their true classes, from the probabilities; NaN without any, and when one of
                   theirs is NaN */
     char weights[96]; /* a checkpoint's, by xp_evaluate: "epoch 7, the best on the validation set" */
 } xp_evaluation;

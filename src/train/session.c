@@ -175,6 +175,27 @@ void xp_session_close(xp_session *session) {
     *session = (xp_session){0};
 }
 
+/* The batch's answers must be numbers: a class chosen among others would look like an answer. */
+static xp_status check_answers(const xp_session *session, const xp_dataset *dataset, const int32_t *order,
+                               int64_t first) {
+    const int classes = session->shape.classes;
+    for (int i = 0; i < session->filled; i++) {
+        const float *row = session->probabilities + (int64_t)i * classes;
+        bool finite = isfinite(session->losses[i]);
+        for (int c = 0; c < classes; c++) finite = finite && isfinite(row[c]);
+        if (finite) continue;
+        const int64_t elements = dataset->sample_elements;
+        float largest = 0;
+        for (int64_t e = 0; e < elements; e++) largest = fmaxf(largest, fabsf(session->values[i * elements + e]));
+        return xp_fail(XP_BAD_DATA,
+                       "%s: the model's answer to sample %lld (counted from 0) is not a number; the sample's "
+                       "values%s go up to %.3g",
+                       dataset->name, (long long)xp_dataset_number(dataset, order[first + i]),
+                       session->config->data.standardise ? ", standardised as in training," : "", (double)largest);
+    }
+    return XP_OK;
+}
+
 /* One run of the plan of a phase. `share`: of the step's loss. */
 static xp_status run_batch(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
                            int64_t first, float share) {
@@ -189,7 +210,8 @@ static xp_status run_batch(xp_session *session, bool training, const xp_dataset 
     if (model->loss_gradient) XP_TRY(xp_plan_write(plan, model->loss_gradient, &share));
     XP_TRY(xp_plan_run(plan));
     XP_TRY(xp_plan_read(plan, model->losses, session->losses));
-    return xp_plan_read(plan, model->probabilities, session->probabilities);
+    XP_TRY(xp_plan_read(plan, model->probabilities, session->probabilities));
+    return check_answers(session, dataset, order, first);
 }
 
 xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first) {
@@ -248,8 +270,10 @@ void xp_session_tally(const xp_session *session, xp_tally *tally) {
         int best = 0;
         for (int c = 1; c < classes; c++)
             if (row[c] > row[best]) best = c;
+        if (session->labels[i] < 0 || session->labels[i] >= classes) continue;
         tally->loss_sum += session->losses[i];
         tally->correct += best == session->labels[i];
+        tally->labelled++;
     }
     tally->samples += session->filled;
 }
@@ -276,8 +300,8 @@ xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, co
         if (callbacks && callbacks->progress && (now - told > 0.1 || step + 1 == progress->steps)) {
             told = now;
             progress->step = step + 1;
-            progress->loss = tally.loss_sum / (double)tally.samples;
-            progress->accuracy = (double)tally.correct / (double)tally.samples;
+            progress->loss = tally.loss_sum / (double)tally.labelled;
+            progress->accuracy = (double)tally.correct / (double)tally.labelled;
             progress->samples_per_second = (double)tally.samples / (now - begin + 1e-9);
             callbacks->progress(callbacks->user, progress);
         }

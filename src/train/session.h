@@ -42,9 +42,11 @@ void xp_session_close(xp_session *session); /* an all-zero one is fine */
 typedef struct xp_tally {
     double loss_sum;
     int64_t correct, samples;
+    int64_t labelled; /* of the samples: those whose class the model knows; loss and correct are of them */
 } xp_tally;
 
-/* Uploads samples order[first …] and evaluates them; reads losses and probabilities back. */
+/* Uploads samples order[first …] and evaluates them; reads losses and probabilities back. XP_BAD_DATA, of this and of
+ * xp_session_train: an answer is not a number; the message names the sample and ends without a remedy. */
 xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first);
 /* One step of training (counted from 1) on the samples order[first …] of its batch, in as many parts as the
  * configuration says; shape.batch is that of one part. */

@@ -64,10 +64,10 @@ static xp_status load_data(training_run *run) {
         XP_TRY(xp_dataset_open(&run->test, config->data.test, "test"));
         XP_TRY(xp_dataset_align(run->train, run->test));
     }
-    if (!run->train->labels)
-        return xp_fail(XP_BAD_DATA, "%s has no class labels: a classifier cannot be trained on it", config->data.train);
-    if (run->test && !run->test->labels)
-        return xp_fail(XP_BAD_DATA, "%s has no class labels: use expanse predict for it", config->data.test);
+    if (xp_dataset_check_labels(run->train) != XP_OK)
+        return xp_fail(XP_BAD_DATA, "%s: a classifier cannot be trained on it", xp_last_error());
+    if (run->test && xp_dataset_check_labels(run->test) != XP_OK)
+        return xp_fail(XP_BAD_DATA, "%s: it cannot be tested with, but expanse predict gives answers", xp_last_error());
     if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
     if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
     if (config->data.validation > 0)
@@ -130,27 +130,33 @@ static xp_status describe_data(training_run *run) {
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
+/* Passes the status of a session's step on; where an answer was not a number, the message gets its remedy. */
+static xp_status advise(const training_run *run, xp_status status) {
+    char last[1200];
+    if (status != XP_BAD_DATA) return status;
+    XP_TRY(xp_run_folder_path(run->options->out, "last", last, sizeof last));
+    const bool kept = xp_path_exists(last);
+    return xp_fail(status, "%s, after step %lld: correct extreme values, or lower the learning rate (now %g)%s%s%s",
+                   xp_last_error(), (long long)run->checkpoint.state.step, run->row.learning_rate, kept ? "; " : "",
+                   kept ? last : "", kept ? " keeps the last good checkpoint" : "");
+}
+
 static xp_status train_step(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double begin = xp_clock();
     double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
     xp_tally tally = {0};
-    XP_TRY(xp_session_train(&run->session, run->train, run->order, state->position * config->training.batch,
-                            state->step + 1, rate, &tally));
+    run->row.learning_rate = rate;
+    XP_TRY(advise(run, xp_session_train(&run->session, run->train, run->order, state->position * config->training.batch,
+                                        state->step + 1, rate, &tally)));
     state->loss_sum += tally.loss_sum;
     state->correct += tally.correct;
-    if (!isfinite(state->loss_sum))
-        return xp_fail(
-            XP_BAD_DATA,
-            "the loss became %g in step %lld: lower the learning rate (now %g), or look for extreme values in the data",
-            state->loss_sum, (long long)state->step + 1, rate);
     state->samples += tally.samples;
     state->samples_total += tally.samples;
     state->step++;
     state->position++;
     state->training_seconds += xp_clock() - begin;
-    run->row.learning_rate = rate;
     return XP_OK;
 }
 
@@ -197,13 +203,7 @@ static xp_status evaluate_set(training_run *run, const xp_dataset *set, const ch
                             .epochs = run->checkpoint.config.training.epochs,
                             .learning_rate = run->row.learning_rate,
                             .seconds_left = NAN};
-    XP_TRY(xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out));
-    if (isfinite(out->loss)) return XP_OK;
-    xp_evaluation_release(out);
-    return xp_fail(XP_BAD_DATA,
-                   "the model's answers to %s are not numbers after step %lld: lower the learning rate (now %g); last/ "
-                   "keeps the last good checkpoint",
-                   set->name, (long long)run->checkpoint.state.step, run->row.learning_rate);
+    return advise(run, xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out));
 }
 
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
