@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <expanse/train.h>
 #include <fcntl.h>
+#include <float.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -245,28 +246,62 @@ static xp_status fill(const xp_safetensors *set, const char *path, const char *p
 }
 
 static const char model_file[] = "model.safetensors", training_file[] = "training.safetensors";
+static const char state_file[] = "state.json";
 static const int value_buffers[] = {XP_STORE_VALUES};
 static const char *const value_prefix[] = {""};
 static const char *const moment_prefixes[] = {"moment_1.", "moment_2."};
 
-xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) {
+/* A checkpoint's tensors in host memory. */
+typedef struct tensors {
     char model_path[PATH_BYTES], training_path[PATH_BYTES];
-    xp_safetensors model = {0}, training = {0};
-    XP_TRY(xp_run_folder_path(folder, model_file, model_path, sizeof model_path));
-    XP_TRY(xp_run_folder_path(folder, training_file, training_path, sizeof training_path));
+    xp_safetensors model, training;
+} tensors;
+
+static void release_tensors(tensors *read) {
+    xp_safetensors_release(&read->model);
+    xp_safetensors_release(&read->training);
+}
+
+/* On failure nothing is left to release. */
+static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments) {
+    out->model = out->training = (xp_safetensors){0};
+    XP_TRY(xp_run_folder_path(folder, model_file, out->model_path, sizeof out->model_path));
+    XP_TRY(xp_run_folder_path(folder, training_file, out->training_path, sizeof out->training_path));
     xp_status status;
-    XP_TRY_OR(status, xp_safetensors_read(&model, model_path), done);
-    XP_TRY_OR(status, check_tensors(&model, model_path, store, value_prefix, 1, true), done);
-    if (moments) {
-        XP_TRY_OR(status, xp_safetensors_read(&training, training_path), done);
-        XP_TRY_OR(status, check_tensors(&training, training_path, store, moment_prefixes, 2, false), done);
-        XP_TRY_OR(status, fill(&training, training_path, moment_prefixes[0], store, XP_STORE_MOMENT_1), done);
-        XP_TRY_OR(status, fill(&training, training_path, moment_prefixes[1], store, XP_STORE_MOMENT_2), done);
-    }
-    status = fill(&model, model_path, "", store, XP_STORE_VALUES);
-done:
-    xp_safetensors_release(&model);
-    xp_safetensors_release(&training);
+    XP_TRY_OR(status, xp_safetensors_read(&out->model, out->model_path), failed);
+    XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true), failed);
+    if (!moments) return XP_OK;
+    XP_TRY_OR(status, xp_safetensors_read(&out->training, out->training_path), failed);
+    XP_TRY_OR(status, check_tensors(&out->training, out->training_path, store, moment_prefixes, 2, false), failed);
+    return XP_OK;
+failed:
+    release_tensors(out);
+    return status;
+}
+
+xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoint, bool moments) {
+    xp_store *store = NULL;
+    xp_model model = {0};
+    tensors read;
+    XP_TRY(xp_store_create(&store));
+    xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, 0, store, false);
+    if (status != XP_OK) status = xp_fail_in(status, "%s: ", folder);
+    if (status == XP_OK) status = read_tensors(&read, folder, store, moments);
+    if (status == XP_OK) release_tensors(&read);
+    xp_model_release(&model);
+    xp_store_close(&store);
+    return status;
+}
+
+xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) {
+    tensors read;
+    XP_TRY(read_tensors(&read, folder, store, moments));
+    xp_status status = XP_OK;
+    for (int i = 0; i < 2 && moments && status == XP_OK; i++)
+        status = fill(&read.training, read.training_path, moment_prefixes[i], store,
+                      i == 0 ? XP_STORE_MOMENT_1 : XP_STORE_MOMENT_2);
+    if (status == XP_OK) status = fill(&read.model, read.model_path, "", store, XP_STORE_VALUES);
+    release_tensors(&read);
     return status;
 }
 
@@ -291,34 +326,37 @@ typedef struct field {
     const char *name;
     field_kind kind;
     size_t offset, bytes;
+    double highest; /* of a number; the lowest is 0 */
 } field;
 
-#define FIELD(kind, name, member)                                                                                      \
-    { name, kind, offsetof(xp_checkpoint, member), sizeof(((xp_checkpoint *)0)->member) }
+#define MOST 1e13 /* steps and samples: more than a run can do, and few enough to be multiplied */
+
+#define FIELD(kind, name, member, highest)                                                                             \
+    { name, kind, offsetof(xp_checkpoint, member), sizeof(((xp_checkpoint *)0)->member), highest }
 static const field fields[] = {
-    FIELD(FIELD_WHOLE, "step", state.step),
-    FIELD(FIELD_INT, "epoch", state.epoch),
-    FIELD(FIELD_WHOLE, "position", state.position),
-    FIELD(FIELD_REAL, "loss_sum", state.loss_sum),
-    FIELD(FIELD_WHOLE, "correct", state.correct),
-    FIELD(FIELD_WHOLE, "samples", state.samples),
-    FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best),
-    FIELD(FIELD_REAL, "accuracy_at_best", state.accuracy_at_best),
-    FIELD(FIELD_INT, "epoch_best", state.epoch_best),
-    FIELD(FIELD_REAL, "seconds", state.seconds),
-    FIELD(FIELD_WHOLE, "samples_total", state.samples_total),
-    FIELD(FIELD_REAL, "training_seconds", state.training_seconds),
-    FIELD(FIELD_INT, "batch", shape.batch),
-    FIELD(FIELD_INT, "classes", shape.classes),
-    FIELD(FIELD_INT, "length", shape.length),
-    FIELD(FIELD_INT, "features", shape.features),
-    FIELD(FIELD_INT, "channels", shape.channels),
-    FIELD(FIELD_INT, "height", shape.height),
-    FIELD(FIELD_INT, "breadth", shape.breadth),
-    FIELD(FIELD_TEXT, "fingerprint", fingerprint),
-    FIELD(FIELD_TEXT, "device", device),
-    FIELD(FIELD_TEXT, "driver", driver),
-    FIELD(FIELD_TEXT, "family", family),
+    FIELD(FIELD_WHOLE, "step", state.step, MOST),
+    FIELD(FIELD_INT, "epoch", state.epoch, 1e6),
+    FIELD(FIELD_WHOLE, "position", state.position, MOST),
+    FIELD(FIELD_REAL, "loss_sum", state.loss_sum, DBL_MAX),
+    FIELD(FIELD_WHOLE, "correct", state.correct, MOST),
+    FIELD(FIELD_WHOLE, "samples", state.samples, MOST),
+    FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best, 1),
+    FIELD(FIELD_REAL, "accuracy_at_best", state.accuracy_at_best, 1),
+    FIELD(FIELD_INT, "epoch_best", state.epoch_best, 1e6),
+    FIELD(FIELD_REAL, "seconds", state.seconds, DBL_MAX),
+    FIELD(FIELD_WHOLE, "samples_total", state.samples_total, MOST),
+    FIELD(FIELD_REAL, "training_seconds", state.training_seconds, DBL_MAX),
+    FIELD(FIELD_INT, "batch", shape.batch, 65536),
+    FIELD(FIELD_INT, "classes", shape.classes, INT32_MAX),
+    FIELD(FIELD_INT, "length", shape.length, INT32_MAX),
+    FIELD(FIELD_INT, "features", shape.features, INT32_MAX),
+    FIELD(FIELD_INT, "channels", shape.channels, INT32_MAX),
+    FIELD(FIELD_INT, "height", shape.height, INT32_MAX),
+    FIELD(FIELD_INT, "breadth", shape.breadth, INT32_MAX),
+    FIELD(FIELD_TEXT, "fingerprint", fingerprint, 0),
+    FIELD(FIELD_TEXT, "device", device, 0),
+    FIELD(FIELD_TEXT, "driver", driver, 0),
+    FIELD(FIELD_TEXT, "family", family, 0),
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -341,7 +379,7 @@ static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) 
 
 static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint) {
     char path[PATH_BYTES];
-    XP_TRY(xp_run_folder_path(folder, "state.json", path, sizeof path));
+    XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
     json_t *all = json_object();
     json_object_set_new(all, "format", json_integer(FORMAT));
     bool whole = json_object_set_new(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed)) == 0;
@@ -368,18 +406,19 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
     void *at = (char *)out + entry->offset;
     double real;
     json_int_t whole = json_is_integer(value) ? json_integer_value(value) : -1;
+    const bool fits = whole >= 0 && (double)whole <= entry->highest;
     switch (entry->kind) {
     case FIELD_INT:
-        if (whole < 0 || whole > INT32_MAX) break;
+        if (!fits) break;
         *(int *)at = (int)whole;
         return XP_OK;
     case FIELD_WHOLE:
-        if (whole < 0) break;
+        if (!fits) break;
         *(int64_t *)at = whole;
         return XP_OK;
     case FIELD_REAL:
-        if (!json_is_number(value) && !json_is_null(value)) break;
-        real = json_is_null(value) ? NAN : json_number_value(value);
+        real = json_is_number(value) ? json_number_value(value) : -1;
+        if (!(real >= 0 && real <= entry->highest)) break;
         memcpy(at, &real, sizeof real);
         return XP_OK;
     case FIELD_TEXT:
@@ -387,8 +426,11 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
         strcpy(at, json_string_value(value));
         return XP_OK;
     }
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not what it should be; take another checkpoint", path,
-                   entry->name);
+    if (entry->kind == FIELD_TEXT)
+        return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no text that fits; take another checkpoint", path,
+                       entry->name);
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no %snumber from 0 to %.15g; take another checkpoint", path,
+                   entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->highest);
 }
 
 static xp_status read_reals(const char *path, json_t *array, int count, double **out) {
@@ -397,7 +439,7 @@ static xp_status read_reals(const char *path, json_t *array, int count, double *
     for (int i = 0; i < count; i++) {
         json_t *value = json_array_get(array, (size_t)i);
         if (!json_is_number(value)) {
-            return xp_fail(XP_BAD_DATA, "%s: entry %d of the standardisation is not a number", path, i + 1);
+            return xp_fail(XP_BAD_DATA, "%s: entry %d of 'mean' or 'deviation' is not a number", path, i + 1);
         }
         (*out)[i] = json_number_value(value);
     }
@@ -441,6 +483,94 @@ static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *
     return XP_OK;
 }
 
+/* --- whether the fields of a state belong together ---------------------------------------------------------------- */
+
+/* Refuses the field unless its value is the expected one. */
+static xp_status expect(const char *path, const char *name, int64_t value, int64_t expected, const char *by) {
+    if (value == expected) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld where %s make it %lld; take another checkpoint", path, name,
+                   (long long)value, by, (long long)expected);
+}
+
+static xp_status expect_at_most(const char *path, const char *name, int64_t value, int64_t most, const char *what) {
+    if (value <= most) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, above the %lld of %s; take another checkpoint", path, name,
+                   (long long)value, (long long)most, what);
+}
+
+/* `samples`: of the training set; 0: not known, and taken from the epochs that are done. */
+static xp_status check_progress(const char *path, const xp_checkpoint *checkpoint, int64_t samples) {
+    const xp_training_state *state = &checkpoint->state;
+    const int64_t batch = checkpoint->config.training.batch, epochs = state->epoch;
+    XP_TRY(expect_at_most(path, "samples", state->samples, state->samples_total, "'samples_total'"));
+    XP_TRY(expect_at_most(path, "position", state->position, state->step, "'step'"));
+    const int64_t done = state->samples_total - state->samples;
+    if (samples == 0) samples = epochs > 0 ? done / epochs : state->samples;
+    const int64_t steps = (samples + batch - 1) / batch, taken = state->position * batch;
+    XP_TRY(expect_at_most(path, "position", state->position, steps, "the steps of an epoch"));
+    XP_TRY(expect(path, "samples", state->samples, taken < samples ? taken : samples, "'position' and the data"));
+    XP_TRY(expect(path, "samples_total", state->samples_total, epochs * samples + state->samples,
+                  "'epoch', 'samples' and the data"));
+    return expect(path, "step", state->step, epochs * steps + state->position, "'epoch', 'position' and the data");
+}
+
+static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) {
+    const xp_model_shape *shape = &checkpoint->shape;
+    const bool series = checkpoint->kind == XP_DATASET_SERIES;
+    if (series != (checkpoint->config.model.kind == XP_MODEL_ENCODER))
+        return xp_fail(XP_BAD_DATA,
+                       "%s: 'data' are %s, but model.kind of config.yaml is for %s; take another checkpoint", path,
+                       kind_name(checkpoint), series ? "images" : "series");
+    const struct {
+        const char *name;
+        int value;
+        bool used;
+    } sizes[] = {{"length", shape->length, series},
+                 {"features", shape->features, series},
+                 {"channels", shape->channels, !series},
+                 {"height", shape->height, !series},
+                 {"breadth", shape->breadth, !series}};
+    for (int i = 0; i < 5; i++) {
+        if ((sizes[i].value > 0) == sizes[i].used) continue;
+        return xp_fail(XP_BAD_DATA, "%s: '%s' is %d, which data of the kind '%s' cannot have; take another checkpoint",
+                       path, sizes[i].name, sizes[i].value, kind_name(checkpoint));
+    }
+    const int wanted = !checkpoint->config.data.standardise ? 0 : series ? shape->features : shape->channels;
+    return expect(path, "mean", checkpoint->standardisation.features, wanted, "data.standardise and the features");
+}
+
+static bool is_fingerprint(const char *text) {
+    static const char digits[] = "0123456789abcdef";
+    enum { DIGITS = 16 };
+    if (strspn(text, digits) != DIGITS) return false;
+    text += DIGITS;
+    return !*text || (*text == '+' && strlen(text + 1) == DIGITS && strspn(text + 1, digits) == DIGITS);
+}
+
+/* The one place that says which states there are. */
+static xp_status check_state(const char *path, const xp_checkpoint *checkpoint) {
+    const xp_training_state *state = &checkpoint->state;
+    const xp_config *config = &checkpoint->config;
+    XP_TRY(check_shape(path, checkpoint));
+    XP_TRY(expect(path, "batch", checkpoint->shape.batch, config->training.batch / config->training.accumulate,
+                  "training.batch and accumulate of config.yaml"));
+    XP_TRY(expect_at_most(path, "epoch", state->epoch, config->training.epochs, "training.epochs of config.yaml"));
+    XP_TRY(expect_at_most(path, "epoch_best", state->epoch_best, state->epoch, "'epoch'"));
+    if (state->epoch > 0 && state->epoch_best == 0)
+        return xp_fail(XP_BAD_DATA, "%s: 'epoch_best' is 0, though %d epochs are done; take another checkpoint", path,
+                       state->epoch);
+    XP_TRY(expect_at_most(path, "correct", state->correct, state->samples, "'samples'"));
+    if (!is_fingerprint(checkpoint->fingerprint))
+        return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is not one of data; take another checkpoint", path);
+    return check_progress(path, checkpoint, 0);
+}
+
+xp_status xp_checkpoint_check_samples(const char *folder, const xp_checkpoint *checkpoint, int64_t samples) {
+    char path[PATH_BYTES];
+    XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
+    return check_progress(path, checkpoint, samples);
+}
+
 static xp_status read_state(const char *path, const char *text, size_t length, xp_checkpoint *out) {
     json_error_t error;
     json_t *all = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
@@ -448,14 +578,13 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
     xp_status status = XP_OK;
     json_t *format = json_object_get(all, "format");
     if (!json_is_integer(format) || json_integer_value(format) != FORMAT) {
-        status = xp_fail(XP_BAD_DATA, "%s: is no checkpoint of format %d; another version of expanse wrote it", path,
-                         FORMAT);
+        status = xp_fail(XP_BAD_DATA, "%s: 'format' is not %d; another version of expanse wrote it", path, FORMAT);
     }
     for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);
     if (status == XP_OK) status = read_lists(path, all, out);
     if (status == XP_OK) status = read_tunings(path, json_object_get(all, "tunings"), out);
     json_decref(all);
-    return status;
+    return status == XP_OK ? check_state(path, out) : status;
 }
 
 /* --- whole checkpoints -------------------------------------------------------------------------------------------- */
@@ -508,7 +637,7 @@ xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {
     XP_TRY(xp_run_folder_path(folder, "config.yaml", path, sizeof path));
     xp_config_default(&made.config);
     XP_TRY(xp_config_file(&made.config, path));
-    XP_TRY(xp_run_folder_path(folder, "state.json", path, sizeof path));
+    XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
     XP_TRY(xp_file_read(path, &text, &length));
     xp_status status = read_state(path, text, length, &made);
     free(text);

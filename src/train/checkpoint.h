@@ -43,8 +43,14 @@ typedef struct xp_checkpoint {
  * folder that it replaced could not be removed; xp_last_error() names it. XP_BAD_DATA: a parameter is not finite; the
  * old one stays. */
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left);
-/* Reads state.json and config.yaml. *out is released by the caller on success. XP_IO_ERROR, XP_BAD_DATA. */
+/* Reads state.json and config.yaml, and checks each value against its range and the others. *out is released by the
+ * caller on success. XP_IO_ERROR, XP_BAD_DATA. */
 xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out);
+/* Checks that the folder's tensors are those of the model that it describes; needs no device. XP_IO_ERROR, XP_BAD_DATA.
+ */
+xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoint, bool moments);
+/* Checks that the run can stand where it does, with so many training samples. XP_BAD_DATA. */
+xp_status xp_checkpoint_check_samples(const char *folder, const xp_checkpoint *checkpoint, int64_t samples);
 void xp_checkpoint_release(xp_checkpoint *checkpoint);
 /* Fills the realised store's values, and its moments when `moments`. XP_BAD_DATA when the folder holds another model:
  * the message names the first difference. Nothing is written to the store then. */

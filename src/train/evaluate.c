@@ -83,7 +83,8 @@ xp_status xp_evaluate(const char *model, const xp_evaluate_options *options, con
     xp_dataset *data = NULL;
     XP_TRY(xp_run_folder_checkpoint(model, true, folder, sizeof folder));
     XP_TRY(xp_checkpoint_read(folder, &checkpoint));
-    xp_status status = options->trust_code ? XP_OK : xp_trust_check(folder, checkpoint.config.model.attention);
+    xp_status status = xp_checkpoint_check(folder, &checkpoint, false);
+    if (status == XP_OK && !options->trust_code) status = xp_trust_check(folder, checkpoint.config.model.attention);
     if (status == XP_OK) status = xp_evaluate_data(&checkpoint, options, &data);
     if (status == XP_OK) status = evaluate(folder, &checkpoint, data, options, callbacks, out);
     if (status == XP_OK) describe_weights(&checkpoint, out->weights, sizeof out->weights);

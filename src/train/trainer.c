@@ -77,7 +77,7 @@ static xp_status load_data(training_run *run) {
     for (int i = 0; i < 3; i++)
         if (sets[i]) XP_TRY(fill_missing(run, sets[i]));
     if (config->data.standardise) {
-        XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
+        if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);
     }
@@ -489,6 +489,7 @@ static xp_status find_state(training_run *run, char *last, size_t size) {
     if (status == XP_OK) {
         run->resumed = true;
         XP_TRY(xp_checkpoint_read(last, &run->checkpoint));
+        XP_TRY(xp_checkpoint_check(last, &run->checkpoint, true));
         return check_trust(run, last);
     }
     char config[1200];
@@ -592,6 +593,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
     make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
     XP_TRY(describe_data(run));
+    if (run->resumed) XP_TRY(xp_checkpoint_check_samples(last, &run->checkpoint, run->train->count));
     XP_TRY(check_stop(run));
     if (options->resume) XP_TRY(find_finished(run));
     if (run->finished) return XP_OK;
