@@ -90,6 +90,7 @@ int xp_command_analyze(int count, char **words) {
     if (!data) return xp_command_misuse("data are missing: give --data FILE");
     if (out && xp_path_exists(out))
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", out);
+    if (out && xp_folder_can_be_made(out, 0) != XP_OK) return xp_command_fail();
 
     const xp_evaluate_options options = {.data = data,
                                          .part = part,

@@ -198,6 +198,7 @@ int xp_command_predict(int count, char **words) {
     if (path && xp_path_exists(path)) {
         return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --output", path);
     }
+    if (path && xp_file_can_be_made(path) != XP_OK) return xp_command_fail();
     xp_evaluation evaluation;
     code = answer(arguments.words[0], &given, false, &evaluation);
     if (code != XP_EXIT_OK) return code;

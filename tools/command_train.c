@@ -166,6 +166,34 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     return status == XP_INTERRUPTED ? 128 + (int)stop : XP_EXIT_FAILURE;
 }
 
+/* Takes a setting that may stand beside --resume; another one makes the run `fixed`. */
+static int take_beside_resume(const char *option, const char *value, xp_config *config, xp_train_options *options,
+                              bool *fixed) {
+    const struct {
+        const char *option, **value;
+    } texts[] = {{"data.train", &options->train},
+                 {"data.test", &options->test},
+                 {"device.select", &options->device},
+                 {"device.family", &options->family}};
+    const bool epochs = strcmp(option, "training.epochs") == 0;
+    bool known = epochs;
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        if (strcmp(option, texts[i].option) != 0) continue;
+        *texts[i].value = value;
+        known = true;
+    }
+    *fixed = *fixed || !known;
+    if (!known) return XP_EXIT_OK;
+    char text[2048];
+    snprintf(text, sizeof text, "%s=%.2000s", option, value);
+    if (xp_config_set(config, text) != XP_OK) {
+        xp_command_fail();
+        return XP_EXIT_USAGE;
+    }
+    if (epochs) options->epochs = config->training.epochs;
+    return XP_EXIT_OK;
+}
+
 int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
     bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
@@ -186,6 +214,8 @@ int xp_command_train(int count, char **words) {
         {"--batch", "N", "samples a step", .option = "training.batch"},
         {"--accumulate", "N", "less memory: compute a step's batch in N parts, one after another",
          .option = "training.accumulate"},
+        {"--max-length", "N", "steps of the longest series that the model takes; 0: of the longest in the data",
+         .option = "data.max_length"},
         {"--seed", "N", "of everything that is drawn at random", .option = "training.seed"},
         {"--limit", "N", "take only N samples of the training data, equally many of each class (all)",
          .option = "data.train_limit"},
@@ -197,7 +227,9 @@ int xp_command_train(int count, char **words) {
          .on = &recompute},
         {"--set", "KEY=VALUE", "any key of --print-config; may be repeated", .option = ""},
         {"--out", "DIR", "run folder (one below runs/ is chosen)", .text = &out},
-        {"--resume", "DIR", "go on with this folder's run, as configured; --epochs can make it longer",
+        {"--resume", "DIR",
+         "go on with this folder's run, as configured; --epochs makes it longer, --train and --test say where its data "
+         "are now, --device and --family what to run it on",
          .text = &resume},
         {"--trust-code", NULL, "with --resume: let the run's score(...) run although nothing shows that you gave it",
          .on = &trust_code},
@@ -212,7 +244,8 @@ int xp_command_train(int count, char **words) {
     };
     const xp_usage usage = {
         .name = "train",
-        .synopsis = "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N]",
+        .synopsis =
+            "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N] [flags]",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
             "confusion.svg, and the weights in best/ and last/. Preset, then file, then flags: the later one counts.\n"
@@ -237,23 +270,15 @@ int xp_command_train(int count, char **words) {
         bool fixed = preset || file || out || dry_run || print_config || untuned;
         xp_config_default(&config);
         for (int i = 0; i < arguments.setting_count; i++) {
-            char text[64];
-            const char *option = arguments.settings[i].option;
-            if (strcmp(option, "training.epochs") != 0) {
-                fixed = true;
-                continue;
-            }
-            snprintf(text, sizeof text, "%s=%.32s", option, arguments.settings[i].value);
-            if (xp_config_set(&config, text) != XP_OK) {
-                xp_command_fail();
-                return XP_EXIT_USAGE;
-            }
-            options.epochs = config.training.epochs;
+            code = take_beside_resume(arguments.settings[i].option, arguments.settings[i].value, &config, &options,
+                                      &fixed);
+            if (code != XP_EXIT_OK) return code;
         }
         if (fixed) {
             return xp_command_misuse(
-                "--resume goes on with the run as it was configured; only --epochs, which can make "
-                "it longer, --recompute, --trust-code, --profile, --debug, -o and --quiet may stand beside it");
+                "--resume goes on with the run as it was configured; only --epochs, which can make it longer, --train "
+                "and --test, where its data are now, --device, --family, --recompute, --trust-code, --profile, "
+                "--debug, -o and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;

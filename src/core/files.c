@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -326,6 +327,11 @@ bool xp_path_exists(const char *path) {
     return lstat(path, &info) == 0;
 }
 
+bool xp_file_exists(const char *path) {
+    struct stat info;
+    return stat(path, &info) == 0 ? S_ISREG(info.st_mode) : errno != ENOENT && errno != ENOTDIR;
+}
+
 bool xp_folder_is_empty(const char *path) {
     DIR *folder = opendir(path);
     if (!folder) return !xp_path_exists(path);
@@ -335,4 +341,60 @@ bool xp_folder_is_empty(const char *path) {
     }
     closedir(folder);
     return empty;
+}
+
+/* --- what will be written later ----------------------------------------------------------------------------------- */
+
+/* The folder of `path`: "a/b/" and "a/b" are in "a", "b" is in ".". */
+static xp_status parent_folder(const char *path, char parent[PATH_MAX]) {
+    size_t length = strlen(path);
+    if (length >= PATH_MAX) return xp_fail(XP_IO_ERROR, "%s: the path is too long", path);
+    while (length > 1 && path[length - 1] == '/') length--;
+    while (length > 0 && path[length - 1] != '/') length--;
+    while (length > 1 && path[length - 1] == '/') length--;
+    memcpy(parent, path, length);
+    strcpy(parent + length, length > 0 ? "" : ".");
+    return XP_OK;
+}
+
+static xp_status check_folder(const char *path, const char *folder) {
+    struct stat info;
+    const bool there = stat(folder, &info) == 0;
+    if (!there && errno == ENOENT)
+        return xp_fail(XP_IO_ERROR, "%s: cannot be made, because there is no folder %s; make it first", path, folder);
+    if (!there)
+        return xp_fail(XP_IO_ERROR, "%s: cannot be made, because of the folder %s: %s", path, folder, strerror(errno));
+    if (!S_ISDIR(info.st_mode) && strcmp(path, folder) == 0)
+        return xp_fail(XP_IO_ERROR, "%s: exists and is not a folder; choose another name", path);
+    if (!S_ISDIR(info.st_mode))
+        return xp_fail(XP_IO_ERROR, "%s: cannot be made, because %s is not a folder", path, folder);
+    if (access(folder, W_OK | X_OK) == 0) return XP_OK;
+    return xp_fail(XP_IO_ERROR, "%s: cannot be made, because the folder %s cannot be written to: %s", path, folder,
+                   strerror(errno));
+}
+
+xp_status xp_file_can_be_made(const char *path) {
+    char parent[PATH_MAX];
+    XP_TRY(parent_folder(path, parent));
+    return check_folder(path, parent);
+}
+
+xp_status xp_folder_can_be_made(const char *path, double bytes) {
+    char folder[PATH_MAX], above[PATH_MAX], need[32], left[32];
+    struct statvfs disk;
+    snprintf(folder, sizeof folder, "%s", path);
+    while (!xp_path_exists(folder) && strcmp(folder, ".") != 0) {
+        XP_TRY(parent_folder(folder, above));
+        memcpy(folder, above, sizeof folder);
+    }
+    XP_TRY(check_folder(path, folder));
+    if (statvfs(folder, &disk) != 0 || disk.f_blocks == 0) return XP_OK; /* a file system that does not tell */
+    const double room = (double)disk.f_bavail * (double)disk.f_frsize;
+    if (room >= bytes) return XP_OK;
+    xp_text_bytes(bytes, need);
+    xp_text_bytes(room, left);
+    return xp_fail(XP_IO_ERROR,
+                   "%s: what is to be written takes %s, and the disk has %s left; make room, or choose "
+                   "another place",
+                   path, need, left);
 }

@@ -38,7 +38,14 @@ xp_status xp_private_file_read(int folder, const char *path, const char *name, c
 xp_status xp_private_file_write(int folder, const char *path, const char *name, bool replace, const void *data,
                                 size_t length);
 
+/* Anything of that name, also a link to nothing: what must not be written over. */
 bool xp_path_exists(const char *path);
+/* A plain file, or a link to one. What may not be looked at counts as one, so that reading it tells why. */
+bool xp_file_exists(const char *path);
 bool xp_folder_is_empty(const char *path); /* a missing folder counts as empty */
+
+/* For what is to be written after long work, before it. XP_IO_ERROR tells what is in the way. */
+xp_status xp_file_can_be_made(const char *path);                 /* its folder is there and can be written to */
+xp_status xp_folder_can_be_made(const char *path, double bytes); /* … or can be made, with so many bytes free */
 
 #endif

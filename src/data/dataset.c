@@ -73,13 +73,13 @@ static bool find_labels(const char *path, char labels[PATH_MAX]) {
         int written = snprintf(labels, PATH_MAX - 3, "%.*s%s%s", (int)(found - path), path, pairs[i][1],
                                found + strlen(pairs[i][0]));
         if (written < 0 || written >= PATH_MAX - 3) return false;
-        if (xp_path_exists(labels)) return true;
+        if (xp_file_exists(labels)) return true;
         if (ends_with(labels, ".gz")) {
             labels[strlen(labels) - 3] = '\0';
         } else {
             strcat(labels, ".gz");
         }
-        return xp_path_exists(labels);
+        return xp_file_exists(labels);
     }
     return false;
 }
@@ -108,7 +108,7 @@ static xp_status find_images(const char *folder, const char *part, char path[PAT
     for (size_t prefix = 0; prefix < 2; prefix++) {
         for (size_t ending = 0; ending < sizeof endings / sizeof endings[0]; ending++) {
             int written = snprintf(path, PATH_MAX, "%s/%s%s", folder, prefixes[test][prefix], endings[ending]);
-            if (written > 0 && written < PATH_MAX && xp_path_exists(path)) return XP_OK;
+            if (written > 0 && written < PATH_MAX && xp_file_exists(path)) return XP_OK;
         }
     }
     return xp_fail(XP_IO_ERROR, "%s: the folder has no IDX file %s-images-idx3-ubyte or %s-images-idx3-ubyte.gz",

@@ -57,6 +57,8 @@ void xp_standardisation_release(xp_standardisation *standardisation);
  * longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
  * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
+/* Zeros behind every series up to so many steps, not fewer than it has. XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_pad(xp_dataset *dataset, int length);
 /* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message ends without a remedy.
  */
 xp_status xp_dataset_check_labels(const xp_dataset *dataset);

@@ -287,7 +287,7 @@ xp_status xp_dataset_check_labels(const xp_dataset *dataset) {
     return XP_OK;
 }
 
-static xp_status pad(xp_dataset *dataset, int length) {
+xp_status xp_dataset_pad(xp_dataset *dataset, int length) {
     if (dataset->length == length) return XP_OK;
     int64_t elements = (int64_t)length * dataset->features;
     float *values = NULL;
@@ -311,8 +311,8 @@ xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other) {
     XP_TRY(map_labels(dataset, other));
     if (dataset->kind == XP_DATASET_IMAGES) return XP_OK;
     int length = dataset->length > other->length ? dataset->length : other->length;
-    XP_TRY(pad(dataset, length));
-    return pad(other, length);
+    XP_TRY(xp_dataset_pad(dataset, length));
+    return xp_dataset_pad(other, length);
 }
 
 /* --- splitting and limiting --------------------------------------------------------------------------------------- */

@@ -58,7 +58,7 @@ static xp_status entries_of(json_t *root, const json_error_t *error, const char 
 
 xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries) {
     json_error_t error;
-    if (may_miss && !xp_path_exists(path)) {
+    if (may_miss && !xp_file_exists(path)) {
         *entries = json_array();
         return *entries ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a tuning table");
     }
@@ -118,7 +118,7 @@ xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
     *tables = calloc(1, sizeof **tables);
     if (!*tables) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning tables");
     if (given && *given) XP_TRY(xp_tuning_read(given, false, &(*tables)->entries[GIVEN]));
-    if (xp_cache_path("tuning.json", false, path, sizeof path) == XP_OK && xp_path_exists(path))
+    if (xp_cache_path("tuning.json", false, path, sizeof path) == XP_OK && xp_file_exists(path))
         (*tables)->entries[OWN] = readable(path);
     (*tables)->entries[BUILT_IN] = built_in();
     return XP_OK;

@@ -265,8 +265,8 @@ static void release_tensors(tensors *read) {
 /* On failure nothing is left to release. */
 static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments) {
     out->model = out->training = (xp_safetensors){0};
-    XP_TRY(xp_run_folder_path(folder, model_file, out->model_path, sizeof out->model_path));
-    XP_TRY(xp_run_folder_path(folder, training_file, out->training_path, sizeof out->training_path));
+    XP_TRY(xp_run_folder_file(folder, model_file, out->model_path, sizeof out->model_path));
+    XP_TRY(xp_run_folder_file(folder, training_file, out->training_path, sizeof out->training_path));
     xp_status status;
     XP_TRY_OR(status, xp_safetensors_read(&out->model, out->model_path), failed);
     XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true), failed);
@@ -589,7 +589,7 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
 
 /* --- whole checkpoints -------------------------------------------------------------------------------------------- */
 
-static xp_status write_config(const char *folder, const xp_config *config) {
+xp_status xp_checkpoint_configure(const char *folder, const xp_config *config) {
     char path[PATH_BYTES], *text = NULL;
     XP_TRY(xp_run_folder_path(folder, "config.yaml", path, sizeof path));
     XP_TRY(xp_config_text(config, &text));
@@ -615,7 +615,7 @@ xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoin
     XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, checkpoint), failed);
     XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
     XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, checkpoint), failed);
-    XP_TRY_OR(status, write_config(made, &checkpoint->config), failed);
+    XP_TRY_OR(status, xp_checkpoint_configure(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     flush_folder(made);
     XP_TRY_OR(status, take_place(made, folder, left), failed);
@@ -634,10 +634,10 @@ xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {
     char path[PATH_BYTES], *text = NULL;
     size_t length = 0;
     xp_checkpoint made = {0};
-    XP_TRY(xp_run_folder_path(folder, "config.yaml", path, sizeof path));
+    XP_TRY(xp_run_folder_file(folder, "config.yaml", path, sizeof path));
     xp_config_default(&made.config);
     XP_TRY(xp_config_file(&made.config, path));
-    XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
+    XP_TRY(xp_run_folder_file(folder, state_file, path, sizeof path));
     XP_TRY(xp_file_read(path, &text, &length));
     xp_status status = read_state(path, text, length, &made);
     free(text);

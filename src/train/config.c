@@ -105,6 +105,7 @@ static const option options[] = {
     REAL(data, validation, 0, 0.9, "fraction split off the training part to choose the best epoch by"),
     COUNT(data, train_limit, "take only so many training samples; 0: all"),
     COUNT(data, test_limit, "take only so many test samples; 0: all"),
+    WHOLE(data, max_length, 0, 1 << 24, "steps that the model takes in a series; 0: those of the longest in the data"),
     SWITCH(data, standardise, "mean 0 and deviation 1 by the training part's statistics"),
     WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples of a step"),

@@ -24,6 +24,7 @@ typedef struct xp_config {
         double validation;   /* fraction split off the training part; 0: none */
         int64_t train_limit; /* samples; 0: all */
         int64_t test_limit;
+        int max_length; /* steps of the longest series that the model takes; 0: of the longest in the data */
         int standardise;
     } data;
     struct {

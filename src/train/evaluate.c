@@ -25,8 +25,9 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                                   : (int64_t)shape->channels * shape->height * shape->breadth;
     snprintf(trained.name, sizeof trained.name, "the training data");
     if (checkpoint->kind == XP_DATASET_SERIES && (*out)->kind == XP_DATASET_SERIES && (*out)->length > shape->length)
-        return xp_fail(XP_BAD_DATA, "%s has series of %d steps; the model was trained for at most %d", path,
-                       (*out)->length, shape->length);
+        return xp_fail(XP_BAD_DATA,
+                       "%s has series of %d steps; the model takes at most %d: train one with --max-length %d or more",
+                       path, (*out)->length, shape->length, (*out)->length);
     XP_TRY(xp_dataset_align(&trained, *out));
     if (options->judged && xp_dataset_check_labels(*out) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: there is no accuracy to tell, but expanse predict gives the answers",

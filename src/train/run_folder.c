@@ -30,6 +30,12 @@ xp_status xp_run_folder_path(const char *folder, const char *name, char *text, s
     return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
 }
 
+xp_status xp_run_folder_file(const char *folder, const char *name, char *text, size_t size) {
+    XP_TRY(xp_run_folder_path(folder, name, text, size));
+    if (xp_file_exists(text) || !xp_path_exists(text)) return XP_OK;
+    return xp_fail(XP_IO_ERROR, "%s: is not a file", text);
+}
+
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /* Two runs in one folder would destroy each other's files. The lock goes with the process, whatever ends it. */
@@ -70,16 +76,19 @@ xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *
     return status;
 }
 
+xp_status xp_run_folder_can_be_made(const char *path, double bytes) {
+    XP_TRY(xp_folder_can_be_made(path, bytes));
+    if (xp_folder_is_empty(path)) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT,
+                   "%s: the folder is not empty, and nothing is overwritten; go on with --resume %s or choose another "
+                   "--out",
+                   path, path);
+}
+
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config) {
     xp_run_folder folder;
     XP_TRY(start(&folder, path));
-    if (!xp_folder_is_empty(path)) {
-        XP_TRY(xp_folder_make(path)); /* a plain file of that name has its own message */
-        return xp_fail(XP_INVALID_ARGUMENT,
-                       "%s: the folder is not empty, and nothing is overwritten; go on with --resume %s or choose "
-                       "another --out",
-                       path, path);
-    }
+    XP_TRY(xp_run_folder_can_be_made(path, 0));
     XP_TRY(xp_folder_make(path));
     XP_TRY(lock_folder(&folder));
     xp_status status = xp_run_folder_configure(&folder, config);
@@ -163,7 +172,7 @@ xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done) {
     char file[1100];
     char *text = NULL;
     size_t length = 0;
-    XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
+    XP_TRY(xp_run_folder_file(folder->path, "metrics.csv", file, sizeof file));
     if (epochs_done == 0) return write_rows(folder); /* it may have ended before there was one */
     XP_TRY(xp_file_read(file, &text, &length));
     xp_status status = read_rows(folder, file, text, epochs_done);
@@ -284,6 +293,22 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     return xp_confusion_write(file, title, note, evaluation);
 }
 
+xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test) {
+    static const char *const keys[] = {"samples", "validation_samples", "test_samples"};
+    int64_t *const counts[] = {training, validation, test};
+    char file[1100], *text = NULL;
+    size_t length = 0;
+    json_error_t error;
+    XP_TRY(xp_run_folder_file(folder->path, "summary.json", file, sizeof file));
+    XP_TRY(xp_file_read(file, &text, &length));
+    json_t *all = json_loadb(text, length, 0, &error);
+    free(text);
+    if (!all) return xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", file, error.line, error.column, error.text);
+    for (int i = 0; i < 3; i++) *counts[i] = json_integer_value(json_object_get(all, keys[i]));
+    json_decref(all);
+    return XP_OK;
+}
+
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder) {
     char file[1100];
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
@@ -296,14 +321,14 @@ xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *tex
     static const char *const names[] = {"best", "best.previous", "last", "last.previous"};
     char state[1200];
     XP_TRY(xp_run_folder_path(path, "state.json", state, sizeof state));
-    if (xp_path_exists(state)) {
+    if (xp_file_exists(state)) {
         int need = snprintf(text, size, "%s", path);
         return need >= 0 && (size_t)need < size ? XP_OK : xp_fail(XP_IO_ERROR, "%s: the path is too long", path);
     }
     for (int i = 0; i < 4; i++) {
         XP_TRY(xp_run_folder_path(path, names[prefer_best ? i : i ^ 2], text, size));
         XP_TRY(xp_run_folder_path(text, "state.json", state, sizeof state));
-        if (xp_path_exists(state)) return XP_OK;
+        if (xp_file_exists(state)) return XP_OK;
     }
     if (!xp_path_exists(path)) {
         return xp_fail(XP_IO_ERROR, "%s: there is no such folder; give the --out of a training run", path);

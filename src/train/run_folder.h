@@ -23,6 +23,9 @@ typedef struct xp_run_summary {
     char device[128], driver[128], family[16];
 } xp_run_summary;
 
+/* Whether a new run folder can be made there, with so many bytes free: asked before what takes long. Errors as those of
+ * making it. */
+xp_status xp_run_folder_can_be_made(const char *path, double bytes);
 /* Makes a new run folder with its config.yaml. XP_INVALID_ARGUMENT when the folder holds anything: the message says
  * what to do. */
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config);
@@ -38,6 +41,8 @@ xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
+/* How many samples summary.json says that the sets of the run have; 0: it has no such set. */
+xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
 /* Writes summary.json, and confusion.svg when `evaluation` (of the set that the run is measured by,
  * after the last epoch) is not NULL and has labels. */
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
@@ -46,6 +51,9 @@ void xp_run_folder_close(xp_run_folder *folder);
 
 /* "FOLDER/name" in text [size]; XP_IO_ERROR when it is too long. */
 xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size);
+/* The same of a file that is to be read. XP_IO_ERROR when something else than a file has its name: a pipe would be
+ * waited for. */
+xp_status xp_run_folder_file(const char *folder, const char *name, char *text, size_t size);
 /* The checkpoint folder that a user means by a run folder or a checkpoint folder: itself, best/ or last/. */
 xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size);
 

@@ -25,9 +25,12 @@ typedef struct training_run {
     xp_session session;
     xp_run_folder folder;
     bool has_folder;
-    bool finished;     /* resumed with nothing left to do */
-    bool resumed;      /* goes on from a checkpoint, not from the beginning */
-    int epochs_before; /* of the configuration, when the run is made longer; else -1 */
+    bool finished;      /* resumed with nothing left to do */
+    bool resumed;       /* goes on from a checkpoint, not from the beginning */
+    char last[1200];    /* that checkpoint */
+    xp_config recorded; /* of a resumed run: what its folder says */
+    int64_t counts[3];  /* samples of the sets for training, validation and test */
+    int epochs_before;  /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
     int64_t steps_per_epoch;
     double started; /* clock when this process began, minus what earlier ones spent */
@@ -54,14 +57,54 @@ static xp_status fill_missing(const training_run *run, xp_dataset *set) {
     return status;
 }
 
+/* Opens a file of the data; the path of a resumed run may be an old one. `given`: it was told anew by the flag. */
+static xp_status open_data(const training_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
+    const xp_status status = xp_dataset_open(out, path, flag + strlen("--"));
+    if (status != XP_IO_ERROR || !run->options->resume || given) return status;
+    return xp_fail(status, "%s; the run recorded this path: where the data were moved, give %s FILE", xp_last_error(),
+                   flag);
+}
+
+/* Either of them, or both. */
+static xp_status refuse_data(const training_run *run, bool train, bool test) {
+    const xp_config *config = &run->checkpoint.config;
+    static const char remedy[] = "its samples, their lengths or their classes differ; give %s the right file, or start "
+                                 "a new run";
+    char text[160];
+    snprintf(text, sizeof text, remedy, train && test ? "--train and --test" : train ? "--train" : "--test");
+    if (train && test)
+        return xp_fail(XP_BAD_DATA,
+                       "%s is not the data that this run was trained with, nor %s that it was tested with: %s",
+                       config->data.train, config->data.test, text);
+    return xp_fail(XP_BAD_DATA, "%s is not the data that this run was %s with: %s",
+                   train ? config->data.train : config->data.test, train ? "trained" : "tested", text);
+}
+
+/* Brings series to the steps that the model is to have: those of the checkpoint, or those that are asked for. */
+static xp_status reserve_length(training_run *run, xp_dataset *set) {
+    const int wanted = run->checkpoint.config.data.max_length;
+    const int length = run->resumed ? run->checkpoint.shape.length : wanted;
+    if (set->kind == XP_DATASET_IMAGES && wanted > 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds images: data.max_length (--max-length) is for series", set->name);
+    if (set->kind == XP_DATASET_IMAGES || length == 0) return XP_OK;
+    if (set->length <= length) return xp_dataset_pad(set, length);
+    if (run->resumed) return refuse_data(run, set == run->train, set == run->test);
+    return xp_fail(
+        XP_INVALID_ARGUMENT,
+        "%s has series of %d steps, more than data.max_length (--max-length): raise it from %d to %d or more",
+        set->name, set->length, length, set->length);
+}
+
 static xp_status load_data(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
     if (!*config->data.train)
         return xp_fail(XP_INVALID_ARGUMENT, "no training data: give --train FILE or data.train in the configuration");
-    XP_TRY(xp_dataset_open(&run->train, config->data.train, "train"));
+    XP_TRY(open_data(run, config->data.train, "--train", run->options->train, &run->train));
+    XP_TRY(reserve_length(run, run->train));
     if (*config->data.test) {
-        XP_TRY(xp_dataset_open(&run->test, config->data.test, "test"));
+        XP_TRY(open_data(run, config->data.test, "--test", run->options->test, &run->test));
+        XP_TRY(reserve_length(run, run->test));
         XP_TRY(xp_dataset_align(run->train, run->test));
     }
     if (xp_dataset_check_labels(run->train) != XP_OK)
@@ -74,8 +117,11 @@ static xp_status load_data(training_run *run) {
         XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
 
     xp_dataset *sets[] = {run->train, run->validation, run->test};
-    for (int i = 0; i < 3; i++)
-        if (sets[i]) XP_TRY(fill_missing(run, sets[i]));
+    for (int i = 0; i < 3; i++) {
+        if (!sets[i]) continue;
+        run->counts[i] = sets[i]->count;
+        XP_TRY(fill_missing(run, sets[i]));
+    }
     if (config->data.standardise) {
         if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
         for (int i = 0; i < 3; i++)
@@ -102,12 +148,9 @@ static xp_status describe_data(training_run *run) {
     xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint);
     if (run->resumed) {
         if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
-        size_t length = strcspn(fingerprint, "+");
-        bool same_training = strncmp(fingerprint, checkpoint->fingerprint, length) == 0;
-        return xp_fail(XP_BAD_DATA,
-                       "%s is not the data that this run was %s with: put the old file back, or start a new run",
-                       same_training ? checkpoint->config.data.test : checkpoint->config.data.train,
-                       same_training ? "tested" : "trained");
+        const size_t length = strcspn(fingerprint, "+");
+        return refuse_data(run, strncmp(fingerprint, checkpoint->fingerprint, length) != 0,
+                           strcmp(fingerprint + length, checkpoint->fingerprint + length) != 0);
     }
     memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
     checkpoint->kind = train->kind;
@@ -132,10 +175,11 @@ static xp_status describe_data(training_run *run) {
 
 /* Passes the status of a session's step on; where an answer was not a number, the message gets its remedy. */
 static xp_status advise(const training_run *run, xp_status status) {
-    char last[1200];
+    char last[1200], state[1200];
     if (status != XP_BAD_DATA) return status;
     XP_TRY(xp_run_folder_path(run->options->out, "last", last, sizeof last));
-    const bool kept = xp_path_exists(last);
+    XP_TRY(xp_run_folder_path(last, "state.json", state, sizeof state));
+    const bool kept = xp_file_exists(state);
     return xp_fail(status, "%s, after step %lld: correct extreme values, or lower the learning rate (now %g)%s%s%s",
                    xp_last_error(), (long long)run->checkpoint.state.step, run->row.learning_rate, kept ? "; " : "",
                    kept ? last : "", kept ? " keeps the last good checkpoint" : "");
@@ -211,9 +255,9 @@ static void summarise(const training_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
     *out = (xp_run_summary){.epochs = state->epoch,
                             .parameters = run->session.store ? run->session.store->trainable_count : 0,
-                            .samples = run->train->count,
-                            .validation_samples = run->validation ? run->validation->count : 0,
-                            .test_samples = run->test ? run->test->count : 0,
+                            .samples = run->counts[0],
+                            .validation_samples = run->counts[1],
+                            .test_samples = run->counts[2],
                             .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .finished = state->epoch == run->checkpoint.config.training.epochs};
@@ -238,7 +282,7 @@ static xp_status complete(training_run *run) {
     const xp_training_state *state = &run->checkpoint.state;
     char path[1200];
     XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
-    if (xp_path_exists(path)) return XP_OK;
+    if (xp_file_exists(path)) return XP_OK;
     if (state->epoch == 0) {
         XP_TRY(save(run, "last"));
         XP_TRY(save(run, "best"));
@@ -477,13 +521,15 @@ static xp_status check_trust(const training_run *run, const char *folder) {
 }
 
 /* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
- * first one. `last` names the checkpoint. */
-static xp_status find_state(training_run *run, char *last, size_t size) {
+ * first one. */
+static xp_status find_state(training_run *run) {
     const char *out = run->options->out;
+    char *last = run->last;
+    const size_t size = sizeof run->last;
     XP_TRY(xp_run_folder_open(&run->folder, out)); /* first: a run that still goes may be writing all of it */
     run->has_folder = true;
     XP_TRY(xp_run_folder_path(out, "state.json", last, size));
-    if (xp_path_exists(last))
+    if (xp_file_exists(last))
         return xp_fail(XP_INVALID_ARGUMENT, "%s: is a checkpoint; give --resume the run folder that it lies in", out);
     xp_status status = xp_run_folder_checkpoint(out, false, last, size);
     if (status == XP_OK) {
@@ -494,7 +540,7 @@ static xp_status find_state(training_run *run, char *last, size_t size) {
     }
     char config[1200];
     XP_TRY(xp_run_folder_path(out, "config.yaml", config, sizeof config));
-    if (status != XP_BAD_DATA || !xp_path_exists(config)) return status;
+    if (status != XP_BAD_DATA || !xp_file_exists(config)) return status;
     say(run, "the run has no checkpoint yet: it starts from the beginning, as it was configured");
     xp_config_default(&run->checkpoint.config);
     XP_TRY(xp_config_file(&run->checkpoint.config, config));
@@ -528,11 +574,38 @@ static xp_status lengthen(training_run *run, int epochs) {
     return XP_OK;
 }
 
+/* Takes what a resume was given in place of what the run recorded. */
+static xp_status take_changes(training_run *run) {
+    const xp_train_options *options = run->options;
+    xp_config *config = &run->checkpoint.config;
+    const char *const changes[][2] = {{"data.train", options->train},
+                                      {"data.test", options->test},
+                                      {"device.select", options->device},
+                                      {"device.family", options->family}};
+    run->recorded = *config;
+    if (options->test && !*config->data.test)
+        return xp_fail(
+            XP_INVALID_ARGUMENT,
+            "%s: the run has no test set, and --test only says where one is now; expanse eval takes any data",
+            options->out);
+    for (int i = 0; i < 4; i++) {
+        char assignment[2048];
+        if (!changes[i][1]) continue;
+        snprintf(assignment, sizeof assignment, "%s=%.2000s", changes[i][0], changes[i][1]);
+        XP_TRY(xp_config_set(config, assignment));
+    }
+    if (options->epochs >= 0) XP_TRY(lengthen(run, options->epochs));
+    if (options->recompute) config->training.recompute = 1;
+    return XP_OK;
+}
+
 /* Makes what a resume changed, such as the number of epochs, that of the folder. An end in between leaves the short run
  * without its summary, which it writes when it is resumed, or the long one. */
 static xp_status record_changes(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     char text[128];
+    if (!run->options->resume || memcmp(config, &run->recorded, sizeof *config) == 0) return XP_OK;
+    if (run->resumed && run->epochs_before < 0) XP_TRY(xp_checkpoint_configure(run->last, config));
     if (run->epochs_before >= 0) {
         XP_TRY(xp_run_folder_forget_summary(&run->folder));
         if (run->resumed) XP_TRY(save(run, "last"));
@@ -554,15 +627,22 @@ static bool tune(training_run *run) {
     return callbacks->tune(callbacks->user, config, &run->checkpoint.shape, run->session.device, step.flops * steps);
 }
 
-/* Whether a resumed run has nothing left to do, not even its summary to write. */
+/* Whether a resumed run has nothing left to do, not even its summary to write. It needs no data to be told of. */
 static xp_status find_finished(training_run *run) {
+    char path[1200];
+    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
+    run->finished =
+        run->resumed && run->checkpoint.state.epoch >= run->checkpoint.config.training.epochs && xp_file_exists(path);
+    if (!run->finished) return XP_OK;
+    XP_TRY(xp_run_folder_samples(&run->folder, &run->counts[0], &run->counts[1], &run->counts[2]));
+    return xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch);
+}
+
+/* Says that, and how there could be more to do. */
+static void tell_finished(const training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     const int epochs = config->training.epochs;
-    char path[1200], text[1400], how[160];
-    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
-    run->finished = run->resumed && run->checkpoint.state.epoch >= epochs && xp_path_exists(path);
-    if (!run->finished) return XP_OK;
-    XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
+    char text[1400], how[160];
     if (run->checkpoint.state.step > 0 && schedule_of_length(config))
         snprintf(how, sizeof how, "its %s schedule was made for this length: a longer run is a new one",
                  schedule_of_length(config));
@@ -570,7 +650,14 @@ static xp_status find_finished(training_run *run) {
         snprintf(how, sizeof how, "--epochs N, with more than %d, makes it longer", epochs);
     snprintf(text, sizeof text, "finished     epoch %d of %d is done; %s", epochs, epochs, how);
     say(run, text);
-    return XP_OK;
+}
+
+/* Checkpoints are of a known size: last/, best/ and, while one of them is replaced, the new one. */
+static xp_status check_room(const training_run *run) {
+    const xp_store *store = run->session.store;
+    const double checkpoint = (double)(store->elements + 2 * store->trained_elements) * sizeof(float);
+    const int epochs = run->checkpoint.config.training.epochs, more = run->resumed ? 1 : epochs > 1 ? 3 : 2;
+    return xp_folder_can_be_made(run->options->out, more * checkpoint);
 }
 
 static xp_status check_stop(const training_run *run) {
@@ -579,13 +666,14 @@ static xp_status check_stop(const training_run *run) {
 
 static xp_status prepare(training_run *run, const xp_config *config) {
     const xp_train_options *options = run->options;
-    char last[1200];
     if (options->resume) {
-        XP_TRY(find_state(run, last, sizeof last));
-        if (options->epochs >= 0) XP_TRY(lengthen(run, options->epochs));
-        if (options->recompute) run->checkpoint.config.training.recompute = 1;
+        XP_TRY(find_state(run));
+        XP_TRY(take_changes(run));
+        XP_TRY(find_finished(run));
+        if (run->finished && !options->train && !options->test) return XP_OK;
     } else {
         run->checkpoint.config = *config;
+        if (!options->dry_run) XP_TRY(xp_run_folder_can_be_made(options->out, 0));
     }
     XP_TRY(xp_config_check(&run->checkpoint.config));
     const xp_config *chosen = &run->checkpoint.config;
@@ -593,9 +681,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
     make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
     XP_TRY(describe_data(run));
-    if (run->resumed) XP_TRY(xp_checkpoint_check_samples(last, &run->checkpoint, run->train->count));
+    if (run->resumed) XP_TRY(xp_checkpoint_check_samples(run->last, &run->checkpoint, run->train->count));
     XP_TRY(check_stop(run));
-    if (options->resume) XP_TRY(find_finished(run));
     if (run->finished) return XP_OK;
     run->steps_per_epoch = (run->train->count + chosen->training.batch - 1) / chosen->training.batch;
     run->order = malloc((size_t)run->train->count * sizeof *run->order);
@@ -614,7 +701,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     XP_TRY(check_stop(run));
     XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
-    /* The folder comes before the compilation, which takes long: a name that is taken is told at once. */
+    /* The folder comes before the compilation, which takes long: what is in its way is told at once. */
+    XP_TRY(check_room(run));
     if (options->resume)
         XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
     else
@@ -623,7 +711,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     XP_TRY(announce(run));
     XP_TRY(xp_session_realise(&run->session, run->callbacks));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
-    if (run->resumed) XP_TRY(xp_checkpoint_load(last, run->session.store, true));
+    if (run->resumed) XP_TRY(xp_checkpoint_load(run->last, run->session.store, true));
     if (run->checkpoint.state.step > 0)
         run->row.learning_rate = xp_schedule_rate(chosen, run->checkpoint.state.step - 1, run->steps_per_epoch);
     return XP_OK;
@@ -650,7 +738,8 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         status = print_plan(&run);
     } else if (status == XP_OK) {
         run.started = xp_clock() - run.checkpoint.state.seconds;
-        if (!run.finished && (options->epochs >= 0 || options->recompute)) status = record_changes(&run);
+        if (run.finished) tell_finished(&run);
+        status = record_changes(&run);
         if (!run.finished && status == XP_OK) status = loop(&run);
         summarise(&run, result);
         if (!run.finished && options->profile && run.checkpoint.state.step > 0 &&

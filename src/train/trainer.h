@@ -41,10 +41,12 @@ typedef struct xp_train_options {
     int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
     bool trust_code; /* of a resumed run: take its score, whoever gave it (train/trust.h) */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
-    bool dry_run;    /* plan, print device, data, parameters, bytes to `report`; makes no folder */
-    bool launches;   /* of a dry run: print every launch, too */
-    bool profile;    /* print the table of kernel times to `report` at the end */
-    bool debug;      /* finish after each launch, so that a failure names its kernel and layer */
+    /* Of a resumed run, in place of what it recorded; NULL: as recorded. The data must be the same. */
+    const char *train, *test, *device, *family;
+    bool dry_run;  /* plan, print device, data, parameters, bytes to `report`; makes no folder */
+    bool launches; /* of a dry run: print every launch, too */
+    bool profile;  /* print the table of kernel times to `report` at the end */
+    bool debug;    /* finish after each launch, so that a failure names its kernel and layer */
     FILE *report;
 } xp_train_options;
 
