@@ -211,7 +211,7 @@ def check_formats(run, train, test):
     result = expanse("eval", odd, "--data", test, errors="replace")
     expect("a folder that is not UTF-8", result.returncode == 0 and "accuracy" in result.stdout, str(result))
     huge = write("huge.ts", re.sub(r"0\.\d+", "3e38", open(test).read(), count=1))
-    refused("answers that are no numbers", ["eval", run, "--data", huge, "--quiet"], ["sample 0 ", "are not numbers"], 1)
+    refused("answers that are no numbers", ["eval", run, "--data", huge, "--quiet"], ["sample 0 ", "is not a number"], 1)
     timed = must("bench", "step", "--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "4", "--length", "8",
                  "--repetitions", "1", "--profile", "-o", "json")
     expect("a profile beside JSON", len(json.loads(timed.stdout)) == 1 and "idle between launches" in timed.stderr, str(timed))
@@ -552,7 +552,7 @@ def check_models(run, train, test):
     changed = write("changed.ts", series(30))
     text = open(os.path.join(damaged, "last", "config.yaml")).read().replace(train, changed)
     write("damaged/last/config.yaml", text)
-    refused("resume with other data", ["train", "--resume", damaged, "--quiet"], ["changed.ts"], 1)
+    refused("resume with other data", ["train", "--resume", damaged, "--quiet", "--epochs", "9"], ["changed.ts"], 1)
 
 
 def check_unreadable(run, test):
@@ -608,7 +608,7 @@ def check_full_disk(train, test):
         print("skipped: a full tmpfs (mounting is not allowed here)")
         return
     result = subprocess.run([*confined, EXPANSE, *words, "--quiet"], capture_output=True, text=True)
-    expect("a full tmpfs", result.returncode == 1 and "No space left" in result.stderr
+    expect("a full tmpfs", result.returncode == 1 and "and the disk has" in result.stderr
            and len(result.stderr.splitlines()) == 1, result.stderr)
     print(f"a full tmpfs: {result.stderr.strip()}")
 

@@ -137,6 +137,41 @@ static void folders_are_made_with_their_parents_and_not_over_files(void **state)
     assert_int_equal(xp_folder_make(""), XP_IO_ERROR);
 }
 
+static void what_can_be_made_is_known_before_it_is_made(void **state) {
+    assert_int_equal(xp_folder_make(scratch_path("there")), XP_OK);
+    scratch_write("there/file", "x", 1);
+    assert_int_equal(xp_file_can_be_made(scratch_path("there/new")), XP_OK);
+    assert_int_equal(xp_file_can_be_made("new"), XP_OK);
+    assert_int_equal(xp_file_can_be_made(scratch_path("none/new")), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "/none; make it first"));
+    assert_int_equal(xp_folder_can_be_made(scratch_path("none/such//folder/"), 1), XP_OK);
+    assert_int_equal(xp_folder_can_be_made("none/such", 1), XP_OK);
+    assert_int_equal(xp_folder_can_be_made(scratch_path("there"), 1), XP_OK);
+    assert_int_equal(xp_folder_can_be_made(scratch_path("there/file/x/y"), 1), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "/there/file is not a folder"));
+    assert_int_equal(xp_folder_can_be_made(scratch_path("there/file"), 1), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "exists and is not a folder"));
+    assert_int_equal(xp_folder_can_be_made(scratch_path("none/such"), 1e30), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "GiB, and the disk has "));
+}
+
+static void only_files_exist_as_files(void **state) {
+    assert_int_equal(xp_folder_make(scratch_path("kinds/folder")), XP_OK);
+    scratch_write("kinds/file", "x", 1);
+    assert_int_equal(mkfifo(scratch_path("kinds/pipe"), 0600), 0);
+    assert_int_equal(symlink("file", scratch_path("kinds/link")), 0);
+    assert_int_equal(symlink("nothing", scratch_path("kinds/dangling")), 0);
+    assert_true(xp_file_exists(scratch_path("kinds/file")));
+    assert_true(xp_file_exists(scratch_path("kinds/link")));
+    static const char *const others[] = {"kinds/folder", "kinds/pipe", "kinds/dangling"};
+    for (int i = 0; i < 3; i++) {
+        assert_false(xp_file_exists(scratch_path(others[i])));
+        assert_true(xp_path_exists(scratch_path(others[i])));
+    }
+    assert_false(xp_file_exists(scratch_path("kinds/none")));
+    assert_false(xp_file_exists(scratch_path("kinds/file/none")));
+}
+
 /* --- encodings ---------------------------------------------------------------------------------------------------- */
 
 static void only_whole_characters_that_json_can_hold_are_utf_8(void **state) {
@@ -265,18 +300,6 @@ static void a_private_file_is_no_link_and_of_nobody_else(void **state) {
     close(folder);
 }
 
-static void whether_a_folder_can_be_made_is_told_without_making_it(void **state) {
-    char path[512];
-    snprintf(path, sizeof path, "%s", scratch_path("not/yet//there/"));
-    assert_true(xp_folder_can_be_made(path));
-    assert_false(xp_path_exists(scratch_path("not")));
-    assert_true(xp_folder_can_be_made("not/there"));
-    assert_int_equal(xp_file_write_atomic(scratch_path("a_file"), "x", 1), XP_OK);
-    snprintf(path, sizeof path, "%s", scratch_path("a_file/below"));
-    assert_false(xp_folder_can_be_made(path));
-    assert_false(xp_folder_can_be_made("/proc/self/below"));
-}
-
 static void assert_number(const char *text, double expected, size_t expected_length) {
     double value = 0;
     size_t length = 0;
@@ -364,12 +387,13 @@ int main(void) {
         cmocka_unit_test(a_stream_without_end_is_refused),
         cmocka_unit_test(missing_files_and_folders_are_named),
         cmocka_unit_test(folders_are_made_with_their_parents_and_not_over_files),
+        cmocka_unit_test(what_can_be_made_is_known_before_it_is_made),
+        cmocka_unit_test(only_files_exist_as_files),
         cmocka_unit_test(a_link_of_a_temporary_name_is_not_followed),
         cmocka_unit_test(files_keep_the_modes_that_the_umask_leaves),
         cmocka_unit_test(a_private_folder_is_made_for_its_user_alone),
         cmocka_unit_test(a_private_folder_that_others_may_write_into_is_refused),
         cmocka_unit_test(a_private_file_is_no_link_and_of_nobody_else),
-        cmocka_unit_test(whether_a_folder_can_be_made_is_told_without_making_it),
         cmocka_unit_test(only_whole_characters_that_json_can_hold_are_utf_8),
         cmocka_unit_test(utf_16_becomes_utf_8),
         cmocka_unit_test(short_numbers_are_rounded_as_strtod_rounds),

@@ -286,6 +286,7 @@ TABLE = {
     "data.validation": ((0, 0.25), validation),
     "data.train_limit": ((0, 10), recorded("summary", "samples", 16, 10)),
     "data.test_limit": ((0, 4), recorded("summary", "test_samples", 6, 4)),
+    "data.max_length": ((0, 20), shape("positions", 0, 9, 20)),
     "data.standardise": (("on", "off"), standardise),
     "training.epochs": ((2, 3), epochs),
     "training.batch": ((8, 4), recorded("state", "step", 4, 8)),

@@ -96,14 +96,56 @@ def check_data():
     expect("relative paths", result.returncode == 0, result.stderr)
     run, test = os.path.join(ROOT, "relative"), os.path.join(ROOT, "test.ts")
     kept = open(test).read()
-    for name, changed in (("another test set", kept.replace("0.455", "0.456", 1)), ("a longer test set", kept + "0.1,0.2:a\n")):
+    longer = ["train", "--resume", run, "--quiet", "--epochs", "2"]
+    for name, changed in (("another test set", kept.replace("0.455", "0.456", 1)), ("a larger test set", kept + "0.1,0.2:a\n"),
+                          ("a test set of longer series", kept + "1,1,1,1,1,1,1,1,1,1:a\n")):
         write("test.ts", changed)
-        refused(name, ["train", "--resume", run, "--quiet"], [r"test\.ts is not the data"], 1)
+        refused(name, longer, [r"test\.ts is not the data", "give --test the right file"], 1)
     write("test.ts", kept)
     config = os.path.join(run, "last", "config.yaml")
     text = open(config).read()
     write(config, text.replace("seed: 1 ", "seed: 2 ").replace("seed: 1\n", "seed: 2\n"))  # another validation part
-    refused("another validation part", ["train", "--resume", run, "--quiet"], [r"train\.ts is not the data"], 1)
+    refused("another validation part", longer, [r"train\.ts is not the data"], 1)
+
+
+def check_moved():
+    """A run goes on where its folder and its data were moved to, on the kernels that it is given; other data are refused."""
+    old, new, run, moved = (os.path.join(ROOT, name) for name in ("old", "new", "moving", "moved"))
+    os.makedirs(old)
+    for name, text in (("train.ts", series()), ("test.ts", series(12))):
+        write(f"old/{name}", text)
+    result = expanse("train", *SMALL, "--train", "train.ts", "--test", "test.ts", "--epochs", "1", "--out", run, "--quiet", cwd=old)
+    expect("a run to be moved", result.returncode == 0, result.stderr)
+    os.rename(old, new)
+    os.rename(run, moved)
+    result = must("train", "--resume", moved)  # finished: it needs no data
+    expect("a finished run without its data", re.search(r"^training +24 .*\n^test +12 ", result.stdout, re.M), result.stdout)
+    must("eval", moved, "--data", f"{new}/test.ts", "--quiet")
+    longer = ["train", "--resume", moved, "--epochs", "2"]
+    refused("data that were moved", [*longer, "--quiet"], [f"{old}/train.ts: cannot be opened", "give --train FILE"], 1)
+    refused("test data that were moved", [*longer, "--train", f"{new}/train.ts", "--quiet"], [f"{old}/test.ts: ", "give --test FILE"], 1)
+    refused("no file", [*longer, "--train", f"{new}/none.ts", "--quiet"], [r"none\.ts: cannot be opened: No such file or directory$"], 1)
+    both = ["--train", f"{new}/test.ts", "--test", f"{new}/train.ts"]
+    refused("data that were exchanged", [*longer, *both, "--quiet"], [r"test\.ts is not the data .* trained with, nor \S*train\.ts"], 1)
+    refused("data of a finished run", ["train", "--resume", moved, "--test", f"{new}/train.ts", "--train", f"{new}/train.ts"],
+            [r"train\.ts is not the data that this run was tested with"], 1)
+    result = expanse(*longer[:2], "../moved", "--epochs", "2", "--train", "train.ts", "--test", "./test.ts", "--quiet", "--device", "cpu", cwd=new)
+    expect("moved data", result.returncode == 0, result.stderr)
+    for file in ("config.yaml", "last/config.yaml"):
+        text = open(os.path.join(moved, file)).read()
+        expect("moved data", f'train: "{new}/train.ts"' in text and f'test: "{new}/test.ts"' in text and 'select: "cpu"' in text, text)
+    must("train", "--resume", moved, "--train", f"{new}/../new/train.ts", "--quiet")  # recorded of a finished run, too
+    expect("moved data", "/../new/train.ts" in open(f"{moved}/last/config.yaml").read())
+    must("train", "--resume", moved, "--epochs", "3", "--quiet")
+    whole = os.path.join(ROOT, "unmoved")
+    must("train", *SMALL, "--train", f"{new}/train.ts", "--test", f"{new}/test.ts", "--epochs", "3", "--out", whole, "--quiet")
+    same_weights("moved data", whole, moved)
+    result = must("train", "--resume", moved, "--epochs", "4", "--family", "tiled")
+    expect("another family", "its bits will differ" in result.stdout and "kernels tiled" in result.stdout, result.stdout)
+    alone = os.path.join(ROOT, "alone")
+    must("train", *SMALL, "--train", f"{new}/train.ts", "--epochs", "1", "--out", alone, "--quiet")
+    refused("a test set that was none", ["train", "--resume", alone, "--test", f"{new}/test.ts"], ["has no test set", "expanse eval"], 1)
+    refused("another batch", ["train", "--resume", alone, "--limit", "3"], ["only --epochs", "--train and --test"], 2)
 
 
 def check_extension():

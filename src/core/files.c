@@ -265,21 +265,6 @@ xp_status xp_folder_make(const char *path) {
     return make_folder(path, 0777);
 }
 
-bool xp_folder_can_be_made(const char *path) {
-    char partial[PATH_MAX];
-    struct stat info;
-    size_t length = strlen(path);
-    if (length == 0 || length >= sizeof partial) return false;
-    memcpy(partial, path, length + 1);
-    while (stat(partial, &info) != 0) { /* on to its parent */
-        if (errno != ENOENT) return false;
-        while (length > 0 && partial[length - 1] == '/') length--;
-        while (length > 0 && partial[length - 1] != '/') length--;
-        memcpy(partial + length, length ? "" : ".", length ? 1 : 2);
-    }
-    return S_ISDIR(info.st_mode) && access(partial, W_OK | X_OK) == 0;
-}
-
 xp_status xp_private_folder_open(const char *path, bool make, int *descriptor) {
     struct stat info;
     if (make) XP_TRY(make_folder(path, 0700));

@@ -23,8 +23,6 @@ xp_status xp_file_write_atomic(const char *path, const void *data, size_t length
 
 /* Makes a folder and its parents; an existing one is fine. XP_IO_ERROR. */
 xp_status xp_folder_make(const char *path);
-/* Whether xp_folder_make would make it, or find one that can be written into. Makes nothing. */
-bool xp_folder_can_be_made(const char *path);
 
 /* Folders of files that nobody else may have written: machine code, secrets.
  *

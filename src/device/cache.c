@@ -96,7 +96,7 @@ static bool pocl_finds_a_place(void) {
     char path[PATH_MAX];
     const place usual = usual_place();
     return usual.folder && join(usual.folder, usual.below, "/pocl/kcache", path, sizeof path) == XP_OK &&
-           xp_folder_can_be_made(path);
+           xp_folder_can_be_made(path, 0) == XP_OK;
 }
 
 void xp_cache_serve_pocl(void) {

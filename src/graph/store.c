@@ -144,8 +144,7 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
     return XP_OK;
 }
 
-/* Draws and writes one parameter. */
-static xp_status initialise(xp_store *store, int index, uint64_t seed) {
+xp_status xp_store_initialise_one(xp_store *store, int index, uint64_t seed) {
     const xp_parameter *parameter = &store->parameters[index];
     float *values = malloc((size_t)parameter->elements * sizeof *values);
     if (!values) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the values of %s", parameter->name);
@@ -172,7 +171,7 @@ static void *draw(void *user) {
         const int index = d->status == XP_OK ? d->next++ : d->store->count;
         pthread_mutex_unlock(&d->lock);
         if (index >= d->store->count) return NULL;
-        const xp_status status = initialise(d->store, index, d->seed);
+        const xp_status status = xp_store_initialise_one(d->store, index, d->seed);
         if (status == XP_OK) continue;
         pthread_mutex_lock(&d->lock);
         if (d->status == XP_OK) {

@@ -37,6 +37,8 @@ struct xp_store {
 
 /* Fixes offsets; nothing can be declared afterwards. Twice is fine. */
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes);
+/* Draws and writes one parameter of an allocated store, as xp_store_initialise does. */
+xp_status xp_store_initialise_one(xp_store *store, int index, uint64_t seed);
 size_t xp_store_bytes(const xp_store *store); /* of all flat buffers, after lay_out */
 
 #endif

@@ -67,6 +67,17 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
     return all.count ? xp_fail(XP_INVALID_ARGUMENT, "%s", all.text) : XP_OK;
 }
 
+bool xp_model_takes_any_length(const xp_model_config *config) {
+    xp_specification spec;
+    if (config->kind != XP_MODEL_ENCODER || config->positions != XP_POSITIONS_SINUSOIDAL ||
+        config->head != XP_HEAD_MEAN || !config->mask_padding ||
+        xp_specification_parse(config->attention, &spec) != XP_OK)
+        return false;
+    for (int i = 0; i < spec.name_count; i++)
+        if (*spec.names[i].file) return false;
+    return !spec.bias && !*spec.block_file && !*spec.mask_file;
+}
+
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static xp_status add_inputs(xp_model *model, const xp_model_config *config, const xp_model_shape *shape,

@@ -58,6 +58,9 @@ typedef struct xp_model {
 /* Checks a configuration against the data: all faults in one message, one a line. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
 
+/* Whether a trained model takes series of any length: what its parameters are depends on none. */
+bool xp_model_takes_any_length(const xp_model_config *config);
+
 /* Builds the forward graph (and, when training, the backward pass to all parameters of the store). Declares the
  * parameters in the store at first use. */
 xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape,

@@ -154,9 +154,8 @@ out:
 /* --- the whole analysis ------------------------------------------------------------------------------------------- */
 
 /* What the specification and the shapes say of the heads. */
-static xp_status describe(analysis_run *run) {
+static xp_status describe(analysis_run *run, const xp_model_shape *shape) {
     const xp_model_config *model = &run->checkpoint->config.model;
-    const xp_model_shape *shape = &run->checkpoint->shape;
     xp_analysis *result = run->result;
     xp_specification specification;
     XP_TRY(xp_specification_parse(model->attention, &specification));
@@ -203,7 +202,8 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
                          const xp_evaluate_options *options, const xp_trainer_callbacks *callbacks) {
     const xp_config *config = &run->checkpoint->config;
     xp_model_shape shape = run->checkpoint->shape;
-    XP_TRY(describe(run));
+    shape.length = data->length;
+    XP_TRY(describe(run, &shape));
     double map = 4.0 * run->tokens * run->tokens * run->result->heads * run->result->layer_count;
     if (options->batch > 0)
         shape.batch = options->batch;

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <expanse/train.h>
 #include <fcntl.h>
-#include <float.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -186,9 +185,10 @@ static void print_shape(int rank, const int64_t *shape, char text[128]) {
     snprintf(text + at, 128 - at, "]");
 }
 
-/* Finds the tensor of a parameter in the file; another shape or type is another model. */
+/* Finds the tensor of a parameter in the file; another shape or type is another model. Unless it must be `exact`, a
+ * table that is computed row by row may have another number of them. */
 static xp_status match(const xp_safetensors *set, const char *path, const char *prefix, const xp_parameter *parameter,
-                       const xp_safetensors_entry **out) {
+                       bool exact, const xp_safetensors_entry **out) {
     char name[XP_NAME_BYTES + 16], here[128], there[128];
     snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
     const xp_safetensors_entry *entry = xp_safetensors_find(set, name);
@@ -197,7 +197,9 @@ static xp_status match(const xp_safetensors *set, const char *path, const char *
         return xp_fail(XP_BAD_DATA, "%s: is of another model: it has no tensor '%s' %s", path, name, here);
     }
     bool same = entry->type == XP_SAFETENSORS_F32 && entry->rank == parameter->rank;
-    for (int i = 0; same && i < entry->rank; i++) same = entry->shape[i] == parameter->shape[i];
+    const bool computed = parameter->kind == XP_PARAMETER_STATE && parameter->initial == XP_INITIAL_SINUSOID;
+    for (int i = !exact && computed ? 1 : 0; same && i < entry->rank; i++)
+        same = entry->shape[i] == parameter->shape[i];
     if (!same) {
         print_shape(entry->rank, entry->shape, there);
         return xp_fail(XP_BAD_DATA, "%s: is of another model: its tensor '%s' is %s, but this model's is %s", path,
@@ -208,13 +210,13 @@ static xp_status match(const xp_safetensors *set, const char *path, const char *
 }
 
 static xp_status check_tensors(const xp_safetensors *set, const char *path, const xp_store *store,
-                               const char *const *prefixes, int count, bool values) {
+                               const char *const *prefixes, int count, bool values, bool exact) {
     int expected = 0;
     for (int k = 0; k < count; k++) {
         for (int i = 0; i < store->count; i++) {
             const xp_safetensors_entry *entry;
             if (!values && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
-            XP_TRY(match(set, path, prefixes[k], &store->parameters[i], &entry));
+            XP_TRY(match(set, path, prefixes[k], &store->parameters[i], exact, &entry));
             expected++;
         }
     }
@@ -239,8 +241,9 @@ static xp_status fill(const xp_safetensors *set, const char *path, const char *p
     for (int i = 0; i < store->count; i++) {
         const xp_safetensors_entry *entry;
         if (buffer != XP_STORE_VALUES && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
-        XP_TRY(match(set, path, prefix, &store->parameters[i], &entry));
-        XP_TRY(xp_store_write(store, buffer, i, entry->data));
+        XP_TRY(match(set, path, prefix, &store->parameters[i], false, &entry));
+        XP_TRY(entry->elements == store->parameters[i].elements ? xp_store_write(store, buffer, i, entry->data)
+                                                                : xp_store_initialise_one(store, i, 0));
     }
     return XP_OK;
 }
@@ -263,16 +266,17 @@ static void release_tensors(tensors *read) {
 }
 
 /* On failure nothing is left to release. */
-static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments) {
+static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments, bool exact) {
     out->model = out->training = (xp_safetensors){0};
     XP_TRY(xp_run_folder_file(folder, model_file, out->model_path, sizeof out->model_path));
     XP_TRY(xp_run_folder_file(folder, training_file, out->training_path, sizeof out->training_path));
     xp_status status;
     XP_TRY_OR(status, xp_safetensors_read(&out->model, out->model_path), failed);
-    XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true), failed);
+    XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true, exact), failed);
     if (!moments) return XP_OK;
     XP_TRY_OR(status, xp_safetensors_read(&out->training, out->training_path), failed);
-    XP_TRY_OR(status, check_tensors(&out->training, out->training_path, store, moment_prefixes, 2, false), failed);
+    XP_TRY_OR(status, check_tensors(&out->training, out->training_path, store, moment_prefixes, 2, false, exact),
+              failed);
     return XP_OK;
 failed:
     release_tensors(out);
@@ -285,8 +289,8 @@ xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoin
     tensors read;
     XP_TRY(xp_store_create(&store));
     xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, 0, store, false);
-    if (status != XP_OK) status = xp_fail_in(status, "%s: ", folder);
-    if (status == XP_OK) status = read_tensors(&read, folder, store, moments);
+    if (status != XP_OK) status = xp_fail_in(status, "%s: state.json and config.yaml describe no model: ", folder);
+    if (status == XP_OK) status = read_tensors(&read, folder, store, moments, true);
     if (status == XP_OK) release_tensors(&read);
     xp_model_release(&model);
     xp_store_close(&store);
@@ -295,7 +299,7 @@ xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoin
 
 xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) {
     tensors read;
-    XP_TRY(read_tensors(&read, folder, store, moments));
+    XP_TRY(read_tensors(&read, folder, store, moments, false));
     xp_status status = XP_OK;
     for (int i = 0; i < 2 && moments && status == XP_OK; i++)
         status = fill(&read.training, read.training_path, moment_prefixes[i], store,
@@ -312,7 +316,7 @@ xp_status xp_weights_save(xp_store *store, const char *path) {
 xp_status xp_weights_load(xp_store *store, const char *path) {
     xp_safetensors set = {0};
     xp_status status = xp_safetensors_read(&set, path);
-    if (status == XP_OK) status = check_tensors(&set, path, store, value_prefix, 1, true);
+    if (status == XP_OK) status = check_tensors(&set, path, store, value_prefix, 1, true, true);
     if (status == XP_OK) status = fill(&set, path, "", store, XP_STORE_VALUES);
     xp_safetensors_release(&set);
     return status;
@@ -337,15 +341,15 @@ static const field fields[] = {
     FIELD(FIELD_WHOLE, "step", state.step, MOST),
     FIELD(FIELD_INT, "epoch", state.epoch, 1e6),
     FIELD(FIELD_WHOLE, "position", state.position, MOST),
-    FIELD(FIELD_REAL, "loss_sum", state.loss_sum, DBL_MAX),
+    FIELD(FIELD_REAL, "loss_sum", state.loss_sum, 1e300),
     FIELD(FIELD_WHOLE, "correct", state.correct, MOST),
     FIELD(FIELD_WHOLE, "samples", state.samples, MOST),
     FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best, 1),
     FIELD(FIELD_REAL, "accuracy_at_best", state.accuracy_at_best, 1),
     FIELD(FIELD_INT, "epoch_best", state.epoch_best, 1e6),
-    FIELD(FIELD_REAL, "seconds", state.seconds, DBL_MAX),
+    FIELD(FIELD_REAL, "seconds", state.seconds, 1e15),
     FIELD(FIELD_WHOLE, "samples_total", state.samples_total, MOST),
-    FIELD(FIELD_REAL, "training_seconds", state.training_seconds, DBL_MAX),
+    FIELD(FIELD_REAL, "training_seconds", state.training_seconds, 1e15),
     FIELD(FIELD_INT, "batch", shape.batch, 65536),
     FIELD(FIELD_INT, "classes", shape.classes, INT32_MAX),
     FIELD(FIELD_INT, "length", shape.length, INT32_MAX),

@@ -55,7 +55,8 @@ xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoin
 xp_status xp_checkpoint_check_samples(const char *folder, const xp_checkpoint *checkpoint, int64_t samples);
 void xp_checkpoint_release(xp_checkpoint *checkpoint);
 /* Fills the realised store's values, and its moments when `moments`. XP_BAD_DATA when the folder holds another model:
- * the message names the first difference. Nothing is written to the store then. */
+ * the message names the first difference. Nothing is written to the store then. A table of sines as positions is
+ * computed where the store's has more rows than the folder's. */
 xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
 
 /* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and behind a

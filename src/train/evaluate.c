@@ -24,7 +24,8 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                                   ? (int64_t)shape->length * shape->features
                                   : (int64_t)shape->channels * shape->height * shape->breadth;
     snprintf(trained.name, sizeof trained.name, "the training data");
-    if (checkpoint->kind == XP_DATASET_SERIES && (*out)->kind == XP_DATASET_SERIES && (*out)->length > shape->length)
+    if (checkpoint->kind == XP_DATASET_SERIES && (*out)->kind == XP_DATASET_SERIES && (*out)->length > shape->length &&
+        !xp_model_takes_any_length(&checkpoint->config.model))
         return xp_fail(XP_BAD_DATA,
                        "%s has series of %d steps; the model takes at most %d: train one with --max-length %d or more",
                        path, (*out)->length, shape->length, (*out)->length);
@@ -51,6 +52,7 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
                           xp_evaluation *out) {
     const xp_config *config = &checkpoint->config;
     xp_model_shape shape = checkpoint->shape;
+    shape.length = data->length; /* more than in training, where the model takes that */
     if (options->batch > 0) shape.batch = options->batch;
     xp_device_options device = {.select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};

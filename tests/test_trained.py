@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""What a trained model is used with: answers that are no numbers, classes and lengths that training did not have, damaged
+run folders, and places that cannot be written to. Usage: test_trained.py EXPANSE [CHECK ...]"""
+import csv
+import json
+import os
+import re
+import shutil
+import sys
+
+from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
+
+FILES = {}  # paths of the data
+RUN = os.path.join(ROOT, "run")  # two epochs of a small model
+LAYER = ["--set", "norm=layer"]  # a batch's statistics would carry what is no number from one sample to the others
+
+
+def answers(run, data, *words):
+    return list(csv.DictReader(must("predict", run, "--data", data, "--quiet", *words).stdout.splitlines()))
+
+
+def values(row):
+    return [float(row[name]) for name in row if name.startswith("probability ")]
+
+
+def check_numbers():
+    """Answers that are no numbers are refused by every command, with the first sample's number in its file, and leave nothing."""
+    lines = series(12).splitlines()
+    lines[-3] = re.sub(r"^[\d.]+", "3e38", lines[-3])  # sample 9
+    huge = write("huge.ts", "\n".join(lines) + "\n")
+    told = [r"huge\.ts: ", r"answer to sample 9 \(counted from 0\) is not a number", r"go up to (inf|\S*e\+3\d)", "extreme values"]
+    for words in (["eval"], ["eval", "--limit", "11"], ["predict", "--output", os.path.join(ROOT, "no.csv")],
+                  ["analyze", "--out", os.path.join(ROOT, "no")], ["eval", "--batch", "4"]):
+        refused(f"{words[0]} of a sample without an answer", [words[0], RUN, "--data", huge, "--quiet", *words[1:]], [*told, "earlier epoch"], 1)
+    for name, words in (("test", ["--train", FILES["train"], "--test", huge]),
+                        ("training", ["--train", huge, "--set", "standardise=off", "--batch", "12"])):
+        result = expanse("train", *SMALL, *LAYER, *words, "--epochs", "1", "--out", os.path.join(ROOT, f"no-{name}"), "--quiet")
+        expect(f"a {name} sample without an answer", result.returncode == 1 and all(re.search(part, result.stderr) for part in told), result.stderr)
+        expect("advice", "lower the learning rate (now " in result.stderr and "last" not in result.stderr, result.stderr)
+
+
+def check_labels():
+    """predict answers for classes that training did not have, and without labels; eval, which has nothing to compare, refuses."""
+    lines = series(12).replace("true a b", "true a b odd").splitlines()
+    lines[-4] = lines[-4].rpartition(":")[0] + ":odd"  # sample 8
+    odd = write("odd.ts", "\n".join(lines) + "\n")
+    bare = write("bare.ts", re.sub(r":[ab]\n", "\n", series(12)).replace("@classLabel true a b", "@classLabel false"))
+    plain, without = answers(RUN, FILES["test"]), answers(RUN, bare)
+    found = answers(RUN, odd)
+    expect("unseen classes", [row["true"] for row in found] == ["odd" if i == 8 else "ab"[i % 2] for i in range(12)], str(found))
+    expect("unseen classes", [values(row) for row in found] == [values(row) for row in plain], "change the answers")
+    expect("unseen classes", list(found[0]) == ["sample", "predicted", "true", "probability a", "probability b"], str(found[0]))
+    expect("no labels", "true" not in without[0] and [values(row) for row in without] == [values(row) for row in plain], str(without))
+    kept = json.loads(must("predict", RUN, "--data", odd, "--limit", "9", "-o", "json").stdout)
+    expect("unseen classes", len(kept) == 9 and kept[8]["true"] == "odd", str(kept))
+    told = [r"sample 8 \(counted from 0\) has the class 'odd'", "expanse predict"]
+    for words in ([], ["--limit", "6"]):
+        refused("accuracy on a class that training did not have", ["eval", RUN, "--data", odd, "--quiet", *words], told, 1)
+        refused("accuracy without labels", ["eval", RUN, "--data", bare, "--quiet", *words], [r"bare\.ts has no class labels", "expanse predict"], 1)
+        must("analyze", RUN, "--data", odd, "--quiet", *words)  # needs no labels
+    words = ["train", *SMALL, "--epochs", "1", "--out", os.path.join(ROOT, "no"), "--train"]
+    refused("a test class that training does not have", [*words, FILES["train"], "--test", odd], told, 1)
+    refused("a test set without labels", [*words, FILES["train"], "--test", bare], ["no class labels", "expanse predict"], 1)
+
+
+def check_lengths():
+    """Longer series than those of training need reserved steps, or a model that nothing binds to a length; both answer alike."""
+    long = write("long.ts", series(12, length=14))
+    refused("longer series", ["predict", RUN, "--data", long, "--quiet"], ["series of 14 steps", "at most 9", "--max-length 14"], 1)
+    words = ["train", *SMALL, "--train", FILES["train"], "--epochs", "0", "--quiet", "--set", "positions=sinusoidal", "--set", "head=mean"]
+    runs = {name: os.path.join(ROOT, f"length-{name}") for name in ("free", "reserved", "bound", "long")}
+    must(*words, "--out", runs["free"])
+    must(*words, "--max-length", "20", "--out", runs["reserved"])
+    free, reserved = (answers(runs[name], long) for name in ("free", "reserved"))
+    near = [abs(a - b) < 1e-6 for x, y in zip(free, reserved) for a, b in zip(values(x), values(y))]
+    expect("a model of any length", len(near) == 24 and all(near), f"{free} {reserved}")
+    short = [answers(runs["free"], FILES["test"]), answers(runs["reserved"], FILES["test"])]
+    near = [abs(a - b) < 1e-6 for x, y in zip(*short) for a, b in zip(values(x), values(y))]
+    expect("reserved steps change no answer", len(near) == 24 and all(near), str(short))
+    must("analyze", runs["free"], "--data", long, "--quiet")
+    state = json.load(open(os.path.join(runs["reserved"], "last", "state.json")))
+    expect("reserved steps", state["length"] == 20, str(state["length"]))
+    for setting in ("mask_padding=off", "attention=softmax+bias"):
+        shutil.rmtree(runs["bound"], ignore_errors=True)
+        must(*words, "--set", setting, "--out", runs["bound"])
+        refused(f"longer series with {setting}", ["predict", runs["bound"], "--data", long, "--quiet"], ["--max-length 14"], 1)
+    words = ["train", *SMALL, "--train", FILES["train"], "--epochs", "1", "--quiet"]
+    must(*words, "--test", long, "--out", runs["long"])  # a test set reserves its length by itself
+    expect("a longer test set", len(answers(runs["long"], long)) == 12)
+    must("train", "--resume", runs["reserved"], "--epochs", "1", "--quiet")
+    refused("too few reserved steps", [*words, "--max-length", "8", "--out", runs["long"] + "er"], [r"train\.ts has series of 9 steps", "raise it from 8 to 9"], 1)
+
+
+def check_states():
+    """No value of a damaged state.json passes, and none is found only after kernels were compiled."""
+    whole = json.load(open(os.path.join(RUN, "last", "state.json")))
+    damaged, caches = os.path.join(ROOT, "damaged"), os.path.join(ROOT, "caches")
+    shutil.copytree(RUN, damaged)
+    os.makedirs(caches)
+    environment = {**os.environ, "EXPANSE_CACHE_DIR": caches, "POCL_CACHE_DIR": caches}
+    changes = [("step", 2**63 - 1), ("epoch", 7), ("position", 65536), ("samples", 1), ("samples_total", 0), ("correct", 2**31), ("batch", 1),
+               ("classes", 3), ("length", 2**31 - 1), ("length", 7), ("features", 2**31 - 1), ("features", 7), ("channels", 1),
+               ("epoch_best", 65536), ("seconds", None), ("mean", []), ("fingerprint", "x"), ("data", "images")]
+    for key, value in changes:
+        write("damaged/last/state.json", json.dumps({**whole, key: value}))
+        for words in (["eval", f"{damaged}/last", "--data", FILES["test"]], ["train", "--resume", damaged, "--epochs", "9"]):
+            refused(f"{words[0]} of a state with {key} {value}", [*words, "--quiet"], [r"state\.json: '|state\.json and config|another model"], 1, env=environment, timeout=60)
+    expect("a damaged state", not os.listdir(caches), f"kernels were compiled for it: {os.listdir(caches)}")
+
+
+def check_pipes():
+    """Something else than a file in a run folder is told, and not waited for; a link to nothing is not taken for a file."""
+    copy = os.path.join(ROOT, "piped")
+    for name in ("last/config.yaml", "last/model.safetensors", "last/training.safetensors", "metrics.csv", "best/config.yaml"):
+        shutil.rmtree(copy, ignore_errors=True)
+        shutil.copytree(RUN, copy)
+        os.remove(os.path.join(copy, name))
+        os.mkfifo(os.path.join(copy, name))
+        words = ["eval", copy, "--data", FILES["test"]] if name.startswith("best") else ["train", "--resume", copy, "--epochs", "9"]
+        result = expanse(*words, "--quiet", timeout=60)
+        expect("a pipe", result.returncode == 1 and f"{name}: is not a file" in result.stderr, f"{name}: {result.stderr}")
+    for make in (os.mkfifo, os.mkdir, lambda path: os.symlink("nowhere", path)):
+        shutil.rmtree(copy)
+        shutil.copytree(RUN, copy)
+        for name in ("best", "last"):
+            os.remove(os.path.join(copy, name, "state.json"))
+            make(os.path.join(copy, name, "state.json"))
+        result = expanse("eval", copy, "--data", FILES["test"], "--quiet", timeout=60)
+        expect("no file", result.returncode == 1 and "holds no checkpoint" in result.stderr, result.stderr)
+    shutil.rmtree(copy)
+
+
+def check_places():
+    """What cannot be written is told before anything is read or compiled."""
+    nowhere = "/nonexistent.ts"  # it would be told next
+    file = write("plain", "")
+    refused("answers in no folder", ["predict", RUN, "--data", nowhere, "--output", f"{ROOT}/none/a.csv"], [r"there is no folder \S*none"], 1)
+    refused("answers below a file", ["predict", RUN, "--data", nowhere, "--output", f"{file}/a.csv"], ["plain is not a folder"], 1)
+    refused("an analysis below a file", ["analyze", RUN, "--data", nowhere, "--out", f"{file}/a/b"], ["plain is not a folder"], 1)
+    words = ["train", *SMALL, "--train", nowhere, "--out"]
+    refused("a run below a file", [*words, f"{file}/a/b"], ["plain is not a folder"], 1)
+    refused("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 1)
+    refused("a run in a folder that is taken", [*words, RUN], ["not empty", "--resume"])
+    os.symlink("nowhere", os.path.join(ROOT, "dangling"))
+    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["there is no folder"], 1, [RUN])
+
+
+def main():
+    FILES.update(train=write("train.ts", series()), test=write("test.ts", series(12)))
+    must("train", *SMALL, *LAYER, "--train", FILES["train"], "--test", FILES["test"], "--epochs", "2", "--out", RUN, "--quiet")
+    checks = {name: value for name, value in globals().items() if name.startswith("check_")}
+    for name in sys.argv[2:] or checks:
+        checks[name]()
+    finish()
+
+
+main()
