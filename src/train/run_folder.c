@@ -77,6 +77,8 @@ xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *
 }
 
 xp_status xp_run_folder_can_be_made(const char *path, double bytes) {
+    xp_run_folder named;
+    XP_TRY(start(&named, path));
     XP_TRY(xp_folder_can_be_made(path, bytes));
     if (xp_folder_is_empty(path)) return XP_OK;
     return xp_fail(XP_INVALID_ARGUMENT,
