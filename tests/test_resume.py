@@ -127,6 +127,10 @@ def check_moved():
     refused("no file", [*longer, "--train", f"{new}/none.ts", "--quiet"], [r"none\.ts: cannot be opened: No such file or directory$"], 1)
     both = ["--train", f"{new}/test.ts", "--test", f"{new}/train.ts"]
     refused("data that were exchanged", [*longer, *both, "--quiet"], [r"test\.ts is not the data .* trained with, nor \S*train\.ts"], 1)
+    for name, text in (("more dimensions", re.sub(r"^(0.*):([ab])$", r"\1:\1:\2", series(), flags=re.M).replace("@univariate true", "@univariate false")),
+                       ("other classes", series().replace(" a b", " c d").replace(":a", ":c").replace(":b", ":d"))):
+        other = write("other.ts", text)
+        refused(f"data of {name}", [*longer, "--train", other, "--quiet"], [r"other\.ts is not the data that this run was trained with:"], 1)
     refused("data of a finished run", ["train", "--resume", moved, "--test", f"{new}/train.ts", "--train", f"{new}/train.ts"],
             [r"train\.ts is not the data that this run was tested with"], 1)
     result = expanse(*longer[:2], "../moved", "--epochs", "2", "--train", "train.ts", "--test", "./test.ts", "--quiet", "--device", "cpu", cwd=new)

@@ -269,11 +269,11 @@ static void release_tensors(tensors *read) {
 static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments, bool exact) {
     out->model = out->training = (xp_safetensors){0};
     XP_TRY(xp_run_folder_file(folder, model_file, out->model_path, sizeof out->model_path));
-    XP_TRY(xp_run_folder_file(folder, training_file, out->training_path, sizeof out->training_path));
     xp_status status;
     XP_TRY_OR(status, xp_safetensors_read(&out->model, out->model_path), failed);
     XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true, exact), failed);
     if (!moments) return XP_OK;
+    XP_TRY_OR(status, xp_run_folder_file(folder, training_file, out->training_path, sizeof out->training_path), failed);
     XP_TRY_OR(status, xp_safetensors_read(&out->training, out->training_path), failed);
     XP_TRY_OR(status, check_tensors(&out->training, out->training_path, store, moment_prefixes, 2, false, exact),
               failed);

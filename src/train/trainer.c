@@ -80,15 +80,30 @@ static xp_status refuse_data(const training_run *run, bool train, bool test) {
                    train ? config->data.train : config->data.test, train ? "trained" : "tested", text);
 }
 
+/* Whether the set's samples look like those of the checkpoint; fingerprints tell the rest once they are prepared alike. */
+static bool is_alike(const xp_checkpoint *checkpoint, const xp_dataset *set) {
+    const xp_model_shape *shape = &checkpoint->shape;
+    return set->kind == checkpoint->kind && set->features == shape->features && set->length <= shape->length &&
+           set->channels == shape->channels && set->height == shape->height && set->breadth == shape->breadth;
+}
+
+static bool has_classes(const xp_checkpoint *checkpoint, const xp_dataset *set) {
+    bool same = set->classes == checkpoint->shape.classes;
+    for (int i = 0; i < set->classes && same; i++) same = strcmp(set->class_names[i], checkpoint->class_names[i]) == 0;
+    return same;
+}
+
 /* Brings series to the steps that the model is to have: those of the checkpoint, or those that are asked for. */
-static xp_status reserve_length(training_run *run, xp_dataset *set) {
+static xp_status reserve_length(const training_run *run, xp_dataset *set) {
     const int wanted = run->checkpoint.config.data.max_length;
     const int length = run->resumed ? run->checkpoint.shape.length : wanted;
+    const bool training = set == run->train;
+    if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_classes(&run->checkpoint, set))))
+        return refuse_data(run, training, !training);
     if (set->kind == XP_DATASET_IMAGES && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds images: data.max_length (--max-length) is for series", set->name);
     if (set->kind == XP_DATASET_IMAGES || length == 0) return XP_OK;
     if (set->length <= length) return xp_dataset_pad(set, length);
-    if (run->resumed) return refuse_data(run, set == run->train, set == run->test);
     return xp_fail(
         XP_INVALID_ARGUMENT,
         "%s has series of %d steps, more than data.max_length (--max-length): raise it from %d to %d or more",
