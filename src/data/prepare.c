@@ -400,7 +400,8 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
     xp_random_start(&random, seed, purpose);
     for (int64_t i = 0; i < dataset->count; i++) out->first[group_of(dataset, labelled, i) + 1]++;
     for (int group = 0; group < groups; group++) out->first[group + 1] += out->first[group];
-    for (int64_t i = 0; i < dataset->count; i++) out->samples[out->first[group_of(dataset, labelled, i)]++] = (int32_t)i;
+    for (int64_t i = 0; i < dataset->count; i++)
+        out->samples[out->first[group_of(dataset, labelled, i)]++] = (int32_t)i;
     memmove(out->first + 1, out->first, (size_t)groups * sizeof *out->first); /* each is at the next one's place */
     out->first[0] = 0;
     for (int group = 0; group < groups; group++) {
