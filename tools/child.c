@@ -1,5 +1,7 @@
 #include "child.h"
 
+#include "signals.h"
+
 #include "core/clock.h"
 
 #include <errno.h>
@@ -9,16 +11,21 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 /* Drivers write what they like to stdout, so the answer goes another way: its length, then its bytes. */
+static const double LOOK_SECONDS = 0.1; /* between two looks at the signals, while a child is at work */
+
 enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 64, MOST_BYTES = 1 << 22 };
 
 /* Runs in the forked process. */
-static void become_child(const char *const *words, const char *const *environment, int answer) {
+static void become_child(const char *const *words, const char *const *environment, int answer, pid_t parent) {
     const char *arguments[MOST_WORDS + 2] = {"expanse"};
     sigset_t none;
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else would end one that hangs */
+    if (getppid() != parent) _exit(1);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL); /* the parent may have signals blocked */
     int nothing = open("/dev/null", O_RDWR);
@@ -35,14 +42,14 @@ static void become_child(const char *const *words, const char *const *environmen
     _exit(1);
 }
 
-/* Whether all bytes came before the time was up. */
+/* Whether all bytes came before the time was up or a signal came. */
 static bool receive(int from, double end, void *to, size_t bytes) {
     size_t got = 0;
     while (got < bytes) {
         double left = end - xp_clock();
         struct pollfd watched = {.fd = from, .events = POLLIN};
-        if (left <= 0) return false;
-        int ready = poll(&watched, 1, (int)(left * 1e3) + 1);
+        if (left <= 0 || xp_signal_asked) return false;
+        int ready = poll(&watched, 1, left < LOOK_SECONDS ? (int)(left * 1e3) + 1 : (int)(LOOK_SECONDS * 1e3));
         if (ready < 0 && errno != EINTR) return false;
         if (ready <= 0) continue;
         ssize_t count = read(from, (char *)to + got, bytes - got);
@@ -69,25 +76,25 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     fflush(stdout);
     const double end = xp_clock() + seconds;
-    pid_t child = fork();
+    const pid_t parent = getpid(), child = fork();
     if (child < 0) {
         close(ends[0]);
         close(ends[1]);
         return xp_fail(XP_IO_ERROR, "no child process: %s", strerror(errno));
     }
-    if (child == 0) become_child(words, environment, ends[1]);
+    if (child == 0) become_child(words, environment, ends[1], parent);
     close(ends[1]);
     out->answered = receive_answer(ends[0], end, out);
-    const bool late = xp_clock() >= end;
+    const bool late = xp_clock() >= end, stopped = xp_signal_asked != 0;
     close(ends[0]);
-    if (late || out->answered) kill(child, SIGKILL); /* after the answer a driver may still hang in its own clean-up */
+    if (late || stopped || out->answered)
+        kill(child, SIGKILL); /* after the answer a driver may still hang in its own clean-up */
     int state = 0;
     while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
     if (out->answered) return XP_OK;
     free(out->answer);
     out->answer = NULL;
-    if (!late && WIFSIGNALED(state) && (WTERMSIG(state) == SIGINT || WTERMSIG(state) == SIGTERM))
-        return xp_fail(XP_INTERRUPTED, "stopped");
+    if (stopped || (!late && WIFEXITED(state) && WEXITSTATUS(state) > 128)) return xp_fail(XP_INTERRUPTED, "stopped");
     out->code = late || WIFSIGNALED(state) ? -1 : WEXITSTATUS(state);
     if (late)
         snprintf(out->reason, sizeof out->reason, "no answer within %.0f s: the driver hangs", seconds);

@@ -18,7 +18,7 @@ typedef struct xp_child {
 
 /* Runs `expanse words[0] words[1] …` (the last is NULL) with name=value pairs added to the environment (the last is
  * NULL), its output thrown away, for at most `seconds`. XP_IO_ERROR only when no process could be made; XP_INTERRUPTED
- * where Ctrl-C or SIGTERM ended it, which says nothing of the driver. */
+ * where a signal ended it or came to this process, which says nothing of the driver. */
 xp_status xp_child_run(const char *const *words, const char *const *environment, double seconds, xp_child *out);
 
 /* In the child: sends the answer. */

@@ -8,7 +8,12 @@
 
 struct xp_config;
 
-enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2 }; /* help.c tells their meaning */
+enum {
+    XP_EXIT_OK = 0,
+    XP_EXIT_FAILURE = 1,
+    XP_EXIT_USAGE = 2,
+    XP_EXIT_UNFINISHED = 3
+}; /* help.c tells their meaning */
 
 /* Each gets the words behind its name and returns the exit code. */
 int xp_command_train(int count, char **words);
@@ -101,7 +106,7 @@ const xp_subcommand *xp_command_find(const xp_usage *usage, const char *name);
 /* Says the library's last error on stderr, "expanse: …" before each of its lines. Returns XP_EXIT_FAILURE. */
 int xp_command_fail(void);
 /* The exit code of a command all of whose input are its flags: XP_EXIT_OK for XP_OK; else says the last error, and
- * XP_INVALID_ARGUMENT is wrong usage. */
+ * XP_INVALID_ARGUMENT is wrong usage, and XP_INTERRUPTED ends with the signal that came. */
 int xp_command_end(xp_status status);
 /* Says "expanse: …" and returns XP_EXIT_USAGE. */
 int xp_command_misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));

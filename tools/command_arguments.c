@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include "help.h"
+#include "signals.h"
 
 #include "core/text.h"
 
@@ -30,6 +31,7 @@ int xp_command_fail(void) {
 int xp_command_end(xp_status status) {
     if (status == XP_OK) return XP_EXIT_OK;
     xp_command_fail();
+    if (status == XP_INTERRUPTED) return xp_signals_exit_code();
     return status == XP_INVALID_ARGUMENT ? XP_EXIT_USAGE : XP_EXIT_FAILURE;
 }
 

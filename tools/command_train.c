@@ -1,10 +1,11 @@
-/* expanse train: from flags to a run. Owns the name of a run's folder, and the signals. */
+/* expanse train: from flags to a run. Owns the name of a run's folder. */
 #define _GNU_SOURCE
 #include "command.h"
 
 #include "core/files.h"
 #include "device/cache.h"
 #include "live.h"
+#include "signals.h"
 #include "table.h"
 #include "train/trainer.h"
 #include "tune.h"
@@ -12,38 +13,27 @@
 #include <ctype.h>
 #include <errno.h>
 #include <math.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-static volatile sig_atomic_t stop; /* the signal that asked; 0: none did */
+/* Of the run that this process is at, for whom a signal ends it before there is anything to save. */
+static const char *run_folder;
+static const xp_live *shown;
 
-/* The first signal asks the trainer to save and leave; the second ends the process at once. */
-static void *wait_for_signals(void *signals) {
-    for (int number; sigwait(signals, &number) == 0; stop = number) {
-        if (stop == 0) continue;
-        signal(number, SIG_DFL);
-        pthread_sigmask(SIG_UNBLOCK, signals, NULL);
-        raise(number);
-    }
-    return NULL;
+/* Says what was reached. The folder is the run's own as soon as it has a configuration. */
+static void explain_end(void) {
+    char config[1200];
+    const bool begun =
+        xp_run_folder_path(run_folder, "config.yaml", config, sizeof config) == XP_OK && xp_path_exists(config);
+    if (shown->line_open) dprintf(fileno(shown->out), "\r\033[J");
+    dprintf(STDERR_FILENO, "expanse: stopped before the first step%s%s\n",
+            begun ? "; go on with: expanse train --resume " : "", begun ? run_folder : "");
 }
 
-/* A thread of its own waits for the signals; all others, and the processes that they start, have them blocked: the
- * terminal sends Ctrl-C to a driver's linker as well, and a kernel that it was at work on would fail to build. */
-static void catch_signals(void) {
-    static sigset_t signals;
-    pthread_t waiting;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    if (pthread_create(&waiting, NULL, wait_for_signals, &signals) == 0)
-        pthread_detach(waiting);
-    else
-        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+static void begin_steps(void *user) {
+    (void)user;
+    xp_signals_hold();
 }
 
 /* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1", or with "-2", "-3" … behind it when that is taken. */
@@ -128,7 +118,10 @@ static xp_status print_result(const xp_run_summary *result, const char *folder, 
 static bool tune_first(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
                        double flops) {
     (void)user;
-    return xp_tune_first(config, shape, device, flops, &stop);
+    xp_signals_hold(); /* the search removes what it has made */
+    const bool changed = xp_tune_first(config, shape, device, flops);
+    xp_signals_release();
+    return changed;
 }
 
 /* What stdout was; from now on, all that speaks of the run on stdout, drivers included, goes to stderr. NULL: it cannot
@@ -147,7 +140,7 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
         return xp_command_fail();
     }
     xp_live live;
-    xp_trainer_callbacks callbacks = {.stop = &stop};
+    xp_trainer_callbacks callbacks = {.begin = begin_steps, .stop = &xp_signal_asked};
     xp_run_summary result;
     xp_live_start(&live, stdout, quiet);
     xp_live_bind(&live, &callbacks);
@@ -156,14 +149,17 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     live.folder = options->dry_run ? NULL : options->out;
     if (!quiet && xp_cache_check() != XP_OK)
         fprintf(stderr, "expanse: nothing is kept between starts: %s\n", xp_last_error());
-    catch_signals();
+    run_folder = options->out;
+    shown = &live;
+    xp_signals_explain(explain_end);
     xp_status status = xp_train(config, options, &callbacks, &result);
     xp_live_clear(&live);
     const bool wanted = !options->dry_run && (!quiet || format != XP_TABLE_TEXT);
     if (status == XP_OK && wanted) status = print_result(&result, options->out, format, results);
+    xp_signals_explain(NULL);
     if (status == XP_OK) return XP_EXIT_OK;
     xp_command_fail();
-    return status == XP_INTERRUPTED ? 128 + (int)stop : XP_EXIT_FAILURE;
+    return status == XP_INTERRUPTED ? xp_signals_exit_code() : XP_EXIT_FAILURE;
 }
 
 /* Takes a setting that may stand beside --resume; another one makes the run `fixed`. */

@@ -1,6 +1,7 @@
 /* `expanse tune`: flags, import and export of tables. The search is in tune_search.c. */
 #include "child.h"
 #include "command.h"
+#include "signals.h"
 #include "tune.h"
 
 #include "device/cache.h"
@@ -107,6 +108,7 @@ int xp_command_tune(int count, char **words) {
                                      .quiet = quiet,
                                      .table = &table};
     int kept;
+    xp_signals_hold(); /* the search removes what it has made */
     xp_table_open(&table, stdout, (xp_table_format)format, xp_tune_columns, XP_TUNE_COLUMNS, NULL);
     return xp_command_end(xp_table_close(&table, xp_tune_search(&options, &kept)));
 }

@@ -1,9 +1,12 @@
 /* The command: finds the sub-command and hands over. Owns the list of sub-commands. */
 #include "command.h"
 #include "help.h"
+#include "signals.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static const xp_subcommand subcommands[] = {
     {"train", "train a model, or go on with a run that was cut", xp_command_train},
@@ -64,6 +67,15 @@ static int run(int count, char **words) {
     return XP_EXIT_OK;
 }
 
+/* Where a standard stream is closed, the next file that is opened would take its place, and get what is printed. What
+ * takes it here cannot be written, nor read. */
+static void occupy_standard_streams(void) {
+    for (int i = STDIN_FILENO; i <= STDERR_FILENO; i++)
+        if (fcntl(i, F_GETFD) < 0) (void)open("/dev/null", i == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
+
 int main(int count, char **words) {
+    occupy_standard_streams();
+    xp_signals_catch();
     return finish(run(count - 1, words + 1));
 }

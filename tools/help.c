@@ -21,6 +21,7 @@ static const fact exit_codes[] = {
     {"0", "success"},
     {"1", "failure; a sentence on the standard error says of what"},
     {"2", "wrong usage: a command, a flag or its value"},
+    {"3", "not finished: the time of train --max-time is up"},
     {"128 + N", "ended by signal N, 130 after Ctrl-C"},
 };
 

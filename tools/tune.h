@@ -7,7 +7,6 @@
 #include "table.h"
 
 #include <jansson.h>
-#include <signal.h>
 
 /* expanse tune --trial DEFAULTS CANDIDATES ORDER STEPS [the flags of expanse tune] */
 #define XP_TRIAL_WORD    "--trial"
@@ -45,13 +44,13 @@ typedef struct xp_tune_options {
     bool brief;     /* nothing but the last sentence, which begins with "tuning" */
     xp_table
         *table; /* of xp_tune_columns, gets a row for each kernel, and progress goes with one of text; NULL: none */
-    const volatile sig_atomic_t *stop; /* non-zero: leave, XP_INTERRUPTED; NULL: never */
 } xp_tune_options;
 
 enum { XP_TUNE_COLUMNS = 10 };
 extern const xp_column xp_tune_columns[XP_TUNE_COLUMNS];
 
-/* Searches, verifies, confirms, writes the winners; *kept is their number. Prints its progress. */
+/* Searches, verifies, confirms, writes the winners; *kept is their number. Prints its progress. XP_INTERRUPTED: a signal
+ * came while signals were held. */
 xp_status xp_tune_search(const xp_tune_options *options, int *kept);
 
 /* Whether a search was ever begun for the device and its driver, or a table has entries of theirs. */
@@ -61,7 +60,6 @@ bool xp_tune_knows(const char *trials, const char *table, const xp_device *devic
 
 /* A short search for a new run, if the device is not known yet and the run will be long; says so on stdout. `flops`: of
  * the whole run. Returns whether the table has changed. */
-bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops,
-                   const volatile sig_atomic_t *stop);
+bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops);
 
 #endif

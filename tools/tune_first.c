@@ -21,7 +21,7 @@ static bool write_config(const xp_config *config, const char *path) {
 
 /* As the flags of `expanse tune`: the model is the configuration's, the rest is the data's shape. */
 static xp_status search(const xp_config *config, const xp_model_shape *shape, const char *path, const char *table,
-                        const char *trials, const volatile sig_atomic_t *stop, int *kept) {
+                        const char *trials, int *kept) {
     const bool images = config->model.kind == XP_MODEL_VISION;
     const struct {
         const char *name;
@@ -50,13 +50,11 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
                                      .seconds = SEARCH_SECONDS,
                                      .at_most = MOST_SECONDS,
                                      .limit = MOST_SECONDS,
-                                     .brief = true,
-                                     .stop = stop};
+                                     .brief = true};
     return xp_tune_search(&options, kept);
 }
 
-bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops,
-                   const volatile sig_atomic_t *stop) {
+bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops) {
     char table[PATH_MAX], trials[PATH_MAX], path[] = "/tmp/expanse-model-XXXXXX";
     const double unit = device->limits.family == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
     if (flops < LONG_RUN * unit * device->limits.compute_units || shape->height != shape->breadth) return false;
@@ -71,7 +69,7 @@ bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const x
            device->name, MOST_SECONDS);
     fflush(stdout);
     int kept = 0;
-    xp_status status = write_config(config, path) ? search(config, shape, path, table, trials, stop, &kept)
+    xp_status status = write_config(config, path) ? search(config, shape, path, table, trials, &kept)
                                                   : xp_fail(XP_IO_ERROR, "%s cannot be written", path);
     remove(path);
     if (status != XP_OK && status != XP_INTERRUPTED) printf("tuning       the defaults stay: %s\n", xp_last_error());

@@ -10,6 +10,7 @@
 #include "core/files.h"
 #include "core/random.h"
 #include "device/tuning.h"
+#include "signals.h"
 
 #include <math.h>
 #include <regex.h>
@@ -64,8 +65,8 @@ static bool too_late(const search *s) {
     return s->deadline > 0 && xp_clock() >= s->deadline;
 }
 
-static xp_status check_stop(const search *s) {
-    return s->options->stop && *s->options->stop ? xp_fail(XP_INTERRUPTED, "stopped while tuning") : XP_OK;
+static xp_status check_stop(void) {
+    return xp_signal_asked ? xp_fail(XP_INTERRUPTED, "stopped while tuning") : XP_OK;
 }
 
 static const char *clear_line = ""; /* on a terminal, what takes the line of progress away */
@@ -239,9 +240,9 @@ static xp_status run_trial(search *s, const int *chosen, int steps, json_t **ans
         s->step_seconds > 0 ? s->options->limit + 4 * s->step_seconds * (steps + 1) : fmax(600, s->options->limit);
     if (s->deadline > 0 && limit > s->deadline - xp_clock()) limit = s->deadline - xp_clock();
     xp_child child;
-    XP_TRY(check_stop(s));
+    XP_TRY(check_stop());
     XP_TRY(xp_child_run(words, NULL, limit, &child));
-    XP_TRY(check_stop(s));
+    XP_TRY(check_stop());
     *answer = child.answered ? json_loads(child.answer, 0, NULL) : NULL;
     snprintf(reason, 96, "%s", child.reason);
     free(child.answer);
@@ -467,9 +468,9 @@ static xp_status verify(search *s, const question *q, int combination, bool *rig
         if (choices[i][1]) words[used++] = choices[i][0], words[used++] = choices[i][1];
     xp_child child;
     const double limit = s->deadline > 0 ? s->deadline - xp_clock() : fmax(300, s->options->limit);
-    XP_TRY(check_stop(s));
+    XP_TRY(check_stop());
     XP_TRY(xp_child_run(words, environment, limit, &child));
-    XP_TRY(check_stop(s));
+    XP_TRY(check_stop());
     *right = child.code == 0;
     if (too_late(s)) return XP_OK;
     if (!*right)

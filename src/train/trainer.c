@@ -364,6 +364,7 @@ static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
+    if (run->callbacks && run->callbacks->begin) run->callbacks->begin(run->callbacks->user);
     if (state->epoch >= config->training.epochs) {
         xp_status status = complete(run);
         return status == XP_INTERRUPTED ? interrupt(run) : status;

@@ -31,6 +31,8 @@ typedef struct xp_trainer_callbacks {
      * True: the tuning tables have changed. NULL: never. */
     bool (*tune)(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
                  double flops);
+    /* Steps follow: from now on there is something to save. NULL: nobody wants to know. */
+    void (*begin)(void *user);
     /* Non-zero: finish the step or the kernel, save, return XP_INTERRUPTED. NULL: never. */
     const volatile sig_atomic_t *stop;
 } xp_trainer_callbacks;
