@@ -49,7 +49,8 @@ static void a_write_that_fails_leaves_the_old_file_and_no_scrap(void **state) {
     assert_string_equal(read, "old");
     free(read);
     assert_int_equal(unlink(path), 0);
-    assert_true(xp_folder_is_empty(folder));
+    assert_int_equal(rmdir(folder), 0); /* nothing else is left in it */
+    assert_int_equal(xp_folder_make(folder), XP_OK);
 }
 
 static void a_gzip_file_of_two_members_is_joined(void **state) {
@@ -128,9 +129,6 @@ static void missing_files_and_folders_are_named(void **state) {
 static void folders_are_made_with_their_parents_and_not_over_files(void **state) {
     assert_int_equal(xp_folder_make(scratch_path("a/b//c/")), XP_OK);
     assert_int_equal(xp_folder_make(scratch_path("a/b/c")), XP_OK);
-    assert_true(xp_folder_is_empty(scratch_path("a/b/c")));
-    assert_false(xp_folder_is_empty(scratch_path("a")));
-    assert_true(xp_folder_is_empty(scratch_path("missing")));
     scratch_write("a/file", "x", 1);
     assert_int_equal(xp_folder_make(scratch_path("a/file")), XP_IO_ERROR);
     assert_int_equal(xp_folder_make(scratch_path("a/file/below")), XP_IO_ERROR);
@@ -211,6 +209,42 @@ static void utf_16_becomes_utf_8(void **state) {
     free(text);
     assert_false(xp_text_is_utf16("\0\0\x08\x03", 4)); /* IDX */
     assert_false(xp_text_is_utf16("@da\0", 4));
+}
+
+static void a_folder_of_plain_files_is_removed_and_no_other(void **state) {
+    assert_int_equal(xp_folder_make(scratch_path("outer/inner")), XP_OK);
+    scratch_write("outer/inner/file", "x", 1);
+    assert_int_equal(xp_folder_remove(scratch_path("outer")), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "outer: cannot be removed"));
+    assert_int_equal(xp_folder_remove(scratch_path("outer/inner")), XP_OK);
+    assert_false(xp_path_exists(scratch_path("outer/inner")));
+    assert_int_equal(xp_folder_remove(scratch_path("outer/inner")), XP_OK); /* it is gone already */
+}
+
+/* --- durations ---------------------------------------------------------------------------------------------------- */
+
+static void durations_have_units(void **state) {
+    static const struct {
+        const char *text;
+        int64_t seconds;
+        const char *printed;
+    } good[] = {{"1s", 1, "1s"},       {"90s", 90, "90s"},           {"10m", 600, "10m"}, {"1h30m", 5400, "90m"},
+                {"1.5h", 5400, "90m"}, {"2h", 7200, "2h"},           {"1d", 86400, "1d"}, {"1d1s", 86401, "86401s"},
+                {"60m", 3600, "1h"},   {"3650d", 315360000, "3650d"}};
+    static const char *const bad[] = {"",    "5",   "h",    "0s",    "0.2s",  "-5m", "5x",
+                                      "5m ", "5 m", "1h30", "1e99d", "3651d", "5M"};
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
+        int64_t seconds = 0;
+        char printed[32];
+        if (!xp_text_duration(good[i].text, &seconds)) fail_msg("'%s' is refused", good[i].text);
+        assert_int_equal(seconds, good[i].seconds);
+        xp_text_print_duration(seconds, printed);
+        assert_string_equal(printed, good[i].printed);
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        int64_t seconds = 7;
+        if (xp_text_duration(bad[i], &seconds) || seconds != 7) fail_msg("'%s' passes", bad[i]);
+    }
 }
 
 /* --- numbers ------------------------------------------------------------------------------------------------------ */
@@ -397,6 +431,8 @@ int main(void) {
         cmocka_unit_test(only_whole_characters_that_json_can_hold_are_utf_8),
         cmocka_unit_test(utf_16_becomes_utf_8),
         cmocka_unit_test(short_numbers_are_rounded_as_strtod_rounds),
+        cmocka_unit_test(a_folder_of_plain_files_is_removed_and_no_other),
+        cmocka_unit_test(durations_have_units),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
     };

@@ -3,6 +3,7 @@
 #include "command.h"
 
 #include "core/files.h"
+#include "core/text.h"
 #include "device/cache.h"
 #include "live.h"
 #include "signals.h"
@@ -36,8 +37,9 @@ static void begin_steps(void *user) {
     xp_signals_hold();
 }
 
-/* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1", or with "-2", "-3" … behind it when that is taken. */
-static void choose_folder(const xp_config *config, char *text, size_t size) {
+/* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1"; where another run is wanted, with "-2", "-3" … behind it when that is
+ * taken. */
+static void choose_folder(const xp_config *config, bool another, char *text, size_t size) {
     char slug[96];
     size_t length = 0;
     for (const char *at = config->model.attention; *at && length + 1 < sizeof slug; at++) {
@@ -53,7 +55,7 @@ static void choose_folder(const xp_config *config, char *text, size_t size) {
         if (k > 1) snprintf(end, sizeof end, "-%d", k);
         snprintf(text, size, "runs/%s-%s-seed%llu%s", config->preset[0] ? config->preset : "model", slug,
                  (unsigned long long)config->training.seed, end);
-        if (xp_folder_is_empty(text)) return;
+        if (!another || xp_run_folder_check_free(text) == XP_OK) return;
     }
 }
 
@@ -133,7 +135,28 @@ static FILE *keep_for_results(void) {
     return fdopen(kept, "w");
 }
 
-static int train(const xp_config *config, xp_train_options *options, xp_table_format format, bool quiet, bool tuned) {
+/* Sees whether the folder can be a new run's, or, where it may, that it holds the run of this configuration already. */
+static int enter_folder(const xp_config *config, bool automatic, xp_train_options *options) {
+    xp_config found, wanted = *config;
+    if (xp_run_folder_check_free(options->out) == XP_OK) return XP_EXIT_OK;
+    if (!automatic) {
+        xp_command_fail();
+        return XP_EXIT_USAGE;
+    }
+    if (xp_run_folder_config(options->out, &found) != XP_OK) return xp_command_fail();
+    xp_config_make_absolute(&wanted);
+    if (xp_config_compare(&found, &wanted) != XP_OK)
+        return xp_command_misuse("%s is another run than the flags describe: its %s; choose another --out",
+                                 options->out, xp_last_error());
+    options->resume = true;
+    options->trust_code = true; /* the flags give the same attention */
+    options->checkpoint_every = &config->training.checkpoint_every;
+    options->keep = config->training.keep;
+    return XP_EXIT_OK;
+}
+
+static int train(const xp_config *config, xp_train_options *options, xp_table_format format, bool quiet, bool tuned,
+                 int64_t seconds) {
     FILE *results = format == XP_TABLE_TEXT ? stdout : keep_for_results();
     if (!results) {
         xp_fail(XP_IO_ERROR, "the output cannot be opened for the results: %s", strerror(errno));
@@ -149,6 +172,7 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     live.folder = options->dry_run ? NULL : options->out;
     if (!quiet && xp_cache_check() != XP_OK)
         fprintf(stderr, "expanse: nothing is kept between starts: %s\n", xp_last_error());
+    if (seconds > 0) xp_signals_limit_time((unsigned)seconds);
     run_folder = options->out;
     shown = &live;
     xp_signals_explain(explain_end);
@@ -172,7 +196,8 @@ static int take_beside_resume(const char *option, const char *value, xp_config *
                  {"device.select", &options->device},
                  {"device.family", &options->family}};
     const bool epochs = strcmp(option, "training.epochs") == 0;
-    bool known = epochs;
+    const bool saves = strcmp(option, "training.checkpoint_every") == 0, keeps = strcmp(option, "training.keep") == 0;
+    bool known = epochs || saves || keeps;
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         if (strcmp(option, texts[i].option) != 0) continue;
         *texts[i].value = value;
@@ -187,11 +212,14 @@ static int take_beside_resume(const char *option, const char *value, xp_config *
         return XP_EXIT_USAGE;
     }
     if (epochs) options->epochs = config->training.epochs;
+    if (saves) options->checkpoint_every = &config->training.checkpoint_every;
+    if (keeps) options->keep = config->training.keep;
     return XP_EXIT_OK;
 }
 
 int xp_command_train(int count, char **words) {
-    const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL;
+    const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL, *most = NULL;
+    int64_t seconds = 0;
     bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
          untuned = false, launches = false, trust_code = false;
     int format = XP_TABLE_TEXT;
@@ -225,10 +253,16 @@ int xp_command_train(int count, char **words) {
         {"--out", "DIR", "run folder (one below runs/ is chosen)", .text = &out},
         {"--resume", "DIR",
          "go on with this folder's run, as configured; --epochs makes it longer, --train and --test say where its data "
-         "are now, --device and --family what to run it on",
+         "are now, --device and --family what to run it on; auto: go on with the run that the flags name, or start it",
          .text = &resume},
         {"--trust-code", NULL, "with --resume: let the run's score(...) run although nothing shows that you gave it",
          .on = &trust_code},
+        {"--checkpoint-every", "EVERY",
+         "save within an epoch, too: after so many steps (500) or so much time (10m) (off)",
+         .option = "training.checkpoint_every"},
+        {"--keep", "N", "keep the checkpoints of the last N epochs, in epoch-0001/ ...", .option = "training.keep"},
+        {"--max-time", "TIME", "such as 90s, 30m or 2h: then finish the step, save, and leave with exit code 3",
+         .text = &most},
         {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; train nothing", .on = &dry_run},
         {"--launches", NULL, "with --dry-run: print every launch of a training step, too", .on = &launches},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
@@ -241,14 +275,21 @@ int xp_command_train(int count, char **words) {
     const xp_usage usage = {
         .name = "train",
         .synopsis =
-            "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N] [flags]",
+            "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N] [flags]\n"
+            "       expanse train --preset NAME --train FILE [flags] --resume auto --max-time TIME",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
             "confusion.svg, and the weights in best/ and last/. Preset, then file, then flags: the later one counts.\n"
             "The best epoch, whose weights are in best/, is the one of the highest accuracy on the validation set,\n"
-            "else on the test set, else in training. Ctrl-C (SIGINT) and SIGTERM finish the step, save and leave\n"
-            "with exit code 130 and 143; a second one quits at once. With -o md, csv or json the results alone go to\n"
-            "stdout, and all else to stderr.\n",
+            "else on the test set, else in training. With -o md, csv or json the results alone go to stdout, and all\n"
+            "else to stderr.\n"
+            "\n"
+            "A signal (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, a closed pipe behind the output) finishes the step,\n"
+            "saves and leaves with 128 + its number, 130 after Ctrl-C; a second one quits at once. Before the first\n"
+            "step there is nothing to save, and the end is at once. What was ignored at the start, as nohup has it,\n"
+            "stays ignored. An output that cannot be written for another reason, such as a full disk, does not stop\n"
+            "the run, but it leaves with exit code 1. --resume goes on, with the same bits; --resume auto is for a\n"
+            "scheduler that runs one command again and again: exit code 3 after --max-time, 0 when all is done.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .example = "  expanse train --preset uea-flowformer --train JapaneseVowels_TRAIN.ts \\\n"
@@ -258,11 +299,19 @@ int xp_command_train(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
 
     xp_config config;
-    xp_train_options options = {
-        .dry_run = dry_run, .profile = profile, .debug = debug, .launches = launches, .epochs = -1, .report = stdout};
+    xp_train_options options = {.dry_run = dry_run,
+                                .profile = profile,
+                                .debug = debug,
+                                .launches = launches,
+                                .epochs = -1,
+                                .keep = -1,
+                                .report = stdout};
+    if (most && !xp_text_duration(most, &seconds))
+        return xp_command_misuse("--max-time: '%s' is not a time such as 90s, 30m or 2h", most);
     if (launches && !dry_run) return xp_command_misuse("--launches lists the launches of a --dry-run: give both");
     if (dry_run && format != XP_TABLE_TEXT) return xp_command_misuse("-o is for results, and a --dry-run has none");
-    if (resume) {
+    const bool automatic = resume && strcmp(resume, "auto") == 0;
+    if (resume && !automatic) {
         bool fixed = preset || file || out || dry_run || print_config || untuned;
         xp_config_default(&config);
         for (int i = 0; i < arguments.setting_count; i++) {
@@ -273,14 +322,14 @@ int xp_command_train(int count, char **words) {
         if (fixed) {
             return xp_command_misuse(
                 "--resume goes on with the run as it was configured; only --epochs, which can make it longer, --train "
-                "and --test, where its data are now, --device, --family, --recompute, --trust-code, --profile, "
-                "--debug, -o and --quiet may stand beside it");
+                "and --test, where its data are now, --device, --family, --checkpoint-every, --keep, --max-time, "
+                "--recompute, --trust-code, --profile, --debug, -o and --quiet may stand beside it");
         }
         options.out = resume;
         options.resume = true;
         options.recompute = recompute;
         options.trust_code = trust_code;
-        return train(NULL, &options, (xp_table_format)format, quiet, false);
+        return train(NULL, &options, (xp_table_format)format, quiet, false, seconds);
     }
     if (trust_code) return xp_command_misuse("--trust-code is for the run of a --resume: what is given here is yours");
     xp_config_default(&config);
@@ -292,7 +341,8 @@ int xp_command_train(int count, char **words) {
     if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();
     if (!config.data.train[0]) return xp_command_misuse("training data are missing: give --train FILE");
     char chosen[1024];
-    choose_folder(&config, chosen, sizeof chosen);
+    choose_folder(&config, !automatic, chosen, sizeof chosen);
     options.out = out ? out : chosen;
-    return train(&config, &options, (xp_table_format)format, quiet, !untuned);
+    code = dry_run ? XP_EXIT_OK : enter_folder(&config, automatic, &options);
+    return code == XP_EXIT_OK ? train(&config, &options, (xp_table_format)format, quiet, !untuned, seconds) : code;
 }

@@ -307,6 +307,22 @@ xp_status xp_private_file_write(int folder, const char *path, const char *name, 
     return XP_OK;
 }
 
+xp_status xp_folder_remove(const char *path) {
+    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (descriptor < 0 && errno == ENOENT) return XP_OK;
+    if (descriptor < 0 && (errno == ELOOP || errno == ENOTDIR) && unlink(path) == 0) return XP_OK;
+    DIR *folder = descriptor < 0 ? NULL : fdopendir(descriptor);
+    if (!folder && descriptor >= 0) close(descriptor);
+    if (!folder) return xp_fail(XP_IO_ERROR, "%s: cannot be opened to remove it: %s", path, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
+        (void)unlinkat(dirfd(folder), entry->d_name, 0); /* what stays makes rmdir fail below */
+    }
+    closedir(folder);
+    if (rmdir(path) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", path, strerror(errno));
+    return XP_OK;
+}
+
 bool xp_path_exists(const char *path) {
     struct stat info;
     return lstat(path, &info) == 0;
@@ -315,17 +331,6 @@ bool xp_path_exists(const char *path) {
 bool xp_file_exists(const char *path) {
     struct stat info;
     return stat(path, &info) == 0 ? S_ISREG(info.st_mode) : errno != ENOENT && errno != ENOTDIR;
-}
-
-bool xp_folder_is_empty(const char *path) {
-    DIR *folder = opendir(path);
-    if (!folder) return !xp_path_exists(path);
-    bool empty = true;
-    for (struct dirent *entry; empty && (entry = readdir(folder));) {
-        empty = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
-    }
-    closedir(folder);
-    return empty;
 }
 
 /* --- what will be written later ----------------------------------------------------------------------------------- */

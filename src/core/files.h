@@ -24,6 +24,9 @@ xp_status xp_file_write_atomic(const char *path, const void *data, size_t length
 /* Makes a folder and its parents; an existing one is fine. XP_IO_ERROR. */
 xp_status xp_folder_make(const char *path);
 
+/* Removes a folder of plain files, if it is there. A link goes, and not what it points to. XP_IO_ERROR. */
+xp_status xp_folder_remove(const char *path);
+
 /* Folders of files that nobody else may have written: machine code, secrets.
  *
  * Opens one; with `make`, makes it and its parents, for this user alone (0700). The caller closes *descriptor.
@@ -40,7 +43,6 @@ xp_status xp_private_file_write(int folder, const char *path, const char *name, 
 bool xp_path_exists(const char *path);
 /* A plain file, or a link to one. What may not be looked at counts as one, so that reading it tells why. */
 bool xp_file_exists(const char *path);
-bool xp_folder_is_empty(const char *path); /* a missing folder counts as empty */
 
 /* For what is to be written after long work, before it. XP_IO_ERROR tells what is in the way. */
 xp_status xp_file_can_be_made(const char *path);                 /* its folder is there and can be written to */

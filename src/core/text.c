@@ -3,7 +3,9 @@
 #include "core/text.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <locale.h>
+#include <math.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +95,40 @@ void xp_text_bytes(double bytes, char text[32]) {
     const int unit = value >= 999.5;
     if (unit) value /= 1024;
     snprintf(text, 32, value < 999.5 ? "%.3g %s" : "%.0f %s", value, units[unit]);
+}
+
+/* --- durations ---------------------------------------------------------------------------------------------------- */
+
+static const struct {
+    char name;
+    int seconds;
+} time_units[] = {{'d', 86400}, {'h', 3600}, {'m', 60}, {'s', 1}};
+enum { UNITS = sizeof time_units / sizeof *time_units };
+
+bool xp_text_duration(const char *text, int64_t *seconds) {
+    const double most = 3650.0 * 86400;
+    double sum = 0;
+    do {
+        double value = 0;
+        size_t length = 0;
+        int unit = 0;
+        if (xp_text_number(text, &value, &length) != XP_OK || length == 0 || !(value >= 0 && value <= most))
+            return false;
+        text += length;
+        while (unit < UNITS && *text != time_units[unit].name) unit++;
+        if (unit == UNITS) return false;
+        text++;
+        sum += value * time_units[unit].seconds;
+    } while (*text);
+    if (!(sum >= 1 && sum <= most)) return false;
+    *seconds = llround(sum);
+    return true;
+}
+
+void xp_text_print_duration(int64_t seconds, char text[32]) {
+    int unit = 0;
+    while (seconds % time_units[unit].seconds != 0) unit++;
+    snprintf(text, 32, "%" PRId64 "%c", seconds / time_units[unit].seconds, time_units[unit].name);
 }
 
 /* --- encodings ---------------------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Reads the decimal number ("-12", ".5", "3.e-4") that `text` begins with into *value, correctly rounded and with '.'
  * as decimal point whatever the process's locale is. *length is the number of characters it took; 0, and *value
@@ -30,6 +31,12 @@ bool xp_text_is_utf16(const char *bytes, size_t length);
 /* Converts UTF-16 to UTF-8: *out is allocated with one NUL behind its *out_length bytes. Halves of pairs that stand
  * alone become U+FFFD, and an odd last byte is dropped. XP_OUT_OF_MEMORY. */
 xp_status xp_text_from_utf16(const char *bytes, size_t length, char **out, size_t *out_length);
+
+/* Whole seconds of "90s", "1.5h" or "1h30m": numbers, each with one of the units s, m, h and d. false: it is no such
+ * text, less than a second or more than ten years. */
+bool xp_text_duration(const char *text, int64_t *seconds);
+/* In the largest unit that it is whole numbers of: "90m". */
+void xp_text_print_duration(int64_t seconds, char text[32]);
 
 /* The word of words[count] that takes the fewest edits to reach, if that is few enough to be what was meant; else NULL.
  */

@@ -8,7 +8,6 @@
 #include "train/safetensors.h"
 #include "train/trust.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <expanse/train.h>
 #include <fcntl.h>
@@ -24,23 +23,6 @@ enum { PATH_BYTES = 1200, FORMAT = 1 };
 
 /* --- folders ------------------------------------------------------------------------------------------------------ */
 
-/* Removes a folder of plain files, if it is there. A link goes, and not what it points to. */
-static xp_status remove_folder(const char *path) {
-    const int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    if (descriptor < 0 && errno == ENOENT) return XP_OK;
-    if (descriptor < 0 && (errno == ELOOP || errno == ENOTDIR) && unlink(path) == 0) return XP_OK;
-    DIR *folder = descriptor < 0 ? NULL : fdopendir(descriptor);
-    if (!folder && descriptor >= 0) close(descriptor);
-    if (!folder) return xp_fail(XP_IO_ERROR, "%s: cannot be opened to remove it: %s", path, strerror(errno));
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0) continue;
-        (void)unlinkat(dirfd(folder), entry->d_name, 0); /* what stays makes rmdir fail below */
-    }
-    closedir(folder);
-    if (rmdir(path) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", path, strerror(errno));
-    return XP_OK;
-}
-
 static void flush_folder(const char *path) {
     int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (descriptor < 0) return;
@@ -53,10 +35,10 @@ static void flush_folder(const char *path) {
 static xp_status clear(const char *path) {
     enum { ASIDE = 100 };
     char aside[PATH_BYTES + 16];
-    if (remove_folder(path) == XP_OK) return XP_OK;
+    if (xp_folder_remove(path) == XP_OK) return XP_OK;
     for (int k = 1; k < ASIDE; k++) {
         snprintf(aside, sizeof aside, "%s.%d", path, k);
-        if (remove_folder(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
+        if (xp_folder_remove(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
     }
     return xp_fail(XP_IO_ERROR, "%s: can neither be removed nor renamed; remove it and go on with --resume", path);
 }
@@ -66,7 +48,7 @@ static xp_status clear(const char *path) {
 static xp_status take_place(const char *made, const char *folder, bool *left) {
     if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
     if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
-        *left = remove_folder(made) != XP_OK;
+        *left = xp_folder_remove(made) != XP_OK;
         return XP_OK;
     }
     char previous[PATH_BYTES];
@@ -75,7 +57,7 @@ static xp_status take_place(const char *made, const char *folder, bool *left) {
     if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
         return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno));
     }
-    *left = remove_folder(previous) != XP_OK;
+    *left = xp_folder_remove(previous) != XP_OK;
     return XP_OK;
 }
 
@@ -630,8 +612,17 @@ xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoin
 failed:;
     char reason[PATH_BYTES + 512];
     snprintf(reason, sizeof reason, "%s", xp_last_error());
-    (void)remove_folder(made); /* the reason of the failure is worth more than a second one */
+    (void)xp_folder_remove(made); /* the reason of the failure is worth more than a second one */
     return xp_fail(status, "%s", reason);
+}
+
+xp_status xp_checkpoint_remove(const char *folder) {
+    char aside[PATH_BYTES];
+    int need = snprintf(aside, sizeof aside, "%s.partial", folder);
+    if (need < 0 || (size_t)need >= sizeof aside) return xp_fail(XP_IO_ERROR, "%s: the path is too long", folder);
+    XP_TRY(clear(aside));
+    if (rename(folder, aside) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", folder, strerror(errno));
+    return xp_folder_remove(aside);
 }
 
 xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {

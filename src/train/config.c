@@ -14,6 +14,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <yaml.h>
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
@@ -25,7 +26,8 @@ typedef enum option_kind {
     OPTION_SEED,
     OPTION_REAL,
     OPTION_SWITCH,
-    OPTION_CHOICE
+    OPTION_CHOICE,
+    OPTION_CADENCE
 } option_kind;
 
 /* Of several names for one value the first is written and offered; the others are read in files that older versions
@@ -126,6 +128,9 @@ static const option options[] = {
     REAL(training, step_factor, 0, 1, "step: multiply the learning rate by this"),
     WHOLE(training, step_epochs, 1, 1000000, "step: every so many epochs"),
     SWITCH(training, recompute, "make activations anew in the backward pass: less memory, more time, the same bits"),
+    {"training", "checkpoint_every", OPTION_CADENCE, FIELD(training, checkpoint_every), 0, 0, NULL,
+     "save within an epoch, too: so many steps, 500, or a time, 10m; off"},
+    WHOLE(training, keep, 0, 1000000, "keep the checkpoints of so many epochs, beside best/ and last/"),
     TEXT(device, select, "0:0, part of a name, gpu or cpu; empty: the first GPU, else the first CPU"),
     {"device", "family", OPTION_TEXT, FIELD(device, family), 0, 0, families, "shape of the kernels: auto, wide, tiled"},
 };
@@ -313,6 +318,20 @@ static void set_number(xp_config *config, const option *entry, const char *text,
         memcpy(field, &(int64_t){(int64_t)value}, sizeof(int64_t));
 }
 
+static void set_cadence(xp_config *config, const option *entry, const char *text, const char *place,
+                        xp_writer *faults) {
+    const double most = 9e15;
+    xp_cadence every = {0};
+    double steps = 0;
+    const bool counts = read_number(text, &steps) && steps >= 1 && steps <= most && steps == floor(steps);
+    if (counts) every.steps = (int64_t)steps;
+    if (!counts && strcmp(text, "off") != 0 && !xp_text_duration(text, &every.seconds)) {
+        refuse(faults, place, entry, text, "a whole number of steps from 1, a time such as 90s, 10m or 2h, or off\n");
+        return;
+    }
+    memcpy((char *)config + entry->offset, &every, sizeof every);
+}
+
 /* Sets one option from text; a fault is one line that begins with `place`. */
 static void set_option(xp_config *config, const option *entry, const char *text, const char *place, xp_writer *faults) {
     if (entry->choices)
@@ -323,6 +342,8 @@ static void set_option(xp_config *config, const option *entry, const char *text,
         set_seed(config, entry, text, place, faults);
     else if (entry->kind == OPTION_SWITCH)
         set_switch(config, entry, text, place, faults);
+    else if (entry->kind == OPTION_CADENCE)
+        set_cadence(config, entry, text, place, faults);
     else
         set_number(config, entry, text, place, faults);
 }
@@ -641,6 +662,19 @@ xp_status xp_config_set(xp_config *config, const char *assignment) {
     return report(&faults, XP_INVALID_ARGUMENT);
 }
 
+static void make_absolute(xp_config *config, const char *key, const char *path) {
+    char folder[1024], assignment[2200];
+    if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;
+    while (strncmp(path, "./", 2) == 0) path += 2;
+    snprintf(assignment, sizeof assignment, "%s=%s%s%s", key, folder, strcmp(folder, "/") == 0 ? "" : "/", path);
+    (void)xp_config_set(config, assignment);
+}
+
+void xp_config_make_absolute(xp_config *config) {
+    make_absolute(config, "data.train", config->data.train);
+    make_absolute(config, "data.test", config->data.test);
+}
+
 /* --- checking and printing ---------------------------------------------------------------------------------------- */
 
 /* Numbers out of their ranges come from callers that fill the struct themselves; what is read was checked before. */
@@ -713,6 +747,15 @@ static void write_quoted(xp_writer *out, const char *text) {
     xp_write(out, "\"");
 }
 
+static void write_cadence(xp_writer *out, const xp_cadence *every) {
+    char time[32];
+    if (every->seconds) xp_text_print_duration(every->seconds, time);
+    if (every->steps)
+        xp_write(out, "%" PRId64, every->steps);
+    else
+        xp_write(out, "%s", every->seconds ? time : "off");
+}
+
 static void write_value(xp_writer *out, const xp_config *config, const option *entry) {
     const void *field = (const char *)config + entry->offset;
     int whole = 0;
@@ -741,7 +784,33 @@ static void write_value(xp_writer *out, const xp_config *config, const option *e
     case OPTION_CHOICE:
         xp_write(out, "%s", first_name(entry, whole)->name);
         break;
+    case OPTION_CADENCE:
+        write_cadence(out, field);
+        break;
     }
+}
+
+static bool is_of_checkpoints(const option *entry) {
+    return strcmp(entry->key, "checkpoint_every") == 0 || strcmp(entry->key, "keep") == 0;
+}
+
+xp_status xp_config_compare(const xp_config *old, const xp_config *wanted) {
+    for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) {
+        const option *entry = &options[i];
+        char values[2][200];
+        if (is_of_checkpoints(entry) ||
+            memcmp((const char *)old + entry->offset, (const char *)wanted + entry->offset, entry->bytes) == 0)
+            continue;
+        const xp_config *const both[] = {old, wanted};
+        for (int side = 0; side < 2; side++) {
+            xp_writer value = {0};
+            write_value(&value, both[side], entry);
+            snprintf(values[side], sizeof values[side], "%s", value.text ? value.text : "");
+            xp_writer_release(&value);
+        }
+        return xp_fail(XP_INVALID_ARGUMENT, "%s.%s is %s, not %s", entry->section, entry->key, values[0], values[1]);
+    }
+    return XP_OK;
 }
 
 xp_status xp_config_text(const xp_config *config, char **text) {

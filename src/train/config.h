@@ -16,6 +16,11 @@ typedef enum xp_schedule_kind {
     XP_SCHEDULE_STEP
 } xp_schedule_kind;
 
+/* How often, by one measure or the other; both 0: never. */
+typedef struct xp_cadence {
+    int64_t steps, seconds;
+} xp_cadence;
+
 typedef struct xp_config {
     char preset[64];
     xp_model_config model;
@@ -35,12 +40,14 @@ typedef struct xp_config {
         double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
         double gradient_clip; /* L2 norm; 0: off */
         double label_smoothing;
-        int schedule;       /* xp_schedule_kind */
-        double warmup;      /* epochs */
-        double final_rate;  /* cosine, one-cycle: fraction of learning_rate at the end */
-        double step_factor; /* step: multiply by this … */
-        int step_epochs;    /* … every so many epochs */
-        int recompute;      /* activations of the layers, in the backward pass */
+        int schedule;                /* xp_schedule_kind */
+        double warmup;               /* epochs */
+        double final_rate;           /* cosine, one-cycle: fraction of learning_rate at the end */
+        double step_factor;          /* step: multiply by this … */
+        int step_epochs;             /* … every so many epochs */
+        int recompute;               /* activations of the layers, in the backward pass */
+        xp_cadence checkpoint_every; /* beside the end of each epoch */
+        int keep;                    /* checkpoints of the last epochs, beside the best and the last */
     } training;
     struct {
         char select[128];
@@ -58,6 +65,12 @@ xp_status xp_config_file(xp_config *config, const char *path);
 xp_status xp_config_set(xp_config *config, const char *assignment);
 /* Checks every number against its range, then what concerns several options together; all faults in one message. */
 xp_status xp_config_check(const xp_config *config);
+/* XP_INVALID_ARGUMENT when the runs of two configurations are not the same; the message names the first option that
+ * differs. Which checkpoints are written makes no difference. */
+xp_status xp_config_compare(const xp_config *old, const xp_config *wanted);
+/* Makes the paths of the data independent of the folder that the process works in. One that cannot be written into a
+ * configuration then (too long, not UTF-8) stays as it is. */
+void xp_config_make_absolute(xp_config *config);
 /* Writes YAML that xp_config_file reads back to the same struct. */
 xp_status xp_config_print(const xp_config *config, FILE *out);
 xp_status xp_config_text(const xp_config *config, char **text); /* the same text, freed by the caller */

@@ -4,6 +4,7 @@
 #include "core/files.h"
 #include "core/text.h"
 #include "core/writer.h"
+#include "train/checkpoint.h"
 #include "train/curves.h"
 #include "train/trust.h"
 
@@ -11,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,6 +36,77 @@ xp_status xp_run_folder_file(const char *folder, const char *name, char *text, s
     XP_TRY(xp_run_folder_path(folder, name, text, size));
     if (xp_file_exists(text) || !xp_path_exists(text)) return XP_OK;
     return xp_fail(XP_IO_ERROR, "%s: is not a file", text);
+}
+
+/* --- what a killed process leaves --------------------------------------------------------------------------------- */
+
+void xp_run_folder_epoch_name(int epoch, char name[32]) {
+    snprintf(name, 32, "epoch-%04d", epoch);
+}
+
+/* The epoch of a kept checkpoint's name; -1: it is none. */
+static int epoch_of(const char *name) {
+    char same[32];
+    const long epoch = strncmp(name, "epoch-", 6) == 0 ? strtol(name + 6, NULL, 10) : -1;
+    if (epoch < 1 || epoch > INT_MAX) return -1;
+    xp_run_folder_epoch_name((int)epoch, same);
+    return strcmp(name, same) == 0 ? (int)epoch : -1;
+}
+
+static bool is_partial(const char *name) {
+    static const char ending[] = ".partial";
+    const size_t length = strlen(name);
+    return length >= sizeof ending && strcmp(name + length - sizeof ending + 1, ending) == 0;
+}
+
+/* Whether the name is that of a checkpoint with ".partial" or ".previous" behind it, and then perhaps ".1", ".2" …; the
+ * checkpoint's own name goes to `owner`. */
+static bool is_checkpoint_leftover(const char *name, char owner[64], bool *previous) {
+    const size_t length = strcspn(name, ".");
+    const char *ending = name + length;
+    if (length >= 64) return false;
+    snprintf(owner, 64, "%.*s", (int)length, name);
+    if (strcmp(owner, "best") != 0 && strcmp(owner, "last") != 0 && epoch_of(owner) < 0) return false;
+    *previous = strcmp(ending, ".previous") == 0;
+    return strncmp(ending, ".partial", 8) == 0 || strncmp(ending, ".previous", 9) == 0;
+}
+
+/* The lock says that nobody is at work here now. What cannot be removed does no harm. */
+static void clear_leftover(const xp_run_folder *folder, const char *name) {
+    char path[1200], whole[1200], owner[64];
+    bool previous;
+    if (xp_run_folder_path(folder->path, name, path, sizeof path) != XP_OK) return;
+    if (!is_checkpoint_leftover(name, owner, &previous)) {
+        if (is_partial(name)) (void)unlink(path);
+        return;
+    }
+    /* The process ended between two renames. */
+    if (previous && xp_run_folder_path(folder->path, owner, whole, sizeof whole) == XP_OK && !xp_path_exists(whole))
+        (void)rename(path, whole);
+    else
+        (void)xp_folder_remove(path);
+}
+
+static void clear_leftovers(const xp_run_folder *folder) {
+    DIR *listing = opendir(folder->path);
+    if (!listing) return;
+    for (struct dirent *entry; (entry = readdir(listing));) clear_leftover(folder, entry->d_name);
+    closedir(listing);
+}
+
+xp_status xp_run_folder_keep(const xp_run_folder *folder, int first, int last) {
+    xp_status status = XP_OK;
+    DIR *listing = opendir(folder->path);
+    if (!listing) return xp_fail(XP_IO_ERROR, "%s: the folder cannot be opened: %s", folder->path, strerror(errno));
+    for (struct dirent *entry; status == XP_OK && (entry = readdir(listing));) {
+        const int epoch = epoch_of(entry->d_name);
+        char path[1200];
+        if (epoch < 0 || (epoch >= first && epoch <= last)) continue;
+        status = xp_run_folder_path(folder->path, entry->d_name, path, sizeof path);
+        if (status == XP_OK) status = xp_checkpoint_remove(path);
+    }
+    closedir(listing);
+    return status;
 }
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
@@ -80,7 +153,19 @@ xp_status xp_run_folder_can_be_made(const char *path, double bytes) {
     xp_run_folder named;
     XP_TRY(start(&named, path));
     XP_TRY(xp_folder_can_be_made(path, bytes));
-    if (xp_folder_is_empty(path)) return XP_OK;
+    return xp_run_folder_check_free(path);
+}
+
+xp_status xp_run_folder_check_free(const char *path) {
+    DIR *listing = opendir(path);
+    bool taken = false;
+    if (!listing && !xp_path_exists(path)) return XP_OK;
+    if (!listing) return xp_folder_make(path); /* whose message says what it is instead */
+    for (struct dirent *entry; !taken && (entry = readdir(listing));)
+        taken = strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+                !(strncmp(entry->d_name, "config.yaml.", 12) == 0 && is_partial(entry->d_name));
+    closedir(listing);
+    if (!taken) return XP_OK;
     return xp_fail(XP_INVALID_ARGUMENT,
                    "%s: the folder is not empty, and nothing is overwritten; go on with --resume %s or choose another "
                    "--out",
@@ -93,6 +178,7 @@ xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_co
     XP_TRY(xp_run_folder_can_be_made(path, 0));
     XP_TRY(xp_folder_make(path));
     XP_TRY(lock_folder(&folder));
+    clear_leftovers(&folder);
     xp_status status = xp_run_folder_configure(&folder, config);
     if (status == XP_OK) status = write_rows(&folder);
     if (status != XP_OK) {
@@ -147,25 +233,11 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
     return XP_OK;
 }
 
-/* Removes half-written files of a process that was killed; the lock says that nobody is writing them now. */
-static void remove_leftovers(const xp_run_folder *folder) {
-    static const char ending[] = ".partial";
-    DIR *listing = opendir(folder->path);
-    if (!listing) return;
-    for (struct dirent *entry; (entry = readdir(listing));) {
-        size_t length = strlen(entry->d_name);
-        bool partial = length >= sizeof ending && strcmp(entry->d_name + length - sizeof ending + 1, ending) == 0;
-        if (partial)
-            (void)unlinkat(dirfd(listing), entry->d_name, 0); /* folders stay: the next checkpoint takes them */
-    }
-    closedir(listing);
-}
-
 xp_status xp_run_folder_open(xp_run_folder *out, const char *path) {
     xp_run_folder folder;
     XP_TRY(start(&folder, path));
     XP_TRY(lock_folder(&folder));
-    remove_leftovers(&folder);
+    clear_leftovers(&folder);
     *out = folder;
     return XP_OK;
 }
@@ -238,8 +310,12 @@ xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, c
         folder->room = room;
     }
     folder->rows[folder->count++] = *row;
-    char file[1100], title[1200], note[128];
     XP_TRY(write_rows(folder));
+    return xp_run_folder_draw_curves(folder, config, epoch_best);
+}
+
+xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config *config, int epoch_best) {
+    char file[1100], title[1200], note[128];
     XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
     make_title(config, title, sizeof title);
     note_best(&folder->rows[epoch_best - 1], note, sizeof note);
@@ -253,9 +329,20 @@ static json_t *number(double value) {
     return isfinite(value) ? json_real(value) : NULL;
 }
 
-xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
-                                  const xp_evaluation *evaluation) {
-    char file[1100], title[1200], seed[32], note[128];
+xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_config *config,
+                                       const xp_evaluation *evaluation) {
+    char file[1100], title[1200], note[128];
+    double accuracy = NAN, loss = NAN;
+    const xp_epoch_row *last = &folder->rows[folder->count - 1];
+    XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
+    make_title(config, title, sizeof title);
+    snprintf(note, sizeof note, "%s set after the last epoch, %d", xp_epoch_result(last, &accuracy, &loss),
+             last->epoch);
+    return xp_confusion_write(file, title, note, evaluation);
+}
+
+xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary) {
+    char file[1100], seed[32];
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
     snprintf(seed, sizeof seed, "%llu", (unsigned long long)config->training.seed);
     bool seed_fits = config->training.seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
@@ -287,12 +374,7 @@ xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *
     free(text);
     xp_status status = xp_writer_save(&out, file);
     xp_writer_release(&out);
-    XP_TRY(status);
-    if (!evaluation || !evaluation->labels) return XP_OK;
-    XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
-    make_title(config, title, sizeof title);
-    snprintf(note, sizeof note, "%s set after the last epoch, %d", set, last->epoch);
-    return xp_confusion_write(file, title, note, evaluation);
+    return status;
 }
 
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test) {
@@ -316,6 +398,20 @@ xp_status xp_run_folder_forget_summary(const xp_run_folder *folder) {
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
     if (unlink(file) == 0 || errno == ENOENT) return XP_OK;
     return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", file, strerror(errno));
+}
+
+bool xp_run_folder_has(const xp_run_folder *folder, const char *name) {
+    char path[1200];
+    return xp_run_folder_path(folder->path, name, path, sizeof path) == XP_OK && xp_file_exists(path);
+}
+
+xp_status xp_run_folder_config(const char *path, xp_config *out) {
+    char folder[1200], file[1300];
+    xp_status status = xp_run_folder_checkpoint(path, false, folder, sizeof folder);
+    if (status != XP_OK && status != XP_BAD_DATA) return status;
+    XP_TRY(xp_run_folder_file(status == XP_OK ? folder : path, "config.yaml", file, sizeof file));
+    xp_config_default(out);
+    return xp_config_file(out, file);
 }
 
 xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size) {

@@ -1,4 +1,4 @@
-/* A run's folder: config.yaml, metrics.csv, summary.json, curves.svg, confusion.svg, best/, last/. Owns which names
+/* A run's folder: config.yaml, metrics.csv, summary.json, curves.svg, confusion.svg, best/, last/, epoch-0001/ …. Owns which names
  * there are and that nothing is ever silently overwritten; knows nothing of the training loop. */
 #ifndef XP_TRAIN_RUN_FOLDER_H
 #define XP_TRAIN_RUN_FOLDER_H
@@ -23,18 +23,23 @@ typedef struct xp_run_summary {
     char device[128], driver[128], family[16];
 } xp_run_summary;
 
+/* Whether a new run may have the folder: there is none, or nothing in it but what a killed process left half-written.
+ * XP_INVALID_ARGUMENT: it holds anything else; the message says what to do. */
+xp_status xp_run_folder_check_free(const char *path);
 /* Whether a new run folder can be made there, with so many bytes free: asked before what takes long. Errors as those of
  * making it. */
 xp_status xp_run_folder_can_be_made(const char *path, double bytes);
-/* Makes a new run folder with its config.yaml. XP_INVALID_ARGUMENT when the folder holds anything: the message says
- * what to do. */
+/* Makes a new run folder with its config.yaml; as above. */
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config);
-/* Locks an existing one and removes what a killed process left half-written. What the folder says of the run is to be
+/* Locks an existing one, removes what a killed process left half-written, and gives a checkpoint that it was about to
+ * replace its name back. What the folder says of the run is to be
  * read after this: a run that still goes may be about to change it. XP_INVALID_ARGUMENT: another run has the lock. */
 xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
 /* Goes on with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
  * XP_BAD_DATA when rows are missing. */
 xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done);
+/* Which configuration the run has: that of its last checkpoint, else of the folder. */
+xp_status xp_run_folder_config(const char *path, xp_config *out);
 /* Writes config.yaml anew. */
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
 /* Removes summary.json, if it is there: what it says of the run is no longer so. */
@@ -43,12 +48,21 @@ xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
 /* How many samples summary.json says that the sets of the run have; 0: it has no such set. */
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
-/* Writes summary.json, and confusion.svg when `evaluation` (of the set that the run is measured by,
- * after the last epoch) is not NULL and has labels. */
-xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary,
-                                  const xp_evaluation *evaluation);
+/* Draws curves.svg of the rows. */
+xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config *config, int epoch_best);
+/* Draws confusion.svg, of the set that the run is measured by, after the last row's epoch. */
+xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_config *config,
+                                       const xp_evaluation *evaluation);
+/* Writes summary.json, the last file of a run. */
+xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary);
+/* The name of the kept checkpoint of an epoch: "epoch-0003". */
+void xp_run_folder_epoch_name(int epoch, char name[32]);
+/* Removes the kept checkpoints of the epochs below `first` and above `last`. */
+xp_status xp_run_folder_keep(const xp_run_folder *folder, int first, int last);
 void xp_run_folder_close(xp_run_folder *folder);
 
+/* Whether it has such a file. */
+bool xp_run_folder_has(const xp_run_folder *folder, const char *name);
 /* "FOLDER/name" in text [size]; XP_IO_ERROR when it is too long. */
 xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size);
 /* The same of a file that is to be read. XP_IO_ERROR when something else than a file has its name: a pipe would be

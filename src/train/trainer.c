@@ -14,7 +14,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* A run under way. */
 typedef struct training_run {
@@ -33,7 +32,9 @@ typedef struct training_run {
     int epochs_before;  /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
     int64_t steps_per_epoch;
-    double started; /* clock when this process began, minus what earlier ones spent */
+    int64_t steps_made; /* in this process */
+    double saved;       /* clock, of the last checkpoint */
+    double started;     /* clock when this process began, minus what earlier ones spent */
     xp_epoch_row row;
 } training_run;
 
@@ -145,16 +146,6 @@ static xp_status load_data(training_run *run) {
     return XP_OK;
 }
 
-/* Makes the path of a data set independent of the folder that the command was started in. One that cannot be written
- * into a configuration (too long, not UTF-8) stays as it was given. */
-static void make_absolute(xp_config *config, const char *key, const char *path) {
-    char folder[1024], assignment[2200];
-    if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;
-    while (strncmp(path, "./", 2) == 0) path += 2;
-    snprintf(assignment, sizeof assignment, "%s=%s%s%s", key, folder, strcmp(folder, "/") == 0 ? "" : "/", path);
-    (void)xp_config_set(config, assignment);
-}
-
 /* What a checkpoint must remember of the data; on resume, compares instead. */
 static xp_status describe_data(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
@@ -215,6 +206,7 @@ static xp_status train_step(training_run *run) {
     state->samples_total += tally.samples;
     state->step++;
     state->position++;
+    run->steps_made++;
     state->training_seconds += xp_clock() - begin;
     return XP_OK;
 }
@@ -250,9 +242,34 @@ static xp_status save(training_run *run, const char *name) {
     return XP_OK;
 }
 
+static xp_status save_last(training_run *run) {
+    XP_TRY(save(run, "last"));
+    run->saved = xp_clock();
+    return XP_OK;
+}
+
+/* Saves within an epoch, where the configuration wants it. */
+static xp_status save_sometimes(training_run *run) {
+    const xp_cadence *every = &run->checkpoint.config.training.checkpoint_every;
+    const bool due = (every->steps > 0 && run->checkpoint.state.step % every->steps == 0) ||
+                     (every->seconds > 0 && xp_clock() - run->saved >= (double)every->seconds);
+    return due ? save_last(run) : XP_OK;
+}
+
+/* The checkpoint of the epoch that was just finished, in the place of one that is old enough. */
+static xp_status save_epoch(training_run *run) {
+    const int keep = run->checkpoint.config.training.keep, epoch = run->checkpoint.state.epoch;
+    char name[32];
+    if (keep == 0) return XP_OK;
+    xp_run_folder_epoch_name(epoch, name);
+    XP_TRY(save(run, name));
+    if (xp_run_folder_keep(&run->folder, epoch - keep + 1, epoch) != XP_OK) say(run, xp_last_error());
+    return XP_OK;
+}
+
 /* Saves where the run stands and ends it. */
 static xp_status interrupt(training_run *run) {
-    XP_TRY(save(run, "last"));
+    XP_TRY(save_last(run));
     return xp_fail(XP_INTERRUPTED, "stopped after step %lld; go on with: expanse train --resume %s",
                    (long long)run->checkpoint.state.step, run->options->out);
 }
@@ -285,31 +302,46 @@ static void summarise(const training_run *run, xp_run_summary *out) {
     memcpy(out->family, run->checkpoint.family, sizeof out->family);
 }
 
-static xp_status write_summary(const training_run *run, const xp_evaluation *evaluation) {
+static xp_status write_summary(const training_run *run) {
     xp_run_summary summary;
     summarise(run, &summary);
-    return xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary, evaluation);
+    return xp_run_folder_summarise(&run->folder, &run->checkpoint.config, &summary);
 }
 
-/* A run whose every epoch is done may have ended before its summary was written. One of no epochs has its initial
- * weights to save before that, and nothing to evaluate: there is no epoch that would be the best. */
+/* NULL, or a file that a run whose every epoch is done has, but this one has not. */
+static const char *missing_file(const training_run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    const bool any = run->checkpoint.state.epoch > 0, judged = *config->data.test || config->data.validation > 0;
+    if (!xp_run_folder_has(&run->folder, "summary.json")) return "summary.json";
+    if (any && !xp_run_folder_has(&run->folder, "curves.svg")) return "curves.svg";
+    if (any && judged && !xp_run_folder_has(&run->folder, "confusion.svg")) return "confusion.svg";
+    return NULL;
+}
+
+/* A run whose every epoch is done may have ended before its last files were written, or lost them. The picture of a run
+ * that was made longer is that of the shorter one, until the summary says otherwise. */
 static xp_status complete(training_run *run) {
-    const xp_training_state *state = &run->checkpoint.state;
-    char path[1200];
-    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
-    if (xp_file_exists(path)) return XP_OK;
-    if (state->epoch == 0) {
-        XP_TRY(save(run, "last"));
-        XP_TRY(save(run, "best"));
-        return write_summary(run, NULL);
-    }
-    xp_evaluation evaluation = {0};
-    run->row.epoch = state->epoch;
+    const bool summarised = xp_run_folder_has(&run->folder, "summary.json");
     const xp_dataset *set = run->test ? run->test : run->validation;
-    if (set) XP_TRY(evaluate_set(run, set, run->test ? "test" : "validation", &evaluation));
-    xp_status status = write_summary(run, set ? &evaluation : NULL);
-    xp_evaluation_release(&evaluation);
-    return status;
+    xp_evaluation evaluation = {0};
+    run->row.epoch = run->checkpoint.state.epoch;
+    if (!xp_run_folder_has(&run->folder, "curves.svg"))
+        XP_TRY(xp_run_folder_draw_curves(&run->folder, &run->checkpoint.config, run->checkpoint.state.epoch_best));
+    if (set && !(summarised && xp_run_folder_has(&run->folder, "confusion.svg"))) {
+        XP_TRY(evaluate_set(run, set, run->test ? "test" : "validation", &evaluation));
+        const xp_status drawn = xp_run_folder_draw_confusion(&run->folder, &run->checkpoint.config, &evaluation);
+        xp_evaluation_release(&evaluation);
+        XP_TRY(drawn);
+    }
+    return summarised ? XP_OK : write_summary(run);
+}
+
+/* A run of no epochs has its initial weights to save, and no epoch that would be the best. */
+static xp_status save_initial(training_run *run) {
+    if (xp_run_folder_has(&run->folder, "summary.json")) return XP_OK;
+    XP_TRY(save(run, "last"));
+    XP_TRY(save(run, "best"));
+    return write_summary(run);
 }
 
 /* Evaluates, keeps the best, closes the epoch. */
@@ -336,6 +368,7 @@ static xp_status finish_epoch(training_run *run) {
     xp_epoch_judge(row, &judged);
     double shown = run->test ? row->test_accuracy : judged;
     bool best = state->epoch_best == 0 || judged > state->accuracy_best;
+    const xp_evaluation *judging = run->test ? &test : run->validation ? &validation : NULL;
     row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
     row->seconds = xp_clock() - run->started;
     if (best) {
@@ -349,11 +382,13 @@ static xp_status finish_epoch(training_run *run) {
     state->correct = state->samples = 0;
     XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row, state->epoch_best), out);
     if (best) XP_TRY_OR(status, save(run, "best"), out);
-    XP_TRY_OR(status, save(run, "last"), out);
+    XP_TRY_OR(status, save_epoch(run), out);
+    XP_TRY_OR(status, save_last(run), out);
     if (run->callbacks && run->callbacks->epoch)
         run->callbacks->epoch(run->callbacks->user, row, run->checkpoint.config.training.epochs, best);
-    if (state->epoch == run->checkpoint.config.training.epochs)
-        status = write_summary(run, run->test ? &test : run->validation ? &validation : NULL);
+    if (state->epoch < run->checkpoint.config.training.epochs) goto out;
+    if (judging) XP_TRY_OR(status, xp_run_folder_draw_confusion(&run->folder, &run->checkpoint.config, judging), out);
+    status = write_summary(run);
 out:
     xp_evaluation_release(&validation);
     xp_evaluation_release(&test);
@@ -365,8 +400,9 @@ static xp_status loop(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     double told = 0;
     if (run->callbacks && run->callbacks->begin) run->callbacks->begin(run->callbacks->user);
+    run->saved = xp_clock();
     if (state->epoch >= config->training.epochs) {
-        xp_status status = complete(run);
+        xp_status status = state->epoch == 0 ? save_initial(run) : complete(run);
         return status == XP_INTERRUPTED ? interrupt(run) : status;
     }
     while (state->epoch < config->training.epochs) {
@@ -375,6 +411,7 @@ static xp_status loop(training_run *run) {
             if (stop_asked(run)) return interrupt(run);
             XP_TRY(train_step(run));
             report_training(run, &told);
+            XP_TRY(save_sometimes(run));
         }
         xp_status status = finish_epoch(run);
         if (status == XP_INTERRUPTED) return interrupt(run); /* during evaluation: the epoch is not closed yet */
@@ -612,6 +649,8 @@ static xp_status take_changes(training_run *run) {
     }
     if (options->epochs >= 0) XP_TRY(lengthen(run, options->epochs));
     if (options->recompute) config->training.recompute = 1;
+    if (options->checkpoint_every) config->training.checkpoint_every = *options->checkpoint_every;
+    if (options->keep >= 0) config->training.keep = options->keep;
     return XP_OK;
 }
 
@@ -645,11 +684,15 @@ static bool tune(training_run *run) {
 
 /* Whether a resumed run has nothing left to do, not even its summary to write. It needs no data to be told of. */
 static xp_status find_finished(training_run *run) {
-    char path[1200];
-    XP_TRY(xp_run_folder_path(run->options->out, "summary.json", path, sizeof path));
-    run->finished =
-        run->resumed && run->checkpoint.state.epoch >= run->checkpoint.config.training.epochs && xp_file_exists(path);
-    if (!run->finished) return XP_OK;
+    char text[128];
+    if (!run->resumed || run->checkpoint.state.epoch < run->checkpoint.config.training.epochs) return XP_OK;
+    const char *missing = missing_file(run);
+    run->finished = !missing;
+    if (missing) {
+        snprintf(text, sizeof text, "all epochs are done, but %s is missing: it is made now", missing);
+        say(run, text);
+        return XP_OK;
+    }
     XP_TRY(xp_run_folder_samples(&run->folder, &run->counts[0], &run->counts[1], &run->counts[2]));
     return xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch);
 }
@@ -668,12 +711,13 @@ static void tell_finished(const training_run *run) {
     say(run, text);
 }
 
-/* Checkpoints are of a known size: last/, best/ and, while one of them is replaced, the new one. */
+/* Checkpoints are of a known size: last/, best/, those that are kept and, while one is replaced, the new one. */
 static xp_status check_room(const training_run *run) {
     const xp_store *store = run->session.store;
     const double checkpoint = (double)(store->elements + 2 * store->trained_elements) * sizeof(float);
     const int epochs = run->checkpoint.config.training.epochs, more = run->resumed ? 1 : epochs > 1 ? 3 : 2;
-    return xp_folder_can_be_made(run->options->out, more * checkpoint);
+    const int keep = run->checkpoint.config.training.keep, kept = keep < epochs ? keep : epochs;
+    return xp_folder_can_be_made(run->options->out, (more + (run->resumed ? 0.0 : kept)) * checkpoint);
 }
 
 static xp_status check_stop(const training_run *run) {
@@ -694,8 +738,7 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     XP_TRY(xp_config_check(&run->checkpoint.config));
     const xp_config *chosen = &run->checkpoint.config;
     XP_TRY(load_data(run));
-    make_absolute(&run->checkpoint.config, "data.train", chosen->data.train);
-    make_absolute(&run->checkpoint.config, "data.test", chosen->data.test);
+    xp_config_make_absolute(&run->checkpoint.config);
     XP_TRY(describe_data(run));
     if (run->resumed) XP_TRY(xp_checkpoint_check_samples(run->last, &run->checkpoint, run->train->count));
     XP_TRY(check_stop(run));
@@ -743,6 +786,12 @@ static void release(training_run *run) {
     free(run->order);
 }
 
+static xp_status print_profile(const training_run *run) {
+    if (run->steps_made > 0) return xp_session_print_profile(&run->session, run->options->report);
+    fprintf(run->options->report, "nothing to profile: no step of training was left to make\n");
+    return XP_OK;
+}
+
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result) {
     training_run run = {.options = options, .callbacks = callbacks, .epochs_before = -1};
@@ -758,9 +807,8 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
         status = record_changes(&run);
         if (!run.finished && status == XP_OK) status = loop(&run);
         summarise(&run, result);
-        if (!run.finished && options->profile && run.checkpoint.state.step > 0 &&
-            (status == XP_OK || status == XP_INTERRUPTED)) {
-            xp_status printed = xp_session_print_profile(&run.session, options->report);
+        if (options->profile && (status == XP_OK || status == XP_INTERRUPTED)) {
+            xp_status printed = print_profile(&run);
             if (status == XP_OK) status = printed;
         }
     }

@@ -43,6 +43,8 @@ typedef struct xp_train_options {
     int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
     bool trust_code; /* of a resumed run: take its score, whoever gave it (train/trust.h) */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
+    const xp_cadence *checkpoint_every; /* of a resumed run, from now on; NULL: as configured */
+    int keep;                           /* as well; -1: as configured */
     /* Of a resumed run, in place of what it recorded; NULL: as recorded. The data must be the same. */
     const char *train, *test, *device, *family;
     bool dry_run;  /* plan, print device, data, parameters, bytes to `report`; makes no folder */
