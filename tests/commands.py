@@ -3,6 +3,7 @@ Owns ROOT, which goes when the test ends. The first argument of a test is the pa
 import hashlib
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
@@ -14,6 +15,10 @@ ROOT = scratch.name
 EXPANSE = os.path.abspath(sys.argv[1])
 SMALL = ["--preset", "uea-mvts", "--set", "width=16", "--set", "heads=2", "--set", "layers=1", "--set", "feed_forward=16"]
 failures = []
+# What is ignored here would stay so in the command: a test that runs in the background of a script could not interrupt it.
+for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 # A check with this saves its compiled kernels in a folder of the test's: where no file may grow, PoCL compiles nothing.
 own_programs = unittest.mock.patch.dict(os.environ, EXPANSE_CACHE_DIR=os.path.join(ROOT, "programs"))
 

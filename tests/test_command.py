@@ -9,7 +9,6 @@ import math
 import os
 import pty
 import pwd
-import random
 import re
 import resource
 import shutil
@@ -17,7 +16,6 @@ import signal
 import struct
 import subprocess
 import termios
-import time
 import xml.dom.minidom
 
 from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, refused, series, snapshot, write
@@ -337,30 +335,6 @@ def check_live(train, test):
     print("the live line: four widths, no colours, a dumb terminal")
 
 
-def check_signals(train):
-    """A signal ends a run with 128 + its number, whether kernels are being prepared or steps are made, and the run goes on."""
-    for number, cold in ((signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGTERM, False)):
-        run = os.path.join(ROOT, f"signal-{number}-{cold}")
-        environment = dict(os.environ)
-        for name in ("EXPANSE_CACHE_DIR", "POCL_CACHE_DIR") if cold else ():
-            environment[name] = os.path.join(ROOT, f"cold-{number}-{name}")
-            os.makedirs(environment[name])
-        words = [EXPANSE, "train", *SMALL, "--train", train, "--epochs", "100000", "--out", run]
-        with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-                              start_new_session=True) as process:
-            for line in process.stdout:
-                if line.startswith("preparing kernels" if cold else "epoch"):
-                    os.killpg(process.pid, number)  # as a terminal does, to the driver's compiler as well
-                    break
-            out, error = process.communicate()
-        name = f"signal {number} {'in the preparation' if cold else 'in training'}"
-        told = "stopped while preparing kernels" if cold else "stopped after step"
-        expect(name, process.returncode == 128 + number and len(error.splitlines()) == 1, f"{process.returncode}: {error}")
-        expect(name, told in error and f"--resume {run}" in error, error)
-        expect(name, os.path.exists(f"{run}/last") != cold, os.listdir(run))
-        print(f"{name}: {error.strip()}")
-
-
 # ---- bad input -----------------------------------------------------------------------------------------------------
 
 
@@ -613,32 +587,6 @@ def check_full_disk(train, test):
     print(f"a full tmpfs: {result.stderr.strip()}")
 
 
-def check_kill(train, test):
-    """Killed at any moment, most of them inside the writing of a checkpoint, a run goes on to the same bits."""
-    whole, run = os.path.join(ROOT, "unkilled"), os.path.join(ROOT, "killed")
-    words = ["train", *SMALL, "--train", train, "--test", test, "--epochs", "40", "--quiet", "--out"]
-    must(*words, whole)
-    generator = random.Random(7)
-    command, state = [EXPANSE, *words, run], os.path.join(run, "last", "state.json")
-    for kill in range(6):
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-            while process.poll() is None and not os.path.exists(state):
-                time.sleep(0.01)
-            time.sleep(generator.uniform(0, 0.5))
-            process.kill()
-            error = process.stderr.read()
-        if not expect("a killed run", process.returncode in (0, -signal.SIGKILL), error):
-            return
-        command = [EXPANSE, "train", "--resume", run, "--quiet"]
-    must("train", "--resume", run, "--quiet")
-    for file in ("last/model.safetensors", "last/training.safetensors", "best/model.safetensors"):
-        same = open(os.path.join(whole, file), "rb").read() == open(os.path.join(run, file), "rb").read()
-        expect("a killed run", same, f"{file} differs from that of a run that was never killed")
-    left = [name for name in os.listdir(run) if "partial" in name or "previous" in name]
-    expect("a killed run", not left, f"left behind: {left}")
-    print("a killed run: goes on to the same bits")
-
-
 def check_counted_pairs():
     """The arithmetic of attention, in the profile, is that of the pairs that are seen: a quarter in blocks of a quarter of the
     sequence, 5/8 when every other head pools its keys by four."""
@@ -666,7 +614,6 @@ def main():
     check_sets(train, test)
     check_plan(train, test)
     check_live(train, test)
-    check_signals(train)
     check_analyze(train, test)
     check_data(train)
     check_device(train)
@@ -678,7 +625,6 @@ def main():
     check_models(run, train, test)
     check_unreadable(run, test)
     check_full_disk(train, test)
-    check_kill(train, test)
     finish()
 
 

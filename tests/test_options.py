@@ -10,8 +10,9 @@ import os
 import re
 import shutil
 import struct
+import subprocess
 
-from commands import ROOT, expanse, expect, finish, images, must, series, write
+from commands import EXPANSE, ROOT, expanse, expect, finish, images, must, series, write
 
 TRAIN, TEST, OTHER = (write(f"{name}.ts", series(count, length=length)) for name, count, length in (
     ("train", 16, 9), ("test", 6, 9), ("other", 20, 9)))
@@ -242,6 +243,37 @@ def recompute(key, values, base):
     expect(key, run({key: values[0]}).losses() == run({key: values[1]}).losses(), "other bits")
 
 
+def glimpse(path):
+    """[what the file says], or nothing while there is none: the folder of a run that goes is replaced now and then."""
+    try:
+        with open(path) as file:
+            return [json.load(file)]
+    except FileNotFoundError:
+        return []
+
+
+def checkpoint_every(key, values, base):
+    """Within an epoch, last/ is written after so many steps, or so much time, or not at all."""
+    for number, value in enumerate(values):
+        folder = os.path.join(ROOT, f"every-{number}")
+        settings = words({"training.batch": 1, "training.epochs": 100000, key: value})
+        with subprocess.Popen([EXPANSE, "train", *settings, "--out", folder], stdout=subprocess.PIPE, text=True) as process:
+            found, lines = set(), 0
+            while lines < 20 if value == "off" else not found - {0, 16}:  # 16 steps are an epoch
+                if value != "1s":
+                    lines += process.stdout.readline().startswith("epoch")
+                found |= {state["position"] for state in glimpse(f"{folder}/last/state.json")}
+            process.kill()
+            process.stdout.close()
+        expect(key, value == "1s" or found <= ({0} if value == "off" else set(range(0, 17, 2))), f"with {value} at steps {found} of the epoch")
+
+
+def keep(key, values, base):
+    for value in values:
+        found = sorted(name for name in os.listdir(run({"training.epochs": 3, key: value}).folder) if name.startswith("epoch"))
+        expect(key, found == [f"epoch-{epoch:04}" for epoch in range(4 - value, 4)], f"{found} with {value}")
+
+
 def select(key, values, base):
     result = expanse("train", *words({key: values[1]}), "--dry-run")
     expect(key, result.returncode == 1 and values[1] in result.stderr, f"{values[1]}: {result.stderr}")
@@ -308,6 +340,8 @@ TABLE = {
     "training.step_factor": ((0.1, 0.5), rates([1, 1, 0.1, 0.1], [1, 1, 0.5, 0.5]), STEPS),
     "training.step_epochs": ((2, 1), rates([1, 1, 0.1, 0.1], [1, 0.1, 0.01, 0.001]), STEPS),
     "training.recompute": (("off", "on"), recompute),
+    "training.checkpoint_every": (("off", "2", "1s"), checkpoint_every),
+    "training.keep": ((0, 2), keep),
     "device.select": (("cpu", "no such device"), select),
     "device.family": (("wide", "tiled"), family),
 }

@@ -44,7 +44,7 @@ def check_early_end():
 
     result = expanse(*words, run, preexec_fn=limit, restore_signals=False)
     expect("an early end", result.returncode == 1 and "writing failed" in result.stderr and not os.path.exists(f"{run}/last"), result.stderr)
-    refused("a folder of an early end", [*words, run], ["not empty", "--resume"], 1)
+    refused("a folder of an early end", [*words, run], ["not empty", "--resume"], 2)
     os.remove(os.path.join(run, "metrics.csv"))  # the end may come before it is written
     result = must("train", "--resume", run)
     expect("an early end", "no checkpoint yet" in result.stdout, result.stdout)

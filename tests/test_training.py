@@ -78,6 +78,7 @@ def cut_and_resume(words, out, generator):
 
 def main():
     generator = random.Random(11)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # else a command of an ignoring parent would ignore it, too
     with tempfile.TemporaryDirectory() as folder:
         train, test = os.path.join(folder, "train.ts"), os.path.join(folder, "test.ts")
         write_series(train, 500, 1)
