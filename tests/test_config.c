@@ -102,6 +102,7 @@ static void a_printed_configuration_reads_back_the_same(void **state) {
     xp_config_default(&config);
     assert_int_equal(xp_config_preset(&config, "deit-tiny"), XP_OK);
     assert_int_equal(xp_config_set(&config, "training.learning_rate=0.1234567890123456"), XP_OK);
+    assert_int_equal(xp_config_set(&config, "checkpoint_every=1.5h"), XP_OK);
     assert_int_equal(xp_config_set(&config, "seed=18446744073709551615"), XP_OK);
     assert_int_equal(xp_config_set(&config, "data.train=C:\\odd \"name\" # of: a Grüße file.ts"), XP_OK);
     assert_int_equal(xp_config_text(&config, &text), XP_OK);
@@ -254,6 +255,20 @@ static void learning_rates_follow_their_schedule(void **state) {
     assert_true(isfinite(xp_schedule_rate(&config, 0, 1)));
 }
 
+static void runs_that_differ_by_their_checkpoints_are_the_same(void **state) {
+    static const char *const same[] = {"checkpoint_every=500", "checkpoint_every=90m", "keep=3"};
+    xp_config old, wanted;
+    xp_config_default(&old);
+    xp_config_default(&wanted);
+    for (size_t i = 0; i < sizeof same / sizeof *same; i++) {
+        assert_int_equal(xp_config_set(&wanted, same[i]), XP_OK);
+        assert_int_equal(xp_config_compare(&old, &wanted), XP_OK);
+    }
+    assert_int_equal(xp_config_set(&wanted, "model.attention=softmax+bn"), XP_OK);
+    assert_int_equal(xp_config_compare(&old, &wanted), XP_INVALID_ARGUMENT);
+    assert_string_equal(xp_last_error(), "model.attention is \"softmax\", not \"softmax+bn\"");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
@@ -269,6 +284,7 @@ int main(void) {
         cmocka_unit_test(options_are_checked_together),
         cmocka_unit_test(numbers_out_of_their_ranges_are_refused_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
+        cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -434,6 +434,54 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     xp_run_folder_close(&folder);
 }
 
+static void what_a_killed_process_left_is_put_right(void **state) {
+    static const char *const kept[] = {"best", "last", "epoch-0003", "epoch-12345", "epoch-3.partial", "mine.previous"};
+    static const char *const removed[] = {"last.partial", "last.previous.2", "epoch-0003.partial",
+                                          "epoch-0004.partial.1"};
+    xp_config config;
+    xp_run_folder folder;
+    char name[128];
+    xp_config_default(&config);
+    assert_int_equal(xp_run_folder_create(&folder, below_root("left"), &config), XP_OK);
+    xp_run_folder_close(&folder);
+    for (size_t i = 1; i < sizeof kept / sizeof *kept; i++) { /* of best/ there is the one before alone */
+        snprintf(name, sizeof name, "left/%s", kept[i]);
+        assert_int_equal(xp_folder_make(below_root(name)), XP_OK);
+    }
+    assert_int_equal(xp_folder_make(below_root("left/best.previous")), XP_OK);
+    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
+        snprintf(name, sizeof name, "left/%s", removed[i]);
+        assert_int_equal(xp_folder_make(below_root(name)), XP_OK);
+        strcat(name, "/state.json");
+        assert_int_equal(xp_file_write_atomic(below_root(name), "{}", 2), XP_OK);
+    }
+    assert_int_equal(xp_run_folder_open(&folder, below_root("left")), XP_OK);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
+        if (!xp_run_folder_has(&folder, kept[i])) fail_msg("%s is gone", kept[i]);
+    for (size_t i = 0; i < sizeof removed / sizeof *removed; i++)
+        if (xp_run_folder_has(&folder, removed[i])) fail_msg("%s is left", removed[i]);
+    assert_int_equal(xp_run_folder_keep(&folder, 4, 12345), XP_OK);
+    assert_false(xp_run_folder_has(&folder, "epoch-0003"));
+    assert_true(xp_run_folder_has(&folder, "epoch-12345"));
+    xp_run_folder_close(&folder);
+}
+
+/* A process may be killed before its folder has a configuration: the next one may have it. */
+static void a_folder_of_nothing_but_a_leftover_is_free(void **state) {
+    xp_config config;
+    xp_run_folder folder;
+    xp_config_default(&config);
+    assert_int_equal(xp_run_folder_check_free(below_root("free")), XP_OK);
+    assert_int_equal(xp_folder_make(below_root("free")), XP_OK);
+    assert_int_equal(xp_file_write_atomic(below_root("free/config.yaml.7.partial"), "mod", 3), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, below_root("free"), &config), XP_OK);
+    assert_false(xp_run_folder_has(&folder, "config.yaml.7.partial"));
+    xp_run_folder_close(&folder);
+    assert_int_equal(xp_folder_make(below_root("mine")), XP_OK);
+    assert_int_equal(xp_file_write_atomic(below_root("mine/film.partial"), "x", 1), XP_OK);
+    assert_int_equal(xp_run_folder_check_free(below_root("mine")), XP_INVALID_ARGUMENT);
+}
+
 static void a_missing_checkpoint_is_told(void **state) {
     char path[1200];
     assert_int_equal(xp_run_folder_checkpoint(below_root("nowhere"), true, path, sizeof path), XP_IO_ERROR);
@@ -498,6 +546,8 @@ int main(void) {
         cmocka_unit_test(a_state_whose_values_do_not_belong_together_is_refused_by_its_key),
         cmocka_unit_test(a_run_folder_is_never_overwritten),
         cmocka_unit_test(a_resumed_folder_goes_on_at_the_checkpoint),
+        cmocka_unit_test(what_a_killed_process_left_is_put_right),
+        cmocka_unit_test(a_folder_of_nothing_but_a_leftover_is_free),
         cmocka_unit_test(a_missing_checkpoint_is_told),
         cmocka_unit_test(metrics_count_what_they_say),
         cmocka_unit_test(pictures_hold_finite_numbers_whatever_the_rows),

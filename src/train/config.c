@@ -797,18 +797,17 @@ static bool is_of_checkpoints(const option *entry) {
 xp_status xp_config_compare(const xp_config *old, const xp_config *wanted) {
     for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) {
         const option *entry = &options[i];
-        char values[2][200];
         if (is_of_checkpoints(entry) ||
             memcmp((const char *)old + entry->offset, (const char *)wanted + entry->offset, entry->bytes) == 0)
             continue;
-        const xp_config *const both[] = {old, wanted};
-        for (int side = 0; side < 2; side++) {
-            xp_writer value = {0};
-            write_value(&value, both[side], entry);
-            snprintf(values[side], sizeof values[side], "%s", value.text ? value.text : "");
-            xp_writer_release(&value);
-        }
-        return xp_fail(XP_INVALID_ARGUMENT, "%s.%s is %s, not %s", entry->section, entry->key, values[0], values[1]);
+        xp_writer text = {0};
+        xp_write(&text, "%s.%s is ", entry->section, entry->key);
+        write_value(&text, old, entry);
+        xp_write(&text, ", not ");
+        write_value(&text, wanted, entry);
+        xp_fail(XP_INVALID_ARGUMENT, "%s", text.text ? text.text : "no memory to compare the configurations");
+        xp_writer_release(&text);
+        return XP_INVALID_ARGUMENT;
     }
     return XP_OK;
 }
