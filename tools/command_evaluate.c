@@ -99,7 +99,9 @@ int xp_command_eval(int count, char **words) {
                             .synopsis = "RUN --data FILE [flags]",
                             .description =
                                 "Prints the accuracy on the data and a table of the classes. RUN is a run folder (the "
-                                "weights of its\nbest epoch are taken) or one of its folders best/ and last/.\n",
+                                "weights of its\nbest epoch are taken) or one of its folders best/ and last/. Data "
+                                "without labels, or with classes\nthat training did not have, are refused: expanse "
+                                "predict answers to them.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .words = "RUN"};

@@ -375,7 +375,7 @@ xp_status xp_folder_can_be_made(const char *path, double bytes) {
     snprintf(folder, sizeof folder, "%s", path);
     while (!xp_path_exists(folder) && strcmp(folder, ".") != 0) {
         XP_TRY(parent_folder(folder, above));
-        memcpy(folder, above, sizeof folder);
+        strcpy(folder, above);
     }
     XP_TRY(check_folder(path, folder));
     if (statvfs(folder, &disk) != 0 || disk.f_blocks == 0) return XP_OK; /* a file system that does not tell */
