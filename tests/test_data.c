@@ -614,17 +614,17 @@ static void alignment_keeps_classes_that_the_other_does_not_have_apart(void **st
 static void labels_are_checked_by_the_number_of_the_sample_in_its_file(void **state) {
     xp_dataset *train = open_text(HEADER CLASSES "1:1:wild\n2:2:calm\n");
     xp_dataset *test = open_text(HEADER "@classLabel true odd calm\n@data\n1:1:calm\n2:2:calm\n3:3:calm\n4:4:odd\n");
-    assert_int_equal(xp_dataset_check_labels(train), XP_OK);
+    assert_int_equal(xp_dataset_check_labels(train, "train.ts"), XP_OK);
     assert_int_equal(xp_dataset_align(train, test), XP_OK);
     assert_int_equal(xp_dataset_limit(test, 2, 7), XP_OK); /* one of each class */
-    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
-    assert_non_null(strstr(xp_last_error(), "sample 3 (counted from 0) has the class 'odd'"));
+    assert_int_equal(xp_dataset_check_labels(test, "test.ts"), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "test.ts: sample 3 (counted from 0) has the class 'odd'"));
     test->labels[0] = -1;
-    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
+    assert_int_equal(xp_dataset_check_labels(test, "test.ts"), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "has no class label"));
     free(test->labels);
     test->labels = NULL;
-    assert_int_equal(xp_dataset_check_labels(test), XP_BAD_DATA);
+    assert_int_equal(xp_dataset_check_labels(test, "test.ts"), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "has no class labels"));
     xp_dataset_close(&test);
     xp_dataset_close(&train);

@@ -59,9 +59,9 @@ void xp_standardisation_release(xp_standardisation *standardisation);
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 /* Zeros behind every series up to so many steps, not fewer than it has. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_pad(xp_dataset *dataset, int length);
-/* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message ends without a remedy.
- */
-xp_status xp_dataset_check_labels(const xp_dataset *dataset);
+/* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message begins with `path` and
+ * ends without a remedy. */
+xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path);
 /* The sample's number in its file, from 0. */
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 

@@ -272,17 +272,16 @@ int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
     return dataset->numbers ? dataset->numbers[sample] : sample;
 }
 
-xp_status xp_dataset_check_labels(const xp_dataset *dataset) {
-    if (!dataset->labels) return xp_fail(XP_BAD_DATA, "%s has no class labels", dataset->name);
+xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {
+    if (!dataset->labels) return xp_fail(XP_BAD_DATA, "%s has no class labels", path);
     for (int64_t i = 0; i < dataset->count; i++) {
         const int label = dataset->labels[i];
         if (label >= 0 && label < dataset->classes) continue;
         const long long number = (long long)xp_dataset_number(dataset, i);
-        if (label < 0)
-            return xp_fail(XP_BAD_DATA, "%s: sample %lld (counted from 0) has no class label", dataset->name, number);
+        if (label < 0) return xp_fail(XP_BAD_DATA, "%s: sample %lld (counted from 0) has no class label", path, number);
         return xp_fail(XP_BAD_DATA,
-                       "%s: sample %lld (counted from 0) has the class '%s', which the training data do not have",
-                       dataset->name, number, dataset->class_names[label]);
+                       "%s: sample %lld (counted from 0) has the class '%s', which the training data do not have", path,
+                       number, dataset->class_names[label]);
     }
     return XP_OK;
 }

@@ -28,7 +28,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                           .class_names = checkpoint->class_names};
     snprintf(trained.name, sizeof trained.name, "the training data");
     XP_TRY(xp_dataset_align(&trained, *out));
-    if (options->judged && xp_dataset_check_labels(*out) != XP_OK)
+    if (options->judged && xp_dataset_check_labels(*out, path) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: there is no accuracy to tell, but expanse predict gives the answers",
                        xp_last_error());
     if (options->limit && options->in_order)

@@ -123,9 +123,9 @@ static xp_status load_data(training_run *run) {
         XP_TRY(reserve_length(run, run->test));
         XP_TRY(xp_dataset_align(run->train, run->test));
     }
-    if (xp_dataset_check_labels(run->train) != XP_OK)
+    if (xp_dataset_check_labels(run->train, config->data.train) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: a classifier cannot be trained on it", xp_last_error());
-    if (run->test && xp_dataset_check_labels(run->test) != XP_OK)
+    if (run->test && xp_dataset_check_labels(run->test, config->data.test) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: it cannot be tested with, but expanse predict gives answers", xp_last_error());
     if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
     if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
