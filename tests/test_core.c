@@ -1,5 +1,6 @@
 /* Files and numbers: whole or not at all, and the same in every locale. */
 #include "core/files.h"
+#include "core/json.h"
 #include "core/random.h"
 #include "core/text.h"
 #include "scratch.h"
@@ -411,6 +412,76 @@ static void numbers_read_alike_with_a_decimal_comma(void **state) {
     setlocale(LC_ALL, "C");
 }
 
+/* --- JSON --------------------------------------------------------------------------------------------------------- */
+
+static json_t *parsed(const char *text) {
+    json_error_t error = {.text = "nothing"};
+    json_t *value = NULL;
+    assert_int_equal(xp_json_read("a text", text, strlen(text), &value, &error), XP_OK);
+    if (!value) fail_msg("%s: %s at %d:%d", text, error.text, error.line, error.column);
+    return value;
+}
+
+static void json_is_read_as_jansson_reads_it(void **state) {
+    static const char *const texts[] = {
+        "{}", "[]", " [ 1 , -0, 12.5e-3, 1E+2, 9223372036854775807, -9223372036854775808, 0.1, true, false, null ] \n",
+        "{\"a\": {\"b\": [{}, [], \"\"]}, \"\": \"\\\" \\\\ \\/ \\b \\f \\n \\r \\t\"}",
+        "[\"\\u0041\\u00e9\\u20AC\\ud83d\\ude00 caf\xc3\xa9 \xf0\x9f\x98\x80\"]"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        json_t *ours = parsed(texts[i]), *theirs = json_loads(texts[i], 0, NULL);
+        assert_non_null(theirs);
+        if (!json_equal(ours, theirs)) fail_msg("%s is read as another value", texts[i]);
+        json_decref(ours);
+        json_decref(theirs);
+    }
+}
+
+static void what_is_no_json_is_refused_with_its_place(void **state) {
+    static const struct {
+        const char *text;
+        int line, column;
+    } bad[] = {
+        {"", 1, 1},
+        {"{\"a\": 1,\n \"b\" 2}", 2, 6},
+        {"{\"a\": 1, \"a\": 2}", 1, 13},
+        {"[1, 2", 1, 6},
+        {"[01]", 1, 2},
+        {"[1.]", 1, 2},
+        {"[.5]", 1, 2},
+        {"[+1]", 1, 2},
+        {"[1e999]", 1, 2},
+        {"[9223372036854775808]", 1, 2},
+        {"[nul]", 1, 2},
+        {"[\"a]", 1, 3},
+        {"[\"a\nb\"]", 1, 4},
+        {"[\"\\x\"]", 1, 5},
+        {"[\"\\u0000\"]", 1, 9},
+        {"[\"\\ud83d\"]", 1, 9},
+        {"[\"\\ude00\"]", 1, 9},
+        {"[\"\xc0\xaf\"]", 1, 5},
+        {"{1: 2}", 1, 2},
+        {"[] []", 1, 4},
+    };
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        json_error_t error;
+        json_t *value = NULL;
+        assert_int_equal(xp_json_read("a text", bad[i].text, strlen(bad[i].text), &value, &error), XP_OK);
+        if (value || error.line != bad[i].line || error.column != bad[i].column)
+            fail_msg("%s: expected a fault at %d:%d, got %s at %d:%d", bad[i].text, bad[i].line, bad[i].column,
+                     value ? "a value" : error.text, error.line, error.column);
+    }
+}
+
+static void brackets_without_end_do_not_take_the_stack(void **state) {
+    static char text[1 << 20];
+    json_error_t error;
+    json_t *value = NULL;
+    memset(text, '[', sizeof text);
+    assert_int_equal(xp_json_read("a text", text, sizeof text, &value, &error), XP_OK);
+    assert_null(value);
+    assert_non_null(strstr(error.text, "too many brackets"));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_written_file_reads_back),
@@ -435,6 +506,9 @@ int main(void) {
         cmocka_unit_test(durations_have_units),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
+        cmocka_unit_test(json_is_read_as_jansson_reads_it),
+        cmocka_unit_test(what_is_no_json_is_refused_with_its_place),
+        cmocka_unit_test(brackets_without_end_do_not_take_the_stack),
     };
     return cmocka_run_group_tests_name("core", tests, scratch_make, scratch_remove);
 }

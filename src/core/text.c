@@ -82,7 +82,7 @@ xp_status xp_text_number(const char *text, double *value, size_t *length) {
 
 int xp_text_format(char *text, size_t size, const char *format, va_list arguments) {
     pthread_once(&once, make_locale);
-    if (c_locale == (locale_t)0) return vsnprintf(text, size, format, arguments);
+    if (c_locale == (locale_t)0) return -1; /* another decimal point would be a wrong number */
     locale_t before = uselocale(c_locale);
     int length = vsnprintf(text, size, format, arguments);
     uselocale(before);
@@ -161,7 +161,7 @@ bool xp_text_is_utf16(const char *bytes, size_t length) {
     return (bytes[0] && !bytes[1] && bytes[2] && !bytes[3]) || (!bytes[0] && bytes[1] && !bytes[2] && bytes[3]);
 }
 
-static char *append_character(char *to, unsigned code) {
+char *xp_text_append(char *to, unsigned code) {
     if (code < 0x80) {
         *to++ = (char)code;
         return to;
@@ -183,12 +183,12 @@ xp_status xp_text_from_utf16(const char *bytes, size_t length, char **out, size_
     for (size_t i = 0; i < units; i++) {
         const unsigned unit = (unsigned)in[2 * i + !big] << 8 | in[2 * i + big];
         const bool second = unit >= 0xdc00 && unit < 0xe000;
-        if (high && !second) to = append_character(to, 0xfffd);
-        if (second) to = append_character(to, high ? 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00) : 0xfffd);
+        if (high && !second) to = xp_text_append(to, 0xfffd);
+        if (second) to = xp_text_append(to, high ? 0x10000 + ((high - 0xd800) << 10) + (unit - 0xdc00) : 0xfffd);
         high = unit >= 0xd800 && unit < 0xdc00 ? unit : 0;
-        if (!high && !second) to = append_character(to, unit);
+        if (!high && !second) to = xp_text_append(to, unit);
     }
-    if (high) to = append_character(to, 0xfffd);
+    if (high) to = xp_text_append(to, 0xfffd);
     *to = '\0';
     *out = text;
     *out_length = (size_t)(to - text);

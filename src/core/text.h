@@ -15,7 +15,7 @@
  * untouched, when text begins with no number. A magnitude that does not fit is an infinity. XP_OUT_OF_MEMORY. */
 xp_status xp_text_number(const char *text, double *value, size_t *length);
 
-/* As vsnprintf, with '.' as decimal point. */
+/* As vsnprintf, with '.' as decimal point; negative, too, where there is no memory for that. */
 int xp_text_format(char *text, size_t size, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
@@ -25,6 +25,9 @@ void xp_text_bytes(double bytes, char text[32]);
 /* How many bytes from the start are whole characters of UTF-8 as JSON and YAML can hold it (no surrogates, nothing in
  * more bytes than it needs): `length` when all are. */
 size_t xp_text_utf8(const char *text, size_t length);
+
+/* Writes a character as UTF-8, at most four bytes; returns what is behind it. */
+char *xp_text_append(char *to, unsigned code);
 
 /* By the byte order mark, or by a first pair of ASCII characters. */
 bool xp_text_is_utf16(const char *bytes, size_t length);
