@@ -1,12 +1,12 @@
-/* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with the
- * watching OpenCL preloaded and a stub in place of CLBlast. */
+/* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with an OpenCL
+ * without a device preloaded and a stub in place of CLBlast. */
 #define _GNU_SOURCE
 #include "device/device.h"
 #include "device/tuning.h"
+#include "faults/null_opencl.h"
 #include "graph/plan.h"
 #include "ops/gemm_clblast.h"
 #include "ops/ops.h"
-#include "watched_opencl.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,16 +19,16 @@
 
 enum { EDGE = 64 };
 
-static watched_opencl *watched;
+static null_opencl *driver;
 static xp_device *device;
 static xp_graph *graph;
 static xp_plan *plan;
 static xp_tensor *product, *sum;
 
-static int find_watcher(void **state) {
-    watched = dlsym(RTLD_DEFAULT, WATCHED_OPENCL);
-    if (!watched) fprintf(stderr, "the watching OpenCL is not preloaded\n");
-    return watched ? 0 : -1;
+static int find_driver(void **state) {
+    driver = dlsym(RTLD_DEFAULT, NULL_OPENCL);
+    if (!driver) fprintf(stderr, "the OpenCL without a device is not preloaded\n");
+    return driver ? 0 : -1;
 }
 
 /* y = a·a, made by the library, and the sums of its columns, by a kernel of our own. */
@@ -54,7 +54,7 @@ static void open_plan(void) {
     xp_device_options_default(&options);
     options.family = "tiled";
     options.profiling = true;
-    watched->strays = 0;
+    driver->misuses = 0;
     assert_int_equal(xp_device_open(&device, &options), XP_OK);
     assert_true(xp_clblast_is_there());
     assert_int_equal(make_plan(), XP_OK);
@@ -62,13 +62,13 @@ static void open_plan(void) {
 
 /* Whatever happened before, nothing is left and nothing was released twice. */
 static int close_plan(void **state) {
-    watched->fault = WATCHED_NONE;
+    driver->fault = NULL_FAULT_NONE;
     xp_plan_close(&plan);
     xp_graph_close(&graph);
     xp_device_close(&device);
-    if (watched->live || watched->strays)
-        fprintf(stderr, "%d objects are left, %d were released at a wrong time\n", watched->live, watched->strays);
-    return watched->live || watched->strays ? -1 : 0;
+    if (driver->live || driver->misuses)
+        fprintf(stderr, "%d objects are left, %d calls were wrong\n", driver->live, driver->misuses);
+    return driver->live || driver->misuses ? -1 : 0;
 }
 
 static char *profile_of_three_runs(void) {
@@ -101,10 +101,10 @@ static void a_library_whose_device_closes_lets_go_of_its_programs(void **state) 
 }
 
 static void commands_without_times_leave_out_the_profile(void **state) {
-    const watched_fault faults[] = {WATCHED_NO_TIMES, WATCHED_TIMES_REVERSED, WATCHED_NO_EVENTS};
+    const null_fault faults[] = {NULL_FAULT_NO_TIMES, NULL_FAULT_TIMES_REVERSED, NULL_FAULT_NO_EVENTS};
     open_plan();
     for (int i = 0; i < 3; i++) {
-        watched->fault = faults[i];
+        driver->fault = faults[i];
         xp_plan_forget_profile(plan);
         char *text = profile_of_three_runs();
         assert_non_null(strstr(text, "tells no times of its commands"));
@@ -115,7 +115,7 @@ static void commands_without_times_leave_out_the_profile(void **state) {
 static void an_event_that_does_not_come_is_an_error_where_it_is_needed(void **state) {
     cl_event done;
     open_plan();
-    watched->fault = WATCHED_NO_EVENTS;
+    driver->fault = NULL_FAULT_NO_EVENTS;
     assert_int_equal(xp_plan_enqueue(plan, device->queue, 0, NULL, &done), XP_DEVICE_ERROR);
     assert_non_null(strstr(xp_last_error(), "made nothing"));
     assert_null(done);
@@ -126,9 +126,9 @@ static void an_object_that_does_not_come_is_an_error(void **state) {
     xp_device_options options;
     xp_device_options_default(&options);
     options.family = "tiled";
-    watched->strays = 0;
+    driver->misuses = 0;
     assert_int_equal(xp_device_open(&device, &options), XP_OK);
-    watched->fault = WATCHED_NO_OBJECTS;
+    driver->fault = NULL_FAULT_NO_OBJECTS;
     assert_int_equal(make_plan(), XP_DEVICE_ERROR);
     assert_non_null(strstr(xp_last_error(), "clCreateKernel made nothing"));
 }
@@ -141,5 +141,5 @@ int main(void) {
         cmocka_unit_test_teardown(an_event_that_does_not_come_is_an_error_where_it_is_needed, close_plan),
         cmocka_unit_test_teardown(an_object_that_does_not_come_is_an_error, close_plan),
     };
-    return cmocka_run_group_tests(tests, find_watcher, NULL);
+    return cmocka_run_group_tests(tests, find_driver, NULL);
 }

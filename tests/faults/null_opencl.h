@@ -1,0 +1,22 @@
+/* Between a test and the OpenCL without a device that is preloaded into it. */
+#ifndef EXPANSE_TESTS_NULL_OPENCL_H
+#define EXPANSE_TESTS_NULL_OPENCL_H
+
+typedef enum null_fault {
+    NULL_FAULT_NONE,
+    NULL_FAULT_NO_TIMES,       /* profiling information is not available */
+    NULL_FAULT_TIMES_REVERSED, /* an end before the start */
+    NULL_FAULT_NO_EVENTS,      /* commands succeed and give no event */
+    NULL_FAULT_NO_OBJECTS      /* kernels are created with success, but NULL */
+} null_fault;
+
+typedef struct null_opencl {
+    null_fault fault; /* what calls do wrong from now on */
+    int live;         /* objects and events with a reference */
+    int misuses;      /* bad handles, transfers out of bounds, objects that are left when their context goes … */
+} null_opencl;
+
+/* The symbol of the preloaded library, for dlsym. */
+#define NULL_OPENCL "expanse_null_opencl"
+
+#endif
