@@ -26,7 +26,7 @@ static const xp_column columns[] = {
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device) {
     *bench = (xp_bench_table){.device = device};
     XP_TRY(xp_roof_measure(device, &bench->roof)); /* the record of a busy moment would flatter every kernel */
-    xp_roof_record(device, &bench->roof);          /* and take the best that was ever seen */
+    XP_TRY(xp_roof_record(device, &bench->roof));  /* and take the best that was ever seen */
     xp_table_open(&bench->table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
     xp_table_note(&bench->table, "%s, driver %s, %u compute units, Expanse %s; roof %.1f GFLOP/s, %.1f GB/s",
                   device->name, device->driver, device->limits.compute_units, XP_VERSION, bench->roof.flops * 1e-9,

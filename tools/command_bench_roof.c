@@ -60,8 +60,8 @@ int xp_command_bench_roof(int count, char **words) {
     if (status == XP_OK) status = xp_roof_measure(device, &now);
     if (status == XP_OK) {
         best = now;
-        xp_roof_record(device, &best);
-        status = print(device, &now, &best, (xp_table_format)format);
+        status = xp_roof_record(device, &best);
+        if (status == XP_OK) status = print(device, &now, &best, (xp_table_format)format);
     }
     xp_device_close(&device);
     return xp_command_end(status);

@@ -4,6 +4,7 @@
 #include "table.h"
 
 #include "check/check.h"
+#include "core/json.h"
 
 #include <math.h>
 #include <string.h>
@@ -36,9 +37,10 @@ typedef struct printing {
 } printing;
 
 static void keep_failure(void *context, const xp_check_failure *failure) {
-    const printing *p = context;
-    json_array_append_new(p->failures, json_pack("{s:i, s:s, s:s}", "case", failure->index, "what", failure->what,
-                                                 "again", failure->again));
+    printing *p = context;
+    p->failures = xp_json_append(p->failures, json_pack("{s:i, s:s, s:s}", "case", failure->index, "what",
+                                                        failure->what, "again", failure->again));
+    p->table.failed = p->table.failed || !p->failures;
 }
 
 static void print_failures(printing *p) {

@@ -5,24 +5,29 @@
 #include "core/writer.h"
 #include "train/config.h"
 
-static void note_fault(xp_writer *faults) {
-    xp_write(faults, "%s\n", xp_last_error());
+/* That memory ended is no fault of the command line. */
+static void note_fault(xp_writer *faults, xp_status status) {
+    if (status == XP_OUT_OF_MEMORY)
+        faults->failed = true;
+    else if (status != XP_OK)
+        xp_write(faults, "%s\n", xp_last_error());
 }
 
 xp_status xp_command_configure(xp_config *config, const char *preset, const char *file, const xp_arguments *arguments) {
     xp_writer faults = {0};
-    if (preset && xp_config_preset(config, preset) != XP_OK) note_fault(&faults);
-    if (file && xp_config_file(config, file) != XP_OK) note_fault(&faults);
+    if (preset) note_fault(&faults, xp_config_preset(config, preset));
+    if (file) note_fault(&faults, xp_config_file(config, file));
     for (int i = 0; i < arguments->setting_count; i++) {
         const char *option = arguments->settings[i].option;
         xp_writer text = {0};
         xp_write(&text, "%s%s%s", option, *option ? "=" : "", arguments->settings[i].value);
-        if (text.failed || xp_config_set(config, text.text) != XP_OK) note_fault(&faults);
+        note_fault(&faults, text.failed ? XP_OUT_OF_MEMORY : xp_config_set(config, text.text));
         xp_writer_release(&text);
     }
-    if (xp_config_check(config) != XP_OK) note_fault(&faults);
-    xp_status status = XP_OK;
-    if (faults.length > 0) status = xp_fail(XP_INVALID_ARGUMENT, "%.*s", (int)faults.length - 1, faults.text);
+    note_fault(&faults, xp_config_check(config));
+    xp_status status = xp_writer_status(&faults, "configuration");
+    if (status == XP_OK && faults.length > 0)
+        status = xp_fail(XP_INVALID_ARGUMENT, "%.*s", (int)faults.length - 1, faults.text);
     xp_writer_release(&faults);
     return status;
 }

@@ -3,6 +3,7 @@
 #include "table.h"
 
 #include "core/files.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "svr/laboratory.h"
 #include "svr/picture.h"
@@ -138,15 +139,17 @@ static bool has_negative_direction(const xp_svr_result *r) {
     return r->lowest < -1e-9;
 }
 
-static json_t *numbers(const double *values, int64_t count) {
+static json_t *numbers(xp_table *table, const double *values, int64_t count) {
     json_t *list = json_array();
-    for (int64_t i = 0; i < count; i++) json_array_append_new(list, json_real(values[i]));
+    for (int64_t i = 0; i < count; i++) list = xp_json_append(list, json_real(values[i]));
+    table->failed = table->failed || !list;
     return list;
 }
 
-static json_t *floats(const float *values, int64_t count) {
+static json_t *floats(xp_table *table, const float *values, int64_t count) {
     json_t *list = json_array();
-    for (int64_t i = 0; i < count; i++) json_array_append_new(list, json_real((double)values[i]));
+    for (int64_t i = 0; i < count; i++) list = xp_json_append(list, json_real((double)values[i]));
+    table->failed = table->failed || !list;
     return list;
 }
 
@@ -167,10 +170,10 @@ static void add_row(xp_table *table, const xp_svr_result *r) {
         {.text = p->specification},
         {.real = window ? NAN : p->log_unit},
         {.tree = window ? json_boolean(!has_negative_direction(r)) : NULL},
-        {.tree = window ? NULL : numbers(r->bias, p->outputs)},
-        {.tree = window ? NULL : numbers(r->coefficients, p->size * p->outputs)},
-        {.tree = window ? NULL : floats(r->values, p->size * p->outputs)},
-        {.tree = window ? NULL : floats(r->attended, p->points->count * p->outputs)},
+        {.tree = window ? NULL : numbers(table, r->bias, p->outputs)},
+        {.tree = window ? NULL : numbers(table, r->coefficients, p->size * p->outputs)},
+        {.tree = window ? NULL : floats(table, r->values, p->size * p->outputs)},
+        {.tree = window ? NULL : floats(table, r->attended, p->points->count * p->outputs)},
     };
     xp_table_row(table, cells);
     if (window)
@@ -190,9 +193,9 @@ static xp_status print(FILE *out, xp_table_format format, const xp_svr_points *p
     xp_table_fact_real(&table, "C", fit->cost);
     xp_table_fact_real(&table, "epsilon", fit->epsilon);
     xp_table_fact(&table, "bias_fitted", json_boolean(fit->bias));
-    xp_table_fact(&table, "positions", numbers(points->positions, points->count * points->columns));
-    xp_table_fact(&table, "targets", numbers(points->targets, points->count * points->outputs));
-    xp_table_fact(&table, "keys", numbers(points->keys, points->count * points->width));
+    xp_table_fact(&table, "positions", numbers(&table, points->positions, points->count * points->columns));
+    xp_table_fact(&table, "targets", numbers(&table, points->targets, points->count * points->outputs));
+    xp_table_fact(&table, "keys", numbers(&table, points->keys, points->count * points->width));
     xp_table_note(&table, "%lld points, keys of %d dimensions, %d output%s; C %g, epsilon %g, %s",
                   (long long)points->count, points->width, points->outputs, points->outputs == 1 ? "" : "s", fit->cost,
                   fit->epsilon, fit->bias ? "b fitted by LIBSVM" : "b = 0");

@@ -333,9 +333,10 @@ int xp_command_train(int count, char **words) {
     }
     if (trust_code) return xp_command_misuse("--trust-code is for the run of a --resume: what is given here is yours");
     xp_config_default(&config);
-    if (xp_command_configure(&config, preset, file, &arguments) != XP_OK) {
+    const xp_status configured = xp_command_configure(&config, preset, file, &arguments);
+    if (configured != XP_OK) {
         xp_command_fail();
-        return XP_EXIT_USAGE;
+        return configured == XP_OUT_OF_MEMORY ? XP_EXIT_FAILURE : XP_EXIT_USAGE;
     }
     if (recompute) config.training.recompute = 1;
     if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();

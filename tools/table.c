@@ -2,6 +2,7 @@
 #include "table.h"
 
 #include "core/files.h"
+#include "core/json.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -38,7 +39,7 @@ static bool is_empty(const xp_column *column, const xp_cell *cell) {
 }
 
 static void put(xp_table *table, const xp_writer *text) {
-    if (text->text) fwrite(text->text, 1, text->length, table->out);
+    if (text->text && !text->failed) fwrite(text->text, 1, text->length, table->out);
     table->failed = table->failed || text->failed;
 }
 
@@ -375,18 +376,26 @@ static void choose_widths(xp_table *table) {
 static void write_held(xp_table *table) {
     leave_out_empty(table);
     choose_widths(table);
+    if (table->failed) return; /* without widths, no line can be broken */
     people_head(table);
     for (size_t at = 0; at < table->held_count; at += (size_t)table->shown_count)
         people_row(table, (const char *const *)table->held + at);
 }
 
+static xp_status check_memory(const xp_table *table) {
+    return table->failed || table->below.failed ? xp_fail(XP_OUT_OF_MEMORY, "no memory for the table") : XP_OK;
+}
+
 static xp_status write_json(xp_table *table) {
-    json_t *all = table->rows;
-    if (table->rows_name && json_object_set(table->facts, table->rows_name, table->rows) == 0) all = table->facts;
-    if (json_dumpf(all, table->out, JSON_INDENT(2) | JSON_REAL_PRECISION(15)) != 0)
-        return xp_fail(XP_IO_ERROR, "the results cannot be written");
-    fputs("\n", table->out);
-    return XP_OK;
+    const char *name = table->rows_name;
+    const bool whole = !name || json_object_set(table->facts, name, table->rows) == 0;
+    const json_t *all = !whole ? NULL : name ? table->facts : table->rows;
+    xp_writer text = {0};
+    xp_json_write(&text, all, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
+    xp_write(&text, "\n");
+    put(table, &text);
+    xp_writer_release(&text);
+    return check_memory(table);
 }
 
 /* ---- what commands call ------------------------------------------------------------------------------------------ */
@@ -446,7 +455,8 @@ xp_status xp_table_save(const char *path, xp_status (*write)(FILE *out, const vo
     FILE *memory = open_memstream(&text, &length);
     if (!memory) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", path);
     xp_status status = write(memory, user);
-    if (fclose(memory) != 0 && status == XP_OK) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", path);
+    const bool closed = fclose(memory) == 0;
+    if (status == XP_OK && (!closed || !text)) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", path);
     if (status == XP_OK) status = xp_file_write_atomic(path, text, length);
     free(text);
     return status;
@@ -467,12 +477,12 @@ void xp_table_row(xp_table *table, const xp_cell *cells) {
 }
 
 xp_status xp_table_close(xp_table *table, xp_status status) {
-    if (status == XP_OK && (table->failed || table->below.failed))
-        status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the table");
+    if (status == XP_OK) status = check_memory(table);
     if (status == XP_OK && for_people(table)) {
         if (table->streams && table->row_count == 0) people_head(table);
         if (!table->streams) write_held(table);
         put(table, &table->below);
+        status = check_memory(table);
     }
     if (status == XP_OK && table->format == XP_TABLE_JSON) status = write_json(table);
     if (status == XP_OK && (fflush(table->out) != 0 || ferror(table->out)))

@@ -7,7 +7,7 @@
 
 #include "child.h"
 #include "core/clock.h"
-#include "core/files.h"
+#include "core/json.h"
 #include "core/random.h"
 #include "device/tuning.h"
 #include "signals.h"
@@ -79,14 +79,27 @@ static int digit(const question *q, int combination, int parameter) {
     return combination % q->sizes[parameter];
 }
 
+/* NULL: memory ended. */
 static json_t *entry_of(const question *q, int combination) {
-    json_t *entry = json_deep_copy(json_object_get(q->about, "entry")), *values = json_object_get(entry, "values");
+    json_t *about = json_object_get(q->about, "entry"), *entry = json_copy(about), *values = json_object();
+    const bool whole = entry && json_equal(entry, about); /* json_copy does not tell what it leaves out */
     for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
-        json_object_set_new(values, json_string_value(json_object_get(parameter, "name")),
-                            json_integer(q->values[p][digit(q, combination, p)]));
+        values = xp_json_set(values, json_string_value(json_object_get(parameter, "name")),
+                             json_integer(q->values[p][digit(q, combination, p)]));
     }
-    return entry;
+    entry = xp_json_set(entry, "values", values);
+    if (whole) return entry;
+    json_decref(entry);
+    return NULL;
+}
+
+/* The same for every shape; `changed` (NULL: nothing) is laid over it. NULL: memory ended. */
+static json_t *entry_for_all(const question *q, int combination, json_t *changed) {
+    json_t *entry = xp_json_set(entry_of(q, combination), "shape", json_string("*"));
+    if (!entry || !changed || json_object_update(entry, changed) == 0) return entry;
+    json_decref(entry);
+    return NULL;
 }
 
 static void print_values(const question *q, int combination, char *out, size_t size) {
@@ -205,20 +218,28 @@ static void recall(search *s, question *q) {
 }
 
 static void save_trials(const search *s) {
-    char *text = s->options->trials ? json_dumps(s->trials, JSON_INDENT(1) | JSON_REAL_PRECISION(5)) : NULL;
-    if (text) xp_file_write_atomic(s->options->trials, text, strlen(text));
-    free(text);
+    xp_writer text = {0};
+    if (!s->options->trials) return;
+    xp_json_write(&text, s->trials, JSON_INDENT(1) | JSON_REAL_PRECISION(5));
+    (void)xp_writer_save(&text, s->options->trials); /* without it, trials are made again */
+    xp_writer_release(&text);
 }
 
 /* ---- trials ------------------------------------------------------------------------------------------------------ */
+
+/* entries NULL: memory ended. */
+static xp_status merge(const char *path, const json_t *entries) {
+    return entries ? xp_tuning_merge(path, entries)
+                   : xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning table %s", path);
+}
 
 /* A table of the chosen combinations; `chosen` NULL: of what they are compared with. */
 static xp_status write_table(const search *s, const char *path, const int *chosen) {
     json_t *entries = json_array();
     for (int i = 0; i < s->count; i++)
-        json_array_append_new(entries, entry_of(&s->questions[i], chosen ? chosen[i] : s->questions[i].base));
+        entries = xp_json_append(entries, entry_of(&s->questions[i], chosen ? chosen[i] : s->questions[i].base));
     remove(path);
-    const xp_status status = xp_tuning_merge(path, entries);
+    const xp_status status = merge(path, entries);
     json_decref(entries);
     return status;
 }
@@ -449,15 +470,11 @@ static xp_status verify(search *s, const question *q, int combination, bool *rig
     snprintf(path, sizeof path, "%s/check.json", s->folder);
     snprintf(filter, sizeof filter, "^%s$", q->operation);
     snprintf(cases, sizeof cases, "%d", CHECK_CASES);
-    json_t *entry = entry_of(q, combination), *entries = json_pack("[o]", entry);
-    json_object_set_new(entry, "shape", json_string("*"));
     json_t *reached = json_object_get(q->about, "reached");
-    if (reached) {
-        json_array_append_new(entries, json_deep_copy(entry));
-        json_object_update(json_array_get(entries, 1), reached);
-    }
+    json_t *entries = xp_json_append(json_array(), entry_for_all(q, combination, NULL));
+    if (reached) entries = xp_json_append(entries, entry_for_all(q, combination, reached));
     remove(path);
-    const xp_status written = xp_tuning_merge(path, entries);
+    const xp_status written = merge(path, entries);
     json_decref(entries);
     if (written != XP_OK) return written;
     const char *words[12] = {"check", "--filter", filter, "--cases", cases, "--until-failure"},
@@ -625,12 +642,12 @@ static xp_status conclude(search *s, int *kept) {
         if (keep) q->base = chosen[i];
         /* products were timed beside the library's own parameters: an entry of another model's must not stay */
         if (!keep && !(q->lasting && q->searched && has_entry(s, q))) continue;
-        json_t *entry = entry_of(q, q->base);
-        json_object_set_new(entry, "gain", json_real(keep ? gain.median : 1));
-        json_array_append_new(entries, entry);
+        json_t *entry = xp_json_set(entry_of(q, q->base), "gain", json_real(keep ? gain.median : 1));
+        entries = xp_json_append(entries, entry);
         written += keep;
     }
-    const xp_status status = json_array_size(entries) > 0 ? xp_tuning_merge(s->options->output, entries) : XP_OK;
+    const bool none = entries && json_array_size(entries) == 0;
+    const xp_status status = none ? XP_OK : merge(s->options->output, entries);
     json_decref(entries);
     if (status == XP_OK) tell_end(s, candidates, written, answer);
     json_decref(answer);

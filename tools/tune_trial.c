@@ -2,6 +2,7 @@
 
 #include "bench.h"
 #include "child.h"
+#include "core/json.h"
 #include "core/statistics.h"
 
 #include <math.h>
@@ -49,9 +50,9 @@ static double ratio(double above, double below) {
 static json_t *ratios_of(double *candidates, double *defaults, bool in_turn, int steps) {
     json_t *out = json_array();
     for (int i = 0; i < steps && candidates && in_turn; i++)
-        json_array_append_new(out, json_real(ratio(candidates[i], defaults[i])));
+        out = xp_json_append(out, json_real(ratio(candidates[i], defaults[i])));
     if (candidates && !in_turn)
-        json_array_append_new(out, json_real(ratio(xp_median(candidates, steps), xp_median(defaults, steps))));
+        out = xp_json_append(out, json_real(ratio(xp_median(candidates, steps), xp_median(defaults, steps))));
     return out;
 }
 
@@ -78,17 +79,18 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
     for (int p = 0; p < t->count; p++) {
         json_t *values = json_array();
         for (int v = 0; v < XP_TUNING_VALUES && t->parameters[p].values[v]; v++)
-            json_array_append_new(values, json_integer(t->parameters[p].values[v]));
-        json_array_append_new(parameters, json_pack("{s:s,s:I,s:o,s:I}", "name", t->parameters[p].name, "default",
-                                                    (json_int_t)t->parameters[p].fallback, "values", values, "settles",
-                                                    (json_int_t)t->parameters[p].settles));
+            values = xp_json_append(values, json_integer(t->parameters[p].values[v]));
+        parameters = xp_json_append(parameters, json_pack("{s:s,s:I,s:o,s:I}", "name", t->parameters[p].name, "default",
+                                                          (json_int_t)t->parameters[p].fallback, "values", values,
+                                                          "settles", (json_int_t)t->parameters[p].settles));
     }
-    json_t *reached = t->reached.kernel ? json_pack("{s:s,s:{s:I}}", "kernel", t->reached.kernel, "values",
-                                                    t->reached.parameter, (json_int_t)t->reached.value)
-                                        : NULL;
-    return json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:o,s:b,s:o*}", "kernel", t->kernel, "operation", tuned->operation,
-                     "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
-                     "seconds", seconds, "ratios", ratios, "lasting", t->lasting, "reached", reached);
+    json_t *told = json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:o,s:b}", "kernel", t->kernel, "operation", tuned->operation,
+                             "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
+                             "seconds", seconds, "ratios", ratios, "lasting", t->lasting);
+    if (!t->reached.kernel) return told;
+    return xp_json_set(told, "reached",
+                       json_pack("{s:s,s:{s:I}}", "kernel", t->reached.kernel, "values", t->reached.parameter,
+                                 (json_int_t)t->reached.value));
 }
 
 static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
@@ -100,13 +102,14 @@ static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
         double *own = s->seconds + q * MOST_STEPS;
         json_t *ratios = ratios_of(both ? candidates->seconds + q * MOST_STEPS : NULL, own, in_turn, steps);
         const double seconds = xp_median(own, steps); /* sorts: behind the pairs */
-        json_array_append_new(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
+        list = xp_json_append(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
     json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "questions", list);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    const bool sent = text && xp_child_answer(text, strlen(text));
-    free(text);
+    xp_writer text = {0};
+    xp_json_write(&text, root, JSON_COMPACT);
     json_decref(root);
+    const bool sent = !text.failed && xp_child_answer(text.text, text.length);
+    xp_writer_release(&text);
     return sent ? XP_OK : xp_fail(XP_IO_ERROR, "a trial's answer could not be sent");
 }
 

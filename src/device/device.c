@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -94,41 +95,54 @@ static void trim(char *text) {
     if (start) memmove(text, text + start, length - start + 1);
 }
 
-static void device_text(cl_device_id id, cl_device_info what, char *out, size_t size) {
+/* Asks a device; `code` is that of the first question without an answer, and no further one is asked then. */
+typedef struct questions {
+    cl_device_id id;
+    cl_int code;
+} questions;
+
+static void device_text(questions *ask, cl_device_info what, char *out, size_t size) {
     char text[512] = ""; /* longer than any field kept: a longer text fails rather than being cut by the driver */
-    if (clGetDeviceInfo(id, what, sizeof text, text, NULL) != CL_SUCCESS) snprintf(text, sizeof text, "?");
+    if (ask->code == CL_SUCCESS) ask->code = clGetDeviceInfo(ask->id, what, sizeof text, text, NULL);
     trim(text);
     snprintf(out, size, "%.*s", (int)size - 1, text);
 }
 
-static uint64_t device_number(cl_device_id id, cl_device_info what, size_t bytes) {
+static uint64_t device_number(questions *ask, cl_device_info what, size_t bytes) {
     uint64_t value = 0; /* little-endian hosts: a shorter number fills the low bytes */
-    if (clGetDeviceInfo(id, what, bytes, &value, NULL) != CL_SUCCESS) return 0;
+    if (ask->code == CL_SUCCESS) ask->code = clGetDeviceInfo(ask->id, what, bytes, &value, NULL);
     return value;
 }
 
-static void describe(found_device *found, unsigned platform, unsigned device) {
+static xp_status answered(const questions *ask) {
+    return ask->code == CL_SUCCESS ? XP_OK : xp_cl_fail(ask->code, "clGetDeviceInfo");
+}
+
+static xp_status describe(found_device *found, unsigned platform, unsigned device) {
     xp_device_info *info = &found->info;
+    questions ask = {.id = found->id};
     snprintf(info->selector, sizeof info->selector, "%u:%u", platform, device);
     char text[512] = "";
-    clGetPlatformInfo(found->platform, CL_PLATFORM_NAME, sizeof text, text, NULL);
+    const cl_int code = clGetPlatformInfo(found->platform, CL_PLATFORM_NAME, sizeof text, text, NULL);
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetPlatformInfo");
     trim(text);
     snprintf(info->platform, sizeof info->platform, "%.127s", text);
-    device_text(found->id, CL_DEVICE_NAME, info->name, sizeof info->name);
-    device_text(found->id, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
-    device_text(found->id, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
-    device_text(found->id, CL_DEVICE_VERSION, info->version, sizeof info->version);
-    cl_device_type type = device_number(found->id, CL_DEVICE_TYPE, sizeof type);
+    device_text(&ask, CL_DEVICE_NAME, info->name, sizeof info->name);
+    device_text(&ask, CL_DEVICE_VENDOR, info->vendor, sizeof info->vendor);
+    device_text(&ask, CL_DRIVER_VERSION, info->driver, sizeof info->driver);
+    device_text(&ask, CL_DEVICE_VERSION, info->version, sizeof info->version);
+    cl_device_type type = device_number(&ask, CL_DEVICE_TYPE, sizeof type);
     snprintf(info->type, sizeof info->type, "%s",
              type & CL_DEVICE_TYPE_GPU   ? "GPU"
              : type & CL_DEVICE_TYPE_CPU ? "CPU"
                                          : "ACC");
-    info->compute_units = (unsigned)device_number(found->id, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(cl_uint));
-    info->global_bytes = device_number(found->id, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
-    info->allocation_bytes = device_number(found->id, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
-    info->local_bytes = device_number(found->id, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
-    info->available = device_number(found->id, CL_DEVICE_AVAILABLE, sizeof(cl_bool)) != 0;
-    info->has_compiler = device_number(found->id, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)) != 0;
+    info->compute_units = (unsigned)device_number(&ask, CL_DEVICE_MAX_COMPUTE_UNITS, sizeof(cl_uint));
+    info->global_bytes = device_number(&ask, CL_DEVICE_GLOBAL_MEM_SIZE, sizeof(cl_ulong));
+    info->allocation_bytes = device_number(&ask, CL_DEVICE_MAX_MEM_ALLOC_SIZE, sizeof(cl_ulong));
+    info->local_bytes = device_number(&ask, CL_DEVICE_LOCAL_MEM_SIZE, sizeof(cl_ulong));
+    info->available = device_number(&ask, CL_DEVICE_AVAILABLE, sizeof(cl_bool)) != 0;
+    info->has_compiler = device_number(&ask, CL_DEVICE_COMPILER_AVAILABLE, sizeof(cl_bool)) != 0;
+    return answered(&ask);
 }
 
 enum { MAX_PLATFORMS = 32, MAX_DEVICES = 64 };
@@ -141,26 +155,34 @@ static bool is_pocl(const char *platform) {
     return strcmp(platform, "Portable Computing Language") == 0;
 }
 
+static void add_note(char *note, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void add_note(char *note, size_t size, const char *format, ...) {
+    size_t used = strlen(note);
+    va_list arguments;
+    if (used) used += (size_t)snprintf(note + used, size - used, "; ");
+    va_start(arguments, format);
+    if (used < size) vsnprintf(note + used, size - used, format, arguments);
+    va_end(arguments);
+}
+
 /* Adds to the note why a platform gave no device. */
 static void note_platform(cl_platform_id id, unsigned number, cl_int code, char *note, size_t size) {
     char name[128] = "?";
     clGetPlatformInfo(id, CL_PLATFORM_NAME, sizeof name, name, NULL);
-    const size_t used = strlen(note);
     const char *cache = getenv("POCL_CACHE_DIR");
     if (is_pocl(name))
-        snprintf(note + used, size - used,
-                 "%splatform %u (%s) offers no device: that is so where it cannot make its cache folder%s%.200s; let "
+        add_note(note, size,
+                 "platform %u (%s) offers no device: that is so where it cannot make its cache folder%s%.200s; let "
                  "POCL_CACHE_DIR name a folder that can be written into",
-                 used ? "; " : "", number, name, cache ? " " : "", cache ? cache : "");
+                 number, name, cache ? " " : "", cache ? cache : "");
     else if (code == CL_SUCCESS || code == CL_DEVICE_NOT_FOUND)
-        snprintf(note + used, size - used, "%splatform %u (%s) is installed, and finds no device of its own",
-                 used ? "; " : "", number, name);
+        add_note(note, size, "platform %u (%s) is installed, and finds no device of its own", number, name);
     else
-        snprintf(note + used, size - used, "%splatform %u (%s) cannot list its devices: %s (%d)", used ? "; " : "",
-                 number, name, xp_cl_error_name(code), code);
+        add_note(note, size, "platform %u (%s) cannot list its devices: %s (%d)", number, name, xp_cl_error_name(code),
+                 code);
 }
 
-/* Fills found[]; *note names platforms that gave no device. */
+/* Fills found[]; *note names platforms that gave no device, and devices that tell nothing of themselves. */
 static xp_status enumerate(found_device *found, size_t *count, char *note, size_t note_size) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, set_driver_defaults);
@@ -185,7 +207,9 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
         for (cl_uint d = 0; d < device_count && *count < MAX_DEVICES; d++) {
             found_device *f = &found[(*count)++];
             *f = (found_device){.platform = platforms[p], .id = ids[d]};
-            describe(f, p, d);
+            if (describe(f, p, d) == XP_OK) continue;
+            (*count)--;
+            add_note(note, note_size, "device %u:%u tells nothing of itself: %s", p, d, xp_last_error());
         }
     }
     const char *order[] = {"GPU", "CPU", "ACC"};
@@ -288,7 +312,9 @@ static xp_status choose_family(const char *name, cl_device_type type, xp_family 
 static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
                             cl_context context) {
     xp_family family = XP_FAMILY_WIDE;
-    cl_device_type type = device_number(found->id, CL_DEVICE_TYPE, sizeof type);
+    questions ask = {.id = found->id};
+    cl_device_type type = device_number(&ask, CL_DEVICE_TYPE, sizeof type);
+    XP_TRY(answered(&ask));
     XP_TRY(choose_family(options->family, type, &family));
 
     xp_device *device = calloc(1, sizeof *device);
@@ -307,18 +333,19 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     device->limits = (xp_device_limits){
         .type = type,
         .family = family,
-        .work_group_size = (size_t)device_number(found->id, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
+        .work_group_size = (size_t)device_number(&ask, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
         .local_bytes = (size_t)found->info.local_bytes,
         .allocation_bytes = (size_t)found->info.allocation_bytes,
-        .alignment_bytes = (size_t)device_number(found->id, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
+        .alignment_bytes = (size_t)device_number(&ask, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
         .compute_units = found->info.compute_units,
         .lanes = 8,
-        .has_double = device_number(found->id, CL_DEVICE_DOUBLE_FP_CONFIG, sizeof(cl_device_fp_config)) != 0,
     };
+    const cl_uint native_lanes = (cl_uint)device_number(&ask, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof native_lanes);
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
 
     cl_int code = CL_SUCCESS;
-    xp_status status = xp_tuning_open(&device->tuning);
+    xp_status status = answered(&ask);
+    if (status == XP_OK) status = xp_tuning_open(&device->tuning);
     if (status == XP_OK) status = xp_program_cache_create(&device->programs);
     if (status == XP_OK && context) {
         code = clRetainContext(context);
@@ -338,9 +365,12 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         xp_device_close(&device);
         return status;
     }
-    if (family == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU &&
-        device_number(found->id, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof(cl_uint)) >= 16)
-        device->limits.lanes = xp_roof_lanes(device);
+    if (family == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
+        status = xp_roof_lanes(device, &device->limits.lanes);
+    if (status != XP_OK) {
+        xp_device_close(&device);
+        return status;
+    }
     *out = device;
     return XP_OK;
 }
@@ -370,7 +400,7 @@ xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetCommandQueueInfo");
     code = clGetDeviceInfo(found.id, CL_DEVICE_PLATFORM, sizeof found.platform, &found.platform, NULL);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetDeviceInfo");
-    describe(&found, 0, 0);
+    XP_TRY(describe(&found, 0, 0));
     snprintf(found.info.selector, sizeof found.info.selector, "of a queue");
     return open_found(out, &found, options, context);
 }

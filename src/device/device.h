@@ -52,7 +52,6 @@ typedef struct xp_device_limits {
     size_t alignment_bytes;  /* of a sub-buffer's offset */
     unsigned compute_units;
     unsigned lanes; /* numbers of a vector in kernels of CPUs: 8 or 16 (see cl/lanes.clh) */
-    bool has_double;
 } xp_device_limits;
 
 enum { XP_AT_CLOSE = 4 };

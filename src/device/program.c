@@ -236,6 +236,10 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
     cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
     XP_TRY(xp_cl_made(program, code, "clCreateProgramWithSource"));
     code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (code == CL_OUT_OF_HOST_MEMORY) { /* says nothing of whether it builds */
+        clReleaseProgram(program);
+        return xp_cl_fail(code, "clBuildProgram");
+    }
     if (code != CL_SUCCESS) {
         size_t length = 0;
         clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
@@ -276,13 +280,13 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
         free(source.data);
         return status;
     }
-    XXH3_state_t *hash = XXH3_createState();
-    XXH3_128bits_reset(hash);
-    const char *parts[] = {source.data, options, device->name, device->driver, device->vendor};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-        XXH3_128bits_update(hash, parts[i], strlen(parts[i]) + 1);
-    XXH128_hash_t key = XXH3_128bits_digest(hash);
-    XXH3_freeState(hash);
+    const char *parts[] = {"", options, device->name, device->driver, device->vendor};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) append(&source, parts[i], strlen(parts[i]) + 1);
+    if (source.failed) {
+        free(source.data);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the cache key of cl/%s.cl", file);
+    }
+    XXH128_hash_t key = XXH3_128bits(source.data, source.length); /* behind the source, which ends in a NUL */
 
     for (entry *e = device->programs->entries; e; e = e->next)
         if (XXH128_isEqual(e->key, key)) {

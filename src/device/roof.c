@@ -2,6 +2,7 @@
 #include "device/roof.h"
 
 #include "core/clock.h"
+#include "core/json.h"
 #include "device/cache.h"
 
 #include <jansson.h>
@@ -126,25 +127,31 @@ double xp_roof_share(const xp_roof *roof, double flops, double bytes, double sec
 static const char record_name[] = "roof.json";
 
 /* An object of all records, empty where the file is missing or damaged: it only costs a measurement. */
-static json_t *load(void) {
+static xp_status load(json_t **all) {
     char *text = NULL;
     size_t length = 0;
-    json_t *all = xp_cache_read(record_name, &text, &length) == XP_OK ? json_loadb(text, length, 0, NULL) : NULL;
+    json_error_t error;
+    *all = NULL;
+    xp_status status = xp_cache_read(record_name, &text, &length);
+    if (status == XP_OK) status = xp_json_read(record_name, text, length, all, &error);
     free(text);
-    if (json_is_object(all)) return all;
-    json_decref(all);
-    return json_object();
+    if (status == XP_OUT_OF_MEMORY) return status;
+    if (json_is_object(*all)) return XP_OK;
+    json_decref(*all);
+    *all = json_object();
+    return *all ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", record_name);
 }
 
 static void device_key(const xp_device *device, const char *what, char *out, size_t size) {
     snprintf(out, size, "%s | %s%s", device->name, device->driver, what);
 }
 
+/* Best effort: without its record, a figure is measured again. */
 static void store(json_t *all, const char *key, json_t *value) {
-    json_object_set_new(all, key, value);
-    char *text = json_dumps(all, JSON_INDENT(2));
-    if (text) xp_cache_write(record_name, text, strlen(text));
-    free(text);
+    xp_writer text = {0};
+    xp_json_write(&text, json_object_set_new(all, key, value) == 0 ? all : NULL, JSON_INDENT(2));
+    if (!text.failed) (void)xp_cache_write(record_name, text.text, text.length);
+    xp_writer_release(&text);
 }
 
 static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
@@ -157,10 +164,11 @@ static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
     return out->flops > 0 && out->bytes > 0 && out->launch_seconds > 0;
 }
 
-void xp_roof_record(const xp_device *device, xp_roof *measured) {
+xp_status xp_roof_record(const xp_device *device, xp_roof *measured) {
     char key[300];
-    json_t *all = load();
+    json_t *all = NULL;
     xp_roof before;
+    XP_TRY(load(&all));
     if (recorded(all, device, &before)) {
         if (before.flops > measured->flops) measured->flops = before.flops;
         if (before.bytes > measured->bytes) measured->bytes = before.bytes;
@@ -171,31 +179,39 @@ void xp_roof_record(const xp_device *device, xp_roof *measured) {
           json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
                     measured->launch_seconds));
     json_decref(all);
+    return XP_OK;
 }
 
-unsigned xp_roof_lanes(xp_device *device) {
+/* Halved registers cost more than a third; a neighbour on the machine may cost a tenth. */
+static xp_status measure_lanes(xp_device *device, unsigned *lanes) {
+    double eight = 0, sixteen = 0;
+    XP_TRY(measure(device, arithmetic, 8, &eight));
+    const xp_status status = measure(device, arithmetic, 16, &sixteen);
+    *lanes = status == XP_OK && sixteen > 0.85 * eight ? 16 : 8;
+    return status == XP_BUILD_ERROR ? XP_OK : status; /* vectors of 16 do not compile here */
+}
+
+xp_status xp_roof_lanes(xp_device *device, unsigned *lanes) {
     char key[300];
+    json_t *all = NULL;
     device_key(device, " | lanes", key, sizeof key);
-    json_t *all = load();
-    unsigned lanes = (unsigned)json_integer_value(json_object_get(all, key));
-    if (lanes != 8 && lanes != 16) {
-        /* Halved registers cost more than a third; a neighbour on the machine may cost a tenth. */
-        double eight = 0, sixteen = 0;
-        const bool known =
-            measure(device, arithmetic, 8, &eight) == XP_OK && measure(device, arithmetic, 16, &sixteen) == XP_OK;
-        lanes = known && sixteen > 0.85 * eight ? 16 : 8;
-        if (known) store(all, key, json_integer(lanes));
+    XP_TRY(load(&all));
+    xp_status status = XP_OK;
+    *lanes = (unsigned)json_integer_value(json_object_get(all, key));
+    if (*lanes != 8 && *lanes != 16) {
+        status = measure_lanes(device, lanes);
+        if (status == XP_OK) store(all, key, json_integer(*lanes));
     }
     json_decref(all);
-    return lanes;
+    return status;
 }
 
 xp_status xp_roof_of(xp_device *device, xp_roof *out) {
-    json_t *all = load();
+    json_t *all = NULL;
+    XP_TRY(load(&all));
     const bool known = recorded(all, device, out);
     json_decref(all);
     if (known) return XP_OK;
     XP_TRY(xp_roof_measure(device, out));
-    xp_roof_record(device, out);
-    return XP_OK;
+    return xp_roof_record(device, out);
 }

@@ -12,14 +12,14 @@ typedef struct xp_roof {
 
 /* Numbers of a vector, 8 or 16, that a CPU computes with at its best. A driver's word of 16 is put to the test once, for
  * a third of a second, and recorded: some compile for a processor without such registers. */
-unsigned xp_roof_lanes(xp_device *device);
+xp_status xp_roof_lanes(xp_device *device, unsigned *lanes);
 
 /* Measures for about two seconds; each figure is the best of several rounds. */
 xp_status xp_roof_measure(xp_device *device, xp_roof *out);
 
 /* The best of *measured and of all that was recorded for this device and driver before, which it becomes part of.
  * Without a cache folder nothing is recorded. */
-void xp_roof_record(const xp_device *device, xp_roof *measured);
+xp_status xp_roof_record(const xp_device *device, xp_roof *measured);
 
 /* The record, or a measurement, recorded, where there is none: the roof of the device on its best day rather than now.
  */

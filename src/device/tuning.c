@@ -2,6 +2,7 @@
 
 #include "core/embedded.h"
 #include "core/files.h"
+#include "core/json.h"
 #include "device/cache.h"
 #include "device/program.h"
 
@@ -36,10 +37,12 @@ bool xp_tuning_are_entries(const json_t *entries) {
     return json_is_array(entries);
 }
 
-static xp_status entries_of(json_t *root, const json_error_t *error, const char *path, json_t **entries) {
+static xp_status read_entries(const char *path, const char *text, size_t length, json_t **entries) {
+    json_error_t error;
+    json_t *root = NULL;
     *entries = NULL;
-    if (!root)
-        return xp_fail(XP_BAD_DATA, "%s:%d:%d: no tuning table: %s", path, error->line, error->column, error->text);
+    XP_TRY(xp_json_read(path, text, length, &root, &error));
+    if (!root) return xp_fail(XP_BAD_DATA, "%s:%d:%d: no tuning table: %s", path, error.line, error.column, error.text);
     json_t *list = json_object_get(root, "entries");
     xp_status status = XP_OK;
     if (json_integer_value(json_object_get(root, "format")) != XP_TUNING_FORMAT || !json_is_array(list))
@@ -57,12 +60,16 @@ static xp_status entries_of(json_t *root, const json_error_t *error, const char 
 }
 
 xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries) {
-    json_error_t error;
+    char *text = NULL;
+    size_t length = 0;
     if (may_miss && !xp_file_exists(path)) {
         *entries = json_array();
         return *entries ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a tuning table");
     }
-    return entries_of(json_load_file(path, 0, &error), &error, path, entries);
+    XP_TRY(xp_file_read(path, &text, &length));
+    const xp_status status = read_entries(path, text, length, entries);
+    free(text);
+    return status;
 }
 
 static bool same_text(const json_t *a, const json_t *b, const char *key) {
@@ -81,35 +88,29 @@ xp_status xp_tuning_merge(const char *path, const json_t *entries) {
         json_t *entry = json_array_get(entries, i);
         for (size_t j = json_array_size(all); j-- > 0;)
             if ((old = json_array_get(all, j)) && same_place(old, entry)) json_array_remove(all, j);
-        json_array_append(all, entry);
+        all = xp_json_append(all, json_incref(entry));
     }
     json_t *root = json_pack("{s:i,s:o}", "format", XP_TUNING_FORMAT, "entries", all);
-    char *text = root ? json_dumps(root, JSON_INDENT(1)) : NULL;
-    const xp_status status = text ? xp_file_write_atomic(path, text, strlen(text))
-                                  : xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning table %s", path);
-    free(text);
+    xp_writer text = {0};
+    xp_json_write(&text, root, JSON_INDENT(1));
+    const xp_status status = xp_writer_save(&text, path);
+    xp_writer_release(&text);
     json_decref(root);
     return status;
 }
 
 /* ---- looking up -------------------------------------------------------------------------------------------------- */
 
-/* The own table, when it cannot be read, is none: it must not stop a run. `expanse tune` tells what is wrong with it.
- */
-static json_t *readable(const char *path) {
-    json_t *entries = NULL;
-    return xp_tuning_read(path, false, &entries) == XP_OK ? entries : NULL;
+/* The own table, when it is no table, is none: it must not stop a run. `expanse tune` tells what is wrong with it. */
+static xp_status read_own(const char *path, json_t **entries) {
+    const xp_status status = xp_file_exists(path) ? xp_tuning_read(path, false, entries) : XP_OK;
+    return status == XP_OUT_OF_MEMORY ? status : XP_OK;
 }
 
-static json_t *built_in(void) {
-    for (const xp_embedded_file *file = xp_embedded_files; file->name; file++)
-        if (strcmp(file->name, "tuning.json") == 0) {
-            json_error_t error;
-            json_t *entries = NULL;
-            entries_of(json_loads(file->text, 0, &error), &error, file->name, &entries);
-            return entries;
-        }
-    return NULL;
+static xp_status read_built_in(json_t **entries) {
+    const xp_embedded_file *file = xp_embedded_files;
+    while (strcmp(file->name, "tuning.json") != 0) file++;
+    return read_entries(file->name, file->text, file->length, entries);
 }
 
 xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
@@ -118,10 +119,9 @@ xp_status xp_tuning_open(struct xp_tuning_tables **tables) {
     *tables = calloc(1, sizeof **tables);
     if (!*tables) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning tables");
     if (given && *given) XP_TRY(xp_tuning_read(given, false, &(*tables)->entries[GIVEN]));
-    if (xp_cache_path("tuning.json", false, path, sizeof path) == XP_OK && xp_file_exists(path))
-        (*tables)->entries[OWN] = readable(path);
-    (*tables)->entries[BUILT_IN] = built_in();
-    return XP_OK;
+    if (xp_cache_path("tuning.json", false, path, sizeof path) == XP_OK)
+        XP_TRY(read_own(path, &(*tables)->entries[OWN]));
+    return read_built_in(&(*tables)->entries[BUILT_IN]);
 }
 
 void xp_tuning_prefer(xp_device *device, json_t *entries) {
@@ -139,10 +139,11 @@ static bool has_text(const json_t *entry, const char *key, const char *text) {
     return strcmp(json_string_value(json_object_get(entry, key)), text) == 0;
 }
 
-static void version_of(const char *file, char *out, size_t size) {
+static xp_status version_of(const char *file, char *out, size_t size) {
     unsigned long long version = 0;
-    xp_program_version(file, &version);
+    XP_TRY(xp_program_version(file, &version));
     snprintf(out, size, "%016llx", version);
+    return XP_OK;
 }
 
 /* From the nearest to the farthest. */
@@ -162,11 +163,11 @@ static const json_t *find(const json_t *entries, const xp_device *device, const 
     return NULL;
 }
 
-void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
+xp_status xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
     char version[20];
     const struct xp_tuning_tables *tables = device->tuning;
     for (int p = 0; p < tuning->count; p++) tuning->parameters[p].fallback = tuning->parameters[p].value;
-    version_of(tuning->file, version, sizeof version);
+    XP_TRY(version_of(tuning->file, version, sizeof version));
     const json_t *entry = NULL;
     for (int distance = 0; distance < DISTANCES && !entry; distance++)
         for (int i = 0; i < TABLES && !entry; i++) entry = find(tables->entries[i], device, tuning, version, distance);
@@ -176,6 +177,7 @@ void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
         for (int v = 0; v < XP_TUNING_VALUES && value; v++)
             if (parameter->values[v] == value) parameter->value = value;
     }
+    return XP_OK;
 }
 
 bool xp_tuning_gains(const double *ratios, int count, xp_interval *gain) {
@@ -188,10 +190,10 @@ bool xp_tuning_gains(const double *ratios, int count, xp_interval *gain) {
 
 json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape) {
     char version[20];
-    version_of(tuning->file, version, sizeof version);
+    if (version_of(tuning->file, version, sizeof version) != XP_OK) return NULL;
     json_t *values = json_object();
     for (int p = 0; p < tuning->count; p++)
-        json_object_set_new(values, tuning->parameters[p].name, json_integer(tuning->parameters[p].value));
+        values = xp_json_set(values, tuning->parameters[p].name, json_integer(tuning->parameters[p].value));
     return json_pack("{s:s,s:s,s:s,s:s,s:s,s:s,s:o}", "device", device->name, "driver", device->driver, "vendor",
                      device->vendor, "kernel", tuning->kernel, "version", version, "shape", shape, "values", values);
 }

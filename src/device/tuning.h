@@ -43,8 +43,9 @@ typedef struct xp_tuning {
 /* From now on these entries, a checkpoint's, are looked at before all tables. NULL: none. */
 void xp_tuning_prefer(xp_device *device, json_t *entries);
 
-/* Puts the table's values in place of the defaults; a value that may not be tried is passed over. */
-void xp_tuning_look_up(const xp_device *device, xp_tuning *tuning);
+/* Puts the table's values in place of the defaults; a value that may not be tried is passed over. Fails where the text
+ * of the kernel cannot be had. */
+xp_status xp_tuning_look_up(const xp_device *device, xp_tuning *tuning);
 
 /* Whether this is an array of entries with all that an entry has. */
 bool xp_tuning_are_entries(const json_t *entries);
@@ -63,8 +64,8 @@ xp_status xp_tuning_read(const char *path, bool may_miss, json_t **entries);
 /* Writes entries into a table; one of the same device, driver, kernel and shape takes the place of an older one. */
 xp_status xp_tuning_merge(const char *path, const json_t *entries);
 
-/* For device.c: the tables that there are. Fails when the file that EXPANSE_TUNING names cannot be read; *tables is to
- * be closed all the same. */
+/* For device.c: the tables that there are. Fails when the file that EXPANSE_TUNING names cannot be read, or memory ends;
+ * *tables is to be closed all the same. */
 xp_status xp_tuning_open(struct xp_tuning_tables **tables);
 void xp_tuning_close(struct xp_tuning_tables **tables);
 

@@ -110,7 +110,7 @@ xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements)
 }
 
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
-    xp_tuning_look_up(plan->device, tuning);
+    XP_TRY(xp_tuning_look_up(plan->device, tuning));
     int i = 0;
     while (i < plan->tuned_count && (strcmp(plan->tuned[i].tuning.kernel, tuning->kernel) != 0 ||
                                      strcmp(plan->tuned[i].tuning.shape, tuning->shape) != 0))
@@ -340,6 +340,13 @@ static xp_status check_member(const xp_plan *plan, const xp_tensor *root) {
     return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is not of this plan, or was made after it", root->name);
 }
 
+/* Holds a buffer as one's own, to be released: *out is NULL where that fails. */
+static xp_status share(cl_mem buffer, cl_mem *out) {
+    const cl_int code = clRetainMemObject(buffer);
+    *out = code == CL_SUCCESS ? buffer : NULL;
+    return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clRetainMemObject");
+}
+
 /* The buffer whose element 0 is the tensor's root's first element. */
 static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
     const xp_tensor *root = xp_tensor_root(tensor);
@@ -356,8 +363,7 @@ static xp_status buffer_of(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) 
             return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first", root->name);
         switch (root->role) {
         case XP_ROLE_STORE:
-            place->buffer = store->buffers[root->store_index];
-            clRetainMemObject(place->buffer);
+            XP_TRY(share(store->buffers[root->store_index], &place->buffer));
             break;
         case XP_ROLE_PARAMETER:
         case XP_ROLE_GRADIENT:
@@ -561,7 +567,7 @@ xp_status xp_plan_bind(xp_plan *plan, const xp_tensor *tensor, cl_mem buffer) {
     xp_place *place = &plan->places[root->id];
     if (buffer) {
         XP_TRY(check_buffer(plan, "tensor", root->name, buffer, (size_t)xp_tensor_elements(root) * 4));
-        clRetainMemObject(buffer);
+        XP_TRY(share(buffer, &buffer));
     }
     if (!buffer && !place->bound) return XP_OK;
     if (place->bound) clReleaseMemObject(place->bound);
@@ -576,12 +582,13 @@ xp_status xp_plan_bind_arena(xp_plan *plan, cl_mem buffer) {
     if (buffer) {
         XP_TRY(check_buffer(plan, "the", "workspace", buffer, plan->arena_bytes));
         cl_mem parent = NULL;
-        clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof parent, &parent, NULL);
-        if (parent) { /* a part of a part is not legal: the parts are cut from the whole buffer */
-            clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof start, &start, NULL);
+        cl_int code = clGetMemObjectInfo(buffer, CL_MEM_ASSOCIATED_MEMOBJECT, sizeof parent, &parent, NULL);
+        if (code == CL_SUCCESS && parent) { /* a part of a part is not legal: the parts are cut from the whole buffer */
+            code = clGetMemObjectInfo(buffer, CL_MEM_OFFSET, sizeof start, &start, NULL);
             whole = parent;
         }
-        clRetainMemObject(whole);
+        if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetMemObjectInfo");
+        XP_TRY(share(whole, &whole));
     } else {
         XP_TRY(xp_device_buffer(plan->device, plan->arena_bytes, &whole));
     }

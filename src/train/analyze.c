@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/files.h"
+#include "core/json.h"
 #include "core/writer.h"
 #include "model/specification.h"
 #include "ops/operation.h"
@@ -265,22 +266,21 @@ static json_t *number(double value) {
 
 static xp_status write_json(const xp_analysis *analysis, const char *path, const char *model, const char *data) {
     json_t *layers = json_array(), *scales = json_array();
-    for (int h = 0; h < analysis->heads; h++) json_array_append_new(scales, json_integer(analysis->scales[h]));
+    for (int h = 0; h < analysis->heads; h++) scales = xp_json_append(scales, json_integer(analysis->scales[h]));
     for (int i = 0; i < analysis->layer_count; i++) {
         const xp_layer_analysis *layer = &analysis->layers[i];
-        json_array_append_new(layers, json_pack("{s:i, s:o, s:o}", "layer", layer->layer, "map_distance",
-                                                number(layer->map_distance), "output_distance",
-                                                number(layer->output_distance)));
+        layers = xp_json_append(layers, json_pack("{s:i, s:o, s:o}", "layer", layer->layer, "map_distance",
+                                                  number(layer->map_distance), "output_distance",
+                                                  number(layer->output_distance)));
     }
     json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:i, s:o, s:o}", "model", model, "attention", analysis->attention,
                             "data", data, "samples", (json_int_t)analysis->samples, "heads", analysis->heads, "scales",
                             scales, "layers", layers);
-    char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
-    json_decref(all);
-    if (!text) return xp_fail(XP_BAD_DATA, "%s: no memory, or a name in it is not UTF-8", path);
+    if (!all) return xp_fail(XP_BAD_DATA, "%s: no memory, or a name in it is not UTF-8", path);
     xp_writer out = {0};
-    xp_write(&out, "%s\n", text);
-    free(text);
+    xp_json_write(&out, all, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    json_decref(all);
+    xp_write(&out, "\n");
     xp_status status = xp_writer_save(&out, path);
     xp_writer_release(&out);
     return status;

@@ -3,6 +3,7 @@
 #include "train/checkpoint.h"
 
 #include "core/files.h"
+#include "core/json.h"
 #include "device/tuning.h"
 #include "train/run_folder.h"
 #include "train/safetensors.h"
@@ -47,6 +48,7 @@ static xp_status clear(const char *path) {
  * whole checkpoint of that name; where the file system cannot, the old one waits as "….previous". */
 static xp_status take_place(const char *made, const char *folder, bool *left) {
     if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
+    const int reason = errno;
     if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
         *left = xp_folder_remove(made) != XP_OK;
         return XP_OK;
@@ -55,7 +57,7 @@ static xp_status take_place(const char *made, const char *folder, bool *left) {
     snprintf(previous, sizeof previous, "%s.previous", folder);
     XP_TRY(clear(previous));
     if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
-        return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno));
+        return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno == ENOENT ? reason : errno));
     }
     *left = xp_folder_remove(previous) != XP_OK;
     return XP_OK;
@@ -65,18 +67,15 @@ static xp_status take_place(const char *made, const char *folder, bool *left) {
 
 static json_t *reals(const double *values, int count) {
     json_t *array = json_array();
-    for (int i = 0; i < count; i++) json_array_append_new(array, json_real(values[i]));
+    for (int i = 0; i < count; i++) array = xp_json_append(array, json_real(values[i]));
     return array;
 }
 
-/* NULL when a name is not UTF-8. */
+/* NULL when a name is not UTF-8, or memory ended. */
 static json_t *class_names(const xp_checkpoint *checkpoint) {
     json_t *names = json_array();
-    for (int i = 0; i < checkpoint->shape.classes; i++) {
-        if (json_array_append_new(names, json_string(checkpoint->class_names[i])) == 0) continue;
-        json_decref(names);
-        return NULL;
-    }
+    for (int i = 0; i < checkpoint->shape.classes; i++)
+        names = xp_json_append(names, json_string(checkpoint->class_names[i]));
     return names;
 }
 
@@ -86,11 +85,13 @@ static const char *kind_name(const xp_checkpoint *checkpoint) {
 
 /* Takes over `value`. */
 static xp_status add_json(xp_safetensors *set, const char *key, json_t *value) {
-    char *text = value ? json_dumps(value, JSON_COMPACT) : NULL;
+    if (!value) return xp_fail(XP_BAD_DATA, "metadata '%s': a text in it is not UTF-8, or memory ended", key);
+    xp_writer text = {0};
+    xp_json_write(&text, value, JSON_COMPACT);
     json_decref(value);
-    if (!text) return xp_fail(XP_BAD_DATA, "metadata '%s': a text in it is not UTF-8, or memory ended", key);
-    xp_status status = xp_safetensors_metadata(set, key, text);
-    free(text);
+    xp_status status = xp_writer_status(&text, key);
+    if (status == XP_OK) status = xp_safetensors_metadata(set, key, text.text);
+    xp_writer_release(&text);
     return status;
 }
 
@@ -366,24 +367,22 @@ static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) 
 static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint) {
     char path[PATH_BYTES];
     XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
-    json_t *all = json_object();
-    json_object_set_new(all, "format", json_integer(FORMAT));
-    bool whole = json_object_set_new(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed)) == 0;
-    whole = whole && json_object_set_new(all, "attention", json_string(checkpoint->config.model.attention)) == 0;
-    whole = whole && json_object_set_new(all, "data", json_string(kind_name(checkpoint))) == 0;
-    for (int i = 0; i < FIELDS; i++) {
-        whole = whole && json_object_set_new(all, fields[i].name, field_value(checkpoint, &fields[i])) == 0;
-    }
-    whole = whole && json_object_set_new(all, "class_names", class_names(checkpoint)) == 0;
     const xp_standardisation *fit = &checkpoint->standardisation;
-    whole = whole && json_object_set_new(all, "mean", reals(fit->mean, fit->features)) == 0;
-    whole = whole && json_object_set_new(all, "deviation", reals(fit->deviation, fit->features)) == 0;
-    if (checkpoint->tunings) whole = whole && json_object_set(all, "tunings", checkpoint->tunings) == 0;
-    char *text = whole ? json_dumps(all, JSON_INDENT(2)) : NULL;
+    json_t *all = xp_json_set(json_object(), "format", json_integer(FORMAT));
+    all = xp_json_set(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed));
+    all = xp_json_set(all, "attention", json_string(checkpoint->config.model.attention));
+    all = xp_json_set(all, "data", json_string(kind_name(checkpoint)));
+    for (int i = 0; i < FIELDS; i++) all = xp_json_set(all, fields[i].name, field_value(checkpoint, &fields[i]));
+    all = xp_json_set(all, "class_names", class_names(checkpoint));
+    all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
+    all = xp_json_set(all, "deviation", reals(fit->deviation, fit->features));
+    if (checkpoint->tunings) all = xp_json_set(all, "tunings", json_incref(checkpoint->tunings));
+    if (!all) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ended", path);
+    xp_writer text = {0};
+    xp_json_write(&text, all, JSON_INDENT(2));
     json_decref(all);
-    if (!text) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ended", path);
-    xp_status status = xp_file_write_atomic(path, text, strlen(text));
-    free(text);
+    xp_status status = xp_writer_save(&text, path);
+    xp_writer_release(&text);
     return status;
 }
 
@@ -559,7 +558,8 @@ xp_status xp_checkpoint_check_samples(const char *folder, const xp_checkpoint *c
 
 static xp_status read_state(const char *path, const char *text, size_t length, xp_checkpoint *out) {
     json_error_t error;
-    json_t *all = json_loadb(text, length, JSON_REJECT_DUPLICATES, &error);
+    json_t *all = NULL;
+    XP_TRY(xp_json_read(path, text, length, &all, &error));
     if (!all) return xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
     xp_status status = XP_OK;
     json_t *format = json_object_get(all, "format");

@@ -348,15 +348,17 @@ static void set_option(xp_config *config, const option *entry, const char *text,
         set_number(config, entry, text, place, faults);
 }
 
-/* Turns gathered faults into the result; each is a line, the last without its end. */
-static xp_status report(xp_writer *faults, xp_status status) {
-    if (faults->length == 0) {
-        xp_status memory = xp_writer_status(faults, "configuration");
-        xp_writer_release(faults);
-        return memory;
+/* Turns gathered faults into the result; each is a line, the last without its end. Where memory ended, what was not read
+ * is no fault of the text. */
+static xp_status report(xp_writer *faults, const char *name, xp_status status) {
+    if (faults->failed) {
+        status = xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", name);
+    } else if (faults->length == 0) {
+        status = XP_OK;
+    } else {
+        if (faults->text[faults->length - 1] == '\n') faults->text[faults->length - 1] = '\0';
+        xp_fail(status, "%s", faults->text);
     }
-    if (faults->text[faults->length - 1] == '\n') faults->text[faults->length - 1] = '\0';
-    xp_fail(status, "%s", faults->text);
     xp_writer_release(faults);
     return status;
 }
@@ -385,16 +387,23 @@ static void fault_at(reader *in, const yaml_mark_t *mark, const char *text) {
     xp_write(in->faults, "%s:%zu:%zu: %s\n", in->name, mark->line + 1, mark->column + 1, text);
 }
 
+/* What was not read for want of memory is told once, by report(). */
+static bool end_memory(reader *in) {
+    in->faults->failed = true;
+    return false;
+}
+
 /* Moves to the next event; false at the first text that is no YAML. */
 static bool advance(reader *in) {
     if (in->has_event) yaml_event_delete(&in->event);
     in->has_event = false;
     if (in->broken) return false;
     if (!yaml_parser_parse(&in->parser, &in->event)) {
+        in->broken = true;
+        if (in->parser.error == YAML_MEMORY_ERROR) return end_memory(in);
         const yaml_mark_t *mark = &in->parser.problem_mark;
         xp_write(in->faults, "%s:%zu:%zu: not YAML: %s\n", in->name, mark->line + 1, mark->column + 1,
                  in->parser.problem ? in->parser.problem : "no detail");
-        in->broken = true;
         return false;
     }
     in->has_event = true;
@@ -421,7 +430,7 @@ static bool remember(reader *in, const setting *added) {
     if (in->count == in->room) {
         int room = in->room ? 2 * in->room : 64;
         setting *larger = realloc(in->settings, (size_t)room * sizeof *larger);
-        if (!larger) return false;
+        if (!larger) return end_memory(in);
         in->settings = larger;
         in->room = room;
     }
@@ -440,7 +449,7 @@ static bool read_mapping(reader *in, const char *section) {
         }
         yaml_mark_t mark = in->event.start_mark;
         setting found = {.line = mark.line + 1, .column = mark.column + 1, .key = scalar_text(&in->event)};
-        bool going = found.key && advance(in);
+        bool going = found.key ? advance(in) : end_memory(in);
         found.value_line = going ? in->event.start_mark.line + 1 : 0;
         found.value_column = going ? in->event.start_mark.column + 1 : 0;
         bool kept = false;
@@ -462,7 +471,8 @@ static bool read_mapping(reader *in, const char *section) {
             } else {
                 found.section = section ? strdup(section) : NULL;
                 found.value = scalar_text(&in->event);
-                kept = found.value && (found.section || !section) && remember(in, &found);
+                const bool copied = found.value && (found.section || !section);
+                kept = copied ? remember(in, &found) : end_memory(in);
                 going = kept;
             }
         } else if (going) {
@@ -521,7 +531,10 @@ static void apply_setting(reader *in, xp_config *config, int index) {
     }
     xp_writer place = {0};
     xp_write(&place, "%s:%zu:%zu: ", in->name, each->value_line, each->value_column);
-    set_option(config, entry, each->value, place.text ? place.text : "", in->faults);
+    if (place.failed)
+        end_memory(in);
+    else
+        set_option(config, entry, each->value, place.text, in->faults);
     xp_writer_release(&place);
 }
 
@@ -534,7 +547,12 @@ static void apply_preset(reader *in, xp_config *config, bool may_name_preset) {
         if (!may_name_preset) {
             xp_write(in->faults, "%s:%zu:%zu: a preset cannot be built on another\n", in->name, each->line,
                      each->column);
-        } else if (xp_config_preset(config, each->value) != XP_OK) {
+            return;
+        }
+        const xp_status status = xp_config_preset(config, each->value);
+        if (status == XP_OUT_OF_MEMORY) {
+            end_memory(in);
+        } else if (status != XP_OK) {
             xp_write(in->faults, "%s:%zu:%zu: %s\n", in->name, each->value_line, each->value_column, xp_last_error());
         }
         return;
@@ -559,7 +577,7 @@ static xp_status overlay(xp_config *config, const char *name, const char *text, 
         free(in.settings[i].value);
     }
     free(in.settings);
-    XP_TRY(report(&faults, XP_BAD_DATA));
+    XP_TRY(report(&faults, name, XP_BAD_DATA));
     *config = changed;
     return XP_OK;
 }
@@ -615,9 +633,10 @@ xp_status xp_config_preset(xp_config *config, const char *name) {
     const char *nearest = xp_text_nearest(name, list, count);
     xp_writer known = {0};
     for (int i = 0; i < count; i++) xp_write(&known, "%s%s", i ? ", " : "", names[i]);
-    xp_status status =
-        nearest ? xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; did you mean '%s'?", name, nearest)
-                : xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; known are %s", name, known.text ? known.text : "");
+    xp_status status = xp_writer_status(&known, "presets");
+    if (status == XP_OK)
+        status = nearest ? xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; did you mean '%s'?", name, nearest)
+                         : xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; known are %s", name, known.text);
     xp_writer_release(&known);
     return status;
 }
@@ -659,7 +678,7 @@ xp_status xp_config_set(xp_config *config, const char *assignment) {
         }
     }
     if (entry) set_option(config, entry, equals + 1, "", &faults);
-    return report(&faults, XP_INVALID_ARGUMENT);
+    return report(&faults, assignment, XP_INVALID_ARGUMENT);
 }
 
 static void make_absolute(xp_config *config, const char *key, const char *path) {
@@ -697,7 +716,7 @@ static void check_range(const xp_config *config, const option *entry, xp_writer 
 xp_status xp_config_check(const xp_config *config) {
     xp_writer faults = {0};
     for (int i = 0; i < OPTION_COUNT_OF_TABLE; i++) check_range(config, &options[i], &faults);
-    if (faults.length > 0) return report(&faults, XP_INVALID_ARGUMENT);
+    if (faults.length > 0 || faults.failed) return report(&faults, "configuration", XP_INVALID_ARGUMENT);
     const xp_model_config *model = &config->model;
     if (model->width % model->heads != 0) {
         xp_write(&faults, "model.heads: %d heads do not divide the width %d; choose a divisor, such as %d\n",
@@ -737,7 +756,7 @@ xp_status xp_config_check(const xp_config *config) {
                  "training.warmup: %g epochs leave nothing of the %d epochs of training; lower it, such as %g\n",
                  config->training.warmup, config->training.epochs, 0.1 * config->training.epochs);
     }
-    return report(&faults, XP_INVALID_ARGUMENT);
+    return report(&faults, "configuration", XP_INVALID_ARGUMENT);
 }
 
 /* A double-quoted YAML text; set_text lets no control characters in. */

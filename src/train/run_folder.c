@@ -2,6 +2,7 @@
 #include "train/run_folder.h"
 
 #include "core/files.h"
+#include "core/json.h"
 #include "core/text.h"
 #include "core/writer.h"
 #include "train/checkpoint.h"
@@ -324,9 +325,56 @@ xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config
 
 /* --- summary ------------------------------------------------------------------------------------------------------ */
 
-/* NULL, which leaves the member out, when there is no number. */
-static json_t *number(double value) {
-    return isfinite(value) ? json_real(value) : NULL;
+/* Where there is no number or no text, the member is left out. */
+static json_t *set_number(json_t *all, const char *name, double value) {
+    return isfinite(value) ? xp_json_set(all, name, json_real(value)) : all;
+}
+
+static json_t *set_text(json_t *all, const char *name, const char *text) {
+    return text ? xp_json_set(all, name, json_string(text)) : all;
+}
+
+static json_t *set_whole(json_t *all, const char *name, int64_t value) {
+    return xp_json_set(all, name, json_integer(value));
+}
+
+static json_t *set_seed(json_t *all, uint64_t seed) {
+    char text[32];
+    snprintf(text, sizeof text, "%llu", (unsigned long long)seed);
+    const bool fits = seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
+    return fits ? set_whole(all, "seed", (int64_t)seed) : set_text(all, "seed", text);
+}
+
+/* NULL: memory ended, or a name is not UTF-8. */
+static json_t *describe_summary(const xp_config *config, const xp_run_summary *summary) {
+    const xp_epoch_row *best = &summary->best, *last = &summary->last;
+    const bool any = best->epoch > 0;
+    double accuracy_best = NAN, accuracy_final = NAN, loss = NAN, judged = NAN;
+    if (any) xp_epoch_result(best, &accuracy_best, &loss);
+    json_t *all = set_text(json_object(), "preset", config->preset);
+    all = set_text(all, "attention", config->model.attention);
+    all = set_seed(all, config->training.seed);
+    all = set_text(all, "accuracy_set", any ? xp_epoch_result(last, &accuracy_final, &loss) : NULL);
+    all = set_number(all, "accuracy_best", accuracy_best);
+    all = set_number(all, "accuracy_final", accuracy_final);
+    all = set_number(all, "loss_final", loss);
+    all = set_number(all, "training_accuracy_best", any ? best->train_accuracy : NAN);
+    all = set_number(all, "training_accuracy_final", any ? last->train_accuracy : NAN);
+    all = set_number(all, "training_loss_final", any ? last->train_loss : NAN);
+    all = set_number(all, "validation_accuracy_best", any ? best->validation_accuracy : NAN);
+    all = set_whole(all, "epoch_best", best->epoch);
+    all = set_text(all, "epoch_best_chosen_on", any ? xp_epoch_judge(best, &judged) : NULL);
+    all = set_whole(all, "epochs", summary->epochs);
+    all = set_whole(all, "parameters", summary->parameters);
+    all = set_whole(all, "samples", summary->samples);
+    all = set_whole(all, "validation_samples", summary->validation_samples);
+    all = set_whole(all, "test_samples", summary->test_samples);
+    all = set_number(all, "seconds", summary->seconds);
+    all = set_number(all, "samples_per_second", summary->samples_per_second);
+    all = set_text(all, "device", summary->device);
+    all = set_text(all, "driver", summary->driver);
+    all = set_text(all, "family", summary->family);
+    return xp_json_set(all, "finished", json_boolean(summary->finished));
 }
 
 xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_config *config,
@@ -342,36 +390,14 @@ xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_con
 }
 
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary) {
-    char file[1100], seed[32];
+    char file[1100];
     XP_TRY(xp_run_folder_path(folder->path, "summary.json", file, sizeof file));
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)config->training.seed);
-    bool seed_fits = config->training.seed <= INT64_MAX; /* JSON's readers lose digits of larger ones */
-    const xp_epoch_row *best = &summary->best, *last = &summary->last;
-    const bool any = best->epoch > 0;
-    double accuracy_best = NAN, accuracy_final = NAN, loss = NAN, judged = NAN;
-    const char *judge = any ? xp_epoch_judge(best, &judged) : NULL;
-    if (any) xp_epoch_result(best, &accuracy_best, &loss);
-    const char *set = any ? xp_epoch_result(last, &accuracy_final, &loss) : NULL;
-    json_t *all = json_pack(
-        "{s:s, s:s, s:o, s:s*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:i, s:s*, s:i, s:I, s:I, s:I, s:I, s:o*, "
-        "s:o*, s:s, s:s, s:s, s:b}",
-        "preset", config->preset, "attention", config->model.attention, "seed",
-        seed_fits ? json_integer((json_int_t)config->training.seed) : json_string(seed), "accuracy_set", set,
-        "accuracy_best", number(accuracy_best), "accuracy_final", number(accuracy_final), "loss_final", number(loss),
-        "training_accuracy_best", number(any ? best->train_accuracy : NAN), "training_accuracy_final",
-        number(any ? last->train_accuracy : NAN), "training_loss_final", number(any ? last->train_loss : NAN),
-        "validation_accuracy_best", number(any ? best->validation_accuracy : NAN), "epoch_best", best->epoch,
-        "epoch_best_chosen_on", judge, "epochs", summary->epochs, "parameters", (json_int_t)summary->parameters,
-        "samples", (json_int_t)summary->samples, "validation_samples", (json_int_t)summary->validation_samples,
-        "test_samples", (json_int_t)summary->test_samples, "seconds", number(summary->seconds), "samples_per_second",
-        number(summary->samples_per_second), "device", summary->device, "driver", summary->driver, "family",
-        summary->family, "finished", summary->finished);
-    char *text = all ? json_dumps(all, JSON_INDENT(2) | JSON_REAL_PRECISION(12)) : NULL;
-    json_decref(all);
-    if (!text) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory, or a name in it is not UTF-8", file);
+    json_t *all = describe_summary(config, summary);
+    if (!all) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory, or a name in it is not UTF-8", file);
     xp_writer out = {0};
-    xp_write(&out, "%s\n", text);
-    free(text);
+    xp_json_write(&out, all, JSON_INDENT(2) | JSON_REAL_PRECISION(12));
+    json_decref(all);
+    xp_write(&out, "\n");
     xp_status status = xp_writer_save(&out, file);
     xp_writer_release(&out);
     return status;
@@ -385,8 +411,10 @@ xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, 
     json_error_t error;
     XP_TRY(xp_run_folder_file(folder->path, "summary.json", file, sizeof file));
     XP_TRY(xp_file_read(file, &text, &length));
-    json_t *all = json_loadb(text, length, 0, &error);
+    json_t *all = NULL;
+    const xp_status status = xp_json_read(file, text, length, &all, &error);
     free(text);
+    XP_TRY(status);
     if (!all) return xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", file, error.line, error.column, error.text);
     for (int i = 0; i < 3; i++) *counts[i] = json_integer_value(json_object_get(all, keys[i]));
     json_decref(all);

@@ -2,6 +2,7 @@
 #include "train/safetensors.h"
 
 #include "core/files.h"
+#include "core/json.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -50,64 +51,64 @@ xp_status xp_safetensors_add(xp_safetensors *set, const char *name, xp_safetenso
     return XP_OK;
 }
 
+/* What xp_safetensors_metadata made; NULL: memory ended. */
+static json_t *load_metadata(const char *text) {
+    json_t *all = NULL;
+    json_error_t error;
+    return xp_json_read("metadata", text, strlen(text), &all, &error) == XP_OK ? all : NULL;
+}
+
 xp_status xp_safetensors_metadata(xp_safetensors *set, const char *key, const char *value) {
-    json_t *all = set->metadata ? json_loads(set->metadata, 0, NULL) : json_object();
-    char *text = NULL;
-    if (json_object_set_new(all, key, json_string(value)) == 0) text = json_dumps(all, JSON_COMPACT);
+    json_t *all = set->metadata ? load_metadata(set->metadata) : json_object();
+    xp_writer text = {0};
+    all = xp_json_set(all, key, json_string(value));
+    xp_json_write(&text, all, JSON_COMPACT);
     json_decref(all);
-    if (!text) return xp_fail(XP_OUT_OF_MEMORY, "metadata '%s': no memory, or its text is not UTF-8", key);
+    if (text.failed) {
+        xp_writer_release(&text);
+        return xp_fail(XP_OUT_OF_MEMORY, "metadata '%s': no memory, or its text is not UTF-8", key);
+    }
     free(set->metadata);
-    set->metadata = text;
+    set->metadata = text.text;
     return XP_OK;
 }
 
+static json_t *describe(const xp_safetensors_entry *entry, json_int_t offset, json_int_t end) {
+    json_t *shape = json_array();
+    for (int axis = 0; axis < entry->rank; axis++) shape = xp_json_append(shape, json_integer(entry->shape[axis]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_names[entry->type], "shape", shape, "data_offsets", offset,
+                     end);
+}
+
 /* The header as text, padded with blanks so that the data begin aligned. */
-static char *make_header(const xp_safetensors *set, size_t *length) {
+static void write_header(xp_writer *out, const xp_safetensors *set) {
     json_t *header = json_object();
-    bool whole = header != NULL;
-    if (set->metadata) {
-        whole = json_object_set_new(header, "__metadata__", json_loads(set->metadata, 0, NULL)) == 0;
-    }
+    if (set->metadata) header = xp_json_set(header, "__metadata__", load_metadata(set->metadata));
     json_int_t offset = 0;
-    for (int i = 0; whole && i < set->count; i++) {
+    for (int i = 0; i < set->count; i++) {
         const xp_safetensors_entry *entry = &set->entries[i];
-        json_t *shape = json_array();
-        for (int axis = 0; axis < entry->rank; axis++) json_array_append_new(shape, json_integer(entry->shape[axis]));
         json_int_t end = offset + (json_int_t)((size_t)entry->elements * type_bytes[entry->type]);
-        json_t *described = json_pack("{s:s, s:o, s:[I, I]}", "dtype", type_names[entry->type], "shape", shape,
-                                      "data_offsets", offset, end);
-        whole = described && json_object_set_new(header, entry->name, described) == 0;
+        header = xp_json_set(header, entry->name, describe(entry, offset, end));
         offset = end;
     }
-    char *text = whole ? json_dumps(header, JSON_COMPACT) : NULL;
+    xp_json_write(out, header, JSON_COMPACT);
     json_decref(header);
-    if (!text) return NULL;
-    size_t used = strlen(text), padded = (used + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    char *larger = realloc(text, padded + 1);
-    if (!larger) {
-        free(text);
-        return NULL;
-    }
-    memset(larger + used, ' ', padded - used);
-    larger[padded] = '\0';
-    *length = padded;
-    return larger;
+    xp_write(out, "%*s", (int)(-out->length % ALIGNMENT), "");
 }
 
 xp_status xp_safetensors_write(const xp_safetensors *set, const char *path) {
-    size_t header_length = 0, total = 0;
-    char *header = make_header(set, &header_length);
-    if (!header) return no_memory(path);
+    xp_writer header = {0};
+    write_header(&header, set);
+    size_t total = LENGTH_BYTES + header.length;
     for (int i = 0; i < set->count; i++) total += (size_t)set->entries[i].elements * type_bytes[set->entries[i].type];
-    total += LENGTH_BYTES + header_length;
-    char *bytes = malloc(total);
+    char *bytes = header.failed ? NULL : malloc(total);
     if (!bytes) {
-        free(header);
+        xp_writer_release(&header);
         return no_memory(path);
     }
-    for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (char)(header_length >> (8 * i) & 0xff);
-    memcpy(bytes + LENGTH_BYTES, header, header_length);
-    size_t at = LENGTH_BYTES + header_length;
+    for (int i = 0; i < LENGTH_BYTES; i++) bytes[i] = (char)(header.length >> (8 * i) & 0xff);
+    memcpy(bytes + LENGTH_BYTES, header.text, header.length);
+    size_t at = LENGTH_BYTES + header.length;
     for (int i = 0; i < set->count; i++) {
         size_t size = (size_t)set->entries[i].elements * type_bytes[set->entries[i].type];
         if (size > 0) memcpy(bytes + at, set->entries[i].data, size);
@@ -115,7 +116,7 @@ xp_status xp_safetensors_write(const xp_safetensors *set, const char *path) {
     }
     xp_status status = xp_file_write_atomic(path, bytes, total);
     free(bytes);
-    free(header);
+    xp_writer_release(&header);
     return status;
 }
 
@@ -200,6 +201,13 @@ static xp_status check_places(const xp_safetensors *set, const char *path, const
     return XP_OK;
 }
 
+static xp_status read_metadata(xp_safetensors *out, const char *path, const json_t *described) {
+    xp_writer text = {0};
+    xp_json_write(&text, described, JSON_COMPACT);
+    out->metadata = text.text;
+    return text.failed ? no_memory(path) : XP_OK;
+}
+
 static xp_status read_header(xp_safetensors *out, const char *path, size_t length) {
     if (length < LENGTH_BYTES) {
         return xp_fail(XP_BAD_DATA, "%s: a file of %zu bytes is too short for safetensors", path, length);
@@ -211,7 +219,8 @@ static xp_status read_header(xp_safetensors *out, const char *path, size_t lengt
                        path, (unsigned long long)header_length, length - LENGTH_BYTES);
     }
     json_error_t error;
-    json_t *header = json_loadb(out->owned + LENGTH_BYTES, (size_t)header_length, JSON_REJECT_DUPLICATES, &error);
+    json_t *header = NULL;
+    XP_TRY(xp_json_read(path, out->owned + LENGTH_BYTES, (size_t)header_length, &header, &error));
     if (!json_is_object(header)) {
         json_decref(header);
         return xp_fail(XP_BAD_DATA, "%s: byte %d: the header is not the JSON of safetensors: %s", path,
@@ -225,10 +234,9 @@ static xp_status read_header(xp_safetensors *out, const char *path, size_t lengt
     json_t *described;
     json_object_foreach(header, name, described) {
         if (strcmp(name, "__metadata__") == 0) {
-            out->metadata = json_is_object(described) ? json_dumps(described, JSON_COMPACT) : NULL;
-            if (!out->metadata) {
-                status = xp_fail(XP_BAD_DATA, "%s: __metadata__ of the header is not an object", path);
-            }
+            status = json_is_object(described)
+                         ? read_metadata(out, path, described)
+                         : xp_fail(XP_BAD_DATA, "%s: __metadata__ of the header is not an object", path);
         } else {
             status = read_entry(out, path, name, described, data, data_bytes);
         }

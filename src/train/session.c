@@ -2,6 +2,7 @@
 #include "train/session.h"
 
 #include "core/clock.h"
+#include "core/json.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -95,11 +96,9 @@ json_t *xp_session_tunings(const xp_session *session) {
     for (int i = 0; i < 2; i++) {
         const xp_plan_tuned *tuned;
         const int count = plans[i] ? xp_plan_tunings(plans[i], &tuned) : 0;
-        for (int t = 0; t < count && entries; t++) {
+        for (int t = 0; t < count; t++) {
             const xp_tuning *tuning = &tuned[t].tuning;
-            if (json_array_append_new(entries, xp_tuning_entry(session->device, tuning, tuning->shape)) == 0) continue;
-            json_decref(entries);
-            entries = NULL;
+            entries = xp_json_append(entries, xp_tuning_entry(session->device, tuning, tuning->shape));
         }
     }
     return entries;

@@ -72,6 +72,20 @@ EXPORT int open(const char *path, int flags, ...) {
 
 EXPORT int open64(const char *path, int flags, ...) __attribute__((alias("open")));
 
+EXPORT int openat(int folder, const char *path, int flags, ...) {
+    va_list more;
+    va_start(more, flags);
+    const mode_t mode = flags & O_CREAT ? va_arg(more, mode_t) : 0;
+    va_end(more);
+    const bool counted = counts_path(path);
+    if (counted && fails(OPEN)) return -1;
+    const int descriptor = (int)syscall(SYS_openat, folder, path, flags, mode);
+    if (descriptor >= 0 && descriptor < MOST_DESCRIPTORS) watched[descriptor] = counted;
+    return descriptor;
+}
+
+EXPORT int openat64(int folder, const char *path, int flags, ...) __attribute__((alias("openat")));
+
 EXPORT ssize_t read(int descriptor, void *to, size_t bytes) {
     if (counts_descriptor(descriptor) && fails(READ)) return -1;
     return syscall(SYS_read, descriptor, to, bytes);
@@ -103,6 +117,10 @@ EXPORT int rename(const char *from, const char *to) {
 EXPORT int renameat2(int from_folder, const char *from, int to_folder, const char *to, unsigned flags) {
     if (counts_path(to) && fails(RENAME)) return -1;
     return (int)syscall(SYS_renameat2, from_folder, from, to_folder, to, flags);
+}
+
+EXPORT int renameat(int from_folder, const char *from, int to_folder, const char *to) {
+    return renameat2(from_folder, from, to_folder, to, 0);
 }
 
 EXPORT int mkdir(const char *path, mode_t mode) {
