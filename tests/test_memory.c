@@ -228,7 +228,7 @@ static xp_status summarise(void) {
     xp_run_folder folder = {.lock = -1};
     snprintf(folder.path, sizeof folder.path, "%s", scratch_folder);
     xp_config_default(&config);
-    return xp_run_folder_summarise(&folder, &config, &summary, NULL);
+    return xp_run_folder_summarise(&folder, &config, &summary);
 }
 
 static void print_summary(xp_writer *out) {
