@@ -169,15 +169,17 @@ static xp_status write_checkpoint(void) {
     static char *names[] = {"a class whose name is longer than the buffer in which a text is gathered", "walk"};
     static double mean[] = {0.1, -3}, deviation[] = {1.0 / 3, 2};
     bool left;
-    checkpoint = (xp_checkpoint){.shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
-                                 .class_names = names,
-                                 .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
-                                 .state = {.step = 12, .epoch = 3, .loss_sum = 0.5, .epoch_best = 2},
-                                 .fingerprint = "0123456789abcdef+0123456789abcdef",
-                                 .device = "a device",
-                                 .driver = "1.0",
-                                 .family = "wide"};
+    checkpoint =
+        (xp_checkpoint){.shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
+                        .class_names = names,
+                        .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
+                        .state = {.step = 12, .epoch = 3, .loss_sum = 0.5, .epoch_best = 2, .samples_total = 48},
+                        .fingerprint = "0123456789abcdef+0123456789abcdef",
+                        .device = "a device",
+                        .driver = "1.0",
+                        .family = "wide"};
     xp_config_default(&checkpoint.config);
+    checkpoint.config.training.batch = 4;
     return xp_checkpoint_write(scratch_path("last"), &checkpoint, store, &left);
 }
 

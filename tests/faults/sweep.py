@@ -40,7 +40,7 @@ REASONS = {"allocations": r"memory", "opencl": r"\bcl[A-Z]\w+|CL_[A-Z_]+|OpenCL|
            "files": r"No space left on device|Input/output error"}
 
 # What a killed process leaves half removed may stay, until the next checkpoint.
-PASSING = r"run/(last|best)\.(partial|previous)/"
+PASSING = r"run/(last|best)\.(partial|previous)(\.\d+)?/"
 
 Fault = collections.namedtuple("Fault", "case kind name how number on")
 Outcome = collections.namedtuple("Outcome", "code stdout stderr report files")
@@ -96,7 +96,7 @@ class Bench:
             shutil.copytree(case.start, os.path.join(place, "run"))
 
     def run(self, case, words, extra):
-        place, report = self.place(), os.path.join(self.place(), "report")
+        place, report = self.place(), self.place() + ".report"  # beside the folder whose files fail
         if os.path.exists(report):
             os.remove(report)
         shims = ["null_opencl", "failing_allocations", "failing_files", "still_clock"]
@@ -106,7 +106,7 @@ class Bench:
             "EXPANSE_CACHE_DIR": os.path.join(place, "cache"), "NULL_OPENCL_REPORT": report,
             "NULL_OPENCL_SIGNATURES": self.path("signatures"), "NULL_OPENCL_CC": self.options.cc,
             "NULL_OPENCL_TYPE": "gpu" if case.gpu else "cpu", "FAILING_ALLOCATIONS_REPORT": report,
-            "FAILING_FILES_REPORT": report, "FAILING_FILES_BELOW": place, **extra}
+            "FAILING_FILES_REPORT": report, "FAILING_FILES_BELOW": place + "/", **extra}
         words = [word.replace("DATA", self.data) for word in words]
         try:
             done = subprocess.run([EXPANSE, *words], cwd=place, env=environment, capture_output=True, timeout=PATIENCE,
@@ -123,9 +123,8 @@ class Bench:
         for base, _, names in os.walk(place):
             for name in names:
                 path = os.path.join(base, name)
-                if os.path.join(place, "report") != path:
-                    with open(path, "rb") as file:
-                        found[os.path.relpath(path, place)] = hashlib.sha256(file.read()).hexdigest()
+                with open(path, "rb") as file:
+                    found[os.path.relpath(path, place)] = hashlib.sha256(file.read()).hexdigest()
         return found
 
     def keep(self, name):
