@@ -171,6 +171,16 @@ static void samples_may_come_without_labels(void **state) {
         "toy.ts:5:4: the sample has 1 field parted by ':', fewer than the 1 dimension that line 1 says and a class");
 }
 
+static void single_samples_may_have_a_question_mark_for_a_label(void **state) {
+    xp_dataset *dataset = open_text("@univariate true\n@classLabel true a b\n@data\n1:b\n2:?\n3:NaN\n");
+    const int32_t expected[] = {1, -1, -1};
+    assert_memory_equal(dataset->labels, expected, sizeof expected);
+    assert_int_equal(xp_dataset_check_labels(dataset), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "sample 1 (counted from 0) has no class label"));
+    xp_dataset_close(&dataset);
+    assert_classes("@univariate true\n@classLabel true a nan\n@data\n1:nan\n", "a|nan", "1");
+}
+
 static void a_label_where_the_first_sample_has_none_is_refused(void **state) {
     refuse_text("@univariate true\n@classLabel true a\n@data\n1:a\n1:\n", XP_BAD_DATA,
                 "toy.ts:5:3: the sample has no class label, and that of line 4 has one");
@@ -812,6 +822,7 @@ int main(void) {
         cmocka_unit_test(class_names_may_hold_spaces),
         cmocka_unit_test(class_names_that_no_file_of_a_run_could_hold_are_placed),
         cmocka_unit_test(samples_may_come_without_labels),
+        cmocka_unit_test(single_samples_may_have_a_question_mark_for_a_label),
         cmocka_unit_test(a_label_where_the_first_sample_has_none_is_refused),
         cmocka_unit_test(a_colon_behind_the_label_is_named),
         cmocka_unit_test(values_at_equal_steps_of_time_are_read),

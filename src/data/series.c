@@ -249,9 +249,7 @@ static xp_status number_labels(xp_series *series, const xp_names *listed, int64_
         *labelled += series->labels[i] >= 0;
     }
     free(numbers);
-    if (status != XP_OK || *labelled == 0 || *labelled == series->count) return status;
-    return xp_fail(XP_BAD_DATA, "%s: %lld of the %lld samples have no class label; give it to all, or to none",
-                   series->path, (long long)(series->count - *labelled), (long long)series->count);
+    return status;
 }
 
 static xp_status name_classes(const xp_series *series, const xp_names *listed, xp_dataset *dataset) {
