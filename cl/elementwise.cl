@@ -46,13 +46,6 @@ activation_backward(const __global float *restrict dy, const __global float *res
     }
 }
 
-/* a, b, y [count]; a and b may be the same */
-__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-add(const __global float *a, const __global float *b, __global float *restrict y, int count) {
-    size_t i = get_global_id(0);
-    if (i < count) y[i] = a[i] + b[i];
-}
-
 /* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 dropout_tiled(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
@@ -77,25 +70,4 @@ dropout_wide(const __global float *restrict x, const __global uint *restrict ran
     size_t first = get_group_id(0) * (size_t)DROPOUT_BLOCK;
     drop_block(x + first, y + first, first, min(DROPOUT_BLOCK, (int)(count - first)), random_state, threshold, stream,
                keep_scale);
-}
-
-/* to[view] = from[view]. A work-group owns 64 neighbours of the last axis [columns]; the axes before it are
- * [·, shape_1, shape_2, shape_3]. Strides and offsets count elements of 4 bytes, whatever their type. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-copy(const __global float *from, __global float *to, int from_offset, int to_offset, int columns, int shape_1,
-     int shape_2, int shape_3, int from_stride_0, int from_stride_1, int from_stride_2, int from_stride_3,
-     int from_column, int to_stride_0, int to_stride_1, int to_stride_2, int to_stride_3, int to_column) {
-    long column_blocks = (columns + 63) / 64;
-    long row = get_group_id(0) / column_blocks;
-    long column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
-    long index_3 = row % shape_3;
-    row /= shape_3;
-    long index_2 = row % shape_2;
-    row /= shape_2;
-    long index_1 = row % shape_1;
-    long index_0 = row / shape_1;
-    if (column < columns)
-        to[to_offset + index_0 * to_stride_0 + index_1 * to_stride_1 + index_2 * to_stride_2 + index_3 * to_stride_3 +
-           column * to_column] = from[from_offset + index_0 * from_stride_0 + index_1 * from_stride_1 +
-                                      index_2 * from_stride_2 + index_3 * from_stride_3 + column * from_column];
 }

@@ -1,8 +1,8 @@
 /* Truths of attention on the device, for both kernel families: agreement with the definition, and what must not matter.
  * Few variants serve all tests, since the time goes into compiling them. */
 #include "core/random.h"
+#include "graph/operation.h"
 #include "graph/plan.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 #include "reference/reference.h"
 

@@ -1,8 +1,8 @@
 /* From a specification to a graph: the files it names, the masks made of them, the parameters, the models around it. No
  * device is needed. What the layers compute is tested by test_specification_gradients.c and the parity tests. */
+#include "graph/operation.h"
 #include "model/attention.h"
 #include "model/model.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * share is tested by test_operations.c. */
 #include "check/interpreter.h"
 #include "core/random.h"
-#include "ops/operation.h"
+#include "ops/operations.h"
 #include "ops/ops.h"
 
 #include <math.h>

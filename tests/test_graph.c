@@ -1,9 +1,9 @@
 /* Graphs and plans: shapes, views, differentiation's bookkeeping, placement by lifetime. The operations used here are
  * this file's own: their launches are planned, never run. */
+#include "graph/operation.h"
 #include "graph/plan.h"
 #include "graph/plan_internal.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* Every operation on the default device, in one family, against the reference: what `expanse check` does. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "ops/operations.h"
 #include "reference/reference.h"
 
 #include <setjmp.h>

@@ -3,8 +3,8 @@
 #include "core/random.h"
 #include "device/device.h"
 #include "device/fill.h"
+#include "graph/operation.h"
 #include "graph/plan.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>

@@ -1,9 +1,9 @@
 /* Recomputation: what stays, what runs again and where; and that training steps on the device do not change by a bit.
  */
+#include "graph/operation.h"
 #include "graph/plan_internal.h"
 #include "graph/store.h"
 #include "model/model.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>

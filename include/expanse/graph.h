@@ -87,6 +87,9 @@ XP_API xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp
 XP_API xp_status xp_graph_slice(xp_graph *graph, xp_tensor *tensor, int axis, int parts, const int64_t *sizes,
                                 xp_tensor **part);
 
+/* a + b, of one shape. */
+XP_API xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b);
+
 /* Each returns its tensor, and NULL for NULL. */
 XP_API xp_tensor *xp_tensor_keep(xp_tensor *tensor);          /* can be read after a run (xp_plan_read) */
 XP_API xp_tensor *xp_tensor_want_gradient(xp_tensor *tensor); /* of an input: before anything is built on it */
@@ -122,6 +125,8 @@ typedef struct xp_plan_summary {
     double flops, bytes;     /* arithmetic and least traffic of a run */
     int recomputed_launches; /* of all: those that run again in the backward pass … */
     double recomputed_flops; /* … and their arithmetic */
+    int fused;               /* operations that others have taken in: launches that there are not … */
+    double fused_bytes;      /* … and their traffic */
 } xp_plan_summary;
 
 /* Plans the graph for the device; nothing is allocated or compiled yet. Device and graph are borrowed for the plan's

@@ -21,7 +21,6 @@ XP_API xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp
 XP_API xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b);
 
 XP_API xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation); /* GELU: the exact one */
-XP_API xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b);                  /* of one shape */
 /* Zeroes with this probability, in [0,1), and scales the rest; x itself in evaluation. Seed and step: xp_train_step. */
 XP_API xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability);
 

@@ -1,7 +1,7 @@
 /* Cases of attention: widths, lengths, patterns, masks, scores, dropout and packed views as variants; lengths and heads
  * as shapes. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>

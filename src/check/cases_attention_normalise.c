@@ -1,6 +1,6 @@
 /* Cases of Attention-BN's normalisation. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "ops/ops.h"
 
 extern const xp_operation xp_operation_attention_normalise_backward;

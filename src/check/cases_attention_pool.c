@@ -1,6 +1,6 @@
 /* Cases of Attention-SH's pooling. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "ops/ops.h"
 
 enum { LONGEST = 300, WIDEST = 80, WORK = 100000, LISTS = 6 };

@@ -1,6 +1,6 @@
 /* Cases of the depthwise convolution of queries and keys. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "ops/ops.h"
 
 extern const xp_operation xp_operation_depthwise_convolution_backward;

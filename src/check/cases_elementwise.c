@@ -1,4 +1,4 @@
-/* Cases of activation, addition, copies and dropout. */
+/* Cases of activation and dropout. */
 #include "check/check.h"
 #include "ops/ops.h"
 
@@ -45,37 +45,6 @@ xp_status xp_case_activation_backward(xp_case *out, xp_random *variant, xp_rando
     xp_tensor *dy = xp_graph_input(out->graph, "dy", XP_F32, z->rank, z->shape);
     out->zeros_expected = xp_tensor_elements(z) <= FEW;
     return finish(out, xp_activation_backward(out->graph, dy, z, activation));
-}
-
-xp_status xp_case_add(xp_case *out, xp_random *variant, xp_random *shape) {
-    xp_tensor *a = draw_input(out, shape);
-    if (!a) return XP_INVALID_ARGUMENT;
-    return finish(out, xp_add(out->graph, a, xp_graph_input(out->graph, "b", XP_F32, a->rank, a->shape)));
-}
-
-/* From a part of a split tensor, or from a whole one into a part. */
-xp_status xp_case_copy(xp_case *out, xp_random *variant, xp_random *shape) {
-    const int64_t sizes[] = {xp_case_size(shape, 2, 5), xp_case_size(shape, 4, 20), xp_case_size(shape, 3, 4),
-                             xp_case_size(shape, 64, 100)};
-    const int axis = (int)xp_random_below(shape, 3);
-    const int64_t parts = 1 + (int64_t)xp_random_below(shape, 4);
-    const bool into = xp_random_below(shape, 2);
-    int64_t whole_shape[5];
-    for (int i = 0, j = 0; i < 5; i++) whole_shape[i] = i == axis ? parts : sizes[j++];
-    XP_TRY(xp_graph_create(&out->graph, NULL, true));
-    xp_tensor *part[4], *whole = into ? xp_graph_tensor(out->graph, "whole", XP_F32, 5, whole_shape)
-                                      : xp_graph_input(out->graph, "whole", XP_F32, 5, whole_shape);
-    XP_TRY(xp_graph_split(out->graph, whole, axis, part));
-    /* Now and then all of it, which has an axis more. */
-    xp_tensor *which = !into && xp_random_below(shape, 4) == 0 ? whole : part[xp_random_below(shape, (uint32_t)parts)];
-    char text[128];
-    snprintf(out->shape, sizeof out->shape, "whole=%s axis=%d %s offset %lld",
-             xp_tensor_shape_text(whole, text, sizeof text), axis, into ? "into" : "from", (long long)which->offset);
-    xp_tensor *from = into ? xp_graph_input(out->graph, "from", XP_F32, 4, sizes) : which;
-    xp_tensor *to = xp_copy(out->graph, from, into ? which : NULL);
-    if (!to) return XP_INVALID_ARGUMENT;
-    out->node = out->graph->nodes[out->graph->node_count - 1];
-    return XP_OK;
 }
 
 xp_status xp_case_dropout(xp_case *out, xp_random *variant, xp_random *shape) {

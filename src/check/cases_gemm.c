@@ -40,7 +40,6 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     XP_TRY(xp_graph_create(&out->graph, NULL, training));
     snprintf(out->shape, sizeof out->shape, "m=%lld n=%lld k=%lld", (long long)m, (long long)n, (long long)k);
 
-    out->graph->backward = combine != XP_COMBINE_NONE; /* only there does a product take a partner */
     const int64_t a_shape[] = {transpose_a ? k : m, transpose_a ? m : k};
     const int64_t b_shape[] = {transpose_b ? n : k, transpose_b ? k : n};
     xp_tensor *a = xp_graph_input(out->graph, "a", XP_F32, 2, a_shape), *y;
@@ -53,7 +52,8 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     if (combine != XP_COMBINE_NONE) {
         xp_tensor *partner = xp_graph_input(out->graph, "partner", XP_F32, 2, (int64_t[]){m, n});
         if (!partner) return XP_OUT_OF_MEMORY;
-        xp_gemm_absorb(out->graph, y, partner, combine); /* beside an activation it does not */
+        xp_node *product = y->producer; /* beside an activation it does not */
+        product->operation->take_in(product, combine, partner);
     }
     out->zeros_expected = m * n < 32 && (activation == XP_ACTIVATION_RELU || combine == XP_COMBINE_RELU_SLOPE);
     out->node = y->producer;

@@ -1,7 +1,7 @@
 /* Cases of linear attention and of the feature maps: widths, features, normalisers, order and kinds of lengths as
  * variants; lengths and heads as shapes. */
 #include "check/check.h"
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>

@@ -1,8 +1,8 @@
 /* Graphs on the host. */
 #include "check/interpreter.h"
 
+#include "graph/operation.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 #include "reference/reference.h"
 
 #include <stdlib.h>

@@ -1,8 +1,8 @@
 /* Trials of one node. */
 #include "check/trial.h"
 
+#include "graph/operation.h"
 #include "graph/plan.h"
-#include "ops/operation.h"
 #include "reference/reference.h"
 
 #include <float.h>

@@ -10,8 +10,7 @@
 #include <CL/cl.h>
 
 #include "core/status.h"
-#include <expanse/device.h>
-#include <expanse/opencl.h>
+#include <expanse/device_opencl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -1,9 +1,6 @@
 /* Reverse-mode differentiation: adds the backward nodes of a graph to the same graph. Gradients that meet at a tensor
  * are added in the reverse order of the nodes, always the same, so the order of summation is fixed. */
-#include "graph/graph.h"
-
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -12,25 +9,13 @@
 typedef struct gradients {
     xp_tensor **of;
     int count;
-    int leaf_count; /* whose gradients the caller gets as they are */
-    xp_tensor *const *leaves;
 } gradients;
 
-/* Adds what comes to a tensor's gradient so far, and takes it over. The product that made it adds the other where
- * nobody else holds it. */
 static xp_status gather(xp_graph *graph, gradients *all, const xp_tensor *tensor, xp_tensor *gradient) {
-    xp_tensor **slot = &all->of[tensor->id], *sum = gradient;
-    if (*slot && !(xp_tensor_root(gradient)->holders == 1 && xp_gemm_absorb(graph, gradient, *slot, XP_COMBINE_ADD))) {
-        sum = xp_add(graph, *slot, gradient);
-        if (!sum) return XP_OUT_OF_MEMORY;
-        xp_tensor_root(sum)->holders++;
-        xp_tensor_root(gradient)->holders--;
-    }
-    if (*slot) xp_tensor_root(*slot)->holders--;
-    *slot = sum;
-    for (int i = 0; i < all->leaf_count; i++)
-        if (all->leaves[i] == tensor) xp_tensor_root(sum)->holders++; /* it is the caller's, too */
-    return XP_OK;
+    xp_tensor **slot = &all->of[tensor->id];
+    /* The later one first: what makes it can add the earlier one (graph/fuse.c). */
+    *slot = *slot ? xp_add(graph, gradient, *slot) : gradient;
+    return *slot ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
 static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_node *node) {
@@ -45,15 +30,22 @@ static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_no
         return xp_fail(XP_UNSUPPORTED, "%s: operation %s cannot be differentiated", node->label, node->operation->name);
     memcpy(graph->scope, node->label, sizeof graph->scope);
     XP_TRY(node->operation->gradient(graph, node, d_outputs, d_inputs));
-    for (int i = 0; i < node->output_count; i++)
-        if (d_outputs[i]) xp_tensor_root(d_outputs[i])->holders--;
     for (int i = 0; i < node->input_count; i++)
-        if (!node->inputs[i] || !node->inputs[i]->needs_gradient)
-            d_inputs[i] = NULL;
-        else if (d_inputs[i])
-            xp_tensor_root(d_inputs[i])->holders++;
-    for (int i = 0; i < node->input_count; i++)
-        if (d_inputs[i]) XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
+        if (d_inputs[i] && node->inputs[i] && node->inputs[i]->needs_gradient)
+            XP_TRY(gather(graph, all, node->inputs[i], d_inputs[i]));
+    return XP_OK;
+}
+
+/* Fuses the backward pass. The gradients of parameters and leaves are what it is for: they stay as they are. */
+static xp_status fuse(xp_graph *graph, const gradients *all, int first_node, int leaf_count, xp_tensor *const *leaves) {
+    bool *held = calloc((size_t)graph->tensor_count, sizeof *held);
+    if (!held) return xp_fail(XP_OUT_OF_MEMORY, "no memory to fuse the operations of %d tensors", graph->tensor_count);
+    for (int i = 0; i < all->count; i++)
+        if (all->of[i] && graph->tensors[i]->role == XP_ROLE_PARAMETER) held[xp_tensor_root(all->of[i])->id] = true;
+    for (int i = 0; i < leaf_count; i++)
+        if (all->of[leaves[i]->id]) held[xp_tensor_root(all->of[leaves[i]->id])->id] = true;
+    xp_graph_fuse(graph, first_node, held);
+    free(held);
     return XP_OK;
 }
 
@@ -98,7 +90,7 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
                                  int leaf_count, xp_tensor *const *leaves, xp_tensor **leaf_gradients) {
     XP_TRY(check(output_count, outputs, seeds, leaf_count, leaves));
     int node_count = graph->node_count;
-    gradients all = {.count = graph->tensor_count, .leaf_count = leaf_count, .leaves = leaves};
+    gradients all = {.count = graph->tensor_count};
     all.of = calloc((size_t)all.count, sizeof *all.of);
     if (!all.of) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the gradients of %d tensors", all.count);
     char scope[XP_NAME_BYTES];
@@ -106,10 +98,10 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
     graph->backward = true;
 
     xp_status status = XP_OK;
-    for (int i = 0; i < output_count; i++) xp_tensor_root(seeds[i])->holders++;
     for (int i = 0; i < output_count && status == XP_OK; i++) status = gather(graph, &all, outputs[i], seeds[i]);
     for (int i = node_count - 1; i >= 0 && status == XP_OK; i--)
         status = differentiate_node(graph, &all, graph->nodes[i]);
+    if (status == XP_OK) status = fuse(graph, &all, node_count, leaf_count, leaves);
     for (int i = 0; i < all.count && status == XP_OK; i++) {
         const xp_tensor *tensor = graph->tensors[i];
         if (tensor->role == XP_ROLE_PARAMETER && tensor->needs_gradient && all.of[i])

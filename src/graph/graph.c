@@ -1,9 +1,8 @@
 /* Building graphs: tensors, views, nodes. */
 #include "graph/graph.h"
 
+#include "graph/operation.h"
 #include "graph/store.h"
-#include "ops/operation.h"
-#include "ops/ops.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -28,6 +27,13 @@ bool xp_tensor_is_dense(const xp_tensor *tensor) {
         if (tensor->shape[i] != 1 && tensor->stride[i] != expected) return false;
         expected *= tensor->shape[i];
     }
+    return true;
+}
+
+bool xp_tensor_same_shape(const xp_tensor *a, const xp_tensor *b) {
+    if (a->rank != b->rank) return false;
+    for (int i = 0; i < a->rank; i++)
+        if (a->shape[i] != b->shape[i]) return false;
     return true;
 }
 
@@ -237,7 +243,7 @@ static xp_status reshape_gradient(xp_graph *graph, const xp_node *node, xp_tenso
     return d_inputs[0] ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-static const xp_operation operation_reshape = {.name = "reshape", .gradient = reshape_gradient};
+const xp_operation xp_operation_reshape = {.name = "reshape", .gradient = reshape_gradient};
 
 xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const int64_t *shape) {
     if (!tensor) return NULL;
@@ -249,7 +255,7 @@ xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const 
                 xp_tensor_shape_text(tensor, from, sizeof from), xp_tensor_shape_text(view, to, sizeof to));
         return NULL;
     }
-    return xp_graph_node(graph, &operation_reshape, 1, &tensor, 1, &view, NULL, 0) ? view : NULL;
+    return xp_graph_node(graph, &xp_operation_reshape, 1, &tensor, 1, &view, NULL, 0) ? view : NULL;
 }
 
 typedef struct split_attributes {

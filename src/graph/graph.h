@@ -1,5 +1,5 @@
 /* Tensors, nodes and graphs: a description of a computation on shaped tensors, without storage. Owns its tensors and
- * nodes; knows of operations only through their table entries (ops/operation.h), and nothing of devices.
+ * nodes; knows of operations only through their rows (graph/operation.h), and nothing of devices.
  *
  * A graph is built forward by the builders in ops/ops.h, extended backward by xp_graph_differentiate(), and then either
  * planned for a device (graph/plan.h) or evaluated on the host by the reference (check/interpreter.h). */
@@ -43,7 +43,6 @@ struct xp_tensor {
     int64_t offset;
     int store_index;     /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
     bool needs_gradient; /* a parameter that is trained, or computed from one */
-    int holders;         /* while differentiating: of how many tensors it is the gradient so far */
     bool keep;           /* read by the host after a run: never shares its place */
     bool external;       /* its storage is a buffer of the caller's, bound to the plan (graph/plan.h) */
     const void *content; /* of a constant, dense; owned by the graph */
@@ -76,6 +75,8 @@ struct xp_graph {
     struct xp_store *store;        /* borrowed; NULL for graphs without parameters */
     xp_tensor *random_state;       /* input I32 [4]: seed low, high, step low, high; made at first use */
     xp_tensor *optimiser_state;    /* input F32 [8]: see ops/optimiser.h; made at first use */
+    int fused;                     /* nodes that others took in … */
+    double fused_bytes;            /* … and the traffic that this saves */
     struct xp_graph_block *memory; /* what xp_graph_memory gave */
 };
 
@@ -96,15 +97,26 @@ xp_tensor *xp_graph_view(xp_graph *graph, xp_tensor *whole, int rank, const int6
 xp_tensor *xp_graph_write_into(xp_graph *graph, xp_tensor *tensor, xp_tensor *whole, int64_t offset,
                                const int64_t *stride);
 
+/* Copies, as the operation "copy". `to_or_null`: a view to fill; else a new dense tensor. */
+xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null);
+/* The tensor itself when a kernel can read it from element 0 of its storage on, else a dense copy. */
+xp_tensor *xp_graph_dense(xp_graph *graph, xp_tensor *tensor);
+
 /* Appends a node; `attributes` is copied. Sets producer and needs_gradient of the outputs. NULL on no memory. */
 xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, int input_count, xp_tensor *const *inputs,
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes);
+
+/* Has products and the like take in what the backward nodes from `first` on would do to their results, which spares
+ * those a way to memory and back; the nodes become views. held [tensors of the graph]: by id, whose content somebody
+ * outside the graph relies on; kept up to date. */
+void xp_graph_fuse(xp_graph *graph, int first, bool *held);
 
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL when memory ends. */
 void *xp_graph_memory(xp_graph *graph, size_t bytes);
 
 /* The tensor that has the storage: the base, or the tensor itself. */
 xp_tensor *xp_tensor_root(const xp_tensor *tensor);
+bool xp_tensor_same_shape(const xp_tensor *a, const xp_tensor *b);
 bool xp_tensor_is_dense(const xp_tensor *tensor); /* row-major without gaps (a view may be, too) */
 /* "[16,29,512]" */
 const char *xp_tensor_shape_text(const xp_tensor *tensor, char *text, size_t size);

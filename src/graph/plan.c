@@ -1,8 +1,8 @@
 /* From a graph to a flat list of launches over one arena. */
 #include "graph/plan_internal.h"
 
+#include "graph/operation.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 
 #include <limits.h>
 #include <stdlib.h>

@@ -3,8 +3,8 @@
 
 #include "core/statistics.h"
 #include "device/roof.h"
+#include "graph/operation.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -40,7 +40,9 @@ void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
     *out = (xp_plan_summary){.launches = plan->count,
                              .arena_bytes = plan->arena_bytes,
                              .input_bytes = plan->input_bytes,
-                             .unshared_bytes = plan->unshared_bytes};
+                             .unshared_bytes = plan->unshared_bytes,
+                             .fused = plan->graph->fused,
+                             .fused_bytes = plan->graph->fused_bytes};
     for (int i = 0; i < plan->graph->node_count; i++)
         if (plan->graph->nodes[i]->operation->emit) out->nodes++;
     for (int i = 0; i < plan->count; i++) {

@@ -2,7 +2,7 @@
  * pass reads them. Owns what stays and what runs again; knows nothing of layers or devices. */
 #include "graph/graph.h"
 
-#include "ops/operation.h"
+#include "graph/operation.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -98,8 +98,8 @@ static bool tables_fit(const xp_attention_inputs *in, const xp_attention_attribu
     const int64_t queries = a->packed ? a->longest_queries : in->q->shape[1];
     const int64_t keys = a->packed ? a->longest_keys : in->k->shape[1];
     if (!table_fits(in->bias, "bias", XP_F32, in, samples, queries, keys)) return false;
-    return table_fits(in->mask, "mask", XP_I32, in, samples, xp_building_blocks(queries, block),
-                      xp_building_blocks(xp_building_blocks(keys, block), 32));
+    return table_fits(in->mask, "mask", XP_I32, in, samples, xp_launch_blocks(queries, block),
+                      xp_launch_blocks(xp_launch_blocks(keys, block), 32));
 }
 
 static xp_status check_attributes(const xp_attention_inputs *in, const xp_attention_attributes *a) {
@@ -194,7 +194,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     if (d_lse && t.attributes->kernel == XP_KERNEL_LINEAR)
         return xp_fail(XP_UNSUPPORTED, "%s: the divisor of linear weights is not differentiated", node->label);
     if (!is_sequence(d_o, "the gradient")) return XP_INVALID_ARGUMENT;
-    if (d_lse && !(d_lse = xp_building_dense(graph, d_lse))) return XP_OUT_OF_MEMORY;
+    if (d_lse && !(d_lse = xp_graph_dense(graph, d_lse))) return XP_OUT_OF_MEMORY;
     static const char *const names[] = {"dq", "dk", "dv", "d_bias"};
     static const int places[] = {XP_ATTENTION_Q, XP_ATTENTION_K, XP_ATTENTION_V, XP_ATTENTION_OPTIONS + 3};
     for (int i = 0; i < 4; i++) {

@@ -76,8 +76,8 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t) {
     s.uneven_heads =
         a->scale_count > 1 || (t->key_lengths && t->key_lengths->rank == 2) || (t->mask && t->mask->shape[1] > 1);
     const int64_t queries = a->packed ? a->longest_queries : s.queries, keys = a->packed ? a->longest_keys : s.keys;
-    s.class_queries = xp_building_blocks(queries, s.stride);
-    s.class_keys = xp_building_blocks(keys, s.stride);
+    s.class_queries = xp_launch_blocks(queries, s.stride);
+    s.class_keys = xp_launch_blocks(keys, s.stride);
     const int64_t left = a->left < 0 ? keys : a->left, right = a->right < 0 ? keys : a->right;
     const double seen = (double)reach(reach(left + right + 1, keys), left + right >= keys ? keys : left + right + 1);
     const double half = (a->left < 0) != (a->right < 0) && reach(left, right) < keys / 2 ? 0.5 : 1;
@@ -182,7 +182,7 @@ void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
-    xp_attention_set_grid(request, s, s->stride * xp_building_blocks(s->class_queries, blocks->rows), blocks->local,
+    xp_attention_set_grid(request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }
 

@@ -3,8 +3,8 @@
 #ifndef XP_OPS_ATTENTION_LAUNCH_H
 #define XP_OPS_ATTENTION_LAUNCH_H
 
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 /* Inputs of "attention" (and of "attention_map", with lse behind them), and of "attention_backward". */
 enum {

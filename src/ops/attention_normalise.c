@@ -1,7 +1,7 @@
 /* Attention-BN around attention: queries and keys normalised with the keys' statistics, and the way back. Owns shapes,
  * gradient rule and launches; must not know what attention does with the results. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 #include "ops/scales.h"
 #include "ops/views.h"
@@ -138,8 +138,8 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
                        "%s: gradients must arrive at both the normalised queries and the normalised "
                        "keys, and at nothing else",
                        node->label);
-    xp_tensor *inputs[BACK_INPUTS] = {[BACK_D_Q_OUT] = xp_building_dense(graph, d_outputs[OUTPUT_Q]),
-                                      [BACK_D_K_OUT] = xp_building_dense(graph, d_outputs[OUTPUT_K]),
+    xp_tensor *inputs[BACK_INPUTS] = {[BACK_D_Q_OUT] = xp_graph_dense(graph, d_outputs[OUTPUT_Q]),
+                                      [BACK_D_K_OUT] = xp_graph_dense(graph, d_outputs[OUTPUT_K]),
                                       [BACK_Q] = q,
                                       [BACK_K] = k,
                                       [BACK_MU] = node->outputs[OUTPUT_MU],
@@ -237,7 +237,7 @@ static void shape_rows(xp_launch_request *request, const call *c) {
     const size_t rows = (size_t)(c->queries > c->keys ? c->queries : c->keys);
     if (c->tiled) {
         request->dimensions = 3;
-        request->global[0] = (size_t)xp_building_blocks(c->heads * c->width, 64) * 64;
+        request->global[0] = (size_t)xp_launch_blocks(c->heads * c->width, 64) * 64;
         request->global[1] = rows;
         request->global[2] = (size_t)c->batch;
         request->local[0] = 64;

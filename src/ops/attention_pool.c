@@ -1,7 +1,7 @@
 /* Attention-SH around plain attention: keys and values pooled by the scale of their head, and the way back. Owns
  * shapes, gradient rule and launches; must not know what attention does with the results. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 #include "ops/scales.h"
 #include "ops/views.h"
@@ -48,10 +48,10 @@ static int64_t pooled_rows(const xp_attention_pool_attributes *attributes, int64
     int64_t most = 0;
     for (int i = 0; i < attributes->scale_count; i++) {
         const int64_t scale = attributes->scales[i];
-        const int64_t rows = has_grid(attributes) ? (attributes->class_token != 0) +
-                                                        xp_building_blocks(attributes->grid_height, scale) *
-                                                            xp_building_blocks(attributes->grid_width, scale)
-                                                  : xp_building_blocks(sequence, scale);
+        const int64_t rows = has_grid(attributes)
+                                 ? (attributes->class_token != 0) + xp_launch_blocks(attributes->grid_height, scale) *
+                                                                        xp_launch_blocks(attributes->grid_width, scale)
+                                 : xp_launch_blocks(sequence, scale);
         if (rows > most) most = rows;
     }
     return most;
@@ -78,7 +78,7 @@ xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
 static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
     xp_tensor *x = node->inputs[INPUT_X];
     if (!x->needs_gradient || !d_outputs[OUTPUT_Y]) return XP_OK;
-    xp_tensor *inputs[INPUTS] = {xp_building_dense(graph, d_outputs[OUTPUT_Y]), node->inputs[INPUT_LENGTHS]};
+    xp_tensor *inputs[INPUTS] = {xp_graph_dense(graph, d_outputs[OUTPUT_Y]), node->inputs[INPUT_LENGTHS]};
     xp_tensor *dx = xp_graph_tensor(graph, "d_unpooled", XP_F32, 4, x->shape);
     if (!inputs[0] || !dx ||
         !xp_graph_node(graph, &xp_operation_attention_pool_backward, INPUTS, inputs, 1, &dx, node->attributes,
@@ -105,7 +105,7 @@ static xp_launch_request start(const char *kernel, bool tiled, const xp_attentio
 static void shape_rows(xp_launch_request *request, bool tiled, int64_t rows, const xp_tensor *x) {
     if (tiled) {
         request->dimensions = 3;
-        request->global[0] = (size_t)xp_building_blocks(x->shape[2] * x->shape[3], 64) * 64;
+        request->global[0] = (size_t)xp_launch_blocks(x->shape[2] * x->shape[3], 64) * 64;
         request->global[1] = (size_t)rows;
         request->global[2] = (size_t)x->shape[0];
         request->local[0] = 64;

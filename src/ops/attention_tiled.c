@@ -47,7 +47,7 @@ static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant
                                  .kernel = "attention_backward_delta",
                                  .variant = *variant,
                                  .dimensions = 1,
-                                 .global = {(size_t)xp_building_blocks(rows, DELTA_WORK_ITEMS) * DELTA_WORK_ITEMS},
+                                 .global = {(size_t)xp_launch_blocks(rows, DELTA_WORK_ITEMS) * DELTA_WORK_ITEMS},
                                  .local = {DELTA_WORK_ITEMS},
                                  .flops = 2.0 * (double)(rows * s->value_width),
                                  .bytes = 8.0 * (double)(rows * s->value_width)};
@@ -86,7 +86,7 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
                                  .flops = 2 * s->pairs * (double)(2 * s->width + s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * xp_building_blocks(s->class_queries, block), WORK_ITEMS, s->heads,
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, block), WORK_ITEMS, s->heads,
                           s->samples);
     xp_launch_write(&request, t->dq);
     pass_layouts(&request, t);
@@ -102,7 +102,7 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
                                      2 * s->pairs * (double)((1 + keys) * s->width + (keys + values) * s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * xp_building_blocks(s->class_keys, block), WORK_ITEMS, s->key_heads,
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, block), WORK_ITEMS, s->key_heads,
                           s->samples);
     xp_attention_pass_output(&request, t->dk);
     xp_attention_pass_output(&request, t->dv);
@@ -114,12 +114,12 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
 
 static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
                            const xp_attention_sizes *s, xp_tensor *delta, int64_t block, double bytes) {
-    const int64_t key_blocks = xp_building_blocks(s->class_keys, TILE_AREA / block);
+    const int64_t key_blocks = xp_launch_blocks(s->class_keys, TILE_AREA / block);
     xp_launch_request request = {.kernel = "attention_backward_bias",
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * s->stride * xp_building_blocks(s->class_queries, block) * key_blocks,
+    xp_attention_set_grid(&request, s, s->stride * s->stride * xp_launch_blocks(s->class_queries, block) * key_blocks,
                           WORK_ITEMS, t->d_bias->shape[1], t->d_bias->shape[0]);
     xp_launch_write(&request, t->d_bias);
     xp_launch_int(&request, s->samples);

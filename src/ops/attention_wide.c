@@ -17,7 +17,7 @@ static int64_t large_blocks(const xp_attention_sizes *s) {
 
 static int64_t forward_blocks(const xp_attention_sizes *s) {
     const int64_t rows = large_blocks(s);
-    const int64_t groups = s->samples * s->heads * s->stride * xp_building_blocks(s->class_queries, rows);
+    const int64_t groups = s->samples * s->heads * s->stride * xp_launch_blocks(s->class_queries, rows);
     return groups < WANTED_GROUPS ? 1 : rows;
 }
 
@@ -27,7 +27,7 @@ static xp_tuning question(const xp_plan *plan, const char *kernel, int64_t rows)
     return (xp_tuning){.kernel = kernel,
                        .file = "attention_wide",
                        .count = 2,
-                       .parameters = {{"PANELS", (long)xp_building_blocks(rows, 2 * lanes), {1, 2, 3, 4, 6, 8, 12}},
+                       .parameters = {{"PANELS", (long)xp_launch_blocks(rows, 2 * lanes), {1, 2, 3, 4, 6, 8, 12}},
                                       {"LANES", lanes, {8, 16}}}};
 }
 
@@ -90,7 +90,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
                                  .variant = *variant,
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = 4 * s->pairs};
-    xp_attention_set_grid(&request, s, s->stride * xp_building_blocks(s->class_queries, rows), 1, t->d_bias->shape[1],
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, rows), 1, t->d_bias->shape[1],
                           t->d_bias->shape[0]);
     pass_backward_inputs(&request, t, s);
     xp_launch_write(&request, t->d_bias);
@@ -110,10 +110,10 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     xp_tuning tuning = question(plan, "attention_wide backward", large_blocks(&s));
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    const int64_t blocks = xp_building_blocks(s.class_queries, rows_of(&tuning));
+    const int64_t blocks = xp_launch_blocks(s.class_queries, rows_of(&tuning));
     const int64_t groups = s.samples * s.key_heads * s.stride;
-    const int64_t wanted = smaller(xp_building_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
-    const int64_t part_blocks = xp_building_blocks(blocks, wanted), parts = xp_building_blocks(blocks, part_blocks);
+    const int64_t wanted = smaller(xp_launch_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
+    const int64_t part_blocks = xp_launch_blocks(blocks, wanted), parts = xp_launch_blocks(blocks, part_blocks);
     xp_tensor *dk = t.dk, *dv = t.dv;
     if (parts > 1 && dk && !(dk = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dk))))
         return XP_OUT_OF_MEMORY;

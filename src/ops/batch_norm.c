@@ -1,5 +1,5 @@
 /* Batch normalisation over batch and time. Owns shape rule, gradient rule and launches of cl/batch_norm.cl. */
-#include "ops/operation.h"
+#include "graph/launch.h"
 #include "ops/ops.h"
 
 extern const xp_operation xp_operation_batch_norm, xp_operation_batch_norm_backward;

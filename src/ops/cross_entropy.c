@@ -1,7 +1,7 @@
 /* Softmax cross-entropy with label smoothing over weighted samples. Owns the loss and its gradient; must not know where
  * logits come from. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 extern const xp_operation xp_operation_cross_entropy_backward; /* added by the gradient rule */
 
@@ -45,7 +45,7 @@ static xp_status cross_entropy_gradient(xp_graph *graph, const xp_node *node, xp
                                         xp_tensor **d_inputs) {
     if (!d_outputs[0] || d_outputs[1] || d_outputs[2])
         return xp_fail(XP_UNSUPPORTED, "%s: only the loss of cross-entropy can be differentiated", node->label);
-    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->outputs[1], node->inputs[1], node->inputs[2]};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]), node->outputs[1], node->inputs[1], node->inputs[2]};
     d_inputs[0] = xp_graph_tensor(graph, "d_logits", XP_F32, 2, node->inputs[0]->shape);
     if (!inputs[0] || !d_inputs[0]) return XP_OUT_OF_MEMORY;
     return xp_graph_node(graph, &xp_operation_cross_entropy_backward, 4, inputs, 1, d_inputs, node->attributes,
@@ -79,8 +79,8 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
         xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the label smoothing %g is not in [0, 1]", (double)smoothing);
         return NULL;
     }
-    xp_tensor *inputs[] = {xp_building_dense(graph, logits), xp_building_dense(graph, labels),
-                           xp_building_dense(graph, weights)};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, logits), xp_graph_dense(graph, labels),
+                           xp_graph_dense(graph, weights)};
     xp_tensor *outputs[] = {xp_graph_tensor(graph, "loss", XP_F32, 1, (int64_t[]){1}),
                             xp_graph_tensor(graph, "probabilities", XP_F32, 2, logits->shape),
                             xp_graph_tensor(graph, "losses", XP_F32, 1, logits->shape)};
@@ -112,7 +112,7 @@ static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node)
     xp_launch_int(&total, classes);
     XP_TRY(xp_plan_launch(plan, node, &total));
 
-    xp_launch_request request = request_of("cross_entropy_backward", xp_building_blocks(batch * classes, 64));
+    xp_launch_request request = request_of("cross_entropy_backward", xp_launch_blocks(batch * classes, 64));
     request.flops = 3.0 * (double)(batch * classes);
     request.bytes = 8.0 * (double)(batch * classes);
     xp_launch_read(&request, probabilities);

@@ -1,7 +1,7 @@
 /* A convolution of each column of queries or keys with taps of its own, and the way back. Owns shapes, gradient rule
  * and launches; must not know what attention does with the results. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 #include "ops/views.h"
 
@@ -71,7 +71,7 @@ xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *we
 static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
     xp_tensor *x = node->inputs[INPUT_X], *weight = node->inputs[INPUT_WEIGHT], *outputs[BACK_OUTPUTS] = {0};
     if (!d_outputs[0]) return XP_OK;
-    xp_tensor *inputs[BACK_INPUTS] = {xp_building_dense(graph, d_outputs[0]), x, weight, node->inputs[INPUT_LENGTHS]};
+    xp_tensor *inputs[BACK_INPUTS] = {xp_graph_dense(graph, d_outputs[0]), x, weight, node->inputs[INPUT_LENGTHS]};
     if (!inputs[BACK_DY]) return XP_OUT_OF_MEMORY;
     if (x->needs_gradient && !(outputs[BACK_DX] = xp_graph_tensor(graph, "d_x", XP_F32, 4, x->shape)))
         return XP_OUT_OF_MEMORY;
@@ -124,7 +124,7 @@ static xp_launch_request start(const char *kernel, const sizes *s) {
 /* A work-item for each weight. */
 static void shape_weights(xp_launch_request *request, const sizes *s) {
     request->dimensions = 2;
-    request->global[0] = (size_t)xp_building_blocks(s->columns, 64) * 64;
+    request->global[0] = (size_t)xp_launch_blocks(s->columns, 64) * 64;
     request->global[1] = (size_t)s->taps;
     request->local[0] = 64;
     request->local[1] = 1;
@@ -146,7 +146,7 @@ static xp_status emit_rows(xp_plan *plan, const xp_node *node, const sizes *s, x
     xp_launch_request request = start("depthwise_convolution_rows", s);
     xp_variant_set(&request.variant, "XP_FLIPPED", flipped);
     request.dimensions = s->tiled ? 3 : 2;
-    request.global[0] = s->tiled ? (size_t)xp_building_blocks(s->columns, 64) * 64 : (size_t)s->sequence;
+    request.global[0] = s->tiled ? (size_t)xp_launch_blocks(s->columns, 64) * 64 : (size_t)s->sequence;
     request.global[1] = (size_t)(s->tiled ? s->sequence : s->batch);
     request.global[2] = (size_t)s->batch;
     request.local[0] = s->tiled ? 64 : 1;
@@ -169,9 +169,9 @@ static xp_status emit_rows(xp_plan *plan, const xp_node *node, const sizes *s, x
  * depends on the shape alone, so every device sums alike. */
 static xp_status emit_weight(xp_plan *plan, const xp_node *node, const sizes *s) {
     enum { LEAST_ROWS = 64, MOST_CHUNKS = 256, TILED_COLUMNS = 32, WIDE_COLUMNS = 8, PARTS = 8 };
-    const int64_t rows = s->batch * s->sequence, share = xp_building_blocks(rows, MOST_CHUNKS);
-    const int64_t size = share > LEAST_ROWS ? share : LEAST_ROWS, chunks = xp_building_blocks(rows, size);
-    const int64_t blocks = xp_building_blocks(s->width, s->tiled ? TILED_COLUMNS : WIDE_COLUMNS);
+    const int64_t rows = s->batch * s->sequence, share = xp_launch_blocks(rows, MOST_CHUNKS);
+    const int64_t size = share > LEAST_ROWS ? share : LEAST_ROWS, chunks = xp_launch_blocks(rows, size);
+    const int64_t blocks = xp_launch_blocks(s->width, s->tiled ? TILED_COLUMNS : WIDE_COLUMNS);
     xp_tensor *shares = xp_plan_scratch(plan, node, chunks * s->taps * s->columns);
     if (!shares) return XP_OUT_OF_MEMORY;
     xp_launch_request request = start("depthwise_convolution_shares", s);

@@ -1,7 +1,7 @@
-/* Activation, addition, copies between views, dropout: operations that treat each element for itself. Owns their rules
+/* Activation and dropout: operations that treat each element for itself. Owns their rules
  * and launches; must not know what the elements mean. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 /* ---- activation -------------------------------------------------------------------------------------------------- */
 
@@ -11,7 +11,7 @@ static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_
     request->file = "elementwise";
     request->dimensions = 1;
     request->local[0] = 256;
-    request->global[0] = (size_t)xp_building_blocks(count, 256) * 256;
+    request->global[0] = (size_t)xp_launch_blocks(count, 256) * 256;
     request->flops = flops * (double)count;
     request->bytes = 4.0 * tensors * (double)count;
     xp_launch_int(request, count);
@@ -37,7 +37,7 @@ const xp_operation xp_operation_activation = {"activation", activation_gradient,
 
 xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return x;
-    x = xp_building_dense(graph, x);
+    x = xp_graph_dense(graph, x);
     if (!x) return NULL;
     xp_tensor *y = xp_graph_tensor(graph, "activated", XP_F32, x->rank, x->shape);
     xp_activation_attributes attributes = {.activation = activation};
@@ -55,11 +55,17 @@ static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node) {
     return emit_per_element(plan, node, &request, 24);
 }
 
-const xp_operation xp_operation_activation_backward = {"activation_backward", NULL, activation_backward_emit, 0};
+static xp_combine slope(const xp_node *node) {
+    return XP_ATTRIBUTES(xp_activation_attributes, node)->activation == XP_ACTIVATION_RELU ? XP_COMBINE_RELU_SLOPE
+                                                                                           : XP_COMBINE_GELU_SLOPE;
+}
+
+const xp_operation xp_operation_activation_backward = {
+    .name = "activation_backward", .emit = activation_backward_emit, .combination = slope};
 
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return dy;
-    xp_tensor *inputs[] = {xp_building_dense(graph, dy), xp_building_dense(graph, z)};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, dy), xp_graph_dense(graph, z)};
     if (!inputs[0] || !inputs[1]) return NULL;
     if (xp_tensor_elements(dy) != xp_tensor_elements(z)) {
         char dy_shape[128], z_shape[128];
@@ -68,115 +74,12 @@ xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, 
                 xp_tensor_shape_text(z, z_shape, sizeof z_shape));
         return NULL;
     }
-    /* A tensor that is the gradient of several is not this one's alone to change. */
-    const xp_combine slope = activation == XP_ACTIVATION_RELU ? XP_COMBINE_RELU_SLOPE : XP_COMBINE_GELU_SLOPE;
-    if (xp_tensor_root(dy)->holders <= 1 && xp_gemm_absorb(graph, dy, z, slope))
-        return xp_building_same_shape(dy, z) ? dy : xp_graph_reshape(graph, dy, z->rank, z->shape);
     xp_tensor *dz = xp_graph_tensor(graph, "d_activation", XP_F32, z->rank, z->shape);
     xp_activation_attributes attributes = {.activation = activation};
     if (!dz ||
         !xp_graph_node(graph, &xp_operation_activation_backward, 2, inputs, 1, &dz, &attributes, sizeof attributes))
         return NULL;
     return dz;
-}
-
-/* ---- add --------------------------------------------------------------------------------------------------------- */
-
-static xp_status add_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs) {
-    d_inputs[0] = d_inputs[1] = d_outputs[0];
-    return XP_OK;
-}
-
-static xp_status add_emit(xp_plan *plan, const xp_node *node) {
-    xp_launch_request request = {.kernel = "add"};
-    xp_launch_read(&request, node->inputs[0]);
-    xp_launch_read(&request, node->inputs[1]);
-    xp_launch_write(&request, node->outputs[0]);
-    return emit_per_element(plan, node, &request, 1);
-}
-
-const xp_operation xp_operation_add = {"add", add_gradient, add_emit, 0};
-
-xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b) {
-    if (!a || !b) return NULL;
-    if (!xp_building_same_shape(a, b)) {
-        char a_shape[128], b_shape[128];
-        xp_fail(XP_INVALID_ARGUMENT, "add: %s %s and %s %s differ in shape", a->name,
-                xp_tensor_shape_text(a, a_shape, sizeof a_shape), b->name,
-                xp_tensor_shape_text(b, b_shape, sizeof b_shape));
-        return NULL;
-    }
-    xp_tensor *inputs[] = {xp_building_dense(graph, a), xp_building_dense(graph, b)};
-    if (!inputs[0] || !inputs[1]) return NULL;
-    xp_tensor *y = xp_graph_tensor(graph, "sum", XP_F32, a->rank, a->shape);
-    if (!y || !xp_graph_node(graph, &xp_operation_add, 2, inputs, 1, &y, NULL, 0)) return NULL;
-    return y;
-}
-
-/* ---- copy -------------------------------------------------------------------------------------------------------- */
-
-static xp_status copy_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
-                               xp_tensor **d_inputs) {
-    d_inputs[0] = d_outputs[0];
-    return XP_OK;
-}
-
-/* The axes of a copy, last one first, with neighbours merged where both sides step through them evenly. */
-typedef struct copy_axes {
-    int count;
-    int64_t shape[XP_MAX_RANK], from[XP_MAX_RANK], to[XP_MAX_RANK];
-} copy_axes;
-
-static copy_axes merge_axes(const xp_tensor *from, const xp_tensor *to) {
-    copy_axes axes = {.count = 0, .shape = {1, 1, 1, 1, 1}};
-    for (int i = from->rank - 1; i >= 0; i--) {
-        if (from->shape[i] == 1) continue;
-        int last = axes.count - 1;
-        if (last >= 0 && from->stride[i] == axes.shape[last] * axes.from[last] &&
-            to->stride[i] == axes.shape[last] * axes.to[last]) {
-            axes.shape[last] *= from->shape[i];
-            continue;
-        }
-        axes.shape[axes.count] = from->shape[i];
-        axes.from[axes.count] = from->stride[i];
-        axes.to[axes.count] = to->stride[i];
-        axes.count++;
-    }
-    return axes;
-}
-
-static xp_status copy_emit(xp_plan *plan, const xp_node *node) {
-    const xp_tensor *from = node->inputs[0], *to = node->outputs[0];
-    copy_axes axes = merge_axes(from, to);
-    int64_t rows = axes.shape[1] * axes.shape[2] * axes.shape[3] * axes.shape[4];
-    xp_launch_request request = {.file = "elementwise", .kernel = "copy", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)(rows * xp_building_blocks(axes.shape[0], 64)) * 64;
-    request.bytes = 8.0 * (double)xp_tensor_elements(to);
-    xp_launch_read(&request, node->inputs[0]);
-    xp_launch_write(&request, node->outputs[0]);
-    xp_launch_int(&request, from->offset);
-    xp_launch_int(&request, to->offset);
-    xp_launch_int(&request, axes.shape[0]);
-    for (int i = 3; i >= 1; i--) xp_launch_int(&request, axes.shape[i]);
-    for (int i = 4; i >= 0; i--) xp_launch_int(&request, axes.from[i]);
-    for (int i = 4; i >= 0; i--) xp_launch_int(&request, axes.to[i]);
-    return xp_plan_launch(plan, node, &request);
-}
-
-const xp_operation xp_operation_copy = {"copy", copy_gradient, copy_emit, 1};
-
-xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null) {
-    if (!from) return NULL;
-    xp_tensor *to = to_or_null ? to_or_null : xp_graph_tensor(graph, from->name, from->type, from->rank, from->shape);
-    if (!to) return NULL;
-    if (!xp_building_same_shape(from, to)) {
-        char from_shape[128], to_shape[128];
-        xp_fail(XP_INVALID_ARGUMENT, "copy: %s %s does not fit into %s %s", from->name,
-                xp_tensor_shape_text(from, from_shape, sizeof from_shape), to->name,
-                xp_tensor_shape_text(to, to_shape, sizeof to_shape));
-        return NULL;
-    }
-    return xp_graph_node(graph, &xp_operation_copy, 1, &from, 1, &to, NULL, 0) ? to : NULL;
 }
 
 /* ---- dropout ----------------------------------------------------------------------------------------------------- */
@@ -187,7 +90,7 @@ extern const xp_operation xp_operation_dropout; /* its gradient rule adds itself
 
 static xp_tensor *dropout_node(xp_graph *graph, xp_tensor *x, xp_tensor *random_state,
                                const xp_dropout_attributes *attributes) {
-    xp_tensor *inputs[] = {xp_building_dense(graph, x), random_state};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), random_state};
     if (!inputs[0] || !inputs[1]) return NULL;
     xp_tensor *y = xp_graph_tensor(graph, "dropped", XP_F32, x->rank, x->shape);
     if (!y || !xp_graph_node(graph, &xp_operation_dropout, 2, inputs, 1, &y, attributes, sizeof *attributes))
@@ -208,8 +111,7 @@ static xp_status dropout_emit(xp_plan *plan, const xp_node *node) {
     xp_launch_request request = {
         .file = "elementwise", .kernel = wide ? "dropout_wide" : "dropout_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
-    request.global[0] =
-        (size_t)(wide ? xp_building_blocks(count, DROPOUT_BLOCK) : xp_building_blocks(count, 4 * 64) * 64);
+    request.global[0] = (size_t)(wide ? xp_launch_blocks(count, DROPOUT_BLOCK) : xp_launch_blocks(count, 4 * 64) * 64);
     if (wide) xp_variant_set(&request.variant, "DROPOUT_BLOCK", DROPOUT_BLOCK);
     request.flops = (double)count;
     request.bytes = 8.0 * (double)count;

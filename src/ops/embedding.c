@@ -1,7 +1,7 @@
 /* Positions, class token and dropout on the way into an encoder; images cut into patches. Owns their shapes and
  * launches; must not know what encoder follows. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 extern const xp_operation xp_operation_embed_backward; /* added by the gradient rule */
 
@@ -23,7 +23,7 @@ static xp_status embed_emit(xp_plan *plan, const xp_node *node) {
     const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
     const int64_t row_units = units_of_row(y), sample_units = y->shape[1] * row_units;
     xp_launch_request request = {.file = "embedding", .kernel = "embed", .dimensions = 2, .local = {64, 1}};
-    request.global[0] = (size_t)xp_building_blocks(sample_units, 64) * 64;
+    request.global[0] = (size_t)xp_launch_blocks(sample_units, 64) * 64;
     request.global[1] = (size_t)y->shape[0];
     request.flops = 2.0 * (double)xp_tensor_elements(y);
     request.bytes = 8.0 * (double)xp_tensor_elements(y);
@@ -41,7 +41,7 @@ static xp_status embed_emit(xp_plan *plan, const xp_node *node) {
 
 static xp_status embed_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                 xp_tensor **d_inputs) {
-    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->inputs[3]}, *outputs[3] = {0};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]), node->inputs[3]}, *outputs[3] = {0};
     static const char *const names[] = {"d_embedded", "d_position", "d_token"};
     if (!inputs[0]) return XP_OUT_OF_MEMORY;
     for (int i = 0; i < 3; i++) {
@@ -84,8 +84,8 @@ xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tenso
     xp_embed_attributes attributes = {.scale = scale};
     if (xp_building_dropout(graph, x->name, dropout, &attributes.dropout) != XP_OK) return NULL;
     bool dropped = attributes.dropout.probability > 0;
-    xp_tensor *inputs[] = {xp_building_dense(graph, x), xp_building_dense(graph, position),
-                           xp_building_dense(graph, token), dropped ? xp_graph_random_state(graph) : NULL};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, position), xp_graph_dense(graph, token),
+                           dropped ? xp_graph_random_state(graph) : NULL};
     xp_tensor *y = xp_graph_tensor(graph, "embedded", XP_F32, 3, (int64_t[]){x->shape[0], length, width});
     if (!inputs[0] || !inputs[1] || (token && !inputs[2]) || (dropped && !inputs[3]) || !y) return NULL;
     if (!xp_graph_node(graph, &xp_operation_embed, 4, inputs, 1, &y, &attributes, sizeof attributes)) return NULL;
@@ -100,7 +100,7 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     const int64_t owned = wide ? 16 : 1, local = wide ? 1 : 64;
     xp_launch_request request = {
         .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)local}};
-    request.global[0] = (size_t)(xp_building_blocks(units, owned * local) * local);
+    request.global[0] = (size_t)(xp_launch_blocks(units, owned * local) * local);
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
     request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
     xp_variant_set(&request.variant, "OWNED", (long)owned);
@@ -130,7 +130,7 @@ static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
     const xp_tensor *image = node->inputs[0];
     int64_t count = xp_tensor_elements(image);
     xp_launch_request request = {.file = "embedding", .kernel = "patches", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_building_blocks(count, 64) * 64;
+    request.global[0] = (size_t)xp_launch_blocks(count, 64) * 64;
     request.bytes = 8.0 * (double)count;
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_write(&request, node->outputs[0]);
@@ -143,7 +143,7 @@ static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
 const xp_operation xp_operation_patches = {"patches", NULL, patches_emit, 0};
 
 xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch) {
-    image = xp_building_dense(graph, image);
+    image = xp_graph_dense(graph, image);
     if (!image) return NULL;
     if (image->rank != 4 || patch < 1 || image->shape[2] % patch != 0 || image->shape[3] % patch != 0) {
         char shape[128];

@@ -1,7 +1,7 @@
 /* Matrix products and linear layers: shapes, gradients, and which kernels make them. Knows nothing of models. */
+#include "graph/launch.h"
 #include "ops/building.h"
 #include "ops/gemm_clblast.h"
-#include "ops/operation.h"
 
 #include <stdio.h>
 
@@ -55,8 +55,8 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
                 xp_tensor_shape_text(b, right, sizeof right), transpose_b ? " transposed" : "");
         return NULL;
     }
-    a = xp_building_dense(graph, a);
-    b = xp_building_dense(graph, b);
+    a = xp_graph_dense(graph, a);
+    b = xp_graph_dense(graph, b);
     return a && b ? add_gemm(graph, a, b, NULL, &attributes) : NULL;
 }
 
@@ -75,9 +75,9 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
                 bias->name, xp_tensor_shape_text(bias, text, sizeof text), (long long)n, weight->name);
         return NULL;
     }
-    x = xp_building_dense(graph, x);
-    weight = xp_building_dense(graph, weight);
-    if (!x || !weight || (bias && !(bias = xp_building_dense(graph, bias)))) return NULL;
+    x = xp_graph_dense(graph, x);
+    weight = xp_graph_dense(graph, weight);
+    if (!x || !weight || (bias && !(bias = xp_graph_dense(graph, bias)))) return NULL;
     const int64_t rows[] = {xp_tensor_elements(x) / k, k};
     xp_tensor *flat = x->rank == 2 ? x : xp_graph_reshape(graph, x, 2, rows);
     if (!flat) return NULL;
@@ -90,37 +90,11 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
     return xp_graph_reshape(graph, y, x->rank, shape);
 }
 
-/* The tensor without a base that this one shows whole and in its order; NULL where it shows a part or leaves gaps. */
-static xp_tensor *whole_of(xp_tensor *tensor) {
-    if (!tensor->base) return tensor;
-    const bool whole = tensor->offset == 0 && xp_tensor_is_dense(tensor) &&
-                       xp_tensor_elements(tensor) == xp_tensor_elements(tensor->base);
-    return whole ? tensor->base : NULL;
-}
-
-static bool is_read(const xp_graph *graph, const xp_tensor *whole) {
-    for (int i = 0; i < graph->node_count; i++)
-        if (graph->nodes[i]->operation->emit) /* else it only looks at the same storage in another way */
-            for (int j = 0; j < graph->nodes[i]->input_count; j++) {
-                const xp_tensor *input = graph->nodes[i]->inputs[j];
-                if (input && (input == whole || input->base == whole)) return true;
-            }
-    return false;
-}
-
-bool xp_gemm_absorb(xp_graph *graph, xp_tensor *y, xp_tensor *partner, xp_combine combine) {
-    xp_tensor *product = whole_of(y), *other = whole_of(partner);
-    if (!product || !other || other->type != XP_F32 || xp_tensor_elements(product) != xp_tensor_elements(other))
-        return false;
-    xp_node *node = product->producer;
-    if (!node || node->operation != &xp_operation_gemm || !node->backward || product->role != XP_ROLE_ACTIVATION ||
-        product->keep || product->external || is_read(graph, product) ||
-        (other->producer && other->producer->id >= node->id))
-        return false;
+static bool take_in(xp_node *node, xp_combine combine, xp_tensor *partner) {
     xp_gemm_attributes *attributes = (xp_gemm_attributes *)(void *)node->attributes;
     if (attributes->activation != XP_ACTIVATION_NONE || attributes->combine != XP_COMBINE_NONE) return false;
     attributes->combine = combine;
-    node->inputs[3] = other;
+    node->inputs[3] = partner;
     return true;
 }
 
@@ -196,7 +170,7 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
     const long lanes = limits->lanes, rows = 6 * lanes;
     const int64_t wanted = (int64_t)limits->compute_units * (p->transpose_a ? 8 : 16);
     int64_t columns = p->transpose_a ? 512 : 256;
-    while (columns > 64 && xp_building_blocks(p->m, rows) * xp_building_blocks(p->n, columns) < wanted) columns /= 2;
+    while (columns > 64 && xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) < wanted) columns /= 2;
     xp_tuning tuning = {.kernel = "gemm_wide",
                         .file = "gemm_wide",
                         .count = 4,
@@ -216,22 +190,21 @@ static int64_t depth_parts(const xp_gemm_attributes *p) {
     enum { ROWS = 96, COLUMNS = 64, WANTED = 32, LEAST_DEPTH = 512 };
     if (p->activation != XP_ACTIVATION_NONE || (p->combine != XP_COMBINE_NONE && p->combine != XP_COMBINE_ADD))
         return 1;
-    const int64_t most = p->k / LEAST_DEPTH,
-                  blocks = xp_building_blocks(p->m, ROWS) * xp_building_blocks(p->n, COLUMNS);
+    const int64_t most = p->k / LEAST_DEPTH, blocks = xp_launch_blocks(p->m, ROWS) * xp_launch_blocks(p->n, COLUMNS);
     const int64_t parts = WANTED / blocks < most ? WANTED / blocks : most;
     return parts > 1 ? parts : 1;
 }
 
 static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const wide_blocks *block,
                         const xp_variant *variant, xp_tensor **panels_out) {
-    const int64_t columns = 2 * block->lanes, panels = xp_building_blocks(p->n, columns);
+    const int64_t columns = 2 * block->lanes, panels = xp_launch_blocks(p->n, columns);
     *panels_out = xp_plan_scratch(plan, node, panels * columns * p->k);
     if (!*panels_out) return XP_OUT_OF_MEMORY;
     xp_launch_request request = {.file = "gemm_wide",
                                  .kernel = "gemm_pack_b",
                                  .variant = *variant,
                                  .dimensions = 2,
-                                 .global = {(size_t)panels, (size_t)xp_building_blocks(p->k, block->depth)},
+                                 .global = {(size_t)panels, (size_t)xp_launch_blocks(p->k, block->depth)},
                                  .local = {1, 1},
                                  .bytes = 8.0 * (double)p->n * (double)p->k};
     xp_launch_read(&request, node->inputs[1]);
@@ -259,7 +232,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
     const bool in_place = !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
     xp_tensor *b = t.b;
     if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
-    const int64_t part_depth = xp_building_blocks(p->k, depth_parts(p)), parts = xp_building_blocks(p->k, part_depth);
+    const int64_t part_depth = xp_launch_blocks(p->k, depth_parts(p)), parts = xp_launch_blocks(p->k, part_depth);
     xp_tensor *y = parts > 1 ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
     if (!y) return XP_OUT_OF_MEMORY;
 
@@ -267,8 +240,8 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
                                  .kernel = "gemm_wide",
                                  .variant = variant,
                                  .dimensions = 3,
-                                 .global = {(size_t)xp_building_blocks(p->m, block.rows),
-                                            (size_t)xp_building_blocks(p->n, block.columns), (size_t)parts},
+                                 .global = {(size_t)xp_launch_blocks(p->m, block.rows),
+                                            (size_t)xp_launch_blocks(p->n, block.columns), (size_t)parts},
                                  .local = {1, 1, 1},
                                  .flops = flops(p),
                                  .bytes = bytes_moved(p, results(&t))};
@@ -292,7 +265,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_att
                              .kernel = "gemm_sum_parts",
                              .variant = variant,
                              .dimensions = 1,
-                             .global = {(size_t)xp_building_blocks(p->m * p->n, SUMMED)},
+                             .global = {(size_t)xp_launch_blocks(p->m * p->n, SUMMED)},
                              .local = {1},
                              .flops = (double)(parts * p->m * p->n),
                              .bytes = 4.0 * (double)((parts + 1) * p->m * p->n)};
@@ -339,7 +312,7 @@ static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_
     xp_launch_request finish = {.file = "gemm_tiled",
                                 .kernel = "gemm_finish",
                                 .dimensions = 1,
-                                .global = {(size_t)(xp_building_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
+                                .global = {(size_t)(xp_launch_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
                                 .local = {FINISH_GROUP},
                                 .bytes = 4.0 * (1 + results(&t)) * (double)p->m * (double)p->n};
     set_epilogue(&finish.variant, p, &t);
@@ -374,7 +347,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
         .file = "gemm_tiled",
         .kernel = "gemm_tiled",
         .dimensions = 2,
-        .global = {(size_t)(xp_building_blocks(p->n, columns) * side), (size_t)(xp_building_blocks(p->m, rows) * side)},
+        .global = {(size_t)(xp_launch_blocks(p->n, columns) * side), (size_t)(xp_launch_blocks(p->m, rows) * side)},
         .local = {(size_t)side, (size_t)side},
         .flops = flops(p),
         .bytes = bytes_moved(p, results(&t))};
@@ -397,4 +370,4 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
                                                   : emit_tiled(plan, node, attributes);
 }
 
-const xp_operation xp_operation_gemm = {"gemm", gradient, emit, 0};
+const xp_operation xp_operation_gemm = {.name = "gemm", .gradient = gradient, .emit = emit, .take_in = take_in};

@@ -3,7 +3,7 @@
 #ifndef XP_OPS_GEMM_CLBLAST_H
 #define XP_OPS_GEMM_CLBLAST_H
 
-#include "ops/operation.h"
+#include "graph/launch.h"
 #include "ops/ops.h"
 
 /* Values of the parameter LIBRARY of "gemm_tiled": who makes a product. */

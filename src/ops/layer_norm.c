@@ -1,7 +1,7 @@
 /* Residual addition, dropout of the branch and LayerNorm, fused, and the gradient. Owns the split of the rows into
  * blocks, and so the order of the sums over rows; must not know what the rows are. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 extern const xp_operation xp_operation_layer_norm_backward; /* added by the gradient rule */
 
@@ -9,7 +9,7 @@ extern const xp_operation xp_operation_layer_norm_backward; /* added by the grad
 enum { ROW_BLOCKS = 128, SMALLEST_BLOCK = 4 };
 
 static int64_t rows_per_block(int64_t rows) {
-    int64_t block = xp_building_blocks(rows, ROW_BLOCKS);
+    int64_t block = xp_launch_blocks(rows, ROW_BLOCKS);
     return block < SMALLEST_BLOCK ? SMALLEST_BLOCK : block;
 }
 
@@ -29,7 +29,7 @@ static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node) {
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "forward_wide" : "forward_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
-    request.global[0] = wide ? (size_t)xp_building_blocks(rows, block) : (size_t)rows * 64;
+    request.global[0] = wide ? (size_t)xp_launch_blocks(rows, block) : (size_t)rows * 64;
     request.flops = 9.0 * (double)(rows * columns);
     request.bytes = (branch ? 16.0 : 8.0) * (double)(rows * columns);
     xp_variant_set(&request.variant, "BRANCH", branch);
@@ -60,8 +60,8 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
     if (!node->outputs[2])
         return xp_fail(XP_INVALID_ARGUMENT, "%s: layer norm of a graph that is not for training has no gradient",
                        node->label);
-    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]),
-                           xp_building_dense(graph, d_outputs[1]),
+    xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]),
+                           xp_graph_dense(graph, d_outputs[1]),
                            branch ? node->outputs[1] : x,
                            node->outputs[2],
                            node->outputs[3],
@@ -97,7 +97,7 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
     if (!x || !gamma || !beta) return NULL;
     int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns;
     char shape[128];
-    if (branch && !xp_building_same_shape(x, branch)) {
+    if (branch && !xp_tensor_same_shape(x, branch)) {
         xp_fail(XP_INVALID_ARGUMENT, "layer norm: the branch %s %s has not the shape of %s", branch->name,
                 xp_tensor_shape_text(branch, shape, sizeof shape), x->name);
         return NULL;
@@ -112,9 +112,8 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
     xp_layer_norm_attributes attributes = {.epsilon = epsilon};
     if (xp_building_dropout(graph, x->name, branch ? branch_dropout : 0.0f, &attributes.dropout) != XP_OK) return NULL;
     bool dropped = attributes.dropout.probability > 0;
-    xp_tensor *inputs[] = {xp_building_dense(graph, x), xp_building_dense(graph, branch),
-                           xp_building_dense(graph, gamma), xp_building_dense(graph, beta),
-                           dropped ? xp_graph_random_state(graph) : NULL};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, branch), xp_graph_dense(graph, gamma),
+                           xp_graph_dense(graph, beta), dropped ? xp_graph_random_state(graph) : NULL};
     xp_tensor *outputs[] = {xp_graph_tensor(graph, "normalised", XP_F32, x->rank, x->shape),
                             branch ? xp_graph_tensor(graph, "residual", XP_F32, x->rank, x->shape) : NULL,
                             graph->training ? xp_graph_tensor(graph, "mean", XP_F32, 1, &rows) : NULL,
@@ -134,8 +133,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
     const xp_tensor *sum = node->inputs[2];
     int64_t columns = sum->shape[sum->rank - 1], rows = xp_tensor_elements(sum) / columns;
-    int64_t block = rows_per_block(rows), blocks = xp_building_blocks(rows, block);
-    int64_t column_blocks = xp_building_blocks(columns, 64);
+    int64_t block = rows_per_block(rows), blocks = xp_launch_blocks(rows, block);
+    int64_t column_blocks = xp_launch_blocks(columns, 64);
     bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
     bool d_rows = node->outputs[0], d_parameters = node->outputs[2];
     double elements = (double)(rows * columns);

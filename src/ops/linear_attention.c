@@ -1,7 +1,7 @@
 /* Linear attention, its gradient, and the feature maps as operations of their own: shapes, gradient rules, launches.
  * Owns the choice of blocks and chunks; must not know what makes queries, keys and lengths. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 #include "ops/views.h"
 
 #include <stdio.h>
@@ -41,7 +41,7 @@ xp_tensor *xp_feature_map(xp_graph *graph, xp_tensor *x, xp_feature feature) {
 static xp_status feature_map_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                       xp_tensor **d_inputs) {
     xp_tensor *x = node->inputs[0];
-    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), x};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]), x};
     xp_tensor *dx = xp_graph_tensor(graph, "d_features", XP_F32, 4, x->shape);
     if (!inputs[0] || !dx ||
         !xp_graph_node(graph, &xp_operation_feature_map_backward, 2, inputs, 1, &dx, node->attributes,
@@ -63,7 +63,7 @@ static xp_status launch_feature_map(xp_plan *plan, const xp_node *node, xp_launc
     xp_variant_set(&request->variant, "FEATURE", XP_ATTRIBUTES(xp_feature_map_attributes, node)->feature);
     request->file = "feature_map";
     request->dimensions = 3;
-    request->global[0] = (size_t)xp_building_blocks(columns, COLUMNS) * COLUMNS;
+    request->global[0] = (size_t)xp_launch_blocks(columns, COLUMNS) * COLUMNS;
     request->global[1] = (size_t)(shape[1] * heads);
     request->global[2] = (size_t)shape[0];
     request->local[0] = COLUMNS;
@@ -195,7 +195,7 @@ typedef struct pass {
 /* Chunks as long as the narrower side of a state, so that all states together are at most as large as the wider one of
  * keys and values. */
 static int64_t chunk_of(int64_t width, int64_t value_width) {
-    return BLOCK * xp_building_blocks(width < value_width ? width : value_width, BLOCK);
+    return BLOCK * xp_launch_blocks(width < value_width ? width : value_width, BLOCK);
 }
 
 /* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
@@ -233,10 +233,10 @@ static pass pass_of(xp_plan *plan, const xp_node *node, bool backward) {
     p.share = p.key_lengths && p.key_lengths->rank == 2 ? 1 : p.group;
     p.chunk = chunk_of(p.width, p.value_width);
     p.block = p.wide ? BLOCK : tiled_rows(p.width, p.value_width, backward ? 32 : 64);
-    p.key_slots = xp_building_blocks(p.keys, p.chunk) + 1;
-    p.query_slots = xp_building_blocks(p.queries, p.chunk) + 1;
+    p.key_slots = xp_launch_blocks(p.keys, p.chunk) + 1;
+    p.query_slots = xp_launch_blocks(p.queries, p.chunk) + 1;
     const bool sum = p.attributes->normaliser == XP_NORMALISER_SUM;
-    const int64_t padded = xp_building_blocks(p.width, 8) * 8, padded_values = xp_building_blocks(p.value_width, 8) * 8;
+    const int64_t padded = xp_launch_blocks(p.width, 8) * 8, padded_values = xp_launch_blocks(p.value_width, 8) * 8;
     p.state = p.wide && !backward ? p.width * padded_values + sum * padded : (p.value_width + sum) * padded;
     return p;
 }
@@ -295,13 +295,13 @@ static void measure(xp_launch_request *request, const pass *p, int64_t rows, int
 }
 
 static int64_t state_tiles(const pass *p) {
-    return xp_building_blocks(p->value_width, STATE_TILE) * xp_building_blocks(p->width, STATE_TILE);
+    return xp_launch_blocks(p->value_width, STATE_TILE) * xp_launch_blocks(p->width, STATE_TILE);
 }
 
 /* Slots become sums: "linear_attention_prefix" of key states, "linear_attention_suffix" of query states. */
 static xp_status emit_sums(const pass *p, const char *kernel, xp_tensor *states, int64_t heads, int64_t slots) {
     const int64_t local = p->wide ? 1 : SUM_ITEMS;
-    xp_launch_request request = start(p, kernel, xp_building_blocks(p->state, p->wide ? STRIP : local), heads, local);
+    xp_launch_request request = start(p, kernel, xp_launch_blocks(p->state, p->wide ? STRIP : local), heads, local);
     request.flops = (double)xp_tensor_elements(states);
     request.bytes = 8.0 * (double)xp_tensor_elements(states);
     xp_launch_write(&request, states);
@@ -356,7 +356,7 @@ static xp_status emit_query_states(const pass *p, xp_tensor *terms, xp_tensor **
 static xp_status emit_terms(const pass *p, xp_tensor **terms) {
     const int64_t rows = p->samples * p->heads * p->queries;
     if (!(*terms = xp_plan_scratch(p->plan, p->node, 2 * rows))) return XP_OUT_OF_MEMORY;
-    xp_launch_request request = start(p, "linear_attention_terms", xp_building_blocks(rows, SUM_ITEMS), 1, SUM_ITEMS);
+    xp_launch_request request = start(p, "linear_attention_terms", xp_launch_blocks(rows, SUM_ITEMS), 1, SUM_ITEMS);
     request.dimensions = 1;
     request.flops = 2.0 * (double)(rows * p->value_width);
     request.bytes = 8.0 * (double)(rows * p->value_width);
@@ -382,7 +382,7 @@ static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
     xp_tensor *states;
     XP_TRY(emit_key_states(&p, &states));
     xp_launch_request request =
-        start(&p, "linear_attention_forward", xp_building_blocks(p.queries, p.block), p.heads, p.wide ? 1 : WORK_ITEMS);
+        start(&p, "linear_attention_forward", xp_launch_blocks(p.queries, p.block), p.heads, p.wide ? 1 : WORK_ITEMS);
     measure(&request, &p, p.queries, p.heads, 1, true);
     xp_view_pass(&request, p.q, false);
     xp_view_pass(&request, p.k, false);
@@ -420,7 +420,7 @@ static void pass_backward(xp_launch_request *request, const pass *p, xp_tensor *
 static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor *terms, xp_tensor *states,
                                     xp_tensor *dk, xp_tensor *dv) {
     xp_launch_request request =
-        start(p, kernel, xp_building_blocks(p->keys, p->block), p->key_heads, p->wide ? 1 : WORK_ITEMS);
+        start(p, kernel, xp_launch_blocks(p->keys, p->block), p->key_heads, p->wide ? 1 : WORK_ITEMS);
     measure(&request, p, p->keys, p->heads, (dk != NULL) + (dv != NULL), true);
     pass_backward(&request, p, terms, states);
     if (p->wide || dk) xp_view_pass(&request, dk, true);
@@ -442,7 +442,7 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     if (p.dq) {
         XP_TRY(emit_key_states(&p, &states));
         xp_launch_request request =
-            start(&p, "linear_attention_backward_queries", xp_building_blocks(p.queries, p.block), p.heads, local);
+            start(&p, "linear_attention_backward_queries", xp_launch_blocks(p.queries, p.block), p.heads, local);
         measure(&request, &p, p.queries, p.heads, 1, true);
         pass_backward(&request, &p, terms, states);
         xp_view_pass(&request, p.dq, true);

@@ -1,6 +1,6 @@
 /* The table of operations. Adding one: a file here, a .cl, a reference function, a case generator and one row in
  * ops/list.h. */
-#include "ops/operation.h"
+#include "ops/operations.h"
 
 #include "ops/list.h"
 

@@ -1,7 +1,7 @@
 /* Optimisers, the sum of several runs' gradients and their global norm, over the store's flat buffers. Owns launches of
  * cl/optimiser.cl and the numbers that change from step to step. */
+#include "graph/launch.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <math.h>

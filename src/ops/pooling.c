@@ -1,7 +1,7 @@
 /* From a sequence to one row, and zeros behind a sequence's length. Owns the rules and launches of both; must not know
  * what the rows hold. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 extern const xp_operation xp_operation_sequence_pool_backward; /* added by the gradient rule */
 
@@ -27,7 +27,7 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     int64_t columns = sequence->shape[2], work_group = block == 64 ? 64 : 1;
     xp_launch_request request = {.file = "pooling", .kernel = kernel, .dimensions = 1};
     request.local[0] = (size_t)work_group;
-    request.global[0] = (size_t)(lines * xp_building_blocks(columns, block) * work_group);
+    request.global[0] = (size_t)(lines * xp_launch_blocks(columns, block) * work_group);
     request.flops = (double)xp_tensor_elements(sequence);
     request.bytes = 4.0 * (double)(xp_tensor_elements(node->inputs[0]) + xp_tensor_elements(node->outputs[0]));
     xp_variant_set(&request.variant, "MEAN", mean);
@@ -48,7 +48,7 @@ static bool takes_mean(const xp_node *node) {
 
 static xp_status sequence_pool_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                         xp_tensor **d_inputs) {
-    xp_tensor *inputs[] = {xp_building_dense(graph, d_outputs[0]), node->inputs[1]};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]), node->inputs[1]};
     d_inputs[0] = xp_graph_tensor(graph, "d_sequence", XP_F32, 3, node->inputs[0]->shape);
     if (!inputs[0] || !d_inputs[0]) return XP_OUT_OF_MEMORY;
     return xp_graph_node(graph, &xp_operation_sequence_pool_backward, 2, inputs, 1, d_inputs, node->attributes,
@@ -69,7 +69,7 @@ const xp_operation xp_operation_sequence_pool = {"sequence_pool", sequence_pool_
 xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool) {
     if (!x || !fits("sequence pool", x, lengths)) return NULL;
     bool measured = lengths && pool == XP_POOL_MEAN;
-    xp_tensor *inputs[] = {xp_building_dense(graph, x), measured ? xp_building_dense(graph, lengths) : NULL};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), measured ? xp_graph_dense(graph, lengths) : NULL};
     xp_tensor *y = xp_graph_tensor(graph, "pooled", XP_F32, 2, (int64_t[]){x->shape[0], x->shape[2]});
     xp_sequence_pool_attributes attributes = {.pool = pool};
     if (!inputs[0] || (measured && !inputs[1]) || !y ||
@@ -107,7 +107,7 @@ const xp_operation xp_operation_mask_rows = {"mask_rows", mask_rows_gradient, ma
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths) {
     if (!x || !lengths) return x;
     if (!fits("mask rows", x, lengths)) return NULL;
-    xp_tensor *inputs[] = {xp_building_dense(graph, x), xp_building_dense(graph, lengths)};
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, lengths)};
     xp_tensor *y = xp_graph_tensor(graph, "masked", XP_F32, 3, x->shape);
     if (!inputs[0] || !inputs[1] || !y || !xp_graph_node(graph, &xp_operation_mask_rows, 2, inputs, 1, &y, NULL, 0))
         return NULL;

@@ -1,7 +1,7 @@
 /* Sums of columns: shape and launches. Owns the order of summation, which the shape alone fixes; knows nothing of who
  * asks for sums. */
+#include "graph/launch.h"
 #include "ops/building.h"
-#include "ops/operation.h"
 
 extern const xp_operation xp_operation_column_sum;
 
@@ -13,7 +13,7 @@ xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x) {
                 xp_tensor_shape_text(x, text, sizeof text));
         return NULL;
     }
-    x = xp_building_dense(graph, x);
+    x = xp_graph_dense(graph, x);
     if (!x) return NULL;
     xp_tensor *sums = xp_graph_tensor(graph, "column sums", XP_F32, 1, &x->shape[1]);
     if (!sums) return NULL;
@@ -30,8 +30,8 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
     xp_launch_request request = {.file = "reduction",
                                  .kernel = wide ? "column_sum_wide" : "column_sum_tiled",
                                  .dimensions = 2,
-                                 .global = {(size_t)xp_building_blocks(columns, block_columns) * local,
-                                            (size_t)xp_building_blocks(rows, block_rows)},
+                                 .global = {(size_t)xp_launch_blocks(columns, block_columns) * local,
+                                            (size_t)xp_launch_blocks(rows, block_rows)},
                                  .local = {local, 1},
                                  .flops = (double)rows * (double)columns,
                                  .bytes = 4.0 * (double)rows * (double)columns};
@@ -49,9 +49,9 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
     xp_tensor *x = node->inputs[0], *sums = node->outputs[0];
     const int64_t rows = x->shape[0], columns = x->shape[1];
     if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows);
-    int64_t block_rows = xp_building_blocks(rows, MOST_BLOCKS);
+    int64_t block_rows = xp_launch_blocks(rows, MOST_BLOCKS);
     if (block_rows < FEWEST_ROWS) block_rows = FEWEST_ROWS;
-    const int64_t partial_rows = xp_building_blocks(rows, block_rows);
+    const int64_t partial_rows = xp_launch_blocks(rows, block_rows);
     xp_tensor *partial = xp_plan_scratch(plan, node, partial_rows * columns);
     if (!partial) return XP_OUT_OF_MEMORY;
     XP_TRY(emit_pass(plan, node, x, partial, rows, columns, block_rows));

@@ -3,8 +3,7 @@
 #ifndef XP_OPS_VIEWS_H
 #define XP_OPS_VIEWS_H
 
-#include "graph/graph.h"
-#include "graph/plan.h"
+#include "graph/launch.h"
 
 /* Whether kernels may take the pointer alone. */
 static inline bool xp_view_is_plain(const xp_tensor *tensor) {

@@ -1,8 +1,8 @@
 /* Attention by its definition, one row of the weights at a time, and its gradient. Owns nothing but the formulas;
  * shares no code with the kernels. */
 #include "core/random.h"
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <stdlib.h>

@@ -2,8 +2,8 @@
  * them, and the derivatives. */
 #include "reference/reference.h"
 
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 
 #include <tgmath.h>
 

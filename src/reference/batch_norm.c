@@ -1,5 +1,5 @@
 /* The oracle of batch normalisation. */
-#include "ops/ops.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <tgmath.h>

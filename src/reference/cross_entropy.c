@@ -1,6 +1,6 @@
 /* The oracle of the weighted, smoothed softmax cross-entropy and of its gradient. */
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <tgmath.h>

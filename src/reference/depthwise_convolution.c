@@ -1,8 +1,8 @@
 /* Depthwise convolution by its definition: every pair of rows that a tap joins, and the derivatives of that sum. */
 #include "reference/reference.h"
 
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 
 #include <tgmath.h>
 

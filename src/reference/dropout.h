@@ -3,7 +3,7 @@
 #define XP_REFERENCE_DROPOUT_H
 
 #include "core/random.h"
-#include "ops/ops.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 /* What element `element` is multiplied by: 0 or 1/(1-p). `state` [4] is read only when something is dropped. */

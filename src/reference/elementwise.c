@@ -1,6 +1,6 @@
-/* The oracle of activation, addition, copies and dropout. Shares no code with the kernels. */
-#include "ops/operation.h"
-#include "ops/ops.h"
+/* The oracle of activation and dropout. Shares no code with the kernels. */
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/dropout.h"
 #include "reference/reference.h"
 
@@ -39,29 +39,6 @@ void XP_REFERENCE_NAME(activation_backward)(const xp_reference_call *call) {
         xp_real density = (xp_real)0.39894228040143267794 * exp(-z[i] * z[i] / 2);
         dz[i] = dy[i] * (normal_distribution(z[i]) + z[i] * density);
         if (call->magnitudes[0]) call->magnitudes[0][i] = (double)(fabs(dy[i]) * (1 + fabs(z[i] * density)));
-    }
-}
-
-void XP_REFERENCE_NAME(add)(const xp_reference_call *call) {
-    const xp_real *a = call->inputs[0], *b = call->inputs[1];
-    xp_real *y = call->outputs[0];
-    int64_t count = xp_tensor_elements(call->node->outputs[0]);
-    for (int64_t i = 0; i < count; i++) {
-        y[i] = a[i] + b[i];
-        if (call->magnitudes[0]) call->magnitudes[0][i] = (double)(fabs(a[i]) + fabs(b[i]));
-    }
-}
-
-void XP_REFERENCE_NAME(copy)(const xp_reference_call *call) {
-    int64_t count = xp_tensor_elements(call->node->outputs[0]);
-    if (call->node->outputs[0]->type == XP_I32) {
-        const int32_t *from = call->inputs[0];
-        int32_t *to = call->outputs[0];
-        for (int64_t i = 0; i < count; i++) to[i] = from[i];
-    } else {
-        const xp_real *from = call->inputs[0];
-        xp_real *to = call->outputs[0];
-        for (int64_t i = 0; i < count; i++) to[i] = from[i];
     }
 }
 

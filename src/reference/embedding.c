@@ -1,5 +1,5 @@
 /* The oracle of positions, class token and dropout, of their gradient, and of patches. */
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "reference/dropout.h"
 
 #include <tgmath.h>

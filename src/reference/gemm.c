@@ -1,6 +1,6 @@
 /* The oracle of matrix products and of sums of columns: plain loops, no knowledge of the kernels. */
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <tgmath.h>

@@ -1,5 +1,5 @@
 /* The oracle of the fused residual addition, dropout and LayerNorm, and of its gradient. */
-#include "ops/operation.h"
+#include "graph/operation.h"
 #include "reference/dropout.h"
 
 #include <tgmath.h>

@@ -1,7 +1,7 @@
 /* Linear attention by its definition, a weight for every pair of query and key, its gradient, and the feature maps.
  * Owns nothing but the formulas; shares no code with the kernels. */
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <float.h>

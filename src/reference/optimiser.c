@@ -1,5 +1,5 @@
 /* The oracle of the optimisers' steps, of the sum of gradients and of the norm of them all. */
-#include "ops/ops.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <tgmath.h>

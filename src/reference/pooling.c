@@ -1,6 +1,6 @@
 /* The oracle of pooling a sequence, of its gradient, and of masked rows. */
-#include "ops/operation.h"
-#include "ops/ops.h"
+#include "graph/operation.h"
+#include "ops/attributes.h"
 #include "reference/reference.h"
 
 #include <tgmath.h>

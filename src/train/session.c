@@ -246,6 +246,8 @@ void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
     out->bytes *= parts;
     out->recomputed_launches *= parts;
     out->recomputed_flops *= parts;
+    out->fused *= parts;
+    out->fused_bytes *= parts;
     if (!session->update_plan) return;
     xp_plan_summary update;
     xp_plan_summarise(session->update_plan, &update);

@@ -5,7 +5,7 @@
 
 #include "graph/plan.h"
 #include "ops/ops.h"
-#include "train/trainer.h"
+#include "train/progress.h"
 
 typedef struct xp_session {
     const xp_config *config; /* borrowed */

@@ -1,8 +1,8 @@
 /* What turns a differentiated graph into a training step: the optimiser behind it, and the numbers that change from
  * step to step. Owns no loop; knows nothing of models, data or files. */
+#include "graph/operation.h"
 #include "graph/plan.h"
 #include "graph/store.h"
-#include "ops/operation.h"
 #include "ops/ops.h"
 
 #include <string.h>

@@ -531,7 +531,7 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     const int parts = session->config->training.accumulate;
     xp_plan_summary training, evaluation;
     xp_specification specification;
-    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32], moved[32];
+    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32], moved[32], fused[32];
     xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
     xp_text_bytes((double)training.arena_bytes, arena);
@@ -539,6 +539,7 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     xp_text_bytes((double)training.unshared_bytes, unshared);
     xp_text_bytes((double)evaluation.arena_bytes, evaluating);
     xp_text_bytes(training.bytes, moved);
+    xp_text_bytes(training.fused_bytes, fused);
     describe_run(run, out);
     xp_write(out, "arena        %s: inputs %s, activations %s without sharing\n", arena, inputs, unshared);
     xp_write(out, "evaluation   %s, %s\n", evaluating,
@@ -550,6 +551,7 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     xp_write(out, "attention    %s\n", kernel);
     xp_write(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
              training.kernels, evaluation.launches);
+    xp_write(out, "fusion       %d launches and %s of traffic saved a training step\n", training.fused, fused);
     xp_write(out, "arithmetic   %.2f GFLOP a training step, at least %s moved\n", training.flops * 1e-9, moved);
     return xp_writer_status(out, "the description of the run");
 }

@@ -1,0 +1,59 @@
+/* Fusion: an operation that only combines another's result with a partner, element by element, is taken in by the one
+ * that makes the result, where its row says that it can. Owns when that is the same computation; must not know which
+ * operations there are. */
+#include "graph/operation.h"
+
+#include <string.h>
+
+/* The tensor without a base that this one shows whole and in its order; NULL where it shows a part or leaves gaps. */
+static xp_tensor *whole_of(xp_tensor *tensor) {
+    if (!tensor->base) return tensor;
+    const bool whole = tensor->offset == 0 && xp_tensor_is_dense(tensor) &&
+                       xp_tensor_elements(tensor) == xp_tensor_elements(tensor->base);
+    return whole ? tensor->base : NULL;
+}
+
+static bool is_read_beside(const xp_graph *graph, const xp_tensor *whole, const xp_node *reader) {
+    for (int i = 0; i < graph->node_count; i++) {
+        const xp_node *node = graph->nodes[i];
+        if (node == reader || !node->operation->emit) continue; /* a view is no reader */
+        for (int j = 0; j < node->input_count; j++)
+            if (node->inputs[j] && xp_tensor_root(node->inputs[j]) == whole) return true;
+    }
+    return false;
+}
+
+/* From now on the node's output shows what `whole` holds, and so do the views of that output. */
+static void become_view(xp_graph *graph, xp_node *node, xp_tensor *whole) {
+    xp_tensor *output = node->outputs[0];
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->base == output) graph->tensors[i]->base = whole;
+    output->base = whole;
+    node->operation = &xp_operation_reshape;
+    memset(node->inputs, 0, sizeof node->inputs);
+    memset(node->attributes, 0, sizeof node->attributes);
+    node->inputs[0] = whole;
+    node->input_count = 1;
+}
+
+static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
+    const xp_combine combine = node->operation->combination ? node->operation->combination(node) : XP_COMBINE_NONE;
+    if (combine == XP_COMBINE_NONE || node->outputs[0]->base) return;
+    xp_tensor *whole = whole_of(node->inputs[0]), *partner = whole_of(node->inputs[1]);
+    if (!whole || !partner || partner->type != XP_F32 || whole == partner ||
+        xp_tensor_elements(whole) != xp_tensor_elements(partner))
+        return;
+    xp_node *maker = whole->producer;
+    if (!maker || !maker->backward || !maker->operation->take_in || maker->outputs[0] != whole) return;
+    if (whole->role != XP_ROLE_ACTIVATION || whole->keep || whole->external || held[whole->id]) return;
+    if (partner->producer && partner->producer->id >= maker->id) return; /* it is made too late */
+    if (is_read_beside(graph, whole, node) || !maker->operation->take_in(maker, combine, partner)) return;
+    become_view(graph, node, whole);
+    held[whole->id] = held[node->outputs[0]->id];
+    graph->fused++;
+    graph->fused_bytes += 8.0 * (double)xp_tensor_elements(whole); /* written, and read again */
+}
+
+void xp_graph_fuse(xp_graph *graph, int first, bool *held) {
+    for (int i = first; i < graph->node_count; i++) fuse_node(graph, graph->nodes[i], held);
+}
