@@ -4,6 +4,7 @@
 #include "graph/plan.h"
 #include "graph/plan_internal.h"
 #include "graph/store.h"
+#include "ops/ops.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -119,6 +120,69 @@ static void gradients_of_parts_are_written_into_the_whole_without_a_copy(void **
         assert_true(graph->nodes[i]->backward);
     }
     assert_int_equal(mixes, 5); /* two inputs of w, two of z, one of y */
+    xp_graph_close(&graph);
+}
+
+/* How many nodes of an operation there are. */
+static int count_operation(const xp_graph *graph, const char *name) {
+    int count = 0;
+    for (int i = 0; i < graph->node_count; i++) count += strcmp(graph->nodes[i]->operation->name, name) == 0;
+    return count;
+}
+
+/* x branches into two linear layers, the first one with a ReLU before it, whose sum is the output. */
+static xp_tensor *build_branches(xp_graph *graph, xp_tensor *x, xp_tensor *z_kept) {
+    xp_tensor *weight[2];
+    for (int i = 0; i < 2; i++) weight[i] = xp_graph_input(graph, i ? "v" : "w", XP_F32, 2, (int64_t[]){16, 16});
+    xp_tensor *active = xp_activate(graph, x, XP_ACTIVATION_RELU);
+    xp_tensor *left = xp_linear(graph, active, weight[0], NULL, XP_ACTIVATION_NONE);
+    if (z_kept) left = xp_add(graph, left, xp_linear(graph, active, z_kept, NULL, XP_ACTIVATION_NONE));
+    return xp_add(graph, left, xp_linear(graph, x, weight[1], NULL, XP_ACTIVATION_NONE));
+}
+
+static void products_take_in_slopes_and_the_gradients_that_meet_theirs(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){8, 16})), *dx;
+    xp_tensor *y = build_branches(graph, x, NULL);
+    xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 2, y->shape);
+    const int adds = count_operation(graph, "add");
+    assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 1, &x, &dx), XP_OK);
+    assert_int_equal(count_operation(graph, "activation_backward"), 0); /* the product before it multiplies */
+    assert_int_equal(graph->fused, 1);
+    assert_true(graph->fused_bytes == 8.0 * 8 * 16);
+    /* The other branch's gradient came first, and what came second is no product's own any more. */
+    assert_int_equal(count_operation(graph, "add"), adds + 1);
+    assert_true(xp_tensor_same_shape(dx, x));
+    xp_graph_close(&graph);
+}
+
+static void a_sum_of_gradients_is_taken_in_before_a_slope(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){8, 16})), *dx;
+    xp_tensor *y = build_branches(graph, x, xp_graph_input(graph, "u", XP_F32, 2, (int64_t[]){16, 16}));
+    xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 2, y->shape);
+    const int adds = count_operation(graph, "add");
+    assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 1, &x, &dx), XP_OK);
+    assert_int_equal(count_operation(graph, "add"), adds + 1);
+    assert_int_equal(count_operation(graph, "activation_backward"), 1); /* its product adds already */
+    assert_int_equal(graph->fused, 1);
+    xp_graph_close(&graph);
+}
+
+static void what_the_caller_gets_is_not_taken_in(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){8, 16}));
+    xp_tensor *active = xp_activate(graph, x, XP_ACTIVATION_GELU), *leaves[] = {x, active}, *gradients[2];
+    xp_tensor *weight = xp_graph_input(graph, "w", XP_F32, 2, (int64_t[]){16, 16});
+    xp_tensor *y = xp_linear(graph, active, weight, NULL, XP_ACTIVATION_NONE);
+    xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 2, y->shape);
+    assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 2, leaves, gradients), XP_OK);
+    assert_int_equal(count_operation(graph, "activation_backward"), 1);
+    assert_int_equal(graph->fused, 0);
+    assert_ptr_not_equal(xp_tensor_root(gradients[0]), xp_tensor_root(gradients[1]));
     xp_graph_close(&graph);
 }
 
@@ -285,6 +349,9 @@ int main(void) {
         cmocka_unit_test(the_parts_of_a_split_lie_where_they_should),
         cmocka_unit_test(slices_keep_their_axis),
         cmocka_unit_test(gradients_of_parts_are_written_into_the_whole_without_a_copy),
+        cmocka_unit_test(products_take_in_slopes_and_the_gradients_that_meet_theirs),
+        cmocka_unit_test(a_sum_of_gradients_is_taken_in_before_a_slope),
+        cmocka_unit_test(what_the_caller_gets_is_not_taken_in),
         cmocka_unit_test(tensors_that_live_together_never_overlap),
         cmocka_unit_test(a_chain_needs_two_places_only),
         cmocka_unit_test(a_tensor_that_is_read_before_it_is_written_is_named),
