@@ -21,8 +21,11 @@ static xp_device *device;
 /* ---- an operation that reads all its inputs and writes all its outputs ------------------------------------------- */
 
 static xp_status mix_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs);
-static xp_status mix_emit(xp_plan *plan, const xp_node *node);
-static const xp_operation mix = {"mix", mix_gradient, mix_emit, 1};
+static xp_status mix_emit(xp_plan *plan, const xp_node *node, xp_family family);
+static const xp_operation mix = {.name = "mix",
+                                 .gradient = mix_gradient,
+                                 .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, mix_emit}),
+                                 .strided_outputs = 1};
 
 static xp_tensor *add_mix(xp_graph *graph, const char *name, xp_tensor *a, xp_tensor *b, int rank,
                           const int64_t *shape) {
@@ -37,7 +40,7 @@ static xp_status mix_gradient(xp_graph *graph, const xp_node *node, xp_tensor *c
     return XP_OK;
 }
 
-static xp_status mix_emit(xp_plan *plan, const xp_node *node) {
+static xp_status mix_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {
         .file = "none", .kernel = "mix", .dimensions = 1, .global = {64}, .local = {64}, .flops = 1};
     for (int i = 0; i < node->input_count; i++) xp_launch_read(&request, node->inputs[i]);

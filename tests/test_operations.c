@@ -22,7 +22,7 @@ static void every_operation_has_a_reference_and_cases(void **state) {
         for (int j = 0; j < xp_case_entry_count; j++)
             if (strcmp(xp_case_entries[j].operation, name) == 0) found = xp_case_entries[j].generate != NULL;
         if (!found) fail_msg("operation %s has no cases", name);
-        if (!xp_operations[i]->emit) fail_msg("operation %s launches nothing", name);
+        if (!xp_operations[i]->emitters) fail_msg("operation %s launches nothing", name);
     }
 }
 

@@ -21,9 +21,14 @@ static xp_device *device;
 /* ---- which nodes, and where: an operation whose backward pass reads its input, planned and never run ---- */
 
 static xp_status step_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs);
-static xp_status step_emit(xp_plan *plan, const xp_node *node);
-static const xp_operation step = {"step", step_gradient, step_emit, 0},
-                          dear_step = {"dear_step", step_gradient, step_emit, .costly = true};
+static xp_status step_emit(xp_plan *plan, const xp_node *node, xp_family family);
+static const xp_operation step = {.name = "step",
+                                  .gradient = step_gradient,
+                                  .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, step_emit})},
+                          dear_step = {.name = "dear_step",
+                                       .gradient = step_gradient,
+                                       .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, step_emit}),
+                                       .costly = true};
 enum { STEP_ELEMENTS = 1024 };
 
 static xp_tensor *add_step(xp_graph *graph, const xp_operation *operation, xp_tensor *a, xp_tensor *b,
@@ -39,7 +44,7 @@ static xp_status step_gradient(xp_graph *graph, const xp_node *node, xp_tensor *
     return XP_OK;
 }
 
-static xp_status step_emit(xp_plan *plan, const xp_node *node) {
+static xp_status step_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {
         .file = "none", .kernel = "step", .dimensions = 1, .global = {64}, .local = {64}, .flops = 1};
     for (int i = 0; i < node->input_count; i++) xp_launch_read(&request, node->inputs[i]);

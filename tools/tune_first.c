@@ -56,7 +56,7 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
 
 bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops) {
     char table[PATH_MAX], trials[PATH_MAX], path[] = "/tmp/expanse-model-XXXXXX";
-    const double unit = device->limits.family == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
+    const double unit = device->families[0] == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
     if (flops < LONG_RUN * unit * device->limits.compute_units || shape->height != shape->breadth) return false;
     if (xp_cache_path("tuning.json", true, table, sizeof table) != XP_OK ||
         xp_cache_path("tuning-trials.json", true, trials, sizeof trials) != XP_OK ||

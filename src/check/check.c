@@ -19,7 +19,7 @@ bool xp_check_verdict_is_good(const xp_check_verdict *verdict) {
 }
 
 static const char *family_name(const xp_device *device) {
-    return device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
+    return xp_family_name(device->families[0]);
 }
 
 static void report_failure(const xp_device *device, const xp_check_options *options, const xp_check_report *report,

@@ -168,7 +168,7 @@ static void scatter(xp_interpreter *interpreter, const xp_tensor *tensor, void *
 
 static xp_status run_node(xp_interpreter *interpreter, const xp_node *node) {
     const xp_reference_entry *entry = xp_reference_find(node->operation->name);
-    if (!entry && !node->operation->emit) return XP_OK; /* a view: nothing is computed */
+    if (!entry && !node->operation->emitters) return XP_OK; /* a view: nothing is computed */
     xp_reference_function function = !entry ? NULL : interpreter->precision == XP_DOUBLE ? entry->exact : entry->single;
     if (!function) return xp_fail(XP_UNSUPPORTED, "operation %s has no reference", node->operation->name);
     xp_reference_call call = {.node = node};

@@ -296,31 +296,34 @@ static xp_status select_device(const char *select, found_device *out) {
     return status;
 }
 
-static xp_status choose_family(const char *name, cl_device_type type, xp_family *out) {
-    if (!name || !*name || strcmp(name, "auto") == 0)
-        *out = type & CL_DEVICE_TYPE_CPU ? XP_FAMILY_WIDE : XP_FAMILY_TILED;
-    else if (strcmp(name, "wide") == 0)
-        *out = XP_FAMILY_WIDE;
-    else if (strcmp(name, "tiled") == 0)
-        *out = XP_FAMILY_TILED;
-    else
+/* The family that was asked for, then the others as the device's type has them. */
+static xp_status order_families(const char *name, cl_device_type type, xp_family families[XP_FAMILIES - 1]) {
+    const xp_family of_cpu[] = {XP_FAMILY_WIDE, XP_FAMILY_TILED}, of_gpu[] = {XP_FAMILY_TILED, XP_FAMILY_WIDE};
+    const xp_family *usual = type & CL_DEVICE_TYPE_CPU ? of_cpu : of_gpu;
+    int count = 0;
+    for (int f = 0; f < XP_FAMILIES - 1 && name; f++)
+        if (strcmp(name, xp_family_name(usual[f])) == 0) families[count++] = usual[f];
+    if (count == 0 && name && *name && strcmp(name, "auto") != 0)
         return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled or auto", name);
+    for (int f = 0; f < XP_FAMILIES - 1; f++)
+        if (count == 0 || usual[f] != families[0]) families[count++] = usual[f];
     return XP_OK;
 }
 
 /* Fills a device for `found`; its context is the given one, or a new one for NULL. */
 static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
                             cl_context context) {
-    xp_family family = XP_FAMILY_WIDE;
+    xp_family families[XP_FAMILIES - 1];
     questions ask = {.id = found->id};
     cl_device_type type = device_number(&ask, CL_DEVICE_TYPE, sizeof type);
     XP_TRY(answered(&ask));
-    XP_TRY(choose_family(options->family, type, &family));
+    XP_TRY(order_families(options->family, type, families));
 
     xp_device *device = calloc(1, sizeof *device);
     if (!device) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
     device->platform = found->platform;
     device->id = found->id;
+    memcpy(device->families, families, sizeof families);
     device->profiling = options->profiling;
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
@@ -332,7 +335,6 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     memcpy(device->selector, found->info.selector, sizeof device->selector);
     device->limits = (xp_device_limits){
         .type = type,
-        .family = family,
         .work_group_size = (size_t)device_number(&ask, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
         .local_bytes = (size_t)found->info.local_bytes,
         .allocation_bytes = (size_t)found->info.allocation_bytes,
@@ -365,7 +367,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         xp_device_close(&device);
         return status;
     }
-    if (family == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
+    if (families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
         status = xp_roof_lanes(device, &device->limits.lanes);
     if (status != XP_OK) {
         xp_device_close(&device);

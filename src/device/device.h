@@ -10,14 +10,11 @@
 #include <CL/cl.h>
 
 #include "core/status.h"
+#include "device/family.h"
 #include <expanse/device_opencl.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-
-/* The shape of a kernel. WIDE: one work-item owns a register tile and uses vector types (CPU devices). TILED: a
- * work-group shares tiles in local memory (GPUs). */
-typedef enum xp_family { XP_FAMILY_WIDE, XP_FAMILY_TILED } xp_family;
 
 /* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line.
  */
@@ -30,6 +27,7 @@ typedef struct xp_variant {
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
     bool optimised;       /* also where kernels are built for tests alone */
+    int tuning;           /* handle of the tuning request that chose options, for the profile; 0: none */
     int count;
     struct {
         const char *name; /* a string literal */
@@ -44,7 +42,6 @@ size_t xp_variant_print(const xp_variant *variant, char *text, size_t size);
 /* What the host needs to know of an open device. */
 typedef struct xp_device_limits {
     cl_device_type type;
-    xp_family family; /* the default of this device, or the one that was forced */
     size_t work_group_size;
     size_t local_bytes;
     size_t allocation_bytes; /* the largest single buffer */
@@ -60,6 +57,7 @@ struct xp_device {
     cl_context context;
     cl_command_queue queue; /* in order */
     xp_device_limits limits;
+    xp_family families[XP_FAMILIES - 1]; /* of kernels, those to be taken first: as the options say, else by the type */
     bool profiling;
     bool debug;          /* finish after every launch and name the one that failed */
     bool saves_programs; /* in the disk cache */

@@ -101,10 +101,9 @@ static xp_variant part(int number) {
 /* ---- the driver -------------------------------------------------------------------------------------------------- */
 
 static xp_status probe_open(xp_device *device, xp_probe_result *out) {
-    const bool wide = device->limits.family == XP_FAMILY_WIDE;
-    return answer(out, true, wide ? XP_FAMILY_WIDE : XP_FAMILY_TILED,
-                  words("%.60s (%s), driver %.30s", device->name, device->selector, device->driver),
-                  "its kernels are the %s ones", wide ? "wide (CPU)" : "tiled (GPU)");
+    const xp_family family = device->families[0];
+    return answer(out, true, family, words("%.60s (%s), driver %.30s", device->name, device->selector, device->driver),
+                  "its kernels are the %s ones", family == XP_FAMILY_WIDE ? "wide (CPU)" : "tiled (GPU)");
 }
 
 static xp_status probe_build(xp_device *device, xp_probe_result *out) {
@@ -650,8 +649,7 @@ bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size) {
         add(&p, ". A newer driver may help; pocl-opencl-icd runs everything on the CPU.");
         return false;
     }
-    const bool wide = (int)result_of(results, "open")->value == XP_FAMILY_WIDE;
-    add(&p, "Fit for training, with the %s kernels.", wide ? "wide" : "tiled");
+    add(&p, "Fit for training, with the %s kernels.", xp_family_name((xp_family)result_of(results, "open")->value));
     size_t before = strlen(text);
     add(&p, " Gone without: ");
     if (list_failed(&p, results, XP_PROBE_USEFUL) == 0)

@@ -263,7 +263,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
      * The kernels of GPUs run on a CPU to be tested alone: optimising them costs six times the compilation there, and
      * Intel's CPU runtime (2026.2) gets attention wrong when it does. */
     const bool tested =
-        device->limits.family == XP_FAMILY_TILED && device->limits.type & CL_DEVICE_TYPE_CPU && !variant->optimised;
+        device->families[0] != XP_FAMILY_WIDE && device->limits.type & CL_DEVICE_TYPE_CPU && !variant->optimised;
     char options[OPTION_BYTES], name[64];
     size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w -cl-denorms-are-zero %s",
                                      variant->standard ? variant->standard : "CL1.2", tested ? "-cl-opt-disable " : "");

@@ -31,6 +31,7 @@ typedef struct xp_tuning {
     const char *kernel; /* "attention_wide backward"; static */
     const char *file;   /* of the kernel: cl/<file>.cl; static */
     char shape[96];     /* "nt 2048x512x512": what the best choice may depend on */
+    int handle;         /* of the plan's list, for the launches that the values are used in; filled by the plan */
     bool lasting;       /* values other than the defaults stay in force as long as the process */
     struct {
         const char *kernel, *parameter; /* static; NULL: nothing is needed */

@@ -11,7 +11,7 @@ static xp_status add_gradient(xp_graph *graph, const xp_node *node, xp_tensor *c
     return XP_OK;
 }
 
-static xp_status add_emit(xp_plan *plan, const xp_node *node) {
+static xp_status add_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {.file = "copy", .kernel = "add", .dimensions = 1, .local = {SUM_BLOCK}};
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
@@ -29,7 +29,10 @@ static xp_combine sum(const xp_node *node) {
     return XP_COMBINE_ADD;
 }
 
-const xp_operation xp_operation_add = {.name = "add", .gradient = add_gradient, .emit = add_emit, .combination = sum};
+const xp_operation xp_operation_add = {.name = "add",
+                                       .gradient = add_gradient,
+                                       .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, add_emit}),
+                                       .combination = sum};
 
 xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b) {
     if (!a || !b) return NULL;
@@ -79,7 +82,7 @@ static copy_axes merge_axes(const xp_tensor *from, const xp_tensor *to) {
     return axes;
 }
 
-static xp_status copy_emit(xp_plan *plan, const xp_node *node) {
+static xp_status copy_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *from = node->inputs[0], *to = node->outputs[0];
     copy_axes axes = merge_axes(from, to);
     int64_t rows = axes.shape[1] * axes.shape[2] * axes.shape[3] * axes.shape[4];
@@ -97,7 +100,10 @@ static xp_status copy_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_copy = {"copy", copy_gradient, copy_emit, .strided_outputs = 1};
+const xp_operation xp_operation_copy = {.name = "copy",
+                                        .gradient = copy_gradient,
+                                        .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, copy_emit}),
+                                        .strided_outputs = 1};
 
 xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null) {
     if (!from) return NULL;

@@ -16,7 +16,7 @@ static xp_tensor *whole_of(xp_tensor *tensor) {
 static bool is_read_beside(const xp_graph *graph, const xp_tensor *whole, const xp_node *reader) {
     for (int i = 0; i < graph->node_count; i++) {
         const xp_node *node = graph->nodes[i];
-        if (node == reader || !node->operation->emit) continue; /* a view is no reader */
+        if (node == reader || !node->operation->emitters) continue; /* a view is no reader */
         for (int j = 0; j < node->input_count; j++)
             if (node->inputs[j] && xp_tensor_root(node->inputs[j]) == whole) return true;
     }

@@ -1,4 +1,4 @@
-/* How an operation's emit() turns a node into launches: requests that a plan copies into its list. Must not know what is
+/* How an operation's emitters turn a node into launches: requests that a plan copies into its list. Must not know what is
  * done with the list (graph/plan.h). */
 #ifndef XP_GRAPH_LAUNCH_H
 #define XP_GRAPH_LAUNCH_H
@@ -63,6 +63,7 @@ typedef struct xp_host_request {
     const void *context;
     size_t context_bytes;
     xp_variant variant; /* parameters of the library, to be shown */
+    int chosen_by;      /* handle of the tuning request that chose the library; 0: none */
     double flops, bytes;
     int tensor_count;
     xp_tensor *tensors[8];
@@ -73,11 +74,10 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
 /* Storage that only this node's launches use. F32 elements; NULL when memory ends. */
 xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements);
 
-/* Chooses the parameters of the node's kernels by the device's tuning table, and keeps the question for the tuner. The
- * launches that follow are the question's; a lasting question has the host calls that follow, beside the other. */
+/* Chooses the parameters of the node's kernels by the device's tuning table, keeps the question for the tuner, and gives
+ * it a handle: launches that use the values name it in their variant. */
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
-xp_family xp_plan_family(const xp_plan *plan);
 xp_device *xp_plan_device(const xp_plan *plan);
 
 /* Blocks of `block` that hold `count`: the last may be partial. */

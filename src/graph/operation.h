@@ -1,8 +1,9 @@
 /* What an operation is: one row of functions. Everything else in the project treats operations through it; there is no
- * other switch over operations. Needs no device: emit() is given a plan that it hands launches to (graph/launch.h). */
+ * other switch over operations. Needs no device: an emitter is given a plan that it hands launches to (graph/launch.h). */
 #ifndef XP_GRAPH_OPERATION_H
 #define XP_GRAPH_OPERATION_H
 
+#include "device/family.h"
 #include "graph/graph.h"
 
 /* What can be done to a result, element by element, with a partner of the same size. */
@@ -13,6 +14,15 @@ typedef enum xp_combine {
     XP_COMBINE_GELU_SLOPE  /* y · gelu'(partner) */
 } xp_combine;
 
+/* One way to put a node on a device. */
+typedef struct xp_emitter {
+    xp_family family;
+    bool (*supports)(const xp_device *device, const xp_node *node); /* NULL: every device, type and shape */
+    /* Adds the node's launches to the plan. The family is the emitter's: one function may serve several. */
+    xp_status (*emit)(xp_plan *plan, const xp_node *node, xp_family family);
+} xp_emitter;
+#define XP_EMITTERS(...) ((const xp_emitter[]){__VA_ARGS__, {0}}) /* ends in one without emit */
+
 typedef struct xp_operation {
     const char *name; /* "layer_norm"; also the name of the reference function and of the check's cases */
 
@@ -20,8 +30,8 @@ typedef struct xp_operation {
      * for every non-NULL inputs[i] with needs_gradient (others may stay NULL). NULL rule: not differentiable. */
     xp_status (*gradient)(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs, xp_tensor **d_inputs);
 
-    /* Adds the launches of the node to the plan. NULL: nothing to do on the device (views). */
-    xp_status (*emit)(xp_plan *plan, const xp_node *node);
+    /* What can put the node on a device, the best first. NULL: nothing is to be done there (views). */
+    const xp_emitter *emitters;
 
     /* Bit k set: output k may be any view with unit last stride (else outputs are dense). Inputs are checked by
      * builders. */

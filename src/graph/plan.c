@@ -61,8 +61,7 @@ static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
         plan->room = room;
     }
     xp_launch *launch = &plan->launches[plan->count++];
-    *launch =
-        (xp_launch){.node = node, .tuned = node == plan->tuning_node ? plan->tuning_index : -1, .tuned_lasting = -1};
+    *launch = (xp_launch){.node = node};
     return launch;
 }
 
@@ -94,7 +93,6 @@ xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_re
     xp_launch *launch = add_launch(plan, node);
     if (!launch) return XP_OUT_OF_MEMORY;
     launch->host = true;
-    if (node == plan->lasting_node) launch->tuned_lasting = plan->lasting_index;
     launch->request.call = *request;
     launch->first = is_first(plan);
     launch->context = malloc(request->context_bytes + 1);
@@ -121,18 +119,8 @@ xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
         plan->tuned = grown;
         plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning, .operation = node->operation->name};
     }
-    if (tuning->lasting) {
-        plan->lasting_node = node;
-        plan->lasting_index = i;
-    } else {
-        plan->tuning_node = node;
-        plan->tuning_index = i;
-    }
+    tuning->handle = i + 1;
     return XP_OK;
-}
-
-xp_family xp_plan_family(const xp_plan *plan) {
-    return plan->device->limits.family;
 }
 
 xp_device *xp_plan_device(const xp_plan *plan) {
@@ -275,6 +263,17 @@ static xp_status place_tensors(xp_plan *plan) {
     return status;
 }
 
+/* By the first emitter that supports the node, in the order of the device's families. */
+static xp_status emit(xp_plan *plan, const xp_node *node) {
+    const xp_device *device = plan->device;
+    for (int f = 0; f < XP_FAMILIES - 1; f++)
+        for (const xp_emitter *emitter = node->operation->emitters; emitter->emit; emitter++)
+            if ((emitter->family == device->families[f] || emitter->family == XP_FAMILY_ANY) &&
+                (!emitter->supports || emitter->supports(device, node)))
+                return emitter->emit(plan, node, emitter->family);
+    return xp_fail(XP_UNSUPPORTED, "there are no kernels for these shapes on %s", device->name);
+}
+
 xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
     *out = NULL;
     xp_plan *plan = calloc(1, sizeof *plan);
@@ -286,8 +285,8 @@ xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
     for (int i = 0; i < graph->node_count && status == XP_OK; i++) {
         const xp_node *node = graph->nodes[i];
         if (node->backward && plan->forward_end < 0) plan->forward_end = plan->count;
-        if (!node->operation->emit) continue;
-        status = node->operation->emit(plan, node);
+        if (!node->operation->emitters) continue;
+        status = emit(plan, node);
         if (status != XP_OK) xp_fail_in(status, "%s, operation %s: ", node->label, node->operation->name);
     }
     if (plan->forward_end < 0) plan->forward_end = plan->count;

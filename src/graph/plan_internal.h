@@ -6,10 +6,8 @@
 
 typedef struct xp_launch {
     const xp_node *node;
-    int tuned;         /* index of the question that its node asked before; -1: none */
-    int tuned_lasting; /* of the lasting one, for a library call; -1: none */
-    bool host;         /* a library call; else a kernel */
-    bool first;        /* of the plan's launches with its kernel and options */
+    bool host;  /* a library call; else a kernel */
+    bool first; /* of the plan's launches with its kernel and options */
     union {
         xp_launch_request kernel;
         xp_host_request call;
@@ -52,8 +50,6 @@ struct xp_plan {
     void *watch_user;
     xp_plan_tuned *tuned;
     int tuned_count;
-    const xp_node *tuning_node, *lasting_node; /* that asked last: its launches follow */
-    int tuning_index, lasting_index;
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
     int64_t profiled_runs;
 };

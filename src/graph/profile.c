@@ -44,7 +44,7 @@ void xp_plan_summarise(const xp_plan *plan, xp_plan_summary *out) {
                              .fused = plan->graph->fused,
                              .fused_bytes = plan->graph->fused_bytes};
     for (int i = 0; i < plan->graph->node_count; i++)
-        if (plan->graph->nodes[i]->operation->emit) out->nodes++;
+        if (plan->graph->nodes[i]->operation->emitters) out->nodes++;
     for (int i = 0; i < plan->count; i++) {
         out->flops += flops_of(&plan->launches[i]);
         out->bytes += bytes_of(&plan->launches[i]);
@@ -211,8 +211,9 @@ int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out) {
     for (int t = 0; t < plan->tuned_count; t++) plan->tuned[t].seconds = 0;
     for (int i = 0; i < plan->count; i++) {
         const xp_launch *launch = &plan->launches[i];
-        if (launch->tuned >= 0) plan->tuned[launch->tuned].seconds += launch->seconds;
-        if (launch->tuned_lasting >= 0) plan->tuned[launch->tuned_lasting].seconds += launch->seconds;
+        const int handles[] = {variant_of(launch)->tuning, launch->host ? launch->request.call.chosen_by : 0};
+        for (int h = 0; h < 2; h++)
+            if (handles[h]) plan->tuned[handles[h] - 1].seconds += launch->seconds;
     }
     *out = plan->tuned;
     return plan->tuned_count;

@@ -68,7 +68,7 @@ static void decide(recomputation *r, const char *scope) {
     }
     for (int n = 0; n < r->node_count; n++) {
         xp_node *node = r->graph->nodes[n];
-        if (!node->operation->emit) continue; /* a view */
+        if (!node->operation->emitters) continue; /* a view */
         const bool forward = n < r->forward_count;
         const bool inside = forward && in_scope(node, scope);
         if (inside && !node->operation->costly && !touches_state(r, node)) {

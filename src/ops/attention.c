@@ -213,22 +213,17 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-static bool is_wide(const xp_plan *plan) {
-    return xp_plan_family(plan) == XP_FAMILY_WIDE;
-}
-
-static xp_status emit(xp_plan *plan, const xp_node *node) {
-    return is_wide(plan) ? xp_attention_emit_wide(plan, node) : xp_attention_emit_tiled(plan, node);
-}
-
-static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
-    return is_wide(plan) ? xp_attention_emit_backward_wide(plan, node) : xp_attention_emit_backward_tiled(plan, node);
-}
-
-static xp_status emit_map(xp_plan *plan, const xp_node *node) {
-    return is_wide(plan) ? xp_attention_emit_map_wide(plan, node) : xp_attention_emit_map_tiled(plan, node);
-}
-
-const xp_operation xp_operation_attention = {"attention", gradient, emit, .costly = true};
-const xp_operation xp_operation_attention_backward = {"attention_backward", NULL, emit_backward, 7};
-const xp_operation xp_operation_attention_map = {"attention_map", NULL, emit_map, 0};
+const xp_operation xp_operation_attention = {.name = "attention",
+                                             .gradient = gradient,
+                                             .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_wide},
+                                                                     {XP_FAMILY_TILED, NULL, xp_attention_emit_tiled}),
+                                             .costly = true};
+const xp_operation xp_operation_attention_backward = {
+    .name = "attention_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_backward_wide},
+                            {XP_FAMILY_TILED, NULL, xp_attention_emit_backward_tiled}),
+    .strided_outputs = 7};
+const xp_operation xp_operation_attention_map = {.name = "attention_map",
+                                                 .emitters =
+                                                     XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_map_wide},
+                                                                 {XP_FAMILY_TILED, NULL, xp_attention_emit_map_tiled})};

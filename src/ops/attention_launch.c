@@ -177,6 +177,7 @@ void xp_attention_set_grid(xp_launch_request *request, const xp_attention_sizes 
 void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
     for (int i = 0; i < tuning->count; i++)
         xp_variant_set(variant, tuning->parameters[i].name, tuning->parameters[i].value);
+    variant->tuning = tuning->handle;
 }
 
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {

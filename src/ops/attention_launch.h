@@ -72,11 +72,11 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
 xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 
 /* ops/attention_wide.c, ops/attention_tiled.c */
-xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node);
-xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node);
-xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node);
-xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node);
-xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node);
-xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node);
+xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 
 #endif

@@ -178,7 +178,7 @@ typedef struct call {
     bool tiled;
 } call;
 
-static call call_of(xp_plan *plan, const xp_node *node, xp_tensor *q, xp_tensor *k, xp_tensor *key_lengths,
+static call call_of(const xp_node *node, xp_family family, xp_tensor *q, xp_tensor *k, xp_tensor *key_lengths,
                     xp_tensor *query_lengths, xp_tensor *beta) {
     const xp_attention_normalise_attributes *attributes = XP_ATTRIBUTES(xp_attention_normalise_attributes, node);
     return (call){.attributes = attributes,
@@ -196,7 +196,7 @@ static call call_of(xp_plan *plan, const xp_node *node, xp_tensor *q, xp_tensor 
                   .width = q->shape[3],
                   .query_elements = (double)xp_tensor_elements(q),
                   .key_elements = (double)xp_tensor_elements(k),
-                  .tiled = xp_plan_family(plan) == XP_FAMILY_TILED};
+                  .tiled = family == XP_FAMILY_TILED};
 }
 
 static xp_launch_request start(const call *c, const char *file, const char *kernel) {
@@ -304,10 +304,10 @@ static xp_status emit_constant(xp_plan *plan, const xp_node *node, const call *c
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node) {
+static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *const *in = node->inputs;
     const call c =
-        call_of(plan, node, in[INPUT_Q], in[INPUT_K], in[INPUT_KEY_LENGTHS], in[INPUT_QUERY_LENGTHS], in[INPUT_BETA]);
+        call_of(node, family, in[INPUT_Q], in[INPUT_K], in[INPUT_KEY_LENGTHS], in[INPUT_QUERY_LENGTHS], in[INPUT_BETA]);
     XP_TRY(emit_statistics(plan, node, &c));
     xp_launch_request apply = start(&c, PLAIN_FILE, "attention_normalise_apply");
     shape_rows(&apply, &c);
@@ -415,10 +415,10 @@ static xp_status emit_beta(xp_plan *plan, const xp_node *node, const call *c, xp
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
+static xp_status emit_backward(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *const *in = node->inputs;
     const call c =
-        call_of(plan, node, in[BACK_Q], in[BACK_K], in[BACK_KEY_LENGTHS], in[BACK_QUERY_LENGTHS], in[BACK_BETA]);
+        call_of(node, family, in[BACK_Q], in[BACK_K], in[BACK_KEY_LENGTHS], in[BACK_QUERY_LENGTHS], in[BACK_BETA]);
     xp_tensor *dq = node->outputs[BACK_DQ], *dk = node->outputs[BACK_DK], *d_beta = node->outputs[BACK_D_BETA];
     xp_tensor *d_mean = NULL, *d_variance = NULL, *d_centre = NULL;
     const int64_t elements = c.samples * c.key_heads * c.width;
@@ -438,6 +438,11 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     return d_beta ? emit_beta(plan, node, &c, d_centre) : XP_OK;
 }
 
-const xp_operation xp_operation_attention_normalise = {"attention_normalise", gradient, emit, 0};
-const xp_operation xp_operation_attention_normalise_backward = {"attention_normalise_backward", NULL, emit_backward,
-                                                                1u << BACK_DQ | 1u << BACK_DK};
+const xp_operation xp_operation_attention_normalise = {
+    .name = "attention_normalise",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit}, {XP_FAMILY_TILED, NULL, emit})};
+const xp_operation xp_operation_attention_normalise_backward = {
+    .name = "attention_normalise_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_backward}, {XP_FAMILY_TILED, NULL, emit_backward}),
+    .strided_outputs = 1u << BACK_DQ | 1u << BACK_DK};

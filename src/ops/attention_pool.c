@@ -130,9 +130,9 @@ static void pass_sizes(xp_launch_request *request, const xp_tensor *x, const xp_
     request->bytes = 4 * ((double)xp_tensor_elements(x) + (double)xp_tensor_elements(y));
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node) {
+static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_pool_attributes *attributes = XP_ATTRIBUTES(xp_attention_pool_attributes, node);
-    const bool tiled = xp_plan_family(plan) == XP_FAMILY_TILED;
+    const bool tiled = family == XP_FAMILY_TILED;
     xp_tensor *x = node->inputs[INPUT_X], *lengths = node->inputs[INPUT_LENGTHS], *y = node->outputs[OUTPUT_Y];
     xp_launch_request request = start("attention_pool", tiled, attributes, lengths);
     xp_variant_set(&request.variant, "XP_COUNTS", node->outputs[OUTPUT_COUNTS] != NULL);
@@ -145,9 +145,9 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
+static xp_status emit_backward(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_pool_attributes *attributes = XP_ATTRIBUTES(xp_attention_pool_attributes, node);
-    const bool tiled = xp_plan_family(plan) == XP_FAMILY_TILED;
+    const bool tiled = family == XP_FAMILY_TILED;
     xp_tensor *dy = node->inputs[0], *lengths = node->inputs[INPUT_LENGTHS], *dx = node->outputs[0];
     xp_launch_request request = start("attention_pool_backward", tiled, attributes, lengths);
     shape_rows(&request, tiled, dx->shape[1], dx);
@@ -158,5 +158,11 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_attention_pool = {"attention_pool", gradient, emit, 0};
-const xp_operation xp_operation_attention_pool_backward = {"attention_pool_backward", NULL, emit_backward, 1u};
+const xp_operation xp_operation_attention_pool = {
+    .name = "attention_pool",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit}, {XP_FAMILY_TILED, NULL, emit})};
+const xp_operation xp_operation_attention_pool_backward = {
+    .name = "attention_pool_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_backward}, {XP_FAMILY_TILED, NULL, emit_backward}),
+    .strided_outputs = 1u};

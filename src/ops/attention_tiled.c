@@ -23,7 +23,7 @@ static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
     return (xp_attention_blocks){*tuning, tuning->parameters[0].value, WORK_ITEMS};
 }
 
-xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     xp_tuning tuning = question(&s, "attention_tiled forward", 64);
@@ -32,7 +32,7 @@ xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node) {
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
-xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     const xp_tuning tuning = question(&s, "attention_tiled map", 32);
@@ -128,7 +128,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
     return xp_plan_launch(plan, node, &request);
 }
 
-xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     xp_tuning tuning = question(&s, "attention_tiled backward", 32);

@@ -39,7 +39,7 @@ static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
     return (xp_attention_blocks){*tuning, rows_of(tuning), 1};
 }
 
-xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     xp_tuning tuning = question(plan, "attention_wide forward", forward_blocks(&s));
@@ -48,7 +48,7 @@ xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node) {
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
-xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tuning tuning = question(plan, "attention_wide map", 1);
     const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_map(plan, node, &blocks);
@@ -105,7 +105,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 /* One work-item per key head and sample where there are many of them. Otherwise the queries are dealt to up to eight
  * parts with a copy of dk and dv each: less arithmetic than a second recomputation of p, and memory that stays a small
  * multiple of k and v. The number depends on the shape alone, so every device sums alike. */
-xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node) {
+xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     xp_tuning tuning = question(plan, "attention_wide backward", large_blocks(&s));

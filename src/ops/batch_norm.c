@@ -83,9 +83,9 @@ typedef struct layout {
     bool wide;
 } layout;
 
-static layout layout_of(const xp_plan *plan, const xp_tensor *x) {
+static layout layout_of(xp_family family, const xp_tensor *x) {
     layout l = {.rows = x->shape[0] * x->shape[1], .columns = x->shape[2], .length = x->shape[1]};
-    l.wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    l.wide = family == XP_FAMILY_WIDE;
     l.chunk_rows = (l.rows + GATHERED_CHUNKS - 1) / GATHERED_CHUNKS;
     if (l.chunk_rows < SMALLEST_CHUNK) l.chunk_rows = SMALLEST_CHUNK;
     l.chunks = (l.rows + l.chunk_rows - 1) / l.chunk_rows;
@@ -125,9 +125,9 @@ static xp_status launch_apply(xp_plan *plan, const xp_node *node, const layout *
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status batch_norm_emit(xp_plan *plan, const xp_node *node) {
+static xp_status batch_norm_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_batch_norm_attributes *attributes = XP_ATTRIBUTES(xp_batch_norm_attributes, node);
-    layout l = layout_of(plan, node->inputs[X]);
+    layout l = layout_of(family, node->inputs[X]);
     if (!attributes->training)
         return launch_apply(plan, node, &l, node->inputs[RUNNING_MEAN], node->inputs[RUNNING_VARIANCE]);
     xp_tensor *counts = xp_plan_scratch(plan, node, l.chunks);
@@ -165,8 +165,8 @@ static xp_status batch_norm_emit(xp_plan *plan, const xp_node *node) {
     return launch_apply(plan, node, &l, node->outputs[MEAN], node->outputs[RSTD]);
 }
 
-static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node) {
-    layout l = layout_of(plan, node->inputs[B_X]);
+static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
+    layout l = layout_of(family, node->inputs[B_X]);
     xp_tensor *counts = xp_plan_scratch(plan, node, l.chunks);
     xp_tensor *partial = xp_plan_scratch(plan, node, l.chunks * 2 * l.columns);
     xp_tensor *means = xp_plan_scratch(plan, node, 2 * l.columns);
@@ -222,5 +222,11 @@ static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &apply);
 }
 
-const xp_operation xp_operation_batch_norm = {"batch_norm", batch_norm_gradient, batch_norm_emit, 0};
-const xp_operation xp_operation_batch_norm_backward = {"batch_norm_backward", NULL, batch_norm_backward_emit, 0};
+const xp_operation xp_operation_batch_norm = {
+    .name = "batch_norm",
+    .gradient = batch_norm_gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, batch_norm_emit}, {XP_FAMILY_TILED, NULL, batch_norm_emit})};
+const xp_operation xp_operation_batch_norm_backward = {
+    .name = "batch_norm_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, batch_norm_backward_emit},
+                            {XP_FAMILY_TILED, NULL, batch_norm_backward_emit})};

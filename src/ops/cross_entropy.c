@@ -12,7 +12,7 @@ static xp_launch_request request_of(const char *kernel, int64_t groups) {
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
-static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node) {
+static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *logits = node->inputs[0], *labels = node->inputs[1], *weights = node->inputs[2];
     xp_tensor *loss = node->outputs[0], *probabilities = node->outputs[1], *losses = node->outputs[2];
     double elements = (double)xp_tensor_elements(logits);
@@ -54,7 +54,9 @@ static xp_status cross_entropy_gradient(xp_graph *graph, const xp_node *node, xp
                : XP_OUT_OF_MEMORY;
 }
 
-const xp_operation xp_operation_cross_entropy = {"cross_entropy", cross_entropy_gradient, cross_entropy_emit, 0};
+const xp_operation xp_operation_cross_entropy = {.name = "cross_entropy",
+                                                 .gradient = cross_entropy_gradient,
+                                                 .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, cross_entropy_emit})};
 
 xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
                             xp_tensor **probabilities, xp_tensor **losses) {
@@ -95,7 +97,7 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
 
 /* ---- backward ---------------------------------------------------------------------------------------------------- */
 
-static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *d_loss = node->inputs[0], *probabilities = node->inputs[1];
     xp_tensor *labels = node->inputs[2], *weights = node->inputs[3], *scale = xp_plan_scratch(plan, node, 1);
     int64_t batch = probabilities->shape[0], classes = probabilities->shape[1];
@@ -126,5 +128,5 @@ static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node)
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_cross_entropy_backward = {"cross_entropy_backward", NULL, cross_entropy_backward_emit,
-                                                          0};
+const xp_operation xp_operation_cross_entropy_backward = {
+    .name = "cross_entropy_backward", .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, cross_entropy_backward_emit})};

@@ -96,7 +96,7 @@ typedef struct sizes {
     bool tiled;
 } sizes;
 
-static sizes sizes_of(xp_plan *plan, const xp_node *node, const xp_tensor *x, xp_tensor *lengths) {
+static sizes sizes_of(const xp_node *node, xp_family family, const xp_tensor *x, xp_tensor *lengths) {
     const xp_depthwise_convolution_attributes *attributes = XP_ATTRIBUTES(xp_depthwise_convolution_attributes, node);
     return (sizes){.attributes = attributes,
                    .lengths = lengths,
@@ -107,7 +107,7 @@ static sizes sizes_of(xp_plan *plan, const xp_node *node, const xp_tensor *x, xp
                    .columns = x->shape[2] * x->shape[3],
                    .taps = (has_grid(attributes) ? attributes->width : 1) * attributes->width,
                    .elements = (double)xp_tensor_elements(x),
-                   .tiled = xp_plan_family(plan) == XP_FAMILY_TILED};
+                   .tiled = family == XP_FAMILY_TILED};
 }
 
 static xp_launch_request start(const char *kernel, const sizes *s) {
@@ -209,19 +209,24 @@ static xp_status emit_weight(xp_plan *plan, const xp_node *node, const sizes *s)
     return xp_plan_launch(plan, node, &sum);
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node) {
+static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *x = node->inputs[INPUT_X];
-    const sizes s = sizes_of(plan, node, x, node->inputs[INPUT_LENGTHS]);
+    const sizes s = sizes_of(node, family, x, node->inputs[INPUT_LENGTHS]);
     return emit_rows(plan, node, &s, x, node->inputs[INPUT_WEIGHT], node->outputs[0], false);
 }
 
-static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
+static xp_status emit_backward(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *const *in = node->inputs, *dx = node->outputs[BACK_DX];
-    const sizes s = sizes_of(plan, node, in[BACK_X], in[BACK_LENGTHS]);
+    const sizes s = sizes_of(node, family, in[BACK_X], in[BACK_LENGTHS]);
     if (dx) XP_TRY(emit_rows(plan, node, &s, in[BACK_DY], in[BACK_WEIGHT], dx, true));
     return node->outputs[BACK_D_WEIGHT] ? emit_weight(plan, node, &s) : XP_OK;
 }
 
-const xp_operation xp_operation_depthwise_convolution = {"depthwise_convolution", gradient, emit, 0};
-const xp_operation xp_operation_depthwise_convolution_backward = {"depthwise_convolution_backward", NULL, emit_backward,
-                                                                  1u << BACK_DX};
+const xp_operation xp_operation_depthwise_convolution = {
+    .name = "depthwise_convolution",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit}, {XP_FAMILY_TILED, NULL, emit})};
+const xp_operation xp_operation_depthwise_convolution_backward = {
+    .name = "depthwise_convolution_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_backward}, {XP_FAMILY_TILED, NULL, emit_backward}),
+    .strided_outputs = 1u << BACK_DX};

@@ -25,7 +25,7 @@ static xp_status activation_gradient(xp_graph *graph, const xp_node *node, xp_te
     return d_inputs[0] ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
-static xp_status activation_emit(xp_plan *plan, const xp_node *node) {
+static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {.kernel = "activation"};
     xp_variant_set(&request.variant, "ACTIVATION", XP_ATTRIBUTES(xp_activation_attributes, node)->activation);
     xp_launch_read(&request, node->inputs[0]);
@@ -33,7 +33,9 @@ static xp_status activation_emit(xp_plan *plan, const xp_node *node) {
     return emit_per_element(plan, node, &request, 20);
 }
 
-const xp_operation xp_operation_activation = {"activation", activation_gradient, activation_emit, 0};
+const xp_operation xp_operation_activation = {.name = "activation",
+                                              .gradient = activation_gradient,
+                                              .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, activation_emit})};
 
 xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return x;
@@ -46,7 +48,7 @@ xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) 
     return y;
 }
 
-static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {.kernel = "activation_backward"};
     xp_variant_set(&request.variant, "ACTIVATION", XP_ATTRIBUTES(xp_activation_attributes, node)->activation);
     xp_launch_read(&request, node->inputs[0]);
@@ -60,8 +62,10 @@ static xp_combine slope(const xp_node *node) {
                                                                                            : XP_COMBINE_GELU_SLOPE;
 }
 
-const xp_operation xp_operation_activation_backward = {
-    .name = "activation_backward", .emit = activation_backward_emit, .combination = slope};
+const xp_operation xp_operation_activation_backward = {.name = "activation_backward",
+                                                       .emitters =
+                                                           XP_EMITTERS({XP_FAMILY_ANY, NULL, activation_backward_emit}),
+                                                       .combination = slope};
 
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return dy;
@@ -104,10 +108,10 @@ static xp_status dropout_gradient(xp_graph *graph, const xp_node *node, xp_tenso
     return d_inputs[0] ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-static xp_status dropout_emit(xp_plan *plan, const xp_node *node) {
+static xp_status dropout_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_dropout_attributes *attributes = XP_ATTRIBUTES(xp_dropout_attributes, node);
     int64_t count = xp_tensor_elements(node->outputs[0]);
-    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    bool wide = family == XP_FAMILY_WIDE;
     xp_launch_request request = {
         .file = "elementwise", .kernel = wide ? "dropout_wide" : "dropout_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
@@ -125,7 +129,10 @@ static xp_status dropout_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_dropout = {"dropout", dropout_gradient, dropout_emit, 0};
+const xp_operation xp_operation_dropout = {
+    .name = "dropout",
+    .gradient = dropout_gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, dropout_emit}, {XP_FAMILY_TILED, NULL, dropout_emit})};
 
 xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability) {
     xp_dropout_attributes attributes;

@@ -18,7 +18,7 @@ static int64_t units_of_row(const xp_tensor *t) {
     return t->shape[2] / (t->shape[2] % 4 == 0 ? 4 : 1);
 }
 
-static xp_status embed_emit(xp_plan *plan, const xp_node *node) {
+static xp_status embed_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_embed_attributes *attributes = XP_ATTRIBUTES(xp_embed_attributes, node);
     const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
     const int64_t row_units = units_of_row(y), sample_units = y->shape[1] * row_units;
@@ -60,7 +60,8 @@ static xp_status embed_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
                : XP_OUT_OF_MEMORY;
 }
 
-const xp_operation xp_operation_embed = {"embed", embed_gradient, embed_emit, 0};
+const xp_operation xp_operation_embed = {
+    .name = "embed", .gradient = embed_gradient, .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, embed_emit})};
 
 xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout) {
     if (!x || !position) return NULL;
@@ -92,11 +93,11 @@ xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tenso
     return y;
 }
 
-static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
     const xp_tensor *dy = node->inputs[0];
     const int64_t row_units = units_of_row(dy), units = attributes->places * row_units;
-    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    const bool wide = family == XP_FAMILY_WIDE;
     const int64_t owned = wide ? 16 : 1, local = wide ? 1 : 64;
     xp_launch_request request = {
         .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)local}};
@@ -122,11 +123,13 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_embed_backward = {"embed_backward", NULL, embed_backward_emit, 0};
+const xp_operation xp_operation_embed_backward = {
+    .name = "embed_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, embed_backward_emit}, {XP_FAMILY_TILED, NULL, embed_backward_emit})};
 
 /* ---- patches ----------------------------------------------------------------------------------------------------- */
 
-static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
+static xp_status patches_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *image = node->inputs[0];
     int64_t count = xp_tensor_elements(image);
     xp_launch_request request = {.file = "embedding", .kernel = "patches", .dimensions = 1, .local = {64}};
@@ -140,7 +143,8 @@ static xp_status patches_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_patches = {"patches", NULL, patches_emit, 0};
+const xp_operation xp_operation_patches = {.name = "patches",
+                                           .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, patches_emit})};
 
 xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch) {
     image = xp_graph_dense(graph, image);

@@ -154,6 +154,7 @@ static void set_epilogue(xp_variant *variant, const xp_gemm_attributes *p, const
 
 typedef struct wide_blocks {
     int64_t rows, columns, depth, lanes;
+    int tuning; /* its handle */
 } wide_blocks;
 
 static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, xp_tuning *tuning) {
@@ -180,7 +181,7 @@ static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp
                                        {"LANES", lanes, {8, 16}}}};
     XP_TRY(tune(plan, node, p, &tuning));
     *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value,
-                         tuning.parameters[3].value};
+                         tuning.parameters[3].value, tuning.handle};
     return XP_OK;
 }
 
@@ -214,12 +215,13 @@ static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attrib
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit_wide(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+static xp_status emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     enum { NARROW = 256, SUMMED = 1024 /* by a work-item of gemm_sum_parts */ };
     const gemm_tensors t = tensors_of(node);
     wide_blocks block;
     XP_TRY(choose_wide_blocks(plan, node, p, &block));
-    xp_variant variant = {0}; /* the kernels around the product share its program */
+    xp_variant variant = {.tuning = block.tuning}; /* the kernels around the product share its program */
     xp_variant_set(&variant, "BLOCK_ROWS", block.rows);
     xp_variant_set(&variant, "BLOCK_DEPTH", block.depth);
     xp_variant_set(&variant, "LANES", block.lanes);
@@ -303,10 +305,10 @@ static bool library_is_better(const xp_device *device, const xp_gemm_attributes 
            flops(p) >= rule.flops;
 }
 
-static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p,
-                              const xp_tuning *clblast) {
+static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *clblast,
+                              int chosen_by) {
     const gemm_tensors t = tensors_of(node);
-    XP_TRY(xp_clblast_emit(plan, node, p, clblast, flops(p), bytes_moved(p, 1)));
+    XP_TRY(xp_clblast_emit(plan, node, p, clblast, chosen_by, flops(p), bytes_moved(p, 1)));
     if (!t.bias && !t.partner && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
     xp_launch_request finish = {.file = "gemm_tiled",
@@ -315,12 +317,14 @@ static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_
                                 .global = {(size_t)(xp_launch_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
                                 .local = {FINISH_GROUP},
                                 .bytes = 4.0 * (1 + results(&t)) * (double)p->m * (double)p->n};
+    finish.variant.tuning = chosen_by;
     set_epilogue(&finish.variant, p, &t);
     pass_epilogue(&finish, p, &t);
     return xp_plan_launch(plan, node, &finish);
 }
 
-static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p) {
+static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     const gemm_tensors t = tensors_of(node);
     const bool choice = xp_clblast_is_there();
     xp_tuning clblast, tile = {.kernel = "gemm_tiled",
@@ -340,7 +344,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
         XP_TRY(xp_clblast_tune(plan, node, &clblast));
     }
     XP_TRY(tune(plan, node, p, &tile));
-    if (tile.parameters[4].value == XP_LIBRARY_CLBLAST) return emit_library(plan, node, p, &clblast);
+    if (tile.parameters[4].value == XP_LIBRARY_CLBLAST) return emit_library(plan, node, p, &clblast, tile.handle);
     const int64_t side = tile.parameters[0].value, rows = side * tile.parameters[1].value,
                   columns = side * tile.parameters[2].value;
     xp_launch_request product = {
@@ -356,6 +360,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
     xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
+    product.variant.tuning = tile.handle;
     set_epilogue(&product.variant, p, &t);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
@@ -364,10 +369,8 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, const xp_gemm_at
     return xp_plan_launch(plan, node, &product);
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node) {
-    const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, node);
-    return xp_plan_family(plan) == XP_FAMILY_WIDE ? emit_wide(plan, node, attributes)
-                                                  : emit_tiled(plan, node, attributes);
-}
-
-const xp_operation xp_operation_gemm = {.name = "gemm", .gradient = gradient, .emit = emit, .take_in = take_in};
+const xp_operation xp_operation_gemm = {
+    .name = "gemm",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_wide}, {XP_FAMILY_TILED, NULL, emit_tiled}),
+    .take_in = take_in};

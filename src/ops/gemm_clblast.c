@@ -130,7 +130,7 @@ static xp_status multiply(cl_command_queue queue, const void *context, const cl_
 }
 
 xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          double flops, double bytes) {
+                          int chosen_by, double flops, double bytes) {
     call context;
     memset(&context, 0, sizeof context);
     context.product = *p;
@@ -139,6 +139,8 @@ xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attr
                                .call = multiply,
                                .context = &context,
                                .context_bytes = sizeof context,
+                               .variant = {.tuning = tuning->handle},
+                               .chosen_by = chosen_by,
                                .flops = flops,
                                .bytes = bytes,
                                .tensor_count = 3,
@@ -164,8 +166,8 @@ xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning)
 }
 
 xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          double flops, double bytes) {
-    (void)plan, (void)p, (void)tuning, (void)flops, (void)bytes;
+                          int chosen_by, double flops, double bytes) {
+    (void)plan, (void)p, (void)tuning, (void)chosen_by, (void)flops, (void)bytes;
     return xp_fail(XP_UNSUPPORTED, "%s: built without CLBlast", node->label);
 }
 #endif

@@ -12,12 +12,13 @@ enum { XP_LIBRARY_OURS = 1, XP_LIBRARY_CLBLAST };
 /* Whether the library is installed. */
 bool xp_clblast_is_there(void);
 
-/* Looks up the library's parameters, one set for all products of the device, and keeps the question for the tuner. To
- * be called for each node that the library could serve, before the node's own question. */
+/* Looks up the library's parameters, one set for all products of the device, and keeps the question for the tuner. For
+ * each node that the library could serve. */
 xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
-/* Adds y [m,n] = a·b with the parameters of `tuning` to the plan; there is no epilogue. */
+/* Adds y [m,n] = a·b with the parameters of `tuning` to the plan; there is no epilogue. chosen_by: handle of the tuning
+ * that chose the library. */
 xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          double flops, double bytes);
+                          int chosen_by, double flops, double bytes);
 
 #endif

@@ -21,11 +21,11 @@ static void launch_dropout(xp_launch_request *request, const xp_dropout_attribut
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
-static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node) {
+static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
     const xp_tensor *x = node->inputs[0];
     int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns, block = rows_per_block(rows);
-    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE, branch = node->inputs[1];
+    bool wide = family == XP_FAMILY_WIDE, branch = node->inputs[1];
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "forward_wide" : "forward_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
@@ -90,7 +90,10 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
     return XP_OK;
 }
 
-const xp_operation xp_operation_layer_norm = {"layer_norm", layer_norm_gradient, layer_norm_emit, 0};
+const xp_operation xp_operation_layer_norm = {
+    .name = "layer_norm",
+    .gradient = layer_norm_gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, layer_norm_emit}, {XP_FAMILY_TILED, NULL, layer_norm_emit})};
 
 xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_tensor *gamma, xp_tensor *beta,
                          float epsilon, float branch_dropout, xp_tensor **sum_or_null) {
@@ -129,13 +132,13 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
 
 /* ---- backward ---------------------------------------------------------------------------------------------------- */
 
-static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
     const xp_tensor *sum = node->inputs[2];
     int64_t columns = sum->shape[sum->rank - 1], rows = xp_tensor_elements(sum) / columns;
     int64_t block = rows_per_block(rows), blocks = xp_launch_blocks(rows, block);
     int64_t column_blocks = xp_launch_blocks(columns, 64);
-    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    bool wide = family == XP_FAMILY_WIDE;
     bool d_rows = node->outputs[0], d_parameters = node->outputs[2];
     double elements = (double)(rows * columns);
     xp_tensor *partial = NULL;
@@ -199,4 +202,7 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_layer_norm_backward = {"layer_norm_backward", NULL, layer_norm_backward_emit, 0};
+const xp_operation xp_operation_layer_norm_backward = {
+    .name = "layer_norm_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, layer_norm_backward_emit},
+                            {XP_FAMILY_TILED, NULL, layer_norm_backward_emit})};

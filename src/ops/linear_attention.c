@@ -73,7 +73,7 @@ static xp_status launch_feature_map(xp_plan *plan, const xp_node *node, xp_launc
     return xp_plan_launch(plan, node, request);
 }
 
-static xp_status feature_map_emit(xp_plan *plan, const xp_node *node) {
+static xp_status feature_map_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const double elements = (double)xp_tensor_elements(node->outputs[0]);
     xp_launch_request request = {.kernel = "feature_map", .flops = 10 * elements, .bytes = 8 * elements};
     xp_view_pass(&request, node->inputs[0], false);
@@ -81,7 +81,7 @@ static xp_status feature_map_emit(xp_plan *plan, const xp_node *node) {
     return launch_feature_map(plan, node, &request, heads_are_neighbours(node->inputs[0]));
 }
 
-static xp_status feature_map_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status feature_map_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const double elements = (double)xp_tensor_elements(node->outputs[0]);
     xp_tensor *x = node->inputs[1], *dx = node->outputs[0];
     xp_launch_request request = {.kernel = "feature_map_backward", .flops = 10 * elements, .bytes = 12 * elements};
@@ -91,8 +91,13 @@ static xp_status feature_map_backward_emit(xp_plan *plan, const xp_node *node) {
     return launch_feature_map(plan, node, &request, heads_are_neighbours(x) && heads_are_neighbours(dx));
 }
 
-const xp_operation xp_operation_feature_map = {"feature_map", feature_map_gradient, feature_map_emit, 0};
-const xp_operation xp_operation_feature_map_backward = {"feature_map_backward", NULL, feature_map_backward_emit, 1};
+const xp_operation xp_operation_feature_map = {.name = "feature_map",
+                                               .gradient = feature_map_gradient,
+                                               .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, feature_map_emit})};
+const xp_operation xp_operation_feature_map_backward = {
+    .name = "feature_map_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, feature_map_backward_emit}),
+    .strided_outputs = 1};
 
 /* ---- linear_attention: building ---------------------------------------------------------------------------------- */
 
@@ -185,7 +190,8 @@ typedef struct pass {
     xp_tensor *q, *k, *v, *o, *z, *d_o, *key_lengths, *query_lengths, *dq, *dk, *dv;
     int64_t samples, queries, keys, heads, key_heads, width, value_width;
     bool wide, backward;
-    int64_t lanes; /* of the wide kernels' vectors */
+    int64_t lanes; /* of the wide kernels' vectors … */
+    int tuning;    /* … and the handle of their choice */
     int64_t group; /* query heads per key head */
     int64_t chunk, block /* rows of outputs in a work-group */, state /* elements of one */;
     int64_t key_slots, query_slots;
@@ -204,7 +210,7 @@ static int64_t tiled_rows(int64_t width, int64_t value_width, int64_t narrow_row
     return wider <= 64 ? narrow_rows : wider <= 128 ? narrow_rows / 2 : 8;
 }
 
-static pass pass_of(xp_plan *plan, const xp_node *node, bool backward) {
+static pass pass_of(xp_plan *plan, const xp_node *node, xp_family family, bool backward) {
     xp_tensor *const *in = node->inputs, *const *out = node->outputs;
     pass p = {.plan = plan,
               .node = node,
@@ -220,7 +226,7 @@ static pass pass_of(xp_plan *plan, const xp_node *node, bool backward) {
               .dq = backward ? out[0] : NULL,
               .dk = backward ? out[1] : NULL,
               .dv = backward ? out[2] : NULL,
-              .wide = xp_plan_family(plan) == XP_FAMILY_WIDE,
+              .wide = family == XP_FAMILY_WIDE,
               .backward = backward};
     p.samples = p.q->shape[0];
     p.queries = p.q->shape[1];
@@ -253,6 +259,7 @@ static xp_status choose_lanes(pass *p) {
              p->attributes->causal ? " causal" : "");
     XP_TRY(xp_plan_tune(p->plan, p->node, &tuning));
     p->lanes = tuning.parameters[0].value;
+    p->tuning = tuning.handle;
     return XP_OK;
 }
 
@@ -262,6 +269,7 @@ static xp_launch_request start(const pass *p, const char *kernel, int64_t groups
                                  .dimensions = 3,
                                  .global = {(size_t)(groups * local), (size_t)heads, (size_t)p->samples},
                                  .local = {(size_t)local, 1, 1}};
+    request.variant.tuning = p->tuning;
     xp_variant_set(&request.variant, "BACKWARD", p->backward);
     xp_variant_set(&request.variant, "D", p->width);
     xp_variant_set(&request.variant, "E", p->value_width);
@@ -376,8 +384,8 @@ static void pass_lengths(xp_launch_request *request, const pass *p) {
     xp_launch_read(request, p->query_lengths);
 }
 
-static xp_status emit_forward(xp_plan *plan, const xp_node *node) {
-    pass p = pass_of(plan, node, false);
+static xp_status emit_forward(xp_plan *plan, const xp_node *node, xp_family family) {
+    pass p = pass_of(plan, node, family, false);
     XP_TRY(choose_lanes(&p));
     xp_tensor *states;
     XP_TRY(emit_key_states(&p, &states));
@@ -433,8 +441,8 @@ static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor
     return xp_plan_launch(p->plan, p->node, &request);
 }
 
-static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
-    pass p = pass_of(plan, node, true);
+static xp_status emit_backward(xp_plan *plan, const xp_node *node, xp_family family) {
+    pass p = pass_of(plan, node, family, true);
     XP_TRY(choose_lanes(&p));
     const int64_t local = p.wide ? 1 : WORK_ITEMS;
     xp_tensor *terms = NULL, *states;
@@ -461,5 +469,11 @@ static xp_status emit_backward(xp_plan *plan, const xp_node *node) {
     return p.dv ? emit_backward_keys(&p, "linear_attention_backward_values", terms, states, NULL, p.dv) : XP_OK;
 }
 
-const xp_operation xp_operation_linear_attention = {"linear_attention", gradient, emit_forward, 0};
-const xp_operation xp_operation_linear_attention_backward = {"linear_attention_backward", NULL, emit_backward, 7};
+const xp_operation xp_operation_linear_attention = {
+    .name = "linear_attention",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_forward}, {XP_FAMILY_TILED, NULL, emit_forward})};
+const xp_operation xp_operation_linear_attention_backward = {
+    .name = "linear_attention_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_backward}, {XP_FAMILY_TILED, NULL, emit_backward}),
+    .strided_outputs = 7};

@@ -81,12 +81,12 @@ void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t 
     if (attributes->kind == XP_RADAM) state[3] = (float)rectification(attributes->beta2, (double)step);
 }
 
-static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node) {
+static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gradient_norm_attributes *attributes = XP_ATTRIBUTES(xp_gradient_norm_attributes, node);
     int64_t chunk = (attributes->trained + NORM_CHUNKS - 1) / NORM_CHUNKS;
     if (chunk < NORM_SMALLEST_CHUNK) chunk = NORM_SMALLEST_CHUNK;
     int64_t groups = (attributes->trained + chunk - 1) / chunk;
-    size_t local = xp_plan_family(plan) == XP_FAMILY_WIDE ? 1 : NORM_TILED_LOCAL;
+    size_t local = family == XP_FAMILY_WIDE ? 1 : NORM_TILED_LOCAL;
     xp_tensor *partial = xp_plan_scratch(plan, node, groups);
     if (!partial) return XP_OUT_OF_MEMORY;
 
@@ -115,18 +115,18 @@ static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node) {
 }
 
 /* Work-items for all elements. */
-static void cover(const xp_plan *plan, xp_launch_request *request, int64_t elements) {
-    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+static void cover(xp_launch_request *request, xp_family family, int64_t elements) {
+    const bool wide = family == XP_FAMILY_WIDE;
     const int64_t local = wide ? 1 : STEP_LOCAL, owned = wide ? STEP_BLOCK : STEP_LOCAL; /* of one work-group */
     xp_variant_set(&request->variant, "STEP_LOCAL", local);
     request->local[0] = (size_t)local;
     request->global[0] = (size_t)((elements + owned - 1) / owned * local);
 }
 
-static xp_status gradient_sum_emit(xp_plan *plan, const xp_node *node) {
+static xp_status gradient_sum_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_launch_request request = {.file = "optimiser", .kernel = "gradient_sum", .dimensions = 1};
     const int64_t trained = xp_tensor_elements(node->outputs[0]);
-    cover(plan, &request, trained);
+    cover(&request, family, trained);
     request.flops = (double)trained;
     request.bytes = 12.0 * (double)trained;
     xp_launch_read(&request, node->inputs[0]);
@@ -136,13 +136,13 @@ static xp_status gradient_sum_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
+static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_optimiser_attributes *attributes = XP_ATTRIBUTES(xp_optimiser_attributes, node);
     xp_launch_request request = {.file = "optimiser", .kernel = "optimiser_step", .dimensions = 1};
     xp_variant_set(&request.variant, "KIND", attributes->kind);
     xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
     xp_variant_set(&request.variant, "CLIP", node->inputs[CLIP] != NULL);
-    cover(plan, &request, attributes->trained);
+    cover(&request, family, attributes->trained);
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
     request.bytes = 4.0 * streams * (double)attributes->trained;
@@ -164,6 +164,12 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_gradient_norm = {"gradient_norm", NULL, gradient_norm_emit, 0};
-const xp_operation xp_operation_gradient_sum = {"gradient_sum", NULL, gradient_sum_emit, 0};
-const xp_operation xp_operation_optimiser = {"optimiser", NULL, optimiser_emit, 0};
+const xp_operation xp_operation_gradient_norm = {
+    .name = "gradient_norm",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, gradient_norm_emit}, {XP_FAMILY_TILED, NULL, gradient_norm_emit})};
+const xp_operation xp_operation_gradient_sum = {
+    .name = "gradient_sum",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, gradient_sum_emit}, {XP_FAMILY_TILED, NULL, gradient_sum_emit})};
+const xp_operation xp_operation_optimiser = {
+    .name = "optimiser",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, optimiser_emit}, {XP_FAMILY_TILED, NULL, optimiser_emit})};

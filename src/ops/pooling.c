@@ -57,14 +57,17 @@ static xp_status sequence_pool_gradient(xp_graph *graph, const xp_node *node, xp
                : XP_OUT_OF_MEMORY;
 }
 
-static xp_status sequence_pool_emit(xp_plan *plan, const xp_node *node) {
+static xp_status sequence_pool_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *x = node->inputs[0];
-    bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    bool wide = family == XP_FAMILY_WIDE;
     return launch_lines(plan, node, wide ? "sequence_pool_wide" : "sequence_pool_tiled", x, x->shape[0], wide ? 16 : 64,
                         takes_mean(node));
 }
 
-const xp_operation xp_operation_sequence_pool = {"sequence_pool", sequence_pool_gradient, sequence_pool_emit, 0};
+const xp_operation xp_operation_sequence_pool = {
+    .name = "sequence_pool",
+    .gradient = sequence_pool_gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, sequence_pool_emit}, {XP_FAMILY_TILED, NULL, sequence_pool_emit})};
 
 xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool) {
     if (!x || !fits("sequence pool", x, lengths)) return NULL;
@@ -78,16 +81,18 @@ xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, x
     return y;
 }
 
-static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node) {
+static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *dx = node->outputs[0];
     const bool mean = takes_mean(node);
-    if (xp_plan_family(plan) == XP_FAMILY_WIDE)
+    if (family == XP_FAMILY_WIDE)
         return launch_lines(plan, node, "sequence_pool_backward_wide", dx, dx->shape[0], 128, mean);
     return launch_lines(plan, node, "sequence_pool_backward_tiled", dx, dx->shape[0] * dx->shape[1], 64, mean);
 }
 
-const xp_operation xp_operation_sequence_pool_backward = {"sequence_pool_backward", NULL, sequence_pool_backward_emit,
-                                                          0};
+const xp_operation xp_operation_sequence_pool_backward = {
+    .name = "sequence_pool_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, sequence_pool_backward_emit},
+                            {XP_FAMILY_TILED, NULL, sequence_pool_backward_emit})};
 
 /* ---- mask_rows --------------------------------------------------------------------------------------------------- */
 
@@ -97,12 +102,14 @@ static xp_status mask_rows_gradient(xp_graph *graph, const xp_node *node, xp_ten
     return d_inputs[0] ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-static xp_status mask_rows_emit(xp_plan *plan, const xp_node *node) {
+static xp_status mask_rows_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *x = node->inputs[0];
     return launch_lines(plan, node, "mask_rows", x, x->shape[0] * x->shape[1], 64, true);
 }
 
-const xp_operation xp_operation_mask_rows = {"mask_rows", mask_rows_gradient, mask_rows_emit, 0};
+const xp_operation xp_operation_mask_rows = {.name = "mask_rows",
+                                             .gradient = mask_rows_gradient,
+                                             .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, mask_rows_emit})};
 
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths) {
     if (!x || !lengths) return x;

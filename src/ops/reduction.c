@@ -22,9 +22,9 @@ xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x) {
 
 /* sums[i,:] = the sum of rows [i·block_rows, (i+1)·block_rows) of x. */
 static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_tensor *sums, int64_t rows,
-                           int64_t columns, int64_t block_rows) {
+                           int64_t columns, int64_t block_rows, xp_family family) {
     enum { WIDE_COLUMNS = 512, TILED_COLUMNS = 64 };
-    const bool wide = xp_plan_family(plan) == XP_FAMILY_WIDE;
+    const bool wide = family == XP_FAMILY_WIDE;
     const int64_t block_columns = wide ? WIDE_COLUMNS : TILED_COLUMNS;
     const size_t local = wide ? 1 : TILED_COLUMNS;
     xp_launch_request request = {.file = "reduction",
@@ -44,18 +44,19 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node) {
+static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     enum { FEWEST_ROWS = 64, MOST_BLOCKS = 64 };
     xp_tensor *x = node->inputs[0], *sums = node->outputs[0];
     const int64_t rows = x->shape[0], columns = x->shape[1];
-    if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows);
+    if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows, family);
     int64_t block_rows = xp_launch_blocks(rows, MOST_BLOCKS);
     if (block_rows < FEWEST_ROWS) block_rows = FEWEST_ROWS;
     const int64_t partial_rows = xp_launch_blocks(rows, block_rows);
     xp_tensor *partial = xp_plan_scratch(plan, node, partial_rows * columns);
     if (!partial) return XP_OUT_OF_MEMORY;
-    XP_TRY(emit_pass(plan, node, x, partial, rows, columns, block_rows));
-    return emit_pass(plan, node, partial, sums, partial_rows, columns, partial_rows);
+    XP_TRY(emit_pass(plan, node, x, partial, rows, columns, block_rows, family));
+    return emit_pass(plan, node, partial, sums, partial_rows, columns, partial_rows, family);
 }
 
-const xp_operation xp_operation_column_sum = {"column_sum", NULL, emit, 0};
+const xp_operation xp_operation_column_sum = {
+    .name = "column_sum", .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit}, {XP_FAMILY_TILED, NULL, emit})};

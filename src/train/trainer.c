@@ -426,7 +426,7 @@ static xp_status loop(training_run *run) {
 static xp_status describe_device(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_device *device = run->session.device;
-    const char *family = device->limits.family == XP_FAMILY_WIDE ? "wide" : "tiled";
+    const char *family = xp_family_name(device->families[0]);
     json_t *tunings = xp_session_tunings(&run->session);
     if (!tunings) return xp_fail(XP_OUT_OF_MEMORY, "no memory to note the kernels' parameters");
     if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
