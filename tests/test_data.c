@@ -175,7 +175,7 @@ static void single_samples_may_have_a_question_mark_for_a_label(void **state) {
     xp_dataset *dataset = open_text("@univariate true\n@classLabel true a b\n@data\n1:b\n2:?\n3:NaN\n");
     const int32_t expected[] = {1, -1, -1};
     assert_memory_equal(dataset->labels, expected, sizeof expected);
-    assert_int_equal(xp_dataset_check_labels(dataset), XP_BAD_DATA);
+    assert_int_equal(xp_dataset_check_labels(dataset, "toy.ts"), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "sample 1 (counted from 0) has no class label"));
     xp_dataset_close(&dataset);
     assert_classes("@univariate true\n@classLabel true a nan\n@data\n1:nan\n", "a|nan", "1");
