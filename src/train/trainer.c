@@ -661,7 +661,9 @@ static xp_status take_changes(training_run *run) {
 static xp_status record_changes(training_run *run) {
     const xp_config *config = &run->checkpoint.config;
     char text[128];
-    if (!run->options->resume || memcmp(config, &run->recorded, sizeof *config) == 0) return XP_OK;
+    if (!run->options->resume) return XP_OK;
+    const bool changed = memcmp(config, &run->recorded, sizeof *config) != 0;
+    if (!changed) return xp_run_folder_configure(&run->folder, config); /* an earlier end may have kept it back */
     if (run->resumed && run->epochs_before < 0) XP_TRY(xp_checkpoint_configure(run->last, config));
     if (run->epochs_before >= 0) {
         XP_TRY(xp_run_folder_forget_summary(&run->folder));
