@@ -35,13 +35,14 @@ static void flush_folder(const char *path) {
  * "PATH.1", "PATH.2" …, which are removed when that succeeds. */
 static xp_status clear(const char *path) {
     enum { ASIDE = 100 };
-    char aside[PATH_BYTES + 16];
+    char aside[PATH_BYTES + 16], reason[PATH_BYTES + 128];
     if (xp_folder_remove(path) == XP_OK) return XP_OK;
+    snprintf(reason, sizeof reason, "%s", xp_last_error());
     for (int k = 1; k < ASIDE; k++) {
         snprintf(aside, sizeof aside, "%s.%d", path, k);
         if (xp_folder_remove(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
     }
-    return xp_fail(XP_IO_ERROR, "%s: can neither be removed nor renamed; remove it and go on with --resume", path);
+    return xp_fail(XP_IO_ERROR, "%s; it cannot be renamed either: remove it, and go on with --resume", reason);
 }
 
 /* Puts the finished folder `made` in the place of `folder`. Exchanging the names is one step, so that there is always a
