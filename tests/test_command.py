@@ -440,7 +440,7 @@ def check_check():
     refused("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 2)
     broken = os.path.join(ROOT, "kernels")
     shutil.copytree(KERNELS, broken)
-    path = os.path.join(broken, "elementwise.cl")
+    path = os.path.join(broken, "copy.cl")
     text = open(path).read()
     write(path, text.replace("y[i] = a[i] + b[i]", "y[i] = a[i] - b[i]"))
     result = expanse("check", "--filter", "^(add|copy)$", "--until-failure", "-o", "json", env=dict(os.environ, XP_CL_DIR=broken))

@@ -139,10 +139,10 @@ def check_places():
     refused("an analysis below a file", ["analyze", RUN, "--data", nowhere, "--out", f"{file}/a/b"], ["plain is not a folder"], 1)
     words = ["train", *SMALL, "--train", nowhere, "--out"]
     refused("a run below a file", [*words, f"{file}/a/b"], ["plain is not a folder"], 1)
-    refused("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 1)
+    refused("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 2)
     refused("a run in a folder that is taken", [*words, RUN], ["not empty", "--resume"])
     os.symlink("nowhere", os.path.join(ROOT, "dangling"))
-    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["there is no folder"], 1, [RUN])
+    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["there is no folder"], 2, [RUN])
 
 
 def main():
