@@ -491,7 +491,7 @@ def check_bench():
     expect("bench says what it assumes", preset.stderr.strip() == assumed, preset.stderr)
     for words, part in ((["gemm", "3x4"], "3x4"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches"),
                         (["step", "--heads", "0"], "model.heads: '0' is not a whole number from 1 to"),
-                        (["kernels", "--layers", "2147483647"], "model.layers: '2147483647' is not"), (["step", "--length", "0"], "--length: '0' is not"),
+                        (["kernels", "--layers", "2147483647"], "model.layers: '2147483647' is not"), (["step", "--length", "0"], "--length: 0 is not"),
                         (["step", "--preset", "uea-mtvs"], "did you mean 'uea-mvts'"), (["step", "--preset", "uea-mvts", "--image", "8"], "--image: the model reads series")):
         refused = expanse("bench", *words)
         expect("bench refuses", refused.returncode in (1, 2) and part in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)

@@ -101,10 +101,11 @@ xp_status xp_tuning_merge(const char *path, const json_t *entries) {
 
 /* ---- looking up -------------------------------------------------------------------------------------------------- */
 
-/* The own table, when it is no table, is none: it must not stop a run. `expanse tune` tells what is wrong with it. */
+/* The own table, when it is no table, is none: what it holds must not stop a run. `expanse tune` tells what is wrong
+ * with it. One that cannot be read is another matter: it may hold what the run began with. */
 static xp_status read_own(const char *path, json_t **entries) {
     const xp_status status = xp_file_exists(path) ? xp_tuning_read(path, false, entries) : XP_OK;
-    return status == XP_OUT_OF_MEMORY ? status : XP_OK;
+    return status == XP_BAD_DATA ? XP_OK : status;
 }
 
 static xp_status read_built_in(json_t **entries) {
