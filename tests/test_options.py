@@ -262,7 +262,7 @@ def checkpoint_every(key, values, base):
         with subprocess.Popen([EXPANSE, "train", *settings, "--out", folder, "--quiet"]) as process:
             found, ended = set(), 0
             while ended < (1 if long else 20) and (value == "off" or not found - {0, 16, 4000}):  # steps of an epoch
-                ended = open(epochs).read().count("\n") if os.path.exists(epochs) else 0
+                ended = open(epochs).read().count("\n") - 1 if os.path.exists(epochs) else 0  # below a line of names
                 found |= {state["position"] for state in glimpse(f"{folder}/last/state.json")}
                 if not expect(key, process.poll() is None, f"the run with {value} ended"):
                     break
