@@ -142,7 +142,7 @@ def check_places():
     refused("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 2)
     refused("a run in a folder that is taken", [*words, RUN], ["not empty", "--resume"])
     os.symlink("nowhere", os.path.join(ROOT, "dangling"))
-    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["there is no folder"], 2, [RUN])
+    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["dangling: exists and is not a folder"], 2, [RUN])
     os.remove(os.path.join(ROOT, "dangling"))
 
 
