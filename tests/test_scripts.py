@@ -267,7 +267,19 @@ def check_peers(folder):
     expect("bench-peers", f"PyTorch is left out: {folder}/none: No such file" in result.stderr and len(result.stderr.splitlines()) == 5, result.stderr)
 
 
-for check in (check_logs, check_quickstart, check_plan, check_on_device, check_beside_pytorch, check_peers):
+def check_sanitized(folder):
+    """A leak check that crashed is made again; what a sanitizer finds fails at once."""
+    wrapper = os.path.join(os.path.dirname(os.path.abspath(__file__)), "sanitized.sh")
+    crash = "LeakSanitizer has encountered a fatal error"
+    for crashes, code, expected in ((0, 0, (0, 1)), (2, 0, (0, 3)), (9, 0, (1, 3)), (0, 7, (7, 1)), (1, 7, (7, 2))):
+        runs = f"{folder}/runs-{crashes}-{code}"
+        write_program(f"{folder}/test", f'echo >>"{runs}"; [ $(wc -l <"{runs}") -gt {crashes} ] || {{ echo "{crash}."; exit 1; }}; exit {code}\n')
+        result = subprocess.run([wrapper, f"{folder}/test"], capture_output=True)
+        seen = (result.returncode, len(open(runs).readlines()))
+        expect("sanitized", seen == expected, f"{crashes} crashes, then exit code {code}: {seen}, not {expected}")
+
+
+for check in (check_logs, check_sanitized, check_quickstart, check_plan, check_on_device, check_beside_pytorch, check_peers):
     with tempfile.TemporaryDirectory() as scratch:
         check(scratch)
 print(f"{failures} failures")
