@@ -12,7 +12,7 @@ from commands import EXPANSE, ROOT, expanse, expect, finish, must, refused, writ
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 WIDTH = 100
-TABLES = "devices info check doctor svr tune train eval predict analyze".split() + [f"bench {name}" for name in "roof gemm attention kernels step".split()]
+TABLES = "devices info check doctor svr tune train eval predict analyze".split() + [f"bench {name}" for name in "peak gemm attention kernels step".split()]
 
 
 class Help:
@@ -139,7 +139,7 @@ def check_exit_codes():
         expect("exit codes", re.search(rf"^  {code}  +\S", text, re.M), f"{code} is not told")
     refused("no command", [], ["--help"], 2)
     refused("no benchmark", ["bench"], ["bench --help"], 2)
-    refused("unknown command", ["bench", "rof"], ["did you mean 'roof'"], 2)
+    refused("unknown command", ["bench", "peek"], ["did you mean 'peak'"], 2)
     refused("unknown flag of all", ["--versoin"], ["did you mean '--version'"], 2)
     refused("a product that is none", ["bench", "gemm", "3x4"], ["3x4"], 2)
     refused("a specification that is none", ["bench", "attention", "softmx"], ["did you mean \"softmax\""], 2)
@@ -204,7 +204,7 @@ def check_completion(pages):
     if shutil.which("bash"):
         os.makedirs(os.path.join(ROOT, "folder"))
         write("file.ts", "")
-        for words, wanted in ((["be"], {"bench"}), (["bench", "ro"], {"roof"}), (["svr", "-o", ""], {"text", "md", "csv", "json"}),
+        for words, wanted in ((["be"], {"bench"}), (["bench", "pe"], {"peak"}), (["svr", "-o", ""], {"text", "md", "csv", "json"}),
                               (["svr", "--family", "=", "t"], {"tiled"}), (["svr", "--points", ""], set()), (["svr", "--out", "fo"], {"folder"}),
                               (["svr", "--data", "fi"], {"file.ts"}), (["eval", "fo"], {"folder"}), (["--completion", "z"], {"zsh"}),
                               (["train", "--preset", "vit"], {"vit-tiny-28"})):

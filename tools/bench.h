@@ -4,7 +4,7 @@
 
 #include "table.h"
 
-#include "device/roof.h"
+#include "device/peak.h"
 #include "graph/plan.h"
 
 #include <stdbool.h>
@@ -25,11 +25,11 @@ typedef struct xp_bench_row {
 
 typedef struct xp_bench_table {
     const xp_device *device;
-    xp_roof roof;
+    xp_peak peak;
     xp_table table;
 } xp_bench_table;
 
-/* Measures the device's roof and prints what stands above the rows. Close it when it succeeded. */
+/* Measures the peak of the device and prints the lines above the rows. Close it after success. */
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device);
 void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row);
 /* Prints the rows, unless `status` tells that the timing failed, and returns it, or what went wrong in printing. */
@@ -41,8 +41,8 @@ xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds); /* by
  * idle processors (and virtual ones above all) take that long to come up to speed. */
 xp_status xp_bench_warm(xp_plan *plan, xp_device *device);
 
-/* The words behind "bench roof", "bench gemm" and so on. */
-int xp_command_bench_roof(int count, char **words);
+/* The commands "bench peak", "bench gemm" and so on; each gets the words after its name. */
+int xp_command_bench_peak(int count, char **words);
 int xp_command_bench_gemm(int count, char **words);
 int xp_command_bench_attention(int count, char **words);
 int xp_command_bench_step(int count, char **words);

@@ -14,7 +14,7 @@ static const xp_column columns[] = {
     {"spread", "± %", XP_CELL_REAL, .scale = 100},
     {"gflops", "GFLOP/s", XP_CELL_REAL, .digits = 1},
     {"gb_s", "GB/s", XP_CELL_REAL, .digits = 1},
-    {"share_of_roof", "% of roof", XP_CELL_REAL, .scale = 100},
+    {"share_of_roof", "% of peak", XP_CELL_REAL, .scale = 100},
     {"ratio", "ratio", XP_CELL_REAL, .digits = 3},
     {"arena_mib", "arena MiB", XP_CELL_REAL, .digits = 1},
     {"repetitions", NULL, XP_CELL_WHOLE},
@@ -25,12 +25,12 @@ static const xp_column columns[] = {
 
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device) {
     *bench = (xp_bench_table){.device = device};
-    XP_TRY(xp_roof_measure(device, &bench->roof)); /* the record of a busy moment would flatter every kernel */
-    XP_TRY(xp_roof_record(device, &bench->roof));  /* and take the best that was ever seen */
+    XP_TRY(xp_peak_measure(device, &bench->peak)); /* the record of a busy moment would flatter every kernel */
+    XP_TRY(xp_peak_record(device, &bench->peak));  /* and take the best that was ever seen */
     xp_table_open(&bench->table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
-    xp_table_note(&bench->table, "%s, driver %s, %u compute units, Expanse %s; roof %.1f GFLOP/s, %.1f GB/s",
-                  device->name, device->driver, device->limits.compute_units, XP_VERSION, bench->roof.flops * 1e-9,
-                  bench->roof.bytes * 1e-9);
+    xp_table_note(&bench->table, "%s, driver %s, %u compute units, Expanse %s; peak %.1f GFLOP/s, %.1f GB/s",
+                  device->name, device->driver, device->limits.compute_units, XP_VERSION, bench->peak.flops * 1e-9,
+                  bench->peak.bytes * 1e-9);
     return XP_OK;
 }
 
@@ -46,7 +46,7 @@ void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row) {
                              {.real = spread},
                              {.real = row->flops / median * 1e-9},
                              {.real = row->bytes / median * 1e-9},
-                             {.real = xp_roof_share(&bench->roof, row->flops, row->bytes, median)},
+                             {.real = xp_peak_share(&bench->peak, row->flops, row->bytes, median)},
                              {.real = row->ratio > 0 ? row->ratio : NAN},
                              {.real = row->arena_bytes > 0 ? row->arena_bytes * XP_MIB : NAN},
                              {.whole = row->repetitions},

@@ -3,7 +3,7 @@
 #include "command.h"
 
 static const xp_subcommand benchmarks[] = {
-    {"roof", "what the device can do at most: arithmetic, memory, launches", xp_command_bench_roof},
+    {"peak", "the peak of a device: arithmetic, memory, launches", xp_command_bench_peak},
     {"gemm", "matrix products", xp_command_bench_gemm},
     {"attention", "attention layers, side by side", xp_command_bench_attention},
     {"kernels", "each kernel of a training step", xp_command_bench_kernels},

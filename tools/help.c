@@ -26,7 +26,7 @@ static const fact exit_codes[] = {
 };
 
 static const fact environment[] = {
-    {"EXPANSE_CACHE_DIR", "folder of compiled kernels, tuning tables and roofs; empty: nothing is kept"},
+    {"EXPANSE_CACHE_DIR", "folder for compiled kernels, tuning tables and peak measurements; empty: nothing is kept"},
     {"XDG_CACHE_HOME", "without EXPANSE_CACHE_DIR, the folder expanse in this one is taken"},
     {"HOME", "without either, .cache/expanse in this one"},
     {"XDG_STATE_HOME",

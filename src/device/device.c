@@ -3,8 +3,8 @@
 
 #include "device/cache.h"
 #include "device/loader.h"
+#include "device/peak.h"
 #include "device/program.h"
-#include "device/roof.h"
 #include "device/tuning.h"
 
 #include <ctype.h>
@@ -368,7 +368,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         return status;
     }
     if (families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
-        status = xp_roof_lanes(device, &device->limits.lanes);
+        status = xp_peak_lanes(device, &device->limits.lanes);
     if (status != XP_OK) {
         xp_device_close(&device);
         return status;

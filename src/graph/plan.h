@@ -59,6 +59,7 @@ int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out);
 /* From the first launch's start to the last one's end, all runs. */
 double xp_plan_profiled_seconds(const xp_plan *plan);
 void xp_plan_forget_profile(xp_plan *plan);
-xp_status xp_plan_print_profile(xp_plan *plan, FILE *out); /* a table sorted by share, beside the device's roof */
+xp_status xp_plan_print_profile(xp_plan *plan,
+                                FILE *out); /* a table sorted by share, with the share of the device's peak */
 
 #endif

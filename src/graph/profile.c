@@ -2,7 +2,7 @@
 #include "graph/plan_internal.h"
 
 #include "core/statistics.h"
-#include "device/roof.h"
+#include "device/peak.h"
 #include "graph/operation.h"
 #include "graph/store.h"
 
@@ -235,8 +235,8 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
         fprintf(out, "no profile: %s tells no times of its commands\n", plan->device->name);
         return XP_OK;
     }
-    xp_roof roof;
-    const bool known = xp_roof_of(plan->device, &roof) == XP_OK; /* a full device may have no room to measure it */
+    xp_peak peak;
+    const bool known = xp_peak_of(plan->device, &peak) == XP_OK; /* a full device may have no room to measure it */
     xp_profile_row *rows = calloc((size_t)plan->count + 1, sizeof *rows);
     if (!rows) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the profile");
     const int count = xp_plan_profile(plan, false, rows, plan->count);
@@ -250,14 +250,14 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
         copies++;
     }
     fprintf(out, "%-36s %8s %10s %7s %10s %8s %8s\n", "kernel", "launches", "ms", "share", "GFLOP/s", "GB/s",
-            "of roof");
+            "of peak");
     for (int i = 0; i < count; i++) {
         const xp_profile_row *r = &rows[i];
         const double giga = r->seconds > 0 ? 1e-9 / r->seconds : 0; /* a driver may know no times of one kernel */
         total += r->seconds;
         fprintf(out, "%-36.36s %8d %10.3f %6.1f%% %10.1f %8.1f %7.0f%%\n", r->name, r->launches,
                 r->seconds / runs * 1e3, 100 * r->seconds / plan->profiled_seconds, r->flops * giga, r->bytes * giga,
-                known ? 100 * xp_roof_share(&roof, r->flops, r->bytes, r->seconds) : 0);
+                known ? 100 * xp_peak_share(&peak, r->flops, r->bytes, r->seconds) : 0);
     }
     fprintf(out, "%-36s %8d %10.3f %6.1f%%\n", "idle between launches", plan->count,
             (plan->profiled_seconds - total) / runs * 1e3, 100 * (1 - total / plan->profiled_seconds));

@@ -1,5 +1,4 @@
-/* Kernels that reach what a device can do at most, for the figure that every other kernel is compared with. Own nothing
- * of the models' arithmetic.
+/* Kernels that reach the peak of a device: the figure that all other kernels are compared with. No model uses them.
  *
  * LANES  8 or 16: vectors in twelve named registers, as the kernels of CPU devices; 1: scalars in eight */
 #ifndef LANES
@@ -24,7 +23,7 @@ typedef floats number;
 #define COLLECT(i)  all += sum##i;
 
 /* Chains of fused multiply-adds that wait for nothing but themselves. in [2]: factor and term; out [work-items]. */
-__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void roof_arithmetic(const __global float *in,
+__kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void peak_arithmetic(const __global float *in,
                                                                                  __global float *out, int rounds) {
     const number factor = (number)(in[0]), term = (number)(in[1]);
     EACH_SUM(DECLARE)
@@ -37,7 +36,7 @@ __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void roof_arithmetic
 }
 
 /* c [elements] = a [elements] + factor · b [elements], each work-item one element. */
-__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void roof_triad(const __global float *restrict a,
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void peak_triad(const __global float *restrict a,
                                                                           const __global float *restrict b,
                                                                           __global float *restrict c, float factor) {
     const int i = get_global_id(0);
@@ -45,6 +44,6 @@ __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void roof_triad(const 
 }
 
 /* The least that a launch can be. out [1] */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void roof_launch(__global float *out) {
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void peak_launch(__global float *out) {
     out[0] = 1.0f;
 }

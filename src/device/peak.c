@@ -1,5 +1,6 @@
-/* The roof: three small kernels timed by the wall clock, and the record of the best. Knows nothing of other kernels. */
-#include "device/roof.h"
+/* The peak of a device: three small kernels timed by the wall clock, and a record of the best figures. Knows no other
+ * kernels. */
+#include "device/peak.h"
 
 #include "core/clock.h"
 #include "core/json.h"
@@ -20,7 +21,7 @@ typedef struct bench {
     int arguments;
 } bench;
 
-/* The roof is the device's, whichever family of kernels runs on it. */
+/* The peak is a property of the device, whichever family of kernels runs on it. */
 static bool is_wide(const xp_device *device) {
     return device->limits.type & CL_DEVICE_TYPE_CPU;
 }
@@ -34,7 +35,7 @@ static void bench_close(bench *b) {
 static xp_status bench_open(bench *b, const char *kernel, int buffers, size_t bytes) {
     xp_variant variant = {.optimised = true};
     xp_variant_set(&variant, "LANES", b->lanes);
-    XP_TRY(xp_device_kernel(b->device, "roof", kernel, &variant, &b->kernel));
+    XP_TRY(xp_device_kernel(b->device, "peak", kernel, &variant, &b->kernel));
     for (int i = 0; i < buffers; i++) {
         XP_TRY(xp_device_buffer(b->device, bytes, &b->buffers[i]));
         XP_TRY(xp_device_fill_zero(b->device, b->buffers[i], bytes));
@@ -70,7 +71,7 @@ static xp_status arithmetic(bench *b, double *flops) {
     const float numbers[2] = {0.5f, 0.25f};
     const cl_int rounds = wide ? ROUNDS_WIDE : ROUNDS_TILED;
     double seconds;
-    XP_TRY(bench_open(b, "roof_arithmetic", 2, global * sizeof(float)));
+    XP_TRY(bench_open(b, "peak_arithmetic", 2, global * sizeof(float)));
     XP_TRY(xp_device_write(b->device, b->buffers[0], 0, sizeof numbers, numbers));
     const cl_int code = clSetKernelArg(b->kernel, 2, sizeof rounds, &rounds);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
@@ -85,7 +86,7 @@ static xp_status triad(bench *b, double *bytes_per_second) {
     const size_t bytes = allowed < most ? allowed / 4096 * 4096 : most;
     const cl_float factor = 0.5f;
     double seconds;
-    XP_TRY(bench_open(b, "roof_triad", 3, bytes));
+    XP_TRY(bench_open(b, "peak_triad", 3, bytes));
     const cl_int code = clSetKernelArg(b->kernel, 3, sizeof factor, &factor);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clSetKernelArg");
     XP_TRY(best_seconds(b, bytes / sizeof(float), 256, 1, &seconds));
@@ -94,7 +95,7 @@ static xp_status triad(bench *b, double *bytes_per_second) {
 }
 
 static xp_status launches(bench *b, double *seconds) {
-    XP_TRY(bench_open(b, "roof_launch", 1, sizeof(float)));
+    XP_TRY(bench_open(b, "peak_launch", 1, sizeof(float)));
     XP_TRY(best_seconds(b, 1, 1, CHAIN, seconds));
     *seconds /= CHAIN;
     return XP_OK;
@@ -104,11 +105,11 @@ static xp_status measure(xp_device *device, xp_status (*of)(bench *, double *), 
     bench b = {.device = device, .lanes = lanes};
     const xp_status status = of(&b, figure);
     bench_close(&b);
-    return status == XP_OK ? XP_OK : xp_fail_in(status, "measuring the roof: ");
+    return status == XP_OK ? XP_OK : xp_fail_in(status, "measuring the peak of the device: ");
 }
 
 /* A CPU's arithmetic with vectors of 8 and of 16 numbers, since some have none of 16 or lower their clock for them. */
-xp_status xp_roof_measure(xp_device *device, xp_roof *out) {
+xp_status xp_peak_measure(xp_device *device, xp_peak *out) {
     const bool wide = is_wide(device);
     out->flops = 0;
     XP_TRY(measure(device, arithmetic, wide ? 8 : 1, &out->flops));
@@ -117,14 +118,14 @@ xp_status xp_roof_measure(xp_device *device, xp_roof *out) {
     return measure(device, launches, wide ? 8 : 1, &out->launch_seconds);
 }
 
-double xp_roof_share(const xp_roof *roof, double flops, double bytes, double seconds) {
-    const double arithmetic_seconds = flops / roof->flops, memory_seconds = bytes / roof->bytes;
+double xp_peak_share(const xp_peak *peak, double flops, double bytes, double seconds) {
+    const double arithmetic_seconds = flops / peak->flops, memory_seconds = bytes / peak->bytes;
     return seconds > 0 ? (arithmetic_seconds > memory_seconds ? arithmetic_seconds : memory_seconds) / seconds : 0;
 }
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
-static const char record_name[] = "roof.json";
+static const char record_name[] = "peak.json";
 
 /* An object of all records, empty where the file is missing or damaged: it only costs a measurement. */
 static xp_status load(json_t **all) {
@@ -154,20 +155,20 @@ static void store(json_t *all, const char *key, json_t *value) {
     xp_writer_release(&text);
 }
 
-static bool recorded(const json_t *all, const xp_device *device, xp_roof *out) {
+static bool recorded(const json_t *all, const xp_device *device, xp_peak *out) {
     char key[300];
     device_key(device, "", key, sizeof key);
     const json_t *entry = json_object_get(all, key);
-    *out = (xp_roof){json_number_value(json_object_get(entry, "flops")),
+    *out = (xp_peak){json_number_value(json_object_get(entry, "flops")),
                      json_number_value(json_object_get(entry, "bytes")),
                      json_number_value(json_object_get(entry, "launch_seconds"))};
     return out->flops > 0 && out->bytes > 0 && out->launch_seconds > 0;
 }
 
-xp_status xp_roof_record(const xp_device *device, xp_roof *measured) {
+xp_status xp_peak_record(const xp_device *device, xp_peak *measured) {
     char key[300];
     json_t *all = NULL;
-    xp_roof before;
+    xp_peak before;
     XP_TRY(load(&all));
     if (recorded(all, device, &before)) {
         if (before.flops > measured->flops) measured->flops = before.flops;
@@ -191,7 +192,7 @@ static xp_status measure_lanes(xp_device *device, unsigned *lanes) {
     return status == XP_BUILD_ERROR ? XP_OK : status; /* vectors of 16 do not compile here */
 }
 
-xp_status xp_roof_lanes(xp_device *device, unsigned *lanes) {
+xp_status xp_peak_lanes(xp_device *device, unsigned *lanes) {
     char key[300];
     json_t *all = NULL;
     device_key(device, " | lanes", key, sizeof key);
@@ -206,12 +207,12 @@ xp_status xp_roof_lanes(xp_device *device, unsigned *lanes) {
     return status;
 }
 
-xp_status xp_roof_of(xp_device *device, xp_roof *out) {
+xp_status xp_peak_of(xp_device *device, xp_peak *out) {
     json_t *all = NULL;
     XP_TRY(load(&all));
     const bool known = recorded(all, device, out);
     json_decref(all);
     if (known) return XP_OK;
-    XP_TRY(xp_roof_measure(device, out));
-    return xp_roof_record(device, out);
+    XP_TRY(xp_peak_measure(device, out));
+    return xp_peak_record(device, out);
 }

@@ -1,4 +1,4 @@
-/* `expanse bench roof`: what the device can do at most, and how near the two heaviest kernels come. */
+/* `expanse bench peak`: the highest rates of arithmetic, memory and launches that are measured on a device. */
 #include "bench.h"
 #include "command.h"
 
@@ -12,27 +12,27 @@ static const xp_column columns[] = {
     {"flop_byte", "balance FLOP/byte", XP_CELL_REAL, .digits = 1},
 };
 
-static void add_row(xp_table *table, const char *name, const xp_roof *roof) {
+static void add_row(xp_table *table, const char *name, const xp_peak *peak) {
     const xp_cell cells[] = {{.text = name},
-                             {.real = roof->flops * 1e-9},
-                             {.real = roof->bytes * 1e-9},
-                             {.real = roof->launch_seconds * 1e6},
-                             {.real = roof->flops / roof->bytes}};
+                             {.real = peak->flops * 1e-9},
+                             {.real = peak->bytes * 1e-9},
+                             {.real = peak->launch_seconds * 1e6},
+                             {.real = peak->flops / peak->bytes}};
     xp_table_row(table, cells);
 }
 
-static xp_status print(const xp_device *device, const xp_roof *now, const xp_roof *best, xp_table_format format) {
+static xp_status print(const xp_device *device, const xp_peak *now, const xp_peak *best, xp_table_format format) {
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
     xp_table_note(&table, "%s, driver %s, %u compute units", device->name, device->driver,
                   device->limits.compute_units);
     add_row(&table, "now", now);
     add_row(&table, "best", best);
-    xp_table_note(&table, "Kernels with fewer operations a byte than the balance are bound by memory.");
+    xp_table_note(&table, "Kernels with fewer operations per byte than the balance are memory-bound.");
     return xp_table_close(&table, XP_OK);
 }
 
-int xp_command_bench_roof(int count, char **words) {
+int xp_command_bench_peak(int count, char **words) {
     const char *device_name = NULL, *family = NULL;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
@@ -41,26 +41,27 @@ int xp_command_bench_roof(int count, char **words) {
         XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
-        .name = "bench roof",
+        .name = "bench peak",
         .synopsis = "[flags]",
         .description =
-            "Measures fused multiply-adds of fp32, memory bandwidth and the cost of a launch. The best figures\n"
-            "ever seen on the device are kept in the cache folder; every other benchmark tells its share\n"
-            "of them. expanse bench gemm and bench attention show how near the heaviest kernels come.\n",
+            "Measures the peak of a device: fp32 fused multiply-adds, memory bandwidth and the time of a kernel "
+            "launch.\n"
+            "The cache folder keeps the best figures of each device; all other benchmarks report their share of them.\n"
+            "To see how close the heaviest kernels come, run expanse bench gemm and expanse bench attention.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
-        .example = "  expanse bench roof --device gpu\n"};
+        .example = "  expanse bench peak --device gpu\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     const xp_device_options options = {.select = device_name, .family = family};
     xp_device *device = NULL;
-    xp_roof now, best;
+    xp_peak now, best;
     xp_status status = xp_device_open(&device, &options);
-    if (status == XP_OK) status = xp_roof_measure(device, &now);
+    if (status == XP_OK) status = xp_peak_measure(device, &now);
     if (status == XP_OK) {
         best = now;
-        status = xp_roof_record(device, &best);
+        status = xp_peak_record(device, &best);
         if (status == XP_OK) status = print(device, &now, &best, (xp_table_format)format);
     }
     xp_device_close(&device);
