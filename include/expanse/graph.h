@@ -4,8 +4,8 @@
  * the builders of ops.h; xp_graph_differentiate; an optimiser (train.h); xp_plan_create; xp_store_allocate;
  * xp_plan_realise; xp_store_initialise or xp_weights_load. A step is then: write the inputs, run, read what was kept.
  *
- * Shapes are arrays of int64_t, outermost axis first; all numbers have four bytes. Graph, store and plan belong to one
- * thread at a time. Close in the reverse order: plans, graphs, store, device. */
+ * Shapes are arrays of int64_t, outermost axis first. Graph, store and plan belong to one thread at a time. Close in
+ * the reverse order: plans, graphs, store, device. */
 #ifndef EXPANSE_GRAPH_H
 #define EXPANSE_GRAPH_H
 
@@ -24,8 +24,11 @@ typedef struct xp_graph xp_graph;
 typedef struct xp_tensor xp_tensor; /* belongs to its graph and ends with it */
 typedef struct xp_plan xp_plan;
 
-typedef enum xp_type { XP_F32, XP_I32 } xp_type;
+/* Element types of tensors. The host writes and reads a tensor as it is stored. */
+typedef enum xp_type { XP_F32, XP_I32, XP_BF16, XP_F16 } xp_type;
 enum { XP_MAX_RANK = 5 };
+XP_API size_t xp_type_bytes(xp_type type);     /* of one element */
+XP_API const char *xp_type_name(xp_type type); /* "fp32", "int32", "bf16", "fp16" */
 
 /* ---- the store: parameters and what training keeps beside them --------------------------------------------------- */
 
@@ -72,7 +75,7 @@ XP_API void xp_graph_scope(xp_graph *graph, const char *format, ...) XP_PRINTF(2
 
 /* Written by the host before a run; keeps its content from run to run. */
 XP_API xp_tensor *xp_graph_input(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape);
-/* `content` is copied: dense, four bytes an element. */
+/* `content` is copied: dense, elements of the type. */
 XP_API xp_tensor *xp_graph_constant(xp_graph *graph, const char *name, xp_type type, int rank, const int64_t *shape,
                                     const void *content);
 XP_API xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name); /* of the store; one tensor a name */

@@ -9,12 +9,31 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- element types ----------------------------------------------------------------------------------------------- */
+
+static const struct {
+    const char *name;
+    size_t bytes;
+} types[] = {[XP_F32] = {"fp32", 4}, [XP_I32] = {"int32", 4}, [XP_BF16] = {"bf16", 2}, [XP_F16] = {"fp16", 2}};
+
+size_t xp_type_bytes(xp_type type) {
+    return types[type].bytes;
+}
+
+const char *xp_type_name(xp_type type) {
+    return types[type].name;
+}
+
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 int64_t xp_tensor_elements(const xp_tensor *tensor) {
     int64_t count = 1;
     for (int i = 0; i < tensor->rank; i++) count *= tensor->shape[i];
     return count;
+}
+
+size_t xp_tensor_bytes(const xp_tensor *tensor) {
+    return (size_t)xp_tensor_elements(tensor) * xp_type_bytes(tensor->type);
 }
 
 xp_tensor *xp_tensor_root(const xp_tensor *tensor) {
@@ -111,7 +130,7 @@ xp_tensor *xp_graph_constant(xp_graph *graph, const char *name, xp_type type, in
                              const void *content) {
     xp_tensor *tensor = add_tensor(graph, name, type, XP_ROLE_CONSTANT, rank, shape);
     if (!tensor) return NULL;
-    const size_t bytes = (size_t)xp_tensor_elements(tensor) * 4;
+    const size_t bytes = xp_tensor_bytes(tensor);
     void *copy = xp_graph_memory(graph, bytes);
     if (!copy) return NULL;
     tensor->content = memcpy(copy, content, bytes);

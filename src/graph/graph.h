@@ -114,6 +114,7 @@ void xp_graph_fuse(xp_graph *graph, int first, bool *held);
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL when memory ends. */
 void *xp_graph_memory(xp_graph *graph, size_t bytes);
 
+size_t xp_tensor_bytes(const xp_tensor *tensor); /* of its elements, without gaps */
 /* The tensor that has the storage: the base, or the tensor itself. */
 xp_tensor *xp_tensor_root(const xp_tensor *tensor);
 bool xp_tensor_same_shape(const xp_tensor *a, const xp_tensor *b);

@@ -1,7 +1,8 @@
-/* What plan.c and profile.c share. */
+/* What the files of a plan share: plan.c, request.c, storage.c, run.c and profile.c. */
 #ifndef XP_GRAPH_PLAN_INTERNAL_H
 #define XP_GRAPH_PLAN_INTERNAL_H
 
+#include "graph/placement.h"
 #include "graph/plan.h"
 
 typedef struct xp_launch {
@@ -22,13 +23,10 @@ typedef struct xp_launch {
     int64_t calls;
 } xp_launch;
 
-/* Where a tensor without a base lives. */
+/* The buffer of a tensor without a base. */
 typedef struct xp_place {
-    bool used;
-    int first, last;      /* launches between which the content matters */
-    size_t offset, bytes; /* in the arena, which is one address space cut into slabs */
-    cl_mem buffer;        /* sub-buffer, made on demand */
-    cl_mem bound;         /* the caller's, in its place; retained */
+    cl_mem buffer; /* sub-buffer, made on demand */
+    cl_mem bound;  /* the caller's, in its place; retained */
 } xp_place;
 
 struct xp_plan {
@@ -37,7 +35,8 @@ struct xp_plan {
     xp_launch *launches;
     int count, room;
     int forward_end;  /* the launches of the forward pass come before it */
-    xp_place *places; /* by tensor id */
+    xp_place *places; /* by tensor id, and so are … */
+    xp_block *blocks; /* … their places in the arena, which is one address space cut into slabs */
     int place_count;
     size_t arena_bytes, input_bytes, unshared_bytes, slab_bytes;
     cl_mem *slabs; /* owned unless borrowed */
@@ -53,6 +52,14 @@ struct xp_plan {
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
     int64_t profiled_runs;
 };
+
+bool xp_plan_in_arena(const xp_tensor *root);
+/* Whether a tensor has its storage: what the caller brings may come later. */
+bool xp_plan_has_storage(const xp_plan *plan, const xp_tensor *tensor);
+xp_status xp_plan_check_member(const xp_plan *plan, const xp_tensor *root);
+/* The buffer whose element 0 is the tensor's root's first element. */
+xp_status xp_plan_buffer(xp_plan *plan, const xp_tensor *tensor, cl_mem *out);
+xp_status xp_plan_report_prepared(const xp_plan *plan);
 
 const char *xp_launch_name(const xp_launch *launch);
 /* Whether two launches have the same kernel and options. */

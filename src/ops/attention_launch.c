@@ -150,11 +150,6 @@ void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tens
     xp_launch_float(request, xp_building_keep_scale(&a->dropout));
 }
 
-void xp_attention_pass_layout(xp_launch_request *request, const xp_tensor *tensor) {
-    xp_launch_int(request, tensor ? tensor->offset : 0);
-    for (int i = 0; i < 3; i++) xp_launch_int(request, tensor ? tensor->stride[i] : 0);
-}
-
 void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor) {
     if (tensor)
         xp_launch_write(request, tensor);
@@ -212,10 +207,10 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
     xp_attention_pass_sight(&request, &t, &s);
     xp_launch_write(&request, t.o);
     xp_launch_write(&request, t.lse);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    xp_attention_pass_layout(&request, t.v);
-    xp_attention_pass_layout(&request, t.o);
+    xp_view_pass_layout(&request, t.q);
+    xp_view_pass_layout(&request, t.k);
+    xp_view_pass_layout(&request, t.v);
+    xp_view_pass_layout(&request, t.o);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -232,7 +227,7 @@ xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_a
     xp_attention_pass_sight(&request, &t, &s);
     xp_launch_read(&request, t.lse);
     xp_launch_write(&request, t.map);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
+    xp_view_pass_layout(&request, t.q);
+    xp_view_pass_layout(&request, t.k);
     return xp_plan_launch(plan, node, &request);
 }

@@ -5,6 +5,7 @@
 
 #include "graph/launch.h"
 #include "ops/building.h"
+#include "ops/views.h"
 
 /* Inputs of "attention" (and of "attention_map", with lse behind them), and of "attention_backward". */
 enum {
@@ -49,8 +50,6 @@ void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t
                               int pass);
 /* SIGHT_PARAMETERS, in their order. */
 void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);
-/* Offset in its storage and strides of sample, row and head; zeros for a tensor that is absent. */
-void xp_attention_pass_layout(xp_launch_request *request, const xp_tensor *tensor);
 /* A gradient that nobody wants has no argument of its own: its variant of the kernel never touches the pointer. */
 void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 /* A grid of groups × heads × samples of `local` work-items each. CPU devices, whose work-groups are one work-item, deal

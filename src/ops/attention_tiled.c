@@ -58,7 +58,7 @@ static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant
     xp_launch_int(&request, rows);
     xp_launch_int(&request, s->queries);
     xp_launch_int(&request, s->heads);
-    xp_attention_pass_layout(&request, t->d_o);
+    xp_view_pass_layout(&request, t->d_o);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -73,10 +73,10 @@ static void pass_inputs(xp_launch_request *request, const xp_variant *variant, c
 }
 
 static void pass_layouts(xp_launch_request *request, const xp_attention_tensors *t) {
-    xp_attention_pass_layout(request, t->q);
-    xp_attention_pass_layout(request, t->k);
-    xp_attention_pass_layout(request, t->v);
-    xp_attention_pass_layout(request, t->d_o);
+    xp_view_pass_layout(request, t->q);
+    xp_view_pass_layout(request, t->k);
+    xp_view_pass_layout(request, t->v);
+    xp_view_pass_layout(request, t->d_o);
 }
 
 static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
@@ -90,7 +90,7 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
                           s->samples);
     xp_launch_write(&request, t->dq);
     pass_layouts(&request, t);
-    xp_attention_pass_layout(&request, t->dq);
+    xp_view_pass_layout(&request, t->dq);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -107,8 +107,8 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
     xp_attention_pass_output(&request, t->dk);
     xp_attention_pass_output(&request, t->dv);
     pass_layouts(&request, t);
-    xp_attention_pass_layout(&request, t->dk);
-    xp_attention_pass_layout(&request, t->dv);
+    xp_view_pass_layout(&request, t->dk);
+    xp_view_pass_layout(&request, t->dv);
     return xp_plan_launch(plan, node, &request);
 }
 

@@ -71,7 +71,7 @@ static xp_status emit_sum(xp_plan *plan, const xp_node *node, const xp_variant *
     xp_launch_int(&request, parts);
     xp_launch_int(&request, out->shape[3]);
     xp_launch_int(&request, out->shape[2]);
-    xp_attention_pass_layout(&request, out);
+    xp_view_pass_layout(&request, out);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -95,10 +95,10 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
     pass_backward_inputs(&request, t, s);
     xp_launch_write(&request, t->d_bias);
     xp_launch_int(&request, s->samples);
-    xp_attention_pass_layout(&request, t->q);
-    xp_attention_pass_layout(&request, t->k);
-    xp_attention_pass_layout(&request, t->v);
-    xp_attention_pass_layout(&request, t->d_o);
+    xp_view_pass_layout(&request, t->q);
+    xp_view_pass_layout(&request, t->k);
+    xp_view_pass_layout(&request, t->v);
+    xp_view_pass_layout(&request, t->d_o);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -139,15 +139,15 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
     xp_attention_pass_output(&request, dk);
     xp_attention_pass_output(&request, dv);
     xp_launch_int(&request, part_blocks);
-    xp_attention_pass_layout(&request, t.q);
-    xp_attention_pass_layout(&request, t.k);
-    xp_attention_pass_layout(&request, t.v);
-    xp_attention_pass_layout(&request, t.d_o);
-    xp_attention_pass_layout(&request, t.dq);
+    xp_view_pass_layout(&request, t.q);
+    xp_view_pass_layout(&request, t.k);
+    xp_view_pass_layout(&request, t.v);
+    xp_view_pass_layout(&request, t.d_o);
+    xp_view_pass_layout(&request, t.dq);
     const xp_tensor *written[] = {t.dk, t.dv};
     for (int i = 0; i < 2; i++) {
         if (parts == 1 || !written[i]) {
-            xp_attention_pass_layout(&request, written[i]);
+            xp_view_pass_layout(&request, written[i]);
         } else {
             const int64_t width = written[i]->shape[3];
             xp_launch_int(&request, 0);
