@@ -259,6 +259,10 @@ def check_peers(folder):
     expect("bench-peers", steps == [[" Expanse ", " 1 "], [" PyTorch ", " – "], [" PyTorch, memory kept ", " – "], [" JAX ", " – "]], steps)
     for row in ("| 512x512x512nn | 1.00 | ±0 % | – | – | – |", "| both D=32 | 1.00 | ±0 % | – | – | – | – |"):
         expect("bench-peers", row in result.stdout.splitlines(), f"{row} is not in\n{result.stdout}")
+    # Another build takes turns with this one; each of its rounds takes as long here.
+    result = subprocess.run([*command, "steps", *fast, "--no-pytorch", "--no-jax", "--beside", f"{folder}/expanse"], capture_output=True, text=True, env=hidden)
+    steps = [line.split("|")[2:6] for line in result.stdout.splitlines() if line.startswith("| d=512")]
+    expect("bench-peers", [row[0] for row in steps] == [" Expanse ", " Expanse, other build "] and "**1.00** (1.00–1.00)" in steps[1][3], result.stdout + result.stderr)
     # Nothing can be installed; no interpreter has PyTorch, either.
     alone = {**hidden, "HOME": "/dev/null"}
     result = subprocess.run([*command, "steps", *fast, "--python", f"{folder}/none"], capture_output=True, text=True, env=alone)

@@ -1,6 +1,7 @@
 """Training steps of Expanse beside PyTorch and JAX: the model in each library's words, the sides as processes that answer
 requests for steps, and the table of a row. Knows nothing of pages or of kernels alone."""
 import json
+import math
 import os
 import statistics
 import struct
@@ -285,10 +286,13 @@ def measure(case, options):
         peer = lambda python, name: [python, options.script, "--peer", name, start, str(case["heads"]), str(options.threads)]
         peers = Peers()
         peers.start("Expanse", command + words)
-        peers.start("PyTorch", peer(options.python, "pytorch"))
-        peers.start("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)
+        if not options.no_pytorch:
+            peers.start("PyTorch", peer(options.python, "pytorch"))
+            peers.start("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)
         if options.jax:
             peers.start("JAX", peer(options.jax, "jax"))
+        if options.beside:
+            peers.start("Expanse, other build", [options.beside, *command[1:-2], *words])
         peers.each(lambda runner: runner.steps(2))
 
         def take_turn(runner):
@@ -304,15 +308,29 @@ def measure(case, options):
 HEADER = ["| encoder step | | median ms | spread | × Expanse's time | peak MiB | loss |", "|---|---|---:|---:|---:|---:|---:|"]
 
 
+def ratios_of_rounds(peers):
+    """{peer: how many times as long as Expanse in each round, sorted}"""
+    ours = peers.runners["Expanse"]
+    return {name: sorted(a / b for a, b in zip(runner.times, ours.times)) for name, runner in peers.runners.items() if runner is not ours}
+
+
 def ratios(peers):
     """{peer: how many times as long as Expanse}"""
-    ours = peers.runners["Expanse"]
-    return {name: statistics.median(a / b for a, b in zip(runner.times, ours.times))
-            for name, runner in peers.runners.items() if runner is not ours}
+    return {name: statistics.median(rounds) for name, rounds in ratios_of_rounds(peers).items()}
+
+
+def interval(ordered):
+    """Of the median with a confidence of 95 % by the sign test, for any distribution of noise; of fewer than 6 ratios, their range."""
+    count, outside, below = len(ordered), 0, 0.0
+    while below + math.comb(count, outside) / 2**count <= 0.025:
+        below += math.comb(count, outside) / 2**count
+        outside += 1
+    outside = max(outside - 1, 0)
+    return ordered[outside], ordered[count - 1 - outside]
 
 
 def rows_of(case, peers):
-    of_ours = ratios(peers)
+    rounds, of_ours = ratios_of_rounds(peers), ratios(peers)
     for name in peers.names:
         runner = peers.runners.get(name)
         if not runner:
@@ -320,8 +338,9 @@ def rows_of(case, peers):
             continue
         median = statistics.median(runner.times)
         spread = (max(runner.times) - min(runner.times)) / 2 / median
+        ratio = "**{:.2f}** ({:.2f}–{:.2f})".format(of_ours[name], *interval(rounds[name])) if name in of_ours else ""
         yield (f"| {shape_of(case)} | {runner.version}{', memory kept' if 'kept' in name else ''} | {median * 1e3:.0f} | "
-               f"±{100 * spread:.0f} % | {f'**{of_ours[name]:.2f}**' if name in of_ours else ''} | {runner.peak:.0f} | "
+               f"±{100 * spread:.0f} % | {ratio} | {runner.peak:.0f} | "
                f"{runner.losses[-1]:.6f} |")
 
 
