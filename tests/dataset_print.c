@@ -4,6 +4,7 @@
 #include "data/dataset.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 int main(int count, char **words) {
@@ -19,14 +20,17 @@ int main(int count, char **words) {
     }
     printf("%lld %d %d\n", (long long)data->count, data->features, data->classes);
     for (int i = 0; i < data->classes && !short_answer; i++) puts(data->class_names[i]);
-    for (int64_t i = 0; i < data->count && data->kind == XP_DATASET_SERIES && !short_answer; i++) {
-        const float *sample = data->values + i * data->sample_elements;
+    float *sample = calloc((size_t)data->sample_elements, sizeof *sample);
+    if (!sample) return 1;
+    for (int64_t i = 0; i < data->count && data->kind == &xp_series_kind && !short_answer; i++) {
+        if (xp_dataset_read(data, i, sample) != XP_OK) return 1;
         printf("%d %d", data->labels ? data->labels[i] : -1, data->lengths[i]);
         for (int feature = 0; feature < data->features; feature++)
             for (int step = 0; step < data->lengths[i]; step++)
                 printf(" %.9g", sample[step * data->features + feature]);
         puts("");
     }
+    free(sample);
     xp_dataset_close(&data);
     return 0;
 }

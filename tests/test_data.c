@@ -1,5 +1,5 @@
 /* Data sets: what the readers take, what they refuse and in which words, and what preparation does to the samples. */
-#include "data/dataset.h"
+#include "data/formats.h"
 #include "scratch.h"
 
 #include <math.h>
@@ -27,13 +27,26 @@ static void assert_refused(const char *name, const void *bytes, size_t length, x
     assert_null(dataset);
 }
 
+/* All samples as they are read, until the next call but one. */
+static float *values_of(const xp_dataset *dataset) {
+    static float *kept[2];
+    static int turn;
+    turn = !turn;
+    free(kept[turn]);
+    kept[turn] = calloc((size_t)(dataset->count * dataset->sample_elements), sizeof(float));
+    for (int64_t i = 0; i < dataset->count; i++)
+        if (xp_dataset_read(dataset, i, kept[turn] + i * dataset->sample_elements) != XP_OK)
+            fail_msg("%s", xp_last_error());
+    return kept[turn];
+}
+
 static void refuse_text(const char *text, xp_status expected, const char *message) {
     assert_refused("toy.ts", text, strlen(text), expected, message);
 }
 
 static void a_file_of_unequal_series_is_laid_out_by_time(void **state) {
     xp_dataset *dataset = open_text(HEADER CLASSES "1,2,3:4,5,6:wild\n7:8:calm\n");
-    assert_int_equal(dataset->kind, XP_DATASET_SERIES);
+    assert_ptr_equal(dataset->kind, &xp_series_kind);
     assert_int_equal(dataset->count, 2);
     assert_int_equal(dataset->features, 2);
     assert_int_equal(dataset->length, 3);
@@ -41,7 +54,7 @@ static void a_file_of_unequal_series_is_laid_out_by_time(void **state) {
     assert_int_equal(dataset->classes, 2);
     assert_string_equal(dataset->class_names[1], "wild");
     const float expected[] = {1, 4, 2, 5, 3, 6, 7, 8, 0, 0, 0, 0};
-    assert_memory_equal(dataset->values, expected, sizeof expected);
+    assert_memory_equal(values_of(dataset), expected, sizeof expected);
     assert_int_equal(dataset->lengths[0], 3);
     assert_int_equal(dataset->lengths[1], 1);
     assert_int_equal(dataset->labels[0], 1);
@@ -57,7 +70,7 @@ static void comments_blank_lines_and_windows_line_ends_are_passed_over(void **st
     assert_int_equal(dataset->count, 2);
     assert_int_equal(dataset->features, 1);
     assert_int_equal(dataset->length, 2);
-    assert_true(dataset->values[1] == 25);
+    assert_true(values_of(dataset)[1] == 25);
     assert_int_equal(dataset->labels[0], 1);
     xp_dataset_close(&dataset);
 }
@@ -72,18 +85,18 @@ static void a_file_without_labels_has_none(void **state) {
 
 static void missing_values_are_filled_along_time(void **state) {
     xp_dataset *dataset = open_text("@univariate false\n@classLabel true a\n@data\n?,2,NaN,nan,8,?:?,?,?,?,?,?:a\n");
-    assert_true(isnan(dataset->values[0]));
+    assert_true(isnan(values_of(dataset)[0]));
     assert_int_equal(xp_dataset_interpolate(dataset), XP_OK);
     const float expected[] = {2, 0, 2, 0, 4, 0, 6, 0, 8, 0, 8, 0};
-    assert_memory_equal(dataset->values, expected, sizeof expected);
+    assert_memory_equal(values_of(dataset), expected, sizeof expected);
     xp_dataset_close(&dataset);
 }
 
 static void nan_with_or_without_a_sign_is_a_missing_value(void **state) {
     xp_dataset *dataset = open_text("@univariate true\n@classLabel true a\n@data\n1,-nan,+NaN , NAN,-2,?:a\n");
     const bool missing[] = {false, true, true, true, false, true};
-    for (int i = 0; i < 6; i++) assert_true(!!isnan(dataset->values[i]) == missing[i]);
-    assert_true(dataset->values[4] == -2);
+    for (int i = 0; i < 6; i++) assert_true(!!isnan(values_of(dataset)[i]) == missing[i]);
+    assert_true(values_of(dataset)[4] == -2);
     xp_dataset_close(&dataset);
     refuse_text("@classLabel true a\n@data\n-nano:a\n", XP_BAD_DATA, "toy.ts:3:1: '-nano' is not a number");
     refuse_text("@classLabel true a\n@data\n--nan:a\n", XP_BAD_DATA, "toy.ts:3:1: '--nan' is not a number");
@@ -159,7 +172,7 @@ static void samples_may_come_without_labels(void **state) {
         assert_int_equal(dataset->count, 2);
         assert_int_equal(dataset->features, 1);
         assert_null(dataset->labels);
-        assert_true(dataset->values[3] == 4);
+        assert_true(values_of(dataset)[3] == 4);
         xp_dataset_close(&dataset);
     }
     xp_dataset *dataset = open_text("@dimension 2\n@classLabel true a b\n@data\n1:2:\n3:4:\n");
@@ -202,9 +215,10 @@ static void values_at_equal_steps_of_time_are_read(void **state) {
     assert_int_equal(dataset->features, 2);
     assert_int_equal(dataset->lengths[0], 3);
     const float expected[] = {1, 4, 0, 5, 3, 6, 7, 9, 8, 10, 0, 0};
-    assert_true(isnan(dataset->values[2]));
-    dataset->values[2] = 0;
-    assert_memory_equal(dataset->values, expected, sizeof expected);
+    float *values = values_of(dataset);
+    assert_true(isnan(values[2]));
+    values[2] = 0;
+    assert_memory_equal(values, expected, sizeof expected);
     assert_int_equal(dataset->labels[1], 1);
     xp_dataset_close(&dataset);
 }
@@ -334,15 +348,15 @@ static void arff_holds_series_of_one_dimension_and_of_several(void **state) {
     assert_int_equal(dataset->count, 3);
     assert_int_equal(dataset->features, 1);
     assert_int_equal(dataset->length, 2);
-    assert_true(isnan(dataset->values[1]) && dataset->values[3] == 30);
+    assert_true(isnan(values_of(dataset)[1]) && values_of(dataset)[3] == 30);
     assert_string_equal(dataset->class_names[1], "walk up");
     for (int i = 0; i < 3; i++) assert_int_equal(dataset->labels[i], i);
     xp_dataset_close(&dataset);
     dataset = open_text(RELATIONAL "@attribute class {a,b}\n@data\n'1,2\\n3,4\\n5,6',b\n\"7,8\\n9,10\\n11,?\",a\n");
     assert_int_equal(dataset->features, 3);
     const float expected[] = {1, 3, 5, 2, 4, 6, 7, 9, 11, 8, 10};
-    assert_memory_equal(dataset->values, expected, sizeof expected);
-    assert_true(isnan(dataset->values[11]));
+    assert_memory_equal(values_of(dataset), expected, sizeof expected);
+    assert_true(isnan(values_of(dataset)[11]));
     assert_int_equal(dataset->labels[0], 1);
     xp_dataset_close(&dataset);
 }
@@ -398,8 +412,8 @@ static void tables_begin_each_line_with_its_label(void **state) {
         assert_int_equal(dataset->lengths[0], 2); /* NaN fills short series up */
         assert_int_equal(dataset->lengths[1], 3);
         assert_int_equal(dataset->lengths[2], 1);
-        assert_true(dataset->values[0] == 0.5f && dataset->values[1] == -2);
-        assert_true(isnan(dataset->values[4]) && dataset->values[5] == 3);
+        assert_true(values_of(dataset)[0] == 0.5f && values_of(dataset)[1] == -2);
+        assert_true(isnan(values_of(dataset)[4]) && values_of(dataset)[5] == 3);
         assert_string_equal(dataset->class_names[0], "-1"); /* by size, not by letters or by place */
         assert_string_equal(dataset->class_names[1], "10");
         assert_int_equal(dataset->labels[0], 1);
@@ -431,7 +445,7 @@ static void utf_16_of_either_byte_order_is_read(void **state) {
             if (xp_dataset_open(&dataset, scratch_write("wide.ts", bytes, used), NULL) != XP_OK)
                 fail_msg("%s", xp_last_error());
             assert_string_equal(dataset->class_names[1], "\xc3\xa9");
-            assert_true(dataset->values[0] == 1.5f);
+            assert_true(values_of(dataset)[0] == 1.5f);
             xp_dataset_close(&dataset);
         }
     }
@@ -462,7 +476,7 @@ static void images_and_their_labels_are_read_plain_or_compressed(void **state) {
     scratch_write("train-labels-idx1-ubyte", two_labels, sizeof two_labels);
     const char *path = scratch_write("train-images-idx3-ubyte", two_images, sizeof two_images);
     assert_int_equal(xp_dataset_open(&dataset, path, NULL), XP_OK);
-    assert_int_equal(dataset->kind, XP_DATASET_IMAGES);
+    assert_ptr_equal(dataset->kind, &xp_images_kind);
     assert_int_equal(dataset->count, 2);
     assert_int_equal(dataset->channels, 1);
     assert_int_equal(dataset->height, 2);
@@ -470,8 +484,8 @@ static void images_and_their_labels_are_read_plain_or_compressed(void **state) {
     assert_int_equal(dataset->classes, 3);
     assert_int_equal(dataset->labels[0], 2);
     assert_string_equal(dataset->class_names[2], "2");
-    assert_true(dataset->values[1] == 51.0f / 255.0f);
-    assert_true(dataset->values[3] == 1.0f);
+    assert_true(values_of(dataset)[1] == 51.0f / 255.0f);
+    assert_true(values_of(dataset)[3] == 1.0f);
     xp_dataset_close(&dataset);
 
     path = scratch_path("t10k-images-idx3-ubyte.gz");
@@ -539,9 +553,9 @@ static void standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding(v
     assert_true(fabs(standardisation.deviation[0] - sqrt(14.0 / 4)) < 1e-15);
     assert_true(standardisation.deviation[1] == 0);
     xp_standardisation_apply(&standardisation, dataset);
-    assert_true(fabsf(dataset->values[0] + 2.0f / sqrtf(3.5f)) < 1e-6f);
-    assert_true(fabsf(dataset->values[1]) < 1e-6f);
-    for (int i = 8; i < 12; i++) assert_true(dataset->values[i] == 0);
+    assert_true(fabsf(values_of(dataset)[0] + 2.0f / sqrtf(3.5f)) < 1e-6f);
+    assert_true(fabsf(values_of(dataset)[1]) < 1e-6f);
+    for (int i = 8; i < 12; i++) assert_true(values_of(dataset)[i] == 0);
     xp_standardisation_release(&standardisation);
     xp_dataset_close(&dataset);
 }
@@ -585,7 +599,7 @@ static void alignment_matches_classes_by_name_and_pads_both(void **state) {
     assert_string_equal(test->class_names[0], "calm");
     assert_int_equal(train->length, 4);
     const float expected[] = {1, 4, 2, 5, 3, 6, 0, 0, 7, 8, 0, 0, 0, 0, 0, 0};
-    assert_memory_equal(train->values, expected, sizeof expected);
+    assert_memory_equal(values_of(train), expected, sizeof expected);
     xp_dataset_close(&test);
 
     test = open_text("@univariate true\n@classLabel true calm\n@data\n1:calm\n");
@@ -611,7 +625,7 @@ static void alignment_keeps_classes_that_the_other_does_not_have_apart(void **st
     assert_int_equal(xp_dataset_limit(test, 3, 7), XP_OK);
     int unlabelled = 0;
     for (int i = 0; i < 3; i++) {
-        const int label = test->labels[i], value = (int)test->values[2 * i];
+        const int label = test->labels[i], value = (int)values_of(test)[2 * i];
         assert_int_equal(xp_dataset_number(test, i), value - 1);
         unlabelled += label < 0;
         if (label >= 0) assert_string_equal(test->class_names[label], value == 3 ? "new" : "odd");
@@ -653,7 +667,8 @@ static void a_part_without_labels_takes_the_classes_of_the_other(void **state) {
 
 static void a_header_without_samples_serves_for_alignment(void **state) {
     char *names[] = {"wild", "calm"};
-    xp_dataset header = {.features = 2, .length = 5, .sample_elements = 10, .classes = 2, .class_names = names};
+    xp_dataset header = {
+        .kind = &xp_series_kind, .features = 2, .length = 5, .sample_elements = 10, .classes = 2, .class_names = names};
     xp_dataset *test = open_text(HEADER CLASSES "1,2,3:4,5,6:wild\n7:8:calm\n");
     assert_int_equal(xp_dataset_align(&header, test), XP_OK);
     assert_int_equal(test->labels[0], 0);
@@ -692,16 +707,16 @@ static void a_split_takes_its_part_of_every_class(void **state) {
     assert_int_equal(part[2], 0);
     assert_int_equal(train->count, 38);
     bool seen[43] = {false};
-    for (int64_t i = 0; i < train->count; i++) seen[(int)train->values[i]] = true;
+    for (int64_t i = 0; i < train->count; i++) seen[(int)values_of(train)[i]] = true;
     for (int64_t i = 0; i < validation->count; i++) {
-        assert_false(seen[(int)validation->values[i]]);
-        seen[(int)validation->values[i]] = true;
+        assert_false(seen[(int)values_of(validation)[i]]);
+        seen[(int)values_of(validation)[i]] = true;
     }
     for (int i = 0; i < 43; i++) assert_true(seen[i]);
 
     xp_dataset *again = open_counted(counts), *same = NULL;
     assert_int_equal(xp_dataset_split(again, 0.1, 7, &same), XP_OK);
-    assert_memory_equal(same->values, validation->values, (size_t)same->count * sizeof(float));
+    assert_memory_equal(values_of(same), values_of(validation), (size_t)same->count * sizeof(float));
     xp_dataset_close(&same);
     xp_dataset_close(&again);
 
@@ -746,10 +761,13 @@ static void a_short_last_batch_is_padded_with_weight_0(void **state) {
     const int32_t order[] = {2, 0, 1};
     float values[12], weights[2];
     int32_t lengths[2], labels[2];
-    assert_int_equal(xp_dataset_batch(dataset, order, 3, 0, 2, values, lengths, labels, weights), 2);
+    xp_batch batch = {.values = values, .lengths = lengths, .labels = labels, .weights = weights};
+    assert_int_equal(xp_dataset_batch(dataset, order, 3, 0, 2, &batch), XP_OK);
+    assert_int_equal(batch.filled, 2);
     const float first[] = {9, 1, 0, 0, 0, 0, 1, 4, 2, 5, 3, 6};
     assert_memory_equal(values, first, sizeof first);
-    assert_int_equal(xp_dataset_batch(dataset, order, 3, 2, 2, values, lengths, labels, weights), 1);
+    assert_int_equal(xp_dataset_batch(dataset, order, 3, 2, 2, &batch), XP_OK);
+    assert_int_equal(batch.filled, 1);
     const float last[12] = {7, 8};
     assert_memory_equal(values, last, sizeof last);
     assert_int_equal(lengths[0], 1);
@@ -757,8 +775,52 @@ static void a_short_last_batch_is_padded_with_weight_0(void **state) {
     assert_int_equal(labels[0], 1);
     assert_int_equal(labels[1], 0);
     assert_true(weights[0] == 1 && weights[1] == 0);
-    assert_int_equal(xp_dataset_batch(dataset, order, 3, 4, 2, values, NULL, NULL, weights), 0);
+    batch.lengths = batch.labels = NULL;
+    assert_int_equal(xp_dataset_batch(dataset, order, 3, 4, 2, &batch), XP_OK);
+    assert_int_equal(batch.filled, 0);
     xp_dataset_close(&dataset);
+}
+
+static xp_status read_two(const xp_source *source, int64_t number, float *values) {
+    values[0] = (float)number;
+    return number < 2 ? XP_OK : xp_fail(XP_BAD_DATA, "sample %lld is damaged", (long long)number);
+}
+
+static int closed;
+static void count_closing(xp_source *source) {
+    closed++;
+}
+
+static void a_sample_that_its_source_cannot_give_fails_the_batch(void **state) {
+    xp_source source = {.read = read_two, .close = count_closing, .data_sets = 1};
+    int32_t lengths[] = {1, 1, 1};
+    xp_dataset dataset = {
+        .kind = &xp_series_kind, .source = &source, .count = 3, .features = 1, .length = 1, .sample_elements = 1};
+    dataset.lengths = lengths;
+    const int32_t order[] = {1, 0, 2};
+    float values[2], weights[2];
+    xp_batch batch = {.values = values, .weights = weights};
+    assert_int_equal(xp_dataset_batch(&dataset, order, 3, 0, 2, &batch), XP_OK);
+    assert_true(values[0] == 1 && values[1] == 0);
+    assert_int_equal(xp_dataset_batch(&dataset, order, 3, 2, 2, &batch), XP_BAD_DATA);
+    assert_string_equal(xp_last_error(), "sample 2 is damaged");
+}
+
+static void a_source_is_closed_with_the_last_data_set_that_has_it(void **state) {
+    xp_dataset *train = open_text("@univariate true\n@classLabel true a\n@data\n1:a\n2:a\n3:a\n4:a\n");
+    xp_dataset *validation = NULL;
+    void (*close)(xp_source *) = train->source->close;
+    xp_source *source = train->source;
+    closed = 0;
+    source->close = count_closing;
+    assert_int_equal(xp_dataset_split(train, 0.5, 7, &validation), XP_OK);
+    assert_ptr_equal(validation->source, source);
+    xp_dataset_close(&train);
+    assert_int_equal(closed, 0);
+    assert_true(values_of(validation)[0] == (float)(xp_dataset_number(validation, 0) + 1));
+    xp_dataset_close(&validation);
+    assert_int_equal(closed, 1);
+    close(source);
 }
 
 /* --- real data ---------------------------------------------------------------------------------------------------- */
@@ -858,6 +920,8 @@ int main(void) {
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),
         cmocka_unit_test(an_epochs_order_is_a_permutation_of_seed_and_epoch_alone),
         cmocka_unit_test(a_short_last_batch_is_padded_with_weight_0),
+        cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
+        cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),
         cmocka_unit_test(fashion_mnist_reads_as_published),
         cmocka_unit_test(japanese_vowels_reads_as_published),
     };

@@ -170,7 +170,8 @@ static xp_status write_checkpoint(void) {
     static double mean[] = {0.1, -3}, deviation[] = {1.0 / 3, 2};
     bool left;
     checkpoint =
-        (xp_checkpoint){.shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
+        (xp_checkpoint){.kind = &xp_series_kind,
+                        .shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
                         .class_names = names,
                         .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
                         .state = {.step = 12, .epoch = 3, .loss_sum = 0.5, .epoch_best = 2, .samples_total = 48},

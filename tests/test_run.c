@@ -148,7 +148,8 @@ static void fill_store(xp_store **store, xp_device *device, int64_t width, bool 
 }
 
 static void make_checkpoint(xp_checkpoint *checkpoint, char **names, double *mean, double *deviation) {
-    *checkpoint = (xp_checkpoint){.shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
+    *checkpoint = (xp_checkpoint){.kind = &xp_series_kind,
+                                  .shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
                                   .class_names = names,
                                   .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
                                   .state = {.step = 30000000017,

@@ -27,7 +27,8 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
     const xp_store *store = session->store;
     float **values = calloc((size_t)store->count, sizeof *values);
     int64_t *labels = malloc((size_t)batch->count * sizeof *labels);
-    xp_status status = values && labels ? XP_OK : XP_OUT_OF_MEMORY;
+    float *samples = malloc((size_t)(batch->count * batch->sample_elements) * sizeof *samples);
+    xp_status status = values && labels && samples ? XP_OK : XP_OUT_OF_MEMORY;
     for (int i = 0; i < store->count && status == XP_OK; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         values[i] = malloc((size_t)parameter->elements * sizeof **values);
@@ -36,14 +37,17 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
             status = xp_safetensors_add(&set, parameter->name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape,
                                         values[i]);
     }
-    for (int64_t b = 0; b < batch->count && status == XP_OK; b++) labels[b] = batch->labels[b];
+    for (int64_t b = 0; b < batch->count && status == XP_OK; b++) {
+        labels[b] = batch->labels[b];
+        status = xp_dataset_read(batch, b, samples + b * batch->sample_elements);
+    }
     if (status == XP_OK)
-        status = batch->kind == XP_DATASET_IMAGES
-                     ? xp_safetensors_add(&set, "batch.images", XP_SAFETENSORS_F32, 4,
-                                          (int64_t[]){batch->count, batch->channels, batch->height, batch->breadth},
-                                          batch->values)
-                     : xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
-                                          (int64_t[]){batch->count, batch->length, batch->features}, batch->values);
+        status =
+            batch->kind == &xp_images_kind
+                ? xp_safetensors_add(&set, "batch.images", XP_SAFETENSORS_F32, 4,
+                                     (int64_t[]){batch->count, batch->channels, batch->height, batch->breadth}, samples)
+                : xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
+                                     (int64_t[]){batch->count, batch->length, batch->features}, samples);
     if (status == XP_OK)
         status = xp_safetensors_add(&set, "batch.labels", XP_SAFETENSORS_I64, 1, &batch->count, labels);
     if (status == XP_OK) status = xp_safetensors_write(&set, path);
@@ -51,6 +55,7 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
     for (int i = 0; values && i < store->count; i++) free(values[i]);
     free(values);
     free(labels);
+    free(samples);
     return status;
 }
 
@@ -121,7 +126,7 @@ static xp_status time_steps(timing *t, bool kernels) {
     const xp_device_options options = {.select = t->device, .family = t->family, .profiling = t->profile || kernels};
     XP_TRY(xp_synthetic_open(&t->run, &t->setup, &options));
     if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
-    if (t->save) XP_TRY(save_start(&t->run.session, &t->run.batch, t->save));
+    if (t->save) XP_TRY(save_start(&t->run.session, t->run.batch, t->save));
     if (t->on_request) return answer_requests(t);
     XP_TRY(xp_bench_table_open(&table, t->format, t->run.session.device));
     const xp_status status = xp_bench_table_close(&table, kernels ? print_kernels(t, &table) : print_steps(t, &table));

@@ -100,13 +100,25 @@ void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t si
 
 /* ---- a session --------------------------------------------------------------------------------------------------- */
 
-/* Normal values, which the device draws, and labels. */
-static xp_status make_batch(const xp_synthetic_setup *setup, xp_device *device, xp_dataset *out) {
-    enum { SEED = 1, PURPOSE_VALUES = 0, PURPOSE_LABELS = 1 };
+/* Normal values, which the device draws. */
+static xp_status draw_values(xp_device *device, size_t elements, float *values) {
+    enum { SEED = 1, PURPOSE_VALUES = 0 };
+    cl_mem buffer;
+    XP_TRY(xp_device_buffer(device, elements * sizeof *values, &buffer));
+    xp_status status = xp_device_fill_normal(device, buffer, 0, elements, SEED, PURPOSE_VALUES);
+    if (status == XP_OK) status = xp_device_read(device, buffer, 0, elements * sizeof *values, values);
+    clReleaseMemObject(buffer);
+    return status;
+}
+
+/* Of those values, and of labels that are drawn, too. */
+static xp_status make_batch(const xp_synthetic_setup *setup, xp_device *device, xp_dataset **out) {
+    enum { SEED = 1, PURPOSE_LABELS = 1 };
     const xp_model_shape *shape = &setup->shape;
     const bool images = setup->config.model.kind == XP_MODEL_VISION;
-    *out = (xp_dataset){
-        .kind = images ? XP_DATASET_IMAGES : XP_DATASET_SERIES,
+    xp_dataset header = {
+        .kind = images ? &xp_images_kind : &xp_series_kind,
+        .name = "the synthetic batch",
         .count = shape->batch,
         .features = shape->features,
         .length = shape->length,
@@ -117,30 +129,25 @@ static xp_status make_batch(const xp_synthetic_setup *setup, xp_device *device, 
                                   : (int64_t)shape->length * shape->features,
         .classes = shape->classes,
     };
-    const size_t elements = (size_t)(out->count * out->sample_elements), bytes = elements * sizeof(float);
-    out->values = malloc(bytes);
-    out->lengths = malloc((size_t)out->count * sizeof *out->lengths);
-    out->labels = malloc((size_t)out->count * sizeof *out->labels);
-    if (!out->values || !out->lengths || !out->labels)
-        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", shape->batch);
-    cl_mem buffer;
-    XP_TRY(xp_device_buffer(device, bytes, &buffer));
-    xp_status status = xp_device_fill_normal(device, buffer, 0, elements, SEED, PURPOSE_VALUES);
-    if (status == XP_OK) status = xp_device_read(device, buffer, 0, bytes, out->values);
-    clReleaseMemObject(buffer);
+    const size_t elements = (size_t)(header.count * header.sample_elements);
+    float *values = malloc(elements * sizeof *values);
+    header.lengths = malloc((size_t)header.count * sizeof *header.lengths);
+    header.labels = malloc((size_t)header.count * sizeof *header.labels);
+    xp_status status = values && header.lengths && header.labels
+                           ? draw_values(device, elements, values)
+                           : xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", shape->batch);
     xp_random random;
     xp_random_start(&random, SEED, PURPOSE_LABELS);
-    for (int64_t b = 0; b < out->count; b++) {
-        out->lengths[b] = out->length;
-        out->labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->classes);
+    for (int64_t b = 0; b < header.count && status == XP_OK; b++) {
+        header.lengths[b] = header.length;
+        header.labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->classes);
     }
+    if (status == XP_OK) status = xp_dataset_of_values(out, &header, values);
+    if (status == XP_OK) return XP_OK;
+    free(values);
+    free(header.lengths);
+    free(header.labels);
     return status;
-}
-
-static void release_batch(xp_dataset *batch) {
-    free(batch->values);
-    free(batch->lengths);
-    free(batch->labels);
 }
 
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_setup *setup, const xp_device_options *options) {
@@ -159,7 +166,7 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_setup *setup, 
 
 void xp_synthetic_close(xp_synthetic *synthetic) {
     xp_session_close(&synthetic->session);
-    release_batch(&synthetic->batch);
+    xp_dataset_close(&synthetic->batch);
     free(synthetic->order);
     *synthetic = (xp_synthetic){.step = 0};
 }
@@ -170,10 +177,9 @@ xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *
     for (int i = 0; i < count; i++) {
         tally = (xp_tally){0};
         t->step++;
-        XP_TRY(
-            xp_session_train(&t->session, &t->batch, t->order, 0, t->step, t->config.training.learning_rate, &tally));
+        XP_TRY(xp_session_train(&t->session, t->batch, t->order, 0, t->step, t->config.training.learning_rate, &tally));
     }
     *seconds = xp_clock() - begin;
-    *loss = tally.loss_sum / (double)t->batch.count;
+    *loss = tally.loss_sum / (double)t->batch->count;
     return XP_OK;
 }

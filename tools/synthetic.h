@@ -69,7 +69,7 @@ void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t si
 typedef struct xp_synthetic {
     xp_config config;
     xp_session session;
-    xp_dataset batch;
+    xp_dataset *batch;
     int32_t *order;
     int64_t step;
 } xp_synthetic;

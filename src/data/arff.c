@@ -187,8 +187,8 @@ static xp_status read_sample(arff_reader *reader) {
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-bool xp_arff_recognised(const char *text, size_t length) {
-    xp_series series = xp_series_begin("", text, length, ',');
+static bool recognises_arff(const xp_opening *opening) {
+    xp_series series = xp_series_begin("", opening->bytes, opening->length, ',');
     if (!xp_series_next_line(&series)) return false;
     xp_slice rest = series.line;
     return xp_slice_is(next_word(&series, &rest), "@relation");
@@ -200,10 +200,12 @@ static xp_status read_whole(arff_reader *reader, xp_dataset *dataset) {
     return xp_series_finish(&reader->series, &reader->listed, dataset);
 }
 
-xp_status xp_arff_parse(xp_dataset *dataset, const char *path, const char *text, size_t length) {
-    arff_reader reader = {.series = xp_series_begin(path, text, length, ',')};
+static xp_status open_arff(xp_dataset *dataset, xp_opening *opening) {
+    arff_reader reader = {.series = xp_series_begin(opening->path, opening->bytes, opening->length, ',')};
     const xp_status status = read_whole(&reader, dataset);
     xp_names_release(&reader.listed);
     xp_series_release(&reader.series);
     return status;
 }
+
+const xp_format xp_format_arff = {XP_FORMAT_TEXT, recognises_arff, open_arff};

@@ -1,9 +1,11 @@
-/* The order of an epoch and the dense batches cut from it. Owns nothing; the same seed and epoch give the same order
- * whatever ran before, which a bitwise resume depends on. */
+/* The order of an epoch, the dense batches cut from it, and the digest of a whole data set. Owns nothing; the same seed and
+ * epoch give the same order whatever ran before, which a bitwise resume depends on. */
 #include "core/random.h"
-#include "data/dataset.h"
+#include "data/formats.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <xxhash.h>
 
 enum { PURPOSE_SHUFFLE = 0x53485546 };
 
@@ -20,22 +22,49 @@ void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *or
     }
 }
 
-int xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first, int batch,
-                     float *values, int32_t *lengths, int32_t *labels, float *weights) {
-    int64_t left = order_count - first;
-    int real = left < 0 ? 0 : left < batch ? (int)left : batch;
-    size_t elements = (size_t)dataset->sample_elements;
-    for (int i = 0; i < batch; i++) {
-        int64_t sample = i < real ? order[first + i] : -1;
-        float *target = values + (size_t)i * elements;
-        if (sample < 0) {
-            memset(target, 0, elements * sizeof *target);
-        } else {
-            memcpy(target, dataset->values + (size_t)sample * elements, elements * sizeof *target);
-        }
-        if (lengths) lengths[i] = sample >= 0 && dataset->lengths ? dataset->lengths[sample] : 0;
-        if (labels) labels[i] = sample < 0 ? 0 : dataset->labels ? dataset->labels[sample] : -1;
-        weights[i] = sample >= 0 ? 1.0f : 0.0f;
+xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
+                           int size, xp_batch *out) {
+    const int64_t left = order_count - first;
+    const size_t elements = (size_t)dataset->sample_elements;
+    const int real = left < 0 ? 0 : left < size ? (int)left : size;
+    for (int i = 0; i < real; i++) {
+        const int64_t sample = order[first + i];
+        XP_TRY(xp_dataset_read(dataset, sample, out->values + (size_t)i * elements));
+        if (out->lengths) out->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
+        if (out->labels) out->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
+        out->weights[i] = 1;
     }
-    return real;
+    const size_t padded = (size_t)(size - real);
+    memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);
+    if (out->lengths) memset(out->lengths + real, 0, padded * sizeof *out->lengths);
+    if (out->labels) memset(out->labels + real, 0, padded * sizeof *out->labels);
+    memset(out->weights + real, 0, padded * sizeof *out->weights);
+    out->filled = real;
+    return XP_OK;
+}
+
+static xp_status digest_values(const xp_dataset *dataset, XXH64_state_t *state, uint64_t *digest) {
+    const size_t elements = (size_t)dataset->sample_elements;
+    float *values = NULL;
+    XP_TRY(xp_data_allocate((void **)&values, dataset->sample_elements, sizeof *values, dataset->name));
+    xp_status status = XP_OK;
+    for (int64_t i = 0; i < dataset->count && status == XP_OK; i++) {
+        status = xp_dataset_read(dataset, i, values);
+        if (status == XP_OK) XXH64_update(state, values, elements * sizeof *values);
+    }
+    *digest = XXH64_digest(state);
+    free(values);
+    return status;
+}
+
+xp_status xp_dataset_digest(const xp_dataset *dataset, uint64_t seed, uint64_t *digest) {
+    const size_t count = (size_t)dataset->count;
+    XXH64_state_t *state = XXH64_createState();
+    if (!state) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to digest it", dataset->name);
+    XXH64_reset(state, seed);
+    const xp_status status = digest_values(dataset, state, digest);
+    XXH64_freeState(state);
+    if (dataset->lengths) *digest = XXH64(dataset->lengths, count * sizeof *dataset->lengths, *digest);
+    if (dataset->labels) *digest = XXH64(dataset->labels, count * sizeof *dataset->labels, *digest);
+    return status;
 }

@@ -1,5 +1,6 @@
-/* Data sets in host memory: reading, preparing, splitting, batching. Owns the samples; knows nothing of models or
- * devices. Formats: .ts (ts.c), .arff (arff.c), tables of the UCR archive (ucr.c), IDX (idx.c). */
+/* Data sets: opening, preparing, splitting, batching. A data set is a part of a source, which keeps the samples as it found
+ * them; what is done to a sample, such as standardisation, is done whenever it is read. Owns both; knows nothing of models or
+ * devices. */
 #ifndef XP_DATA_DATASET_H
 #define XP_DATA_DATASET_H
 
@@ -10,55 +11,88 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum xp_dataset_kind { XP_DATASET_SERIES, XP_DATASET_IMAGES } xp_dataset_kind;
+typedef struct xp_dataset xp_dataset;
+typedef struct xp_source xp_source; /* data/formats.h */
 
-typedef struct xp_dataset {
-    xp_dataset_kind kind;
-    char name[128];                /* the file's name, for messages */
-    int64_t count;                 /* samples */
-    int features;                  /* series: dimensions */
-    int length;                    /* series: the longest; every sample is stored with this many steps */
-    int channels, height, breadth; /* images */
-    int64_t sample_elements;       /* length·features or channels·height·breadth */
-    float *values;                 /* [count][length][features], zero behind a series' end; or [count][ch][y][x] */
-    int32_t *lengths;              /* [count]; NULL for images */
-    int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
-    int32_t *numbers;              /* [count], of the samples in their file, from 0; NULL: as they stand here */
-    int classes;
-    int unseen;         /* classes behind these, which the data set that this one was aligned to does not have */
-    char **class_names; /* [classes + unseen] */
-} xp_dataset;
+/* Where the values of one feature lie in a sample: `count` of them, `stride` apart. */
+typedef struct xp_feature_place {
+    int64_t offset, count;
+    int stride;
+} xp_feature_place;
 
-/* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
- * file, whose label file lies beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
- * "test"). All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or
- * byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
-xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
-void xp_dataset_close(xp_dataset **dataset);
-
-/* Writes one sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
- * that are the same everywhere; nothing when there are none. XP_OUT_OF_MEMORY. */
-xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note);
-
-/* Fills NaN inside a series by linear interpolation over time, the ends by the nearest value, an all-NaN feature by 0.
- * XP_BAD_DATA: there is nothing else. */
-xp_status xp_dataset_interpolate(xp_dataset *dataset);
+/* What a sample is. A row of a table: nothing else depends on which kinds there are. */
+typedef struct xp_sample_kind {
+    const char *name;    /* in messages and checkpoints: "series" */
+    const char *feature; /* what one of its features is called: "dimension" */
+    struct {
+        bool length, features, channels, height, breadth;
+    } has;            /* which sizes it has; the others are 0 */
+    bool has_missing; /* a value may be NaN */
+    int (*features)(const xp_dataset *dataset);
+    /* The features follow each other, or take turns: together they are the sample without its padding. */
+    xp_feature_place (*place)(const xp_dataset *dataset, int64_t sample, int feature);
+    /* XP_BAD_DATA: the samples of the other data set have another shape. */
+    xp_status (*check_alike)(const xp_dataset *dataset, const xp_dataset *other);
+    /* "length 8 to 21, 2 features" */
+    void (*describe)(const xp_dataset *dataset, xp_writer *out);
+} xp_sample_kind;
+extern const xp_sample_kind xp_series_kind, xp_images_kind;
+const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
 
 /* Per-feature (series, over all valid time steps) or per-channel (images) mean and deviation. */
 typedef struct xp_standardisation {
     int features;
     double *mean, *deviation; /* [features]; a deviation of 0 counts as 1 */
 } xp_standardisation;
+
+struct xp_dataset {
+    const xp_sample_kind *kind;
+    xp_source *source;             /* shared with its other parts; NULL: a header alone */
+    char name[128];                /* the file's name, for messages */
+    int64_t count;                 /* samples */
+    int features;                  /* series: dimensions */
+    int length;                    /* series: steps of a sample that is read, not fewer than those of the longest */
+    int channels, height, breadth; /* images */
+    int64_t sample_elements;       /* length·features or channels·height·breadth */
+    int32_t *lengths;              /* [count], own steps of the series; NULL for images */
+    int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
+    int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: as they stand here */
+    int classes;
+    int unseen;         /* classes behind these, which the data set that this one was aligned to does not have */
+    char **class_names; /* [classes + unseen] */
+    bool fills_missing;
+    const xp_standardisation *standardisation; /* borrowed; NULL: none */
+};
+
+/* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
+ * file, whose label file lies beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
+ * "test"). All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or
+ * byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
+/* A data set of values in memory, [count][sample_elements], in the shape of `header`, whose lengths and labels (or NULL) it
+ * takes over, as `values`, on success. XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float *values);
+void xp_dataset_close(xp_dataset **dataset);
+
+/* Writes one sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
+ * that are the same everywhere; nothing when there are none. XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note);
+
+/* From now on NaN inside a series are filled by linear interpolation over time, the ends by the nearest value, an all-NaN
+ * feature by 0. XP_BAD_DATA: there is nothing else. */
+xp_status xp_dataset_interpolate(xp_dataset *dataset);
+
 xp_status xp_standardisation_fit(xp_standardisation *out, const xp_dataset *training);
-void xp_standardisation_apply(const xp_standardisation *standardisation, xp_dataset *dataset); /* padding stays 0 */
+/* From now on samples are read standardised; padding stays 0. It must outlive the data set. */
+void xp_standardisation_apply(const xp_standardisation *standardisation, xp_dataset *dataset);
 void xp_standardisation_release(xp_standardisation *standardisation);
 
 /* Makes other's label numbers and classes those of `dataset` (class names are matched as text) and pads both to the
  * longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
  * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
-/* Zeros behind every series up to so many steps, not fewer than it has. XP_OUT_OF_MEMORY. */
-xp_status xp_dataset_pad(xp_dataset *dataset, int length);
+/* Zeros behind every series up to so many steps, not fewer than it has. */
+void xp_dataset_pad(xp_dataset *dataset, int length);
 /* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message begins with `path` and
  * ends without a remedy. */
 xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path);
@@ -75,10 +109,23 @@ void xp_dataset_first(xp_dataset *dataset, int64_t count);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
-/* Copies samples order[first … first+batch-1] to dense host arrays; behind the last sample: zero values, length 0,
- * label 0, weight 0. The label of a sample that has none is -1. lengths and labels may be NULL. Returns the number of
- * real samples. values [batch][sample_elements]. */
-int xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first, int batch,
-                     float *values, int32_t *lengths, int32_t *labels, float *weights);
+/* Reads one sample, prepared, into values [sample_elements]. Threads may read at the same time. XP_BAD_DATA: the source
+ * cannot give it; and what else reading files may fail with. */
+xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values);
+
+/* The caller's memory for a batch, dense. */
+typedef struct xp_batch {
+    float *values;             /* [size][sample_elements] */
+    int32_t *lengths, *labels; /* [size]; NULL: not wanted */
+    float *weights;            /* [size]: 1, or 0 behind the last sample */
+    int filled;                /* real samples */
+} xp_batch;
+/* Reads the samples order[first … first+size-1]; behind the last one: zero values, length 0, label 0, weight 0. The label
+ * of a sample that has none is -1. Fails as xp_dataset_read. */
+xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
+                           int size, xp_batch *out);
+
+/* A digest of all samples, lengths and labels, as they are read, and of `seed`. Fails as xp_dataset_read. */
+xp_status xp_dataset_digest(const xp_dataset *dataset, uint64_t seed, uint64_t *digest);
 
 #endif

@@ -1,22 +1,42 @@
-/* The readers of the file formats, from bytes to a data set. Each knows its format and nothing of paths beyond the name
- * that its messages need. */
+/* Sources of samples: a table of formats, whose rows open and read them. Each knows its format and nothing of paths beyond
+ * the name that its messages need, and the files that belong to one. */
 #ifndef XP_DATA_FORMATS_H
 #define XP_DATA_FORMATS_H
 
 #include "data/dataset.h"
 
-/* text ends in NUL behind its `length` bytes. On failure *dataset is left for the caller to close. .ts is what none of the
- * others recognises, so that its messages tell what a file needs. */
-xp_status xp_ts_parse(xp_dataset *dataset, const char *path, const char *text, size_t length);
-bool xp_arff_recognised(const char *text, size_t length);
-xp_status xp_arff_parse(xp_dataset *dataset, const char *path, const char *text, size_t length);
-bool xp_ucr_recognised(const char *text, size_t length);
-xp_status xp_ucr_parse(xp_dataset *dataset, const char *path, const char *text, size_t length);
+/* What there is to open. */
+typedef struct xp_opening {
+    const char *path;
+    const char *part; /* of a folder, "train" or "test"; NULL: none was named */
+    char
+        *bytes; /* of a file, decompressed, with a NUL behind them; text is UTF-8. A row that keeps them leaves NULL. */
+    size_t length;
+} xp_opening;
 
-bool xp_idx_recognised(const char *bytes, size_t length);
-xp_status xp_idx_parse_images(xp_dataset *dataset, const char *path, const char *bytes, size_t length);
-/* dataset holds the images that the labels belong to. */
-xp_status xp_idx_parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length);
+/* What is open: the first member of a struct of the format's own. It is closed with the last data set that has it. */
+struct xp_source {
+    /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time. */
+    xp_status (*read)(const xp_source *source, int64_t number, float *values);
+    void (*close)(xp_source *source);
+    int data_sets;
+};
+
+/* A format: a row of the table in dataset.c. `open` sets the data set's kind, sizes, lengths, labels, classes and source; on
+ * failure the caller closes the data set. */
+typedef enum xp_format_of { XP_FORMAT_BINARY, XP_FORMAT_TEXT, XP_FORMAT_FOLDER } xp_format_of;
+typedef struct xp_format {
+    xp_format_of of;
+    bool (*recognises)(const xp_opening *opening);
+    xp_status (*open)(xp_dataset *dataset, xp_opening *opening);
+} xp_format;
+extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_ts;
+
+/* Has `path` opened as a file, by its content: for a folder's row that has chosen one. */
+xp_status xp_data_open_file(xp_dataset *dataset, const char *path);
+/* Gives the data set a source of values in memory, which it takes over on success, as `first` [count + 1]: where each sample
+ * begins, and where the last one ends; NULL: they are of one size. */
+xp_status xp_values_open(xp_dataset *dataset, float *values, int64_t *first);
 
 /* Allocates `count` zeroed elements of `size` bytes, refusing products that do not fit the machine's memory. */
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what);

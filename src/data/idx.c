@@ -1,10 +1,12 @@
-/* The IDX binary format of MNIST and its relatives: a magic number, sizes in big-endian order, bytes. Owns the format;
- * knows nothing of files or of where the labels lie. */
+/* The IDX binary format of MNIST and its relatives: a magic number, sizes in big-endian order, bytes. Owns the format, and
+ * which files of it belong together; the pixels stay bytes until they are read. */
+#include "core/files.h"
 #include "data/formats.h"
 
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TYPE_U8 = 0x08, HEADER_IMAGES = 16, HEADER_LABELS = 8 };
 
@@ -13,7 +15,7 @@ static uint32_t big_endian(const char *bytes) {
     return (uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3];
 }
 
-bool xp_idx_recognised(const char *bytes, size_t length) {
+static bool has_magic(const char *bytes, size_t length) {
     return length >= 4 && bytes[0] == 0 && bytes[1] == 0 && bytes[2] >= TYPE_U8 && bytes[2] <= 0x0E && bytes[3] != 0;
 }
 
@@ -26,7 +28,7 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
                        path, length, header, what);
     }
     uint32_t magic = big_endian(bytes), expected = (uint32_t)TYPE_U8 << 8 | (uint32_t)dimensions;
-    if (magic != expected && xp_idx_recognised(bytes, length) && bytes[2] != TYPE_U8) {
+    if (magic != expected && has_magic(bytes, length) && bytes[2] != TYPE_U8) {
         return xp_fail(XP_UNSUPPORTED,
                        "%s: byte 2: IDX values of type 0x%02x are not supported; only unsigned bytes (0x08) are", path,
                        (unsigned)bytes[2]);
@@ -57,26 +59,9 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
     return XP_OK;
 }
 
-xp_status xp_idx_parse_images(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
-    if (xp_idx_recognised(bytes, length) && bytes[2] == TYPE_U8 && bytes[3] == 1) {
-        return xp_fail(XP_BAD_DATA, "%s: byte 3: this is an IDX label file; name the image file beside it", path);
-    }
-    int64_t sizes[3];
-    XP_TRY(read_header(path, bytes, length, 3, "images", sizes));
-    dataset->kind = XP_DATASET_IMAGES;
-    dataset->count = sizes[0];
-    dataset->channels = 1;
-    dataset->height = (int)sizes[1];
-    dataset->breadth = (int)sizes[2];
-    dataset->sample_elements = sizes[1] * sizes[2];
-    int64_t total = dataset->count * dataset->sample_elements;
-    XP_TRY(xp_data_allocate((void **)&dataset->values, total, sizeof *dataset->values, path));
-    const unsigned char *pixels = (const unsigned char *)bytes + HEADER_IMAGES;
-    for (int64_t i = 0; i < total; i++) dataset->values[i] = (float)pixels[i] / 255.0f;
-    return XP_OK;
-}
+/* --- labels -------------------------------------------------------------------------------------------------------- */
 
-xp_status xp_idx_parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
+static xp_status parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
     int64_t count = 0;
     XP_TRY(read_header(path, bytes, length, 1, "labels", &count));
     if (count != dataset->count) {
@@ -97,3 +82,133 @@ xp_status xp_idx_parse_labels(xp_dataset *dataset, const char *path, const char 
     }
     return xp_data_name_classes(dataset, pointers, classes);
 }
+
+static bool ends_with(const char *text, const char *ending) {
+    size_t length = strlen(text), tail = strlen(ending);
+    return length >= tail && strcmp(text + length - tail, ending) == 0;
+}
+
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* Writes the path of the label file that exists for this image file; false when there is none. Either of the two may be
+ * compressed. */
+static bool find_labels(const char *path, char labels[PATH_MAX]) {
+    static const char *const pairs[][2] = {
+        {"images-idx3", "labels-idx1"}, {"images.idx3", "labels.idx1"}, {"images", "labels"}};
+    const char *name = file_name(path);
+    for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
+        const char *found = strstr(name, pairs[i][0]);
+        if (!found) continue;
+        int written = snprintf(labels, PATH_MAX - 3, "%.*s%s%s", (int)(found - path), path, pairs[i][1],
+                               found + strlen(pairs[i][0]));
+        if (written < 0 || written >= PATH_MAX - 3) return false;
+        if (xp_file_exists(labels)) return true;
+        if (ends_with(labels, ".gz")) {
+            labels[strlen(labels) - 3] = '\0';
+        } else {
+            strcat(labels, ".gz");
+        }
+        return xp_file_exists(labels);
+    }
+    return false;
+}
+
+static xp_status read_labels(xp_dataset *dataset, const char *path) {
+    char labels[PATH_MAX];
+    if (!find_labels(path, labels)) return XP_OK;
+    char *bytes = NULL;
+    size_t length = 0;
+    XP_TRY(xp_file_read(labels, &bytes, &length));
+    xp_status status = parse_labels(dataset, labels, bytes, length);
+    free(bytes);
+    return status;
+}
+
+/* --- images ------------------------------------------------------------------------------------------------------- */
+
+typedef struct idx_source {
+    xp_source source;
+    char *bytes; /* of the whole file */
+    int64_t pixels;
+} idx_source;
+
+static bool recognises_idx(const xp_opening *opening) {
+    const size_t sample = opening->length < 512 ? opening->length : 512;
+    const char *name = file_name(opening->path);
+    return has_magic(opening->bytes, opening->length) || strstr(name, "idx") || strstr(name, "ubyte") ||
+           memchr(opening->bytes, '\0', sample);
+}
+
+static xp_status read_idx(const xp_source *source, int64_t number, float *values) {
+    const idx_source *idx = (const idx_source *)source;
+    const unsigned char *pixels = (const unsigned char *)idx->bytes + HEADER_IMAGES + number * idx->pixels;
+    for (int64_t i = 0; i < idx->pixels; i++) values[i] = (float)pixels[i] / 255.0f;
+    return XP_OK;
+}
+
+static void close_idx(xp_source *source) {
+    free(((idx_source *)source)->bytes);
+    free(source);
+}
+
+static xp_status open_idx(xp_dataset *dataset, xp_opening *opening) {
+    const char *path = opening->path, *bytes = opening->bytes;
+    if (has_magic(bytes, opening->length) && bytes[2] == TYPE_U8 && bytes[3] == 1) {
+        return xp_fail(XP_BAD_DATA, "%s: byte 3: this is an IDX label file; name the image file beside it", path);
+    }
+    int64_t sizes[3];
+    XP_TRY(read_header(path, bytes, opening->length, 3, "images", sizes));
+    dataset->kind = &xp_images_kind;
+    dataset->count = sizes[0];
+    dataset->channels = 1;
+    dataset->height = (int)sizes[1];
+    dataset->breadth = (int)sizes[2];
+    dataset->sample_elements = sizes[1] * sizes[2];
+    idx_source *source = calloc(1, sizeof *source);
+    if (!source) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", path);
+    *source = (idx_source){.source = {.read = read_idx, .close = close_idx, .data_sets = 1},
+                           .bytes = opening->bytes,
+                           .pixels = dataset->sample_elements};
+    opening->bytes = NULL;
+    dataset->source = &source->source;
+    return read_labels(dataset, path);
+}
+
+const xp_format xp_format_idx = {XP_FORMAT_BINARY, recognises_idx, open_idx};
+
+/* --- a folder of IDX files ---------------------------------------------------------------------------------------- */
+
+/* The image file of a folder's part. */
+static xp_status find_images(const char *folder, const char *part, char path[PATH_MAX]) {
+    bool test = part && strcmp(part, "test") == 0;
+    if (!part || (!test && strcmp(part, "train") != 0)) {
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a folder; of it the part 'train' or 'test' can be read, not '%s'",
+                       folder, part ? part : "");
+    }
+    static const char *const prefixes[2][2] = {{"train", "training"}, {"t10k", "test"}};
+    static const char *const endings[] = {"-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte",
+                                          "-images.idx3-ubyte.gz"};
+    for (size_t prefix = 0; prefix < 2; prefix++) {
+        for (size_t ending = 0; ending < sizeof endings / sizeof endings[0]; ending++) {
+            int written = snprintf(path, PATH_MAX, "%s/%s%s", folder, prefixes[test][prefix], endings[ending]);
+            if (written > 0 && written < PATH_MAX && xp_file_exists(path)) return XP_OK;
+        }
+    }
+    return xp_fail(XP_IO_ERROR, "%s: the folder has no IDX file %s-images-idx3-ubyte or %s-images-idx3-ubyte.gz",
+                   folder, prefixes[test][0], prefixes[test][0]);
+}
+
+static bool recognises_folder(const xp_opening *opening) {
+    return true;
+}
+
+static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
+    char path[PATH_MAX];
+    XP_TRY(find_images(opening->path, opening->part, path));
+    return xp_data_open_file(dataset, path);
+}
+
+const xp_format xp_format_idx_folder = {XP_FORMAT_FOLDER, recognises_folder, open_folder};

@@ -265,37 +265,45 @@ static xp_status name_classes(const xp_series *series, const xp_names *listed, x
     return XP_OK;
 }
 
-/* Lays the collected samples out as [count][length][features]. */
-static xp_status lay_out(xp_series *series, xp_dataset *dataset) {
+/* The samples one after the other, each [length][features]. */
+static void transpose(const xp_series *series, float *values) {
+    const float *from = series->values;
     for (int64_t i = 0; i < series->count; i++) {
-        if (series->lengths[i] > dataset->length) dataset->length = series->lengths[i];
+        for (int feature = 0; feature < series->dimensions; feature++)
+            for (int step = 0; step < series->lengths[i]; step++)
+                values[(int64_t)step * series->dimensions + feature] = *from++;
+        values += (int64_t)series->lengths[i] * series->dimensions;
     }
+}
+
+/* Gives the data set the collected samples. */
+static xp_status lay_out(const xp_series *series, xp_dataset *dataset) {
+    float *values = NULL;
+    int64_t *first = NULL;
     dataset->count = series->count;
     dataset->features = series->dimensions;
+    XP_TRY(xp_data_allocate((void **)&first, series->count + 1, sizeof *first, series->path));
+    for (int64_t i = 0; i < series->count; i++) {
+        if (series->lengths[i] > dataset->length) dataset->length = series->lengths[i];
+        first[i + 1] = first[i] + (int64_t)series->lengths[i] * series->dimensions;
+    }
     dataset->sample_elements = (int64_t)dataset->length * dataset->features;
-    if (dataset->count > INT64_MAX / dataset->sample_elements) {
-        return xp_fail(XP_OUT_OF_MEMORY, "%s: %lld samples of %lld values do not fit the memory", series->path,
-                       (long long)dataset->count, (long long)dataset->sample_elements);
+    xp_status status = xp_data_allocate((void **)&values, (int64_t)series->used, sizeof *values, series->path);
+    if (status == XP_OK) {
+        transpose(series, values);
+        status = xp_values_open(dataset, values, first);
     }
-    XP_TRY(xp_data_allocate((void **)&dataset->values, dataset->count * dataset->sample_elements,
-                            sizeof *dataset->values, series->path));
-    const float *from = series->values;
-    for (int64_t i = 0; i < dataset->count; i++) {
-        float *sample = dataset->values + i * dataset->sample_elements;
-        for (int feature = 0; feature < dataset->features; feature++) {
-            for (int step = 0; step < series->lengths[i]; step++) {
-                sample[(int64_t)step * dataset->features + feature] = *from++;
-            }
-        }
-    }
-    return XP_OK;
+    if (status == XP_OK) return XP_OK;
+    free(values);
+    free(first);
+    return status;
 }
 
 xp_status xp_series_finish(xp_series *series, const xp_names *listed, xp_dataset *dataset) {
     if (series->count == 0)
         return xp_series_fail(series, XP_BAD_DATA, series->end, "the file ends without samples; is it cut off?");
     int64_t labelled = 0;
-    dataset->kind = XP_DATASET_SERIES;
+    dataset->kind = &xp_series_kind;
     XP_TRY(name_classes(series, listed, dataset));
     XP_TRY(number_labels(series, listed, &labelled));
     XP_TRY(lay_out(series, dataset));

@@ -26,7 +26,9 @@ static char find_separator(const char *text, size_t length) {
     return memchr(series.line.begin, '\t', line) ? '\t' : memchr(series.line.begin, ',', line) ? ',' : ' ';
 }
 
-bool xp_ucr_recognised(const char *text, size_t length) {
+static bool recognises_ucr(const xp_opening *opening) {
+    const char *text = opening->bytes;
+    const size_t length = opening->length;
     xp_series series = xp_series_begin("", text, length, find_separator(text, length));
     if (!xp_series_next_line(&series) || *series.line.begin == '@') return false;
     xp_slice rest = series.line;
@@ -87,11 +89,14 @@ static xp_status read_whole(xp_series *series, xp_names *listed, xp_dataset *dat
     return xp_series_finish(series, listed, dataset);
 }
 
-xp_status xp_ucr_parse(xp_dataset *dataset, const char *path, const char *text, size_t length) {
-    xp_series series = xp_series_begin(path, text, length, find_separator(text, length));
+static xp_status open_ucr(xp_dataset *dataset, xp_opening *opening) {
+    xp_series series = xp_series_begin(opening->path, opening->bytes, opening->length,
+                                       find_separator(opening->bytes, opening->length));
     xp_names listed = {0};
     const xp_status status = read_whole(&series, &listed, dataset);
     xp_names_release(&listed);
     xp_series_release(&series);
     return status;
 }
+
+const xp_format xp_format_ucr = {XP_FORMAT_TEXT, recognises_ucr, open_ucr};

@@ -18,7 +18,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <xxhash.h>
 
 enum { PATH_BYTES = 1200, FORMAT = 1 };
 
@@ -80,10 +79,6 @@ static json_t *class_names(const xp_checkpoint *checkpoint) {
     return names;
 }
 
-static const char *kind_name(const xp_checkpoint *checkpoint) {
-    return checkpoint->kind == XP_DATASET_SERIES ? "series" : "images";
-}
-
 /* Takes over `value`. */
 static xp_status add_json(xp_safetensors *set, const char *key, json_t *value) {
     if (!value) return xp_fail(XP_BAD_DATA, "metadata '%s': a text in it is not UTF-8, or memory ended", key);
@@ -106,7 +101,7 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     xp_status status = xp_safetensors_metadata(set, "model", model);
     free(model);
     XP_TRY(status);
-    XP_TRY(xp_safetensors_metadata(set, "data", kind_name(checkpoint)));
+    XP_TRY(xp_safetensors_metadata(set, "data", checkpoint->kind->name));
     XP_TRY(add_json(set, "shape",
                     json_pack("{s:i, s:i, s:i, s:i, s:i}", "length", shape->length, "features", shape->features,
                               "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
@@ -372,7 +367,7 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     json_t *all = xp_json_set(json_object(), "format", json_integer(FORMAT));
     all = xp_json_set(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed));
     all = xp_json_set(all, "attention", json_string(checkpoint->config.model.attention));
-    all = xp_json_set(all, "data", json_string(kind_name(checkpoint)));
+    all = xp_json_set(all, "data", json_string(checkpoint->kind->name));
     for (int i = 0; i < FIELDS; i++) all = xp_json_set(all, fields[i].name, field_value(checkpoint, &fields[i]));
     all = xp_json_set(all, "class_names", class_names(checkpoint));
     all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
@@ -432,6 +427,11 @@ static xp_status read_reals(const char *path, json_t *array, int count, double *
     return XP_OK;
 }
 
+static int data_features(const xp_checkpoint *checkpoint) {
+    const xp_dataset data = xp_checkpoint_data(checkpoint);
+    return data.kind->features(&data);
+}
+
 static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
     json_t *names = json_object_get(all, "class_names"), *kind = json_object_get(all, "data");
     json_t *mean = json_object_get(all, "mean"), *deviation = json_object_get(all, "deviation");
@@ -446,13 +446,10 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
         out->class_names[i] = strdup(name);
         if (!out->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
     }
-    const char *word = json_is_string(kind) ? json_string_value(kind) : "";
-    if (strcmp(word, "series") != 0 && strcmp(word, "images") != 0) {
-        return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
-    }
-    out->kind = strcmp(word, "series") == 0 ? XP_DATASET_SERIES : XP_DATASET_IMAGES;
+    out->kind = json_is_string(kind) ? xp_sample_kind_find(json_string_value(kind)) : NULL;
+    if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
     size_t features = json_array_size(mean);
-    int wanted = out->kind == XP_DATASET_SERIES ? out->shape.features : out->shape.channels;
+    const int wanted = data_features(out);
     if (!json_is_array(mean) || !json_is_array(deviation) || json_array_size(deviation) != features ||
         (features != 0 && features != (size_t)wanted)) {
         return xp_fail(XP_BAD_DATA, "%s: 'mean' and 'deviation' do not fit the %d features", path, wanted);
@@ -502,26 +499,27 @@ static xp_status check_progress(const char *path, const xp_checkpoint *checkpoin
 
 static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) {
     const xp_model_shape *shape = &checkpoint->shape;
-    const bool series = checkpoint->kind == XP_DATASET_SERIES;
-    if (series != (checkpoint->config.model.kind == XP_MODEL_ENCODER))
+    const xp_sample_kind *kind = checkpoint->kind;
+    const xp_sample_kind *taken = checkpoint->config.model.kind == XP_MODEL_ENCODER ? &xp_series_kind : &xp_images_kind;
+    if (kind != taken)
         return xp_fail(XP_BAD_DATA,
                        "%s: 'data' are %s, but model.kind of config.yaml is for %s; take another checkpoint", path,
-                       kind_name(checkpoint), series ? "images" : "series");
+                       kind->name, taken->name);
     const struct {
         const char *name;
         int value;
         bool used;
-    } sizes[] = {{"length", shape->length, series},
-                 {"features", shape->features, series},
-                 {"channels", shape->channels, !series},
-                 {"height", shape->height, !series},
-                 {"breadth", shape->breadth, !series}};
+    } sizes[] = {{"length", shape->length, kind->has.length},
+                 {"features", shape->features, kind->has.features},
+                 {"channels", shape->channels, kind->has.channels},
+                 {"height", shape->height, kind->has.height},
+                 {"breadth", shape->breadth, kind->has.breadth}};
     for (int i = 0; i < 5; i++) {
         if ((sizes[i].value > 0) == sizes[i].used) continue;
         return xp_fail(XP_BAD_DATA, "%s: '%s' is %d, which data of the kind '%s' cannot have; take another checkpoint",
-                       path, sizes[i].name, sizes[i].value, kind_name(checkpoint));
+                       path, sizes[i].name, sizes[i].value, kind->name);
     }
-    const int wanted = !checkpoint->config.data.standardise ? 0 : series ? shape->features : shape->channels;
+    const int wanted = checkpoint->config.data.standardise ? data_features(checkpoint) : 0;
     return expect(path, "mean", checkpoint->standardisation.features, wanted, "data.standardise and the features");
 }
 
@@ -654,19 +652,27 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint) {
     *checkpoint = (xp_checkpoint){0};
 }
 
-static XXH64_hash_t digest(const xp_dataset *dataset, XXH64_hash_t seed) {
-    size_t count = (size_t)dataset->count;
-    XXH64_hash_t hash =
-        XXH64(dataset->values, count * (size_t)dataset->sample_elements * sizeof *dataset->values, seed);
-    if (dataset->lengths) hash = XXH64(dataset->lengths, count * sizeof *dataset->lengths, hash);
-    if (dataset->labels) hash = XXH64(dataset->labels, count * sizeof *dataset->labels, hash);
-    return hash;
+xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint) {
+    const xp_model_shape *shape = &checkpoint->shape;
+    return (xp_dataset){.kind = checkpoint->kind,
+                        .name = "the training data",
+                        .features = shape->features,
+                        .length = shape->length,
+                        .channels = shape->channels,
+                        .height = shape->height,
+                        .breadth = shape->breadth,
+                        .classes = shape->classes,
+                        .class_names = checkpoint->class_names};
 }
 
-void xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
-                               char text[48]) {
-    XXH64_hash_t hash = digest(train, 0);
-    if (validation) hash = digest(validation, hash);
-    int length = snprintf(text, 48, "%016llx", (unsigned long long)hash);
-    if (test) snprintf(text + length, 48 - (size_t)length, "+%016llx", (unsigned long long)digest(test, 0));
+xp_status xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
+                                    char text[48]) {
+    uint64_t digest = 0;
+    XP_TRY(xp_dataset_digest(train, 0, &digest));
+    if (validation) XP_TRY(xp_dataset_digest(validation, digest, &digest));
+    const int length = snprintf(text, 48, "%016llx", (unsigned long long)digest);
+    if (!test) return XP_OK;
+    XP_TRY(xp_dataset_digest(test, 0, &digest));
+    snprintf(text + length, 48 - (size_t)length, "+%016llx", (unsigned long long)digest);
+    return XP_OK;
 }

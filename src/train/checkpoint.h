@@ -29,7 +29,7 @@ typedef struct xp_training_state {
 typedef struct xp_checkpoint {
     xp_config config;
     xp_model_shape shape;
-    xp_dataset_kind kind;
+    const xp_sample_kind *kind;         /* of the data */
     char **class_names;                 /* [shape.classes], owned */
     xp_standardisation standardisation; /* features 0: none was applied */
     xp_training_state state;
@@ -61,9 +61,11 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint);
  * computed where the store's has more rows than the folder's. */
 xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
 
+/* The data that a model was trained on, as a header without samples; borrows the class names. */
+xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint);
 /* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and behind a
- * '+' of the test set. The latter two may be NULL. */
-void xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
-                               char text[48]);
+ * '+' of the test set. The latter two may be NULL. Fails as xp_dataset_read. */
+xp_status xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
+                                    char text[48]);
 
 #endif

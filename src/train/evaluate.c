@@ -9,24 +9,15 @@
 #include <string.h>
 
 xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
-    const xp_model_shape *shape = &checkpoint->shape;
+    xp_dataset trained = xp_checkpoint_data(checkpoint);
     const char *path = strcmp(options->data, "-") == 0 ? "/dev/stdin" : options->data;
     XP_TRY(xp_dataset_open(out, path, options->part ? options->part : "test"));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
-    const bool longer = checkpoint->kind == XP_DATASET_SERIES && (*out)->length > shape->length;
-    if (longer && (*out)->kind == XP_DATASET_SERIES && !xp_model_takes_any_length(&checkpoint->config.model))
+    const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
+    if (longer && !xp_model_takes_any_length(&checkpoint->config.model))
         return xp_fail(XP_BAD_DATA,
                        "%s has series of %d steps; the model takes at most %d: train one with --max-length %d or more",
-                       path, (*out)->length, shape->length, (*out)->length);
-    xp_dataset trained = {.kind = checkpoint->kind,
-                          .features = shape->features,
-                          .length = longer ? (*out)->length : shape->length,
-                          .channels = shape->channels,
-                          .height = shape->height,
-                          .breadth = shape->breadth,
-                          .classes = shape->classes,
-                          .class_names = checkpoint->class_names};
-    snprintf(trained.name, sizeof trained.name, "the training data");
+                       path, (*out)->length, trained.length, (*out)->length);
     XP_TRY(xp_dataset_align(&trained, *out));
     if (options->judged && xp_dataset_check_labels(*out, path) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: there is no accuracy to tell, but expanse predict gives the answers",

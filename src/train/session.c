@@ -200,8 +200,10 @@ static xp_status run_batch(xp_session *session, bool training, const xp_dataset 
                            int64_t first, float share) {
     xp_model *model = training ? &session->training : &session->evaluation;
     xp_plan *plan = training ? session->training_plan : session->evaluation_plan;
-    session->filled = xp_dataset_batch(dataset, order, dataset->count, first, session->shape.batch, session->values,
-                                       session->lengths, session->labels, session->weights);
+    xp_batch batch = {
+        .values = session->values, .lengths = session->lengths, .labels = session->labels, .weights = session->weights};
+    XP_TRY(xp_dataset_batch(dataset, order, dataset->count, first, session->shape.batch, &batch));
+    session->filled = batch.filled;
     XP_TRY(xp_plan_write(plan, model->input, session->values));
     if (model->lengths) XP_TRY(xp_plan_write(plan, model->lengths, session->lengths));
     XP_TRY(xp_plan_write(plan, model->labels, session->labels));

@@ -10,7 +10,6 @@
 #include "train/session.h"
 #include "train/trust.h"
 
-#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -101,10 +100,14 @@ static xp_status reserve_length(const training_run *run, xp_dataset *set) {
     const bool training = set == run->train;
     if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_classes(&run->checkpoint, set))))
         return refuse_data(run, training, !training);
-    if (set->kind == XP_DATASET_IMAGES && wanted > 0)
-        return xp_fail(XP_INVALID_ARGUMENT, "%s holds images: data.max_length (--max-length) is for series", set->name);
-    if (set->kind == XP_DATASET_IMAGES || length == 0) return XP_OK;
-    if (set->length <= length) return xp_dataset_pad(set, length);
+    if (!set->kind->has.length && wanted > 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
+                       set->kind->name);
+    if (!set->kind->has.length || length == 0) return XP_OK;
+    if (set->length <= length) {
+        xp_dataset_pad(set, length);
+        return XP_OK;
+    }
     return xp_fail(
         XP_INVALID_ARGUMENT,
         "%s has series of %d steps, more than data.max_length (--max-length): raise it from %d to %d or more",
@@ -151,7 +154,7 @@ static xp_status describe_data(training_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
     const xp_dataset *train = run->train;
     char fingerprint[sizeof checkpoint->fingerprint];
-    xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint);
+    XP_TRY(xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint));
     if (run->resumed) {
         if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
         const size_t length = strcspn(fingerprint, "+");
@@ -450,19 +453,7 @@ static xp_status describe_device(training_run *run) {
 static void describe_set(xp_writer *out, const char *name, const xp_dataset *set) {
     if (!set) return;
     xp_write(out, "%-13s%lld samples of ", name, (long long)set->count);
-    if (set->kind == XP_DATASET_SERIES) {
-        int shortest = INT_MAX, longest = 0;
-        for (int64_t i = 0; i < set->count; i++) {
-            if (set->lengths[i] < shortest) shortest = set->lengths[i];
-            if (set->lengths[i] > longest) longest = set->lengths[i];
-        }
-        xp_write(out, "length %d", shortest);
-        if (longest > shortest) xp_write(out, " to %d", longest);
-        xp_write(out, ", %d feature%s", set->features, set->features == 1 ? "" : "s");
-    } else {
-        xp_write(out, "%d × %d pixels, %d channel%s", set->height, set->breadth, set->channels,
-                 set->channels == 1 ? "" : "s");
-    }
+    set->kind->describe(set, out);
     xp_write(out, ", %d classes\n", set->classes);
 }
 

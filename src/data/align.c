@@ -1,0 +1,105 @@
+/* Makes two data sets fit each other: the classes by name, the length of series; and checks labels. */
+#include "data/formats.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static xp_status check_shapes(const xp_dataset *dataset, const xp_dataset *other) {
+    if (dataset->kind == other->kind) return dataset->kind->check_alike(dataset, other);
+    return xp_fail(XP_BAD_DATA, "%s holds %s and %s holds %s; both parts need the same kind of data", dataset->name,
+                   dataset->kind->name, other->name, other->kind->name);
+}
+
+typedef struct class_entry {
+    const char *name;
+    int number;
+} class_entry;
+
+static int compare_classes(const void *a, const void *b) {
+    return strcmp(((const class_entry *)a)->name, ((const class_entry *)b)->name);
+}
+
+/* Fills numbers [classes of other] with the number in `dataset` of each class that a sample of `other` has, and lists
+ * behind names[dataset->classes] those that are not among them. Returns how many names there are then. */
+static int number_classes(const xp_dataset *dataset, const class_entry *sorted, const xp_dataset *other, int *numbers,
+                          const char **names) {
+    int count = dataset->classes;
+    for (int i = 0; i < other->classes + other->unseen; i++) numbers[i] = -1;
+    for (int64_t i = 0; i < other->count && other->labels; i++) {
+        const int label = other->labels[i];
+        if (label < 0 || numbers[label] >= 0) continue;
+        const class_entry wanted = {.name = other->class_names[label]};
+        const class_entry *found = bsearch(&wanted, sorted, (size_t)dataset->classes, sizeof wanted, compare_classes);
+        numbers[label] = found ? found->number : count;
+        if (!found) names[count++] = wanted.name;
+    }
+    return count;
+}
+
+/* A class that the other part's header lists but no sample has is no fault. Without labels the other part still takes
+ * the classes: a model's answers to it are about them. */
+static xp_status map_labels(const xp_dataset *dataset, xp_dataset *other) {
+    if (dataset->classes == 0) return XP_OK;
+    class_entry *sorted = NULL;
+    int *numbers = NULL;
+    const char **names = NULL;
+    const int others = other->classes + other->unseen;
+    xp_dataset old = {.classes = others, .class_names = other->class_names};
+    xp_status status;
+    XP_TRY_OR(status, xp_data_allocate((void **)&sorted, dataset->classes, sizeof *sorted, other->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&numbers, others, sizeof *numbers, other->name), done);
+    XP_TRY_OR(status, xp_data_allocate((void **)&names, (int64_t)dataset->classes + others, sizeof *names, other->name),
+              done);
+    for (int i = 0; i < dataset->classes; i++) {
+        names[i] = dataset->class_names[i];
+        sorted[i] = (class_entry){names[i], i};
+    }
+    qsort(sorted, (size_t)dataset->classes, sizeof *sorted, compare_classes);
+    const int count = number_classes(dataset, sorted, other, numbers, names);
+    for (int64_t i = 0; i < other->count && other->labels; i++)
+        if (other->labels[i] >= 0) other->labels[i] = numbers[other->labels[i]];
+    other->class_names = NULL;
+    other->classes = other->unseen = 0;
+    status = xp_data_name_classes(other, names, count);
+    other->unseen = other->classes > 0 ? count - dataset->classes : 0;
+    other->classes -= other->unseen;
+    xp_data_forget_classes(&old); /* the names were copied from it */
+done:
+    free(sorted);
+    free(numbers);
+    free(names);
+    return status;
+}
+
+int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
+    return dataset->numbers ? dataset->numbers[sample] : sample;
+}
+
+xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {
+    if (!dataset->labels) return xp_fail(XP_BAD_DATA, "%s has no class labels", path);
+    for (int64_t i = 0; i < dataset->count; i++) {
+        const int label = dataset->labels[i];
+        if (label >= 0 && label < dataset->classes) continue;
+        const long long number = (long long)xp_dataset_number(dataset, i);
+        if (label < 0) return xp_fail(XP_BAD_DATA, "%s: sample %lld (counted from 0) has no class label", path, number);
+        return xp_fail(XP_BAD_DATA,
+                       "%s: sample %lld (counted from 0) has the class '%s', which the training data do not have", path,
+                       number, dataset->class_names[label]);
+    }
+    return XP_OK;
+}
+
+void xp_dataset_pad(xp_dataset *dataset, int length) {
+    dataset->length = length;
+    dataset->sample_elements = (int64_t)length * dataset->features;
+}
+
+xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other) {
+    XP_TRY(check_shapes(dataset, other));
+    XP_TRY(map_labels(dataset, other));
+    if (!dataset->kind->has.length) return XP_OK;
+    const int length = dataset->length > other->length ? dataset->length : other->length;
+    xp_dataset_pad(dataset, length);
+    xp_dataset_pad(other, length);
+    return XP_OK;
+}

@@ -1,0 +1,82 @@
+/* What samples can be: series and images. */
+#include "data/dataset.h"
+
+#include <limits.h>
+#include <string.h>
+
+/* --- series ------------------------------------------------------------------------------------------------------- */
+
+static int series_features(const xp_dataset *dataset) {
+    return dataset->features;
+}
+
+static xp_feature_place series_place(const xp_dataset *dataset, int64_t sample, int feature) {
+    return (xp_feature_place){feature, dataset->lengths[sample], dataset->features};
+}
+
+static xp_status series_check_alike(const xp_dataset *dataset, const xp_dataset *other) {
+    if (dataset->features == other->features) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s has %d dimensions and %s has %d; both parts need as many", dataset->name,
+                   dataset->features, other->name, other->features);
+}
+
+static void series_describe(const xp_dataset *dataset, xp_writer *out) {
+    int shortest = INT_MAX, longest = 0;
+    for (int64_t i = 0; i < dataset->count; i++) {
+        if (dataset->lengths[i] < shortest) shortest = dataset->lengths[i];
+        if (dataset->lengths[i] > longest) longest = dataset->lengths[i];
+    }
+    xp_write(out, "length %d", shortest);
+    if (longest > shortest) xp_write(out, " to %d", longest);
+    xp_write(out, ", %d feature%s", dataset->features, dataset->features == 1 ? "" : "s");
+}
+
+const xp_sample_kind xp_series_kind = {.name = "series",
+                                       .feature = "dimension",
+                                       .has = {.length = true, .features = true},
+                                       .has_missing = true,
+                                       .features = series_features,
+                                       .place = series_place,
+                                       .check_alike = series_check_alike,
+                                       .describe = series_describe};
+
+/* --- images ------------------------------------------------------------------------------------------------------- */
+
+static int images_features(const xp_dataset *dataset) {
+    return dataset->channels;
+}
+
+static xp_feature_place images_place(const xp_dataset *dataset, int64_t sample, int feature) {
+    const int64_t pixels = (int64_t)dataset->height * dataset->breadth;
+    return (xp_feature_place){feature * pixels, pixels, 1};
+}
+
+static xp_status images_check_alike(const xp_dataset *dataset, const xp_dataset *other) {
+    if (dataset->channels == other->channels && dataset->height == other->height && dataset->breadth == other->breadth)
+        return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s has images of %dx%dx%d and %s of %dx%dx%d; both parts need the same size",
+                   dataset->name, dataset->channels, dataset->height, dataset->breadth, other->name, other->channels,
+                   other->height, other->breadth);
+}
+
+static void images_describe(const xp_dataset *dataset, xp_writer *out) {
+    xp_write(out, "%d × %d pixels, %d channel%s", dataset->height, dataset->breadth, dataset->channels,
+             dataset->channels == 1 ? "" : "s");
+}
+
+const xp_sample_kind xp_images_kind = {.name = "images",
+                                       .feature = "channel",
+                                       .has = {.channels = true, .height = true, .breadth = true},
+                                       .features = images_features,
+                                       .place = images_place,
+                                       .check_alike = images_check_alike,
+                                       .describe = images_describe};
+
+/* --- the table ---------------------------------------------------------------------------------------------------- */
+
+const xp_sample_kind *xp_sample_kind_find(const char *name) {
+    static const xp_sample_kind *const kinds[] = {&xp_series_kind, &xp_images_kind};
+    for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
+        if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
+    return NULL;
+}
