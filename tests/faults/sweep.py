@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Lets every allocation, OpenCL call and file operation of whole commands fail, one run for each, and judges how each ends.
+"""Makes every allocation, OpenCL call and file operation of whole commands fail, one run for each, and judges how each ends.
 Usage: sweep.py EXPANSE SHIMS [--runs N] [--seed S] [--only WORDS] [--output FILE] [--cc COMMAND] [--stub FOLDER]
 SHIMS: the folder of the preloaded libraries beside this file. Without --runs, every single failure is tried; with it, about
-N of them. `--only "train allocations 17+"` tries one and shows what it said; fewer words try more."""
+N of them. `--only "train allocations 17+"` tries one and shows its output; fewer words try more."""
 import argparse
 import collections
 import concurrent.futures
@@ -20,22 +20,22 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 from commands import EXPANSE, SMALL, series
 
 PATIENCE = 30  # seconds; an undisturbed run takes a tenth of one
-GOOD = ("same", "told", "error", "killed")
+GOOD = ("same", "warned", "error", "killed")
 ENDINGS = {
-    "same": "exit 0, and stdout, every file and every command for the device are those of an undisturbed run",
-    "told": "exit 0 with the same results, and a message of what could not be removed",
+    "same": "exit 0; stdout, every file and every command for the device are those of an undisturbed run",
+    "warned": "exit 0 with the same results, and a message about a folder that could not be removed",
     "error": "exit 1 with a message that says what failed",
-    "killed": "killed, as was asked",
-    "lie": "exit 0, but something differs from an undisturbed run",
+    "killed": "killed, as requested",
+    "wrong": "exit 0, but something differs from an undisturbed run",
     "silent": "another exit code, or no message",
     "vague": "exit 1 with a message that does not say what failed",
     "crash": "ended by a signal",
-    "hang": f"not ended after {PATIENCE} seconds",
-    "leak": "an OpenCL object is left",
-    "misuse": "a bad handle, a transfer out of bounds, or the like",
-    "stuck": "the run could not be gone on with afterwards, or came out differently",
+    "hang": f"still running after {PATIENCE} seconds",
+    "leak": "an OpenCL object was not released",
+    "misuse": "an invalid handle, a transfer out of bounds, or similar",
+    "lost": "the run could not be continued afterwards, or ended with other results",
 }
-# What a message must say of a failure, by what fails.
+# What a message must say about a failure, by what fails.
 REASONS = {"allocations": r"memory", "opencl": r"\bcl[A-Z]\w+|CL_[A-Z_]+|OpenCL|does not build",
            "files": r"No space left on device|Input/output error"}
 
@@ -157,7 +157,7 @@ def differences(outcome, base, commands):
 
 
 def judge(fault, outcome, base, commands):
-    """The ending of a run, and what to say of it."""
+    """The ending of a run, and the text to print about it."""
     if outcome.code == "hang":
         return "hang", ""
     if outcome.code == -9 and fault.how == "KILL":
@@ -173,8 +173,8 @@ def judge(fault, outcome, base, commands):
         rest = [path for path in found if path != "stdout" and not re.match(PASSING, path)]
         text = ", ".join(found) + " | " + outcome.stderr.strip()
         if found and not rest and re.search(b"cannot be (removed|opened to remove)", outcome.stdout):
-            return "told", text
-        return ("lie", text) if found else ("same", "")
+            return "warned", text
+        return ("wrong", text) if found else ("same", "")
     message = [line for line in outcome.stderr.splitlines() if line.startswith("expanse: ")]
     if outcome.code != 1 or not message:
         return "silent", f"exit {outcome.code} | {outcome.stderr.strip()}"
@@ -193,7 +193,7 @@ def environment_of(fault):
 
 
 def go_on(bench, case, base):
-    """After a run ended badly: it goes on to the same bits, or starts anew where there was nothing yet to go on with."""
+    """After a run ended badly: continues it, or starts it again if there was no checkpoint, and compares the results."""
     outcome = bench.run(case, case.resume, {})
     if outcome.code != 0 and not any(path.startswith("run/last/") for path in outcome.files):
         shutil.rmtree(os.path.join(bench.place(), "run"), ignore_errors=True)
@@ -212,7 +212,7 @@ def attempt(bench, case, fault, base):
     if fault.kind == "files" and case.resume and outcome.code != 0 and ending in GOOD:
         wrong = go_on(bench, case, base)
         if wrong:
-            return fault, "stuck", f"{wrong} | after: {outcome.stderr.strip()}", outcome
+            return fault, "lost", f"{wrong} | after: {outcome.stderr.strip()}", outcome
     return fault, ending, text, outcome
 
 
@@ -285,23 +285,23 @@ def table(counts):
     return "\n".join(lines)
 
 
-REPORT = """# When something fails
+REPORT = """# Reliability: when memory, the disk or the driver fails
 
 <!-- Written by tests/faults/sweep.py --output docs/reliability.md -->
 
-Memory ends, a disk is full, a driver refuses. `tests/faults/sweep.py` lets it happen: it runs whole commands again and
-again, and each time another allocation, OpenCL call or file operation fails, alone or with all that follow. What must
-hold of each run:
+`tests/faults/sweep.py` runs whole commands again and again. In each run another allocation, OpenCL call or file
+operation fails: alone, or together with all that follow. Every run must meet these conditions:
 
-- Exit code 0 means the result of a run that nothing disturbed: the same bits in every file, the same text on stdout, the
-  same commands for the device, which are compared by a digest of all that is written to buffers and launched, with the
-  source and options of every kernel. Where the cache cannot be read, they are those of a run with an empty one. At most it names a folder that could not be removed.
-- Anything else is exit code 1 and a message that says what failed. No crash, no hang, no silence.
-- No OpenCL object is left, used after its release or released twice; no transfer leaves its buffer.
-- After a file operation failed, or the process was killed before one, the run goes on to the same bits: by `--resume`, or
-  from the beginning where it had no checkpoint yet.
+- Exit code 0 means that the result is that of an undisturbed run: the same bits in every file, the same text on stdout
+  and the same commands for the device. The commands are compared by a digest of everything that is written to buffers
+  and launched, and of the source and options of every kernel. If the cache cannot be read, they are those of a run with
+  an empty cache. The only additional output allowed is a message about a folder that could not be removed.
+- Anything else is exit code 1 and a message that says what failed. No run crashes, hangs or fails without a message.
+- No OpenCL object leaks, is used after its release or is released twice; no transfer exceeds its buffer.
+- After a failed file operation, or after the process was killed before one, the run can be continued and ends with the
+  same bits: with `--resume`, or from the beginning if there was no checkpoint yet.
 
-## What happened
+## Results
 
 {what}
 
@@ -309,22 +309,23 @@ hold of each run:
 
 {endings}
 
-Releases (`clRelease...`) do not fail here: nothing could come of it. Neither does what a driver, a compiler or the dynamic
-linker asks memory for. A power cut is not tried: no `fsync` reaches the disk.
+Release calls (`clRelease...`) do not fail in these runs, because a program could not react. Neither do the allocations
+of a driver, a compiler or the dynamic linker. Power failures are not tested: no `fsync` reaches the disk.
 
 ## How it works
 
-Four libraries are preloaded, each described at its head: `null_opencl.c`, an OpenCL that checks every handle and runs
-nothing, so that a training takes hundredths of a second; `failing_allocations.c`, for the program, jansson, libyaml,
-zlib, xxHash and the C library; `failing_files.c`; and `still_clock.c`, so that files hold no times that differ. A small
-training of two epochs, its resumption from the first, `eval` and `predict` are tried, and the training on a GPU, which
-takes its products from a stand-in for CLBlast.
+Four libraries are preloaded; the comment at the head of each describes it. `null_opencl.c` is an OpenCL implementation
+that checks every handle and runs nothing, so a training takes hundredths of a second. `failing_allocations.c` covers
+the program, jansson, libyaml, zlib, xxHash and the C library. `failing_files.c` covers file operations. `still_clock.c`
+stops the clock, so that files contain no times that differ. The commands are a small training of two epochs, its
+resumption after the first one, `eval`, `predict`, and the training on a GPU, which takes its matrix products from a
+stand-in for CLBlast.
 
-    meson test -C build-check faults          # about 300 of all failures; the seed is printed
-    meson test -C build-check faults_whole    # all, about an hour on two cores
-    meson test -C build-check memory          # single functions, every allocation of each
+    meson test -C build-check faults          # a sample of about 300 failures; the seed is printed
+    meson test -C build-check faults_whole    # all failures, about an hour on two cores
+    meson test -C build-check memory          # single functions, with every allocation of each
 
-One of them again, with all that it says, and this file anew:
+To repeat one failure with all its output, and to write this file again:
 
     tests/faults/sweep.py build-check/src/expanse build-check/tests --stub build-check/tests --only "train allocations 17+"
     tests/faults/sweep.py build-check/src/expanse build-check/tests --stub build-check/tests --output docs/reliability.md
@@ -368,7 +369,7 @@ def main():
         which = f"One failure in {stride} was tried, seed {options.seed}"
         print(which)
     counts = collections.defaultdict(collections.Counter)
-    told = collections.Counter()
+    seen = collections.Counter()
     jobs = [fault for group in groups for fault in group]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
         work = lambda fault: attempt(bench, cases[fault.case], fault, bases[fault.case])
@@ -377,8 +378,8 @@ def main():
             if len(jobs) == 1:
                 print(outcome.stdout.decode("utf-8", "replace"), outcome.stderr, *outcome.report, f"exit {outcome.code}", sep="\n")
             key = (fault.case, fault.kind, ending, re.sub(r"\d+", "#", text))
-            told[key] += 1
-            if ending not in GOOD and told[key] <= 3:
+            seen[key] += 1
+            if ending not in GOOD and seen[key] <= 3:
                 print(f"{ending}: {spell(fault)}: {text[-300:]}", flush=True)
     print(table(counts))
     bad = sum(count for row in counts.values() for ending, count in row.items() if ending not in GOOD)

@@ -238,8 +238,8 @@ def products(options):
         sides["tinygrad"] = lambda: peer(options.tinygrad, "tinygrad", options, {"DEV": "CL"})
     times = in_turn(sides, options.rounds)
     for side in filter(None, times.values()):
-        side["the step's mix"] = [sum(turn) for turn in zip(*(side[case] for case in STEP_PRODUCTS))]
-    return times, ["the step's mix", CUBE, *STEP_PRODUCTS]
+        side["mix of a step"] = [sum(turn) for turn in zip(*(side[case] for case in STEP_PRODUCTS))]
+    return times, ["mix of a step", CUBE, *STEP_PRODUCTS]
 
 
 def attention(options):
