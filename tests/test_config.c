@@ -209,6 +209,28 @@ static void options_are_checked_together(void **state) {
     assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs"));
 }
 
+static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state) {
+    static const xp_model_shape data = {
+        .batch = 4, .classes = 2, .length = 64, .features = 3, .channels = 1, .height = 16, .breadth = 16};
+    static const char *const wrong[][2] = {
+        {"heads=3", "model.heads: 3 heads do not divide the width 64; choose a divisor, such as 8"},
+        {"heads=8", ""},
+        {"key_heads=3", "model.key_heads: 3 key heads do not divide 4 heads; choose a divisor, or 0 for as many"},
+        {"head=class", "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here"},
+        {"attention=softmax+conv2d(3)",
+         "model.attention: attention \"softmax+conv2d(3)\": conv2d needs the patch grid of an image: take conv1d"}};
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        xp_config config;
+        xp_config_default(&config);
+        assert_int_equal(xp_config_set(&config, wrong[i][0]), XP_OK);
+        const xp_status expected = *wrong[i][1] ? XP_INVALID_ARGUMENT : XP_OK;
+        assert_int_equal(xp_config_check(&config), expected);
+        if (expected != XP_OK) assert_string_equal(xp_last_error(), wrong[i][1]);
+        assert_int_equal(xp_model_check(&config.model, &data), expected);
+        if (expected != XP_OK) assert_string_equal(xp_last_error(), wrong[i][1]);
+    }
+}
+
 /* A caller that fills the struct itself meets the same ranges as a file. */
 static void numbers_out_of_their_ranges_are_refused_before_they_divide(void **state) {
     for (int i = 0; i < 6; i++) {
@@ -282,6 +304,7 @@ int main(void) {
         cmocka_unit_test(all_faults_of_a_file_are_told_together),
         cmocka_unit_test(assignments_are_checked),
         cmocka_unit_test(options_are_checked_together),
+        cmocka_unit_test(a_model_breaks_the_same_rules_with_and_without_its_data),
         cmocka_unit_test(numbers_out_of_their_ranges_are_refused_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
         cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),

@@ -1,70 +1,80 @@
 /* From a configuration to a graph with loss and gradients. */
 #include "model/model.h"
 
+#include "core/writer.h"
 #include "model/layers.h"
 #include "ops/ops.h"
 
-#include <stdarg.h>
+#include <limits.h>
 #include <stdio.h>
 #include <string.h>
 
 /* ---- checking ---------------------------------------------------------------------------------------------------- */
 
-typedef struct faults {
-    char text[4096];
-    int count;
-} faults;
+static void check_width(const xp_model_config *config, xp_writer *faults) {
+    if (config->width % config->heads != 0)
+        xp_write(faults, "model.heads: %d heads do not divide the width %d; choose a divisor, such as %d\n",
+                 config->heads, config->width, config->width % 8 == 0 && config->heads != 8 ? 8 : 1);
+    else if (config->width / config->heads > 256)
+        xp_write(faults, "model.heads: a head would be %d wide; at most 256 are possible, so take more heads\n",
+                 config->width / config->heads);
+    if (config->key_heads > 0 && config->heads % config->key_heads != 0)
+        xp_write(faults, "model.key_heads: %d key heads do not divide %d heads; choose a divisor, or 0 for as many\n",
+                 config->key_heads, config->heads);
+}
 
-static void fault(faults *all, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void fault(faults *all, const char *format, ...) {
-    size_t used = strlen(all->text);
-    if (used + 2 >= sizeof all->text) return;
-    if (all->count++) all->text[used++] = '\n';
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(all->text + used, sizeof all->text - used, format, arguments);
-    va_end(arguments);
+static void check_head(const xp_model_config *config, xp_writer *faults) {
+    if (config->kind != XP_MODEL_VISION && config->head == XP_HEAD_CLASS)
+        xp_write(faults, "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here\n");
+    if (config->kind == XP_MODEL_VISION && config->head == XP_HEAD_FLATTEN)
+        xp_write(faults, "model.head: 'flatten' belongs to time series; take 'class' or 'mean' here\n");
+}
+
+static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
+    if (shape->batch < 1) xp_write(faults, "training: a batch of %d samples is empty\n", shape->batch);
+    if (shape->classes < 2) xp_write(faults, "data: %d class(es): a classifier needs two or more\n", shape->classes);
+    if (config->kind == XP_MODEL_ENCODER) {
+        if (shape->length < 1 || shape->features < 1)
+            xp_write(faults, "data: the model wants time series, and these have no steps\n");
+    } else if (shape->height < 1 || shape->breadth < 1) {
+        xp_write(faults, "data: the model wants images, and these are none\n");
+    } else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch) {
+        xp_write(faults, "model.patch: patches of %d do not divide images of %d by %d\n", config->patch, shape->height,
+                 shape->breadth);
+    }
+}
+
+/* The longest series, or the longer side of the patch grid; as long as can be where the data are not known. */
+static int longest(const xp_model_config *config, const xp_model_shape *shape) {
+    if (!shape) return INT_MAX;
+    if (config->kind == XP_MODEL_ENCODER || config->patch < 1) return shape->length;
+    return (shape->height > shape->breadth ? shape->height : shape->breadth) / config->patch;
+}
+
+static xp_status check_attention(const xp_model_config *config, const xp_model_shape *shape) {
+    const xp_specification_use use = {.heads = config->heads,
+                                      .key_heads = config->key_heads,
+                                      .longest = longest(config, shape),
+                                      .grid = config->kind == XP_MODEL_VISION};
+    xp_specification specification;
+    XP_TRY(xp_specification_parse(config->attention, &specification));
+    return xp_specification_check(&specification, &use);
 }
 
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape) {
-    faults all = {.count = 0};
-    int longest = shape->length;
     if (config->width < 1 || config->heads < 1 || config->layers < 1 || config->feed_forward < 1)
-        fault(&all, "model: width, heads, layers and feed_forward must be at least 1");
-    else if (config->width % config->heads != 0)
-        fault(&all, "model: %d heads do not divide width %d", config->heads, config->width);
-    else if (config->width / config->heads > 256)
-        fault(&all, "model: heads of width %d are wider than 256: use more heads", config->width / config->heads);
-    if (config->heads > 0 && config->key_heads > 0 && config->heads % config->key_heads != 0)
-        fault(&all, "model: %d key heads do not divide %d heads", config->key_heads, config->heads);
-    if (shape->batch < 1) fault(&all, "training: a batch of %d samples is empty", shape->batch);
-    if (shape->classes < 2) fault(&all, "data: %d class(es): a classifier needs two or more", shape->classes);
-    if (config->kind == XP_MODEL_ENCODER) {
-        if (shape->length < 1 || shape->features < 1)
-            fault(&all, "data: the model wants time series, and these have no steps");
-        if (config->head == XP_HEAD_CLASS)
-            fault(&all,
-                  "model: head class needs a class token, which the time-series model has not: use flatten or mean");
-    } else {
-        if (shape->height < 1 || shape->breadth < 1)
-            fault(&all, "data: the model wants images, and these are none");
-        else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch)
-            fault(&all, "model: patches of %d do not divide images of %d by %d", config->patch, shape->height,
-                  shape->breadth);
-        else
-            longest = (shape->height > shape->breadth ? shape->height : shape->breadth) / config->patch;
-        if (config->head == XP_HEAD_FLATTEN) fault(&all, "model: head flatten is for time series: use class or mean");
-    }
-    xp_specification specification;
-    const xp_specification_use use = {.heads = config->heads,
-                                      .key_heads = config->key_heads,
-                                      .longest = longest,
-                                      .grid = config->kind == XP_MODEL_VISION};
-    if (xp_specification_parse(config->attention, &specification) != XP_OK)
-        fault(&all, "%s", xp_last_error());
-    else if (config->heads > 0 && xp_specification_check(&specification, &use) != XP_OK)
-        fault(&all, "%s", xp_last_error());
-    return all.count ? xp_fail(XP_INVALID_ARGUMENT, "%s", all.text) : XP_OK;
+        return xp_fail(XP_INVALID_ARGUMENT, "model: width, heads, layers and feed_forward must be at least 1");
+    xp_writer faults = {0};
+    check_width(config, &faults);
+    const xp_status attention = check_attention(config, shape);
+    if (attention != XP_OK) xp_write(&faults, "model.attention: %s\n", xp_last_error());
+    check_head(config, &faults);
+    if (shape) check_data(config, shape, &faults);
+    xp_status status = attention == XP_OUT_OF_MEMORY ? attention : xp_writer_status(&faults, "model");
+    if (status == XP_OK && faults.length > 0)
+        status = xp_fail(XP_INVALID_ARGUMENT, "%.*s", (int)faults.length - 1, faults.text);
+    xp_writer_release(&faults);
+    return status;
 }
 
 bool xp_model_takes_any_length(const xp_model_config *config) {

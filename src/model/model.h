@@ -55,7 +55,8 @@ typedef struct xp_model {
     xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
 } xp_model;
 
-/* Checks a configuration against the data: all faults in one message, one a line. XP_INVALID_ARGUMENT. */
+/* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one message,
+ * one a line, each with its option. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
 
 /* Whether a trained model takes series of any length: what its parameters are depends on none. */

@@ -1,4 +1,4 @@
-/* A run's whole configuration: one struct, one option table (config.c) that serves YAML files, presets, flags,
+/* A run's whole configuration: one struct, one option table (options.c) that serves YAML files, presets, flags,
  * --print-config and the checkpoint. Owns names, ranges, defaults and messages; builds nothing. */
 #ifndef XP_TRAIN_CONFIG_H
 #define XP_TRAIN_CONFIG_H
