@@ -1,4 +1,6 @@
 /* Files and numbers: whole or not at all, and the same in every locale. */
+#include "core/array.h"
+#include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/random.h"
@@ -220,6 +222,99 @@ static void a_folder_of_plain_files_is_removed_and_no_other(void **state) {
     assert_int_equal(xp_folder_remove(scratch_path("outer/inner")), XP_OK);
     assert_false(xp_path_exists(scratch_path("outer/inner")));
     assert_int_equal(xp_folder_remove(scratch_path("outer/inner")), XP_OK); /* it is gone already */
+}
+
+/* --- folders that are replaced as a whole ------------------------------------------------------------------------- */
+
+static void write_generation(const char *folder, const char *text) {
+    char made[XP_EXCHANGE_BYTES], file[XP_EXCHANGE_BYTES + 8];
+    bool left = true;
+    assert_int_equal(xp_exchange_begin(folder, made), XP_OK);
+    snprintf(file, sizeof file, "%s/file", made);
+    assert_int_equal(xp_file_write_atomic(file, text, strlen(text)), XP_OK);
+    assert_int_equal(xp_exchange_finish(made, folder, &left), XP_OK);
+    assert_false(left);
+    assert_false(xp_path_exists(made));
+}
+
+static void assert_generation(const char *path, const char *expected) {
+    char *text = NULL;
+    size_t length;
+    assert_int_equal(xp_file_read(path, &text, &length), XP_OK);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void a_new_folder_takes_the_place_of_the_old_one(void **state) {
+    write_generation(scratch_path("whole"), "old");
+    write_generation(scratch_path("whole"), "new");
+    assert_generation(scratch_path("whole/file"), "new");
+    assert_int_equal(xp_exchange_remove(scratch_path("whole")), XP_OK);
+    assert_false(xp_path_exists(scratch_path("whole")));
+    assert_false(xp_path_exists(scratch_path("whole.partial")));
+}
+
+static void an_exchange_that_is_given_up_leaves_the_old_folder_and_the_reason(void **state) {
+    char made[XP_EXCHANGE_BYTES];
+    write_generation(scratch_path("kept"), "old");
+    assert_int_equal(xp_exchange_begin(scratch_path("kept"), made), XP_OK);
+    assert_int_equal(xp_exchange_abandon(made, xp_file_can_be_made("/no/such/folder")), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "/no/such/folder"));
+    assert_false(xp_path_exists(made));
+    assert_generation(scratch_path("kept/file"), "old");
+}
+
+static void what_an_exchange_leaves_behind_is_known_by_its_name_and_removed_or_put_back(void **state) {
+    static const struct {
+        const char *name;
+        size_t owner;
+    } names[] = {{"last.partial", 4}, {"last.previous", 4}, {"a.partial.1", 1},   {"last", 0},
+                 {".partial", 0},     {"last.part", 0},     {"last.7.partial", 0}};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        assert_int_equal(xp_exchange_leftover(names[i].name), names[i].owner);
+    write_generation(scratch_path("cut.previous"), "old"); /* the process ended between two renames */
+    xp_exchange_recover(scratch_folder, "cut.previous");
+    assert_generation(scratch_path("cut/file"), "old");
+    write_generation(scratch_path("cut.previous"), "older");
+    write_generation(scratch_path("cut.partial"), "half");
+    xp_exchange_recover(scratch_folder, "cut.previous");
+    xp_exchange_recover(scratch_folder, "cut.partial");
+    assert_false(xp_path_exists(scratch_path("cut.previous")));
+    assert_false(xp_path_exists(scratch_path("cut.partial")));
+    assert_generation(scratch_path("cut/file"), "old");
+}
+
+/* --- arrays and texts --------------------------------------------------------------------------------------------- */
+
+static void arrays_grow_by_doubling_and_stay_as_they_are_where_memory_ends(void **state) {
+    int64_t *numbers = NULL;
+    size_t room = 0, grown = 0;
+    for (size_t i = 0; i < 100000; i++) {
+        const size_t before = room;
+        assert_true(xp_array_reserve(&numbers, &room, i, 1, sizeof *numbers));
+        grown += room != before;
+        numbers[i] = (int64_t)i;
+    }
+    assert_true(grown < 20);
+    for (size_t i = 0; i < 100000; i++) assert_int_equal(numbers[i], i);
+    int64_t *const before = numbers;
+    const size_t room_before = room;
+    assert_false(xp_array_reserve(&numbers, &room, 100000, SIZE_MAX / 8, sizeof *numbers));
+    assert_false(xp_array_reserve(&numbers, &room, 100000, SIZE_MAX, sizeof *numbers));
+    assert_ptr_equal(numbers, before);
+    assert_int_equal(room, room_before);
+    free(numbers);
+}
+
+static void what_does_not_fit_is_left_out_of_a_text(void **state) {
+    char text[8] = "";
+    xp_text_add(text, sizeof text, "%s", "abc");
+    xp_text_add(text, sizeof text, "%d", 12);
+    assert_string_equal(text, "abc12");
+    xp_text_add(text, sizeof text, "%s", "defgh");
+    assert_string_equal(text, "abc12de");
+    xp_text_add(text, sizeof text, "%s", "i");
+    assert_string_equal(text, "abc12de");
 }
 
 /* --- durations ---------------------------------------------------------------------------------------------------- */
@@ -503,6 +598,11 @@ int main(void) {
         cmocka_unit_test(utf_16_becomes_utf_8),
         cmocka_unit_test(short_numbers_are_rounded_as_strtod_rounds),
         cmocka_unit_test(a_folder_of_plain_files_is_removed_and_no_other),
+        cmocka_unit_test(a_new_folder_takes_the_place_of_the_old_one),
+        cmocka_unit_test(an_exchange_that_is_given_up_leaves_the_old_folder_and_the_reason),
+        cmocka_unit_test(what_an_exchange_leaves_behind_is_known_by_its_name_and_removed_or_put_back),
+        cmocka_unit_test(arrays_grow_by_doubling_and_stay_as_they_are_where_memory_ends),
+        cmocka_unit_test(what_does_not_fit_is_left_out_of_a_text),
         cmocka_unit_test(durations_have_units),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),

@@ -91,12 +91,11 @@ static int store_choice(const xp_flag *flag, const char *value) {
             if (flag->choice) *flag->choice = count;
             return XP_EXIT_OK;
         }
-        const size_t used = strlen(list);
-        snprintf(list + used, sizeof list - used, "%s%s",
-                 count == 0                 ? ""
-                 : flag->choices[count + 1] ? ", "
-                                            : " or ",
-                 flag->choices[count]);
+        xp_text_add(list, sizeof list, "%s%s",
+                    count == 0                 ? ""
+                    : flag->choices[count + 1] ? ", "
+                                               : " or ",
+                    flag->choices[count]);
     }
     return xp_command_misuse("%s: '%s' is not %s", flag->name, value, list);
 }

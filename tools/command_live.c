@@ -2,6 +2,7 @@
 #include "live.h"
 
 #include "core/clock.h"
+#include "core/text.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -37,16 +38,6 @@ static void print_time(double seconds, char text[32]) {
         snprintf(text, 32, "%ldm%02lds", whole / 60, whole % 60);
     else
         snprintf(text, 32, "%lds", whole);
-}
-
-/* Appends to a text of limited room; what does not fit is left out. */
-static void add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void add(char *text, size_t size, const char *format, ...) {
-    size_t used = strlen(text);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(text + used, size - used, format, arguments);
-    va_end(arguments);
 }
 
 /* ---- the line ---------------------------------------------------------------------------------------------------- */
@@ -166,17 +157,17 @@ static void show_epoch(void *user, const xp_epoch_row *row, int epochs, bool bes
     if (live->quiet) return;
     char text[256] = "", spent[32];
     double judged = NAN;
-    add(text, sizeof text, "epoch %3d/%d  training loss %.4f accuracy %.2f %%", row->epoch, epochs, row->train_loss,
-        100 * row->train_accuracy);
+    xp_text_add(text, sizeof text, "epoch %3d/%d  training loss %.4f accuracy %.2f %%", row->epoch, epochs,
+                row->train_loss, 100 * row->train_accuracy);
     if (isfinite(row->validation_accuracy)) {
-        add(text, sizeof text, "  validation loss %.4f accuracy %.2f %%", row->validation_loss,
-            100 * row->validation_accuracy);
+        xp_text_add(text, sizeof text, "  validation loss %.4f accuracy %.2f %%", row->validation_loss,
+                    100 * row->validation_accuracy);
     }
     if (isfinite(row->test_accuracy)) {
-        add(text, sizeof text, "  test loss %.4f accuracy %.2f %%", row->test_loss, 100 * row->test_accuracy);
+        xp_text_add(text, sizeof text, "  test loss %.4f accuracy %.2f %%", row->test_loss, 100 * row->test_accuracy);
     }
     print_time(row->seconds, spent);
-    add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
+    xp_text_add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
     xp_live_clear(live);
     fputs(text, live->out);
     if (best)

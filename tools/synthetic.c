@@ -2,6 +2,7 @@
 
 #include "core/clock.h"
 #include "core/random.h"
+#include "core/text.h"
 #include "device/fill.h"
 
 #include <stdio.h>
@@ -36,7 +37,6 @@ typedef struct data_size {
 } data_size;
 
 static xp_status take_sizes(const data_size *sizes, int count, const char *data, xp_synthetic_setup *out) {
-    size_t used = 0;
     char flags[80] = "";
     for (int i = 0; i < count; i++) {
         const data_size *s = &sizes[i];
@@ -45,12 +45,11 @@ static xp_status take_sizes(const data_size *sizes, int count, const char *data,
             return xp_fail(XP_INVALID_ARGUMENT, "%s: the model reads %s, which have no such size", s->flag, data);
         if (s->value) *s->value = given ? (int)s->given : s->usual;
         if (given || !s->value) continue;
-        const char *comma = used ? ", " : "";
-        used += (size_t)snprintf(out->assumed + used, sizeof out->assumed - used, "%s", used ? ", " : "assumed: ");
-        used += (size_t)snprintf(out->assumed + used, sizeof out->assumed - used, s->unit, s->usual);
-        snprintf(flags + strlen(flags), sizeof flags - strlen(flags), "%s%s", comma, s->flag);
+        xp_text_add(out->assumed, sizeof out->assumed, "%s", *flags ? ", " : "assumed: ");
+        xp_text_add(out->assumed, sizeof out->assumed, s->unit, s->usual);
+        xp_text_add(flags, sizeof flags, "%s%s", *flags ? ", " : "", s->flag);
     }
-    if (used) snprintf(out->assumed + used, sizeof out->assumed - used, " (%s)", flags);
+    if (*flags) xp_text_add(out->assumed, sizeof out->assumed, " (%s)", flags);
     return XP_OK;
 }
 
@@ -85,17 +84,15 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
 
 void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t size) {
     const xp_config *config = &setup->config;
-    int used = snprintf(out, size, "%s%sd=%d H=%d L=%d FFN=%d B=%d ", config->preset, *config->preset ? " " : "",
-                        config->model.width, config->model.heads, config->model.layers, config->model.feed_forward,
-                        config->training.batch);
+    snprintf(out, size, "%s%sd=%d H=%d L=%d FFN=%d B=%d ", config->preset, *config->preset ? " " : "",
+             config->model.width, config->model.heads, config->model.layers, config->model.feed_forward,
+             config->training.batch);
     if (config->model.kind == XP_MODEL_VISION)
-        used +=
-            snprintf(out + used, size - (size_t)used, "image=%d patch=%d", setup->shape.height, config->model.patch);
+        xp_text_add(out, size, "image=%d patch=%d", setup->shape.height, config->model.patch);
     else
-        used += snprintf(out + used, size - (size_t)used, "N=%d", setup->shape.length);
-    if (config->training.accumulate > 1)
-        used += snprintf(out + used, size - (size_t)used, " accumulate=%d", config->training.accumulate);
-    if (config->training.recompute) snprintf(out + used, size - (size_t)used, " recompute");
+        xp_text_add(out, size, "N=%d", setup->shape.length);
+    if (config->training.accumulate > 1) xp_text_add(out, size, " accumulate=%d", config->training.accumulate);
+    if (config->training.recompute) xp_text_add(out, size, " recompute");
 }
 
 /* ---- a session --------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,8 @@
 #include "core/clock.h"
 #include "core/json.h"
 #include "core/random.h"
+#include "core/text.h"
+#include "core/writer.h"
 #include "device/tuning.h"
 #include "signals.h"
 
@@ -103,13 +105,11 @@ static json_t *entry_for_all(const question *q, int combination, json_t *changed
 }
 
 static void print_values(const question *q, int combination, char *out, size_t size) {
-    size_t used = 0;
-    out[0] = 0;
-    for (int p = 0; p < q->parameters && used < size; p++) {
+    out[0] = '\0';
+    for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
-        used += (size_t)snprintf(out + used, size - used, "%s%s=%ld", p ? " " : "",
-                                 json_string_value(json_object_get(parameter, "name")),
-                                 q->values[p][digit(q, combination, p)]);
+        xp_text_add(out, size, "%s%s=%ld", p ? " " : "", json_string_value(json_object_get(parameter, "name")),
+                    q->values[p][digit(q, combination, p)]);
     }
 }
 
@@ -193,11 +193,10 @@ static void trial_key(const question *q, int combination, char *out, size_t size
     static const char *const parts[] = {"device", "driver", "kernel", "version", "shape"};
     const json_t *entry = json_object_get(q->about, "entry");
     char values[160];
-    size_t used = 0;
-    for (int i = 0; i < 5; i++)
-        used += (size_t)snprintf(out + used, size - used, "%s | ", json_string_value(json_object_get(entry, parts[i])));
+    out[0] = '\0';
+    for (int i = 0; i < 5; i++) xp_text_add(out, size, "%s | ", json_string_value(json_object_get(entry, parts[i])));
     print_values(q, combination, values, sizeof values);
-    snprintf(out + used, size - used, "%s", values);
+    xp_text_add(out, size, "%s", values);
 }
 
 static void remember(search *s, const question *q, int combination) {
@@ -396,8 +395,7 @@ static xp_status check_filter(const search *s) {
         const char *kernel = s->questions[i].kernel;
         if (regexec(&s->filter, kernel, 0, NULL, 0) == 0) return XP_OK;
         if (strstr(names, kernel)) continue;
-        const size_t used = strlen(names);
-        snprintf(names + used, sizeof names - used, "%s%s", used ? ", " : "", kernel);
+        xp_text_add(names, sizeof names, "%s%s", *names ? ", " : "", kernel);
     }
     return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' fits no kernel of the step: there are %s", s->options->filter,
                    names);

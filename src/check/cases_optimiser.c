@@ -1,5 +1,7 @@
 /* Cases of the optimisers, of the sum of gradients and of the norm of them all, over a small store of parameters. */
 #include "check/check.h"
+
+#include "core/text.h"
 #include "graph/store.h"
 #include "ops/ops.h"
 
@@ -41,7 +43,7 @@ xp_status xp_case_gradient_sum(xp_case *out, xp_random *variant, xp_random *shap
     out->node = out->graph->nodes[out->graph->node_count - 1];
     const float state[8] = {[4] = (float)xp_random_below(shape, 2)};
     xp_case_values(out, out->graph->optimiser_state, 8, state);
-    snprintf(out->shape + strlen(out->shape), sizeof out->shape - strlen(out->shape), " kept=%d", state[4] != 0);
+    xp_text_add(out->shape, sizeof out->shape, " kept=%d", state[4] != 0);
     return XP_OK;
 }
 
@@ -64,7 +66,6 @@ xp_status xp_case_optimiser(xp_case *out, xp_random *variant, xp_random *shape) 
     xp_optimiser_state_fill(&attributes, step, 0.01, state);
     xp_case_values(out, out->graph->optimiser_state, 8, state);
     xp_case_fill(out, out->node->outputs[2], XP_FILL_UNIT, 0);
-    snprintf(out->shape + strlen(out->shape), sizeof out->shape - strlen(out->shape), " kind=%d step=%lld",
-             attributes.kind, (long long)step);
+    xp_text_add(out->shape, sizeof out->shape, " kind=%d step=%lld", attributes.kind, (long long)step);
     return XP_OK;
 }

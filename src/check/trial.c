@@ -1,6 +1,7 @@
 /* Trials of one node. */
 #include "check/trial.h"
 
+#include "core/text.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "reference/reference.h"
@@ -411,10 +412,9 @@ static const char *element_text(const xp_tensor *tensor, int64_t element, char *
         index[i] = element % tensor->shape[i];
         element /= tensor->shape[i];
     }
-    size_t used = (size_t)snprintf(text, size, "%.40s", tensor->name);
-    for (int i = 0; i < tensor->rank && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? "," : "[", (long long)index[i]);
-    if (used < size) snprintf(text + used, size - used, "]");
+    snprintf(text, size, "%.40s", tensor->name);
+    for (int i = 0; i < tensor->rank; i++) xp_text_add(text, size, "%s%lld", i ? "," : "[", (long long)index[i]);
+    xp_text_add(text, size, "]");
     return text;
 }
 

@@ -1,6 +1,7 @@
 /* Whole files in, whole files out. Owns temporary names; knows nothing of what the bytes mean. */
 #include "core/files.h"
 
+#include "core/array.h"
 #include "core/memory.h"
 #include "core/text.h"
 
@@ -20,16 +21,10 @@
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* Makes room for `need` bytes and a NUL. Doubling keeps the copies linear for streams of unknown length. */
+/* Makes room for `need` bytes and a NUL. */
 static xp_status reserve(const char *path, char **bytes, size_t *capacity, size_t need) {
-    if (need < *capacity) return XP_OK;
-    size_t larger = *capacity > SIZE_MAX / 2 ? SIZE_MAX : *capacity * 2;
-    if (larger <= need) larger = need + 1;
-    char *moved = need == SIZE_MAX ? NULL : realloc(*bytes, larger);
-    if (!moved) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the file's %zu bytes", path, larger);
-    *bytes = moved;
-    *capacity = larger;
-    return XP_OK;
+    if (xp_array_reserve(bytes, capacity, need, 1, 1)) return XP_OK;
+    return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the file's %zu bytes", path, need);
 }
 
 enum { STEP_BYTES = 1 << 24 }; /* decompressed between two looks at the limit */

@@ -89,6 +89,14 @@ int xp_text_format(char *text, size_t size, const char *format, va_list argument
     return length;
 }
 
+void xp_text_add(char *text, size_t size, const char *format, ...) {
+    const size_t used = strlen(text);
+    va_list arguments;
+    va_start(arguments, format);
+    if (xp_text_format(text + used, size - used, format, arguments) < 0) text[used] = '\0';
+    va_end(arguments);
+}
+
 void xp_text_bytes(double bytes, char text[32]) {
     static const char *const units[] = {"MiB", "GiB"};
     double value = bytes / (1 << 20);

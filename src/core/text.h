@@ -19,6 +19,9 @@ xp_status xp_text_number(const char *text, double *value, size_t *length);
 int xp_text_format(char *text, size_t size, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
+/* Adds to a text that ends within `size` bytes; what does not fit is left out. */
+void xp_text_add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
+
 /* A number of bytes to three digits: "0.0312 MiB", "125 MiB", "1.25 GiB". */
 void xp_text_bytes(double bytes, char text[32]);
 

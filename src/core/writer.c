@@ -1,6 +1,7 @@
 /* Growing text. Owns its bytes; knows nothing of what they mean. */
 #include "core/writer.h"
 
+#include "core/array.h"
 #include "core/files.h"
 #include "core/text.h"
 
@@ -10,17 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* For so many characters and a NUL. */
 static bool make_room(xp_writer *writer, size_t more) {
-    if (writer->room - writer->length > more) return true;
-    size_t room = 2 * writer->room + more + 256;
-    char *text = realloc(writer->text, room);
-    if (!text) {
-        writer->failed = true;
-        return false;
-    }
-    writer->text = text;
-    writer->room = room;
-    return true;
+    const bool reserved = xp_array_reserve(&writer->text, &writer->room, writer->length, more + 1, 1);
+    writer->failed = writer->failed || !reserved;
+    return reserved;
 }
 
 void xp_write(xp_writer *writer, const char *format, ...) {
@@ -41,6 +36,13 @@ void xp_write(xp_writer *writer, const char *format, ...) {
         }
         if (!make_room(writer, (size_t)length)) return;
     }
+}
+
+void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count) {
+    if (writer->failed || !make_room(writer, count)) return;
+    memcpy(writer->text + writer->length, bytes, count);
+    writer->length += count;
+    writer->text[writer->length] = '\0';
 }
 
 void xp_write_number(xp_writer *writer, double value) {

@@ -16,6 +16,7 @@ typedef struct xp_writer {
 } xp_writer;
 
 void xp_write(xp_writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count);
 /* The shortest decimal text that reads back as the same double. */
 void xp_write_number(xp_writer *writer, double value);
 /* XP_OUT_OF_MEMORY when any of the writing failed; `what` names the text in the message. */

@@ -1,6 +1,7 @@
 /* Names in the C library's balanced tree: a file may hold as many names as samples. */
 #include "data/names.h"
 
+#include "core/array.h"
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,13 +25,8 @@ static xp_status no_memory(const xp_names *names) {
 xp_status xp_names_add(xp_names *names, const char *text, size_t length, int *number) {
     int found = xp_names_find(names, text, length);
     if (found < 0) {
-        if (names->count == names->capacity) {
-            const int larger = names->capacity ? 2 * names->capacity : 64;
-            xp_name **moved = realloc(names->all, (size_t)larger * sizeof *moved);
-            if (!moved) return no_memory(names);
-            names->all = moved;
-            names->capacity = larger;
-        }
+        if (!xp_array_reserve(&names->all, &names->room, (size_t)names->count, 1, sizeof *names->all))
+            return no_memory(names);
         xp_name *added = malloc(sizeof *added);
         if (!added) return no_memory(names);
         *added = (xp_name){text, length, names->count};

@@ -16,7 +16,8 @@ typedef struct xp_name {
 typedef struct xp_names {
     void *tree;
     xp_name **all; /* [count], by number */
-    int count, capacity;
+    int count;
+    size_t room;
 } xp_names;
 
 /* Adds the name unless it is there; *number may be NULL. XP_OUT_OF_MEMORY. */

@@ -1,5 +1,6 @@
 #include "data/series.h"
 
+#include "core/array.h"
 #include "core/text.h"
 #include "data/formats.h"
 
@@ -102,13 +103,9 @@ bool xp_slice_is_missing(xp_slice value) {
 }
 
 xp_status xp_series_append(xp_series *series, float value) {
-    if (series->used == series->capacity) {
-        size_t larger = series->capacity ? series->capacity * 2 : 4096;
-        float *moved = larger > SIZE_MAX / sizeof *moved ? NULL : realloc(series->values, larger * sizeof *moved);
-        if (!moved) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %zu values", series->path, larger);
-        series->values = moved;
-        series->capacity = larger;
-    }
+    if (series->used == series->room &&
+        !xp_array_reserve(&series->values, &series->room, series->used, 1, sizeof *series->values))
+        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %zu values", series->path, series->used);
     series->values[series->used++] = value;
     return XP_OK;
 }
@@ -198,22 +195,18 @@ static xp_status too_many_classes(const xp_series *series, const char *place) {
 }
 
 static xp_status grow_samples(xp_series *series) {
-    const int64_t larger = series->samples_capacity ? series->samples_capacity * 2 : 256;
-    int32_t *lengths = realloc(series->lengths, (size_t)larger * sizeof *lengths);
-    if (lengths) series->lengths = lengths;
-    int32_t *labels = realloc(series->labels, (size_t)larger * sizeof *labels);
-    if (labels) series->labels = labels;
-    if (!lengths || !labels)
-        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %lld samples", series->path, (long long)larger);
-    series->samples_capacity = larger;
-    return XP_OK;
+    const size_t count = (size_t)series->count;
+    if (xp_array_reserve(&series->lengths, &series->lengths_room, count, 1, sizeof *series->lengths) &&
+        xp_array_reserve(&series->labels, &series->labels_room, count, 1, sizeof *series->labels))
+        return XP_OK;
+    return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %zu samples", series->path, count);
 }
 
 xp_status xp_series_end_sample(xp_series *series, int length, xp_slice label) {
     if (series->count == INT32_MAX)
         return xp_series_fail(series, XP_UNSUPPORTED, series->line.begin,
                               "this is one sample more than the %d that are supported; split the file", INT32_MAX);
-    if (series->count == series->samples_capacity) XP_TRY(grow_samples(series));
+    XP_TRY(grow_samples(series));
     int number = -1;
     label = xp_series_trim(series, label);
     if (label.begin < label.end)

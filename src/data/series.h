@@ -23,9 +23,10 @@ typedef struct xp_series {
     int dimensions;              /* 0: not known yet */
     const char *dimensions_at;   /* what told */
     float *values;               /* [used], sample by sample, in each dimension by dimension */
-    size_t used, capacity;
+    size_t used, room;
     int32_t *lengths, *labels; /* [count]; labels are numbers in `seen`, or -1 */
-    int64_t count, samples_capacity;
+    size_t lengths_room, labels_room;
+    int64_t count;
     xp_names seen; /* the samples' labels, slices of the text */
 } xp_series;
 

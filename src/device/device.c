@@ -1,6 +1,7 @@
 /* Devices: the table of what there is, selection, opening, buffers and transfers. */
 #include "device/device.h"
 
+#include "core/text.h"
 #include "device/cache.h"
 #include "device/loader.h"
 #include "device/peak.h"
@@ -155,31 +156,23 @@ static bool is_pocl(const char *platform) {
     return strcmp(platform, "Portable Computing Language") == 0;
 }
 
-static void add_note(char *note, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void add_note(char *note, size_t size, const char *format, ...) {
-    size_t used = strlen(note);
-    va_list arguments;
-    if (used) used += (size_t)snprintf(note + used, size - used, "; ");
-    va_start(arguments, format);
-    if (used < size) vsnprintf(note + used, size - used, format, arguments);
-    va_end(arguments);
-}
-
 /* Adds to the note why a platform gave no device. */
 static void note_platform(cl_platform_id id, unsigned number, cl_int code, char *note, size_t size) {
     char name[128] = "?";
     clGetPlatformInfo(id, CL_PLATFORM_NAME, sizeof name, name, NULL);
     const char *cache = getenv("POCL_CACHE_DIR");
     if (is_pocl(name))
-        add_note(note, size,
-                 "platform %u (%s) offers no device: that is so where it cannot make its cache folder%s%.200s; let "
-                 "POCL_CACHE_DIR name a folder that can be written into",
-                 number, name, cache ? " " : "", cache ? cache : "");
+        xp_text_add(
+            note, size,
+            "%splatform %u (%s) offers no device: that is so where it cannot make its cache folder%s%.200s; let "
+            "POCL_CACHE_DIR name a folder that can be written into",
+            *note ? "; " : "", number, name, cache ? " " : "", cache ? cache : "");
     else if (code == CL_SUCCESS || code == CL_DEVICE_NOT_FOUND)
-        add_note(note, size, "platform %u (%s) is installed, and finds no device of its own", number, name);
+        xp_text_add(note, size, "%splatform %u (%s) is installed, and finds no device of its own", *note ? "; " : "",
+                    number, name);
     else
-        add_note(note, size, "platform %u (%s) cannot list its devices: %s (%d)", number, name, xp_cl_error_name(code),
-                 code);
+        xp_text_add(note, size, "%splatform %u (%s) cannot list its devices: %s (%d)", *note ? "; " : "", number, name,
+                    xp_cl_error_name(code), code);
 }
 
 /* Fills found[]; *note names platforms that gave no device, and devices that tell nothing of themselves. */
@@ -209,7 +202,8 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
             *f = (found_device){.platform = platforms[p], .id = ids[d]};
             if (describe(f, p, d) == XP_OK) continue;
             (*count)--;
-            add_note(note, note_size, "device %u:%u tells nothing of itself: %s", p, d, xp_last_error());
+            xp_text_add(note, note_size, "%sdevice %u:%u tells nothing of itself: %s", *note ? "; " : "", p, d,
+                        xp_last_error());
         }
     }
     const char *order[] = {"GPU", "CPU", "ACC"};
@@ -276,12 +270,11 @@ static xp_status select_device(const char *select, found_device *out) {
                 status = XP_OK;
             }
         for (size_t i = 0; i < count; i++) {
-            size_t used = strlen(table);
-            snprintf(table + used, sizeof table - used, "%s%s %s (%s%s)", used ? ", " : "", found[i].info.selector,
-                     found[i].info.name, found[i].info.type,
-                     !found[i].info.available      ? ", not available"
-                     : !found[i].info.has_compiler ? ", whose driver has no compiler"
-                                                   : "");
+            xp_text_add(table, sizeof table, "%s%s %s (%s%s)", *table ? ", " : "", found[i].info.selector,
+                        found[i].info.name, found[i].info.type,
+                        !found[i].info.available      ? ", not available"
+                        : !found[i].info.has_compiler ? ", whose driver has no compiler"
+                                                      : "");
         }
         if (status != XP_OK) {
             if (select && *select)

@@ -2,6 +2,7 @@
 #include "device/probe.h"
 
 #include "core/clock.h"
+#include "core/text.h"
 
 #include "device/device.h"
 
@@ -383,8 +384,7 @@ static xp_status probe_infinities(xp_device *device, xp_probe_result *out) {
     int right = 0;
     for (int i = 0; i < TRUTHS; i++) {
         right += got[i] == 1;
-        size_t used = strlen(wrong);
-        if (got[i] != 1) snprintf(wrong + used, sizeof wrong - used, "%s%d", used ? "," : ", not number ", i);
+        if (got[i] != 1) xp_text_add(wrong, sizeof wrong, "%s%d", *wrong ? "," : ", not number ", i);
     }
     return answer(out, right == TRUTHS, right, words("%d of %d truths hold%s", right, TRUTHS, wrong),
                   right == TRUTHS ? "masks of -infinity work, NaN is not lost"
@@ -451,12 +451,10 @@ static xp_status probe_functions(xp_device *device, xp_probe_result *out) {
     char text[112] = "";
     bool right = true;
     for (int f = 0; f < FUNCTIONS; f++) {
-        size_t used = strlen(text);
-        snprintf(text + used, sizeof text - used, "%s%s %.1f", f ? ", " : "", functions[f].name, worst[f]);
+        xp_text_add(text, sizeof text, "%s%s %.1f", f ? ", " : "", functions[f].name, worst[f]);
         right = right && worst[f] <= functions[f].limit;
     }
-    size_t used = strlen(text);
-    snprintf(text + used, sizeof text - used, " ulp");
+    xp_text_add(text, sizeof text, " ulp");
     return answer(out, right, worst[0], text,
                   right ? "as accurate as OpenCL demands" : "less accurate than OpenCL demands");
 }
@@ -607,26 +605,12 @@ void xp_probe_run(const xp_probe *probe, const char *select, xp_probe_result *ou
 
 /* ---- the verdict ------------------------------------------------------------------------------------------------- */
 
-typedef struct paragraph {
-    char *text;
-    size_t size;
-} paragraph;
-
-static void add(paragraph *p, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void add(paragraph *p, const char *format, ...) {
-    size_t used = strlen(p->text);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(p->text + used, p->size - used, format, arguments);
-    va_end(arguments);
-}
-
 /* Names the probes of this need that do not work; returns how many. */
-static int list_failed(paragraph *p, const xp_probe_result *results, xp_probe_need need) {
+static int list_failed(char *text, size_t size, const xp_probe_result *results, xp_probe_need need) {
     int count = 0;
     for (int i = 0; i < xp_probe_count; i++)
         if (xp_probes[i].need == need && !results[i].works) {
-            add(p, "%s%s (%s)", count ? ", " : "", xp_probes[i].title, xp_probes[i].without);
+            xp_text_add(text, size, "%s%s (%s)", count ? ", " : "", xp_probes[i].title, xp_probes[i].without);
             count++;
         }
     return count;
@@ -639,28 +623,31 @@ static const xp_probe_result *result_of(const xp_probe_result *results, const ch
 bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size) {
     /* A small vision transformer: what `train --dry-run` tells of vit-tiny-28. */
     enum { KERNELS = 31, LAUNCHES = 166 };
-    paragraph p = {text, size};
     bool fit = true;
     text[0] = 0;
     for (int i = 0; i < xp_probe_count; i++) fit = fit && (xp_probes[i].need != XP_PROBE_NEEDED || results[i].works);
     if (!fit) {
-        add(&p, "Not fit for training: ");
-        list_failed(&p, results, XP_PROBE_NEEDED);
-        add(&p, ". A newer driver may help; pocl-opencl-icd runs everything on the CPU.");
+        xp_text_add(text, size, "Not fit for training: ");
+        list_failed(text, size, results, XP_PROBE_NEEDED);
+        xp_text_add(text, size, ". A newer driver may help; pocl-opencl-icd runs everything on the CPU.");
         return false;
     }
-    add(&p, "Fit for training, with the %s kernels.", xp_family_name((xp_family)result_of(results, "open")->value));
+    xp_text_add(text, size, "Fit for training, with the %s kernels.",
+                xp_family_name((xp_family)result_of(results, "open")->value));
     size_t before = strlen(text);
-    add(&p, " Gone without: ");
-    if (list_failed(&p, results, XP_PROBE_USEFUL) == 0)
+    xp_text_add(text, size, " Gone without: ");
+    if (list_failed(text, size, results, XP_PROBE_USEFUL) == 0)
         text[before] = 0;
     else
-        add(&p, ".");
+        xp_text_add(text, size, ".");
     const double build = result_of(results, "build")->value, load = result_of(results, "binary")->value;
-    add(&p, " A small transformer has about %d kernels: compiling them at the first start takes %.0f s or more",
-        KERNELS, build * KERNELS);
-    if (result_of(results, "binary")->works) add(&p, ", loading them later about %.1f s", load * KERNELS);
-    add(&p,
+    xp_text_add(text, size,
+                " A small transformer has about %d kernels: compiling them at the first start takes %.0f s or more",
+                KERNELS, build * KERNELS);
+    if (result_of(results, "binary")->works)
+        xp_text_add(text, size, ", loading them later about %.1f s", load * KERNELS);
+    xp_text_add(
+        text, size,
         ". Its step has about %d launches, %.1f ms of launching at least. What this does not show is whether each "
         "kernel is right here: expanse check does.",
         LAUNCHES, result_of(results, "launch")->value * LAUNCHES * 1e3);

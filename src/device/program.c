@@ -6,6 +6,7 @@
 
 #include "core/embedded.h"
 #include "core/files.h"
+#include "core/writer.h"
 #include "device/cache.h"
 
 #include <pthread.h>
@@ -49,28 +50,6 @@ void xp_program_cache_close(struct xp_program_cache **cache) {
 
 /* ---- source text ------------------------------------------------------------------------------------------------- */
 
-typedef struct text {
-    char *data;
-    size_t length, room;
-    bool failed;
-} text;
-
-static void append(text *out, const char *data, size_t length) {
-    if (out->length + length + 1 > out->room) {
-        size_t room = (out->length + length + 1) * 2;
-        char *grown = realloc(out->data, room);
-        if (!grown) {
-            out->failed = true;
-            return;
-        }
-        out->data = grown;
-        out->room = room;
-    }
-    memcpy(out->data + out->length, data, length);
-    out->length += length;
-    out->data[out->length] = 0;
-}
-
 /* The text of cl/<name>; *owned tells whether the caller frees it. */
 static xp_status kernel_text(const char *name, char **out, bool *owned) {
     const char *folder = getenv("XP_CL_DIR");
@@ -95,7 +74,7 @@ static xp_status kernel_text(const char *name, char **out, bool *owned) {
 enum { MAX_INCLUDES = 16 };
 
 /* Appends a file with its quoted includes put in place, each once; #line keeps the compiler's messages true. */
-static xp_status expand(text *out, const char *name, char included[][64], int *included_count) {
+static xp_status expand(xp_writer *out, const char *name, char included[][64], int *included_count) {
     for (int i = 0; i < *included_count; i++)
         if (strcmp(included[i], name) == 0) return XP_OK;
     if (*included_count == MAX_INCLUDES)
@@ -105,8 +84,7 @@ static xp_status expand(text *out, const char *name, char included[][64], int *i
     char *source;
     bool owned;
     XP_TRY(kernel_text(name, &source, &owned));
-    char line_mark[128];
-    append(out, line_mark, (size_t)snprintf(line_mark, sizeof line_mark, "#line 1 \"%s\"\n", name));
+    xp_write(out, "#line 1 \"%s\"\n", name);
     xp_status status = XP_OK;
     int number = 1;
     for (const char *line = source; *line && status == XP_OK; number++) {
@@ -115,10 +93,9 @@ static xp_status expand(text *out, const char *name, char included[][64], int *i
         char target[64];
         if (strncmp(line, "#include", 8) == 0 && sscanf(line, "#include \"%63[^\"]\"", target) == 1) {
             status = expand(out, target, included, included_count);
-            append(out, line_mark,
-                   (size_t)snprintf(line_mark, sizeof line_mark, "#line %d \"%s\"\n", number + 1, name));
+            xp_write(out, "#line %d \"%s\"\n", number + 1, name);
         } else {
-            append(out, line, length);
+            xp_write_bytes(out, line, length);
         }
         line += length;
     }
@@ -130,11 +107,11 @@ static xp_status expand(text *out, const char *name, char included[][64], int *i
 xp_status xp_program_version(const char *file, unsigned long long *out) {
     char name[64], included[MAX_INCLUDES][64];
     int included_count = 0;
-    text source = {0};
+    xp_writer source = {0};
     snprintf(name, sizeof name, "%s.cl", file);
     const xp_status status = expand(&source, name, included, &included_count);
-    *out = status == XP_OK ? XXH64(source.data, source.length, 0) : 0;
-    free(source.data);
+    *out = status == XP_OK ? XXH64(source.text, source.length, 0) : 0;
+    xp_writer_release(&source);
     return status;
 }
 
@@ -271,35 +248,35 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
         return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
                        OPTION_BYTES);
     snprintf(name, sizeof name, "%s.cl", file);
-    text source = {0};
+    xp_writer source = {0};
     char included[MAX_INCLUDES][64];
     int included_count = 0;
-    if (variant->prelude) append(&source, variant->prelude, strlen(variant->prelude));
+    if (variant->prelude) xp_write_bytes(&source, variant->prelude, strlen(variant->prelude));
     xp_status status = expand(&source, name, included, &included_count);
     if (status != XP_OK) {
-        free(source.data);
+        xp_writer_release(&source);
         return status;
     }
     const char *parts[] = {"", options, device->name, device->driver, device->vendor};
-    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) append(&source, parts[i], strlen(parts[i]) + 1);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) xp_write_bytes(&source, parts[i], strlen(parts[i]) + 1);
     if (source.failed) {
-        free(source.data);
+        xp_writer_release(&source);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for the cache key of cl/%s.cl", file);
     }
-    XXH128_hash_t key = XXH3_128bits(source.data, source.length); /* behind the source, which ends in a NUL */
+    XXH128_hash_t key = XXH3_128bits(source.text, source.length); /* behind the source, which ends in a NUL */
 
     for (entry *e = device->programs->entries; e; e = e->next)
         if (XXH128_isEqual(e->key, key)) {
-            free(source.data);
+            xp_writer_release(&source);
             *out = e->program;
             return XP_OK;
         }
     cl_program program = load_binary(device, key, options);
     if (!program) {
-        status = build(device, file, variant->prelude, source.data, options, &program);
+        status = build(device, file, variant->prelude, source.text, options, &program);
         if (status == XP_OK && device->saves_programs) save_binary(device, program, key);
     }
-    free(source.data);
+    xp_writer_release(&source);
     if (status != XP_OK) return status;
     entry *e = malloc(sizeof *e);
     if (!e) {

@@ -1,6 +1,8 @@
 /* Building graphs: tensors, views, nodes. */
 #include "graph/graph.h"
 
+#include "core/array.h"
+#include "core/text.h"
 #include "graph/operation.h"
 #include "graph/store.h"
 
@@ -57,10 +59,9 @@ bool xp_tensor_same_shape(const xp_tensor *a, const xp_tensor *b) {
 }
 
 const char *xp_tensor_shape_text(const xp_tensor *tensor, char *text, size_t size) {
-    size_t used = 0;
-    for (int i = 0; i < tensor->rank && used < size; i++)
-        used += (size_t)snprintf(text + used, size - used, "%s%lld", i ? "," : "[", (long long)tensor->shape[i]);
-    if (used < size) snprintf(text + used, size - used, tensor->rank ? "]" : "[]");
+    snprintf(text, size, "[");
+    for (int i = 0; i < tensor->rank; i++) xp_text_add(text, size, "%s%lld", i ? "," : "", (long long)tensor->shape[i]);
+    xp_text_add(text, size, "]");
     return text;
 }
 
@@ -72,17 +73,6 @@ static void set_dense_strides(xp_tensor *tensor) {
     }
 }
 
-/* Makes room for one more pointer in an array that doubles. */
-static bool grow(void ***array, int count, int *room) {
-    if (count < *room) return true;
-    int larger = *room ? *room * 2 : 64;
-    void **grown = realloc(*array, (size_t)larger * sizeof *grown);
-    if (!grown) return false;
-    *array = grown;
-    *room = larger;
-    return true;
-}
-
 static xp_tensor *add_tensor(xp_graph *graph, const char *name, xp_type type, xp_role role, int rank,
                              const int64_t *shape) {
     if (rank < 1 || rank > XP_MAX_RANK) {
@@ -90,7 +80,8 @@ static xp_tensor *add_tensor(xp_graph *graph, const char *name, xp_type type, xp
         return NULL;
     }
     xp_tensor *tensor = calloc(1, sizeof *tensor);
-    if (!tensor || !grow((void ***)&graph->tensors, graph->tensor_count, &graph->tensor_room)) {
+    if (!tensor ||
+        !xp_array_reserve(&graph->tensors, &graph->tensor_room, (size_t)graph->tensor_count, 1, sizeof tensor)) {
         free(tensor);
         xp_fail(XP_OUT_OF_MEMORY, "no memory for tensor %s", name);
         return NULL;
@@ -211,7 +202,7 @@ xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input
         return NULL;
     }
     xp_node *node = calloc(1, sizeof *node);
-    if (!node || !grow((void ***)&graph->nodes, graph->node_count, &graph->node_room)) {
+    if (!node || !xp_array_reserve(&graph->nodes, &graph->node_room, (size_t)graph->node_count, 1, sizeof node)) {
         free(node);
         xp_fail(XP_OUT_OF_MEMORY, "no memory for a node of operation %s", operation->name);
         return NULL;

@@ -65,9 +65,11 @@ struct xp_node {
 
 struct xp_graph {
     xp_tensor **tensors;
-    int tensor_count, tensor_room;
+    int tensor_count;
+    size_t tensor_room;
     xp_node **nodes; /* in the order of execution */
-    int node_count, node_room;
+    int node_count;
+    size_t node_room;
     char scope[XP_NAME_BYTES];     /* label of the nodes that are added next */
     bool training;                 /* dropout and batch statistics on */
     bool backward;                 /* nodes added now belong to the backward pass */

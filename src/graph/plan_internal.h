@@ -33,7 +33,8 @@ struct xp_plan {
     xp_device *device;
     xp_graph *graph;
     xp_launch *launches;
-    int count, room;
+    int count;
+    size_t room;
     int forward_end;  /* the launches of the forward pass come before it */
     xp_place *places; /* by tensor id, and so are … */
     xp_block *blocks; /* … their places in the arena, which is one address space cut into slabs */
@@ -49,6 +50,7 @@ struct xp_plan {
     void *watch_user;
     xp_plan_tuned *tuned;
     int tuned_count;
+    size_t tuned_room;
     double profiled_seconds; /* device time between the first start and the last end, summed over runs */
     int64_t profiled_runs;
 };

@@ -2,6 +2,7 @@
 #include "graph/plan_internal.h"
 
 #include "core/statistics.h"
+#include "core/text.h"
 #include "device/peak.h"
 #include "graph/operation.h"
 #include "graph/store.h"
@@ -95,18 +96,18 @@ void xp_plan_print_launches(const xp_plan *plan, FILE *out) {
         const xp_launch *launch = &plan->launches[i];
         char words[1200] = "library call ", label[XP_NAME_BYTES + 16];
         snprintf(label, sizeof label, "%s%s", launch->node->label, runs_again(launch) ? " recomputed" : "");
-        size_t used = strlen(words);
         if (!launch->host) {
             const xp_launch_request *r = &launch->request.kernel;
-            used = 0;
+            words[0] = '\0';
             for (int local = 0; local < 2; local++)
                 for (int d = 0; d < r->dimensions; d++)
-                    used += (size_t)snprintf(words + used, sizeof words - used, "%s%zu%s",
-                                             d       ? "x"
-                                             : local ? "of "
-                                                     : "",
-                                             local ? r->local[d] : r->global[d], d + 1 < r->dimensions ? "" : " ");
+                    xp_text_add(words, sizeof words, "%s%zu%s",
+                                d       ? "x"
+                                : local ? "of "
+                                        : "",
+                                local ? r->local[d] : r->global[d], d + 1 < r->dimensions ? "" : " ");
         }
+        const size_t used = strlen(words);
         xp_variant_print(variant_of(launch), words + used, sizeof words - used);
         fprintf(out, "%5d  %-35.35s %-35.35s %10.2f %10.2f\n", i, label, xp_launch_name(launch),
                 flops_of(launch) * 1e-6, bytes_of(launch) / (1 << 20));

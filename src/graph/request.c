@@ -2,6 +2,7 @@
  * knows nothing of storage. */
 #include "graph/plan_internal.h"
 
+#include "core/array.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,15 +51,9 @@ void xp_launch_local(xp_launch_request *request, size_t bytes) {
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
 static xp_launch *add_launch(xp_plan *plan, const xp_node *node) {
-    if (plan->count == plan->room) {
-        int room = plan->room ? plan->room * 2 : 128;
-        xp_launch *grown = realloc(plan->launches, (size_t)room * sizeof *grown);
-        if (!grown) {
-            xp_fail(XP_OUT_OF_MEMORY, "no memory for a list of %d launches", room);
-            return NULL;
-        }
-        plan->launches = grown;
-        plan->room = room;
+    if (!xp_array_reserve(&plan->launches, &plan->room, (size_t)plan->count, 1, sizeof *plan->launches)) {
+        xp_fail(XP_OUT_OF_MEMORY, "no memory for a list of more than %d launches", plan->count);
+        return NULL;
     }
     xp_launch *launch = &plan->launches[plan->count++];
     *launch = (xp_launch){.node = node};
@@ -114,9 +109,8 @@ xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
                                      strcmp(plan->tuned[i].tuning.shape, tuning->shape) != 0))
         i++;
     if (i == plan->tuned_count) {
-        xp_plan_tuned *grown = realloc(plan->tuned, (size_t)(i + 1) * sizeof *grown);
-        if (!grown) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the choices of a plan");
-        plan->tuned = grown;
+        if (!xp_array_reserve(&plan->tuned, &plan->tuned_room, (size_t)i, 1, sizeof *plan->tuned))
+            return xp_fail(XP_OUT_OF_MEMORY, "no memory for the choices of a plan");
         plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning, .operation = node->operation->name};
     }
     tuning->handle = i + 1;

@@ -1,6 +1,7 @@
 /* The parameters' flat buffers. */
 #include "graph/store.h"
 
+#include "core/array.h"
 #include "core/random.h"
 
 #include <math.h>
@@ -50,13 +51,8 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
             return xp_fail(XP_INVALID_ARGUMENT, "parameter %s: size %lld of axis %d is not between 1 and 2^31", name,
                            (long long)shape[i], i);
     if (strlen(name) >= XP_NAME_BYTES) return xp_fail(XP_INVALID_ARGUMENT, "parameter name %s is too long", name);
-    if (store->count == store->room) {
-        int room = store->room ? store->room * 2 : 64;
-        xp_parameter *grown = realloc(store->parameters, (size_t)room * sizeof *grown);
-        if (!grown) return xp_fail(XP_OUT_OF_MEMORY, "no memory for parameter %s", name);
-        store->parameters = grown;
-        store->room = room;
-    }
+    if (!xp_array_reserve(&store->parameters, &store->room, (size_t)store->count, 1, sizeof *store->parameters))
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for parameter %s", name);
     xp_parameter *parameter = &store->parameters[store->count];
     *parameter = (xp_parameter){.kind = kind, .initial = initial, .value = value, .rank = rank, .elements = 1};
     snprintf(parameter->name, sizeof parameter->name, "%s", name);

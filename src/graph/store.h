@@ -24,7 +24,8 @@ typedef struct xp_parameter {
 
 struct xp_store {
     xp_parameter *parameters;
-    int count, room;
+    int count;
+    size_t room;
     int64_t decayed_elements; /* [0, decayed) has weight decay */
     int64_t trained_elements; /* [0, trained) has gradients and moments */
     int64_t elements;         /* all */

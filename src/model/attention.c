@@ -2,6 +2,7 @@
  * choice between the quadratic and the linear kernel, the masks on the host and the learned parts. */
 #include "model/attention.h"
 
+#include "core/text.h"
 #include "data/npy.h"
 #include "ops/ops.h"
 
@@ -118,8 +119,7 @@ static xp_status open_sieve(const chain *c, sieve *s) {
     if (rank < 2 || rank > 4 || shape[rank - 2] != s->rows || shape[rank - 1] != s->columns ||
         (s->heads != 1 && s->heads != c->heads) || (s->samples != 1 && s->samples != samples)) {
         char text[200] = "[";
-        for (int i = 0; i < rank; i++)
-            snprintf(text + strlen(text), sizeof text - strlen(text), "%s%lld", i ? "," : "", (long long)shape[i]);
+        for (int i = 0; i < rank; i++) xp_text_add(text, sizeof text, "%s%lld", i ? "," : "", (long long)shape[i]);
         return deny(
             c, XP_INVALID_ARGUMENT,
             "%s is %s], and %lld queries and %lld keys%s need [%lld,%lld], with heads (%lld) and samples before "
@@ -199,11 +199,10 @@ static xp_status build_mask(const chain *c, xp_tensor **mask, int *mask_block) {
     if (!spec->block && !spec->mask_file[0]) return XP_OK;
     *mask_block = spec->scale_count ? 0 : spec->block;
     char key[3 * XP_SPECIFICATION_BYTES], name[XP_NAME_BYTES];
-    int used = snprintf(key, sizeof key, "%s|%s|%d|%lld|%lld|%lld|%d|%d|%d", spec->mask_file, spec->block_file,
-                        spec->block, (long long)c->queries, (long long)c->keys, (long long)c->heads, c->in->grid_height,
-                        c->in->grid_width, c->in->class_token);
-    for (int i = 0; i < spec->scale_count; i++)
-        used += snprintf(key + used, sizeof key - (size_t)used, ",%d", spec->scales[i]);
+    snprintf(key, sizeof key, "%s|%s|%d|%lld|%lld|%lld|%d|%d|%d", spec->mask_file, spec->block_file, spec->block,
+             (long long)c->queries, (long long)c->keys, (long long)c->heads, c->in->grid_height, c->in->grid_width,
+             c->in->class_token);
+    for (int i = 0; i < spec->scale_count; i++) xp_text_add(key, sizeof key, ",%d", spec->scales[i]);
     name_constant(name, "mask", key);
     if ((*mask = find_constant(c->graph, name))) return XP_OK;
     sieve s;

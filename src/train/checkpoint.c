@@ -1,67 +1,24 @@
-/* Checkpoint folders. Owns their files and the exchange of a new one for the old. */
-#define _GNU_SOURCE /* renameat2 */
+/* Checkpoint folders. Owns their files. */
 #include "train/checkpoint.h"
 
+#include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/text.h"
+#include "core/writer.h"
 #include "device/tuning.h"
 #include "train/run_folder.h"
 #include "train/safetensors.h"
 #include "train/trust.h"
 
-#include <errno.h>
 #include <expanse/train.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { PATH_BYTES = 1200, FORMAT = 1 };
-
-/* --- folders ------------------------------------------------------------------------------------------------------ */
-
-static void flush_folder(const char *path) {
-    int descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) return;
-    (void)fsync(descriptor); /* some file systems cannot */
-    close(descriptor);
-}
-
-/* Makes the name `path` free. What cannot be removed (on a network file system, while a file in it is open) is moved to
- * "PATH.1", "PATH.2" …, which are removed when that succeeds. */
-static xp_status clear(const char *path) {
-    enum { ASIDE = 100 };
-    char aside[PATH_BYTES + 16], reason[PATH_BYTES + 128];
-    if (xp_folder_remove(path) == XP_OK) return XP_OK;
-    snprintf(reason, sizeof reason, "%s", xp_last_error());
-    for (int k = 1; k < ASIDE; k++) {
-        snprintf(aside, sizeof aside, "%s.%d", path, k);
-        if (xp_folder_remove(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
-    }
-    return xp_fail(XP_IO_ERROR, "%s; it cannot be renamed either: remove it, and go on with --resume", reason);
-}
-
-/* Puts the finished folder `made` in the place of `folder`. Exchanging the names is one step, so that there is always a
- * whole checkpoint of that name; where the file system cannot, the old one waits as "….previous". */
-static xp_status take_place(const char *made, const char *folder, bool *left) {
-    if (rename(made, folder) == 0) return XP_OK; /* there was none, or an empty one */
-    const int reason = errno;
-    if (renameat2(AT_FDCWD, made, AT_FDCWD, folder, RENAME_EXCHANGE) == 0) {
-        *left = xp_folder_remove(made) != XP_OK;
-        return XP_OK;
-    }
-    char previous[PATH_BYTES];
-    snprintf(previous, sizeof previous, "%s.previous", folder);
-    XP_TRY(clear(previous));
-    if (rename(folder, previous) != 0 || rename(made, folder) != 0) {
-        return xp_fail(XP_IO_ERROR, "%s: cannot be replaced: %s", folder, strerror(errno == ENOENT ? reason : errno));
-    }
-    *left = xp_folder_remove(previous) != XP_OK;
-    return XP_OK;
-}
 
 /* --- what prediction needs to know of the training data ---------------------------------------------------------- */
 
@@ -157,11 +114,9 @@ static xp_status write_tensors(const char *path, xp_store *store, const int *buf
 }
 
 static void print_shape(int rank, const int64_t *shape, char text[128]) {
-    size_t at = (size_t)snprintf(text, 128, "[");
-    for (int i = 0; i < rank && at < 100; i++) {
-        at += (size_t)snprintf(text + at, 128 - at, "%s%lld", i ? "," : "", (long long)shape[i]);
-    }
-    snprintf(text + at, 128 - at, "]");
+    snprintf(text, 128, "[");
+    for (int i = 0; i < rank; i++) xp_text_add(text, 128, "%s%lld", i ? "," : "", (long long)shape[i]);
+    xp_text_add(text, 128, "]");
 }
 
 /* Finds the tensor of a parameter in the file; another shape or type is another model. Unless it must be `exact`, a
@@ -586,42 +541,20 @@ xp_status xp_checkpoint_configure(const char *folder, const xp_config *config) {
 
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left) {
     static const int moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
-    char made[PATH_BYTES];
-    *left = false;
-    int need = snprintf(made, sizeof made, "%s.partial", folder);
-    if (need < 0 || (size_t)need + sizeof ".previous" >= sizeof made) {
-        return xp_fail(XP_IO_ERROR, "%s: the path is too long; choose a shorter folder", folder);
-    }
-    XP_TRY(clear(made)); /* of a process that was killed */
-    XP_TRY(xp_folder_make(made));
+    char made[XP_EXCHANGE_BYTES], path[PATH_BYTES];
     xp_status status;
-    char path[PATH_BYTES];
+    *left = false;
+    XP_TRY(xp_exchange_begin(folder, made));
     XP_TRY_OR(status, xp_run_folder_path(made, model_file, path, sizeof path), failed);
     XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, checkpoint), failed);
     XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
     XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, checkpoint), failed);
     XP_TRY_OR(status, xp_checkpoint_configure(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
-    flush_folder(made);
-    XP_TRY_OR(status, take_place(made, folder, left), failed);
-    char parent[PATH_BYTES];
-    snprintf(parent, sizeof parent, "%s/..", folder);
-    flush_folder(parent);
+    XP_TRY_OR(status, xp_exchange_finish(made, folder, left), failed);
     return XP_OK;
-failed:;
-    char reason[PATH_BYTES + 512];
-    snprintf(reason, sizeof reason, "%s", xp_last_error());
-    (void)xp_folder_remove(made); /* the reason of the failure is worth more than a second one */
-    return xp_fail(status, "%s", reason);
-}
-
-xp_status xp_checkpoint_remove(const char *folder) {
-    char aside[PATH_BYTES];
-    int need = snprintf(aside, sizeof aside, "%s.partial", folder);
-    if (need < 0 || (size_t)need >= sizeof aside) return xp_fail(XP_IO_ERROR, "%s: the path is too long", folder);
-    XP_TRY(clear(aside));
-    if (rename(folder, aside) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be removed: %s", folder, strerror(errno));
-    return xp_folder_remove(aside);
+failed:
+    return xp_exchange_abandon(made, status);
 }
 
 xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {

@@ -43,8 +43,6 @@ typedef struct xp_checkpoint {
  * folder that it replaced could not be removed; xp_last_error() names it. XP_BAD_DATA: a parameter is not finite; the
  * old one stays. */
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left);
-/* Removes a whole checkpoint: under its name, nothing is ever a part of one. XP_IO_ERROR. */
-xp_status xp_checkpoint_remove(const char *folder);
 /* Writes config.yaml anew. */
 xp_status xp_checkpoint_configure(const char *folder, const xp_config *config);
 /* Reads state.json and config.yaml, and checks each value against its range and the others. *out is released by the

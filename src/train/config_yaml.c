@@ -1,5 +1,6 @@
 /* A configuration file: YAML events against the option table, so that all faults are reported together, each with its
  * place. */
+#include "core/array.h"
 #include "core/files.h"
 #include "core/text.h"
 #include "train/options.h"
@@ -23,7 +24,8 @@ typedef struct reader {
     bool has_event, broken;
     xp_writer *faults;
     setting *settings;
-    int count, room;
+    int count;
+    size_t room;
 } reader;
 
 static void fault_at(reader *in, const yaml_mark_t *mark, const char *text) {
@@ -78,13 +80,7 @@ static char *scalar_text(const yaml_event_t *event) {
 }
 
 static bool remember(reader *in, const setting *added) {
-    if (in->count == in->room) {
-        int room = in->room ? 2 * in->room : 64;
-        setting *larger = realloc(in->settings, (size_t)room * sizeof *larger);
-        if (!larger) return end_memory(in);
-        in->settings = larger;
-        in->room = room;
-    }
+    if (!xp_array_reserve(&in->settings, &in->room, (size_t)in->count, 1, sizeof *in->settings)) return end_memory(in);
     in->settings[in->count++] = *added;
     return true;
 }

@@ -1,6 +1,8 @@
 /* The run folder's files. Owns their names and formats. */
 #include "train/run_folder.h"
 
+#include "core/array.h"
+#include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
 #include "core/text.h"
@@ -60,32 +62,22 @@ static bool is_partial(const char *name) {
     return length >= sizeof ending && strcmp(name + length - sizeof ending + 1, ending) == 0;
 }
 
-/* Whether the name is that of a checkpoint with ".partial" or ".previous" behind it, and then perhaps ".1", ".2" …; the
- * checkpoint's own name goes to `owner`. */
-static bool is_checkpoint_leftover(const char *name, char owner[64], bool *previous) {
-    const size_t length = strcspn(name, ".");
-    const char *ending = name + length;
-    if (length >= 64) return false;
-    snprintf(owner, 64, "%.*s", (int)length, name);
-    if (strcmp(owner, "best") != 0 && strcmp(owner, "last") != 0 && epoch_of(owner) < 0) return false;
-    *previous = strcmp(ending, ".previous") == 0;
-    return strncmp(ending, ".partial", 8) == 0 || strncmp(ending, ".previous", 9) == 0;
+/* Whether an exchange of a checkpoint left it. */
+static bool is_checkpoint_leftover(const char *name) {
+    char owner[64];
+    const size_t length = xp_exchange_leftover(name);
+    if (length == 0 || length >= sizeof owner) return false;
+    snprintf(owner, sizeof owner, "%.*s", (int)length, name);
+    return strcmp(owner, "best") == 0 || strcmp(owner, "last") == 0 || epoch_of(owner) >= 0;
 }
 
 /* The lock says that nobody is at work here now. What cannot be removed does no harm. */
 static void clear_leftover(const xp_run_folder *folder, const char *name) {
-    char path[1200], whole[1200], owner[64];
-    bool previous;
-    if (xp_run_folder_path(folder->path, name, path, sizeof path) != XP_OK) return;
-    if (!is_checkpoint_leftover(name, owner, &previous)) {
-        if (is_partial(name)) (void)unlink(path);
-        return;
-    }
-    /* The process ended between two renames. */
-    if (previous && xp_run_folder_path(folder->path, owner, whole, sizeof whole) == XP_OK && !xp_path_exists(whole))
-        (void)rename(path, whole);
-    else
-        (void)xp_folder_remove(path);
+    char path[1200];
+    if (is_checkpoint_leftover(name))
+        xp_exchange_recover(folder->path, name);
+    else if (is_partial(name) && xp_run_folder_path(folder->path, name, path, sizeof path) == XP_OK)
+        (void)unlink(path);
 }
 
 static void clear_leftovers(const xp_run_folder *folder) {
@@ -104,7 +96,7 @@ xp_status xp_run_folder_keep(const xp_run_folder *folder, int first, int last) {
         char path[1200];
         if (epoch < 0 || (epoch >= first && epoch <= last)) continue;
         status = xp_run_folder_path(folder->path, entry->d_name, path, sizeof path);
-        if (status == XP_OK) status = xp_checkpoint_remove(path);
+        if (status == XP_OK) status = xp_exchange_remove(path);
     }
     closedir(listing);
     return status;
@@ -303,13 +295,8 @@ static void note_best(const xp_epoch_row *best, char *text, size_t size) {
 
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row,
                                int epoch_best) {
-    if (folder->count == folder->room) {
-        int room = folder->room ? 2 * folder->room : 16;
-        xp_epoch_row *larger = realloc(folder->rows, (size_t)room * sizeof *larger);
-        if (!larger) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", folder->path, room);
-        folder->rows = larger;
-        folder->room = room;
-    }
+    if (!xp_array_reserve(&folder->rows, &folder->room, (size_t)folder->count, 1, sizeof *folder->rows))
+        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %d rows", folder->path, folder->count);
     folder->rows[folder->count++] = *row;
     XP_TRY(write_rows(folder));
     return xp_run_folder_draw_curves(folder, config, epoch_best);

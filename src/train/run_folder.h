@@ -10,7 +10,8 @@ typedef struct xp_run_folder {
     char path[1024];
     int lock; /* descriptor of the locked folder: one run at a time */
     xp_epoch_row *rows;
-    int count, room;
+    int count;
+    size_t room;
 } xp_run_folder;
 
 /* What summary.json says. */

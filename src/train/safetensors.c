@@ -1,8 +1,10 @@
 /* The safetensors format: eight bytes with the header's length, the header as JSON, the data. Owns the format. */
 #include "train/safetensors.h"
 
+#include "core/array.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/writer.h"
 
 #include <jansson.h>
 #include <limits.h>
@@ -22,13 +24,7 @@ static xp_status no_memory(const char *path) {
 /* --- writing ------------------------------------------------------------------------------------------------------ */
 
 static xp_safetensors_entry *append(xp_safetensors *set, const char *name) {
-    if (set->count == set->room) {
-        int room = set->room ? 2 * set->room : 32;
-        xp_safetensors_entry *larger = realloc(set->entries, (size_t)room * sizeof *larger);
-        if (!larger) return NULL;
-        set->entries = larger;
-        set->room = room;
-    }
+    if (!xp_array_reserve(&set->entries, &set->room, (size_t)set->count, 1, sizeof *set->entries)) return NULL;
     xp_safetensors_entry *entry = &set->entries[set->count];
     *entry = (xp_safetensors_entry){.name = strdup(name)};
     if (!entry->name) return NULL;

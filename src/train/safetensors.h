@@ -23,7 +23,8 @@ typedef struct xp_safetensors_entry {
 
 typedef struct xp_safetensors {
     xp_safetensors_entry *entries; /* in the order of their bytes */
-    int count, room;
+    int count;
+    size_t room;
     char *metadata; /* JSON object of strings as text; NULL: none */
     char *owned;    /* the file's bytes, after reading */
 } xp_safetensors;
