@@ -19,7 +19,10 @@
 #include "lanes.clh"
 #include "math.clh"
 #include "random.clh"
+#include "storage.clh"
 #include "transpose.clh"
+
+XP_DEFINE_STORE_TRANSPOSED(store_transposed_stored, __global stored, STORE_8)
 
 #ifndef D /* width of queries and keys */
 #define D 64
@@ -76,6 +79,7 @@
 #endif
 #define TILE_ROWS   ((KEY_TILE + REGISTER_ROWS - 1) / REGISTER_ROWS * REGISTER_ROWS) /* what register tiles write */
 #define ROUND_UP(x) (((x) + LANES - 1) / LANES * LANES)
+#define LOAD_LANES  OF_LANES(LOAD_) /* of LANES stored numbers */
 #define ALIGNED     __attribute__((aligned(64)))
 #define INLINE      static inline __attribute__((always_inline))
 #define HEAD_AXIS   (HEADS_FIRST ? 0 : 1)
@@ -92,13 +96,13 @@
 
 /* out [REGISTER_ROWS][out_stride] = x [REGISTER_ROWS][width] · panel [width][PANEL], with x's rows taken from the first
  * `rows` of a strided array. *top_low and *top_high rise to the largest of each lane; they may be NULL. */
-#define TAKE_ROW(r)    const __global float *x##r = x + (long)min(r, rows - 1) * x_stride;
-#define PRODUCT_ROW(r) STEP_ROW(r, x##r[i])
+#define TAKE_ROW(r)    const __global stored *x##r = x + (long)min(r, rows - 1) * x_stride;
+#define PRODUCT_ROW(r) STEP_ROW(r, LOAD(x##r, i))
 #define STORE_ROW(r)                                                                                                   \
     store_lanes(low##r, 0, out + r * out_stride);                                                                      \
     store_lanes(high##r, 1, out + r * out_stride);
 #define TOP_ROW(r) *top_low = max(*top_low, low##r), *top_high = max(*top_high, high##r);
-INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const int width, const float *panel,
+INLINE void multiply_rows(const __global stored *x, int x_stride, int rows, const int width, const float *panel,
                           float *out, const int out_stride, floats *top_low, floats *top_high) {
     EACH_ROW(TAKE_ROW)
     EACH_ROW(ZERO_ROW)
@@ -117,10 +121,10 @@ INLINE void multiply_rows(const __global float *x, int x_stride, int rows, const
 #define LOAD_COLUMN(r)                                                                                                 \
     if (r < columns) low##r = load_lanes(2 * r, out) * scale_low, high##r = load_lanes(2 * r + 1, out) * scale_high;
 #define COLUMN_ROW(r)                                                                                                  \
-    if (r < columns) STEP_ROW(r, x[r])
+    if (r < columns) STEP_ROW(r, LOAD(x, r))
 #define STORE_COLUMN(r)                                                                                                \
     if (r < columns) store_lanes(low##r, 2 * r, out), store_lanes(high##r, 2 * r + 1, out);
-INLINE void add_columns(const __global float *x, int x_stride, int rows, const int columns, const float *weights,
+INLINE void add_columns(const __global stored *x, int x_stride, int rows, const int columns, const float *weights,
                         const int weights_stride, float *out, floats scale_low, floats scale_high) {
     EACH_ROW(ZERO_ROW)
     EACH_ROW(LOAD_COLUMN)
@@ -132,7 +136,7 @@ INLINE void add_columns(const __global float *x, int x_stride, int rows, const i
 }
 
 /* The same for all columns of x: tiles as equal as can be, so that ten rows at once make 8 + 8 of 16, not 10 + 6. */
-INLINE void add_all_columns(const __global float *x, int x_stride, int rows, const int width, const float *weights,
+INLINE void add_all_columns(const __global stored *x, int x_stride, int rows, const int width, const float *weights,
                             const int weights_stride, float *out, floats scale_low, floats scale_high) {
     const int tiles = (width + REGISTER_ROWS - 1) / REGISTER_ROWS, columns = width / tiles, larger = width % tiles;
     for (int tile = 0; tile < larger; tile++, x += columns + 1, out += (columns + 1) * PANEL)
@@ -141,29 +145,34 @@ INLINE void add_all_columns(const __global float *x, int x_stride, int rows, con
         add_columns(x, x_stride, rows, columns, weights, weights_stride, out, scale_low, scale_high);
 }
 
-INLINE void zero_rows(__global float *x, int x_stride, int count, const int width) {
+INLINE void zero_rows(__global stored *x, int x_stride, int count, const int width) {
+    for (int i = 0; i < count; i++)
+        for (int c = 0; c < width; c++) STORE(0.0f, x, (long)i * x_stride + c);
+}
+
+INLINE void zero_sums(__global float *x, int x_stride, int count, const int width) {
     for (int i = 0; i < count; i++)
         for (int c = 0; c < width; c++) x[(long)i * x_stride + c] = 0.0f;
 }
 
 /* panel [width][PANEL] = rows of x [PANEL][x_stride] transposed and scaled; lanes behind `rows` are 0. */
-INLINE void pack_panel(const __global float *x, int x_stride, int rows, const int width, float scale, float *panel) {
+INLINE void pack_panel(const __global stored *x, int x_stride, int rows, const int width, float scale, float *panel) {
     int i = 0;
-#define SCALED_ROW(r) (vload8(0, from + (long)(r)*x_stride) * scale)
+#define SCALED_ROW(r) (LOAD_8(from + (long)(r)*x_stride) * scale)
     for (; rows >= PANEL && i + 8 <= width; i += 8)
         for (int lane = 0; lane < PANEL; lane += 8) {
-            const __global float *from = x + (long)lane * x_stride + i;
+            const __global stored *from = x + (long)lane * x_stride + i;
             store_transposed_private(SCALED_ROW(0), SCALED_ROW(1), SCALED_ROW(2), SCALED_ROW(3), SCALED_ROW(4),
                                      SCALED_ROW(5), SCALED_ROW(6), SCALED_ROW(7), panel + i * PANEL + lane, PANEL);
         }
     for (; i < width; i++)
         for (int lane = 0; lane < PANEL; lane++)
-            panel[i * PANEL + lane] = lane < rows ? x[(long)lane * x_stride + i] * scale : 0.0f;
+            panel[i * PANEL + lane] = lane < rows ? LOAD(x, (long)lane * x_stride + i) * scale : 0.0f;
 }
 
 /* The way back: the first `rows` rows of x [PANEL][x_stride] = panel [width][PANEL] transposed, each lane times its
  * scale [PANEL]; 0 where that is 0, whatever the panel holds. */
-INLINE void unpack_panel(const float *panel, const float *scale, int rows, const int width, __global float *x,
+INLINE void unpack_panel(const float *panel, const float *scale, int rows, const int width, __global stored *x,
                          int x_stride) {
     int i = 0;
 #define SCALED_COLUMN(r) (lanes != 0.0f ? vload8(0, from + (r)*PANEL) * lanes : (float8)(0.0f))
@@ -171,13 +180,13 @@ INLINE void unpack_panel(const float *panel, const float *scale, int rows, const
         for (int lane = 0; lane < PANEL; lane += 8) {
             const float *from = panel + i * PANEL + lane;
             const float8 lanes = vload8(0, scale + lane);
-            store_transposed_global(SCALED_COLUMN(0), SCALED_COLUMN(1), SCALED_COLUMN(2), SCALED_COLUMN(3),
+            store_transposed_stored(SCALED_COLUMN(0), SCALED_COLUMN(1), SCALED_COLUMN(2), SCALED_COLUMN(3),
                                     SCALED_COLUMN(4), SCALED_COLUMN(5), SCALED_COLUMN(6), SCALED_COLUMN(7),
                                     x + (long)lane * x_stride + i, x_stride);
         }
     for (int lane = 0; lane < min(rows, PANEL); lane++)
         for (int c = i; c < width; c++)
-            x[(long)lane * x_stride + c] = scale[lane] != 0.0f ? panel[c * PANEL + lane] * scale[lane] : 0.0f;
+            STORE(scale[lane] != 0.0f ? panel[c * PANEL + lane] * scale[lane] : 0.0f, x, (long)lane * x_stride + c);
 }
 
 #if DROPOUT
@@ -310,8 +319,8 @@ INLINE int end_tile(const sight *s, int end) {
 #if BACKWARD == 0
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: block of queries of each residue, head, sample. */
-KERNEL void attention_forward(const __global float *restrict q, const __global float *restrict k,
-                              const __global float *restrict v, SIGHT_PARAMETERS, __global float *restrict o,
+KERNEL void attention_forward(const __global stored *restrict q, const __global stored *restrict k,
+                              const __global stored *restrict v, SIGHT_PARAMETERS, __global stored *restrict o,
                               __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
                               int v_head, int o_offset, int o_sample, int o_row, int o_head) {
@@ -413,7 +422,7 @@ KERNEL void attention_forward(const __global float *restrict q, const __global f
 
 #elif BACKWARD == 2
 /* map [B,H,N,M] dense: the weights before dropout; q and k as above. Work-groups: block of queries, head, sample. */
-KERNEL void attention_map(const __global float *restrict q, const __global float *restrict k, SIGHT_PARAMETERS,
+KERNEL void attention_map(const __global stored *restrict q, const __global stored *restrict k, SIGHT_PARAMETERS,
                           const __global float *restrict lse, __global float *restrict map, int q_offset, int q_sample,
                           int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head) {
     float query[D * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
@@ -456,18 +465,18 @@ KERNEL void attention_map(const __global float *restrict q, const __global float
 #define CHUNK(column) ((column)*BLOCK_QUERIES)
 
 /* x [count][x_stride] as such chunks. */
-INLINE void pack_rows(const __global float *x, int x_stride, int count, const int width, float *rows) {
+INLINE void pack_rows(const __global stored *x, int x_stride, int count, const int width, float *rows) {
     int column = 0;
     for (; column + PANEL <= width; column += PANEL)
         for (int i = 0; i < count; i++) {
-            const __global float *from = x + (long)i * x_stride + column;
-            store_lanes(load_lanes(0, from), 2 * i, rows + CHUNK(column));
-            store_lanes(load_lanes(1, from), 2 * i + 1, rows + CHUNK(column));
+            const __global stored *from = x + (long)i * x_stride + column;
+            store_lanes(LOAD_LANES(from), 2 * i, rows + CHUNK(column));
+            store_lanes(LOAD_LANES(from + LANES), 2 * i + 1, rows + CHUNK(column));
         }
     for (; column < width; column += LANES)
         for (int i = 0; i < count; i++)
             for (int c = 0; c < LANES; c++)
-                rows[CHUNK(column) + i * LANES + c] = column + c < width ? x[(long)i * x_stride + column + c] : 0.0f;
+                rows[CHUNK(column) + i * LANES + c] = column + c < width ? LOAD(x, (long)i * x_stride + column + c) : 0.0f;
 }
 
 /* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart, REGISTER_ROWS at once:
@@ -519,7 +528,7 @@ INLINE void add_outer(const float *weights, int keys, int terms, const float *ro
 
 /* delta = Σ_e d_o·o - d_lse and what p is computed with, for one block of queries; o and d_o are at the block's first
  * row. Softmax: shift = lse·log2(e), INFINITY for a row that sees nothing; linear: 1/z, 0 for z = 0. */
-INLINE void prepare_rows(const __global float *d_o, int d_o_row, const __global float *o, int o_row,
+INLINE void prepare_rows(const __global stored *d_o, int d_o_row, const __global stored *o, int o_row,
                          const __global float *lse, const __global float *d_lse, int queries, int lanes, float *delta,
                          float *shift) {
     for (int i = 0; i < lanes; i++) {
@@ -527,11 +536,11 @@ INLINE void prepare_rows(const __global float *d_o, int d_o_row, const __global 
         if (i < queries) {
             row = lse[i * STRIDE];
             if (!LINEAR || NORMALISER == 0) {
-                const __global float *a = d_o + (long)i * d_o_row, *b = o + (long)i * o_row;
+                const __global stored *a = d_o + (long)i * d_o_row, *b = o + (long)i * o_row;
                 float8 lanes = 0.0f;
                 int e = 0;
-                for (; e + 8 <= E; e += 8) lanes = fma(vload8(0, a + e), vload8(0, b + e), lanes);
-                for (; e < E; e++) dot = fma(a[e], b[e], dot);
+                for (; e + 8 <= E; e += 8) lanes = fma(LOAD_8(a + e), LOAD_8(b + e), lanes);
+                for (; e < E; e++) dot = fma(LOAD(a, e), LOAD(b, e), dot);
                 dot += lanes_sum(lanes);
             }
             if (D_LSE) dot -= d_lse[i * STRIDE];
@@ -611,8 +620,8 @@ typedef struct block {
 #endif
 } block;
 
-INLINE void pack_block(block *b, const __global float *q, int q_row, const __global float *d_o, int d_o_row,
-                       const __global float *o, int o_row, const __global float *lse, const __global float *d_lse,
+INLINE void pack_block(block *b, const __global stored *q, int q_row, const __global stored *d_o, int d_o_row,
+                       const __global stored *o, int o_row, const __global float *lse, const __global float *d_lse,
                        int queries, float scale) {
     const int panels = (queries + PANEL - 1) / PANEL;
     for (int g = 0; g < panels; g++) {
@@ -628,7 +637,7 @@ INLINE void pack_block(block *b, const __global float *q, int q_row, const __glo
 /* Weights and score gradients of panel g of a tile of which it sees `kind`: of q·k without the outer scale's share when
  * `for_bias`. */
 INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int first_key, int keys,
-                       const __global float *k_tile, int k_row, const __global float *v_tile, int v_row, float scale,
+                       const __global stored *k_tile, int k_row, const __global stored *v_tile, int v_row, float scale,
                        const bool for_bias, const __global uint *random_state, uint stream, uint threshold,
                        float keep_scale) {
     float *p = b->p + g * PANEL, *ds = b->ds + g * PANEL, *slope = 0, *user = 0;
@@ -665,12 +674,12 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 }
 
 /* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
- * `part_blocks` query blocks; with several parts dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of
+ * `part_blocks` query blocks; with several parts, and in 16 bits always, dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of
  * each residue of keys, key head, sample. */
-KERNEL void attention_backward(const __global float *restrict q, const __global float *restrict k,
-                               const __global float *restrict v, const __global float *restrict o,
-                               const __global float *restrict lse, const __global float *restrict d_o,
-                               const __global float *restrict d_lse, SIGHT_PARAMETERS, __global float *restrict dq,
+KERNEL void attention_backward(const __global stored *restrict q, const __global stored *restrict k,
+                               const __global stored *restrict v, const __global stored *restrict o,
+                               const __global float *restrict lse, const __global stored *restrict d_o,
+                               const __global float *restrict d_lse, SIGHT_PARAMETERS, __global stored *restrict dq,
                                __global float *restrict dk, __global float *restrict dv, int part_blocks, int q_offset,
                                int q_sample, int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head,
                                int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample,
@@ -687,34 +696,34 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
     for (int member = 0; member < GROUP; member++) {
         const int head = key_head * GROUP + member;
         const sight s = LOOK_FROM_KEYS(head);
-        const __global float *q_rows =
+        const __global stored *q_rows =
             q + q_offset + (long)tensor * q_sample + (long)head * q_head + (long)(s.start_q + s.residue_q) * q_row;
-        const __global float *k_rows =
+        const __global stored *k_rows =
             k + k_offset + (long)tensor * k_sample + (long)key_head * k_head + (long)(s.start_k + s.residue_k) * k_row;
-        const __global float *v_rows =
+        const __global stored *v_rows =
             v + v_offset + (long)tensor * v_sample + (long)key_head * v_head + (long)(s.start_k + s.residue_k) * v_row;
-        const __global float *o_rows = o + (((long)tensor * N + s.start_q + s.residue_q) * H + head) * E;
-        const __global float *slope_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
+        const __global stored *o_rows = o + (((long)tensor * N + s.start_q + s.residue_q) * H + head) * E;
+        const __global stored *slope_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
                                            (long)(s.start_q + s.residue_q) * d_o_row;
         const __global float *lse_rows = lse + s.lse, *d_lse_rows = D_LSE ? d_lse + s.lse : lse;
         const int q_step = q_row * STRIDE, k_step = k_row * STRIDE, v_step = v_row * STRIDE;
         const int o_step = H * E * STRIDE, slope_step = d_o_row * STRIDE;
 #if WRITE_DQ
         const int dq_step = dq_row * STRIDE;
-        __global float *dq_rows =
+        __global stored *dq_rows =
             dq + dq_offset + (long)tensor * dq_sample + (long)head * dq_head + (long)(s.start_q + s.residue_q) * dq_row;
 #endif
 #if WRITE_DK
         const int dk_step = dk_row * STRIDE;
         __global float *dk_rows = dk + dk_offset + ((long)part * tensors + tensor) * dk_sample +
                                   (long)key_head * dk_head + (long)(s.start_k + s.residue_k) * dk_row;
-        if (member == 0) zero_rows(dk_rows, dk_step, s.key_rows, D);
+        if (member == 0) zero_sums(dk_rows, dk_step, s.key_rows, D);
 #endif
 #if WRITE_DV
         const int dv_step = dv_row * STRIDE;
         __global float *dv_rows = dv + dv_offset + ((long)part * tensors + tensor) * dv_sample +
                                   (long)key_head * dv_head + (long)(s.start_k + s.residue_k) * dv_row;
-        if (member == 0) zero_rows(dv_rows, dv_step, s.key_rows, E);
+        if (member == 0) zero_sums(dv_rows, dv_step, s.key_rows, E);
 #endif
         const int part_end = min((long)s.query_rows, (long)(part + 1) * part_blocks * BLOCK_QUERIES);
         for (int first = part * part_blocks * BLOCK_QUERIES; first < part_end; first += BLOCK_QUERIES) {
@@ -737,8 +746,8 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
                 const int kind =
                     MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
                 if (kind == TILE_EMPTY) continue;
-                const __global float *k_tile = k_rows + (long)first_key * k_step;
-                const __global float *v_tile = v_rows + (long)first_key * v_step;
+                const __global stored *k_tile = k_rows + (long)first_key * k_step;
+                const __global stored *v_tile = v_rows + (long)first_key * v_step;
                 const int following = min(KEY_TILE, end - first_key - KEY_TILE);
                 expect_rows(k_tile + (long)KEY_TILE * k_step, following, D, k_step);
                 expect_rows(v_tile + (long)KEY_TILE * v_step, following, E, v_step);
@@ -780,9 +789,9 @@ KERNEL void attention_backward(const __global float *restrict q, const __global 
 /* d_bias [B|1,H|1,longest_queries,longest_keys] dense: the sum over the samples and heads that share it, in their
  * order. A second recomputation of p, so that nothing of size N×M·B·H is ever stored. Work-groups: block of queries of
  * each residue, head of the bias, sample of the bias. */
-KERNEL void attention_backward_bias(const __global float *restrict q, const __global float *restrict k,
-                                    const __global float *restrict v, const __global float *restrict o,
-                                    const __global float *restrict lse, const __global float *restrict d_o,
+KERNEL void attention_backward_bias(const __global stored *restrict q, const __global stored *restrict k,
+                                    const __global stored *restrict v, const __global stored *restrict o,
+                                    const __global float *restrict lse, const __global stored *restrict d_o,
                                     const __global float *restrict d_lse, SIGHT_PARAMETERS,
                                     __global float *restrict d_bias, int batches, int q_offset, int q_sample, int q_row,
                                     int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
@@ -803,9 +812,9 @@ KERNEL void attention_backward_bias(const __global float *restrict q, const __gl
             if (queries == 0) continue;
             const int tensor = KEY_LENGTHS == 3 ? 0 : batch, key_head = head / GROUP;
             const long row = s.start_q + query_index(&s, first);
-            const __global float *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
+            const __global stored *k_rows = k + k_offset + (long)tensor * k_sample + (long)key_head * k_head +
                                            (long)(s.start_k + s.residue_k) * k_row;
-            const __global float *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
+            const __global stored *v_rows = v + v_offset + (long)tensor * v_sample + (long)key_head * v_head +
                                            (long)(s.start_k + s.residue_k) * v_row;
             const long at = s.lse + (long)first * STRIDE;
             pack_block(&b, q + q_offset + (long)tensor * q_sample + (long)head * q_head + row * q_row, q_row * STRIDE,
@@ -833,7 +842,7 @@ KERNEL void attention_backward_bias(const __global float *restrict q, const __gl
 #endif
 
 /* out [B,M,H,width] by strides = Σ over parts of scratch [parts][B,M,H,width]. Work-groups: key row, sample. */
-KERNEL void attention_backward_sum(const __global float *restrict scratch, __global float *restrict out, int parts,
+KERNEL void attention_backward_sum(const __global float *restrict scratch, __global stored *restrict out, int parts,
                                    int width, int heads, int out_offset, int out_sample, int out_row, int out_head) {
     const long row = get_group_id(0), rows = get_num_groups(0), batch = get_group_id(1);
     const long part_stride = get_num_groups(1) * rows * heads * width;
@@ -844,12 +853,12 @@ KERNEL void attention_backward_sum(const __global float *restrict scratch, __glo
         for (; i + 8 <= width; i += 8) {
             float8 sum = 0.0f;
             for (int part = 0; part < parts; part++) sum += vload8(0, scratch + part * part_stride + i);
-            vstore8(sum, 0, out + i);
+            STORE_8(sum, out + i);
         }
         for (; i < width; i++) {
             float sum = 0.0f;
             for (int part = 0; part < parts; part++) sum += scratch[part * part_stride + i];
-            out[i] = sum;
+            STORE(sum, out, i);
         }
     }
 }

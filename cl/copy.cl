@@ -1,16 +1,23 @@
 /* Copies between views, and sums of two: one shape of work-group serves both families, as in elementwise.cl. */
+#include "storage.clh"
+
+#if STORAGE
+typedef ushort element; /* whatever its 16 bits mean */
+#else
+typedef float element;
+#endif
 
 /* a, b, y [count]; a and b may be the same */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-add(const __global float *a, const __global float *b, __global float *restrict y, int count) {
+add(const __global stored *a, const __global stored *b, __global stored *restrict y, int count) {
     size_t i = get_global_id(0);
-    if (i < count) y[i] = a[i] + b[i];
+    if (i < count) STORE(LOAD(a, i) + LOAD(b, i), y, i);
 }
 
 /* to[view] = from[view]. A work-group owns 64 neighbours of the last axis [columns]; the axes before it are
- * [·, shape_1, shape_2, shape_3]. Strides and offsets count elements of 4 bytes, whatever their type. */
+ * [·, shape_1, shape_2, shape_3]. Strides and offsets count elements; those of 4 bytes may be of any type. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-copy(const __global float *from, __global float *to, int from_offset, int to_offset, int columns, int shape_1,
+copy(const __global element *from, __global element *to, int from_offset, int to_offset, int columns, int shape_1,
      int shape_2, int shape_3, int from_stride_0, int from_stride_1, int from_stride_2, int from_stride_3,
      int from_column, int to_stride_0, int to_stride_1, int to_stride_2, int to_stride_3, int to_column) {
     long column_blocks = (columns + 63) / 64;

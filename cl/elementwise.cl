@@ -6,6 +6,7 @@
  * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward. */
 #include "math.clh"
 #include "random.clh"
+#include "storage.clh"
 
 #ifndef ACTIVATION
 #define ACTIVATION 2
@@ -18,52 +19,53 @@
 #endif
 
 /* x, y [count] */
-__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void activation(const __global float *restrict x,
-                                                                          __global float *restrict y, int count) {
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void activation(const __global stored *restrict x,
+                                                                          __global stored *restrict y, int count) {
     size_t i = get_global_id(0);
     if (i < count) {
-        float value = x[i];
+        float value = LOAD(x, i);
 #if ACTIVATION == 1
-        y[i] = value < 0.0f ? 0.0f : value;
+        STORE(value < 0.0f ? 0.0f : value, y, i);
 #else
-        y[i] = fast_gelu_1(value);
+        STORE(fast_gelu_1(value), y, i);
 #endif
     }
 }
 
 /* dz = dy · activation'(z); dy, z, dz [count] */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-activation_backward(const __global float *restrict dy, const __global float *restrict z, __global float *restrict dz,
+activation_backward(const __global stored *restrict dy, const __global stored *restrict z, __global stored *restrict dz,
                     int count) {
     size_t i = get_global_id(0);
     if (i < count) {
-        float slope_at = z[i];
+        float slope_at = LOAD(z, i);
 #if ACTIVATION == 1
-        dz[i] = slope_at > 0.0f ? dy[i] : 0.0f;
+        STORE(slope_at > 0.0f ? LOAD(dy, i) : 0.0f, dz, i);
 #else
-        dz[i] = dy[i] * fast_gelu_slope_1(slope_at);
+        STORE(LOAD(dy, i) * fast_gelu_slope_1(slope_at), dz, i);
 #endif
     }
 }
 
 /* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-dropout_tiled(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
+dropout_tiled(const __global stored *restrict x, const __global uint *restrict random_state, __global stored *restrict y,
               int count, uint threshold, uint stream, float keep_scale) {
     size_t quad = get_global_id(0), first = 4 * quad;
     if (first < count) {
         uint4 words = random_words(random_state, stream, (uint)quad, 0);
         if (first + 4 <= count) {
-            vstore4(select((float4)(0.0f), vload4(quad, x) * keep_scale, words >= (uint4)(threshold)), quad, y);
+            const float4 kept = LOAD_4(x + first) * keep_scale;
+            STORE_4(select((float4)(0.0f), kept, words >= (uint4)(threshold)), y + first);
         } else {
-            y[first] = words.x >= threshold ? x[first] * keep_scale : 0.0f;
-            if (first + 1 < count) y[first + 1] = words.y >= threshold ? x[first + 1] * keep_scale : 0.0f;
-            if (first + 2 < count) y[first + 2] = words.z >= threshold ? x[first + 2] * keep_scale : 0.0f;
+            STORE(words.x >= threshold ? LOAD(x, first) * keep_scale : 0.0f, y, first);
+            if (first + 1 < count) STORE(words.y >= threshold ? LOAD(x, first + 1) * keep_scale : 0.0f, y, first + 1);
+            if (first + 2 < count) STORE(words.z >= threshold ? LOAD(x, first + 2) * keep_scale : 0.0f, y, first + 2);
         }
     }
 }
 
-/* The same; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a time. */
+/* The same of fp32; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a time. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 dropout_wide(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
              int count, uint threshold, uint stream, float keep_scale) {

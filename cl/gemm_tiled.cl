@@ -7,8 +7,11 @@
  * hides the latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in
  * order, whatever the tile.
  *
- * The second kernel finishes a product that a library made: bias, z, activation and partner. */
+ * The second kernel finishes a product that a library made: bias, z, activation and partner.
+ *
+ * STORAGE is the type of a, b, partner, y and z; the bias is fp32. */
 #include "math.clh"
+#include "storage.clh"
 
 #ifndef TRANSPOSE_A
 #define TRANSPOSE_A 0 /* a is stored [k,m] */
@@ -70,26 +73,30 @@
 #define PITCH(tile) ((tile) + 4)
 
 /* Four neighbours of a row that has `length` floats; what lies beyond `length` or in a row that is not there is 0. */
-inline float4 load_four(const __global float *row, int column, int length, int there, int aligned) {
+inline float4 load_four(const __global stored *row, int column, int length, int there, int aligned) {
+#if STORAGE
+    if (there && column + 3 < length) return LOAD_4(row + column);
+#else
     if (there && column + 3 < length)
         return aligned ? *(const __global float4 *)(row + column) : vload4(0, row + column);
+#endif
     float4 value = (float4)(0.0f);
-    if (there && column < length) value.x = row[column];
-    if (there && column + 1 < length) value.y = row[column + 1];
-    if (there && column + 2 < length) value.z = row[column + 2];
+    if (there && column < length) value.x = LOAD(row, column);
+    if (there && column + 1 < length) value.y = LOAD(row, column + 1);
+    if (there && column + 2 < length) value.z = LOAD(row, column + 2);
     return value;
 }
 
 /* A slice of DEPTH steps of the depth and `tile` outer indices, four by four. Stored with the depth along rows (outer ×
  * depth), a four is four steps of one outer index; stored with the outer index along rows (depth × outer), four outer
  * indices of one step. */
-inline float4 fetch_depth_in_rows(const __global float *matrix, int outer_begin, int outer_count, int step, int k,
+inline float4 fetch_depth_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
                                   int four, int tile, int aligned) {
     const int outer = outer_begin + four / (DEPTH / 4);
     return load_four(matrix + (long)outer * k, step + four % (DEPTH / 4) * 4, k, outer < outer_count, aligned);
 }
 
-inline float4 fetch_outer_in_rows(const __global float *matrix, int outer_begin, int outer_count, int step, int k,
+inline float4 fetch_outer_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
                                   int four, int tile, int aligned) {
     const int row = step + four / (tile / 4);
     return load_four(matrix + (long)row * outer_count, outer_begin + four % (tile / 4) * 4, outer_count, row < k,
@@ -131,22 +138,22 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
 #define ACTIVATE(x) (x)
 #endif
 
-inline void finish(float value, const __global float *bias, const __global float *partner, __global float *y,
-                   __global float *z, long at, int column) {
+inline void finish(float value, const __global float *bias, const __global stored *partner, __global stored *y,
+                   __global stored *z, long at, int column) {
 #if BIAS
     value += bias[column];
 #endif
 #if COMBINE == 1
-    value += partner[at];
+    value += LOAD(partner, at);
 #elif COMBINE == 2
-    value = partner[at] > 0.0f ? value : 0.0f;
+    value = LOAD(partner, at) > 0.0f ? value : 0.0f;
 #elif COMBINE == 3
-    value *= fast_gelu_slope_1(partner[at]);
+    value *= fast_gelu_slope_1(LOAD(partner, at));
 #endif
 #if KEEP_Z
-    z[at] = value;
+    STORE(value, z, at);
 #endif
-    y[at] = ACTIVATE(value);
+    STORE(ACTIVATE(value), y, at);
 }
 
 /* What a work-item owns has a name for each four, not a place in an array: arrays are slow where a driver makes loops
@@ -219,12 +226,12 @@ inline void finish(float value, const __global float *bias, const __global float
     }
 
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
-gemm_tiled(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
-           const __global float *b,       /* [k,n], or [n,k] with TRANSPOSE_B */
+gemm_tiled(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
+           const __global stored *b,       /* [k,n], or [n,k] with TRANSPOSE_B */
            const __global float *bias,    /* [n] or NULL */
-           const __global float *partner, /* [m,n] or NULL */
-           __global float *y,             /* [m,n] */
-           __global float *z,             /* [m,n] or NULL */
+           const __global stored *partner, /* [m,n] or NULL */
+           __global stored *y,             /* [m,n] */
+           __global stored *z,             /* [m,n] or NULL */
            int m, int n, int k) {
     __local float slice_a[DEPTH * PITCH(TILE_ROWS)] __attribute__((aligned(16)));
     __local float slice_b[DEPTH * PITCH(TILE_COLUMNS)] __attribute__((aligned(16)));
@@ -258,14 +265,14 @@ gemm_tiled(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
 /* y holds op(a)·op(b) already; one work-item an element. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 gemm_finish(const __global float *bias,    /* [n] or NULL */
-            const __global float *partner, /* [m,n] or NULL */
-            __global float *y,             /* [m,n] */
-            __global float *z,             /* [m,n] or NULL */
+            const __global stored *partner, /* [m,n] or NULL */
+            __global stored *y,             /* [m,n] */
+            __global stored *z,             /* [m,n] or NULL */
             int m, int n) {
     const int groups = (n + 63) / 64, row = get_group_id(0) / groups; /* one dimension: some drivers limit the others */
     const int column = get_group_id(0) % groups * 64 + get_local_id(0);
     if (column < n && row < m) {
         const long at = (long)row * n + column;
-        finish(y[at], bias, partner, y, z, at, column);
+        finish(LOAD(y, at), bias, partner, y, z, at, column);
     }
 }

@@ -10,10 +10,14 @@
  * a great depth is cut into parts of the depth. Sums run along the depth in one fixed order, whatever the block of
  * columns.
  *
+ * STORAGE is the type of a, b, partner and z; b is fp32 once it is packed, and so is y, where sums grow: gemm_sum_parts
+ * makes it what the tensor stores.
+ *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "column_sum.clh"
 #include "lanes.clh"
 #include "math.clh"
+#include "storage.clh"
 #include "transpose.clh"
 
 #ifndef TRANSPOSE_A
@@ -43,6 +47,13 @@
 
 #define TILE_ROWS    (3 * LANES / 4) /* 6 or 12: wider registers are twice as many */
 #define TILE_COLUMNS (2 * LANES)
+/* LANES stored numbers. */
+#define LOAD_LANES OF_LANES(LOAD_)
+#if STORAGE
+#define STORE_LANES OF_LANES(STORE_)
+#else
+#define STORE_LANES(value, to) store_lanes(value, 0, to)
+#endif
 #define SHORT        256 /* steps: rows of a that are not longer are asked for */
 
 #if ACTIVATION < 0 || ACTIVATION > 2
@@ -68,8 +79,8 @@
 
 /* One work-item packs BLOCK_DEPTH steps of one panel. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            __global float *panels,  /* [ceil(n/columns)][k][columns of a tile] */
+gemm_pack_b(const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
+            __global float *panels,   /* [ceil(n/columns)][k][columns of a tile] */
             int n, int k) {
     const int column = get_group_id(0) * TILE_COLUMNS, begin = get_group_id(1) * BLOCK_DEPTH;
     const int end = min(begin + BLOCK_DEPTH, k), columns = min(TILE_COLUMNS, n - column);
@@ -77,24 +88,24 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
 #if TRANSPOSE_B
     for (int side = 0; side < TILE_COLUMNS; side += 8) {
         __global float *side_to = to + side;
-        const __global float *row[8];
+        const __global stored *row[8];
         for (int j = 0; j < 8; j++) row[j] = b + (long)(column + min(side + j, columns - 1)) * k;
         int step = begin;
         for (; step + 8 <= end; step += 8, side_to += 8 * TILE_COLUMNS)
-            store_transposed_global(vload8(0, row[0] + step), vload8(0, row[1] + step), vload8(0, row[2] + step),
-                                    vload8(0, row[3] + step), vload8(0, row[4] + step), vload8(0, row[5] + step),
-                                    vload8(0, row[6] + step), vload8(0, row[7] + step), side_to, TILE_COLUMNS);
+            store_transposed_global(LOAD_8(row[0] + step), LOAD_8(row[1] + step), LOAD_8(row[2] + step),
+                                    LOAD_8(row[3] + step), LOAD_8(row[4] + step), LOAD_8(row[5] + step),
+                                    LOAD_8(row[6] + step), LOAD_8(row[7] + step), side_to, TILE_COLUMNS);
         for (; step < end; step++, side_to += TILE_COLUMNS)
-            for (int j = 0; j < 8; j++) side_to[j] = row[j][step];
+            for (int j = 0; j < 8; j++) side_to[j] = LOAD(row[j], step);
     }
 #else
-    const __global float *from = b + (long)begin * n + column;
+    const __global stored *from = b + (long)begin * n + column;
     for (int step = begin; step < end; step++, from += n, to += TILE_COLUMNS) {
         if (columns == TILE_COLUMNS) {
-            store_lanes(load_lanes(0, from), 0, to);
-            store_lanes(load_lanes(1, from), 1, to);
+            store_lanes(LOAD_LANES(from), 0, to);
+            store_lanes(LOAD_LANES(from + LANES), 1, to);
         } else
-            for (int j = 0; j < TILE_COLUMNS; j++) to[j] = from[min(j, columns - 1)];
+            for (int j = 0; j < TILE_COLUMNS; j++) to[j] = LOAD(from, min(j, columns - 1));
     }
 #endif
 }
@@ -108,15 +119,15 @@ gemm_pack_b(const __global float *b, /* [k,n], or [n,k] with TRANSPOSE_B */
 
 /* panels [ceil(rows/TILE_ROWS)][PANEL_PITCH], each [depth][TILE_ROWS], = a [depth][m] from its row on, of which `rest`
  * are left. What is written behind a step belongs to the next one, which overwrites it. */
-inline void pack_a(const __global float *a, int rows, int rest, int depth, int m, float *panels) {
+inline void pack_a(const __global stored *a, int rows, int rest, int depth, int m, float *panels) {
     for (int step = 0; step < depth; step++, a += m, panels += TILE_ROWS) {
         float *to = panels;
         int row = 0;
         for (int i = 0; step + AHEAD < depth && i < rows; i += CACHE_LINE) expect_line(a + (long)AHEAD * m + i);
         for (; row < rows && row + LANES <= rest; row += TILE_ROWS, to += PANEL_PITCH)
-            store_lanes(load_lanes(0, a + row), 0, to);
+            store_lanes(LOAD_LANES(a + row), 0, to);
         for (; row < rows; row += TILE_ROWS, to += PANEL_PITCH)
-            for (int i = 0; i < TILE_ROWS; i++) to[i] = a[min(row + i, rest - 1)];
+            for (int i = 0; i < TILE_ROWS; i++) to[i] = LOAD(a, min(row + i, rest - 1));
     }
 }
 #endif
@@ -128,9 +139,9 @@ inline void pack_a(const __global float *a, int rows, int rest, int depth, int m
 #define A_ROW(r)
 #define A_ELEMENT(r) a[step * TILE_ROWS + r]
 #else
-#define FACTORS      const __global float
-#define A_ROW(r)     const __global float *a##r = a + (long)min(r, rows - 1) * k;
-#define A_ELEMENT(r) a##r[step]
+#define FACTORS      const __global stored
+#define A_ROW(r)     const __global stored *a##r = a + (long)min(r, rows - 1) * k;
+#define A_ELEMENT(r) LOAD(a##r, step)
 #endif
 
 #define CLEAR_ROW(r) floats c##r##0 = (floats)(0.0f), c##r##1 = (floats)(0.0f);
@@ -203,10 +214,10 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 
 #if BIAS || ACTIVATION || COMBINE
 /* Bias, activation and partner of one finished tile while it is still in the first-level cache. */
-inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
-                        const __global float *partner, /* [rows][n] or NULL */
-                        __global float *y,             /* [rows][n] */
-                        __global float *z,             /* [rows][n] or NULL */
+inline void finish_tile(const __global float *bias,     /* [columns] or NULL */
+                        const __global stored *partner, /* [rows][n] or NULL */
+                        __global float *y,              /* [rows][n] */
+                        __global stored *z,             /* [rows][n] or NULL */
                         int rows, int columns, int n) {
     for (int i = 0; i < rows; i++, y += n) {
         int j = 0;
@@ -216,10 +227,10 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
             value += load_lanes(0, bias + j);
 #endif
 #if COMBINE
-            value = COMBINE_LANES(value, load_lanes(0, partner + (long)i * n + j));
+            value = COMBINE_LANES(value, LOAD_LANES(partner + (long)i * n + j));
 #endif
 #if KEEP_Z
-            store_lanes(value, 0, z + (long)i * n + j);
+            STORE_LANES(value, z + (long)i * n + j);
 #endif
             store_lanes(ACTIVATE_LANES(value), 0, y + j);
         }
@@ -229,10 +240,10 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
             value += bias[j];
 #endif
 #if COMBINE
-            value = COMBINE_1(value, partner[(long)i * n + j]);
+            value = COMBINE_1(value, LOAD(partner, (long)i * n + j));
 #endif
 #if KEEP_Z
-            z[(long)i * n + j] = value;
+            STORE(value, z, (long)i * n + j);
 #endif
             y[j] = ACTIVATE_1(value);
         }
@@ -243,12 +254,12 @@ inline void finish_tile(const __global float *bias,    /* [columns] or NULL */
 /* Work-groups: block of rows, block of columns, part of the depth. Each part has a y of its own, bias and partner go to
  * the first one; gemm_sum_parts adds them up. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gemm_wide(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
-          const __global float *b,       /* element [step, column] at step · b_step + column · b_column */
-          const __global float *bias,    /* [n] or NULL */
-          const __global float *partner, /* [m,n] or NULL */
-          __global float *y,             /* [parts,m,n] */
-          __global float *z,             /* [m,n] or NULL */
+gemm_wide(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
+          const __global float *b,        /* element [step, column] at step · b_step + column · b_column */
+          const __global float *bias,     /* [n] or NULL */
+          const __global stored *partner, /* [m,n] or NULL */
+          __global float *y,              /* [parts,m,n] */
+          __global stored *z,             /* [m,n] or NULL */
           int m, int n, int k, int b_step, int b_column, int block_columns, int part_depth) {
     const int row_begin = get_group_id(0) * BLOCK_ROWS, column_begin = get_group_id(1) * block_columns;
     const int row_end = min(row_begin + BLOCK_ROWS, m), column_end = min(column_begin + block_columns, n);
@@ -290,11 +301,13 @@ gemm_wide(const __global float *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
     }
 }
 
+XP_DEFINE_SUM_COLUMNS(sum_parts, 0, STORAGE)
+
 /* y [count] = Σ over the parts, in their order; a work-item owns SUMMED numbers. */
 #define SUMMED 1024
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_sum_parts(const __global float *partial, /* [parts,count] */
-               __global float *y, int parts, int count) {
+               __global stored *y, int parts, int count) {
     const int first = get_group_id(0) * SUMMED;
-    sum_columns(partial + first, parts, count, min(SUMMED, count - first), y + first);
+    sum_parts(partial + first, parts, count, min(SUMMED, count - first), y + first);
 }

@@ -13,10 +13,12 @@
  * STATISTICS  1: mean and rstd are kept for the backward pass
  * QUADS       1: columns is a multiple of 4, so that four neighbours share one Philox block
  * D_OUT, D_SUM            1: this gradient arrives
+ * STORAGE     of x, branch, sum, out and their gradients; parameters and statistics are fp32 (cl/storage.clh)
  * D_ROWS, D_PARAMETERS    1: dx (and d_branch when BRANCH and DROPOUT) / d_gamma and d_beta are wanted */
 #include "column_sum.clh"
 #include "common.clh"
 #include "random.clh"
+#include "storage.clh"
 
 #ifndef BRANCH
 #define BRANCH 1
@@ -75,41 +77,76 @@ inline float4 drop_4(float4 value, size_t element, const dropping *drop) {
     return select((float4)(0.0f), value * drop->keep_scale, words >= (uint4)(drop->threshold));
 }
 
+/* ---- rows in fp32 ----
+ * The wide kernels pass several times over a row: what is stored in 16 bits is converted once, into rows of `work`
+ * [groups][ROWS_*][columns], and the results once on their way back. */
+#if STORAGE
+#define WORK , __global float *work
+#else
+#define WORK
+#endif
+#define ROWS_FORWARD  4
+#define ROWS_BACKWARD 5
+
+inline void load_row(const __global stored *from, __global float *to, int columns) {
+    int c = 0;
+    for (; c + 8 <= columns; c += 8) vstore8(LOAD_8(from + c), 0, to + c);
+    for (; c < columns; c++) to[c] = LOAD(from, c);
+}
+
+inline void store_row(const __global float *from, __global stored *to, int columns) {
+    int c = 0;
+    for (; c + 8 <= columns; c += 8) STORE_8(vload8(0, from + c), to + c);
+    for (; c < columns; c++) STORE(from[c], to, c);
+}
+
 /* ---- forward ---- */
 
 /* x, branch, sum, out [rows, columns]; gamma, beta [columns]; random_state [4]; mean, rstd [rows] */
-__kernel WIDE void forward_wide(const __global float *restrict x, const __global float *restrict branch,
+__kernel WIDE void forward_wide(const __global stored *restrict x, const __global stored *restrict branch,
                                 const __global float *restrict gamma, const __global float *restrict beta,
-                                const __global uint *restrict random_state, __global float *restrict out,
-                                __global float *sum, __global float *restrict mean, __global float *restrict rstd,
+                                const __global uint *restrict random_state, __global stored *restrict out,
+                                __global stored *sum, __global float *restrict mean, __global float *restrict rstd,
                                 int rows, int columns, int block_rows, float epsilon, uint threshold, uint stream,
-                                float keep_scale) {
+                                float keep_scale WORK) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
+#if STORAGE
+    work += (size_t)get_group_id(0) * ROWS_FORWARD * columns;
+    __global float *x_row = work, *branch_row = x_row + columns, *values_row = branch_row + columns;
+    __global float *out_row = values_row + columns;
+#endif
     for (int row = first_row; row < last_row; row++) {
         size_t start = (size_t)row * columns;
         float8 total_8 = 0.0f;
         float total = 0.0f;
+#if STORAGE
+        load_row(x + start, x_row, columns);
+        if (BRANCH) load_row(branch + start, branch_row, columns);
+#else
+        const __global float *x_row = x + start, *branch_row = branch + start;
+        __global float *values_row = sum + start, *out_row = out + start;
+#endif
 #if BRANCH
-        __global float *values = sum + start;
+        __global float *values = values_row;
 #if DROPOUT
-        drop_block(branch + start, values, start, columns, random_state, threshold, stream, keep_scale);
+        drop_block(branch_row, values, start, columns, random_state, threshold, stream, keep_scale);
         const __global float *added = values;
 #else
-        const __global float *added = branch + start;
+        const __global float *added = branch_row;
 #endif
         for (int c = 0; c < whole; c += 8) {
-            float8 value = vload8(0, x + start + c) + vload8(0, added + c);
+            float8 value = vload8(0, x_row + c) + vload8(0, added + c);
             vstore8(value, 0, values + c);
             total_8 += value;
         }
         for (int c = whole; c < columns; c++) {
-            float value = x[start + c] + added[c];
+            float value = x_row[c] + added[c];
             values[c] = value;
             total += value;
         }
 #else
-        const __global float *values = x + start;
+        const __global float *values = x_row;
         for (int c = 0; c < whole; c += 8) total_8 += vload8(0, values + c);
         for (int c = whole; c < columns; c++) total += values[c];
 #endif
@@ -127,9 +164,13 @@ __kernel WIDE void forward_wide(const __global float *restrict x, const __global
         float scale = 1.0f / sqrt((lanes_sum(squares_8) + squares) / columns + epsilon);
         for (int c = 0; c < whole; c += 8) {
             float8 normal = (vload8(0, values + c) - middle) * scale;
-            vstore8(fma(normal, vload8(0, gamma + c), vload8(0, beta + c)), 0, out + start + c);
+            vstore8(fma(normal, vload8(0, gamma + c), vload8(0, beta + c)), 0, out_row + c);
         }
-        for (int c = whole; c < columns; c++) out[start + c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
+        for (int c = whole; c < columns; c++) out_row[c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
+#if STORAGE
+        store_row(out_row, out + start, columns);
+        if (BRANCH) store_row(values, sum + start, columns);
+#endif
 #if STATISTICS
         mean[row] = middle;
         rstd[row] = scale;
@@ -137,11 +178,24 @@ __kernel WIDE void forward_wide(const __global float *restrict x, const __global
     }
 }
 
-/* The same with one work-group per row. A work-item reads back only what it wrote itself. */
-__kernel TILED void forward_tiled(const __global float *restrict x, const __global float *restrict branch,
+/* What is normalised: read back where fp32 was written (a work-item reads only what it wrote itself), else made again,
+ * since the tensor holds it rounded. */
+#if STORAGE && BRANCH && DROPOUT
+#define VALUE_1(c) (LOAD(x, start + c) + drop_1(LOAD(branch, start + c), start + c, &drop))
+#define VALUE_4(c) (LOAD_4(x + start + c) + drop_4(LOAD_4(branch + start + c), start + c, &drop))
+#elif STORAGE && BRANCH
+#define VALUE_1(c) (LOAD(x, start + c) + LOAD(branch, start + c))
+#define VALUE_4(c) (LOAD_4(x + start + c) + LOAD_4(branch + start + c))
+#else
+#define VALUE_1(c) LOAD(values, c)
+#define VALUE_4(c) LOAD_4(values + c)
+#endif
+
+/* The same with one work-group per row. */
+__kernel TILED void forward_tiled(const __global stored *restrict x, const __global stored *restrict branch,
                                   const __global float *restrict gamma, const __global float *restrict beta,
-                                  const __global uint *restrict random_state, __global float *restrict out,
-                                  __global float *sum, __global float *restrict mean, __global float *restrict rstd,
+                                  const __global uint *restrict random_state, __global stored *restrict out,
+                                  __global stored *sum, __global float *restrict mean, __global float *restrict rstd,
                                   int rows, int columns, int block_rows, float epsilon, uint threshold, uint stream,
                                   float keep_scale) {
     __local float shared[64];
@@ -152,34 +206,34 @@ __kernel TILED void forward_tiled(const __global float *restrict x, const __glob
 #endif
     float total = 0.0f;
 #if BRANCH
-    __global float *values = sum + start;
+    __global stored *values = sum + start;
 #else
-    const __global float *values = x + start;
+    const __global stored *values = x + start;
 #endif
 #if QUADS
     for (int c = 4 * item; c < columns; c += 256) {
-        float4 value = vload4(0, x + start + c);
+        float4 value = LOAD_4(x + start + c);
 #if BRANCH
-        float4 added = vload4(0, branch + start + c);
+        float4 added = LOAD_4(branch + start + c);
 #if DROPOUT
         added = drop_4(added, start + c, &drop);
 #endif
         value += added;
-        vstore4(value, 0, values + c);
+        STORE_4(value, values + c);
 #endif
         float2 pair = value.lo + value.hi;
         total += pair.x + pair.y;
     }
 #else
     for (int c = item; c < columns; c += 64) {
-        float value = x[start + c];
+        float value = LOAD(x, start + c);
 #if BRANCH
-        float added = branch[start + c];
+        float added = LOAD(branch, start + c);
 #if DROPOUT
         added = drop_1(added, start + c, &drop);
 #endif
         value += added;
-        values[c] = value;
+        STORE(value, values, c);
 #endif
         total += value;
     }
@@ -188,23 +242,24 @@ __kernel TILED void forward_tiled(const __global float *restrict x, const __glob
     float squares = 0.0f;
 #if QUADS
     for (int c = 4 * item; c < columns; c += 256) {
-        float4 deviation = vload4(0, values + c) - middle;
+        float4 deviation = VALUE_4(c) - middle;
         squares += dot(deviation, deviation);
     }
 #else
     for (int c = item; c < columns; c += 64) {
-        float deviation = values[c] - middle;
+        float deviation = VALUE_1(c) - middle;
         squares = fma(deviation, deviation, squares);
     }
 #endif
     float scale = 1.0f / sqrt(group_sum(squares, shared) / columns + epsilon);
 #if QUADS
     for (int c = 4 * item; c < columns; c += 256) {
-        float4 normal = (vload4(0, values + c) - middle) * scale;
-        vstore4(fma(normal, vload4(0, gamma + c), vload4(0, beta + c)), 0, out + start + c);
+        float4 normal = (VALUE_4(c) - middle) * scale;
+        STORE_4(fma(normal, vload4(0, gamma + c), vload4(0, beta + c)), out + start + c);
     }
 #else
-    for (int c = item; c < columns; c += 64) out[start + c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
+    for (int c = item; c < columns; c += 64)
+        STORE(fma((VALUE_1(c) - middle) * scale, gamma[c], beta[c]), out, start + c);
 #endif
 #if STATISTICS
     if (item == 0) {
@@ -219,14 +274,19 @@ __kernel TILED void forward_tiled(const __global float *restrict x, const __glob
 
 /* d_out, d_sum, sum, dx, d_branch [rows, columns]; mean, rstd [rows]; gamma [columns]; random_state [4];
  * partial [blocks, 2, columns]: of d_gamma and d_beta. Each work-item owns one block of rows and its partial sums. */
-__kernel WIDE void backward_wide(const __global float *restrict d_out, const __global float *restrict d_sum,
-                                 const __global float *restrict sum, const __global float *restrict mean,
+__kernel WIDE void backward_wide(const __global stored *restrict d_out, const __global stored *restrict d_sum,
+                                 const __global stored *restrict sum, const __global float *restrict mean,
                                  const __global float *restrict rstd, const __global float *restrict gamma,
-                                 const __global uint *restrict random_state, __global float *restrict dx,
-                                 __global float *restrict d_branch, __global float *restrict partial, int rows,
-                                 int columns, int block_rows, uint threshold, uint stream, float keep_scale) {
+                                 const __global uint *restrict random_state, __global stored *restrict dx,
+                                 __global stored *restrict d_branch, __global float *restrict partial, int rows,
+                                 int columns, int block_rows, uint threshold, uint stream, float keep_scale WORK) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
+#if STORAGE
+    work += (size_t)get_group_id(0) * ROWS_BACKWARD * columns;
+    __global float *d_out_row = work, *d_sum_row = d_out_row + columns, *sum_row = d_sum_row + columns;
+    __global float *dx_row = sum_row + columns, *d_branch_row = dx_row + columns;
+#endif
 #if D_PARAMETERS
     __global float *d_gamma = partial + (size_t)get_group_id(0) * 2 * columns, *d_beta = d_gamma + columns;
     for (int c = 0; c < 2 * columns; c++) d_gamma[c] = 0.0f;
@@ -234,12 +294,20 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
     for (int row = first_row; row < last_row; row++) {
         size_t start = (size_t)row * columns;
         float middle = mean[row], scale = rstd[row];
+#if STORAGE
+        if (D_OUT) load_row(d_out + start, d_out_row, columns);
+        if (D_OUT) load_row(sum + start, sum_row, columns);
+        if (D_SUM) load_row(d_sum + start, d_sum_row, columns);
+#else
+        const __global float *d_out_row = d_out + start, *d_sum_row = d_sum + start, *sum_row = sum + start;
+        __global float *dx_row = dx + start, *d_branch_row = d_branch + start;
+#endif
 #if D_OUT
         float8 total_8 = 0.0f, along_8 = 0.0f;
         float total = 0.0f, along = 0.0f;
         for (int c = 0; c < whole; c += 8) {
-            float8 arriving = vload8(0, d_out + start + c);
-            float8 normal = (vload8(0, sum + start + c) - middle) * scale;
+            float8 arriving = vload8(0, d_out_row + c);
+            float8 normal = (vload8(0, sum_row + c) - middle) * scale;
             float8 inner = arriving * vload8(0, gamma + c);
             total_8 += inner;
             along_8 = fma(inner, normal, along_8);
@@ -249,12 +317,12 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
 #endif
         }
         for (int c = whole; c < columns; c++) {
-            float normal = (sum[start + c] - middle) * scale, inner = d_out[start + c] * gamma[c];
+            float normal = (sum_row[c] - middle) * scale, inner = d_out_row[c] * gamma[c];
             total += inner;
             along = fma(inner, normal, along);
 #if D_PARAMETERS
-            d_gamma[c] = fma(d_out[start + c], normal, d_gamma[c]);
-            d_beta[c] += d_out[start + c];
+            d_gamma[c] = fma(d_out_row[c], normal, d_gamma[c]);
+            d_beta[c] += d_out_row[c];
 #endif
         }
         float mean_inner = (lanes_sum(total_8) + total) / columns;
@@ -264,39 +332,45 @@ __kernel WIDE void backward_wide(const __global float *restrict d_out, const __g
         for (int c = 0; c < whole; c += 8) {
             float8 result = 0.0f;
 #if D_OUT
-            float8 normal = (vload8(0, sum + start + c) - middle) * scale;
-            float8 inner = vload8(0, d_out + start + c) * vload8(0, gamma + c);
+            float8 normal = (vload8(0, sum_row + c) - middle) * scale;
+            float8 inner = vload8(0, d_out_row + c) * vload8(0, gamma + c);
             result = (inner - mean_inner - normal * mean_along) * scale;
 #endif
 #if D_SUM
-            result += vload8(0, d_sum + start + c);
+            result += vload8(0, d_sum_row + c);
 #endif
-            vstore8(result, 0, dx + start + c);
+            vstore8(result, 0, dx_row + c);
         }
         for (int c = whole; c < columns; c++) {
             float result = 0.0f;
 #if D_OUT
-            float normal = (sum[start + c] - middle) * scale;
-            result = (d_out[start + c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+            float normal = (sum_row[c] - middle) * scale;
+            result = (d_out_row[c] * gamma[c] - mean_inner - normal * mean_along) * scale;
 #endif
 #if D_SUM
-            result += d_sum[start + c];
+            result += d_sum_row[c];
 #endif
-            dx[start + c] = result;
+            dx_row[c] = result;
         }
+#if STORAGE
+        store_row(dx_row, dx + start, columns);
+#endif
 #if DROPOUT
-        drop_block(dx + start, d_branch + start, start, columns, random_state, threshold, stream, keep_scale);
+        drop_block(dx_row, d_branch_row, start, columns, random_state, threshold, stream, keep_scale);
+#if STORAGE
+        store_row(d_branch_row, d_branch + start, columns);
+#endif
 #endif
 #endif
     }
 }
 
 /* dx and d_branch of one row by one work-group; arguments as in backward_wide, without partial sums. */
-__kernel TILED void backward_rows_tiled(const __global float *restrict d_out, const __global float *restrict d_sum,
-                                        const __global float *restrict sum, const __global float *restrict mean,
+__kernel TILED void backward_rows_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
+                                        const __global stored *restrict sum, const __global float *restrict mean,
                                         const __global float *restrict rstd, const __global float *restrict gamma,
-                                        const __global uint *restrict random_state, __global float *restrict dx,
-                                        __global float *restrict d_branch, int rows, int columns, uint threshold,
+                                        const __global uint *restrict random_state, __global stored *restrict dx,
+                                        __global stored *restrict d_branch, int rows, int columns, uint threshold,
                                         uint stream, float keep_scale) {
     size_t row = get_group_id(0), start = row * columns;
     int item = get_local_id(0);
@@ -307,9 +381,9 @@ __kernel TILED void backward_rows_tiled(const __global float *restrict d_out, co
     __local float shared[64];
     float middle = mean[row], scale = rstd[row], total = 0.0f, along = 0.0f;
     for (int c = item; c < columns; c += 64) {
-        float inner = d_out[start + c] * gamma[c];
+        float inner = LOAD(d_out, start + c) * gamma[c];
         total += inner;
-        along = fma(inner, (sum[start + c] - middle) * scale, along);
+        along = fma(inner, (LOAD(sum, start + c) - middle) * scale, along);
     }
     float mean_inner = group_sum(total, shared) / columns;
     float mean_along = group_sum(along, shared) / columns;
@@ -318,37 +392,37 @@ __kernel TILED void backward_rows_tiled(const __global float *restrict d_out, co
     for (int c = 4 * item; c < columns; c += 256) {
         float4 result = 0.0f;
 #if D_OUT
-        float4 normal = (vload4(0, sum + start + c) - middle) * scale;
-        result = (vload4(0, d_out + start + c) * vload4(0, gamma + c) - mean_inner - normal * mean_along) * scale;
+        float4 normal = (LOAD_4(sum + start + c) - middle) * scale;
+        result = (LOAD_4(d_out + start + c) * vload4(0, gamma + c) - mean_inner - normal * mean_along) * scale;
 #endif
 #if D_SUM
-        result += vload4(0, d_sum + start + c);
+        result += LOAD_4(d_sum + start + c);
 #endif
-        vstore4(result, 0, dx + start + c);
+        STORE_4(result, dx + start + c);
 #if DROPOUT
-        vstore4(drop_4(result, start + c, &drop), 0, d_branch + start + c);
+        STORE_4(drop_4(result, start + c, &drop), d_branch + start + c);
 #endif
     }
 #else
     for (int c = item; c < columns; c += 64) {
         float result = 0.0f;
 #if D_OUT
-        float normal = (sum[start + c] - middle) * scale;
-        result = (d_out[start + c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+        float normal = (LOAD(sum, start + c) - middle) * scale;
+        result = (LOAD(d_out, start + c) * gamma[c] - mean_inner - normal * mean_along) * scale;
 #endif
 #if D_SUM
-        result += d_sum[start + c];
+        result += LOAD(d_sum, start + c);
 #endif
-        dx[start + c] = result;
+        STORE(result, dx, start + c);
 #if DROPOUT
-        d_branch[start + c] = drop_1(result, start + c, &drop);
+        STORE(drop_1(result, start + c, &drop), d_branch, start + c);
 #endif
     }
 #endif
 }
 
 /* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
-__kernel TILED void backward_parameters_tiled(const __global float *restrict d_out, const __global float *restrict sum,
+__kernel TILED void backward_parameters_tiled(const __global stored *restrict d_out, const __global stored *restrict sum,
                                               const __global float *restrict mean, const __global float *restrict rstd,
                                               __global float *restrict partial, int rows, int columns, int block_rows) {
     int column_blocks = (columns + 63) / 64;
@@ -359,8 +433,8 @@ __kernel TILED void backward_parameters_tiled(const __global float *restrict d_o
         float d_gamma = 0.0f, d_beta = 0.0f;
         for (int row = first_row; row < last_row; row++) {
             size_t element = (size_t)row * columns + column;
-            float arriving = d_out[element];
-            d_gamma = fma(arriving, (sum[element] - mean[row]) * rstd[row], d_gamma);
+            float arriving = LOAD(d_out, element);
+            d_gamma = fma(arriving, (LOAD(sum, element) - mean[row]) * rstd[row], d_gamma);
             d_beta += arriving;
         }
         partial[(size_t)block * 2 * columns + column] = d_gamma;

@@ -4,24 +4,26 @@
  * Wide: a work-item owns some columns of a block. Tiled: one column, so neighbours read neighbours. */
 #include "column_sum.clh"
 
+XP_DEFINE_SUM_COLUMNS(sum_stored_columns, STORAGE, 0)
+
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-column_sum_wide(const __global float *x, /* [rows,columns] */
-                __global float *sums,    /* [ceil(rows/block_rows),columns] */
+column_sum_wide(const __global stored *x, /* [rows,columns] */
+                __global float *sums,     /* [ceil(rows/block_rows),columns] */
                 int rows, int columns, int block_rows, int block_columns) {
     const int column = get_group_id(0) * block_columns, row = get_group_id(1) * block_rows;
-    sum_columns(x + (long)row * columns + column, min(block_rows, rows - row), columns,
-                min(block_columns, columns - column), sums + (long)get_group_id(1) * columns + column);
+    sum_stored_columns(x + (long)row * columns + column, min(block_rows, rows - row), columns,
+                       min(block_columns, columns - column), sums + (long)get_group_id(1) * columns + column);
 }
 
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-column_sum_tiled(const __global float *x, /* [rows,columns] */
-                 __global float *sums,    /* [ceil(rows/block_rows),columns] */
+column_sum_tiled(const __global stored *x, /* [rows,columns] */
+                 __global float *sums,     /* [ceil(rows/block_rows),columns] */
                  int rows, int columns, int block_rows) {
     const int column = get_global_id(0);
     const int row_begin = get_group_id(1) * block_rows, row_end = min(row_begin + block_rows, rows);
     if (column < columns) {
         float sum = 0.0f;
-        for (int row = row_begin; row < row_end; row++) sum += x[(long)row * columns + column];
+        for (int row = row_begin; row < row_end; row++) sum += LOAD(x, (long)row * columns + column);
         sums[(long)get_group_id(1) * columns + column] = sum;
     }
 }

@@ -20,6 +20,9 @@ XP_API xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp
 /* op(a)·op(b) of matrices, op transposing where asked: [m,k]·[k,n] -> [m,n]. */
 XP_API xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b);
 
+/* The same numbers in another element type, rounded to nearest; x itself where it has the type. Not of int32. */
+XP_API xp_tensor *xp_cast(xp_graph *graph, xp_tensor *x, xp_type type);
+
 XP_API xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation); /* GELU: the exact one */
 /* Zeroes with this probability, in [0,1), and scales the rest; x itself in evaluation. Seed and step: xp_train_step. */
 XP_API xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability);

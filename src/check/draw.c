@@ -1,8 +1,10 @@
 /* Cases from random streams. */
 #include "check/draw.h"
 
+#include "graph/operation.h"
 #include "graph/store.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +12,7 @@ enum {
     VARIANTS = 20, /* drawn per operation; the other choices of a case are shapes of these */
     SMALL_ELEMENTS = 5000,
     SMALL_DRAWS = 200,
+    FP16_LARGE = 16,              /* of what stands in a tensor of fp16, whose largest number is 65504 */
     PURPOSE_VARIANT = 0x10000000, /* keep the streams of one seed apart; the case number is added */
     PURPOSE_SHAPE = 0x20000000,
     PURPOSE_DATA = 0x30000000
@@ -46,6 +49,28 @@ static int64_t case_elements(const xp_case *content) {
     return count;
 }
 
+/* Some variants of an operation that can store its tensors in 16 bits do so. */
+static void choose_storage(xp_case *content, xp_random *variant) {
+    const xp_node *node = content->node;
+    if (!node->operation->stored_inputs && !node->operation->stored_outputs) return;
+    const uint32_t pick = xp_random_below(variant, 6);
+    if (pick < 4) return;
+    const xp_type type = pick == 4 ? XP_BF16 : XP_F16;
+    for (int t = 0; t < content->graph->tensor_count; t++) {
+        xp_tensor *tensor = content->graph->tensors[t];
+        bool stored = false;
+        for (int i = 0; i < node->input_count; i++)
+            if (node->inputs[i] && node->operation->stored_inputs >> i & 1)
+                stored = stored || xp_tensor_root(node->inputs[i]) == xp_tensor_root(tensor);
+        for (int i = 0; i < node->output_count; i++)
+            if (node->outputs[i] && node->operation->stored_outputs >> i & 1)
+                stored = stored || xp_tensor_root(node->outputs[i]) == xp_tensor_root(tensor);
+        if (stored && tensor->type == XP_F32) tensor->type = type;
+    }
+    const size_t used = strlen(content->shape);
+    snprintf(content->shape + used, sizeof content->shape - used, " %s", xp_type_name(type));
+}
+
 xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_options *options, int index) {
     uint32_t name_hash = 2166136261u; /* FNV-1a: a filter does not change what an operation's cases are */
     for (const char *c = entry->operation; *c; c++) name_hash = (name_hash ^ (unsigned char)*c) * 16777619u;
@@ -60,6 +85,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
         xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % VARIANTS));
         xp_case drawn = {.number = index};
         xp_status status = entry->generate(&drawn, &variant, &shape);
+        if (status == XP_OK && drawn.node) choose_storage(&drawn, &variant);
         if (status == XP_OK && !drawn.node)
             status = xp_fail(XP_INVALID_ARGUMENT, "the case generator of %s names no node", entry->operation);
         if (status != XP_OK) {
@@ -169,6 +195,7 @@ static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, i
             value = (double)given[i % limit];
         else
             value = draw_normal(draw, constant);
+        if (tensor->type == XP_F16 && fabs(value) > FP16_LARGE) value *= FP16_LARGE / 1e4;
         numbers[i] = (double)(float)value;
         zeros += value == 0;
     }

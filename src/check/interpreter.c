@@ -54,6 +54,16 @@ static void *storage_of(const xp_interpreter *interpreter, const xp_tensor *root
     return interpreter->values[root->id];
 }
 
+static void load_constant(const xp_interpreter *interpreter, const xp_tensor *tensor, int64_t element) {
+    void *values = interpreter->values[tensor->id];
+    if (tensor->type == XP_I32)
+        ((int32_t *)values)[element] = ((const int32_t *)tensor->content)[element];
+    else if (interpreter->precision == XP_DOUBLE)
+        ((double *)values)[element] = xp_type_value(tensor->type, tensor->content, element);
+    else
+        ((float *)values)[element] = (float)xp_type_value(tensor->type, tensor->content, element);
+}
+
 xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_precision precision) {
     xp_interpreter *interpreter = calloc(1, sizeof *interpreter);
     *out = NULL;
@@ -73,11 +83,7 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
         interpreter->values[i] = calloc((size_t)elements, element_bytes(interpreter, tensor));
         complete = interpreter->values[i] != NULL;
         if (!complete || tensor->role != XP_ROLE_CONSTANT) continue;
-        if (element_bytes(interpreter, tensor) == 4)
-            memcpy(interpreter->values[i], tensor->content, (size_t)elements * 4);
-        else
-            for (int64_t e = 0; e < elements; e++)
-                ((double *)interpreter->values[i])[e] = (double)((const float *)tensor->content)[e];
+        for (int64_t e = 0; e < elements; e++) load_constant(interpreter, tensor, e);
     }
     for (int i = 0; i < XP_STORE_BUFFERS && complete && graph->store; i++) {
         interpreter->store[i] = calloc((size_t)graph->store->elements + 1, interpreter->real_bytes);
@@ -104,6 +110,7 @@ void xp_interpreter_close(xp_interpreter **interpreter) {
 
 typedef struct transfer {
     void *dense, *places; /* either may be the source */
+    xp_type type;
 } transfer;
 
 static void double_to_double(void *context, int64_t element, int64_t place) {
@@ -136,10 +143,30 @@ static void word_from_word(void *context, int64_t element, int64_t place) {
     ((uint32_t *)t->dense)[element] = ((const uint32_t *)t->places)[place];
 }
 
+static void round_double(void *context, int64_t element, int64_t place) {
+    transfer *t = context;
+    (void)element;
+    ((double *)t->places)[place] = xp_type_round(t->type, ((const double *)t->places)[place]);
+}
+
+static void round_float(void *context, int64_t element, int64_t place) {
+    transfer *t = context;
+    (void)element;
+    ((float *)t->places)[place] = (float)xp_type_round(t->type, (double)((const float *)t->places)[place]);
+}
+
+/* What was just written, in a tensor whose type holds less than the evaluation's precision. */
+static void round_places(const xp_interpreter *interpreter, const xp_tensor *tensor) {
+    if (xp_type_bytes(tensor->type) == sizeof(float)) return;
+    transfer t = {.places = storage_of(interpreter, xp_tensor_root(tensor)), .type = tensor->type};
+    xp_tensor_walk(tensor, interpreter->precision == XP_DOUBLE ? round_double : round_float, &t);
+}
+
 void xp_interpreter_write(xp_interpreter *interpreter, const xp_tensor *tensor, const void *data) {
     transfer t = {.dense = (void *)data, .places = storage_of(interpreter, xp_tensor_root(tensor))};
     bool words = tensor->type == XP_I32, exact = interpreter->precision == XP_DOUBLE;
     xp_tensor_walk(tensor, words ? word_to_word : exact ? double_to_double : double_to_float, &t);
+    round_places(interpreter, tensor);
 }
 
 void xp_interpreter_read(const xp_interpreter *interpreter, const xp_tensor *tensor, void *data) {
@@ -155,15 +182,16 @@ static void *gather(const xp_interpreter *interpreter, const xp_tensor *tensor) 
     void *dense = malloc((size_t)xp_tensor_elements(tensor) * element_bytes(interpreter, tensor));
     if (!dense) return NULL;
     transfer t = {.dense = dense, .places = storage_of(interpreter, xp_tensor_root(tensor))};
-    bool doubles = tensor->type == XP_F32 && interpreter->precision == XP_DOUBLE;
+    bool doubles = xp_type_is_real(tensor->type) && interpreter->precision == XP_DOUBLE;
     xp_tensor_walk(tensor, doubles ? double_from_double : word_from_word, &t);
     return dense;
 }
 
 static void scatter(xp_interpreter *interpreter, const xp_tensor *tensor, void *dense) {
     transfer t = {.dense = dense, .places = storage_of(interpreter, xp_tensor_root(tensor))};
-    bool doubles = tensor->type == XP_F32 && interpreter->precision == XP_DOUBLE;
+    bool doubles = xp_type_is_real(tensor->type) && interpreter->precision == XP_DOUBLE;
     xp_tensor_walk(tensor, doubles ? double_to_double : word_to_word, &t);
+    round_places(interpreter, tensor);
 }
 
 static xp_status run_node(xp_interpreter *interpreter, const xp_node *node) {

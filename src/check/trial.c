@@ -1,6 +1,7 @@
 /* Trials of one node. */
 #include "check/trial.h"
 
+#include "core/half.h"
 #include "core/text.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
@@ -12,12 +13,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    GUARD = 32,             /* elements behind each tensor that nobody may write */
-    POISON = 0x7fc0dead,    /* a NaN that no arithmetic makes: stands in guards, gaps and scratch */
-    UNWRITTEN = 0x7fc1beef, /* another for outputs and their guards: what is copied from beyond an input shows there */
-    TIMED_RUNS = 5
-};
+enum { GUARD = 32 /* elements behind each tensor that nobody may write */, TIMED_RUNS = 5 };
+
+/* Elements as words of 32 bits, of which a tensor of 16 bits has the lower half. */
+
+/* A NaN that no arithmetic makes: stands in guards, gaps and scratch. */
+static uint32_t poison(xp_type type) {
+    return xp_type_bytes(type) == 2 ? 0x7fdd : 0x7fc0dead;
+}
+
+/* Another for outputs and their guards: what is copied from beyond an input shows there. */
+static uint32_t unwritten(xp_type type) {
+    return xp_type_bytes(type) == 2 ? 0x7fee : 0x7fc1beef;
+}
+
+static uint32_t word_of(xp_type type, float value) {
+    uint32_t word;
+    if (type == XP_BF16) return xp_bf16_bits((double)value);
+    if (type == XP_F16) return xp_fp16_bits((double)value);
+    memcpy(&word, &value, sizeof word); /* fp32, or int32 in its place */
+    return word;
+}
+
+static double value_of(xp_type type, uint32_t word) {
+    float value;
+    if (type == XP_BF16) return xp_bf16_value((uint16_t)word);
+    if (type == XP_F16) return xp_fp16_value((uint16_t)word);
+    memcpy(&value, &word, sizeof value);
+    return (double)value;
+}
+
+static xp_status write_words(xp_plan *plan, const xp_tensor *tensor, const uint32_t *words) {
+    if (xp_type_bytes(tensor->type) == sizeof *words) return xp_plan_write(plan, tensor, words);
+    const int64_t count = xp_tensor_elements(tensor);
+    uint16_t *halves = malloc((size_t)count * sizeof *halves);
+    if (!halves) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the content of %s", tensor->name);
+    for (int64_t i = 0; i < count; i++) halves[i] = (uint16_t)words[i];
+    const xp_status status = xp_plan_write(plan, tensor, halves);
+    free(halves);
+    return status;
+}
+
+static xp_status read_words(xp_plan *plan, const xp_tensor *tensor, uint32_t *words) {
+    XP_TRY(xp_plan_read(plan, tensor, words));
+    if (xp_type_bytes(tensor->type) == sizeof *words) return XP_OK;
+    for (int64_t i = xp_tensor_elements(tensor) - 1; i >= 0; i--) { /* they lie in the first half: the last one first */
+        uint16_t half;
+        memcpy(&half, (const char *)words + (size_t)i * sizeof half, sizeof half);
+        words[i] = half;
+    }
+    return XP_OK;
+}
 
 /* One tensor of the node, as the reference and the device see it. */
 typedef struct operand {
@@ -73,8 +119,8 @@ static bool load_operand(operand *o, const xp_interpreter *interpreter, const xp
     o->magnitude = malloc((size_t)o->count * sizeof *o->magnitude);
     if (!o->exact || !o->single || !o->magnitude) return false;
     xp_interpreter_read(interpreter, tensor, tensor->type == XP_I32 ? (void *)o->single : o->exact);
-    for (int64_t i = 0; i < o->count && tensor->type == XP_F32; i++) {
-        o->single[i] = (float)o->exact[i];
+    for (int64_t i = 0; i < o->count && xp_type_is_real(tensor->type); i++) {
+        o->single[i] = (float)xp_type_round(tensor->type, o->exact[i]);
         o->exact[i] = (double)o->single[i];
     }
     return true;
@@ -144,7 +190,7 @@ static bool scale_operand(const operand *o, const double *values, float scale, o
     out->single = malloc((size_t)o->count * sizeof *out->single);
     if (!out->exact || !out->single) return false;
     memcpy(out->single, o->single, (size_t)o->count * sizeof *out->single);
-    for (int64_t e = 0; e < o->count && o->tensor->type == XP_F32; e++) {
+    for (int64_t e = 0; e < o->count && xp_type_is_real(o->tensor->type); e++) {
         out->single[e] = (float)values[e] * scale;
         out->exact[e] = (double)out->single[e];
     }
@@ -172,7 +218,7 @@ static bool sample_equal_terms(trial *t, const xp_reference_entry *reference, do
         reference->single(&single);
     }
     for (int i = 0; i < t->node->output_count; i++)
-        for (int64_t e = 0; e < outputs[i].count && complete && outputs[i].tensor->type == XP_F32; e++) {
+        for (int64_t e = 0; e < outputs[i].count && complete && xp_type_is_real(outputs[i].tensor->type); e++) {
             const double error = fabs((double)outputs[i].single[e] - outputs[i].exact[e]);
             if (isfinite(error) && error > t->outputs[i].single_error) t->outputs[i].single_error = error;
         }
@@ -224,7 +270,7 @@ static xp_status evaluate(trial *t) {
         if (!o->tensor || !o->in_place) continue;
         o->before = malloc((size_t)o->count * sizeof *o->before);
         if (!(complete = o->before != NULL)) break;
-        memcpy(o->before, o->single, (size_t)o->count * sizeof *o->before);
+        for (int64_t e = 0; e < o->count; e++) o->before[e] = word_of(o->tensor->type, o->single[e]);
     }
     if (complete) {
         reference->exact(&exact);
@@ -313,6 +359,7 @@ static xp_status build_graph(trial *t) {
 typedef struct placement {
     uint32_t *words;
     const uint32_t *dense;
+    xp_type type;
 } placement;
 
 static void put(void *context, int64_t element, int64_t place) {
@@ -322,7 +369,7 @@ static void put(void *context, int64_t element, int64_t place) {
 
 static void put_poison(void *context, int64_t element, int64_t place) {
     placement *p = context;
-    if (p->dense[element]) p->words[place] = POISON;
+    if (p->dense[element]) p->words[place] = poison(p->type);
 }
 
 /* NaN where the node promises not to read. */
@@ -345,7 +392,7 @@ static xp_status poison_rows(trial *t, operand *o) {
                     sample = e / (width * heads * shape[1]);
             marks[e] = row >= length[sample * heads + head];
         }
-        placement p = {.words = o->before, .dense = marks};
+        placement p = {.words = o->before, .dense = marks, .type = o->tensor->type};
         xp_tensor_walk(o->view, put_poison, &p);
         free(marks);
     }
@@ -354,20 +401,25 @@ static xp_status poison_rows(trial *t, operand *o) {
 
 static xp_status upload(trial *t, operand *o, bool has_content) {
     if (!o->tensor || !o->root) return XP_OK;
-    uint32_t *content = o->in_place ? o->before : (uint32_t *)(void *)o->single;
+    const xp_type type = o->tensor->type;
     uint32_t *words = malloc((size_t)o->root_count * sizeof *words);
     o->after = malloc((size_t)o->root_count * sizeof *o->after);
     if (!words || !o->after) {
         free(words);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for a case of %s", t->node->operation->name);
     }
-    for (int64_t i = 0; i < o->root_count; i++) words[i] = has_content && !o->in_place ? POISON : UNWRITTEN;
-    placement p = {.words = words, .dense = content};
+    for (int64_t i = 0; i < o->root_count; i++) words[i] = has_content && !o->in_place ? poison(type) : unwritten(type);
+    if (has_content && !o->in_place && !(o->before = malloc((size_t)o->count * sizeof *o->before))) {
+        free(words);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a case of %s", t->node->operation->name);
+    }
+    for (int64_t i = 0; has_content && !o->in_place && i < o->count; i++) o->before[i] = word_of(type, o->single[i]);
+    placement p = {.words = words, .dense = o->before};
     if (has_content) xp_tensor_walk(o->view, put, &p);
-    if (o->in_place) free(o->before);
+    free(o->before);
     o->before = words;
     XP_TRY(poison_rows(t, o));
-    return xp_plan_write(t->plan, o->root, words);
+    return write_words(t->plan, o->root, words);
 }
 
 static xp_status poison_scratch(trial *t, int first) {
@@ -376,8 +428,8 @@ static xp_status poison_scratch(trial *t, int first) {
         int64_t count = xp_tensor_elements(tensor);
         uint32_t *words = malloc((size_t)count * sizeof *words);
         if (!words) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the scratch of %s", t->node->operation->name);
-        for (int64_t e = 0; e < count; e++) words[e] = POISON;
-        xp_status status = xp_plan_write(t->plan, tensor, words);
+        for (int64_t e = 0; e < count; e++) words[e] = poison(tensor->type);
+        xp_status status = write_words(t->plan, tensor, words);
         free(words);
         if (status != XP_OK) return status;
     }
@@ -397,9 +449,9 @@ static xp_status run_on_device(trial *t) {
     for (int i = 0; i < node->output_count; i++) XP_TRY(upload(t, &t->outputs[i], t->outputs[i].in_place));
     XP_TRY(xp_plan_run(t->plan));
     for (int i = 0; i < node->input_count; i++)
-        if (t->inputs[i].root) XP_TRY(xp_plan_read(t->plan, t->inputs[i].root, t->inputs[i].after));
+        if (t->inputs[i].root) XP_TRY(read_words(t->plan, t->inputs[i].root, t->inputs[i].after));
     for (int i = 0; i < node->output_count; i++)
-        if (t->outputs[i].root) XP_TRY(xp_plan_read(t->plan, t->outputs[i].root, t->outputs[i].after));
+        if (t->outputs[i].root) XP_TRY(read_words(t->plan, t->outputs[i].root, t->outputs[i].after));
     return XP_OK;
 }
 
@@ -418,11 +470,20 @@ static const char *element_text(const xp_tensor *tensor, int64_t element, char *
     return text;
 }
 
+static const double FP16_MAX = 65504;
+
+/* Half the spacing of the numbers that a tensor of 16 bits holds near `size`: what storing a result may cost. */
+static double storage_rounding(xp_type type, double size) {
+    if (xp_type_bytes(type) != 2) return 0;
+    int power = 0;
+    frexp(size, &power);
+    const int mantissa = type == XP_BF16 ? 7 : 10, least = type == XP_BF16 ? -126 : -14;
+    return ldexp(0.5, (size > 0 && power - 1 > least ? power - 1 : least) - mantissa);
+}
+
 /* Error and bound of one element; an error of infinity: wrong whatever the bound. */
 static double error_of(const trial *t, const operand *o, int64_t element, uint32_t word, double *bound) {
-    float got;
-    memcpy(&got, &word, sizeof got);
-    double exact = o->exact[element], value = (double)got;
+    const double exact = o->exact[element], value = value_of(o->tensor->type, word);
     float single = o->single[element];
     *bound = 0;
     if (o->tensor->type == XP_I32) return memcmp(&word, &o->single[element], sizeof word) == 0 ? 0 : INFINITY;
@@ -433,7 +494,9 @@ static double error_of(const trial *t, const operand *o, int64_t element, uint32
      * may flush. */
     double factor = t->draw->mood == XP_MOOD_NORMAL ? t->factor : 2 * t->factor; /* equal terms round alike */
     *bound = factor * o->single_error + o->perturbed_error + 4 * (double)FLT_EPSILON * o->magnitude[element] +
-             8 * (double)FLT_MIN;
+             8 * (double)FLT_MIN + storage_rounding(o->tensor->type, fabs(exact));
+    if (o->tensor->type == XP_F16 && fabs(exact) + *bound > FP16_MAX && isinf(value))
+        return (value > 0) == (exact > 0) ? 0 : INFINITY;
     return isnan(value) ? INFINITY : fabs(value - exact);
 }
 
@@ -469,15 +532,13 @@ static xp_status compare_output(trial *t, operand *o) {
     char place[128];
     if (c.worst > 1 && !t->out->failed) {
         element_text(o->tensor, c.element, place, sizeof place);
-        float got;
-        memcpy(&got, &c.word, sizeof got);
         if (o->tensor->type == XP_I32)
             say(t, "%s is %d, not %d", place, (int)c.word, *(const int32_t *)(const void *)&o->single[c.element]);
-        else if (c.word == UNWRITTEN)
+        else if (c.word == unwritten(o->tensor->type))
             say(t, "%s was never written", place);
         else
-            say(t, "max |error| %.2g at %s, bound %.2g (%.9g instead of %.9g)", c.error, place, c.bound, (double)got,
-                o->exact[c.element]);
+            say(t, "max |error| %.2g at %s, bound %.2g (%.9g instead of %.9g)", c.error, place, c.bound,
+                value_of(o->tensor->type, c.word), o->exact[c.element]);
     }
     for (int64_t i = 0; i < o->root_count && !t->out->failed; i++)
         if (!c.owned[i] && o->after[i] != o->before[i])
@@ -503,7 +564,7 @@ static xp_status compare(trial *t) {
         XP_TRY(compare_output(t, o));
         count += o->count;
         for (int64_t e = 0; e < o->count; e++)
-            if (o->tensor->type == XP_F32 ? o->exact[e] == 0 : o->single[e] == 0) zeros++;
+            if (xp_type_is_real(o->tensor->type) ? o->exact[e] == 0 : o->single[e] == 0) zeros++;
     }
     for (int i = 0; i < t->node->input_count; i++)
         if (t->inputs[i].root) compare_input(t, &t->inputs[i]);

@@ -1,6 +1,6 @@
 /* Copies between views, and sums: the operations that graphs add on their own, to bring gradients together and to make
  * views dense. Owns their rules and launches. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 
 enum { SUM_BLOCK = 256, COPY_BLOCK = 64 }; /* elements of a work-group */
 
@@ -19,7 +19,8 @@ static xp_status add_emit(xp_plan *plan, const xp_node *node, xp_family family) 
     const int64_t count = xp_tensor_elements(node->outputs[0]);
     request.global[0] = (size_t)xp_launch_blocks(count, SUM_BLOCK) * SUM_BLOCK;
     request.flops = (double)count;
-    request.bytes = 12.0 * (double)count;
+    request.bytes = 3 * xp_storage_bytes(node) * (double)count;
+    xp_storage_set(&request.variant, node);
     xp_launch_int(&request, count);
     return xp_plan_launch(plan, node, &request);
 }
@@ -31,7 +32,9 @@ static xp_combine sum(const xp_node *node) {
 
 const xp_operation xp_operation_add = {.name = "add",
                                        .gradient = add_gradient,
-                                       .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, add_emit}),
+                                       .emitters = XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, add_emit}),
+                                       .stored_inputs = 3,
+                                       .stored_outputs = 1,
                                        .combination = sum};
 
 xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b) {
@@ -45,7 +48,7 @@ xp_tensor *xp_add(xp_graph *graph, xp_tensor *a, xp_tensor *b) {
     }
     xp_tensor *inputs[] = {xp_graph_dense(graph, a), xp_graph_dense(graph, b)};
     if (!inputs[0] || !inputs[1]) return NULL;
-    xp_tensor *y = xp_graph_tensor(graph, "sum", XP_F32, a->rank, a->shape);
+    xp_tensor *y = xp_graph_tensor(graph, "sum", a->type, a->rank, a->shape);
     if (!y || !xp_graph_node(graph, &xp_operation_add, 2, inputs, 1, &y, NULL, 0)) return NULL;
     return y;
 }
@@ -88,7 +91,8 @@ static xp_status copy_emit(xp_plan *plan, const xp_node *node, xp_family family)
     int64_t rows = axes.shape[1] * axes.shape[2] * axes.shape[3] * axes.shape[4];
     xp_launch_request request = {.file = "copy", .kernel = "copy", .dimensions = 1, .local = {COPY_BLOCK}};
     request.global[0] = (size_t)(rows * xp_launch_blocks(axes.shape[0], COPY_BLOCK)) * COPY_BLOCK;
-    request.bytes = 8.0 * (double)xp_tensor_elements(to);
+    request.bytes = 2.0 * (double)xp_tensor_bytes(to);
+    xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_write(&request, node->outputs[0]);
     xp_launch_int(&request, from->offset);
@@ -102,7 +106,9 @@ static xp_status copy_emit(xp_plan *plan, const xp_node *node, xp_family family)
 
 const xp_operation xp_operation_copy = {.name = "copy",
                                         .gradient = copy_gradient,
-                                        .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, copy_emit}),
+                                        .emitters = XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, copy_emit}),
+                                        .stored_inputs = 1,
+                                        .stored_outputs = 1,
                                         .strided_outputs = 1};
 
 xp_tensor *xp_copy(xp_graph *graph, xp_tensor *from, xp_tensor *to_or_null) {

@@ -69,7 +69,7 @@ static xp_status check(int output_count, xp_tensor *const *outputs, xp_tensor *c
         const xp_tensor *output = outputs[i], *seed = seeds[i];
         if (!output) return xp_last_status(); /* the reason is that of its builder */
         if (!seed) return xp_fail(XP_INVALID_ARGUMENT, "the gradient of tensor %s is NULL", output->name);
-        bool same = seed->rank == output->rank && seed->type == XP_F32;
+        bool same = seed->rank == output->rank && seed->type == output->type;
         for (int axis = 0; same && axis < seed->rank; axis++) same = seed->shape[axis] == output->shape[axis];
         char text[128], other[128];
         if (!same)

@@ -40,7 +40,7 @@ static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
     const xp_combine combine = node->operation->combination ? node->operation->combination(node) : XP_COMBINE_NONE;
     if (combine == XP_COMBINE_NONE || node->outputs[0]->base) return;
     xp_tensor *whole = whole_of(node->inputs[0]), *partner = whole_of(node->inputs[1]);
-    if (!whole || !partner || partner->type != XP_F32 || whole == partner ||
+    if (!whole || !partner || partner->type != whole->type || whole == partner ||
         xp_tensor_elements(whole) != xp_tensor_elements(partner))
         return;
     xp_node *maker = whole->producer;
@@ -51,7 +51,7 @@ static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
     become_view(graph, node, whole);
     held[whole->id] = held[node->outputs[0]->id];
     graph->fused++;
-    graph->fused_bytes += 8.0 * (double)xp_tensor_elements(whole); /* written, and read again */
+    graph->fused_bytes += 2.0 * (double)xp_tensor_bytes(whole); /* written, and read again */
 }
 
 void xp_graph_fuse(xp_graph *graph, int first, bool *held) {

@@ -11,21 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- element types ----------------------------------------------------------------------------------------------- */
-
-static const struct {
-    const char *name;
-    size_t bytes;
-} types[] = {[XP_F32] = {"fp32", 4}, [XP_I32] = {"int32", 4}, [XP_BF16] = {"bf16", 2}, [XP_F16] = {"fp16", 2}};
-
-size_t xp_type_bytes(xp_type type) {
-    return types[type].bytes;
-}
-
-const char *xp_type_name(xp_type type) {
-    return types[type].name;
-}
-
 /* ---- tensors ----------------------------------------------------------------------------------------------------- */
 
 int64_t xp_tensor_elements(const xp_tensor *tensor) {
@@ -138,7 +123,7 @@ xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name) {
         if (graph->tensors[i]->role == XP_ROLE_PARAMETER && graph->tensors[i]->store_index == index)
             return graph->tensors[i];
     const xp_parameter *parameter = &graph->store->parameters[index];
-    xp_tensor *tensor = add_tensor(graph, name, XP_F32, XP_ROLE_PARAMETER, parameter->rank, parameter->shape);
+    xp_tensor *tensor = add_tensor(graph, name, XP_STORE_TYPE, XP_ROLE_PARAMETER, parameter->rank, parameter->shape);
     if (!tensor) return NULL;
     tensor->store_index = index;
     tensor->needs_gradient = graph->training && parameter->kind != XP_PARAMETER_STATE;
@@ -155,7 +140,7 @@ xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
         return NULL;
     }
     int64_t elements = buffer == XP_STORE_VALUES ? graph->store->elements : graph->store->trained_elements;
-    xp_tensor *tensor = add_tensor(graph, names[buffer], XP_F32, XP_ROLE_STORE, 1, &elements);
+    xp_tensor *tensor = add_tensor(graph, names[buffer], XP_STORE_TYPE, XP_ROLE_STORE, 1, &elements);
     if (tensor) tensor->store_index = buffer;
     return tensor;
 }
@@ -177,7 +162,7 @@ xp_tensor *xp_tensor_keep(xp_tensor *tensor) {
 }
 
 xp_tensor *xp_tensor_want_gradient(xp_tensor *tensor) {
-    if (tensor && tensor->type == XP_F32) tensor->needs_gradient = true;
+    if (tensor && xp_type_is_real(tensor->type)) tensor->needs_gradient = true;
     return tensor;
 }
 
@@ -229,7 +214,8 @@ xp_node *xp_graph_node(xp_graph *graph, const xp_operation *operation, int input
         xp_tensor *output = node->outputs[i] = outputs[i];
         if (!output || output->role != XP_ROLE_ACTIVATION) continue;
         if (!output->producer) output->producer = node;
-        output->needs_gradient = needs_gradient && !graph->backward && output->type == XP_F32 && operation->gradient;
+        output->needs_gradient =
+            needs_gradient && !graph->backward && xp_type_is_real(output->type) && operation->gradient;
     }
     graph->nodes[graph->node_count++] = node;
     return node;
@@ -333,7 +319,7 @@ static xp_status split_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
     const split_attributes *split = XP_ATTRIBUTES(split_attributes, node);
     char name[XP_NAME_BYTES];
     snprintf(name, sizeof name, "d_%.50s", whole->name);
-    xp_tensor *d_whole = xp_graph_tensor(graph, name, XP_F32, whole->rank, whole->shape);
+    xp_tensor *d_whole = xp_graph_tensor(graph, name, whole->type, whole->rank, whole->shape);
     if (!d_whole) return XP_OUT_OF_MEMORY;
     for (int i = 0; i < node->output_count; i++) {
         xp_tensor *d_part = d_outputs[i];

@@ -116,7 +116,10 @@ void xp_graph_fuse(xp_graph *graph, int first, bool *held);
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL when memory ends. */
 void *xp_graph_memory(xp_graph *graph, size_t bytes);
 
-size_t xp_tensor_bytes(const xp_tensor *tensor); /* of its elements, without gaps */
+bool xp_type_is_real(xp_type type);                                       /* fp32, bf16, fp16 */
+double xp_type_value(xp_type type, const void *content, int64_t element); /* of an array of a real type */
+double xp_type_round(xp_type type, double value);                         /* what a tensor of a real type holds of it */
+size_t xp_tensor_bytes(const xp_tensor *tensor);                          /* of its elements, without gaps */
 /* The tensor that has the storage: the base, or the tensor itself. */
 xp_tensor *xp_tensor_root(const xp_tensor *tensor);
 bool xp_tensor_same_shape(const xp_tensor *a, const xp_tensor *b);

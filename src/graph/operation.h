@@ -17,7 +17,7 @@ typedef enum xp_combine {
 /* One way to put a node on a device. */
 typedef struct xp_emitter {
     xp_family family;
-    bool (*supports)(const xp_device *device, const xp_node *node); /* NULL: every device, type and shape */
+    bool (*supports)(const xp_device *device, const xp_node *node); /* NULL: xp_supports_single */
     /* Adds the node's launches to the plan. The family is the emitter's: one function may serve several. */
     xp_status (*emit)(xp_plan *plan, const xp_node *node, xp_family family);
 } xp_emitter;
@@ -37,6 +37,10 @@ typedef struct xp_operation {
      * builders. */
     unsigned strided_outputs;
 
+    /* Bit k set: input or output k may be stored in bf16 or fp16, and then all such tensors of a node are. What is
+     * computed is fp32 whatever they are stored in. */
+    unsigned stored_inputs, stored_outputs;
+
     /* Takes long for the few bytes that it writes: recomputation (graph/recompute.c) keeps them. */
     bool costly;
 
@@ -46,6 +50,15 @@ typedef struct xp_operation {
     xp_combine (*combination)(const xp_node *node);
     bool (*take_in)(xp_node *node, xp_combine combine, xp_tensor *partner);
 } xp_operation;
+
+/* For `supports`: nodes without a tensor in 16 bits; nodes whose stored tensors are of one type and the others fp32 or
+ * int32. Of every shape, on every device. */
+bool xp_supports_single(const xp_device *device, const xp_node *node);
+bool xp_supports_storage(const xp_device *device, const xp_node *node);
+/* The type of a node's stored tensors; XP_F32 where it has none. */
+xp_type xp_node_storage(const xp_node *node);
+/* The first tensor in 16 bits; NULL: there is none. */
+const xp_tensor *xp_node_stored_tensor(const xp_node *node);
 
 /* The operation's attributes struct of a node. */
 #define XP_ATTRIBUTES(type, node) ((const type *)(const void *)(node)->attributes)

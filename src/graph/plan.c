@@ -99,8 +99,12 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
     for (int f = 0; f < XP_FAMILIES - 1; f++)
         for (const xp_emitter *emitter = node->operation->emitters; emitter->emit; emitter++)
             if ((emitter->family == device->families[f] || emitter->family == XP_FAMILY_ANY) &&
-                (!emitter->supports || emitter->supports(device, node)))
+                (emitter->supports ? emitter->supports : xp_supports_single)(device, node))
                 return emitter->emit(plan, node, emitter->family);
+    const xp_tensor *stored = xp_node_stored_tensor(node);
+    if (stored)
+        return xp_fail(XP_UNSUPPORTED, "there are no kernels that take tensor %s in %s here: cast it to %s",
+                       stored->name, xp_type_name(stored->type), xp_type_name(XP_F32));
     return xp_fail(XP_UNSUPPORTED, "there are no kernels for these shapes on %s", device->name);
 }
 

@@ -68,7 +68,8 @@ xp_status xp_plan_buffer(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
         case XP_ROLE_PARAMETER:
         case XP_ROLE_GRADIENT:
             XP_TRY(sub_buffer(store->buffers[root->role == XP_ROLE_GRADIENT ? XP_STORE_GRADIENTS : XP_STORE_VALUES],
-                              (size_t)store->parameters[root->store_index].offset * 4, bytes, &place->buffer));
+                              (size_t)store->parameters[root->store_index].offset * xp_type_bytes(XP_STORE_TYPE), bytes,
+                              &place->buffer));
             break;
         case XP_ROLE_CONSTANT:
             XP_TRY(xp_device_buffer(plan->device, bytes, &place->buffer));

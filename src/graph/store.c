@@ -66,7 +66,7 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
 
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
     if (store->laid_out) return XP_OK;
-    int64_t alignment = (int64_t)(alignment_bytes / sizeof(float)), end = 0;
+    int64_t alignment = (int64_t)(alignment_bytes / xp_type_bytes(XP_STORE_TYPE)), end = 0;
     for (int kind = XP_PARAMETER_DECAYED; kind <= XP_PARAMETER_STATE; kind++) {
         for (int i = 0; i < store->count; i++) {
             xp_parameter *parameter = &store->parameters[i];
@@ -83,14 +83,15 @@ xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
     return XP_OK;
 }
 
-static size_t buffer_elements(const xp_store *store, int buffer) {
+static size_t buffer_bytes(const xp_store *store, int buffer) {
     if (buffer == XP_STORE_SUMS && !store->accumulates) return 0;
-    return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements);
+    return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements) *
+           xp_type_bytes(XP_STORE_TYPE);
 }
 
 size_t xp_store_bytes(const xp_store *store) {
     size_t bytes = 0;
-    for (int i = 0; i < XP_STORE_BUFFERS; i++) bytes += buffer_elements(store, i) * sizeof(float);
+    for (int i = 0; i < XP_STORE_BUFFERS; i++) bytes += buffer_bytes(store, i);
     return bytes;
 }
 
@@ -132,7 +133,7 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
     if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
     store->device = device;
     for (int i = 0; i < XP_STORE_BUFFERS; i++) {
-        size_t bytes = buffer_elements(store, i) * sizeof(float);
+        size_t bytes = buffer_bytes(store, i);
         if (bytes == 0) continue;
         XP_TRY(xp_device_buffer(device, bytes, &store->buffers[i]));
         XP_TRY(xp_device_fill_zero(device, store->buffers[i], bytes));
@@ -185,8 +186,7 @@ xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
     if (!store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the store cannot be initialised before it is allocated");
     for (int i = 0; i < XP_STORE_BUFFERS; i++)
-        if (store->buffers[i])
-            XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_elements(store, i) * sizeof(float)));
+        if (store->buffers[i]) XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_bytes(store, i)));
     drawing d = {.store = store, .seed = seed, .lock = PTHREAD_MUTEX_INITIALIZER};
     const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN), helpers = store->elements / ELEMENTS_OF_A_THREAD;
     pthread_t threads[MOST_THREADS];
@@ -215,13 +215,15 @@ static xp_status check_access(const xp_store *store, int buffer, int index) {
 xp_status xp_store_read(xp_store *store, int buffer, int index, float *data) {
     XP_TRY(check_access(store, buffer, index));
     const xp_parameter *parameter = &store->parameters[index];
-    return xp_device_read(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
-                          (size_t)parameter->elements * sizeof(float), data);
+    return xp_device_read(store->device, store->buffers[buffer],
+                          (size_t)parameter->offset * xp_type_bytes(XP_STORE_TYPE),
+                          (size_t)parameter->elements * xp_type_bytes(XP_STORE_TYPE), data);
 }
 
 xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data) {
     XP_TRY(check_access(store, buffer, index));
     const xp_parameter *parameter = &store->parameters[index];
-    return xp_device_write(store->device, store->buffers[buffer], (size_t)parameter->offset * sizeof(float),
-                           (size_t)parameter->elements * sizeof(float), data);
+    return xp_device_write(store->device, store->buffers[buffer],
+                           (size_t)parameter->offset * xp_type_bytes(XP_STORE_TYPE),
+                           (size_t)parameter->elements * xp_type_bytes(XP_STORE_TYPE), data);
 }

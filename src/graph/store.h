@@ -11,6 +11,9 @@
 
 #include <expanse/graph.h>
 
+/* Values, gradients, moments and sums are fp32 always: kernels that want weights in 16 bits read a copy (xp_cast). */
+#define XP_STORE_TYPE XP_F32
+
 typedef struct xp_parameter {
     char name[XP_NAME_BYTES]; /* as a PyTorch state dict would call it: "encoder.0.attention.qkv.weight" */
     xp_parameter_kind kind;

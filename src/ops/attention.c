@@ -15,11 +15,11 @@ enum { WIDEST_HEAD = 256 };
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static bool is_sequence(const xp_tensor *tensor, const char *role) {
-    if (tensor->rank == 4 && tensor->type == XP_F32 && (tensor->stride[3] == 1 || tensor->shape[3] == 1)) return true;
+    if (tensor->rank == 4 && xp_type_is_real(tensor->type) && (tensor->stride[3] == 1 || tensor->shape[3] == 1))
+        return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT,
-            "attention: %s %s %s has to be [samples,length,heads,width] of floats with unit stride", role, tensor->name,
-            xp_tensor_shape_text(tensor, text, sizeof text));
+    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s has to be [samples,length,heads,width] of reals with unit stride",
+            role, tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
     return false;
 }
 
@@ -33,6 +33,11 @@ static bool mismatch(const char *role, const xp_tensor *tensor, const char *othe
 
 static bool sequences_fit(const xp_tensor *q, const xp_tensor *k, const xp_tensor *v, bool packed) {
     if (!is_sequence(q, "queries") || !is_sequence(k, "keys") || !is_sequence(v, "values")) return false;
+    if (k->type != q->type || v->type != q->type) {
+        xp_fail(XP_INVALID_ARGUMENT, "attention: queries are in %s, keys in %s and values in %s: cast them to one type",
+                xp_type_name(q->type), xp_type_name(k->type), xp_type_name(v->type));
+        return false;
+    }
     if (k->shape[0] != q->shape[0] || q->shape[2] % k->shape[2] != 0 || k->shape[3] != q->shape[3])
         return mismatch("keys", k, "queries", q);
     if (v->shape[0] != k->shape[0] || v->shape[1] != k->shape[1] || v->shape[2] != k->shape[2])
@@ -149,7 +154,7 @@ xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *in, const xp
     xp_tensor *random_state = NULL;
     if (attributes.dropout.threshold && !(random_state = xp_graph_random_state(graph))) return NULL;
     xp_tensor *o =
-        xp_graph_tensor(graph, "o", XP_F32, 4, (int64_t[]){q->shape[0], q->shape[1], q->shape[2], v->shape[3]});
+        xp_graph_tensor(graph, "o", q->type, 4, (int64_t[]){q->shape[0], q->shape[1], q->shape[2], v->shape[3]});
     xp_tensor *lse = xp_graph_tensor(graph, "lse", XP_F32, 3, (int64_t[]){q->shape[0], q->shape[2], q->shape[1]});
     if (!o || !lse) return NULL;
     xp_tensor *inputs[XP_ATTENTION_INPUTS] = {q,        k,       v, in->key_lengths, random_state, in->query_lengths,
@@ -200,7 +205,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     for (int i = 0; i < 4; i++) {
         const xp_tensor *input = node->inputs[places[i]];
         if (!input || !input->needs_gradient) continue;
-        outputs[i] = d_inputs[places[i]] = xp_graph_tensor(graph, names[i], XP_F32, 4, input->shape);
+        outputs[i] = d_inputs[places[i]] = xp_graph_tensor(graph, names[i], input->type, 4, input->shape);
         if (!outputs[i]) return XP_OUT_OF_MEMORY;
     }
     xp_tensor *inputs[XP_ATTENTION_BACK_INPUTS] = {t.q, t.k, t.v, t.o, t.lse, d_o, d_lse};
@@ -213,17 +218,23 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-const xp_operation xp_operation_attention = {.name = "attention",
-                                             .gradient = gradient,
-                                             .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_wide},
-                                                                     {XP_FAMILY_TILED, NULL, xp_attention_emit_tiled}),
-                                             .costly = true};
+const xp_operation xp_operation_attention = {
+    .name = "attention",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_attention_emit_wide},
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_tiled}),
+    .stored_inputs = XP_ATTENTION_STORED,
+    .stored_outputs = 1,
+    .costly = true};
 const xp_operation xp_operation_attention_backward = {
     .name = "attention_backward",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_backward_wide},
-                            {XP_FAMILY_TILED, NULL, xp_attention_emit_backward_tiled}),
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_attention_emit_backward_wide},
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_backward_tiled}),
+    .stored_inputs = XP_ATTENTION_STORED | 1 << XP_ATTENTION_BACK_O | 1 << XP_ATTENTION_BACK_D_O,
+    .stored_outputs = 7,
     .strided_outputs = 7};
-const xp_operation xp_operation_attention_map = {.name = "attention_map",
-                                                 .emitters =
-                                                     XP_EMITTERS({XP_FAMILY_WIDE, NULL, xp_attention_emit_map_wide},
-                                                                 {XP_FAMILY_TILED, NULL, xp_attention_emit_map_tiled})};
+const xp_operation xp_operation_attention_map = {
+    .name = "attention_map",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_attention_emit_map_wide},
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_map_tiled}),
+    .stored_inputs = XP_ATTENTION_STORED};

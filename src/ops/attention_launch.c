@@ -99,6 +99,7 @@ void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t
     const int lengths = t->key_lengths ? t->key_lengths->rank : 0;
     variant->prelude = a->prelude;
     xp_variant_set(variant, "BACKWARD", pass);
+    set_unless(variant, "STORAGE", xp_storage_number(t->q->type), 0);
     xp_variant_set(variant, "D", s->width);
     xp_variant_set(variant, "E", s->value_width);
     xp_variant_set(variant, "KEY_LENGTHS", a->packed ? 3 : lengths);
@@ -185,10 +186,12 @@ static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    snprintf(tuning->shape, sizeof tuning->shape, "%lldx%lld/%lld heads %lldx%lld width %lld/%lld%s",
+    const xp_type storage = xp_node_storage(node);
+    snprintf(tuning->shape, sizeof tuning->shape, "%lldx%lld/%lld heads %lldx%lld width %lld/%lld%s%s%s",
              (long long)s.samples, (long long)s.heads, (long long)s.key_heads, (long long)s.queries, (long long)s.keys,
              (long long)s.width, (long long)s.value_width,
-             s.pairs < (double)(s.samples * s.heads) * (double)(s.queries * s.keys) ? " sparse" : "");
+             s.pairs < (double)(s.samples * s.heads) * (double)(s.queries * s.keys) ? " sparse" : "",
+             storage == XP_F32 ? "" : " ", storage == XP_F32 ? "" : xp_type_name(storage));
     return xp_plan_tune(plan, node, tuning);
 }
 
@@ -198,7 +201,7 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
     xp_launch_request request = {.kernel = "attention_forward",
                                  .flops = 2 * s.pairs * (double)(s.width + s.value_width),
-                                 .bytes = 4 * rows * (double)(s.width + s.value_width)};
+                                 .bytes = xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s, 0);
     shape_blocks(&request, &s, blocks);
     xp_launch_read(&request, t.q);

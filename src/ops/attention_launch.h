@@ -3,7 +3,7 @@
 #ifndef XP_OPS_ATTENTION_LAUNCH_H
 #define XP_OPS_ATTENTION_LAUNCH_H
 
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 #include "ops/views.h"
 
@@ -24,6 +24,9 @@ enum {
     XP_ATTENTION_BACK_OPTIONS,
     XP_ATTENTION_BACK_INPUTS = XP_ATTENTION_BACK_OPTIONS + XP_ATTENTION_OPTION_COUNT
 };
+
+/* The inputs of all three whose type is that of the node's storage. */
+enum { XP_ATTENTION_STORED = 1 << XP_ATTENTION_Q | 1 << XP_ATTENTION_K | 1 << XP_ATTENTION_V };
 
 typedef struct xp_attention_tensors {
     const xp_attention_attributes *attributes;

@@ -114,17 +114,17 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
     const int64_t groups = s.samples * s.key_heads * s.stride;
     const int64_t wanted = smaller(xp_launch_blocks(WANTED_GROUPS, groups), smaller(MOST_PARTS, blocks));
     const int64_t part_blocks = xp_launch_blocks(blocks, wanted), parts = xp_launch_blocks(blocks, part_blocks);
+    /* Sums are fp32: where dk and dv are not, they are added up in scratch, too. */
+    const bool summed = parts > 1 || xp_node_storage(node) != XP_F32;
     xp_tensor *dk = t.dk, *dv = t.dv;
-    if (parts > 1 && dk && !(dk = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dk))))
-        return XP_OUT_OF_MEMORY;
-    if (parts > 1 && dv && !(dv = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dv))))
-        return XP_OUT_OF_MEMORY;
+    if (summed && dk && !(dk = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dk)))) return XP_OUT_OF_MEMORY;
+    if (summed && dv && !(dv = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dv)))) return XP_OUT_OF_MEMORY;
 
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
     xp_launch_request request = {.file = "attention_wide",
                                  .kernel = "attention_backward",
                                  .flops = 2 * s.pairs * (double)(3 * s.width + 2 * s.value_width),
-                                 .bytes = 8 * rows * (double)(s.width + s.value_width)};
+                                 .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s, 1);
     xp_attention_set_tuning(&request.variant, &tuning);
     xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
@@ -146,7 +146,7 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
     xp_view_pass_layout(&request, t.dq);
     const xp_tensor *written[] = {t.dk, t.dv};
     for (int i = 0; i < 2; i++) {
-        if (parts == 1 || !written[i]) {
+        if (!summed || !written[i]) {
             xp_view_pass_layout(&request, written[i]);
         } else {
             const int64_t width = written[i]->shape[3];
@@ -157,7 +157,7 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
         }
     }
     XP_TRY(xp_plan_launch(plan, node, &request));
-    if (parts == 1) return XP_OK;
+    if (!summed) return XP_OK;
     XP_TRY(emit_sum(plan, node, &request.variant, dk, t.dk, parts));
     return emit_sum(plan, node, &request.variant, dv, t.dv, parts);
 }

@@ -1,6 +1,6 @@
 /* Activation and dropout: operations that treat each element for itself. Owns their rules
  * and launches; must not know what the elements mean. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 
 /* ---- activation -------------------------------------------------------------------------------------------------- */
@@ -13,7 +13,8 @@ static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_
     request->local[0] = 256;
     request->global[0] = (size_t)xp_launch_blocks(count, 256) * 256;
     request->flops = flops * (double)count;
-    request->bytes = 4.0 * tensors * (double)count;
+    request->bytes = xp_storage_bytes(node) * tensors * (double)count;
+    xp_storage_set(&request->variant, node);
     xp_launch_int(request, count);
     return xp_plan_launch(plan, node, request);
 }
@@ -35,13 +36,16 @@ static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family f
 
 const xp_operation xp_operation_activation = {.name = "activation",
                                               .gradient = activation_gradient,
-                                              .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, activation_emit})};
+                                              .emitters =
+                                                  XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, activation_emit}),
+                                              .stored_inputs = 1,
+                                              .stored_outputs = 1};
 
 xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return x;
     x = xp_graph_dense(graph, x);
     if (!x) return NULL;
-    xp_tensor *y = xp_graph_tensor(graph, "activated", XP_F32, x->rank, x->shape);
+    xp_tensor *y = xp_graph_tensor(graph, "activated", x->type, x->rank, x->shape);
     xp_activation_attributes attributes = {.activation = activation};
     if (!y || !xp_graph_node(graph, &xp_operation_activation, 1, &x, 1, &y, &attributes, sizeof attributes))
         return NULL;
@@ -62,10 +66,12 @@ static xp_combine slope(const xp_node *node) {
                                                                                            : XP_COMBINE_GELU_SLOPE;
 }
 
-const xp_operation xp_operation_activation_backward = {.name = "activation_backward",
-                                                       .emitters =
-                                                           XP_EMITTERS({XP_FAMILY_ANY, NULL, activation_backward_emit}),
-                                                       .combination = slope};
+const xp_operation xp_operation_activation_backward = {
+    .name = "activation_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, activation_backward_emit}),
+    .stored_inputs = 3,
+    .stored_outputs = 1,
+    .combination = slope};
 
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation) {
     if (activation == XP_ACTIVATION_NONE) return dy;
@@ -78,7 +84,7 @@ xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, 
                 xp_tensor_shape_text(z, z_shape, sizeof z_shape));
         return NULL;
     }
-    xp_tensor *dz = xp_graph_tensor(graph, "d_activation", XP_F32, z->rank, z->shape);
+    xp_tensor *dz = xp_graph_tensor(graph, "d_activation", z->type, z->rank, z->shape);
     xp_activation_attributes attributes = {.activation = activation};
     if (!dz ||
         !xp_graph_node(graph, &xp_operation_activation_backward, 2, inputs, 1, &dz, &attributes, sizeof attributes))
@@ -96,7 +102,7 @@ static xp_tensor *dropout_node(xp_graph *graph, xp_tensor *x, xp_tensor *random_
                                const xp_dropout_attributes *attributes) {
     xp_tensor *inputs[] = {xp_graph_dense(graph, x), random_state};
     if (!inputs[0] || !inputs[1]) return NULL;
-    xp_tensor *y = xp_graph_tensor(graph, "dropped", XP_F32, x->rank, x->shape);
+    xp_tensor *y = xp_graph_tensor(graph, "dropped", x->type, x->rank, x->shape);
     if (!y || !xp_graph_node(graph, &xp_operation_dropout, 2, inputs, 1, &y, attributes, sizeof *attributes))
         return NULL;
     return y;
@@ -118,7 +124,8 @@ static xp_status dropout_emit(xp_plan *plan, const xp_node *node, xp_family fami
     request.global[0] = (size_t)(wide ? xp_launch_blocks(count, DROPOUT_BLOCK) : xp_launch_blocks(count, 4 * 64) * 64);
     if (wide) xp_variant_set(&request.variant, "DROPOUT_BLOCK", DROPOUT_BLOCK);
     request.flops = (double)count;
-    request.bytes = 8.0 * (double)count;
+    request.bytes = 2 * xp_storage_bytes(node) * (double)count;
+    xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     xp_launch_write(&request, node->outputs[0]);
@@ -132,7 +139,9 @@ static xp_status dropout_emit(xp_plan *plan, const xp_node *node, xp_family fami
 const xp_operation xp_operation_dropout = {
     .name = "dropout",
     .gradient = dropout_gradient,
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, dropout_emit}, {XP_FAMILY_TILED, NULL, dropout_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, dropout_emit}, {XP_FAMILY_TILED, xp_supports_storage, dropout_emit}),
+    .stored_inputs = 1,
+    .stored_outputs = 1};
 
 xp_tensor *xp_dropout(xp_graph *graph, xp_tensor *x, float probability) {
     xp_dropout_attributes attributes;

@@ -1,5 +1,5 @@
 /* Matrix products and linear layers: shapes, gradients, and which kernels make them. Knows nothing of models. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 #include "ops/gemm_clblast.h"
 
@@ -24,8 +24,8 @@ static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tenso
                            const xp_gemm_attributes *attributes) {
     const int64_t shape[] = {attributes->m, attributes->n};
     const bool keep_z = attributes->activation != XP_ACTIVATION_NONE && graph->training;
-    xp_tensor *y = xp_graph_tensor(graph, "y", XP_F32, 2, shape);
-    xp_tensor *z = keep_z ? xp_graph_tensor(graph, "z", XP_F32, 2, shape) : NULL;
+    xp_tensor *y = xp_graph_tensor(graph, "y", a->type, 2, shape);
+    xp_tensor *z = keep_z ? xp_graph_tensor(graph, "z", a->type, 2, shape) : NULL;
     if (!y || (keep_z && !z)) return NULL;
     xp_tensor *inputs[] = {a, b, bias, NULL}, *outputs[] = {y, z};
     if (!xp_graph_node(graph, &xp_operation_gemm, 4, inputs, 2, outputs, attributes, sizeof *attributes)) return NULL;
@@ -33,10 +33,17 @@ static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tenso
 }
 
 static bool is_matrix(const xp_tensor *tensor, const char *role) {
-    if (tensor->rank == 2 && tensor->type == XP_F32) return true;
+    if (tensor->rank == 2 && xp_type_is_real(tensor->type)) return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s %s is not a matrix of floats", role, tensor->name,
+    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s %s is not a matrix of reals", role, tensor->name,
             xp_tensor_shape_text(tensor, text, sizeof text));
+    return false;
+}
+
+static bool same_type(const xp_tensor *a, const xp_tensor *b) {
+    if (a->type == b->type) return true;
+    xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s is in %s and %s in %s: cast one of them", a->name,
+            xp_type_name(a->type), b->name, xp_type_name(b->type));
     return false;
 }
 
@@ -55,6 +62,7 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
                 xp_tensor_shape_text(b, right, sizeof right), transpose_b ? " transposed" : "");
         return NULL;
     }
+    if (!same_type(a, b)) return NULL;
     a = xp_graph_dense(graph, a);
     b = xp_graph_dense(graph, b);
     return a && b ? add_gemm(graph, a, b, NULL, &attributes) : NULL;
@@ -63,9 +71,10 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
 xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias, xp_activation activation) {
     if (!x || !weight || !is_matrix(weight, "weight")) return NULL;
     const int64_t n = weight->shape[0], k = weight->shape[1];
-    if (x->type != XP_F32 || x->shape[x->rank - 1] != k) {
+    if (!same_type(x, weight)) return NULL;
+    if (x->shape[x->rank - 1] != k) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT, "linear layer: input %s %s has not the rows of %lld floats that weight %s needs",
+        xp_fail(XP_INVALID_ARGUMENT, "linear layer: input %s %s has not the rows of %lld numbers that weight %s needs",
                 x->name, xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
         return NULL;
     }
@@ -136,9 +145,10 @@ static int results(const gemm_tensors *t) {
     return 1 + (t->z != NULL) + (t->partner != NULL);
 }
 
-static double bytes_moved(const xp_gemm_attributes *p, int results) {
+/* Of elements of so many bytes. */
+static double bytes_moved(const xp_gemm_attributes *p, int results, double bytes) {
     const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
-    return 4 * (m * k + k * n + results * m * n);
+    return bytes * (m * k + k * n + results * m * n);
 }
 
 static double flops(const xp_gemm_attributes *p) {
@@ -158,8 +168,10 @@ typedef struct wide_blocks {
 } wide_blocks;
 
 static xp_status tune(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, xp_tuning *tuning) {
-    snprintf(tuning->shape, sizeof tuning->shape, "%c%c %lldx%lldx%lld", p->transpose_a ? 't' : 'n',
-             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k);
+    const xp_type storage = xp_node_storage(node);
+    snprintf(tuning->shape, sizeof tuning->shape, "%c%c %lldx%lldx%lld%s%s", p->transpose_a ? 't' : 'n',
+             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k,
+             storage == XP_F32 ? "" : " ", storage == XP_F32 ? "" : xp_type_name(storage));
     return xp_plan_tune(plan, node, tuning);
 }
 
@@ -228,14 +240,16 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, xp_family family)
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     set_epilogue(&variant, p, &t);
+    xp_storage_set(&variant, node);
 
     /* short rows of whole tiles are as good as packed ones */
     const int64_t panel = 2 * block.lanes;
-    const bool in_place = !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
+    const bool single = xp_node_storage(node) == XP_F32; /* sums are: a y that is not has scratch in its place */
+    const bool in_place = single && !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
     xp_tensor *b = t.b;
     if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
     const int64_t part_depth = xp_launch_blocks(p->k, depth_parts(p)), parts = xp_launch_blocks(p->k, part_depth);
-    xp_tensor *y = parts > 1 ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
+    xp_tensor *y = parts > 1 || !single ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
     if (!y) return XP_OUT_OF_MEMORY;
 
     xp_launch_request product = {.file = "gemm_wide",
@@ -246,7 +260,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, xp_family family)
                                             (size_t)xp_launch_blocks(p->n, block.columns), (size_t)parts},
                                  .local = {1, 1, 1},
                                  .flops = flops(p),
-                                 .bytes = bytes_moved(p, results(&t))};
+                                 .bytes = bytes_moved(p, results(&t), xp_storage_bytes(node))};
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, b);
     xp_launch_read(&product, t.bias);
@@ -261,7 +275,7 @@ static xp_status emit_wide(xp_plan *plan, const xp_node *node, xp_family family)
     xp_launch_int(&product, block.columns);
     xp_launch_int(&product, part_depth);
     XP_TRY(xp_plan_launch(plan, node, &product));
-    if (parts == 1) return XP_OK;
+    if (y == t.y) return XP_OK;
 
     xp_launch_request sum = {.file = "gemm_wide",
                              .kernel = "gemm_sum_parts",
@@ -308,7 +322,7 @@ static bool library_is_better(const xp_device *device, const xp_gemm_attributes 
 static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *clblast,
                               int chosen_by) {
     const gemm_tensors t = tensors_of(node);
-    XP_TRY(xp_clblast_emit(plan, node, p, clblast, chosen_by, flops(p), bytes_moved(p, 1)));
+    XP_TRY(xp_clblast_emit(plan, node, p, clblast, chosen_by, flops(p), bytes_moved(p, 1, xp_storage_bytes(node))));
     if (!t.bias && !t.partner && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
     xp_launch_request finish = {.file = "gemm_tiled",
@@ -326,7 +340,7 @@ static xp_status emit_library(xp_plan *plan, const xp_node *node, const xp_gemm_
 static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     const gemm_tensors t = tensors_of(node);
-    const bool choice = xp_clblast_is_there();
+    const bool choice = xp_clblast_is_there() && xp_node_storage(node) == XP_F32;
     xp_tuning clblast, tile = {.kernel = "gemm_tiled",
                                .file = "gemm_tiled",
                                .count = 5,
@@ -354,7 +368,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family
         .global = {(size_t)(xp_launch_blocks(p->n, columns) * side), (size_t)(xp_launch_blocks(p->m, rows) * side)},
         .local = {(size_t)side, (size_t)side},
         .flops = flops(p),
-        .bytes = bytes_moved(p, results(&t))};
+        .bytes = bytes_moved(p, results(&t), xp_storage_bytes(node))};
     for (int i = 0; i < 4; i++) xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
@@ -362,6 +376,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family
     xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
     product.variant.tuning = tile.handle;
     set_epilogue(&product.variant, p, &t);
+    xp_storage_set(&product.variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
     pass_epilogue(&product, p, &t);
@@ -369,8 +384,10 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family
     return xp_plan_launch(plan, node, &product);
 }
 
-const xp_operation xp_operation_gemm = {
-    .name = "gemm",
-    .gradient = gradient,
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit_wide}, {XP_FAMILY_TILED, NULL, emit_tiled}),
-    .take_in = take_in};
+const xp_operation xp_operation_gemm = {.name = "gemm",
+                                        .gradient = gradient,
+                                        .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, emit_wide},
+                                                                {XP_FAMILY_TILED, xp_supports_storage, emit_tiled}),
+                                        .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
+                                        .stored_outputs = 3,
+                                        .take_in = take_in};

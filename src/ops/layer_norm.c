@@ -1,12 +1,13 @@
 /* Residual addition, dropout of the branch and LayerNorm, fused, and the gradient. Owns the split of the rows into
  * blocks, and so the order of the sums over rows; must not know what the rows are. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 
 extern const xp_operation xp_operation_layer_norm_backward; /* added by the gradient rule */
 
 /* Enough blocks of rows for 64 cores whatever the device, so that the order of summation never depends on it. */
 enum { ROW_BLOCKS = 128, SMALLEST_BLOCK = 4 };
+enum { ROWS_FORWARD = 4, ROWS_BACKWARD = 5 }; /* of work, as in cl/layer_norm.cl */
 
 static int64_t rows_per_block(int64_t rows) {
     int64_t block = xp_launch_blocks(rows, ROW_BLOCKS);
@@ -17,6 +18,15 @@ static void launch_dropout(xp_launch_request *request, const xp_dropout_attribut
     xp_launch_uint(request, dropout->threshold);
     xp_launch_uint(request, dropout->stream);
     xp_launch_float(request, xp_building_keep_scale(dropout));
+}
+
+/* Rows in fp32 for the wide kernels where the tensors are not. */
+static xp_status pass_work(xp_plan *plan, const xp_node *node, xp_launch_request *request, int64_t elements) {
+    if (xp_node_storage(node) == XP_F32) return XP_OK;
+    xp_tensor *work = xp_plan_scratch(plan, node, elements);
+    if (!work) return XP_OUT_OF_MEMORY;
+    xp_launch_write(request, work);
+    return XP_OK;
 }
 
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
@@ -31,7 +41,8 @@ static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     request.local[0] = wide ? 1 : 64;
     request.global[0] = wide ? (size_t)xp_launch_blocks(rows, block) : (size_t)rows * 64;
     request.flops = 9.0 * (double)(rows * columns);
-    request.bytes = (branch ? 16.0 : 8.0) * (double)(rows * columns);
+    request.bytes = (branch ? 4 : 2) * xp_storage_bytes(node) * (double)(rows * columns);
+    xp_storage_set(&request.variant, node);
     xp_variant_set(&request.variant, "BRANCH", branch);
     xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
     xp_variant_set(&request.variant, "STATISTICS", node->outputs[2] != NULL);
@@ -43,6 +54,7 @@ static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_launch_int(&request, block);
     xp_launch_float(&request, attributes->epsilon);
     launch_dropout(&request, &attributes->dropout);
+    if (wide) XP_TRY(pass_work(plan, node, &request, xp_launch_blocks(rows, block) * ROWS_FORWARD * columns));
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -69,10 +81,10 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
                            node->inputs[4]};
     xp_tensor *outputs[4] = {0};
     if (rows_wanted) {
-        outputs[0] = xp_graph_tensor(graph, "d_sum", XP_F32, x->rank, x->shape);
+        outputs[0] = xp_graph_tensor(graph, "d_sum", x->type, x->rank, x->shape);
         if (!outputs[0]) return XP_OUT_OF_MEMORY;
         if (dropped) {
-            outputs[1] = xp_graph_tensor(graph, "d_branch", XP_F32, x->rank, x->shape);
+            outputs[1] = xp_graph_tensor(graph, "d_branch", x->type, x->rank, x->shape);
             if (!outputs[1]) return XP_OUT_OF_MEMORY;
         }
     }
@@ -90,10 +102,13 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
     return XP_OK;
 }
 
-const xp_operation xp_operation_layer_norm = {
-    .name = "layer_norm",
-    .gradient = layer_norm_gradient,
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, layer_norm_emit}, {XP_FAMILY_TILED, NULL, layer_norm_emit})};
+const xp_operation xp_operation_layer_norm = {.name = "layer_norm",
+                                              .gradient = layer_norm_gradient,
+                                              .emitters =
+                                                  XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, layer_norm_emit},
+                                                              {XP_FAMILY_TILED, xp_supports_storage, layer_norm_emit}),
+                                              .stored_inputs = 3,
+                                              .stored_outputs = 3};
 
 xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_tensor *gamma, xp_tensor *beta,
                          float epsilon, float branch_dropout, xp_tensor **sum_or_null) {
@@ -117,8 +132,8 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
     bool dropped = attributes.dropout.probability > 0;
     xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, branch), xp_graph_dense(graph, gamma),
                            xp_graph_dense(graph, beta), dropped ? xp_graph_random_state(graph) : NULL};
-    xp_tensor *outputs[] = {xp_graph_tensor(graph, "normalised", XP_F32, x->rank, x->shape),
-                            branch ? xp_graph_tensor(graph, "residual", XP_F32, x->rank, x->shape) : NULL,
+    xp_tensor *outputs[] = {xp_graph_tensor(graph, "normalised", x->type, x->rank, x->shape),
+                            branch ? xp_graph_tensor(graph, "residual", x->type, x->rank, x->shape) : NULL,
                             graph->training ? xp_graph_tensor(graph, "mean", XP_F32, 1, &rows) : NULL,
                             graph->training ? xp_graph_tensor(graph, "rstd", XP_F32, 1, &rows) : NULL};
     if (!inputs[0] || (branch && !inputs[1]) || !inputs[2] || !inputs[3] || (dropped && !inputs[4]) || !outputs[0] ||
@@ -152,7 +167,9 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
         request.local[0] = wide ? 1 : 64;
         request.global[0] = wide ? (size_t)blocks : (size_t)rows * 64;
         request.flops = 14.0 * elements;
-        request.bytes = 4.0 * elements * (2 + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
+        xp_storage_set(&request.variant, node);
+        request.bytes =
+            xp_storage_bytes(node) * elements * (2 + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
         xp_variant_set(&request.variant, "BRANCH", node->outputs[1] != NULL);
         xp_variant_set(&request.variant, "DROPOUT", node->outputs[1] != NULL);
         xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
@@ -168,6 +185,7 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
         xp_launch_int(&request, columns);
         if (wide) xp_launch_int(&request, block);
         launch_dropout(&request, &attributes->dropout);
+        if (wide) XP_TRY(pass_work(plan, node, &request, blocks * ROWS_BACKWARD * columns));
         XP_TRY(xp_plan_launch(plan, node, &request));
     }
     if (!d_parameters) return XP_OK;
@@ -178,7 +196,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
                                      .global = {(size_t)(blocks * column_blocks) * 64},
                                      .local = {64},
                                      .flops = 5.0 * elements,
-                                     .bytes = 8.0 * elements};
+                                     .bytes = 2 * xp_storage_bytes(node) * elements};
+        xp_storage_set(&request.variant, node);
         xp_launch_read(&request, node->inputs[0]);
         for (int i = 2; i < 5; i++) xp_launch_read(&request, node->inputs[i]);
         xp_launch_write(&request, partial);
@@ -204,5 +223,7 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
 
 const xp_operation xp_operation_layer_norm_backward = {
     .name = "layer_norm_backward",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, layer_norm_backward_emit},
-                            {XP_FAMILY_TILED, NULL, layer_norm_backward_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, layer_norm_backward_emit},
+                            {XP_FAMILY_TILED, xp_supports_storage, layer_norm_backward_emit}),
+    .stored_inputs = 7,
+    .stored_outputs = 3};

@@ -17,6 +17,7 @@
     ROW(attention_pool_backward, 3)                                                                                    \
     ROW(batch_norm, 2)                                                                                                 \
     ROW(batch_norm_backward, 3)                                                                                        \
+    ROW(cast, 2)                                                                                                       \
     ROW(column_sum, 2)                                                                                                 \
     ROW(copy, 2)                                                                                                       \
     ROW(cross_entropy, 2)                                                                                              \

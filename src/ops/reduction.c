@@ -1,15 +1,15 @@
 /* Sums of columns: shape and launches. Owns the order of summation, which the shape alone fixes; knows nothing of who
  * asks for sums. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 
 extern const xp_operation xp_operation_column_sum;
 
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x) {
     if (!x) return NULL;
-    if (x->rank != 2 || x->type != XP_F32) {
+    if (x->rank != 2 || !xp_type_is_real(x->type)) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT, "column sum: %s %s is not a matrix of floats", x->name,
+        xp_fail(XP_INVALID_ARGUMENT, "column sum: %s %s is not a matrix of reals", x->name,
                 xp_tensor_shape_text(x, text, sizeof text));
         return NULL;
     }
@@ -34,7 +34,8 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
                                             (size_t)xp_launch_blocks(rows, block_rows)},
                                  .local = {local, 1},
                                  .flops = (double)rows * (double)columns,
-                                 .bytes = 4.0 * (double)rows * (double)columns};
+                                 .bytes = (double)xp_type_bytes(x->type) * (double)rows * (double)columns};
+    if (x == node->inputs[0]) xp_storage_set(&request.variant, node);
     xp_launch_read(&request, x);
     xp_launch_write(&request, sums);
     xp_launch_int(&request, rows);
@@ -59,4 +60,6 @@ static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
 }
 
 const xp_operation xp_operation_column_sum = {
-    .name = "column_sum", .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, emit}, {XP_FAMILY_TILED, NULL, emit})};
+    .name = "column_sum",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, emit}, {XP_FAMILY_TILED, xp_supports_storage, emit}),
+    .stored_inputs = 1};

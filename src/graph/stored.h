@@ -1,0 +1,23 @@
+/* How kernels are told what type their tensors are stored in (cl/storage.clh). Knows no operation. */
+#ifndef XP_GRAPH_STORED_H
+#define XP_GRAPH_STORED_H
+
+#include "graph/launch.h"
+
+/* The number by which cl/storage.clh knows a type. */
+static inline int xp_storage_number(xp_type type) {
+    return type == XP_F16 ? 1 : type == XP_BF16 ? 2 : 0;
+}
+
+/* STORAGE for the node's stored tensors; nothing where they are fp32, which is the kernels' default. */
+static inline void xp_storage_set(xp_variant *variant, const xp_node *node) {
+    const int number = xp_storage_number(xp_node_storage(node));
+    if (number) xp_variant_set(variant, "STORAGE", number);
+}
+
+/* Bytes of one element of a stored tensor, for the profile. */
+static inline double xp_storage_bytes(const xp_node *node) {
+    return (double)xp_type_bytes(xp_node_storage(node));
+}
+
+#endif
