@@ -5,6 +5,7 @@
 #include "core/json.h"
 #include "core/random.h"
 #include "core/text.h"
+#include "core/writer.h"
 #include "scratch.h"
 
 #include <locale.h>
@@ -577,6 +578,32 @@ static void brackets_without_end_do_not_take_the_stack(void **state) {
     assert_non_null(strstr(error.text, "too many brackets"));
 }
 
+/* --- writing ------------------------------------------------------------------------------------------------------ */
+
+static void numbers_are_the_shortest_text_that_reads_back(void **state) {
+    static const struct {
+        double value;
+        const char *text, *single;
+    } cases[] = {{0.1, "0.1", "0.1"},
+                 {100, "100", "100"},
+                 {1e-5, "1e-05", "1e-05"},
+                 {1e22, "1e+22", "1e+22"},
+                 {1234567, "1234567", "1234567"},
+                 {-0.0, "-0", "-0"},
+                 {1.0 / 3, "0.3333333333333333", "0.33333334"},
+                 {NAN, ".nan", ".nan"},
+                 {-INFINITY, "-.inf", "-.inf"}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        xp_writer number = {0}, single = {0};
+        xp_write_number(&number, cases[i].value);
+        xp_write_float(&single, (float)cases[i].value);
+        assert_string_equal(number.text, cases[i].text);
+        assert_string_equal(single.text, cases[i].single);
+        xp_writer_release(&number);
+        xp_writer_release(&single);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_written_file_reads_back),
@@ -609,6 +636,7 @@ int main(void) {
         cmocka_unit_test(json_is_read_as_jansson_reads_it),
         cmocka_unit_test(what_is_no_json_is_refused_with_its_place),
         cmocka_unit_test(brackets_without_end_do_not_take_the_stack),
+        cmocka_unit_test(numbers_are_the_shortest_text_that_reads_back),
     };
     return cmocka_run_group_tests_name("core", tests, scratch_make, scratch_remove);
 }

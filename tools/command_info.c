@@ -14,13 +14,16 @@
 /* The specification as it is understood, and which kernel runs it. */
 static int explain(const char *text) {
     xp_specification specification;
-    char printed[4 * XP_SPECIFICATION_BYTES], kernel[200];
+    char kernel[200];
     const xp_status status = xp_specification_parse(text, &specification);
     if (status != XP_OK) return xp_command_end(status);
-    xp_specification_print(&specification, printed, sizeof printed);
+    xp_writer printed = {0};
+    xp_specification_write(&printed, &specification);
     xp_attention_describe(&specification, 0, kernel, sizeof kernel);
-    printf("%s\n%s\n", printed, kernel);
-    return XP_EXIT_OK;
+    const xp_status written = xp_writer_status(&printed, "specification");
+    if (written == XP_OK) printf("%s\n%s\n", printed.text, kernel);
+    xp_writer_release(&printed);
+    return xp_command_end(written);
 }
 
 static void write_libraries(xp_writer *text) {

@@ -45,22 +45,34 @@ void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count) {
     writer->text[writer->length] = '\0';
 }
 
-void xp_write_number(xp_writer *writer, double value) {
+static void write_shortest(xp_writer *writer, double value, int most_digits, bool single) {
     if (!isfinite(value)) {
         xp_write(writer, "%s", isnan(value) ? ".nan" : value < 0 ? "-.inf" : ".inf");
         return;
     }
-    for (int digits = 1; digits <= 17; digits++) {
-        xp_writer text = {0};
-        xp_write(&text, "%.*g", digits, value);
+    char shortest[32] = "";
+    /* More digits make a shorter text only where fewer need an exponent: "100" and "1e+02". */
+    for (int digits = 1; digits <= most_digits && (!*shortest || digits < (int)strlen(shortest)); digits++) {
+        char text[32] = "";
+        xp_text_add(text, sizeof text, "%.*g", digits, value);
         double back = 0;
         size_t length = 0;
-        bool same = !text.failed && xp_text_number(text.text, &back, &length) == XP_OK && back == value;
-        if (same || digits == 17) xp_write(writer, "%s", text.failed ? "" : text.text);
-        writer->failed = writer->failed || text.failed;
-        xp_writer_release(&text);
-        if (same) return;
+        if (xp_text_number(text, &back, &length) != XP_OK || length == 0) {
+            writer->failed = true;
+            return;
+        }
+        const bool same = single ? (float)back == (float)value : back == value;
+        if (same && (!*shortest || strlen(text) < strlen(shortest))) memcpy(shortest, text, sizeof shortest);
     }
+    xp_write(writer, "%s", shortest);
+}
+
+void xp_write_number(xp_writer *writer, double value) {
+    write_shortest(writer, value, 17, false);
+}
+
+void xp_write_float(xp_writer *writer, float value) {
+    write_shortest(writer, value, 9, true);
 }
 
 xp_status xp_writer_status(const xp_writer *writer, const char *what) {

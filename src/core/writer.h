@@ -17,8 +17,9 @@ typedef struct xp_writer {
 
 void xp_write(xp_writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count);
-/* The shortest decimal text that reads back as the same double. */
+/* The shortest decimal text that reads back as the same double, or float. */
 void xp_write_number(xp_writer *writer, double value);
+void xp_write_float(xp_writer *writer, float value);
 /* XP_OUT_OF_MEMORY when any of the writing failed; `what` names the text in the message. */
 xp_status xp_writer_status(const xp_writer *writer, const char *what);
 /* Writes the whole text to a file, atomically. */

@@ -28,13 +28,12 @@ typedef struct chain {
 
 static xp_status deny(const chain *c, xp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static xp_status deny(const chain *c, xp_status status, const char *format, ...) {
-    char text[160], reason[1400];
+    char reason[1400];
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    const size_t length = xp_specification_print(c->spec, text, sizeof text);
-    return xp_fail(status, "attention \"%s%s\": %s", text, length >= sizeof text ? "…" : "", reason);
+    return xp_specification_refuse(c->spec, status, reason);
 }
 
 /* A learned part "<scope>.<name>". */

@@ -22,7 +22,7 @@
 #ifndef XP_MODEL_SPECIFICATION_H
 #define XP_MODEL_SPECIFICATION_H
 
-#include "core/status.h"
+#include "core/writer.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -73,8 +73,8 @@ typedef struct xp_specification {
 /* XP_INVALID_ARGUMENT: the message quotes the text, marks the place with its column, and says what is expected; a
  * misspelt word names the nearest known one. Whether the parts go together is xp_specification_check()'s to say. */
 xp_status xp_specification_parse(const char *text, xp_specification *out);
-/* Writes at most size bytes with the NUL; returns the length needed. */
-size_t xp_specification_print(const xp_specification *specification, char *text, size_t size);
+/* Appends the text. */
+void xp_specification_write(xp_writer *out, const xp_specification *specification);
 
 /* What a specification is used with. */
 typedef struct xp_specification_use {
@@ -84,6 +84,8 @@ typedef struct xp_specification_use {
 } xp_specification_use;
 /* Refuses parts that do not go together, or not with this use, by name and with the reason. XP_INVALID_ARGUMENT. */
 xp_status xp_specification_check(const xp_specification *specification, const xp_specification_use *use);
+/* Fails with the reason after the specification's text, of which a long one is cut. */
+xp_status xp_specification_refuse(const xp_specification *specification, xp_status status, const char *reason);
 
 /* No query sees a key behind its own row. */
 bool xp_specification_is_one_sided(const xp_specification *specification);

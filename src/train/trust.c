@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { KEY_BYTES = 32, MARK_BYTES = 2 * SHA256_DIGEST_SIZE + 1 /* a newline */, SCORE_BYTES = 8192 };
+enum { KEY_BYTES = 32, MARK_BYTES = 2 * SHA256_DIGEST_SIZE + 1 /* a newline */ };
 
 static const char key_file[] = "key", mark_file[] = "score.mark";
 
@@ -63,17 +63,16 @@ static xp_status read_key(uint8_t key[KEY_BYTES]) {
 
 /* ---- the mark ---------------------------------------------------------------------------------------------------- */
 
-/* The score alone, with all that belongs to it. false: there is none. */
-static bool print_score(const char *attention, char text[SCORE_BYTES]) {
+/* Appends the score alone, with all that belongs to it; nothing where there is none. */
+static void write_score(const char *attention, xp_writer *out) {
     xp_specification all, score;
-    if (xp_specification_parse(attention, &all) != XP_OK || !all.score[0]) return false;
-    if (xp_specification_parse("softmax", &score) != XP_OK) return false;
+    if (xp_specification_parse(attention, &all) != XP_OK || !all.score[0]) return;
+    if (xp_specification_parse("softmax", &score) != XP_OK) return;
     memcpy(score.score, all.score, sizeof score.score);
     memcpy(score.derivative, all.derivative, sizeof score.derivative);
     memcpy(score.names, all.names, sizeof score.names);
     score.name_count = all.name_count;
-    xp_specification_print(&score, text, SCORE_BYTES); /* which has room for all that the struct has */
-    return true;
+    xp_specification_write(out, &score);
 }
 
 static xp_status make_mark(const char *score, char mark[MARK_BYTES + 1]) {
@@ -91,10 +90,13 @@ static xp_status make_mark(const char *score, char mark[MARK_BYTES + 1]) {
 }
 
 void xp_trust_mark(const char *folder, const char *attention) {
-    char path[PATH_MAX], score[SCORE_BYTES], mark[MARK_BYTES + 1];
-    if (print_score(attention, score) && make_mark(score, mark) == XP_OK &&
+    char path[PATH_MAX], mark[MARK_BYTES + 1];
+    xp_writer score = {0};
+    write_score(attention, &score);
+    if (score.length > 0 && !score.failed && make_mark(score.text, mark) == XP_OK &&
         xp_run_folder_path(folder, mark_file, path, sizeof path) == XP_OK)
         xp_file_write_atomic(path, mark, MARK_BYTES);
+    xp_writer_release(&score);
 }
 
 static bool has_mark(const char *folder, const char *mark) {
@@ -108,9 +110,8 @@ static bool has_mark(const char *folder, const char *mark) {
     return same;
 }
 
-xp_status xp_trust_check(const char *folder, const char *attention) {
-    char score[SCORE_BYTES], mark[MARK_BYTES + 1], reason[512] = "";
-    if (!print_score(attention, score)) return XP_OK;
+static xp_status check_mark(const char *folder, const char *score) {
+    char mark[MARK_BYTES + 1], reason[512] = "";
     if (make_mark(score, mark) == XP_OK) {
         if (has_mark(folder, mark)) return XP_OK;
     } else {
@@ -121,4 +122,13 @@ xp_status xp_trust_check(const char *folder, const char *attention) {
         "%s: its attention holds %s, and a score is code: nothing shows that you gave it%s; look at it, and add "
         "--trust-code if it may run",
         folder, score + strlen("softmax+"), reason);
+}
+
+xp_status xp_trust_check(const char *folder, const char *attention) {
+    xp_writer score = {0};
+    write_score(attention, &score);
+    xp_status status = xp_writer_status(&score, folder);
+    if (status == XP_OK && score.length > 0) status = check_mark(folder, score.text);
+    xp_writer_release(&score);
+    return status;
 }
