@@ -3,21 +3,13 @@
 #ifndef EXPANSE_TESTS_OUTSIDE_H
 #define EXPANSE_TESTS_OUTSIDE_H
 
+#include "support.h"
+
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
 #include <expanse/device.h>
 #include <expanse/opencl.h>
 #include <expanse/status.h>
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static cl_context context;
 static cl_device_id device_id;

@@ -1,11 +1,9 @@
 /* Truths of the public interface's devices and graphs, seen from outside. */
 #include "outside.h"
-#include "scratch.h"
 
 #include <expanse/graph.h>
 #include <expanse/ops.h>
 #include <expanse/train.h>
-#include <math.h>
 
 static void a_device_of_a_queue_is_in_its_context(void **state) {
     cl_context its_context = NULL;

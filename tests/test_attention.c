@@ -1,25 +1,10 @@
 /* Truths of attention on the device, for both kernel families: agreement with the definition, and what must not matter.
  * Few variants serve all tests, since the time goes into compiling them. */
-#include "core/random.h"
+#include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
 #include "reference/reference.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { FAMILIES = 2 };
-static const char *const family_names[FAMILIES] = {"wide", "tiled"};
-static xp_device *devices[FAMILIES];
 
 typedef struct shape {
     int64_t B, H, N, M, D, E;
@@ -54,7 +39,7 @@ static problem make(shape s, uint64_t seed) {
     for (int i = 0; i < ARRAYS; i++) {
         p.size[i] = sizes[i];
         p.array[i] = calloc((size_t)sizes[i], sizeof(float));
-        for (int64_t e = 0; i <= D_O && e < sizes[i]; e++) p.array[i][e] = (float)xp_random_normal(&random);
+        if (i <= D_O) fill_normal(&random, p.array[i], sizes[i], 0, 1);
     }
     for (int i = 0; i < 64; i++) p.counts[i] = (int32_t)xp_random_below(&random, (uint32_t)s.M + 1);
     return p;
@@ -80,15 +65,6 @@ static void pack(problem *p, const int arrays[3], float *packed, bool into) {
         }
 }
 
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s", xp_last_error());                                                          \
-    } while (0)
-#define HAVE(pointer)                                                                                                  \
-    do {                                                                                                               \
-        if (!(pointer)) fail_msg("%s", xp_last_error());                                                               \
-    } while (0)
-
 typedef struct nodes {
     xp_graph *graph;
     xp_tensor *inputs[4];    /* q, k, v (or the packed tensor, NULL, NULL) and d_o */
@@ -100,11 +76,11 @@ static nodes build(const problem *p, float scale) {
     const shape s = p->s;
     nodes n = {0};
     xp_tensor *qkv[3];
-    TRY(xp_graph_create(&n.graph, NULL, true));
+    MUST(xp_graph_create(&n.graph, NULL, true));
     if (s.packed) {
         HAVE(n.inputs[0] = xp_graph_input(n.graph, "qkv", XP_F32, 5, (int64_t[]){s.B, s.N, 3, s.H, s.D}));
         n.inputs[0]->needs_gradient = true;
-        TRY(xp_graph_split(n.graph, n.inputs[0], 2, qkv));
+        MUST(xp_graph_split(n.graph, n.inputs[0], 2, qkv));
     } else {
         for (int i = 0; i < 3; i++) {
             const int64_t sizes[] = {s.B, i == Q ? s.N : s.M, s.H, i == V ? s.E : s.D};
@@ -117,7 +93,7 @@ static nodes build(const problem *p, float scale) {
                             &(xp_attention_inputs){.q = qkv[0], .k = qkv[1], .v = qkv[2], .key_lengths = n.counts},
                             &(xp_attention_attributes){.scale = scale, .left = -1, .right = -1}, s.dropout, NULL));
     HAVE(n.inputs[3] = xp_graph_input(n.graph, "d_o", XP_F32, 4, n.o->shape));
-    TRY(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[3], s.packed ? 1 : 3, n.inputs, n.gradients));
+    MUST(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[3], s.packed ? 1 : 3, n.inputs, n.gradients));
     for (int i = 0; i < 3; i++)
         if (n.gradients[i]) n.gradients[i]->keep = true;
     n.o->keep = n.o->producer->outputs[1]->keep = true;
@@ -127,27 +103,27 @@ static nodes build(const problem *p, float scale) {
 static void run(problem *p, int family, float scale) {
     nodes n = build(p, scale);
     xp_plan *plan;
-    TRY(xp_plan_create(&plan, devices[family], n.graph));
-    TRY(xp_plan_realise(plan, NULL));
+    MUST(xp_plan_create(&plan, devices[family], n.graph));
+    MUST(xp_plan_realise(plan, NULL));
     const int64_t row = 3 * p->s.H * p->s.D;
     float *packed = malloc((size_t)(p->s.B * p->s.N * row) * sizeof(float));
     if (p->s.packed) {
         pack(p, (int[]){Q, K, V}, packed, true);
-        TRY(xp_plan_write(plan, n.inputs[0], packed));
+        MUST(xp_plan_write(plan, n.inputs[0], packed));
     } else {
-        for (int i = 0; i < 3; i++) TRY(xp_plan_write(plan, n.inputs[i], p->array[i]));
+        for (int i = 0; i < 3; i++) MUST(xp_plan_write(plan, n.inputs[i], p->array[i]));
     }
-    TRY(xp_plan_write(plan, n.inputs[3], p->array[D_O]));
-    if (n.counts) TRY(xp_plan_write(plan, n.counts, p->counts));
-    if (n.graph->random_state) TRY(xp_plan_write(plan, n.graph->random_state, random_state));
-    TRY(xp_plan_run(plan));
-    TRY(xp_plan_read(plan, n.o, p->array[O]));
-    TRY(xp_plan_read(plan, n.o->producer->outputs[1], p->array[LSE]));
+    MUST(xp_plan_write(plan, n.inputs[3], p->array[D_O]));
+    if (n.counts) MUST(xp_plan_write(plan, n.counts, p->counts));
+    if (n.graph->random_state) MUST(xp_plan_write(plan, n.graph->random_state, random_state));
+    MUST(xp_plan_run(plan));
+    MUST(xp_plan_read(plan, n.o, p->array[O]));
+    MUST(xp_plan_read(plan, n.o->producer->outputs[1], p->array[LSE]));
     if (p->s.packed) {
-        TRY(xp_plan_read(plan, n.gradients[0], packed));
+        MUST(xp_plan_read(plan, n.gradients[0], packed));
         pack(p, (int[]){DQ, DK, DV}, packed, false);
     } else {
-        for (int i = 0; i < 3; i++) TRY(xp_plan_read(plan, n.gradients[i], p->array[DQ + i]));
+        for (int i = 0; i < 3; i++) MUST(xp_plan_read(plan, n.gradients[i], p->array[DQ + i]));
     }
     free(packed);
     xp_plan_close(&plan);
@@ -318,7 +294,7 @@ static void two_runs_give_the_same_bits(void **state) {
 
 static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     xp_graph *graph;
-    TRY(xp_graph_create(&graph, NULL, true));
+    MUST(xp_graph_create(&graph, NULL, true));
     xp_tensor *q = xp_graph_input(graph, "my queries", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
     xp_tensor *k = xp_graph_input(graph, "my keys", XP_F32, 4, (int64_t[]){2, 6, 3, 9});
     xp_tensor *v = xp_graph_input(graph, "my values", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
@@ -341,24 +317,6 @@ static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     assert_null(xp_attention(graph, &(xp_attention_inputs){.q = NULL, .k = q, .v = v},
                              &(xp_attention_attributes){.scale = 1, .left = -1, .right = -1}, 0, NULL));
     xp_graph_close(&graph);
-}
-
-static int open_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = family_names[family];
-        if (xp_device_open(&devices[family], &options) != XP_OK) {
-            fprintf(stderr, "%s\n", xp_last_error());
-            return -1;
-        }
-    }
-    return 0;
-}
-
-static int close_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) xp_device_close(&devices[family]);
-    return 0;
 }
 
 int main(void) {

@@ -3,7 +3,6 @@
 #include "outside.h"
 
 #include <expanse/attention.h>
-#include <math.h>
 
 /* ---- a problem and the definition -------------------------------------------------------------------------------- */
 

@@ -4,35 +4,7 @@
 #include "model/attention.h"
 #include "model/model.h"
 #include "ops/ops.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char folder[] = "/tmp/expanse-layer-XXXXXX";
-
-/* Writes folder/name and returns its path, which the next call overwrites. */
-static const char *save(const char *name, const char *type, const char *shape, size_t bytes, const void *data) {
-    static char path[256];
-    char header[128] = "\x93NUMPY\x01\x00\x76\x00";
-    memset(header + 10, ' ', sizeof header - 10);
-    const int used =
-        snprintf(header + 10, sizeof header - 10, "{'descr':'%s','fortran_order':False,'shape':(%s)}", type, shape);
-    header[10 + used] = ' ';
-    header[127] = '\n';
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *out = fopen(path, "wb");
-    assert_true(out && fwrite(header, 1, sizeof header, out) == sizeof header);
-    assert_true(fwrite(data, 1, bytes, out) == bytes && fclose(out) == 0);
-    return path;
-}
+#include "support.h"
 
 static xp_specification parsed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static xp_specification parsed(const char *format, ...) {
@@ -42,7 +14,7 @@ static xp_specification parsed(const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     xp_specification specification;
-    if (xp_specification_parse(text, &specification) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_specification_parse(text, &specification));
     return specification;
 }
 
@@ -71,21 +43,21 @@ static void assert_refused(const xp_specification *specification, const char *re
 
 static void files_that_do_not_fit_are_refused(void **state) {
     static const unsigned char bytes[64 * 8];
-    xp_specification s = parsed("softmax+mask(%s/none.npy)", folder);
+    xp_specification s = parsed("softmax+mask(%s/none.npy)", scratch_folder);
     assert_refused(&s, "none.npy");
-    s = parsed("softmax+mask(%s)", save("f.npy", "<f4", "6,6", 36 * 4, bytes));
+    s = parsed("softmax+mask(%s)", scratch_write_npy("f.npy", "<f4", "6,6", bytes, 36 * 4));
     assert_refused(&s, "numbers of type f4: a mask is bool");
-    s = parsed("softmax+mask(%s)", save("s.npy", "|b1", "6,7", 42, bytes));
+    s = parsed("softmax+mask(%s)", scratch_write_npy("s.npy", "|b1", "6,7", bytes, 42));
     assert_refused(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
-    s = parsed("softmax+mask(%s)", save("h.npy", "|b1", "3,6,6", 108, bytes));
+    s = parsed("softmax+mask(%s)", scratch_write_npy("h.npy", "|b1", "3,6,6", bytes, 108));
     assert_refused(&s, "is [3,6,6]");
-    s = parsed("softmax+mask(%s)", save("b.npy", "|b1", "3,4,6,6", 432, bytes));
+    s = parsed("softmax+mask(%s)", scratch_write_npy("b.npy", "|b1", "3,4,6,6", bytes, 432));
     assert_refused(&s, "is [3,4,6,6]");
-    s = parsed("softmax+mask(%s)", save("l.npy", "|b1", "6,", 6, bytes));
+    s = parsed("softmax+mask(%s)", scratch_write_npy("l.npy", "|b1", "6,", bytes, 6));
     assert_refused(&s, "is [6]");
-    s = parsed("softmax+block(%s,4)", save("k.npy", "|b1", "6,6", 36, bytes));
+    s = parsed("softmax+block(%s,4)", scratch_write_npy("k.npy", "|b1", "6,6", bytes, 36));
     assert_refused(&s, "in blocks need [2,2]");
-    s = parsed("softmax+score(\"score + t[0]\",t=%s/none.npy)", folder);
+    s = parsed("softmax+score(\"score + t[0]\",t=%s/none.npy)", scratch_folder);
     assert_refused(&s, "none.npy");
     s = parsed("softmax+bias");
     assert_refused(&s, "bias is learned, and this graph has no parameters");
@@ -112,7 +84,7 @@ static void masks_are_packed_bit_by_bit(void **state) {
     enum { ROWS = 37 };
     unsigned char bytes[ROWS * ROWS];
     for (int i = 0; i < ROWS * ROWS; i++) bytes[i] = i * 7 % 5 < 2 ? 3 : 0;
-    xp_specification s = parsed("softmax+mask(%s)", save("m.npy", "|u1", "37,37", sizeof bytes, bytes));
+    xp_specification s = parsed("softmax+mask(%s)", scratch_write_npy("m.npy", "|u1", "37,37", bytes, sizeof bytes));
     xp_graph *graph = new_graph();
     /* two layers share one constant */
     if (!layer(graph, &s, ROWS, 0, 0, 0) || !layer(graph, &s, ROWS, 0, 0, 0)) fail_msg("%s", xp_last_error());
@@ -144,7 +116,8 @@ static void a_pooled_key_is_seen_if_its_whole_window_is(void **state) {
         const int rows = grid ? 16 : 7;
         unsigned char bytes[MOST * MOST];
         for (int i = 0; i < rows * rows; i++) bytes[i] = i * 11 % 13 > 1;
-        const char *path = save(grid ? "g.npy" : "p.npy", "|b1", grid ? "16,16" : "7,7", (size_t)(rows * rows), bytes);
+        const char *path =
+            scratch_write_npy(grid ? "g.npy" : "p.npy", "|b1", grid ? "16,16" : "7,7", bytes, (size_t)(rows * rows));
         xp_specification s = parsed("softmax+sh(1,2)+mask(%s)", path);
         xp_graph *graph = new_graph();
         if (!layer(graph, &s, rows, grid ? 3 : 0, grid ? 5 : 0, grid)) fail_msg("%s", xp_last_error());
@@ -247,8 +220,8 @@ static void an_index_of_a_table_stays_within_it(void **state) {
     xp_graph *graph = new_graph();
     const xp_specification s =
         parsed("softmax+score(\"score + t [key_index - 7] * tt[(t[head] > 0) * 9]\",t=%s,tt=%s/u.npy)",
-               save("t.npy", "<f4", "6,", 24, numbers), folder);
-    save("u.npy", "<f4", "2,2", 16, numbers);
+               scratch_write_npy("t.npy", "<f4", "6,", numbers, 24), scratch_folder);
+    scratch_write_npy("u.npy", "<f4", "2,2", numbers, 16);
     const xp_tensor *o = layer(graph, &s, 6, 0, 0, 0);
     if (!o) fail_msg("%s", xp_last_error());
     xp_attention_attributes attributes;
@@ -332,20 +305,6 @@ static void models_refuse_what_does_not_fit_them(void **state) {
     }
 }
 
-static int make_folder(void **state) {
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    static const char *const names[] = {"f", "s", "h", "b", "l", "k", "m", "g", "p", "t", "u"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
-        char path[256];
-        snprintf(path, sizeof path, "%s/%s.npy", folder, names[i]);
-        unlink(path);
-    }
-    return rmdir(folder);
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(files_that_do_not_fit_are_refused),
@@ -358,5 +317,5 @@ int main(void) {
         cmocka_unit_test(models_are_built_with_every_part),
         cmocka_unit_test(models_refuse_what_does_not_fit_them),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

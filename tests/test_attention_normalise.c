@@ -1,26 +1,8 @@
 /* What Attention-BN's prefix statistics promise, on the device, in both kernel families: the definition itself (written
  * out here in double precision, without the identities that the kernels use), and that nothing sees the future. */
-#include "core/random.h"
+#include "devices.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static const char *const families[] = {"wide", "tiled"};
-
-#define SUCCEED(call)                                                                                                  \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s: %s", #call, xp_last_error());                                               \
-    } while (0)
 
 /* As many queries as keys; two query heads for each key head. */
 enum { BATCH = 2, ROWS = 67, HEADS = 4, KEY_HEADS = 2, WIDTH = 20, WIDER = WIDTH + 1 };
@@ -35,31 +17,27 @@ static const xp_attention_normalise_attributes CAUSAL = {.beta = 1, .scale = 1, 
 static void fill(float *values, int count, uint64_t seed, double mean) {
     xp_random random;
     xp_random_start(&random, seed, 0);
-    for (int i = 0; i < count; i++) values[i] = (float)(mean + xp_random_normal(&random));
+    fill_normal(&random, values, count, mean, 1);
 }
 
 static void solve(const char *family, const xp_attention_normalise_attributes *attributes, const float *q,
                   const float *k, answer *out) {
-    xp_device_options options;
-    xp_device_options_default(&options);
-    options.family = family;
-    xp_device *device;
+    xp_device *device = open_device(family);
     xp_graph *graph;
     xp_plan *plan;
-    SUCCEED(xp_device_open(&device, &options));
-    SUCCEED(xp_graph_create(&graph, NULL, false));
+    MUST(xp_graph_create(&graph, NULL, false));
     xp_tensor *q_in = xp_graph_input(graph, "q", XP_F32, 4, (int64_t[]){BATCH, ROWS, HEADS, WIDTH});
     xp_tensor *k_in = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){BATCH, ROWS, KEY_HEADS, WIDTH});
     xp_tensor *q_out, *k_out;
-    SUCCEED(xp_attention_normalise(graph, q_in, k_in, NULL, NULL, NULL, attributes, &q_out, &k_out));
+    MUST(xp_attention_normalise(graph, q_in, k_in, NULL, NULL, NULL, attributes, &q_out, &k_out));
     q_out->keep = k_out->keep = true;
-    SUCCEED(xp_plan_create(&plan, device, graph));
-    SUCCEED(xp_plan_realise(plan, NULL));
-    SUCCEED(xp_plan_write(plan, q_in, q));
-    SUCCEED(xp_plan_write(plan, k_in, k));
-    SUCCEED(xp_plan_run(plan));
-    SUCCEED(xp_plan_read(plan, q_out, out->q));
-    SUCCEED(xp_plan_read(plan, k_out, out->k));
+    MUST(xp_plan_create(&plan, device, graph));
+    MUST(xp_plan_realise(plan, NULL));
+    MUST(xp_plan_write(plan, q_in, q));
+    MUST(xp_plan_write(plan, k_in, k));
+    MUST(xp_plan_run(plan));
+    MUST(xp_plan_read(plan, q_out, out->q));
+    MUST(xp_plan_read(plan, k_out, out->k));
     xp_plan_close(&plan);
     xp_graph_close(&graph);
     xp_device_close(&device);
@@ -113,10 +91,10 @@ static void prefix_bn_equals_the_definition_when_means_are_100_times_the_deviati
         for (int constant = 0; constant < 2; constant++) {
             xp_attention_normalise_attributes attributes = CAUSAL;
             attributes.constant = constant;
-            solve(families[f], &attributes, q, k, &found);
+            solve(family_names[f], &attributes, q, k, &found);
             /* half a unit of the last place of a mean of 100 is 4e-6, in scores of size 10 */
             const double worst = worst_score(&found, constant ? WIDER : WIDTH, 1, q, k, 9);
-            if (!(worst <= 4e-5)) fail_msg("%s, constant %d: a score is off by %g", families[f], constant, worst);
+            if (!(worst <= 4e-5)) fail_msg("%s, constant %d: a score is off by %g", family_names[f], constant, worst);
         }
 }
 
@@ -129,9 +107,9 @@ static void the_constant_column_completes_the_score(void **state) {
         xp_attention_normalise_attributes attributes = CAUSAL;
         attributes.constant = 1;
         attributes.beta = 0.625f;
-        solve(families[f], &attributes, q, k, &found);
+        solve(family_names[f], &attributes, q, k, &found);
         const double worst = worst_score(&found, WIDER, 0.625, q, k, 9);
-        if (!(worst <= 4e-5)) fail_msg("%s: a score is off by %g", families[f], worst);
+        if (!(worst <= 4e-5)) fail_msg("%s: a score is off by %g", family_names[f], worst);
     }
 }
 
@@ -150,7 +128,8 @@ static void a_row_of_prefix_statistics_ignores_the_future_bit_for_bit(void **sta
             attributes.both = form == 1;
             attributes.constant = form == 2;
             const int width = form == 2 ? WIDER : WIDTH;
-            for (int future = 0; future < 2; future++) solve(families[f], &attributes, q, k[future], &found[future]);
+            for (int future = 0; future < 2; future++)
+                solve(family_names[f], &attributes, q, k[future], &found[future]);
             for (int b = 0; b < BATCH; b++) {
                 const size_t q_first = (size_t)(b * ROWS * HEADS * width),
                              k_first = (size_t)(b * ROWS * KEY_HEADS * width);
@@ -178,7 +157,7 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
         {{.packed = 1}, "packed q [2,6,4,8]"},
     };
     xp_graph *graph;
-    SUCCEED(xp_graph_create(&graph, NULL, false));
+    MUST(xp_graph_create(&graph, NULL, false));
     xp_tensor *q = xp_graph_input(graph, "q", XP_F32, 4, (int64_t[]){2, 6, 4, 8}), *q_out, *k_out;
     xp_tensor *k = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){2, 5, 2, 8});
     xp_tensor *three = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){2, 5, 3, 8});

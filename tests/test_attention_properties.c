@@ -1,28 +1,8 @@
 /* Truths about attention's patterns, masks and groups on the device, in both families: two ways to say the same thing
  * give the same numbers, and edges give the right ones. */
-#include "core/random.h"
+#include "devices.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { WIDE, TILED, FAMILIES };
-static const char *const families[] = {"wide", "tiled"};
-static xp_device *devices[FAMILIES];
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s: %s", #call, xp_last_error());                                               \
-    } while (0)
 
 /* ---- a problem and its answers ----------------------------------------------------------------------------------- */
 
@@ -68,8 +48,7 @@ static problem make(int64_t B, int64_t H, int64_t G, int64_t N, int64_t M, int64
     for (int a = 0; a < ARRAYS; a++) {
         const int64_t count = array_count(&p, a);
         p.arrays[a] = allocate((size_t)count * sizeof(float));
-        for (int64_t i = 0; i < count; i++)
-            p.arrays[a][i] = (float)((a == Q || a == K ? deviation : 1) * xp_random_normal(&random));
+        fill_normal(&random, p.arrays[a], count, 0, a == Q || a == K ? deviation : 1);
     }
     return p;
 }
@@ -94,7 +73,7 @@ static answers run(const problem *p, int family) {
     xp_plan *plan;
     xp_tensor *inputs[ARRAYS], *leaves[4], *gradients[4], *out[ANSWERS] = {0};
     answers result = {0};
-    TRY(xp_graph_create(&graph, NULL, true));
+    MUST(xp_graph_create(&graph, NULL, true));
     for (int a = 0; a < ARRAYS; a++) {
         inputs[a] = sequence(graph, p, names[a], a);
         assert_non_null(inputs[a]);
@@ -114,23 +93,23 @@ static answers run(const problem *p, int family) {
     }
     out[O] = xp_attention(graph, &in, &p->attributes, 0, &out[LSE]);
     if (!out[O]) fail_msg("%s", xp_last_error());
-    TRY(xp_graph_differentiate(graph, 1, &out[O], &inputs[D_O], p->bias ? 4 : 3, leaves, gradients));
+    MUST(xp_graph_differentiate(graph, 1, &out[O], &inputs[D_O], p->bias ? 4 : 3, leaves, gradients));
     for (int i = 0; i < (p->bias ? 4 : 3); i++) out[DQ + i] = gradients[i];
     for (int i = 0; i < ANSWERS; i++)
         if (out[i]) out[i]->keep = true;
-    TRY(xp_plan_create(&plan, devices[family], graph));
-    TRY(xp_plan_realise(plan, NULL));
-    for (int a = 0; a < ARRAYS; a++) TRY(xp_plan_write(plan, inputs[a], p->arrays[a]));
-    if (p->key_lengths) TRY(xp_plan_write(plan, in.key_lengths, p->key_lengths));
-    if (p->query_lengths) TRY(xp_plan_write(plan, in.query_lengths, p->query_lengths));
-    if (p->mask) TRY(xp_plan_write(plan, in.mask, p->mask));
-    if (p->bias) TRY(xp_plan_write(plan, in.bias, p->bias));
-    TRY(xp_plan_run(plan));
+    MUST(xp_plan_create(&plan, devices[family], graph));
+    MUST(xp_plan_realise(plan, NULL));
+    for (int a = 0; a < ARRAYS; a++) MUST(xp_plan_write(plan, inputs[a], p->arrays[a]));
+    if (p->key_lengths) MUST(xp_plan_write(plan, in.key_lengths, p->key_lengths));
+    if (p->query_lengths) MUST(xp_plan_write(plan, in.query_lengths, p->query_lengths));
+    if (p->mask) MUST(xp_plan_write(plan, in.mask, p->mask));
+    if (p->bias) MUST(xp_plan_write(plan, in.bias, p->bias));
+    MUST(xp_plan_run(plan));
     for (int i = 0; i < ANSWERS; i++) {
         if (!out[i]) continue;
         result.count[i] = xp_tensor_elements(out[i]);
         result.of[i] = allocate((size_t)result.count[i] * sizeof(float));
-        TRY(xp_plan_read(plan, out[i], result.of[i]));
+        MUST(xp_plan_read(plan, out[i], result.of[i]));
     }
     xp_plan_close(&plan);
     xp_graph_close(&graph);
@@ -159,7 +138,7 @@ static void expect_same(const problem *a, const problem *b) {
         for (int i = 0; i < ANSWERS; i++) {
             if (!x.of[i] || !y.of[i]) continue;
             char what[64];
-            snprintf(what, sizeof what, "%s %s", families[family], answer_names[i]);
+            snprintf(what, sizeof what, "%s %s", family_names[family], answer_names[i]);
             assert_int_equal(x.count[i], y.count[i]);
             expect_near(what, x.of[i], y.of[i], x.count[i], 2e-6);
         }
@@ -371,7 +350,7 @@ static void rows_that_see_nothing_give_nothing(void **state) {
             const int64_t row = i / (2 * 16) % 70;
             const bool seen = odd_rows_see_nothing(row, 0);
             if ((x.of[O][i] != 0) != seen || (x.of[DQ][i] != 0) != seen || isnan(x.of[O][i]) || isnan(x.of[DQ][i]))
-                fail_msg("%s row %lld: o %g, dq %g", families[family], (long long)row, (double)x.of[O][i],
+                fail_msg("%s row %lld: o %g, dq %g", family_names[family], (long long)row, (double)x.of[O][i],
                          (double)x.of[DQ][i]);
         }
         for (int64_t i = 0; i < x.count[LSE]; i++)
@@ -379,8 +358,8 @@ static void rows_that_see_nothing_give_nothing(void **state) {
         for (int64_t i = 0; i < x.count[DK]; i++) {
             const bool seen = i / (2 * 16) % 90 % 2 == 0;
             if ((x.of[DK][i] != 0) != seen || (x.of[DV][i] != 0) != seen)
-                fail_msg("%s key %lld: dk %g, dv %g", families[family], (long long)(i / 32 % 90), (double)x.of[DK][i],
-                         (double)x.of[DV][i]);
+                fail_msg("%s key %lld: dk %g, dv %g", family_names[family], (long long)(i / 32 % 90),
+                         (double)x.of[DK][i], (double)x.of[DV][i]);
         }
         forget(&x);
     }
@@ -397,7 +376,7 @@ static void values_of_infinity_do_not_reach_rows_that_see_nothing(void **state) 
         for (int64_t i = 0; i < x.count[O]; i++) {
             const int64_t row = i / (2 * 16) % 70;
             if (odd_rows_see_nothing(row, 0) ? !isinf(x.of[O][i]) && !isnan(x.of[O][i]) : x.of[O][i] != 0)
-                fail_msg("%s row %lld: o %g", families[family], (long long)row, (double)x.of[O][i]);
+                fail_msg("%s row %lld: o %g", family_names[family], (long long)row, (double)x.of[O][i]);
         }
         forget(&x);
     }
@@ -482,10 +461,10 @@ static void a_score_that_does_not_compile_is_shown(void **state) {
         xp_graph *graph;
         xp_plan *plan;
         attributes.score = &score;
-        TRY(xp_graph_create(&graph, NULL, false));
+        MUST(xp_graph_create(&graph, NULL, false));
         xp_tensor *q = xp_graph_input(graph, "q", XP_F32, 4, (int64_t[]){1, 4, 1, 8});
         assert_non_null(xp_attention(graph, &(xp_attention_inputs){.q = q, .k = q, .v = q}, &attributes, 0, NULL));
-        TRY(xp_plan_create(&plan, devices[WIDE], graph));
+        MUST(xp_plan_create(&plan, devices[WIDE], graph));
         assert_int_equal(xp_plan_realise(plan, NULL), XP_BUILD_ERROR);
         if (!strstr(xp_last_error(), wrong[i].told) || !strstr(xp_last_error(), wrong[i].text))
             fail_msg("not told \"%s\" but: %s", wrong[i].told, xp_last_error());
@@ -516,18 +495,15 @@ static float widen(uint16_t bits, int storage) {
 }
 
 /* A device of the tiled family whose kernels have STORAGE by default. */
-static void open_narrow_device(const char *folder, int storage, xp_device **device) {
+static void open_narrow_device(int storage, xp_device **device) {
     const char *root = getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".";
     char command[512];
     snprintf(command, sizeof command,
-             "cd %s/cl && cp * %s && { echo '#define STORAGE %d'; cat storage.clh; } > %s/storage.clh", root, folder,
-             storage, folder);
+             "cd %s/cl && cp * %s && { echo '#define STORAGE %d'; cat storage.clh; } > %s/storage.clh", root,
+             scratch_folder, storage, scratch_folder);
     assert_int_equal(system(command), 0);
-    setenv("XP_CL_DIR", folder, 1);
-    xp_device_options options;
-    xp_device_options_default(&options);
-    options.family = families[TILED];
-    TRY(xp_device_open(device, &options));
+    setenv("XP_CL_DIR", scratch_folder, 1);
+    *device = open_device(family_names[TILED]);
 }
 
 /* The tiled kernels on tensors of half the size: what fp32 makes of the same numbers, but for the rounding of o (which
@@ -536,8 +512,6 @@ static void open_narrow_device(const char *folder, int storage, xp_device **devi
 static void narrow_storage_rounds_only_what_it_stores(void **state) {
     static const double roundings[] = {0, 0x1p-11, 0x1p-8};
     for (int storage = 1; storage <= 2; storage++) {
-        char folder[] = "/tmp/expanse-storage-XXXXXX", command[64];
-        assert_non_null(mkdtemp(folder));
         problem p = make(2, 4, 2, 70, 90, 24, 40, 1);
         p.attributes.right = 0;
         p.attributes.align_last = 1;
@@ -549,13 +523,11 @@ static void narrow_storage_rounds_only_what_it_stores(void **state) {
             for (int64_t i = 0; i < array_count(&p, a); i++)
                 memcpy((uint16_t *)p.arrays[a] + i, &(uint16_t){narrow(p.arrays[a][i], storage)}, sizeof(uint16_t));
         xp_device *device = devices[TILED];
-        open_narrow_device(folder, storage, &devices[TILED]);
+        open_narrow_device(storage, &devices[TILED]);
         answers narrowed = run(&p, TILED);
         xp_device_close(&devices[TILED]);
         devices[TILED] = device;
         unsetenv("XP_CL_DIR");
-        snprintf(command, sizeof command, "rm -r %s", folder);
-        assert_int_equal(system(command), 0);
         for (int i = 0; i < ANSWERS; i++) {
             if (!wide.of[i]) continue;
             float *got = allocate((size_t)wide.count[i] * sizeof(float));
@@ -574,19 +546,12 @@ static void narrow_storage_rounds_only_what_it_stores(void **state) {
     }
 }
 
-static int open_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = families[family];
-        if (xp_device_open(&devices[family], &options) != XP_OK) return -1;
-    }
-    return 0;
+static int open_all(void **state) {
+    return open_devices(state) == 0 ? scratch_make(state) : -1;
 }
 
-static int close_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) xp_device_close(&devices[family]);
-    return 0;
+static int close_all(void **state) {
+    return close_devices(state) == 0 ? scratch_remove(state) : -1;
 }
 
 int main(void) {
@@ -605,5 +570,5 @@ int main(void) {
         cmocka_unit_test(a_score_that_does_not_compile_is_shown),
         cmocka_unit_test(narrow_storage_rounds_only_what_it_stores),
     };
-    return cmocka_run_group_tests(tests, open_devices, close_devices);
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -1,27 +1,9 @@
 /* What Attention-BN and Attention-SH promise, on the device, in both kernel families: the definitions themselves
  * (written out here in double precision, without the identities that the kernels use), and what they must leave alone.
  */
-#include "core/random.h"
+#include "devices.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static const char *const families[] = {"wide", "tiled"};
-
-#define SUCCEED(call)                                                                                                  \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s: %s", #call, xp_last_error());                                               \
-    } while (0)
 
 /* ---- one attention layer's core, and its data -------------------------------------------------------------------- */
 
@@ -51,14 +33,14 @@ static void release(outputs *answer) {
 static float *normal(xp_random *random, int64_t count, double mean) {
     float *values = malloc((size_t)count * sizeof *values);
     assert_non_null(values);
-    for (int64_t i = 0; i < count; i++) values[i] = (float)(mean + xp_random_normal(random));
+    fill_normal(random, values, count, mean, 1);
     return values;
 }
 
 static float *read_tensor(xp_plan *plan, const xp_tensor *tensor) {
     float *values = malloc((size_t)xp_tensor_elements(tensor) * sizeof *values);
     assert_non_null(values);
-    SUCCEED(xp_plan_read(plan, tensor, values));
+    MUST(xp_plan_read(plan, tensor, values));
     return values;
 }
 
@@ -73,14 +55,10 @@ static xp_attention_pool_attributes pool_of(const layer *problem) {
 
 /* Builds the layer as models do, runs it on a device of the family, and reads everything back. */
 static outputs solve(const layer *problem, const char *family) {
-    xp_device_options options;
-    xp_device_options_default(&options);
-    options.family = family;
-    xp_device *device;
+    xp_device *device = open_device(family);
     xp_graph *graph;
     xp_plan *plan;
-    SUCCEED(xp_device_open(&device, &options));
-    SUCCEED(xp_graph_create(&graph, NULL, true));
+    MUST(xp_graph_create(&graph, NULL, true));
     const int64_t q_shape[] = {problem->batch, problem->queries, problem->heads, problem->width};
     const int64_t k_shape[] = {problem->batch, problem->keys, problem->heads, problem->width};
     xp_tensor *inputs[] = {xp_graph_input(graph, "q", XP_F32, 4, q_shape),
@@ -98,7 +76,7 @@ static outputs solve(const layer *problem, const char *family) {
     }
     if (problem->bn) {
         const xp_attention_normalise_attributes attributes = {.beta = problem->beta, .scale = 1, .epsilon = 1e-5f};
-        SUCCEED(xp_attention_normalise(graph, q, k, counts, NULL, beta, &attributes, &q, &k));
+        MUST(xp_attention_normalise(graph, q, k, counts, NULL, beta, &attributes, &q, &k));
     }
     xp_tensor *o = xp_attention(
         graph, &(xp_attention_inputs){.q = q, .k = k, .v = v, .key_lengths = counts},
@@ -109,23 +87,23 @@ static outputs solve(const layer *problem, const char *family) {
     xp_tensor *seed = NULL, *gradients[3] = {0};
     if (problem->d_o) {
         seed = xp_graph_input(graph, "d_o", XP_F32, 4, q_shape);
-        SUCCEED(xp_graph_differentiate(graph, 1, &o, &seed, 3, inputs, gradients));
+        MUST(xp_graph_differentiate(graph, 1, &o, &seed, 3, inputs, gradients));
         for (int i = 0; i < 3; i++) gradients[i]->keep = true;
     }
-    SUCCEED(xp_plan_create(&plan, device, graph));
-    SUCCEED(xp_plan_realise(plan, NULL));
-    SUCCEED(xp_plan_write(plan, inputs[0], problem->q));
-    SUCCEED(xp_plan_write(plan, inputs[1], problem->k));
-    SUCCEED(xp_plan_write(plan, inputs[2], problem->v));
-    if (lengths) SUCCEED(xp_plan_write(plan, lengths, problem->lengths));
-    if (seed) SUCCEED(xp_plan_write(plan, seed, problem->d_o));
+    MUST(xp_plan_create(&plan, device, graph));
+    MUST(xp_plan_realise(plan, NULL));
+    MUST(xp_plan_write(plan, inputs[0], problem->q));
+    MUST(xp_plan_write(plan, inputs[1], problem->k));
+    MUST(xp_plan_write(plan, inputs[2], problem->v));
+    if (lengths) MUST(xp_plan_write(plan, lengths, problem->lengths));
+    if (seed) MUST(xp_plan_write(plan, seed, problem->d_o));
     if (beta) {
         float values[8];
         for (int i = 0; i < 8; i++) values[i] = problem->beta;
         assert_true(problem->heads <= 8);
-        SUCCEED(xp_plan_write(plan, beta, values));
+        MUST(xp_plan_write(plan, beta, values));
     }
-    SUCCEED(xp_plan_run(plan));
+    MUST(xp_plan_run(plan));
     outputs answer = {.o = read_tensor(plan, o)};
     if (seed) {
         answer.dq = read_tensor(plan, gradients[0]);
@@ -214,10 +192,10 @@ static void assert_defined(const layer *problem, double tolerance) {
     assert_non_null(expected);
     define(problem, expected);
     for (int f = 0; f < 2; f++) {
-        outputs answer = solve(problem, families[f]);
+        outputs answer = solve(problem, family_names[f]);
         for (int64_t i = 0; i < count; i++)
             if (!(fabs((double)answer.o[i] - expected[i]) <= tolerance))
-                fail_msg("%s: o[%lld] is %.9g, the definition says %.9g (tolerance %g)", families[f], (long long)i,
+                fail_msg("%s: o[%lld] is %.9g, the definition says %.9g (tolerance %g)", family_names[f], (long long)i,
                          (double)answer.o[i], expected[i], tolerance);
         release(&answer);
     }
@@ -233,11 +211,11 @@ static void assert_same_bits(const char *family, const char *name, const float *
 
 static void assert_same_answers(const layer *first, const layer *second) {
     for (int f = 0; f < 2; f++) {
-        outputs a = solve(first, families[f]), b = solve(second, families[f]);
-        assert_same_bits(families[f], "o", a.o, b.o, elements(first, first->queries));
-        assert_same_bits(families[f], "dq", a.dq, b.dq, elements(first, first->queries));
-        assert_same_bits(families[f], "dk", a.dk, b.dk, elements(first, first->keys));
-        assert_same_bits(families[f], "dv", a.dv, b.dv, elements(first, first->keys));
+        outputs a = solve(first, family_names[f]), b = solve(second, family_names[f]);
+        assert_same_bits(family_names[f], "o", a.o, b.o, elements(first, first->queries));
+        assert_same_bits(family_names[f], "dq", a.dq, b.dq, elements(first, first->queries));
+        assert_same_bits(family_names[f], "dk", a.dk, b.dk, elements(first, first->keys));
+        assert_same_bits(family_names[f], "dv", a.dv, b.dv, elements(first, first->keys));
         release(&a);
         release(&b);
     }
@@ -354,7 +332,7 @@ static void masked_keys_enter_nothing(void **state) {
         with_nan.v = v[1];
         assert_same_answers(&with_zero, &with_nan);
         for (int f = 0; f < 2; f++) {
-            outputs answer = solve(&with_nan, families[f]);
+            outputs answer = solve(&with_nan, family_names[f]);
             for (int64_t at = 0; at < count; at++) {
                 const bool masked = at / row % clean.keys >= lengths[at / row / clean.keys];
                 assert_true(masked ? answer.dk[at] == 0 && answer.dv[at] == 0
@@ -374,14 +352,10 @@ static void a_grid_is_pooled_in_squares_beside_its_class_token(void **state) {
     /* a token of 100 and the grid 0 1 2 / 3 4 5, in windows of 2 × 2: the second one is only one column wide */
     const float x[7] = {100, 0, 1, 2, 3, 4, 5}, expected[3] = {100, 2, 3.5f};
     for (int f = 0; f < 2; f++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = families[f];
-        xp_device *device;
+        xp_device *device = open_device(family_names[f]);
         xp_graph *graph;
         xp_plan *plan;
-        SUCCEED(xp_device_open(&device, &options));
-        SUCCEED(xp_graph_create(&graph, NULL, false));
+        MUST(xp_graph_create(&graph, NULL, false));
         xp_tensor *input = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){1, 7, 1, 1}), *counts;
         const xp_attention_pool_attributes pool = {
             .scale_count = 1, .scales = {2}, .grid_height = 2, .grid_width = 3, .class_token = 1};
@@ -389,13 +363,13 @@ static void a_grid_is_pooled_in_squares_beside_its_class_token(void **state) {
         assert_non_null(y);
         assert_int_equal(y->shape[1], 3);
         y->keep = counts->keep = true;
-        SUCCEED(xp_plan_create(&plan, device, graph));
-        SUCCEED(xp_plan_realise(plan, NULL));
-        SUCCEED(xp_plan_write(plan, input, x));
-        SUCCEED(xp_plan_run(plan));
+        MUST(xp_plan_create(&plan, device, graph));
+        MUST(xp_plan_realise(plan, NULL));
+        MUST(xp_plan_write(plan, input, x));
+        MUST(xp_plan_run(plan));
         float *values = read_tensor(plan, y);
         int32_t count;
-        SUCCEED(xp_plan_read(plan, counts, &count));
+        MUST(xp_plan_read(plan, counts, &count));
         assert_memory_equal(values, expected, sizeof expected);
         assert_int_equal(count, 3);
         free(values);
@@ -407,7 +381,7 @@ static void a_grid_is_pooled_in_squares_beside_its_class_token(void **state) {
 
 static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
     xp_graph *graph;
-    SUCCEED(xp_graph_create(&graph, NULL, false));
+    MUST(xp_graph_create(&graph, NULL, false));
     xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){2, 6, 4, 8}), *q_out, *k_out;
     xp_tensor *narrow = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){2, 6, 4, 7});
     xp_attention_pool_attributes pool = {.scale_count = 3, .scales = {1, 2, 4}};

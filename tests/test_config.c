@@ -1,18 +1,11 @@
 /* Configurations: presets, files, assignments, faults, printing and reading back, learning rates. */
 #include "core/files.h"
 #include "ops/ops.h"
+#include "support.h"
 #include "train/config.h"
 
 #include <limits.h>
 #include <locale.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 /* Writes a file below a temporary folder of this process and reads it as a configuration. */
 static xp_status read_text(xp_config *config, const char *text, char path[64]) {
@@ -77,7 +70,7 @@ static void an_old_switch_reads_as_the_activation_that_it_meant(void **state) {
         xp_config config;
         char path[64], text[64], *printed = NULL;
         snprintf(text, sizeof text, "preset: uea-mvts\nmodel:\n  head_activation: %s\n", words[i].old);
-        if (read_text(&config, text, path) != XP_OK) fail_msg("%s", xp_last_error());
+        MUST(read_text(&config, text, path));
         assert_int_equal(config.model.head_activation, words[i].value);
         assert_int_equal(xp_config_text(&config, &printed), XP_OK);
         snprintf(text, sizeof text, "  head_activation: %s ", words[i].name);

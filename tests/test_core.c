@@ -6,10 +6,9 @@
 #include "core/random.h"
 #include "core/text.h"
 #include "core/writer.h"
-#include "scratch.h"
+#include "support.h"
 
 #include <locale.h>
-#include <math.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>

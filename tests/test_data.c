@@ -1,8 +1,7 @@
 /* Data sets: what the readers take, what they refuse and in which words, and what preparation does to the samples. */
 #include "data/formats.h"
-#include "scratch.h"
+#include "support.h"
 
-#include <math.h>
 #include <zlib.h>
 
 /* --- .ts ---------------------------------------------------------------------------------------------------------- */

@@ -2,18 +2,9 @@
 #include "core/files.h"
 #include "device/cache.h"
 #include "device/device.h"
+#include "support.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 static void the_table_has_exactly_one_default(void **state) {
     xp_device_info *table;
@@ -103,28 +94,21 @@ static void a_variant_prints_its_options_in_order(void **state) {
 
 /* ---- programs ---------------------------------------------------------------------------------------------------- */
 
-static char folder[64];
-
 static void write_text(const char *name, const char *text) {
-    char path[128];
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    assert_int_equal(xp_file_write_atomic(path, text, strlen(text)), XP_OK);
+    scratch_write(name, text, strlen(text));
 }
 
 static int make_folder(void **state) {
-    snprintf(folder, sizeof folder, "/tmp/expanse-device-XXXXXX");
-    if (!mkdtemp(folder)) return 1;
-    setenv("XP_CL_DIR", folder, 1);
-    setenv("EXPANSE_CACHE_DIR", folder, 1);
+    if (scratch_make(state) != 0) return -1;
+    setenv("XP_CL_DIR", scratch_folder, 1);
+    setenv("EXPANSE_CACHE_DIR", scratch_folder, 1);
     return 0;
 }
 
 static int remove_folder(void **state) {
-    char command[128];
-    snprintf(command, sizeof command, "rm -rf %s", folder);
     unsetenv("XP_CL_DIR");
     unsetenv("EXPANSE_CACHE_DIR");
-    return system(command);
+    return scratch_remove(state);
 }
 
 static float run_answer(xp_device *device, long answer) {
@@ -155,7 +139,7 @@ static void a_damaged_cache_entry_is_rebuilt(void **state) {
         assert_true(run_answer(device, 41) == 42); /* built, then from the disk, then from a damaged entry */
         assert_true(run_answer(device, 6) == 7);
         xp_device_close(&device);
-        snprintf(command, sizeof command, "for f in %s/*.bin; do %s $f; done", folder,
+        snprintf(command, sizeof command, "for f in %s/*.bin; do %s $f; done", scratch_folder,
                  damage == 0 ? "test -s" : "truncate -s -9");
         assert_int_equal(system(command), 0);
     }
@@ -163,7 +147,7 @@ static void a_damaged_cache_entry_is_rebuilt(void **state) {
 
 static int entries(const char *command) {
     char text[256];
-    snprintf(text, sizeof text, "%s %s/*.bin >/dev/null 2>&1", command, folder);
+    snprintf(text, sizeof text, "%s %s/*.bin >/dev/null 2>&1", command, scratch_folder);
     return system(text);
 }
 
@@ -172,15 +156,15 @@ static void a_cache_folder_that_others_may_write_into_is_not_used(void **state) 
     char path[128];
     xp_device *device;
     write_text("answer.cl", "__kernel void answer(__global float *out) { out[0] = ANSWER; }\n");
-    assert_int_equal(chmod(folder, 0770), 0);
+    assert_int_equal(chmod(scratch_folder, 0770), 0);
     assert_int_equal(xp_cache_check(), XP_IO_ERROR);
-    assert_non_null(strstr(xp_last_error(), folder));
+    assert_non_null(strstr(xp_last_error(), scratch_folder));
     assert_int_equal(xp_cache_path("tuning.json", true, path, sizeof path), XP_IO_ERROR);
     assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
     assert_true(run_answer(device, 5) == 5);
     xp_device_close(&device);
     assert_int_not_equal(entries("test -e"), 0);
-    assert_int_equal(chmod(folder, 0700), 0);
+    assert_int_equal(chmod(scratch_folder, 0700), 0);
     assert_int_equal(xp_cache_check(), XP_OK);
     assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
     assert_true(run_answer(device, 5) == 5);
@@ -191,8 +175,8 @@ static void a_cache_folder_that_others_may_write_into_is_not_used(void **state) 
 static void a_cache_folder_whose_name_is_too_long_is_not_cut(void **state) {
     char name[5000], path[6000];
     memset(name, 'x', sizeof name);
-    memcpy(name, folder, strlen(folder));
-    name[strlen(folder)] = '/';
+    memcpy(name, scratch_folder, strlen(scratch_folder));
+    name[strlen(scratch_folder)] = '/';
     name[sizeof name - 1] = 0;
     setenv("EXPANSE_CACHE_DIR", name, 1);
     assert_int_equal(xp_cache_check(), XP_INVALID_ARGUMENT);

@@ -7,14 +7,8 @@
 #include "graph/plan.h"
 #include "ops/gemm_clblast.h"
 #include "ops/ops.h"
+#include "support.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 #include <dlfcn.h>
 
 enum { EDGE = 64 };

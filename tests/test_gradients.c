@@ -5,17 +5,7 @@
 #include "core/random.h"
 #include "ops/operations.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support.h"
 
 enum { MOST_LEAVES = 8, MOST_FIXED = 8, MOST_OUTPUTS = 4, COORDINATES = 24 };
 

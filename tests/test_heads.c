@@ -1,17 +1,8 @@
 /* The head analysis on maps made by hand: pooled heads brought to rows, distances, and the picture. */
 #include "core/files.h"
+#include "support.h"
 #include "train/curves.h"
 #include "train/heads.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 static void pooled_keys_share_their_weight_among_their_rows(void **state) {
     /* 7 rows in windows of 3: the last key stands for one row. NaN behind the keys must not be read. */
@@ -80,13 +71,9 @@ static void the_picture_shows_every_head(void **state) {
     const char *names[HEADS] = {"head 0", "head 1", "head 2 & more"};
     char *text = NULL;
     size_t length = 0;
-    char folder[] = "/tmp/expanse-heads-XXXXXX", path[64];
-    assert_non_null(mkdtemp(folder));
-    snprintf(path, sizeof path, "%s/maps.svg", folder);
-    if (xp_maps_write(path, "title", "note", rows, 2, names) != XP_OK) fail_msg("%s", xp_last_error());
+    const char *path = scratch_path("maps.svg");
+    MUST(xp_maps_write(path, "title", "note", rows, 2, names));
     assert_int_equal(xp_file_read(path, &text, &length), XP_OK);
-    unlink(path);
-    rmdir(folder);
     if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("%s", text);
     int frames = 0;
     for (const char *at = text; (at = strstr(at, "class=\"map\"")); at++) frames++;
@@ -103,5 +90,5 @@ int main(void) {
         cmocka_unit_test(large_maps_are_averaged_down),
         cmocka_unit_test(the_picture_shows_every_head),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

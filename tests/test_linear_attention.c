@@ -1,32 +1,8 @@
 /* Truths of linear attention on the device, for both kernel families: agreement with a weight for every pair of query
  * and key, what must not matter, and memory that grows with the length alone. */
-#include "core/random.h"
+#include "devices.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-enum { FAMILIES = 2 };
-static const char *const family_names[FAMILIES] = {"wide", "tiled"};
-static xp_device *devices[FAMILIES];
-
-#define SUCCEED(call)                                                                                                  \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s", xp_last_error());                                                          \
-    } while (0)
-#define HAVE(pointer)                                                                                                  \
-    do {                                                                                                               \
-        if (!(pointer)) fail_msg("%s", xp_last_error());                                                               \
-    } while (0)
 
 /* ---- one problem ------------------------------------------------------------------------------------------------- */
 
@@ -52,7 +28,7 @@ static arrays make(const layer *l, uint64_t seed) {
     xp_random_start(&random, seed, 1);
     for (int i = 0; i < ARRAYS; i++) {
         HAVE(a.of[i] = calloc((size_t)a.size[i], sizeof(float)));
-        for (int64_t e = 0; i <= D_O && e < a.size[i]; e++) a.of[i][e] = (float)xp_random_normal(&random);
+        if (i <= D_O) fill_normal(&random, a.of[i], a.size[i], 0, 1);
     }
     return a;
 }
@@ -68,7 +44,7 @@ typedef struct nodes {
 
 static nodes build(const layer *l) {
     nodes n = {0};
-    SUCCEED(xp_graph_create(&n.graph, NULL, true));
+    MUST(xp_graph_create(&n.graph, NULL, true));
     const int64_t shapes[3][4] = {{l->B, l->N, l->H, l->D}, {l->B, l->M, l->G, l->D}, {l->B, l->M, l->G, l->E}};
     for (int i = 0; i < 3; i++) {
         HAVE(n.inputs[i] = xp_graph_input(n.graph, array_names[i], XP_F32, 4, shapes[i]));
@@ -83,7 +59,7 @@ static nodes build(const layer *l) {
     HAVE(n.o = xp_linear_attention(n.graph, n.inputs[Q], n.inputs[K], n.inputs[V], n.key_lengths, n.query_lengths,
                                    &attributes));
     HAVE(n.inputs[D_O] = xp_graph_input(n.graph, "d_o", XP_F32, 4, n.o->shape));
-    SUCCEED(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[D_O], 3, n.inputs, n.gradients));
+    MUST(xp_graph_differentiate(n.graph, 1, &n.o, &n.inputs[D_O], 3, n.inputs, n.gradients));
     n.o->keep = true;
     for (int i = 0; i < 3; i++) n.gradients[i]->keep = true;
     return n;
@@ -92,14 +68,14 @@ static nodes build(const layer *l) {
 static void run(const layer *l, arrays *a, int family) {
     nodes n = build(l);
     xp_plan *plan;
-    SUCCEED(xp_plan_create(&plan, devices[family], n.graph));
-    SUCCEED(xp_plan_realise(plan, NULL));
-    for (int i = Q; i <= D_O; i++) SUCCEED(xp_plan_write(plan, n.inputs[i], a->of[i]));
-    if (n.key_lengths) SUCCEED(xp_plan_write(plan, n.key_lengths, l->key_lengths));
-    if (n.query_lengths) SUCCEED(xp_plan_write(plan, n.query_lengths, l->query_lengths));
-    SUCCEED(xp_plan_run(plan));
-    SUCCEED(xp_plan_read(plan, n.o, a->of[O]));
-    for (int i = 0; i < 3; i++) SUCCEED(xp_plan_read(plan, n.gradients[i], a->of[DQ + i]));
+    MUST(xp_plan_create(&plan, devices[family], n.graph));
+    MUST(xp_plan_realise(plan, NULL));
+    for (int i = Q; i <= D_O; i++) MUST(xp_plan_write(plan, n.inputs[i], a->of[i]));
+    if (n.key_lengths) MUST(xp_plan_write(plan, n.key_lengths, l->key_lengths));
+    if (n.query_lengths) MUST(xp_plan_write(plan, n.query_lengths, l->query_lengths));
+    MUST(xp_plan_run(plan));
+    MUST(xp_plan_read(plan, n.o, a->of[O]));
+    for (int i = 0; i < 3; i++) MUST(xp_plan_read(plan, n.gradients[i], a->of[DQ + i]));
     xp_plan_close(&plan);
     xp_graph_close(&n.graph);
 }
@@ -218,7 +194,7 @@ static void memory_grows_with_the_length_alone(void **state) {
             nodes n = build(&l);
             xp_plan *plan;
             xp_plan_summary summary;
-            SUCCEED(xp_plan_create(&plan, devices[family], n.graph));
+            MUST(xp_plan_create(&plan, devices[family], n.graph));
             xp_plan_summarise(plan, &summary);
             const size_t tensors = 4 * sizeof(float) * 16384 * 2 * 32;
             print_message("%s causal=%d N=16384 H=2 D=E=32: arena %zu bytes, %.2f of q, k, v and o\n",
@@ -234,7 +210,7 @@ static void memory_grows_with_the_length_alone(void **state) {
 static void what_does_not_fit_is_refused_by_name(void **state) {
     xp_graph *graph;
     xp_linear_attention_attributes attributes = {.features = XP_FEATURE_ELU, .scale = 1.0f};
-    SUCCEED(xp_graph_create(&graph, NULL, true));
+    MUST(xp_graph_create(&graph, NULL, true));
     xp_tensor *q = xp_graph_input(graph, "q", XP_F32, 4, (int64_t[]){2, 5, 4, 8});
     xp_tensor *k = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){2, 5, 2, 8});
     xp_tensor *three = xp_graph_input(graph, "three", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
@@ -251,21 +227,6 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
     assert_null(xp_linear_attention(graph, q, k, k, NULL, NULL, &attributes));
     assert_non_null(strstr(xp_last_error(), "feature map 9"));
     xp_graph_close(&graph);
-}
-
-static int open_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = family_names[family];
-        if (xp_device_open(&devices[family], &options) != XP_OK) return -1;
-    }
-    return 0;
-}
-
-static int close_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) xp_device_close(&devices[family]);
-    return 0;
 }
 
 int main(void) {

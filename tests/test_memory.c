@@ -8,7 +8,7 @@
 #include "device/device.h"
 #include "device/tuning.h"
 #include "faults/failing_allocations.h"
-#include "scratch.h"
+#include "support.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/run_folder.h"
@@ -28,7 +28,7 @@ typedef struct act {
 static void append_file(xp_writer *out, const char *path) {
     char *bytes = NULL;
     size_t length = 0;
-    if (xp_file_read(path, &bytes, &length) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_file_read(path, &bytes, &length));
     for (size_t i = 0; i < length; i++) xp_write(out, "%02x", (unsigned char)bytes[i]);
     free(bytes);
 }
@@ -51,8 +51,8 @@ static void compare(const act *tested, const char *expected, long number, bool o
 
 static void holds(const act *tested) {
     xp_writer expected = {0};
-    if (run_with(tested, 0, false) != XP_OK) fail_msg("%s", xp_last_error());
-    if (run_with(tested, 0, false) != XP_OK) fail_msg("%s", xp_last_error()); /* over what the first has left */
+    MUST(run_with(tested, 0, false));
+    MUST(run_with(tested, 0, false)); /* over what the first has left */
     tested->result(&expected);
     for (int on = 0; on < 2; on++) {
         long number = 0;
@@ -151,7 +151,7 @@ static xp_store *store;
 static xp_checkpoint checkpoint;
 
 static void open_store(void) {
-    if (xp_device_open(&device, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_device_open(&device, NULL));
     assert_int_equal(xp_store_create(&store), XP_OK);
     assert_int_equal(
         xp_store_add(store, "layer.weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL, 1, 2, (int64_t[]){3, 4}), XP_OK);

@@ -1,16 +1,7 @@
 /* NumPy files: what is read, and what damaged ones are refused with. The bytes are written by hand. */
 #include "core/random.h"
 #include "data/npy.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support.h"
 
 typedef struct file {
     char bytes[1024];
@@ -32,9 +23,9 @@ static file made(int version, const char *dictionary, const void *numbers, size_
     return f;
 }
 
-static xp_npy read(const file *f) {
+static xp_npy parsed(const file *f) {
     xp_npy array = {0};
-    if (xp_npy_parse(&array, "a.npy", f->bytes, f->length) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_npy_parse(&array, "a.npy", f->bytes, f->length));
     return array;
 }
 
@@ -48,29 +39,29 @@ static void assert_refused(const file *f, const char *place, const char *reason)
 static void every_type_and_version_is_read(void **state) {
     static const unsigned char bools[] = {1, 0, 1, 1, 0, 2};
     file f = made(1, "{'descr': '|b1', 'fortran_order': False, 'shape': (2, 3), }", bools, 6);
-    xp_npy a = read(&f);
+    xp_npy a = parsed(&f);
     assert_true(a.type == XP_NPY_BOOL && a.rank == 2 && a.shape[0] == 2 && a.shape[1] == 3 && a.elements == 6);
     assert_true(xp_npy_value(&a, 0) == 1 && xp_npy_value(&a, 1) == 0 && xp_npy_value(&a, 5) == 1);
 
     f = made(2, "{'descr': '|u1', 'fortran_order': False, 'shape': (3,), }", "\xff\x01\x00", 3);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_U8 && a.rank == 1 && xp_npy_value(&a, 0) == 255);
     f = made(3, "{'shape':(3,),\"descr\":\"|i1\",'fortran_order':False}", "\xff\x80\x7f", 3);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_I8 && xp_npy_value(&a, 0) == -1 && xp_npy_value(&a, 1) == -128);
     f = made(1, "{'descr': '<i4', 'fortran_order': False, 'shape': (1, 1, 2), }", "\xfe\xff\xff\xff\x00\x00\x00\x80",
              8);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_I32 && a.rank == 3 && xp_npy_value(&a, 0) == -2 &&
                 xp_npy_value(&a, 1) == -2147483648.0);
     f = made(1, "{'descr': '<i8', 'fortran_order': False, 'shape': (1,), }", "\x00\x00\x00\x00\x01\x00\x00\x00", 8);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_I64 && xp_npy_value(&a, 0) == 4294967296.0);
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "\x00\x00\xc0\x3f\x00\x00\x80\xff", 8);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_F32 && xp_npy_value(&a, 0) == 1.5 && xp_npy_value(&a, 1) < -1e300);
     f = made(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (), }", "\x00\x00\x00\x00\x00\x00\x04\xc0", 8);
-    a = read(&f);
+    a = parsed(&f);
     assert_true(a.type == XP_NPY_F64 && a.rank == 0 && a.elements == 1 && xp_npy_value(&a, 0) == -2.5);
     assert_string_equal(xp_npy_type_name(XP_NPY_BOOL), "bool");
 }

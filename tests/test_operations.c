@@ -2,15 +2,7 @@
 #include "check/check.h"
 #include "ops/operations.h"
 #include "reference/reference.h"
-
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support.h"
 
 static void every_operation_has_a_reference_and_cases(void **state) {
     assert_int_equal(xp_operation_count, xp_case_entry_count);
@@ -49,7 +41,7 @@ static void the_family_agrees_with_the_reference(void **state) {
     xp_check_summary summary;
     xp_device_options_default(&device_options);
     device_options.family = family;
-    if (xp_device_open(&device, &device_options) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_device_open(&device, &device_options));
     const xp_check_report report = {.failure = say_failure, .verdict = say_verdict};
     xp_status status = XP_OK;
     int verdicts = 0, bad = 0;

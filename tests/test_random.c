@@ -6,17 +6,7 @@
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support.h"
 
 #if __has_include(<Random123/philox.h>)
 #include <Random123/philox.h>
@@ -90,7 +80,7 @@ static void draw(xp_device *device, const uint32_t random_state[4], float probab
     out->threshold = XP_ATTRIBUTES(xp_dropout_attributes, y->producer)->threshold;
     out->stream = XP_ATTRIBUTES(xp_dropout_attributes, y->producer)->stream;
     assert_int_equal(xp_plan_create(&plan, device, graph), XP_OK);
-    if (xp_plan_realise(plan, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_plan_realise(plan, NULL));
     assert_int_equal(xp_plan_write(plan, x, ones), XP_OK);
     assert_int_equal(xp_plan_write(plan, dy, ones), XP_OK);
     assert_int_equal(xp_plan_write(plan, graph->random_state, random_state), XP_OK);
@@ -103,7 +93,7 @@ static void draw(xp_device *device, const uint32_t random_state[4], float probab
 
 static xp_device *open_device(void) {
     xp_device *device;
-    if (xp_device_open(&device, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_device_open(&device, NULL));
     return device;
 }
 

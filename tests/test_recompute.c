@@ -1,20 +1,11 @@
 /* Recomputation: what stays, what runs again and where; and that training steps on the device do not change by a bit.
  */
+#include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan_internal.h"
 #include "graph/store.h"
 #include "model/model.h"
 #include "ops/ops.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static xp_device *device;
 
@@ -75,7 +66,7 @@ static int copies(const xp_graph *graph) {
 }
 
 static void assert_recomputes(xp_graph *graph, const char *scope) {
-    if (xp_graph_recompute(graph, scope) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_graph_recompute(graph, scope));
 }
 
 static void assert_refused(xp_graph *graph, const char *scope, const char *reason) {
@@ -223,7 +214,7 @@ static void no_node_runs_again_for_a_part_of_what_it_writes(void **state) {
 
 /* Reads a tensor of the store whole. */
 static void read_store(xp_store *store, int buffer, int index, float *out) {
-    if (xp_store_read(store, buffer, index, out) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_store_read(store, buffer, index, out));
 }
 
 /* The gradient of a weight that multiplies a tensor of two parts, each written by a node of its own. */
@@ -311,16 +302,16 @@ static outcome train(const xp_model_config *config, bool recomputed) {
     xp_model model;
     xp_plan *plan;
     assert_int_equal(xp_store_create(&store), XP_OK);
-    if (xp_model_build(&model, config, &shape, 0, store, true) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_model_build(&model, config, &shape, 0, store, true));
     if (recomputed && xp_model_recompute(&model, config) != XP_OK) fail_msg("%s", xp_last_error());
     xp_optimiser_options optimiser;
     xp_optimiser_options_default(&optimiser);
     optimiser.gradient_clip = 1;
     assert_int_equal(xp_train_optimiser(model.graph, device, &optimiser), XP_OK);
-    if (xp_plan_create(&plan, device, model.graph) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_plan_create(&plan, device, model.graph));
     xp_plan_summarise(plan, &out.summary);
     assert_int_equal(xp_store_allocate(store, device), XP_OK);
-    if (xp_plan_realise(plan, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_plan_realise(plan, NULL));
     assert_int_equal(xp_store_initialise(store, 3), XP_OK);
     float series[BATCH * LENGTH * FEATURES], loss;
     for (int i = 0; i < BATCH * LENGTH * FEATURES; i++) series[i] = sinf((float)(i * i % 97));
@@ -396,8 +387,9 @@ static void losses_weights_gradients_and_state_are_the_same_bits(void **state) {
             }
 }
 
-static int open_device(void **state) {
-    return xp_device_open(&device, NULL) != XP_OK;
+static int open_one(void **state) {
+    device = open_device(NULL);
+    return 0;
 }
 
 static int close_device(void **state) {
@@ -407,8 +399,7 @@ static int close_device(void **state) {
 
 static void kernels_of_gpus_give_the_same_bits_too(void **state) {
     xp_device *first = device;
-    const xp_device_options options = {.family = "tiled"};
-    assert_int_equal(xp_device_open(&device, &options), XP_OK);
+    device = open_device("tiled");
     xp_model_config config = small_model("softmax", true, XP_NORM_LAYER);
     compare(&config);
     xp_device_close(&device);
@@ -428,5 +419,5 @@ int main(void) {
         cmocka_unit_test(losses_weights_gradients_and_state_are_the_same_bits),
         cmocka_unit_test(kernels_of_gpus_give_the_same_bits_too),
     };
-    return cmocka_run_group_tests(tests, open_device, close_device);
+    return cmocka_run_group_tests(tests, open_one, close_device);
 }

@@ -1,6 +1,7 @@
 /* What a run leaves behind: safetensors, checkpoints, run folders, metrics, pictures. */
 #include "core/files.h"
 #include "core/writer.h"
+#include "support.h"
 #include "train/checkpoint.h"
 #include "train/curves.h"
 #include "train/run_folder.h"
@@ -8,35 +9,6 @@
 
 #include <expanse/train.h>
 #include <jansson.h>
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
-
-static char root[64]; /* a temporary folder of this process */
-
-static const char *below_root(const char *name) {
-    static char text[4][256];
-    static int next;
-    char *out = text[next++ % 4];
-    snprintf(out, 256, "%s/%s", root, name);
-    return out;
-}
-
-static int make_root(void **state) {
-    snprintf(root, sizeof root, "/tmp/expanse-run-XXXXXX");
-    return mkdtemp(root) ? 0 : -1;
-}
-
-static int remove_root(void **state) {
-    char line[128];
-    snprintf(line, sizeof line, "rm -rf '%s'", root);
-    return system(line);
-}
 
 static void assert_message(const char *words) {
     if (!strstr(xp_last_error(), words)) fail_msg("'%s' is not in: %s", words, xp_last_error());
@@ -54,8 +26,8 @@ static void safetensors_read_back_what_was_written(void **state) {
     assert_int_equal(xp_safetensors_add(&set, "none", XP_SAFETENSORS_F32, 1, (int64_t[]){0}, NULL), XP_OK);
     assert_int_equal(xp_safetensors_add(&set, "scalar", XP_SAFETENSORS_F32, 0, NULL, weights + 1), XP_OK);
     assert_int_equal(xp_safetensors_metadata(&set, "attention", "softmax+\"bn\""), XP_OK);
-    assert_int_equal(xp_safetensors_write(&set, below_root("set")), XP_OK);
-    if (xp_safetensors_read(&back, below_root("set")) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(xp_safetensors_write(&set, scratch_path("set")), XP_OK);
+    MUST(xp_safetensors_read(&back, scratch_path("set")));
     assert_int_equal(back.count, 4);
     const xp_safetensors_entry *entry = xp_safetensors_find(&back, "a.weight");
     assert_non_null(entry);
@@ -114,17 +86,17 @@ static void damaged_safetensors_are_refused_in_one_sentence(void **state) {
     };
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         xp_safetensors set = {0};
-        write_raw(below_root("damaged"), files[i].header, files[i].announced, files[i].data_bytes);
-        assert_int_equal(xp_safetensors_read(&set, below_root("damaged")), XP_BAD_DATA);
+        write_raw(scratch_path("damaged"), files[i].header, files[i].announced, files[i].data_bytes);
+        assert_int_equal(xp_safetensors_read(&set, scratch_path("damaged")), XP_BAD_DATA);
         assert_message(files[i].words);
         assert_message("damaged: ");
         assert_null(set.entries);
     }
     xp_safetensors set = {0};
-    assert_int_equal(xp_file_write_atomic(below_root("damaged"), "abc", 3), XP_OK);
-    assert_int_equal(xp_safetensors_read(&set, below_root("damaged")), XP_BAD_DATA);
+    assert_int_equal(xp_file_write_atomic(scratch_path("damaged"), "abc", 3), XP_OK);
+    assert_int_equal(xp_safetensors_read(&set, scratch_path("damaged")), XP_BAD_DATA);
     assert_message("too short");
-    assert_int_equal(xp_safetensors_read(&set, below_root("no-such-file")), XP_IO_ERROR);
+    assert_int_equal(xp_safetensors_read(&set, scratch_path("no-such-file")), XP_IO_ERROR);
 }
 
 /* --- checkpoints -------------------------------------------------------------------------------------------------- */
@@ -177,7 +149,7 @@ static void checkpoints_keep_every_bit(void **state) {
     xp_device_options options;
     xp_device_options_default(&options);
     options.select = "cpu";
-    if (xp_device_open(&device, &options) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_device_open(&device, &options));
     xp_store *store, *other, *wider, *longer;
     fill_store(&store, device, 4, false);
     float moment[12], back[12];
@@ -188,15 +160,15 @@ static void checkpoints_keep_every_bit(void **state) {
     xp_checkpoint checkpoint, read;
     bool left;
     make_checkpoint(&checkpoint, names, mean, deviation);
-    const char *folder = below_root("last");
+    const char *folder = scratch_path("last");
     for (int i = 0; i < 3; i++) { /* over nothing, then twice over itself */
-        if (xp_checkpoint_write(folder, &checkpoint, store, &left) != XP_OK) fail_msg("%s", xp_last_error());
+        MUST(xp_checkpoint_write(folder, &checkpoint, store, &left));
         assert_false(left);
     }
-    assert_false(xp_path_exists(below_root("last.partial")));
-    assert_false(xp_path_exists(below_root("last.previous")));
+    assert_false(xp_path_exists(scratch_path("last.partial")));
+    assert_false(xp_path_exists(scratch_path("last.previous")));
 
-    if (xp_checkpoint_read(folder, &read) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_checkpoint_read(folder, &read));
     assert_memory_equal(&read.state, &checkpoint.state, sizeof read.state);
     assert_memory_equal(&read.config, &checkpoint.config, sizeof read.config);
     assert_memory_equal(&read.shape, &checkpoint.shape, sizeof read.shape);
@@ -235,7 +207,7 @@ static void checkpoints_keep_every_bit(void **state) {
     assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, moment), XP_OK);
     assert_int_equal(xp_checkpoint_write(folder, &checkpoint, store, &left), XP_BAD_DATA);
     assert_message("'layer.weight' is not finite after step 30000000017");
-    assert_false(xp_path_exists(below_root("last.partial")));
+    assert_false(xp_path_exists(scratch_path("last.partial")));
     assert_int_equal(xp_store_write(store, XP_STORE_VALUES, 0, back), XP_OK);
     assert_int_equal(xp_checkpoint_load(folder, other, true), XP_OK);
     assert_int_equal(xp_store_read(other, XP_STORE_VALUES, 0, moment), XP_OK);
@@ -247,8 +219,8 @@ static void checkpoints_keep_every_bit(void **state) {
     fill_store(&longer, device, 4, true);
     assert_int_equal(xp_checkpoint_load(folder, longer, false), XP_BAD_DATA);
     assert_message("it has no tensor 'extra' [1]");
-    assert_int_equal(xp_checkpoint_write(below_root("longer"), &checkpoint, longer, &left), XP_OK);
-    assert_int_equal(xp_checkpoint_load(below_root("longer"), store, false), XP_BAD_DATA);
+    assert_int_equal(xp_checkpoint_write(scratch_path("longer"), &checkpoint, longer, &left), XP_OK);
+    assert_int_equal(xp_checkpoint_load(scratch_path("longer"), store, false), XP_BAD_DATA);
     assert_message("no parameter for its tensor 'extra'");
 
     xp_store_close(&store);
@@ -264,24 +236,25 @@ static void a_folder_that_cannot_be_removed_does_not_end_the_run(void **state) {
     xp_device_options options;
     xp_device_options_default(&options);
     options.select = "cpu";
-    if (xp_device_open(&device, &options) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_device_open(&device, &options));
     xp_store *store;
     fill_store(&store, device, 4, false);
     char *names[] = {"a", "b"};
     double mean[] = {0, 0}, deviation[] = {1, 1};
     xp_checkpoint checkpoint, read;
     make_checkpoint(&checkpoint, names, mean, deviation);
-    const char *folder = below_root("held");
+    const char *folder = scratch_path("held");
     for (int i = 0; i < 4; i++) {
         bool left = false;
         checkpoint.state.seconds = i;
-        if (xp_checkpoint_write(folder, &checkpoint, store, &left) != XP_OK) fail_msg("%s", xp_last_error());
+        MUST(xp_checkpoint_write(folder, &checkpoint, store, &left));
         assert_int_equal(left, i > 0);
         if (left) assert_message("cannot be removed");
-        if (xp_checkpoint_read(folder, &read) != XP_OK) fail_msg("%s", xp_last_error());
+        MUST(xp_checkpoint_read(folder, &read));
         assert_true(read.state.seconds == i);
         xp_checkpoint_release(&read);
-        assert_int_equal(xp_folder_make(below_root("held/in-use")), XP_OK); /* rmdir of a folder with one in it fails */
+        assert_int_equal(xp_folder_make(scratch_path("held/in-use")),
+                         XP_OK); /* rmdir of a folder with one in it fails */
     }
     xp_store_close(&store);
     xp_device_close(&device);
@@ -303,7 +276,7 @@ static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(vo
     char *text = NULL;
     size_t length = 0;
     int refused = 0;
-    if (xp_file_read(below_root("last/state.json"), &text, &length) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_file_read(scratch_path("last/state.json"), &text, &length));
     json_t *whole = json_loads(text, 0, NULL);
     assert_non_null(whole);
     const char *key;
@@ -319,11 +292,11 @@ static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(vo
                 same |= strcmp(key, legal[l][0]) == 0 && strcmp(values[i], legal[l][1]) == 0;
             assert_int_equal(json_object_set_new(changed, key, value ? value : json_null()), 0);
             char *written = json_dumps(changed, 0), quoted[64];
-            assert_int_equal(xp_file_write_atomic(below_root("last/state.json"), written, strlen(written)), XP_OK);
+            assert_int_equal(xp_file_write_atomic(scratch_path("last/state.json"), written, strlen(written)), XP_OK);
             free(written);
             json_decref(changed);
             xp_checkpoint read;
-            const xp_status status = xp_checkpoint_read(below_root("last"), &read);
+            const xp_status status = xp_checkpoint_read(scratch_path("last"), &read);
             if (status == XP_OK) xp_checkpoint_release(&read);
             if (free_key || same) continue;
             if (status != XP_BAD_DATA) fail_msg("'%s' passed with %s", key, values[i]);
@@ -336,7 +309,7 @@ static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(vo
     }
     assert_true(refused > 200);
     json_decref(whole);
-    assert_int_equal(xp_file_write_atomic(below_root("last/state.json"), text, length), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("last/state.json"), text, length), XP_OK);
     free(text);
 }
 
@@ -352,19 +325,19 @@ static void damaged_states_are_refused_in_one_sentence(void **state) {
                                            {"\"family\": \"wide\"", "\"family\": \"much longer than there is room\""}};
     char *text = NULL;
     size_t length = 0;
-    if (xp_file_read(below_root("last/state.json"), &text, &length) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_file_read(scratch_path("last/state.json"), &text, &length));
     for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
         const char *at = strstr(text, pairs[i][0]);
         if (!at) fail_msg("'%s' is not in %s", pairs[i][0], text);
         xp_writer changed = {0};
         xp_write(&changed, "%.*s%s%s", (int)(at - text), text, pairs[i][1], at + strlen(pairs[i][0]));
-        assert_int_equal(xp_writer_save(&changed, below_root("last/state.json")), XP_OK);
+        assert_int_equal(xp_writer_save(&changed, scratch_path("last/state.json")), XP_OK);
         xp_writer_release(&changed);
         xp_checkpoint read;
-        if (xp_checkpoint_read(below_root("last"), &read) != XP_BAD_DATA) fail_msg("'%s' passed", pairs[i][1]);
+        if (xp_checkpoint_read(scratch_path("last"), &read) != XP_BAD_DATA) fail_msg("'%s' passed", pairs[i][1]);
         assert_message("state.json");
     }
-    assert_int_equal(xp_file_write_atomic(below_root("last/state.json"), text, length), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("last/state.json"), text, length), XP_OK);
     free(text);
 }
 
@@ -387,15 +360,15 @@ static void a_run_folder_is_never_overwritten(void **state) {
     xp_config config;
     xp_run_folder folder, second;
     xp_config_default(&config);
-    const char *path = below_root("new/run");
-    if (xp_run_folder_create(&folder, path, &config) != XP_OK) fail_msg("%s", xp_last_error());
+    const char *path = scratch_path("new/run");
+    MUST(xp_run_folder_create(&folder, path, &config));
     assert_int_equal(xp_run_folder_create(&second, path, &config), XP_INVALID_ARGUMENT);
     assert_message("nothing is overwritten; go on with --resume");
     assert_int_equal(xp_run_folder_open(&second, path), XP_INVALID_ARGUMENT);
     assert_message("another run is writing here");
     xp_run_folder_close(&folder);
-    assert_int_equal(xp_file_write_atomic(below_root("plain"), "x", 1), XP_OK);
-    assert_int_equal(xp_run_folder_create(&second, below_root("plain"), &config), XP_IO_ERROR);
+    assert_int_equal(xp_file_write_atomic(scratch_path("plain"), "x", 1), XP_OK);
+    assert_int_equal(xp_run_folder_create(&second, scratch_path("plain"), &config), XP_IO_ERROR);
     assert_message("not a folder");
 }
 
@@ -405,31 +378,31 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     char *whole = NULL, *cut = NULL;
     size_t whole_length = 0, cut_length = 0;
     xp_config_default(&config);
-    assert_int_equal(xp_run_folder_create(&folder, below_root("cut"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("cut"), &config), XP_OK);
     for (int epoch = 1; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);
         assert_int_equal(xp_run_folder_append(&folder, &config, &row, 1), XP_OK);
     }
     xp_run_folder_close(&folder);
-    assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &whole, &whole_length), XP_OK);
-    assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
-    if (xp_run_folder_open(&folder, below_root("cut")) != XP_OK) fail_msg("%s", xp_last_error());
-    if (xp_run_folder_resume(&folder, 5) != XP_OK) fail_msg("%s", xp_last_error());
-    assert_false(xp_path_exists(below_root("cut/metrics.csv.77.partial")));
+    assert_int_equal(xp_file_read(scratch_path("cut/metrics.csv"), &whole, &whole_length), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
+    MUST(xp_run_folder_open(&folder, scratch_path("cut")));
+    MUST(xp_run_folder_resume(&folder, 5));
+    assert_false(xp_path_exists(scratch_path("cut/metrics.csv.77.partial")));
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);
         assert_int_equal(xp_run_folder_append(&folder, &config, &row, 1), XP_OK);
     }
     xp_run_folder_close(&folder);
-    assert_int_equal(xp_file_read(below_root("cut/metrics.csv"), &cut, &cut_length), XP_OK);
+    assert_int_equal(xp_file_read(scratch_path("cut/metrics.csv"), &cut, &cut_length), XP_OK);
     assert_string_equal(whole, cut);
     free(whole);
     free(cut);
-    assert_int_equal(xp_run_folder_open(&folder, below_root("cut")), XP_OK);
+    assert_int_equal(xp_run_folder_open(&folder, scratch_path("cut")), XP_OK);
     assert_int_equal(xp_run_folder_resume(&folder, 13), XP_BAD_DATA);
     assert_message("has 12 epochs, but the checkpoint stands at 13");
-    assert_int_equal(xp_file_write_atomic(below_root("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
     assert_int_equal(xp_run_folder_resume(&folder, 1), XP_BAD_DATA);
     assert_message("metrics.csv:1: the columns");
     xp_run_folder_close(&folder);
@@ -443,31 +416,31 @@ static void what_a_killed_process_left_is_put_right(void **state) {
     xp_run_folder folder;
     char name[128];
     xp_config_default(&config);
-    assert_int_equal(xp_run_folder_create(&folder, below_root("left"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("left"), &config), XP_OK);
     xp_run_folder_close(&folder);
     for (size_t i = 1; i < sizeof kept / sizeof *kept; i++) { /* of best/ there is the one before alone */
         snprintf(name, sizeof name, "left/%s", kept[i]);
-        assert_int_equal(xp_folder_make(below_root(name)), XP_OK);
+        assert_int_equal(xp_folder_make(scratch_path(name)), XP_OK);
     }
-    assert_int_equal(xp_folder_make(below_root("left/best.previous")), XP_OK);
+    assert_int_equal(xp_folder_make(scratch_path("left/best.previous")), XP_OK);
     for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
         snprintf(name, sizeof name, "left/%s", removed[i]);
-        assert_int_equal(xp_folder_make(below_root(name)), XP_OK);
+        assert_int_equal(xp_folder_make(scratch_path(name)), XP_OK);
         strcat(name, "/state.json");
-        assert_int_equal(xp_file_write_atomic(below_root(name), "{}", 2), XP_OK);
+        assert_int_equal(xp_file_write_atomic(scratch_path(name), "{}", 2), XP_OK);
     }
-    assert_int_equal(xp_run_folder_open(&folder, below_root("left")), XP_OK);
+    assert_int_equal(xp_run_folder_open(&folder, scratch_path("left")), XP_OK);
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
         snprintf(name, sizeof name, "left/%s", kept[i]);
-        if (!xp_path_exists(below_root(name))) fail_msg("%s is gone", kept[i]);
+        if (!xp_path_exists(scratch_path(name))) fail_msg("%s is gone", kept[i]);
     }
     for (size_t i = 0; i < sizeof removed / sizeof *removed; i++) {
         snprintf(name, sizeof name, "left/%s", removed[i]);
-        if (xp_path_exists(below_root(name))) fail_msg("%s is left", removed[i]);
+        if (xp_path_exists(scratch_path(name))) fail_msg("%s is left", removed[i]);
     }
     assert_int_equal(xp_run_folder_keep(&folder, 4, 12345), XP_OK);
-    assert_false(xp_path_exists(below_root("left/epoch-0003")));
-    assert_true(xp_path_exists(below_root("left/epoch-12345")));
+    assert_false(xp_path_exists(scratch_path("left/epoch-0003")));
+    assert_true(xp_path_exists(scratch_path("left/epoch-12345")));
     xp_run_folder_close(&folder);
 }
 
@@ -476,25 +449,25 @@ static void a_folder_of_nothing_but_a_leftover_is_free(void **state) {
     xp_config config;
     xp_run_folder folder;
     xp_config_default(&config);
-    assert_int_equal(xp_run_folder_check_free(below_root("free")), XP_OK);
-    assert_int_equal(xp_folder_make(below_root("free")), XP_OK);
-    assert_int_equal(xp_file_write_atomic(below_root("free/config.yaml.7.partial"), "mod", 3), XP_OK);
-    assert_int_equal(xp_run_folder_create(&folder, below_root("free"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_check_free(scratch_path("free")), XP_OK);
+    assert_int_equal(xp_folder_make(scratch_path("free")), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("free/config.yaml.7.partial"), "mod", 3), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("free"), &config), XP_OK);
     assert_false(xp_run_folder_has(&folder, "config.yaml.7.partial"));
     xp_run_folder_close(&folder);
-    assert_int_equal(xp_folder_make(below_root("mine")), XP_OK);
-    assert_int_equal(xp_file_write_atomic(below_root("mine/film.partial"), "x", 1), XP_OK);
-    assert_int_equal(xp_run_folder_check_free(below_root("mine")), XP_INVALID_ARGUMENT);
+    assert_int_equal(xp_folder_make(scratch_path("mine")), XP_OK);
+    assert_int_equal(xp_file_write_atomic(scratch_path("mine/film.partial"), "x", 1), XP_OK);
+    assert_int_equal(xp_run_folder_check_free(scratch_path("mine")), XP_INVALID_ARGUMENT);
 }
 
 static void a_missing_checkpoint_is_told(void **state) {
     char path[1200];
-    assert_int_equal(xp_run_folder_checkpoint(below_root("nowhere"), true, path, sizeof path), XP_IO_ERROR);
+    assert_int_equal(xp_run_folder_checkpoint(scratch_path("nowhere"), true, path, sizeof path), XP_IO_ERROR);
     assert_message("there is no such folder");
-    assert_int_equal(xp_run_folder_checkpoint(below_root("cut"), true, path, sizeof path), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_checkpoint(scratch_path("cut"), true, path, sizeof path), XP_BAD_DATA);
     assert_message("holds no checkpoint");
-    assert_int_equal(xp_run_folder_checkpoint(root, true, path, sizeof path), XP_OK);
-    assert_string_equal(path, below_root("last")); /* there is no best/ */
+    assert_int_equal(xp_run_folder_checkpoint(scratch_folder, true, path, sizeof path), XP_OK);
+    assert_string_equal(path, scratch_path("last")); /* there is no best/ */
 }
 
 /* --- metrics and pictures ----------------------------------------------------------------------------------------- */
@@ -517,7 +490,7 @@ static void metrics_count_what_they_say(void **state) {
     assert_true(metrics.support == 3 && metrics.precision == 1 && fabs(metrics.recall - 1.0 / 3) < 1e-15);
     xp_evaluation_class(&evaluation, 2, &metrics);
     assert_true(metrics.support == 0 && metrics.precision == 0 && metrics.recall == 0 && metrics.score == 0);
-    assert_int_equal(xp_confusion_write(below_root("confusion.svg"), "softmax <&>", "test set", &evaluation), XP_OK);
+    assert_int_equal(xp_confusion_write(scratch_path("confusion.svg"), "softmax <&>", "test set", &evaluation), XP_OK);
     xp_evaluation_release(&evaluation);
     dataset.labels = NULL;
     assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
@@ -534,8 +507,8 @@ static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
         char *text = NULL;
         size_t length = 0;
         for (int i = 0; i < count; i++) rows[i].learning_rate = 0.001; /* a flat line has no range */
-        assert_int_equal(xp_curves_write(below_root("curves.svg"), "title", "note", rows, count), XP_OK);
-        assert_int_equal(xp_file_read(below_root("curves.svg"), &text, &length), XP_OK);
+        assert_int_equal(xp_curves_write(scratch_path("curves.svg"), "title", "note", rows, count), XP_OK);
+        assert_int_equal(xp_file_read(scratch_path("curves.svg"), &text, &length), XP_OK);
         if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("with %d rows: %s", count, text);
         free(text);
     }
@@ -557,5 +530,5 @@ int main(void) {
         cmocka_unit_test(metrics_count_what_they_say),
         cmocka_unit_test(pictures_hold_finite_numbers_whatever_the_rows),
     };
-    return cmocka_run_group_tests(tests, make_root, remove_root);
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -2,17 +2,9 @@
 #include "core/random.h"
 #include "model/expression.h"
 #include "model/specification.h"
+#include "support.h"
 
 #include <locale.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static xp_specification parsed(const char *text) {
     xp_specification specification;

@@ -4,22 +4,11 @@
  *
  *     test_specification_gradients [EVERY [FAMILY]]     the device runs every EVERY-th specification; 0: none */
 #include "check/interpreter.h"
-#include "core/random.h"
+#include "core/text.h"
+#include "devices.h"
 #include "graph/plan.h"
 #include "graph/store.h"
 #include "model/attention.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#include <cmocka.h>
 
 enum { BATCH = 2, HEADS = 4, QUERIES = 9, KEYS = 11, WIDTH = 5, VALUE_WIDTH = 4, GRID = 3 };
 enum { WANTED = 150, MOST_ROWS = 400, EVERY = 25, COORDINATES = 6, LARGEST_PARAMETERS = 8 };
@@ -95,8 +84,6 @@ typedef struct row {
     int value[FACTORS];
 } row;
 
-static char folder[] = "/tmp/expanse-specifications-XXXXXX";
-
 /* The specification's line, with the test's files. */
 static void write_line(const row *r, char *text, size_t size) {
     size_t used = 0;
@@ -106,7 +93,7 @@ static void write_line(const row *r, char *text, size_t size) {
         if (used) used += (size_t)snprintf(text + used, size - used, "+");
         for (; *value; value++) {
             if (*value == '@')
-                used += (size_t)snprintf(text + used, size - used, "%s/%s", folder,
+                used += (size_t)snprintf(text + used, size - used, "%s/%s", scratch_folder,
                                          r->value[PLACE] == 0   ? "s"
                                          : r->value[PLACE] == 1 ? "g"
                                                                 : "c");
@@ -128,18 +115,9 @@ static void describe(const row *r, char *text, size_t size) {
 /* ---- files that specifications name ------------------------------------------------------------------------------ */
 
 static void save(const char *name, const char *type, int rank, const int64_t *shape, size_t bytes, const void *data) {
-    char path[256], header[128] = "\x93NUMPY\x01\x00\x76\x00", sizes[64] = "";
-    for (int i = 0; i < rank; i++)
-        snprintf(sizes + strlen(sizes), sizeof sizes - strlen(sizes), "%lld,", (long long)shape[i]);
-    memset(header + 10, ' ', sizeof header - 10);
-    const int used =
-        snprintf(header + 10, sizeof header - 10, "{'descr':'%s','fortran_order':False,'shape':(%s)}", type, sizes);
-    header[10 + used] = ' ';
-    header[127] = '\n';
-    snprintf(path, sizeof path, "%s/%s", folder, name);
-    FILE *out = fopen(path, "wb");
-    assert_true(out && fwrite(header, 1, sizeof header, out) == sizeof header);
-    assert_true(fwrite(data, 1, bytes, out) == bytes && fclose(out) == 0);
+    char sizes[64] = "";
+    for (int i = 0; i < rank; i++) xp_text_add(sizes, sizeof sizes, "%lld,", (long long)shape[i]);
+    scratch_write_npy(name, type, sizes, data, bytes);
 }
 
 /* Masks of both kinds of place, with a head dimension in one; every query sees its diagonal. */
@@ -163,16 +141,6 @@ static void save_files(void) {
         snprintf(name, sizeof name, "%st", places[p]);
         save(name, "<f4", 1, (int64_t[]){HEADS}, sizeof table, table);
     }
-}
-
-static void remove_files(void) {
-    char command[256];
-    for (const char *place = "sgc"; *place; place++)
-        for (const char *kind = "mbt"; *kind; kind++) {
-            snprintf(command, sizeof command, "%s/%c%c", folder, *place, *kind);
-            unlink(command);
-        }
-    rmdir(folder);
 }
 
 /* The two scores on the host. */
@@ -271,7 +239,7 @@ static const int32_t *integers_of(const layer *l, const xp_tensor *tensor) {
 
 static double scalar(const layer *l, xp_interpreter *interpreter, const xp_node *end, const double *seed) {
     double sum = 0, o[BATCH * 16 * HEADS * VALUE_WIDTH];
-    if (xp_interpreter_run(interpreter, end) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_interpreter_run(interpreter, end));
     xp_interpreter_read(interpreter, l->o, o);
     for (int64_t i = 0; i < xp_tensor_elements(l->o); i++) sum += seed[i] * o[i];
     return sum;
@@ -338,10 +306,6 @@ static double compare_with_differences(const layer *l, xp_interpreter *interpret
 }
 
 /* ---- on the device ----------------------------------------------------------------------------------------------- */
-
-enum { FAMILIES = 2 };
-static const char *const family_names[FAMILIES] = {"wide", "tiled"};
-static xp_device *devices[FAMILIES];
 
 /* A store belongs to one device: the next family has a device of its own. */
 static void forget_buffers(xp_store *store) {
@@ -584,25 +548,14 @@ static void gradients_agree_with_differences_and_the_device_with_them(void **sta
 }
 
 static int open_all(void **state) {
-    if (!mkdtemp(folder)) return -1;
+    if (scratch_make(state) != 0 || open_devices(state) != 0) return -1;
     save_files();
-    for (int family = 0; family < FAMILIES; family++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = family_names[family];
-        if (xp_device_open(&devices[family], &options) != XP_OK) {
-            fprintf(stderr, "%s\n", xp_last_error());
-            return -1;
-        }
-    }
     generate();
     return 0;
 }
 
 static int close_all(void **state) {
-    for (int family = 0; family < FAMILIES; family++) xp_device_close(&devices[family]);
-    remove_files();
-    return 0;
+    return close_devices(state) == 0 ? scratch_remove(state) : -1;
 }
 
 int main(int argc, char **argv) {

@@ -1,21 +1,12 @@
 /* Truths of the primal-dual laboratory: attention with the values of a support vector regression is its prediction, the
  * fits are optimal by conditions that no solver is asked about, and bad data get one clear sentence. */
-#include "scratch.h"
 
+#include "devices.h"
 #include "svr/laboratory.h"
 #include "svr/picture.h"
 
-#include <math.h>
-
-enum { FAMILIES = 2, FITTED = XP_SVR_ATTENTIONS - 1, LATE = 5 };
-static const char *const family_names[FAMILIES] = {"wide", "tiled"};
-static xp_device *devices[FAMILIES];
+enum { FITTED = XP_SVR_ATTENTIONS - 1, LATE = 5 };
 static const xp_svr_options usual = {.cost = 1, .epsilon = 0.15};
-
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        if ((call) != XP_OK) fail_msg("%s", xp_last_error());                                                          \
-    } while (0)
 
 static void assert_below(const char *what, const char *attention, double value, double bound) {
     if (!(value <= bound)) fail_msg("%s: %s is %.3g, above %.3g", attention, what, value, bound);
@@ -28,7 +19,7 @@ static xp_svr_points make_points(int64_t count, int outputs, uint64_t seed) {
     options.count = count;
     options.outputs = outputs;
     options.seed = seed;
-    TRY(xp_svr_points_make(&options, &points));
+    MUST(xp_svr_points_make(&options, &points));
     return points;
 }
 
@@ -56,7 +47,7 @@ static void fit_all(const xp_svr_options *options) {
         for (int i = 0; i < FITTED; i++) {
             if (i == LATE && options->bias) continue; /* LIBSVM has one C for all keys */
             xp_svr_result result;
-            TRY(xp_svr_run(devices[family], &xp_svr_attentions[i], &points, options, &result));
+            MUST(xp_svr_run(devices[family], &xp_svr_attentions[i], &points, options, &result));
             assert_worth_the_name(&result, options);
             xp_svr_result_release(&result);
         }
@@ -79,7 +70,7 @@ static void so_it_is_with_a_fitted_b(void **state) {
 static void the_values_go_into_plain_softmax(void **state) {
     xp_svr_points points = make_points(200, 1, 4);
     xp_svr_result r;
-    TRY(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
+    MUST(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
     for (int64_t i = 0; i < r.problem.queries; i++) {
         const double *q =
             i < points.count ? points.keys + i * points.width : points.grid_keys + (i - points.count) * points.width;
@@ -103,7 +94,7 @@ static void keys_inside_the_tube_have_no_value(void **state) {
     xp_svr_points points = make_points(200, 1, 5);
     for (int a = 0; a < 2; a++) {
         xp_svr_result r;
-        TRY(xp_svr_run(devices[0], &xp_svr_attentions[attentions[a]], &points, &usual, &r));
+        MUST(xp_svr_run(devices[0], &xp_svr_attentions[attentions[a]], &points, &usual, &r));
         int64_t inside = 0;
         for (int64_t j = 0; j < points.count; j++) {
             const double error = points.targets[j] - r.expected[j], bound = usual.cost * r.problem.weights[j];
@@ -132,7 +123,7 @@ static void copies_of_a_point_are_a_weight_in_the_score(void **state) {
                (size_t)points.width * sizeof(double));
     }
     xp_svr_result r;
-    TRY(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
+    MUST(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
     for (int64_t i = 0; i < points.grid_count; i++) {
         double sum = 0, weighted = 0;
         for (int64_t j = 0; j < COUNT; j++) {
@@ -158,15 +149,15 @@ static void our_solver_with_a_constant_feature_meets_libsvm(void **state) {
 #ifdef XP_WITH_LIBSVM
     xp_svr_points points = make_points(60, 1, 6);
     xp_svr_problem p;
-    TRY(xp_svr_problem_make(&xp_svr_attentions[0], &points, &p));
+    MUST(xp_svr_problem_make(&xp_svr_attentions[0], &points, &p));
     for (int64_t i = 0; i < p.size; i++) p.targets[i] += 2; /* b has something to do */
     double ours[60], theirs[60], bias = 0, sum = 0;
     const xp_svr_options options = {.cost = 1, .epsilon = 0.15};
     xp_svr_matrix matrix = matrix_of(&p);
-    TRY(xp_svr_solve_with_bias(&matrix, &options, theirs, &bias));
+    MUST(xp_svr_solve_with_bias(&matrix, &options, theirs, &bias));
     const double constant = 100;
     for (int64_t e = 0; e < p.size * p.size; e++) p.kernel[e] += constant;
-    TRY(xp_svr_solve(&matrix, &options, ours));
+    MUST(xp_svr_solve(&matrix, &options, ours));
     for (int64_t j = 0; j < p.size; j++) sum += ours[j];
     assert_float_equal(constant * sum, bias, 0.01);
     for (int64_t i = 0; i < p.size; i++) {
@@ -189,18 +180,18 @@ static void the_judge_sees_what_is_wrong(void **state) {
     xp_svr_problem p;
     xp_svr_judgement good, bad;
     double c[40], none = 0;
-    TRY(xp_svr_problem_make(&xp_svr_attentions[0], &points, &p));
+    MUST(xp_svr_problem_make(&xp_svr_attentions[0], &points, &p));
     const xp_svr_matrix matrix = matrix_of(&p);
-    TRY(xp_svr_solve(&matrix, &usual, c));
-    TRY(xp_svr_judge(&matrix, &usual, c, &none, &good));
+    MUST(xp_svr_solve(&matrix, &usual, c));
+    MUST(xp_svr_judge(&matrix, &usual, c, &none, &good));
     assert_true(good.gap < 1e-6 && good.residual < 1e-3);
     for (int64_t j = 0; j < p.size; j++) {
         const double was = c[j];
         c[j] = was > 0.5 ? was - 0.2 : was + 0.2;
-        TRY(xp_svr_judge(&matrix, &usual, c, &none, &bad));
+        MUST(xp_svr_judge(&matrix, &usual, c, &none, &bad));
         assert_true(bad.gap > 1e-3 && bad.residual > 1e-2);
         c[j] = 1.01; /* beyond C */
-        TRY(xp_svr_judge(&matrix, &usual, c, &none, &bad));
+        MUST(xp_svr_judge(&matrix, &usual, c, &none, &bad));
         assert_true(isinf(bad.residual));
         c[j] = was;
     }
@@ -217,8 +208,8 @@ static void a_window_of_many_points_has_a_negative_direction_and_the_others_have
         for (int i = 0; i < XP_SVR_ATTENTIONS; i++) {
             xp_svr_problem p;
             double lowest;
-            TRY(xp_svr_problem_make(&xp_svr_attentions[i], &points, &p));
-            TRY(xp_svr_problem_lowest(&p, &lowest));
+            MUST(xp_svr_problem_make(&xp_svr_attentions[i], &points, &p));
+            MUST(xp_svr_problem_lowest(&p, &lowest));
             if (p.attention->window && counts[n] > 100 ? lowest > -0.1 : lowest < -1e-9)
                 fail_msg("%s of %lld points: v.Kv = %g for a unit vector", p.specification, (long long)counts[n],
                          lowest);
@@ -232,10 +223,10 @@ static void a_window_of_many_points_has_a_negative_direction_and_the_others_have
 static void the_lowest_direction_is_the_smallest_eigenvalue(void **state) {
     double kernel[9] = {2, 3, 0, 3, 2, 0, 0, 0, 7}, lowest;
     const xp_svr_problem p = {.size = 3, .kernel = kernel};
-    TRY(xp_svr_problem_lowest(&p, &lowest));
+    MUST(xp_svr_problem_lowest(&p, &lowest));
     assert_float_equal(lowest, -1, 1e-12);
     kernel[1] = kernel[3] = 1.5;
-    TRY(xp_svr_problem_lowest(&p, &lowest));
+    MUST(xp_svr_problem_lowest(&p, &lowest));
     assert_float_equal(lowest, 0.5, 1e-12);
 }
 
@@ -244,7 +235,7 @@ static void large_scores_overflow_nowhere(void **state) {
     for (int64_t e = 0; e < points.count * points.width; e++) points.keys[e] *= 30; /* scores to 16000 */
     for (int64_t e = 0; e < points.grid_count * points.width; e++) points.grid_keys[e] *= 30;
     xp_svr_result r;
-    TRY(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
+    MUST(xp_svr_run(devices[0], &xp_svr_attentions[0], &points, &usual, &r));
     assert_below("attention - SVR", "softmax", r.difference, 2e-3); /* scores that large have no digits left */
     assert_below("the relative duality gap", "softmax", r.judgement.gap, 1e-4);
     xp_svr_result_release(&r);
@@ -254,7 +245,7 @@ static void large_scores_overflow_nowhere(void **state) {
 static void every_query_stands_in_one_block(void **state) {
     xp_svr_points points = make_points(50, 1, 10); /* blocks of 13, 13, 13 and 11 */
     xp_svr_problem p;
-    TRY(xp_svr_problem_make(&xp_svr_attentions[4], &points, &p));
+    MUST(xp_svr_problem_make(&xp_svr_attentions[4], &points, &p));
     assert_string_equal(p.specification, "softmax+block(13)");
     for (int64_t i = 0; i < p.queries; i++) {
         int64_t first = -1, seen = 0;
@@ -286,7 +277,7 @@ static void a_csv_is_sorted_and_standardised(void **state) {
     const char *path = scratch_write("good.csv", good_data, strlen(good_data));
     xp_svr_points_options options = xp_svr_points_default();
     xp_svr_points points;
-    TRY(xp_svr_points_read(path, &options, &points));
+    MUST(xp_svr_points_read(path, &options, &points));
     assert_int_equal(points.count, 9);
     assert_int_equal(points.outputs, 2);
     double sum = 0, square = 0;
@@ -301,7 +292,7 @@ static void a_csv_is_sorted_and_standardised(void **state) {
     for (int c = 0; c < 16; c++) assert_true(points.grid_keys[c] == points.keys[c]); /* both stand at x = 1 */
     xp_svr_points_release(&points);
     options.raw = true;
-    TRY(xp_svr_points_read(path, &options, &points));
+    MUST(xp_svr_points_read(path, &options, &points));
     assert_int_equal(points.width, 1);
     assert_true(points.keys[4] == 5 && points.grid_count == 0);
     xp_svr_points_release(&points);
@@ -350,22 +341,12 @@ static void options_that_make_no_sense_are_refused(void **state) {
     xp_svr_points_release(&points);
 }
 
-static int open_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = family_names[family];
-        if (xp_device_open(&devices[family], &options) != XP_OK) {
-            fprintf(stderr, "%s\n", xp_last_error());
-            return -1;
-        }
-    }
-    return scratch_make(state);
+static int open_all(void **state) {
+    return open_devices(state) == 0 ? scratch_make(state) : -1;
 }
 
-static int close_devices(void **state) {
-    for (int family = 0; family < FAMILIES; family++) xp_device_close(&devices[family]);
-    return scratch_remove(state);
+static int close_all(void **state) {
+    return close_devices(state) == 0 ? scratch_remove(state) : -1;
 }
 
 int main(void) {
@@ -385,5 +366,5 @@ int main(void) {
         cmocka_unit_test(bad_data_are_named_with_their_place),
         cmocka_unit_test(options_that_make_no_sense_are_refused),
     };
-    return cmocka_run_group_tests(tests, open_devices, close_devices);
+    return cmocka_run_group_tests(tests, open_all, close_all);
 }

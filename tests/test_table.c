@@ -1,14 +1,6 @@
 /* Tables: what the four formats make of cells that would break a line, a column or a quotation. */
 #include "../tools/table.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
+#include "support.h"
 
 static const xp_column columns[] = {
     {"name", "name", XP_CELL_TEXT},

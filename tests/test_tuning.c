@@ -3,18 +3,8 @@
 #include "core/random.h"
 #include "core/statistics.h"
 #include "device/tuning.h"
+#include "devices.h"
 #include "ops/gemm_clblast.h"
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
 
 static xp_device *device;
 
@@ -167,11 +157,9 @@ static void parameters_of_clblast_stay_for_the_process(void **state) {
     assert_non_null(strstr(xp_last_error(), "in a new process"));
 }
 
-static int open_device(void **state) {
-    xp_device_options options;
-    xp_device_options_default(&options);
-    options.family = "tiled";
-    return xp_device_open(&device, &options) == XP_OK ? 0 : -1;
+static int open_tiled(void **state) {
+    device = open_device("tiled");
+    return 0;
 }
 
 static int close_device(void **state) {
@@ -187,5 +175,5 @@ int main(void) {
         cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
     };
-    return cmocka_run_group_tests(tests, open_device, close_device);
+    return cmocka_run_group_tests(tests, open_tiled, close_device);
 }
