@@ -59,7 +59,7 @@ def check_run(run, train, test):
         expect(name, row["predicted"] == "ab"[shares.index(max(shares))], f"row {row}")
     right = sum(row["predicted"] == row["true"] for row in rows) / len(rows)
     expect(name, abs(right - summary["accuracy_best"]) < 1e-9, f"{right} of the answers are right")
-    refused("answers that exist already", ["predict", run, "--data", test, "--output", answers], ["exists already"], 2)
+    refused("answers that exist already", ["predict", run, "--data", test, "--output", answers], ["already exists"], 2)
     refused("a run folder that exists", ["train", *SMALL, "--train", train, "--out", run], ["not empty", "--resume", "--out"])
 
     text = must("train", *SMALL, "--train", train, "--print-config").stdout
@@ -139,7 +139,7 @@ def check_analyze(train, test):
     expect(name, before["map_distance"] > 1e-4 and before["output_distance"] > 1e-4, str(before))
     expect(name, after["map_distance"] == 0 and after["output_distance"] == 0, str(after))
     refused("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
-    refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["exists already"], 2)
+    refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["already exists"], 2)
     refused("an analysis of nothing", ["analyze", run], ["--data"], 2)
 
 
@@ -421,7 +421,7 @@ def check_svr():
     refused("a cost that is no number", ["svr", "--C", "much"], ["--C: 'much' is not a number"], 2)
     refused("a cost of nothing", ["svr", "--C", "0"], ["--C: 0 is not between 1e-09 and 1"], 2)
     refused("an odd number of dimensions", ["svr", "--dimensions", "15"], ["15 dimensions"], 2)
-    refused("points twice", ["svr", "--points", "20", "--data", good], ["--data brings its own"], 2)
+    refused("points twice", ["svr", "--points", "20", "--data", good], ["omit them with --data"], 2)
     refused("no such points", ["svr", "--data", "/nonexistent.csv"], ["/nonexistent.csv"], 1)
     refused("points with a word", ["svr", "--data", write("word.csv", "x,y\n" + rows + "a,2\n")], [r"word\.csv:22:1: "], 1)
 

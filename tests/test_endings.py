@@ -111,7 +111,7 @@ def check_preparing():
         process = start(*WORDS, *DATA, "--epochs", "1", "--out", path("prepared"), env=environment)
         read_until(process, "preparing kernels")
         process.send_signal(number)
-        told = "" if number == signal.SIGPIPE else f"stopped before the first step; go on with: expanse train --resume {path('prepared')}\n"
+        told = "" if number == signal.SIGPIPE else f"stopped before the first step; continue with: expanse train --resume {path('prepared')}\n"
         ended(f"preparing kernels, {number.name}", process, 128 + number, told)
         expect("preparing kernels", sorted(os.listdir(path("prepared"))) == ["config.yaml", "metrics.csv"], os.listdir(path("prepared")))
         if number != SIGNALS[-1]:
@@ -127,7 +127,7 @@ def check_training():
         read_until(process, "epoch   2/")
         for _ in range(2):
             process.send_signal(number)
-        ended(f"training, {number.name}", process, 128 + number, f"go on with: expanse train --resume {run}\n")
+        ended(f"training, {number.name}", process, 128 + number, f"continue with: expanse train --resume {run}\n")
         expect(f"training, {number.name}", state(run)["step"] >= 2, str(state(run)))
 
 
@@ -269,7 +269,7 @@ def check_max_time():
     for seconds in (1, 2, 4, 8, 16, 32, 64):  # a busy machine may need more to come to a second step
         result = expanse(*words, "--max-time", f"{seconds}s", "--quiet")
         words = ["train", "--resume", path("timed")]
-        expect("a time limit", result.returncode == 3 and "go on with: expanse train --resume" in result.stderr, f"{result.returncode} {result.stderr}")
+        expect("a time limit", result.returncode == 3 and "continue with: expanse train --resume" in result.stderr, f"{result.returncode} {result.stderr}")
         before, step = step, state("timed")["step"] if os.path.exists(path("timed/last")) else 0
         if before:
             break

@@ -363,7 +363,7 @@ static void a_run_folder_is_never_overwritten(void **state) {
     const char *path = scratch_path("new/run");
     MUST(xp_run_folder_create(&folder, path, &config));
     assert_int_equal(xp_run_folder_create(&second, path, &config), XP_INVALID_ARGUMENT);
-    assert_message("nothing is overwritten; go on with --resume");
+    assert_message("is not overwritten; continue with --resume");
     assert_int_equal(xp_run_folder_open(&second, path), XP_INVALID_ARGUMENT);
     assert_message("another run is writing here");
     xp_run_folder_close(&folder);

@@ -162,7 +162,7 @@ def check_caches():
         os.environ["EXPANSE_CACHE_DIR"] = folder
         refused(f"tune with a cache folder: {reason}", ["tune"], ["--output", reason], 2)
         result = expanse("train", *SMALL, "--no-tune", "--train", "missing.ts")
-        lines = [line for line in result.stderr.splitlines() if "nothing is kept between starts" in line]
+        lines = [line for line in result.stderr.splitlines() if "nothing can be cached" in line]
         expect(f"train with a cache folder: {reason}", len(lines) == 1 and re.search(reason, lines[0]), result.stderr)
     if kept is None:
         del os.environ["EXPANSE_CACHE_DIR"]

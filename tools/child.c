@@ -72,7 +72,7 @@ static bool receive_answer(int from, double end, xp_child *out) {
 xp_status xp_child_run(const char *const *words, const char *const *environment, double seconds, xp_child *out) {
     int ends[2];
     *out = (xp_child){.answered = false};
-    if (pipe(ends) != 0) return xp_fail(XP_IO_ERROR, "no pipe for a child process: %s", strerror(errno));
+    if (pipe(ends) != 0) return xp_fail(XP_IO_ERROR, "cannot create a pipe for a child process: %s", strerror(errno));
     for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
     fflush(stdout);
     const double end = xp_clock() + seconds;
@@ -80,7 +80,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     if (child < 0) {
         close(ends[0]);
         close(ends[1]);
-        return xp_fail(XP_IO_ERROR, "no child process: %s", strerror(errno));
+        return xp_fail(XP_IO_ERROR, "cannot start a child process: %s", strerror(errno));
     }
     if (child == 0) become_child(words, environment, ends[1], parent);
     close(ends[1]);
@@ -101,7 +101,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     else if (WIFSIGNALED(state))
         snprintf(out->reason, sizeof out->reason, "the driver crashes: %s", strsignal(WTERMSIG(state)));
     else
-        snprintf(out->reason, sizeof out->reason, "the process ended with code %d", WEXITSTATUS(state));
+        snprintf(out->reason, sizeof out->reason, "the process exited with code %d", WEXITSTATUS(state));
     return XP_OK;
 }
 

@@ -21,7 +21,7 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
     xp_table_fact_text(&table, "attention", analysis->attention);
     xp_table_fact_text(&table, "data", data);
     xp_table_fact(&table, "samples", json_integer(analysis->samples));
-    xp_table_note(&table, "%s, %lld samples; the larger the distance, the less the heads repeat each other",
+    xp_table_note(&table, "%s, %lld samples; the larger the distance, the less redundant the heads",
                   analysis->attention, (long long)analysis->samples);
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     for (int i = 0; i < analysis->layer_count; i++) {
@@ -58,38 +58,40 @@ int xp_command_analyze(int count, char **words) {
     const xp_flag flags[] = {
         {"--data", "FILE", "the data set; -: standard input (required)", .text = &data},
         XP_PART_FLAG(&part),
-        {"--limit", "N", "take only N samples, equally many of each class (all)", .number = &limit},
+        {"--limit", "N", "use only N samples, equally many of each class (all)", .number = &limit},
         {"--layer", "L", "only this layer, counted from 0 (all)", .number = &layer},
         {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},
         XP_DEVICE_FLAG(&device),
         XP_FAMILY_FLAG(&family),
-        {"--batch", "N", "samples a step (as in training, or fewer where the maps are large)", .number = &batch,
+        {"--batch", "N", "samples per step (as in training, or fewer if the maps are large)", .number = &batch,
          .highest = 65536},
         XP_TRUST_FLAG(&trust_code),
         XP_TABLE_FORMAT_FLAG(&format),
-        {"--quiet", NULL, "no live line", .on = &quiet},
+        {"--quiet", NULL, "no progress line", .on = &quiet},
     };
-    const xp_usage usage = {
-        .name = "analyze",
-        .synopsis = "RUN --data FILE [--out DIR] [flags]",
-        .description =
-            "Prints for each layer how much its heads differ: the mean L2 distance between two heads, of their\n"
-            "attention maps and of their outputs. It is the root of the mean squared difference of an entry,\n"
-            "averaged over all pairs of heads and over the samples; padding is left out, and the weight of a\n"
-            "pooled key is divided equally among the rows that it averages. With --out, a JSON file of the same\n"
-            "numbers and a picture of one sample's maps, of at most 64 cells a side. RUN is a run folder (its\n"
-            "best weights are taken) or one of its folders best/ and last/.\n",
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof *flags,
-        .words = "RUN",
-        .example = "  expanse analyze runs/waves --data waves_TEST.ts --limit 100 --out waves-heads\n"};
+    const xp_usage usage = {.name = "analyze",
+                            .synopsis = "RUN --data FILE [--out DIR] [flags]",
+                            .description = "Prints for each layer how much its heads differ: the mean L2 distance "
+                                           "between two heads, for their attention maps and for their outputs. The\n"
+                                           "distance is the root of the mean squared difference of the entries,\n"
+                                           "averaged over all pairs of heads and over the samples. Padding is\n"
+                                           "excluded, and the weight of a pooled key is divided equally among the\n"
+                                           "rows that it averages. --out writes the same numbers as JSON, and a\n"
+                                           "picture of the maps of one sample, with at most 64 cells per side. RUN\n"
+                                           "is a run folder, of which the best weights are used, or its folder\n"
+                                           "best/ or last/.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof *flags,
+                            .words = "RUN",
+                            .example =
+                                "  expanse analyze runs/waves --data waves_TEST.ts --limit 100 --out waves-heads\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
-    if (arguments.word_count != 1) return xp_command_misuse("name one run folder: expanse analyze RUN --data FILE");
-    if (!data) return xp_command_misuse("data are missing: give --data FILE");
+    if (arguments.word_count != 1) return xp_command_misuse("give one run folder: expanse analyze RUN --data FILE");
+    if (!data) return xp_command_misuse("no data: give --data FILE");
     if (out && xp_path_exists(out))
-        return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --out", out);
+        return xp_command_misuse("%s: already exists and is not overwritten; choose another --out", out);
     if (out && xp_folder_can_be_made(out, 0) != XP_OK) return xp_command_fail();
 
     const xp_evaluate_options options = {.data = data,

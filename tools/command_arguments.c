@@ -74,11 +74,11 @@ const xp_subcommand *xp_command_find(const xp_usage *usage, const char *name) {
     }
     const char *nearest = name ? xp_text_nearest(name, names, count) : NULL;
     if (!name)
-        xp_command_misuse("a command is missing; expanse %s%s--help lists them", usage->name, space);
+        xp_command_misuse("no command given; expanse %s%s--help lists the commands", usage->name, space);
     else if (nearest)
         xp_command_misuse("unknown command '%s%s%s'; did you mean '%s'?", usage->name, space, name, nearest);
     else
-        xp_command_misuse("unknown command '%s%s%s'; expanse %s%s--help lists them", usage->name, space, name,
+        xp_command_misuse("unknown command '%s%s%s'; expanse %s%s--help lists the commands", usage->name, space, name,
                           usage->name, space);
     return NULL;
 }
@@ -146,7 +146,7 @@ int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_argumen
         }
         if (flags_end || word[0] != '-' || word[1] == '\0') {
             if (!usage->words || out->word_count == XP_ARGUMENT_WORDS) {
-                return xp_command_misuse("'%s' is not expected here; expanse %s --help shows the use", word,
+                return xp_command_misuse("'%s' is not expected here; expanse %s --help shows the usage", word,
                                          usage->name);
             }
             out->words[out->word_count++] = word;

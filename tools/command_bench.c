@@ -5,7 +5,7 @@
 static const xp_subcommand benchmarks[] = {
     {"peak", "the peak of a device: arithmetic, memory, launches", xp_command_bench_peak},
     {"gemm", "matrix products", xp_command_bench_gemm},
-    {"attention", "attention layers, side by side", xp_command_bench_attention},
+    {"attention", "attention layers, compared with one another", xp_command_bench_attention},
     {"kernels", "each kernel of a training step", xp_command_bench_kernels},
     {"step", "whole training steps", xp_command_bench_step},
 };
@@ -13,8 +13,7 @@ static const xp_subcommand benchmarks[] = {
 int xp_command_bench(int count, char **words) {
     const xp_usage usage = {.name = "bench",
                             .synopsis = "BENCHMARK [flags]",
-                            .description =
-                                "Times what the next word names. expanse bench BENCHMARK --help lists its flags.\n",
+                            .description = "Runs a benchmark. expanse bench BENCHMARK --help describes its flags.\n",
                             .commands = benchmarks,
                             .command_count = sizeof benchmarks / sizeof *benchmarks};
     xp_arguments arguments;

@@ -120,12 +120,12 @@ int xp_command_bench_attention(int count, char **words) {
         {"--heads", "N", "query heads", .number = &s.heads, .lowest = 1, .highest = 1024},
         {"--key-heads", "N", "key heads (as many as query heads)", .number = &s.key_heads, .lowest = 1,
          .highest = 1024},
-        {"--length", "N", "queries of a sequence", .number = &s.queries, .lowest = 1, .highest = 1 << 20},
-        {"--keys", "N", "keys of a sequence (as many as queries)", .number = &s.keys, .lowest = 1, .highest = 1 << 20},
-        {"--width", "N", "columns of a head", .number = &s.width, .lowest = 1, .highest = 4096},
-        {"--value-width", "N", "columns of a value (as many as of a key)", .number = &s.value_width, .lowest = 1,
+        {"--length", "N", "queries per sequence", .number = &s.queries, .lowest = 1, .highest = 1 << 20},
+        {"--keys", "N", "keys per sequence (as many as queries)", .number = &s.keys, .lowest = 1, .highest = 1 << 20},
+        {"--width", "N", "width of a head", .number = &s.width, .lowest = 1, .highest = 4096},
+        {"--value-width", "N", "width of the values (that of the keys)", .number = &s.value_width, .lowest = 1,
          .highest = 4096},
-        {"--repetitions", "N", "timed runs of each", .number = &repetitions, .lowest = 1,
+        {"--repetitions", "N", "timed runs of each attention", .number = &repetitions, .lowest = 1,
          .highest = XP_BENCH_REPETITIONS},
         XP_DEVICE_FLAG(&device),
         XP_FAMILY_FLAG(&family),
@@ -134,8 +134,8 @@ int xp_command_bench_attention(int count, char **words) {
     const xp_usage usage = {
         .name = "bench attention",
         .synopsis = "SPEC [SPEC …] [flags]",
-        .description = "Times attention layers side by side, forward and with the backward pass; "
-                       "ratios are to the first.\n",
+        .description = "Times attention layers, which take turns: the forward pass alone, and forward and backward "
+                       "pass together. Ratios are relative to the first layer.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .words = "SPEC",
@@ -144,7 +144,7 @@ int xp_command_bench_attention(int count, char **words) {
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count == 0)
-        return xp_command_misuse("bench attention: name a specification, for example softmax");
+        return xp_command_misuse("bench attention: give a specification, for example softmax");
     if (s.key_heads == 0) s.key_heads = s.heads;
     if (s.keys == 0) s.keys = s.queries;
     if (s.value_width == 0) s.value_width = s.width;

@@ -32,7 +32,7 @@ static xp_status read_product(const char *text, product *out) {
         out->k > 1 << 20)
         return xp_fail(
             XP_INVALID_ARGUMENT,
-            "bench gemm: \"%s\" is no product: write MxNxK, and nn, nt, tn or tt after it for factors that are "
+            "bench gemm: \"%s\" is not a matrix product; write MxNxK, followed by nn, nt, tn or tt if factors are "
             "stored transposed, as in 2048x512x512nt",
             text);
     return XP_OK;
@@ -85,22 +85,21 @@ int xp_command_bench_gemm(int count, char **words) {
     int format = XP_TABLE_TEXT;
     long repetitions = 20;
     const xp_flag flags[] = {
-        {"--repetitions", "N", "timed runs of each", .number = &repetitions, .lowest = 1,
+        {"--repetitions", "N", "timed runs of each product", .number = &repetitions, .lowest = 1,
          .highest = XP_BENCH_REPETITIONS},
         XP_DEVICE_FLAG(&device_name),
         XP_FAMILY_FLAG(&family),
         XP_TABLE_FORMAT_FLAG(&format),
     };
-    const xp_usage usage = {
-        .name = "bench gemm",
-        .synopsis = "[MxNxK[nn|nt|tn|tt] …] [flags]",
-        .description =
-            "Times matrix products C [M,N] = A·B with factors stored as they are (n) or transposed (t); without\n"
-            "a product, those of a training step with 2048 rows.\n",
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof flags[0],
-        .words = "PRODUCT",
-        .example = "  expanse bench gemm 1024x1024x1024 2048x512x512nt -o csv\n"};
+    const xp_usage usage = {.name = "bench gemm",
+                            .synopsis = "[MxNxK[nn|nt|tn|tt] …] [flags]",
+                            .description = "Times matrix products C [M,N] = A·B. Each factor is stored as it is (n) or "
+                                           "transposed (t). Without an argument, times the products of a training\n"
+                                           "step with 2048 rows.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof flags[0],
+                            .words = "PRODUCT",
+                            .example = "  expanse bench gemm 1024x1024x1024 2048x512x512nt -o csv\n"};
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;

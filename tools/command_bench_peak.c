@@ -44,10 +44,10 @@ int xp_command_bench_peak(int count, char **words) {
         .name = "bench peak",
         .synopsis = "[flags]",
         .description =
-            "Measures the peak of a device: fp32 fused multiply-adds, memory bandwidth and the time of a kernel "
-            "launch.\n"
-            "The cache folder keeps the best figures of each device; all other benchmarks report their share of them.\n"
-            "To see how close the heaviest kernels come, run expanse bench gemm and expanse bench attention.\n",
+            "Measures the peak of a device: fp32 fused multiply-adds, memory bandwidth and the time of a kernel\n"
+            "launch. The cache folder keeps the best figures of each device; all other benchmarks report their\n"
+            "share of them. To see how close the heaviest kernels come, run expanse bench gemm and expanse bench\n"
+            "attention.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .example = "  expanse bench peak --device gpu\n"};

@@ -97,7 +97,7 @@ static xp_status print_kernels(timing *t, xp_bench_table *table) {
                             .repetitions = (int)t->repetitions,
                             .flops = rows[r].flops,
                             .bytes = rows[r].bytes};
-        snprintf(row.shape, sizeof row.shape, "%d launches in a step",
+        snprintf(row.shape, sizeof row.shape, "%d launches per step",
                  rows[r].launches * t->run.config.training.accumulate);
         xp_bench_table_row(table, &row);
     }
@@ -113,7 +113,7 @@ static xp_status answer_requests(timing *t) {
     while (fgets(line, sizeof line, stdin)) {
         double seconds, loss;
         int count = atoi(line);
-        if (count < 1) return xp_fail(XP_INVALID_ARGUMENT, "\"%.20s\" is no number of steps", line);
+        if (count < 1) return xp_fail(XP_INVALID_ARGUMENT, "\"%.20s\" is not a number of steps", line);
         XP_TRY(xp_synthetic_run(&t->run, count, &seconds, &loss));
         printf("%.6f %.9g\n", seconds, loss);
         fflush(stdout);
@@ -142,10 +142,10 @@ static int command(bool kernels, int count, char **words) {
         XP_DEVICE_FLAG(&t.device),
         XP_FAMILY_FLAG(&t.family),
         XP_TABLE_FORMAT_FLAG(&t.format),
-        {"--save-start", "FILE", "write initial parameters and the batch as safetensors", .text = &t.save},
-        {"--on-request", NULL, "read numbers of steps from stdin, answer \"seconds loss\" to each",
+        {"--save-start", "FILE", "write the initial parameters and the batch as safetensors", .text = &t.save},
+        {"--on-request", NULL, "read numbers of steps from standard input and print \"seconds loss\" for each",
          .on = &t.on_request},
-        {"--profile", NULL, "print the table of kernel times", .on = &t.profile},
+        {"--profile", NULL, "print a table of kernel times", .on = &t.profile},
     };
     const int step_alone = 3;
     const xp_usage usage = {
@@ -153,7 +153,7 @@ static int command(bool kernels, int count, char **words) {
         .synopsis = "[flags]",
         .description =
             kernels
-                ? "Times each kernel of a training step, by variant, by the device's clock.\n" XP_SYNTHETIC_DESCRIPTION
+                ? "Times each kernel variant of a training step by the clock of the device.\n" XP_SYNTHETIC_DESCRIPTION
                 : "Times whole training steps (forward, backward, optimiser) on one synthetic "
                   "batch.\n" XP_SYNTHETIC_DESCRIPTION,
         .flags = flags,

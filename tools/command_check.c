@@ -102,27 +102,29 @@ int xp_command_check(int count, char **words) {
     bool small = false, timed = false, until_failure = false;
     const xp_flag flags[] = {
         XP_DEVICE_FLAG(&device),
-        {"--family", "NAME", "wide: kernels for CPUs, tiled: for GPUs, auto: as the device is (wide, then tiled)",
+        {"--family", "NAME",
+         "wide: kernels for CPUs; tiled: for GPUs; auto: those that suit the device (wide, then tiled)",
          .choices = xp_families, .text = &family},
-        {"--filter", "REGEX", "operations whose name fits, else cases whose line fits (all)", .text = &filter},
-        {"--seed", "N", "of the random cases", .number = &seed, .highest = XP_SEED_HIGHEST},
-        {"--cases", "N", "of each operation and family", .number = &cases, .lowest = 1, .highest = 1000000},
-        {"--case", "K", "this case alone, counted from 0 (all)", .number = &only, .highest = 999999},
-        {"--small", NULL, "small shapes only, for emulators", .on = &small},
+        {"--filter", "REGEX", "operations whose name matches, otherwise cases whose line matches (all)",
+         .text = &filter},
+        {"--seed", "N", "seed of the random cases", .number = &seed, .highest = XP_SEED_HIGHEST},
+        {"--cases", "N", "cases of each operation and family", .number = &cases, .lowest = 1, .highest = 1000000},
+        {"--case", "K", "only this case, counted from 0 (all)", .number = &only, .highest = 999999},
+        {"--small", NULL, "only small shapes, for emulators", .on = &small},
         {"--until-failure", NULL, "stop at the first case that fails", .on = &until_failure},
-        {"--time", NULL, "time the largest case of each operation by the device's clock", .on = &timed},
+        {"--time", NULL, "time the largest case of each operation by the clock of the device", .on = &timed},
         XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {
         .name = "check",
         .synopsis = "[flags]",
-        .description =
-            "Runs every operation on random and hostile cases and compares with a double-precision reference.\n"
-            "Exits with 0 when all results are within their bounds and nothing was written out of place.\n"
-            "\n"
-            "--filter is an extended regular expression. Where it fits an operation's name, all cases of that\n"
-            "operation run; elsewhere those run whose line 'OPERATION FAMILY SHAPE' it fits, for example\n"
-            "'attention_backward tiled .*dropout=0.25', out of the first --cases. Failures show such lines.\n",
+        .description = "Runs every operation on random and extreme inputs and compares the results with a "
+                       "double-precision reference. Exits with 0 if all results are within their bounds and no\n"
+                       "kernel wrote out of bounds.\n\n"
+                       "--filter is an extended regular expression. If it matches the name of an operation, all\n"
+                       "cases of that operation run. For the other operations, those of the first --cases run whose\n"
+                       "line 'OPERATION FAMILY SHAPE' matches, for example 'attention_backward tiled\n"
+                       ".*dropout=0.25'. Failures print such lines.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof flags[0],
         .example = "  expanse check --device gpu\n"};
@@ -153,12 +155,12 @@ int xp_command_check(int count, char **words) {
         if (family || (until_failure && total.bad > 0)) break;
     }
     if (status == XP_OK && total.verdicts == 0)
-        status = xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' fits no operation and no case", filter ? filter : "");
+        status = xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' matches no operation and no case", filter ? filter : "");
     xp_table_fact(&p.table, "good", json_boolean(total.bad == 0));
     if (total.bad > 0)
-        xp_table_note(&p.table, "Bad verdicts: %d.", total.bad);
+        xp_table_note(&p.table, "Failed checks: %d.", total.bad);
     else if (status == XP_OK)
-        xp_table_note(&p.table, "All verdicts are good.");
+        xp_table_note(&p.table, "All checks passed.");
     status = xp_table_close(&p.table, status);
     json_decref(p.failures);
     if (status != XP_OK) return xp_command_end(status);

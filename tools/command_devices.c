@@ -52,17 +52,15 @@ int xp_command_devices(int count, char **words) {
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         XP_TABLE_FORMAT_FLAG(&format),
-        {"--json", NULL, "as -o json", .on = &json},
+        {"--json", NULL, "the same as -o json", .on = &json},
     };
-    const xp_usage usage = {
-        .name = "devices",
-        .synopsis = "[flags]",
-        .description =
-            "Lists all OpenCL devices of all drivers. The id in the first column, a part of a name, 'gpu' or\n"
-            "'cpu' is what --device of the other commands takes.\n",
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof *flags,
-        .example = "  expanse devices -o csv\n"};
+    const xp_usage usage = {.name = "devices",
+                            .synopsis = "[flags]",
+                            .description = "Lists the OpenCL devices of all drivers. --device of the other commands "
+                                           "accepts an id from the first column, part of a name, 'gpu' or 'cpu'.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof *flags,
+                            .example = "  expanse devices -o csv\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
@@ -77,7 +75,7 @@ int xp_command_devices(int count, char **words) {
     for (size_t i = 0; i < device_count; i++) add_row(&table, &devices[i]);
     if (device_count > 0) {
         xp_table_note(&table, "%s", "");
-        xp_table_note(&table, "* is taken when no --device is given.");
+        xp_table_note(&table, "* marks the default device.");
     }
     xp_status status = xp_table_close(&table, XP_OK);
     if (status == XP_OK && device_count == 0) status = xp_fail(XP_NO_DEVICE, "there is no OpenCL device: %s", note);

@@ -62,7 +62,7 @@ static int run_all(const char *device, const char *only, double seconds, xp_tabl
     char verdict[1536] = "";
     bool fit = false;
     xp_table table;
-    xp_status status = results ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
+    xp_status status = results ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the results");
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "probes");
     for (int i = 0; i < xp_probe_count && status == XP_OK; i++) {
         const xp_probe *probe = &xp_probes[i];
@@ -80,7 +80,7 @@ static int run_all(const char *device, const char *only, double seconds, xp_tabl
         xp_table_note(&table, "%s", verdict);
         if (xp_cache_check() != XP_OK) {
             xp_table_note(&table, "%s", "");
-            xp_table_note(&table, "Nothing is kept between starts: %s.", xp_last_error());
+            xp_table_note(&table, "Nothing can be cached: %s.", xp_last_error());
         }
     }
     xp_table_fact(&table, "fit", json_boolean(fit));
@@ -98,24 +98,23 @@ int xp_command_doctor(int count, char **words) {
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         XP_DEVICE_FLAG(&device),
-        {"--only", "PROBE", "this probe alone, by its name in the JSON (all)", .text = &only},
-        {"--timeout", "SECONDS", "for each probe; one that takes longer counts as hanging", .number = &seconds,
-         .lowest = 1, .highest = 3600},
+        {"--only", "PROBE", "only this probe, by its name in the JSON (all)", .text = &only},
+        {"--timeout", "SECONDS", "time limit of a probe; a probe that takes longer counts as hanging",
+         .number = &seconds, .lowest = 1, .highest = 3600},
         XP_TABLE_FORMAT_FLAG(&format),
     };
-    const xp_usage usage = {
-        .name = "doctor",
-        .synopsis = "[flags]",
-        .description =
-            "Compiles and runs small kernels, each in a process of its own, and tells what works, what does\n"
-            "not, and what it means for training. Exits with 0 when the device is fit.\n",
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof flags[0],
-        .example = "  expanse doctor --device gpu\n"};
+    const xp_usage usage = {.name = "doctor",
+                            .synopsis = "[flags]",
+                            .description = "Compiles and runs small kernels, each in its own process, and prints what "
+                                           "works, what does not, and what this means for training. Exits with 0 if\n"
+                                           "the device is fit for training.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof flags[0],
+                            .example = "  expanse doctor --device gpu\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (only && !xp_probe_find(only))
-        return xp_command_misuse("--only: there is no probe '%s'; -o json names them", only);
+        return xp_command_misuse("--only: there is no probe '%s'; -o json lists the names", only);
     return run_all(device, only, (double)seconds, (xp_table_format)format);
 }

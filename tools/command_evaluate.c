@@ -42,18 +42,18 @@ static int answer(const char *model, const evaluate_flags *given, bool judged, x
 
 static int check_words(const char *command, const xp_arguments *arguments, const evaluate_flags *given) {
     if (arguments->word_count != 1) {
-        return xp_command_misuse("name one run folder: expanse %s RUN --data FILE", command);
+        return xp_command_misuse("give one run folder: expanse %s RUN --data FILE", command);
     }
-    if (!given->data) return xp_command_misuse("data are missing: give --data FILE");
+    if (!given->data) return xp_command_misuse("no data: give --data FILE");
     return XP_EXIT_OK;
 }
 
 #define SHARED_FLAGS(given, limit_help)                                                                                \
     {"--data", "FILE", "the data set; -: standard input (required)", .text = &(given).data},                           \
         XP_PART_FLAG(&(given).part), XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                 \
-        {"--batch", "N", "samples a step (as in training)", .number = &(given).batch, .highest = 65536},               \
+        {"--batch", "N", "samples per step (as in training)", .number = &(given).batch, .highest = 65536},             \
         {"--limit", "N", limit_help, .number = &(given).limit}, XP_TRUST_FLAG(&(given).trust_code), {                  \
-        "--quiet", NULL, "no live line", .on = &(given).quiet                                                          \
+        "--quiet", NULL, "no progress line", .on = &(given).quiet                                                      \
     }
 
 /* --- eval --------------------------------------------------------------------------------------------------------- */
@@ -93,15 +93,15 @@ static xp_status print_table(const xp_evaluation *evaluation, const char *model,
 
 int xp_command_eval(int count, char **words) {
     evaluate_flags given = {0};
-    const xp_flag flags[] = {SHARED_FLAGS(given, "take only N samples, equally many of each class (all)"),
+    const xp_flag flags[] = {SHARED_FLAGS(given, "use only N samples, equally many of each class (all)"),
                              XP_TABLE_FORMAT_FLAG(&given.format)};
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
                             .description =
-                                "Prints the accuracy on the data and a table of the classes. RUN is a run folder (the "
-                                "weights of its\nbest epoch are taken) or one of its folders best/ and last/. Data "
-                                "without labels, or with classes\nthat training did not have, are refused: expanse "
-                                "predict answers to them.\n",
+                                "Prints the accuracy on a data set and a table of the classes. RUN is a run folder,\n"
+                                "of which the best weights are used, or its folder best/ or last/. Data without\n"
+                                "labels, or with classes that the model does not know, are rejected; use expanse\n"
+                                "predict for them.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .words = "RUN"};
@@ -133,7 +133,7 @@ static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format 
     xp_column *columns = calloc((size_t)classes + FIRST, sizeof *columns);
     xp_cell *cells = calloc((size_t)classes + FIRST, sizeof *cells);
     xp_writer *names = calloc((size_t)classes, sizeof *names);
-    xp_status status = columns && cells && names ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the answers");
+    xp_status status = columns && cells && names ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the predictions");
     for (int c = 0; c < classes && status == XP_OK; c++) {
         xp_write(&names[c], "probability %s", evaluation->class_names[c]);
         status = xp_writer_status(&names[c], "answers");
@@ -176,29 +176,29 @@ int xp_command_predict(int count, char **words) {
     evaluate_flags given = {.format = XP_TABLE_CSV};
     const char *path = NULL;
     const xp_flag flags[] = {
-        SHARED_FLAGS(given, "take only N samples, the first ones (all)"),
+        SHARED_FLAGS(given, "use only the first N samples (all)"),
         {"-o", "FORMAT", "text, md, csv or json (csv)", .choices = xp_table_formats, .choice = &given.format},
-        {"--output", "FILE", "file for the answers, which must not exist yet (standard output)", .text = &path}};
-    const xp_usage usage = {
-        .name = "predict",
-        .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
-        .description =
-            "Writes one line for each sample: its number, counted from 0, the predicted class, the true class as\n"
-            "the data say it, and the probability of every class. Data without labels (in a .ts file,\n"
-            "@classLabel false) have no column of true classes; a class that training did not have stands there\n"
-            "as it is. RUN is a run folder (the weights of its best epoch are taken) or one of its folders best/\n"
-            "and last/.\n",
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof *flags,
-        .words = "RUN",
-        .example = "  generate-series | expanse predict runs/waves --data - --output answers.csv\n"};
+        {"--output", "FILE", "file for the predictions, which must not exist yet (standard output)", .text = &path}};
+    const xp_usage usage = {.name = "predict",
+                            .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
+                            .description = "Writes one line per sample: its number, counted from 0, the predicted "
+                                           "class, the true class from the data, and the probability of each class.\n"
+                                           "Data without labels (in a .ts file, @classLabel false) have no column\n"
+                                           "of true classes. The true class may be one that the model does not\n"
+                                           "know. RUN is a run folder, of which the best weights are used, or its\n"
+                                           "folder best/ or last/.\n",
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof *flags,
+                            .words = "RUN",
+                            .example =
+                                "  generate-series | expanse predict runs/waves --data - --output predictions.csv\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
     code = check_words("predict", &arguments, &given);
     if (code != XP_EXIT_OK) return code;
     if (path && xp_path_exists(path)) {
-        return xp_command_misuse("%s: exists already, and nothing is overwritten; choose another --output", path);
+        return xp_command_misuse("%s: already exists and is not overwritten; choose another --output", path);
     }
     if (path && xp_file_can_be_made(path) != XP_OK) return xp_command_fail();
     xp_evaluation evaluation;
@@ -208,6 +208,6 @@ int xp_command_predict(int count, char **words) {
     xp_status status = path ? xp_table_save(path, write_to, &all) : write_to(stdout, &all);
     xp_evaluation_release(&evaluation);
     if (status != XP_OK) return xp_command_fail();
-    if (path && !given.quiet) fprintf(stderr, "answers in %s\n", path);
+    if (path && !given.quiet) fprintf(stderr, "predictions in %s\n", path);
     return XP_EXIT_OK;
 }

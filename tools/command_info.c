@@ -1,4 +1,4 @@
-/* expanse info: what this build is made of. */
+/* expanse info: version, libraries and presets of this build. */
 #include "command.h"
 #include "table.h"
 
@@ -71,13 +71,15 @@ int xp_command_info(int count, char **words) {
     const char *attention = NULL;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
-        {"--version", NULL, "the version alone", .on = &version},
-        {"--attention", "SPEC", "what this specification means to the kernels, alone", .text = &attention},
+        {"--version", NULL, "print only the version", .on = &version},
+        {"--attention", "SPEC", "print which kernel runs this specification and how its cost grows",
+         .text = &attention},
         XP_TABLE_FORMAT_FLAG(&format),
     };
     const xp_usage usage = {.name = "info",
                             .synopsis = "[--version | --attention SPEC | -o FORMAT]",
-                            .description = "Tells the version, how it was built, the libraries and the presets.\n",
+                            .description =
+                                "Prints the version, the compiler, the libraries and the presets of this build.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .example = "  expanse info --attention 'softmax+bn+sh(1,2)'\n"};

@@ -1,4 +1,5 @@
-/* expanse svr: the primal-dual laboratory. Owns its flags and how results look in the terminal and as JSON. */
+/* expanse svr: fits attention layers as support vector regressions. Owns its flags, and the format of the results in the
+ * terminal and as JSON. */
 #include "command.h"
 #include "table.h"
 
@@ -14,29 +15,27 @@
 #include <string.h>
 
 static const char description[] =
-    "Fits attention layers without training them: the laboratory of docs/FRAMEWORK.md.\n\n"
-    "A layer f(x) = W Φ(x)/h(x) + b is asked to come within ε of the targets y_j at the keys k_j, with a small W:\n\n"
-    "    minimise  1/2 |W|² + C Σ_j (what |y_j - f(k_j)| exceeds ε by)   (support vector regression, SVR)\n\n"
-    "Its dual replaces W by one number for each key, c_j between -C and C, and Φ by κ(x,y) = Φ(x)·Φ(y):\n\n"
+    "Fits attention layers without training them, as docs/FRAMEWORK.md explains.\n\n"
+    "A layer f(x) = W Φ(x)/h(x) + b should predict the targets y_j at the keys k_j to within ε, with a small W:\n\n"
+    "    minimise  1/2 |W|² + C Σ_j max(0, |y_j - f(k_j)| - ε)   (support vector regression, SVR)\n\n"
+    "The dual problem replaces W by one number for each key, c_j between -C and C, and Φ by κ(x,y) = Φ(x)·Φ(y):\n\n"
     "    f(x) = Σ_j v_j κ(x,k_j) / h(x) + b,     v_j = c_j / h(k_j),     h(x) = Σ_j κ(x,k_j)\n\n"
-    "With κ(x,y) = exp(x·y/√D) this is softmax attention: query x, keys k_j, values v_j. A transformer learns k and "
-    "v;\n"
-    "here the quadratic program gives v, the attention kernels get it, and the command shows that both sides agree.\n"
-    "Other answers to the same problem are other attentions:\n\n"
+    "With κ(x,y) = exp(x·y/√D) this is softmax attention with the query x, the keys k_j and the values v_j. A\n"
+    "transformer learns k and v. Here the quadratic program gives v, the attention kernels use it, and the command\n"
+    "shows that the attention and the SVR agree. Variants of the problem are other attentions:\n\n"
     "    softmax   κ = exp(x·y/√D), all keys, h = Σ κ\n"
-    "    linear    κ = φ(x)·φ(y) with φ = elu + 1: a finite number of features, so a stiffer curve\n"
-    "    bn        the layer first normalises its input with the keys' mean and deviation\n"
-    "    sh        the layer is fitted on fewer data: averages of 4 neighbouring keys and targets\n"
-    "    block     four training sets side by side: each query sees the keys of its own block\n"
-    "    late      key j counts exp(j/100) times in the training set: a weight in the score\n"
-    "    window    a query sees its neighbours: among enough points the kernel is no inner product of\n"
-    "              features, so no SVR stands behind it; the command looks for a vector v with v·Kv < 0\n\n"
-    "A key that the curve passes within ε has v_j = 0; the others are the support vectors. C is counted in units that\n"
-    "make the mean of K(k,k) = κ(k,k)/(h(k) h(k)) one; targets are brought to mean 0 and deviation 1, so ε is in\n"
-    "deviations. Values grow with C and cancel in the sum: a large C costs digits of single precision. The data are\n"
-    "noisy points of a curve, or the columns of a CSV file (first line: names that begin with x or y); each x is "
-    "lifted\n"
-    "to sines and cosines, --raw takes the columns as keys.\n";
+    "    linear    κ = φ(x)·φ(y) with φ = elu + 1: a finite number of features, so a less flexible curve\n"
+    "    bn        the layer first normalises its input with the mean and standard deviation of the keys\n"
+    "    sh        the layer is fitted to fewer points: averages of 4 neighbouring keys and targets\n"
+    "    block     four separate training sets: each query sees the keys of its own block\n"
+    "    late      the training set contains key j exp(j/100) times: a weight in the score\n"
+    "    window    a query sees its neighbours: with enough points, the kernel is not an inner product of\n"
+    "              features, so no SVR corresponds to it; the command searches for v with v·Kv < 0\n\n"
+    "A key whose target lies within ε of the curve has v_j = 0; the others are the support vectors. C is measured\n"
+    "in units in which the mean of K(k,k) = κ(k,k)/(h(k) h(k)) is one. Targets are scaled to mean 0 and standard\n"
+    "deviation 1, so ε is in standard deviations. Values grow with C and cancel in the sum: a large C costs digits\n"
+    "of single precision. The data are noisy points of a curve, or the columns of a CSV file (first line: names\n"
+    "that begin with x or y). Each x is mapped to sines and cosines; --raw uses the columns as keys.\n";
 
 /* ---- flags ------------------------------------------------------------------------------------------------------- */
 
@@ -47,7 +46,7 @@ typedef struct request {
     int format, which; /* of the attentions: one, or -1 for all */
 } request;
 
-/* Of all attentions, those that a bias cannot be fitted to. */
+/* Whether an attention is omitted from "all" because a bias cannot be fitted to it. */
 static bool leaves_out(const request *r, int attention) {
     return r->which < 0 && r->fit.bias && xp_svr_attentions[attention].rate != 0;
 }
@@ -56,19 +55,19 @@ static int read_request(int count, char **words, request *r, bool *answered) {
     const double noise = r->points.noise;
     long points = r->points.count, dimensions = r->points.dimensions, outputs = r->points.outputs, seed = 1;
     const xp_flag flags[] = {
-        {"--attention", "NAME", "one of those above, or all", .text = &r->attention},
-        {"--points", "N", "points of the curve", .number = &points, .lowest = XP_SVR_MIN_POINTS,
+        {"--attention", "NAME", "one of the names above, or all", .text = &r->attention},
+        {"--points", "N", "number of points of the curve", .number = &points, .lowest = XP_SVR_MIN_POINTS,
          .highest = XP_SVR_MAX_POINTS},
         {"--dimensions", "D", "width of the keys", .number = &dimensions, .lowest = 1, .highest = XP_SVR_MAX_WIDTH},
-        {"--outputs", "E", "curves, each with an SVR of its own", .number = &outputs, .lowest = 1,
+        {"--outputs", "E", "number of curves, each with its own SVR", .number = &outputs, .lowest = 1,
          .highest = XP_SVR_MAX_COLUMNS},
-        {"--noise", "X", "deviation of the points from the curve", .real = &r->points.noise, .highest = 1e6},
-        {"--seed", "N", "of the noise", .number = &seed, .highest = XP_SEED_HIGHEST},
-        {"--data", "FILE", "points of your own, as CSV (points of a curve)", .text = &r->data},
-        {"--raw", NULL, "the x columns are keys as they stand", .on = &r->points.raw},
+        {"--noise", "X", "standard deviation of the points from the curve", .real = &r->points.noise, .highest = 1e6},
+        {"--seed", "N", "seed of the noise", .number = &seed, .highest = XP_SEED_HIGHEST},
+        {"--data", "FILE", "your own points, as CSV (points of a curve)", .text = &r->data},
+        {"--raw", NULL, "use the x columns as keys, without change", .on = &r->points.raw},
         {"--C", "X", "the cost of an error", .real = &r->fit.cost, .lowest = 1e-9, .highest = 1e9},
-        {"--epsilon", "X", "half the width of the tube", .real = &r->fit.epsilon, .highest = 1e6},
-        {"--bias", NULL, "fit b too, with LIBSVM; else b = 0", .on = &r->fit.bias},
+        {"--epsilon", "X", "half the width of the tube around the curve", .real = &r->fit.epsilon, .highest = 1e6},
+        {"--bias", NULL, "also fit b, with LIBSVM; otherwise b = 0", .on = &r->fit.bias},
         {"--out", "DIR", "folder for svr.json and svr.svg", .text = &r->out},
         XP_DEVICE_FLAG(&r->device),
         XP_FAMILY_FLAG(&r->family),
@@ -86,10 +85,10 @@ static int read_request(int count, char **words, request *r, bool *answered) {
     *answered = arguments.help;
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (r->data && r->points.raw && dimensions != r->points.dimensions)
-        return xp_command_misuse("svr: with --raw the columns give the dimensions; leave --dimensions out");
+        return xp_command_misuse("svr: with --raw, the columns determine the dimensions; omit --dimensions");
     if (r->data && (points != r->points.count || outputs != r->points.outputs || noise != r->points.noise || seed != 1))
-        return xp_command_misuse("svr: --points, --outputs, --noise and --seed make points; --data brings its own");
-    if (!r->data && r->points.raw) return xp_command_misuse("svr: --raw is about the columns of --data");
+        return xp_command_misuse("svr: --points, --outputs, --noise and --seed generate points; omit them with --data");
+    if (!r->data && r->points.raw) return xp_command_misuse("svr: --raw needs --data");
     r->points.count = points;
     r->points.dimensions = (int)dimensions;
     r->points.outputs = (int)outputs;
@@ -97,7 +96,7 @@ static int read_request(int count, char **words, request *r, bool *answered) {
     return XP_EXIT_OK;
 }
 
-/* Which of the table: one, or -1 for all. */
+/* Sets *which to an index of the table, or to -1 for all. */
 static int find_attention(const char *name, int *which) {
     const char *names[XP_SVR_ATTENTIONS + 1];
     *which = -1;
@@ -110,7 +109,7 @@ static int find_attention(const char *name, int *which) {
     names[XP_SVR_ATTENTIONS] = "all";
     const char *nearest = xp_text_nearest(name, names, XP_SVR_ATTENTIONS + 1);
     if (nearest) return xp_command_misuse("--attention: '%s' is not known; did you mean '%s'?", name, nearest);
-    return xp_command_misuse("--attention: '%s' is not known; expanse svr --help lists them", name);
+    return xp_command_misuse("--attention: '%s' is not known; expanse svr --help lists the names", name);
 }
 
 /* ---- results ----------------------------------------------------------------------------------------------------- */
@@ -178,8 +177,8 @@ static void add_row(xp_table *table, const xp_svr_result *r) {
     xp_table_row(table, cells);
     if (window)
         xp_table_note(table, "%s: v.Kv = %.3g for a unit vector v: %s.", p->attention->name, r->lowest,
-                      has_negative_direction(r) ? "K is not positive definite, so no SVR stands behind it"
-                                                : "no negative direction was found among so few points");
+                      has_negative_direction(r) ? "K is not positive definite, so no SVR corresponds to it"
+                                                : "no negative direction was found with so few points");
 }
 
 static xp_status print(FILE *out, xp_table_format format, const xp_svr_points *points, const request *r,
@@ -203,7 +202,7 @@ static xp_status print(FILE *out, xp_table_format format, const xp_svr_points *p
     for (int i = 0; i < count; i++) add_row(&table, &results[i]);
     for (int i = 0; i < XP_SVR_ATTENTIONS; i++)
         if (leaves_out(r, i))
-            xp_table_note(&table, "%s is left out: LIBSVM has one C for all keys.", xp_svr_attentions[i].name);
+            xp_table_note(&table, "%s is omitted: LIBSVM uses one C for all keys.", xp_svr_attentions[i].name);
     return xp_table_close(&table, XP_OK);
 }
 
@@ -228,7 +227,7 @@ static xp_status save(const xp_svr_points *points, const request *r, const xp_sv
     XP_TRY(xp_table_save(path, write_numbers, &(numbers_of){points, r, results, count}));
     if (told) printf("\nwrote %s\n", path);
     const bool last_is_window = count > 0 && results[count - 1].problem.attention->window;
-    if (!points->grid_count || count - last_is_window == 0) return XP_OK; /* nothing to draw along */
+    if (!points->grid_count || count - last_is_window == 0) return XP_OK; /* nothing to draw */
     snprintf(path, sizeof path, "%s/svr.svg", r->out);
     XP_TRY(xp_svr_picture_write(path, results, count - last_is_window, &r->fit));
     if (told) printf("wrote %s\n", path);

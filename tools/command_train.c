@@ -18,18 +18,18 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Of the run that this process is at, for whom a signal ends it before there is anything to save. */
+/* The current run, for the message when a signal ends it before there is anything to save. */
 static const char *run_folder;
 static const xp_live *shown;
 
-/* Says what was reached. The folder is the run's own as soon as it has a configuration. */
+/* Prints how to continue. The folder belongs to this run as soon as it has a configuration. */
 static void explain_end(void) {
     char config[1200];
     const bool begun =
         xp_run_folder_path(run_folder, "config.yaml", config, sizeof config) == XP_OK && xp_path_exists(config);
     if (shown->line_open) dprintf(fileno(shown->out), "\r\033[J");
     dprintf(STDERR_FILENO, "expanse: stopped before the first step%s%s\n",
-            begun ? "; go on with: expanse train --resume " : "", begun ? run_folder : "");
+            begun ? "; continue with: expanse train --resume " : "", begun ? run_folder : "");
 }
 
 static void begin_steps(void *user) {
@@ -37,8 +37,8 @@ static void begin_steps(void *user) {
     xp_signals_hold();
 }
 
-/* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1"; where another run is wanted, with "-2", "-3" … behind it when that is
- * taken. */
+/* "runs/vit-tiny-28-softmax-bn-sh-1-2-seed1"; if a new run is wanted and the folder is taken, with the suffix "-2",
+ * "-3" … */
 static void choose_folder(const xp_config *config, bool another, char *text, size_t size) {
     char slug[96];
     size_t length = 0;
@@ -88,7 +88,7 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
     xp_table_note(table, "best epoch   %d, chosen on the %s set", best->epoch, xp_epoch_judge(best, &judged));
     xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
                   result->device);
-    xp_table_note(table, "pictures     %s/curves.svg%s", folder,
+    xp_table_note(table, "plots        %s/curves.svg%s", folder,
                   result->validation_samples + result->test_samples > 0 ? ", confusion.svg" : "");
     xp_table_note(table, "weights      %s/best/model.safetensors", folder);
 }
@@ -105,7 +105,7 @@ static xp_status print_result(const xp_run_summary *result, const char *folder, 
                                  {"loss_final", titles[2], XP_CELL_REAL, .digits = 4}};
     if (format == XP_TABLE_TEXT && result->best.epoch == 0) {
         fprintf(out,
-                "\nweights      %s/best/model.safetensors, the initial ones; train them with --resume %s --epochs N\n",
+                "\nweights      %s/best/model.safetensors (initial weights); train them with --resume %s --epochs N\n",
                 folder, folder);
         return XP_OK;
     }
@@ -126,8 +126,8 @@ static bool tune_first(void *user, const xp_config *config, const xp_model_shape
     return changed;
 }
 
-/* What stdout was; from now on, all that speaks of the run on stdout, drivers included, goes to stderr. NULL: it cannot
- * be had. */
+/* Returns the original stdout; from now on, everything else that is printed to stdout, also by drivers, goes to stderr.
+ * NULL: that is not possible. */
 static FILE *keep_for_results(void) {
     fflush(stdout);
     const int kept = dup(STDOUT_FILENO);
@@ -135,7 +135,7 @@ static FILE *keep_for_results(void) {
     return fdopen(kept, "w");
 }
 
-/* Sees whether the folder can be a new run's, or, where it may, that it holds the run of this configuration already. */
+/* Checks that the folder is free for a new run or, if `automatic`, that it holds the run of this configuration. */
 static int enter_folder(const xp_config *config, bool automatic, xp_train_options *options) {
     xp_config found, wanted = *config;
     if (xp_run_folder_check_free(options->out) == XP_OK) return XP_EXIT_OK;
@@ -146,10 +146,10 @@ static int enter_folder(const xp_config *config, bool automatic, xp_train_option
     if (xp_run_folder_config(options->out, &found) != XP_OK) return xp_command_fail();
     xp_config_make_absolute(&wanted);
     if (xp_config_compare(&found, &wanted) != XP_OK)
-        return xp_command_misuse("%s is another run than the flags describe: its %s; choose another --out",
+        return xp_command_misuse("%s holds a different run than the flags describe: its %s; choose another --out",
                                  options->out, xp_last_error());
     options->resume = true;
-    options->trust_code = true; /* the flags give the same attention */
+    options->trust_code = true; /* the flags specify the same attention */
     options->checkpoint_every = &config->training.checkpoint_every;
     options->keep = config->training.keep;
     return XP_EXIT_OK;
@@ -170,8 +170,7 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     live.logs = true;
     if (tuned && !quiet) callbacks.tune = tune_first;
     live.folder = options->dry_run ? NULL : options->out;
-    if (!quiet && xp_cache_check() != XP_OK)
-        fprintf(stderr, "expanse: nothing is kept between starts: %s\n", xp_last_error());
+    if (!quiet && xp_cache_check() != XP_OK) fprintf(stderr, "expanse: nothing can be cached: %s\n", xp_last_error());
     if (seconds > 0) xp_signals_limit_time((unsigned)seconds);
     run_folder = options->out;
     shown = &live;
@@ -186,7 +185,7 @@ static int train(const xp_config *config, xp_train_options *options, xp_table_fo
     return status == XP_INTERRUPTED ? xp_signals_exit_code() : XP_EXIT_FAILURE;
 }
 
-/* Takes a setting that may stand beside --resume; another one makes the run `fixed`. */
+/* Applies a setting that is allowed with --resume; sets *fixed for any other. */
 static int take_beside_resume(const char *option, const char *value, xp_config *config, xp_train_options *options,
                               bool *fixed) {
     const struct {
@@ -224,72 +223,72 @@ int xp_command_train(int count, char **words) {
          untuned = false, launches = false, trust_code = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
-        {"--preset", "PRESET", "start from a preset; expanse info lists them", .text = &preset},
-        {"--config", "FILE", "lay a YAML file over it; --print-config writes one", .text = &file},
+        {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
+        {"--config", "FILE", "then read this YAML file; --print-config prints one", .text = &file},
         {"--train", "FILE",
-         "training data: series as .ts, .arff or a UCR table, IDX images, or a folder of them; .gz is fine (required)",
+         "training data: series (.ts, .arff, UCR tables), IDX images or a folder of them; also as .gz (required)",
          .option = "data.train"},
-        {"--test", "FILE", "test data; without --validation, the best epoch is chosen on them", .option = "data.test"},
-        {"--validation", "X", "fraction of the training data to split off; the best epoch is chosen on it",
+        {"--test", "FILE", "test data; without --validation, they choose the best epoch", .option = "data.test"},
+        {"--validation", "X", "fraction of the training data to split off, which chooses the best epoch",
          .option = "data.validation"},
         {"--attention", "SPEC", "softmax, softmax+bn, softmax+sh(1,1,2,2), softmax+bn(beta=0.6)+sh(1,2) ...",
          .option = "model.attention"},
         {"--epochs", "N", "passes over the training data; 0: write the initial weights", .option = "training.epochs"},
-        {"--batch", "N", "samples a step", .option = "training.batch"},
-        {"--accumulate", "N", "less memory: compute a step's batch in N parts, one after another",
+        {"--batch", "N", "samples per step", .option = "training.batch"},
+        {"--accumulate", "N", "compute the batch of a step in N parts, one after another, for less memory",
          .option = "training.accumulate"},
-        {"--max-length", "N", "steps of the longest series that the model takes; 0: of the longest in the data",
+        {"--max-length", "N", "longest series that the model accepts, in steps; 0: the longest in the data",
          .option = "data.max_length"},
-        {"--seed", "N", "of everything that is drawn at random", .option = "training.seed"},
-        {"--limit", "N", "take only N samples of the training data, equally many of each class (all)",
+        {"--seed", "N", "seed of all random numbers", .option = "training.seed"},
+        {"--limit", "N", "use only N samples of the training data, equally many of each class (all)",
          .option = "data.train_limit"},
-        {"--test-limit", "N", "take only N samples of the test data, equally many of each class (all)",
+        {"--test-limit", "N", "use only N samples of the test data, equally many of each class (all)",
          .option = "data.test_limit"},
         {"--device", "ID", XP_DEVICE_HELP, .option = "device.select"},
         {"--family", "NAME", XP_FAMILY_HELP, .option = "device.family"},
-        {"--recompute", NULL, "less memory, the same bits: recompute activations in the backward pass",
+        {"--recompute", NULL, "recompute activations in the backward pass: less memory, more time, the same bits",
          .on = &recompute},
-        {"--set", "KEY=VALUE", "any key of --print-config; may be repeated", .option = ""},
-        {"--out", "DIR", "run folder (one below runs/ is chosen)", .text = &out},
+        {"--set", "KEY=VALUE", "set any key of --print-config; may be repeated", .option = ""},
+        {"--out", "DIR", "run folder (a new one in runs/)", .text = &out},
         {"--resume", "DIR",
-         "go on with this folder's run, as configured; --epochs makes it longer, --train and --test say where its data "
-         "are now, --device and --family what to run it on; auto: go on with the run that the flags name, or start it",
+         "continue the run in this folder with its configuration; --epochs extends it, --train and --test give new "
+         "paths of its data, --device and --family change the device; auto: continue the run that the flags describe, "
+         "or start it",
          .text = &resume},
-        {"--trust-code", NULL, "with --resume: let the run's score(...) run although nothing shows that you gave it",
+        {"--trust-code", NULL, "with --resume: accept the score(...) of a run that is not marked as yours",
          .on = &trust_code},
-        {"--checkpoint-every", "EVERY",
-         "save within an epoch, too: after so many steps (500) or so much time (10m) (off)",
+        {"--checkpoint-every", "EVERY", "also save within an epoch: every N steps (500) or after some time (10m) (off)",
          .option = "training.checkpoint_every"},
         {"--keep", "N", "keep the checkpoints of the last N epochs, in epoch-0001/ ...", .option = "training.keep"},
-        {"--max-time", "TIME", "such as 90s, 30m or 2h: then finish the step, save, and leave with exit code 3",
+        {"--max-time", "TIME", "after this time (90s, 30m, 2h), finish the step, save, and exit with code 3",
          .text = &most},
-        {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; train nothing", .on = &dry_run},
-        {"--launches", NULL, "with --dry-run: print every launch of a training step, too", .on = &launches},
+        {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; do not train", .on = &dry_run},
+        {"--launches", NULL, "with --dry-run: also print every launch of a training step", .on = &launches},
         {"--profile", NULL, "time every kernel and print a table at the end", .on = &profile},
-        {"--no-tune", NULL, "no short search for faster kernels before a longer run on a new device", .on = &untuned},
-        {"--debug", NULL, "finish after every launch, so that a failure names its kernel and layer", .on = &debug},
-        {"--print-config", NULL, "print the whole configuration as YAML; train nothing", .on = &print_config},
+        {"--no-tune", NULL, "do not search for faster kernels before the first longer run on a device", .on = &untuned},
+        {"--debug", NULL, "wait for every launch, so that an error names its kernel and layer", .on = &debug},
+        {"--print-config", NULL, "print the complete configuration as YAML; do not train", .on = &print_config},
         XP_TABLE_FORMAT_FLAG(&format),
-        {"--quiet", NULL, "print nothing but errors, and the results where -o asks for them", .on = &quiet},
+        {"--quiet", NULL, "print only errors, and the results if -o is given", .on = &quiet},
     };
     const xp_usage usage = {
         .name = "train",
-        .synopsis =
-            "--preset NAME --train FILE [--test FILE] [flags]\n       expanse train --resume DIR [--epochs N] [flags]\n"
-            "       expanse train --preset NAME --train FILE [flags] --resume auto --max-time TIME",
+        .synopsis = "--preset NAME --train FILE [--test FILE] [flags]\n"
+                    "       expanse train --resume DIR [--epochs N] [flags]\n"
+                    "       expanse train --preset NAME --train FILE [flags] --resume auto --max-time TIME",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
-            "confusion.svg, and the weights in best/ and last/. Preset, then file, then flags: the later one counts.\n"
-            "The best epoch, whose weights are in best/, is the one of the highest accuracy on the validation set,\n"
-            "else on the test set, else in training. With -o md, csv or json the results alone go to stdout, and all\n"
-            "else to stderr.\n"
-            "\n"
-            "A signal (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, a closed pipe behind the output) finishes the step,\n"
-            "saves and leaves with 128 + its number, 130 after Ctrl-C; a second one quits at once. Before the first\n"
-            "step there is nothing to save, and the end is at once. What was ignored at the start, as nohup has it,\n"
-            "stays ignored. An output that cannot be written for another reason, such as a full disk, does not stop\n"
-            "the run, but it leaves with exit code 1. --resume goes on, with the same bits; --resume auto is for a\n"
-            "scheduler that runs one command again and again: exit code 3 after --max-time, 0 when all is done.\n",
+            "confusion.svg, and the weights in best/ and last/. A file overrides the preset, and flags override the\n"
+            "file. The best epoch, whose weights are in best/, has the highest accuracy on the validation set;\n"
+            "without one, on the test set; without either, in training. With -o md, csv or json, only the results\n"
+            "go to stdout, everything else to stderr.\n\n"
+            "After a signal (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, or SIGPIPE when a reader of the output\n"
+            "exits), the command finishes the step, saves, and exits with 128 + the number of the signal, 130 after\n"
+            "Ctrl-C. A second signal ends it at once, and so does the first one before the first step, when there\n"
+            "is nothing to save. Signals that were ignored at the start, as under nohup, stay ignored. If the\n"
+            "output cannot be written for another reason, such as a full disk, the run continues, but the exit code\n"
+            "is 1. --resume continues a run, with the same bits. --resume auto is for schedulers that repeat one\n"
+            "command: its exit code is 3 after --max-time and 0 at the end.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .example = "  expanse train --preset uea-flowformer --train JapaneseVowels_TRAIN.ts \\\n"
@@ -308,8 +307,8 @@ int xp_command_train(int count, char **words) {
                                 .report = stdout};
     if (most && !xp_text_duration(most, &seconds))
         return xp_command_misuse("--max-time: '%s' is not a time such as 90s, 30m or 2h", most);
-    if (launches && !dry_run) return xp_command_misuse("--launches lists the launches of a --dry-run: give both");
-    if (dry_run && format != XP_TABLE_TEXT) return xp_command_misuse("-o is for results, and a --dry-run has none");
+    if (launches && !dry_run) return xp_command_misuse("--launches needs --dry-run");
+    if (dry_run && format != XP_TABLE_TEXT) return xp_command_misuse("-o formats the results, and --dry-run has none");
     const bool automatic = resume && strcmp(resume, "auto") == 0;
     if (resume && !automatic) {
         bool fixed = preset || file || out || dry_run || print_config || untuned;
@@ -321,9 +320,9 @@ int xp_command_train(int count, char **words) {
         }
         if (fixed) {
             return xp_command_misuse(
-                "--resume goes on with the run as it was configured; only --epochs, which can make it longer, --train "
-                "and --test, where its data are now, --device, --family, --checkpoint-every, --keep, --max-time, "
-                "--recompute, --trust-code, --profile, --debug, -o and --quiet may stand beside it");
+                "--resume continues a run with its own configuration; the only other flags allowed are --epochs (to "
+                "extend it), --train and --test (if its data have moved), --device, --family, --checkpoint-every, "
+                "--keep, --max-time, --recompute, --trust-code, --profile, --debug, -o and --quiet");
         }
         options.out = resume;
         options.resume = true;
@@ -331,7 +330,8 @@ int xp_command_train(int count, char **words) {
         options.trust_code = trust_code;
         return train(NULL, &options, (xp_table_format)format, quiet, false, seconds);
     }
-    if (trust_code) return xp_command_misuse("--trust-code is for the run of a --resume: what is given here is yours");
+    if (trust_code)
+        return xp_command_misuse("--trust-code needs --resume: a score on the command line is accepted anyway");
     xp_config_default(&config);
     const xp_status configured = xp_command_configure(&config, preset, file, &arguments);
     if (configured != XP_OK) {
@@ -340,7 +340,7 @@ int xp_command_train(int count, char **words) {
     }
     if (recompute) config.training.recompute = 1;
     if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();
-    if (!config.data.train[0]) return xp_command_misuse("training data are missing: give --train FILE");
+    if (!config.data.train[0]) return xp_command_misuse("no training data: give --train FILE");
     char chosen[1024];
     choose_folder(&config, !automatic, chosen, sizeof chosen);
     options.out = out ? out : chosen;

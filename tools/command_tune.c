@@ -18,7 +18,7 @@ static xp_status copy_table(const char *from, const char *to, const char *what) 
     const size_t count = json_array_size(entries);
     const xp_status status = xp_tuning_merge(to, entries);
     json_decref(entries);
-    if (status == XP_OK) printf("%s: %zu entries from %s into %s\n", what, count, from, to);
+    if (status == XP_OK) printf("%s: %zu entries from %s to %s\n", what, count, from, to);
     return status;
 }
 
@@ -41,32 +41,37 @@ int xp_command_tune(int count, char **words) {
         XP_SYNTHETIC_FLAGS(model),
         XP_DEVICE_FLAG(&device),
         XP_FAMILY_FLAG(&family),
-        {"--minutes", "N", "to search", .number = &minutes, .lowest = 1, .highest = 10080},
+        {"--minutes", "N", "time limit of the search", .number = &minutes, .lowest = 1, .highest = 10080},
         {"--quick", NULL, "search for 15 seconds", .on = &quick},
-        {"--rounds", "N", "of candidates to try, at most; 0: none", .number = &rounds},
-        {"--filter", "REGEX", "search the kernels with such a name alone", .text = &filter},
-        {"--timeout", "SECONDS", "for a trial beside its steps; one that takes longer counts as hanging",
-         .number = &timeout, .lowest = 1, .highest = 3600},
+        {"--rounds", "N", "largest number of rounds of candidates; 0: none", .number = &rounds},
+        {"--filter", "REGEX", "only kernels whose name matches", .text = &filter},
+        {"--timeout", "SECONDS",
+         "time limit of a trial, without its steps; a trial that takes longer counts as hanging", .number = &timeout,
+         .lowest = 1, .highest = 3600},
         XP_TABLE_FORMAT_FLAG(&format),
-        {"--restart", NULL, "forget what earlier searches have tried", .on = &restart},
-        {"--quiet", NULL, "print the result alone", .on = &quiet},
-        {"--output", "FILE", "the table to write into (tuning.json in the cache folder)", .text = &output},
-        {"--export", NULL, "copy the table of the cache folder into that of --output, and end", .on = &export},
-        {"--import", "FILE", "take a shared table into that of --output, and end", .text = &import_from},
+        {"--restart", NULL, "discard the results of earlier searches", .on = &restart},
+        {"--quiet", NULL, "print only the result", .on = &quiet},
+        {"--output", "FILE", "tuning table to write to (tuning.json in the cache folder)", .text = &output},
+        {"--export", NULL, "copy the table in the cache folder to --output, and exit", .on = &export},
+        {"--import", "FILE", "add a shared table to that of --output, and exit", .text = &import_from},
     };
-    const xp_usage usage = {
-        .name = "tune",
-        .synopsis = "[flags]",
-        .description =
-            "Searches the fastest blocks of each heavy kernel for the shapes of one model: whole training steps with\n"
-            "candidates run beside steps with the defaults, in child processes that may crash or hang. Winners are\n"
-            "checked against the reference on ragged shapes and confirmed in nine pairs of steps, with the defaults\n"
-            "and with the candidates in turn. A gain is believed, and written into the table that every later run on\n"
-            "this device reads, only when the 95 % interval of its median lies above 1. A stopped search goes on\n"
-            "where it was.\n" XP_SYNTHETIC_DESCRIPTION,
-        .flags = flags,
-        .flag_count = sizeof flags / sizeof flags[0],
-        .example = "  expanse tune --preset vit-tiny-28\n"};
+    const xp_usage usage = {.name = "tune",
+                            .synopsis = "[flags]",
+                            .description = "Searches for the fastest parameters of each expensive kernel for the "
+                                           "shapes of one model. It times whole training\n"
+                                           "steps with candidates and with the defaults,\n"
+                                           "in child processes, because a candidate may\n"
+                                           "crash or hang. Winners are compared with the\n"
+                                           "reference on ragged shapes and confirmed in\n"
+                                           "nine pairs of steps, one with the defaults and\n"
+                                           "one with the candidates. A gain is accepted\n"
+                                           "only if the 95 % interval of its median lies\n"
+                                           "above 1; it is then written to the tuning\n"
+                                           "table, which every later run on this device\n"
+                                           "reads. A stopped search can be continued.\n" XP_SYNTHETIC_DESCRIPTION,
+                            .flags = flags,
+                            .flag_count = sizeof flags / sizeof flags[0],
+                            .example = "  expanse tune --preset vit-tiny-28\n"};
     const bool trial = count >= 5 && strcmp(words[0], XP_TRIAL_WORD) == 0;
     xp_arguments arguments;
     const int skipped = trial ? 5 : 0;
@@ -83,9 +88,10 @@ int xp_command_tune(int count, char **words) {
     const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) == XP_OK &&
                         xp_cache_path("tuning-trials.json", true, trials, sizeof trials) == XP_OK;
     if (!cached && (!output || export))
-        return xp_command_misuse("tune: there is no cache folder to keep the table in: say --output FILE (%s)",
+        return xp_command_misuse("tune: there is no cache folder for the table; give --output FILE (%s)",
                                  xp_last_error());
-    if (export && (!output || import_from)) return xp_command_misuse("tune: --export writes into --output FILE");
+    if (export && (!output || import_from))
+        return xp_command_misuse("tune: --export needs --output FILE, and no --import");
     if (export || import_from) {
         const xp_status status =
             export ? copy_table(own, output, "exported") : copy_table(import_from, output ? output : own, "imported");

@@ -9,14 +9,14 @@
 #include <unistd.h>
 
 static const xp_subcommand subcommands[] = {
-    {"train", "train a model, or go on with a run that was cut", xp_command_train},
-    {"eval", "accuracy and a table of the classes on a data set", xp_command_eval},
-    {"predict", "class and probabilities of each sample as CSV", xp_command_predict},
-    {"analyze", "how much the heads of a trained model differ, and their maps", xp_command_analyze},
+    {"train", "train a model, or continue a run", xp_command_train},
+    {"eval", "print the accuracy of a model on a data set", xp_command_eval},
+    {"predict", "write the class and the probabilities of each sample as CSV", xp_command_predict},
+    {"analyze", "measure how much the attention heads of a model differ", xp_command_analyze},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"tune", "find the fastest kernels for this device", xp_command_tune},
-    {"doctor", "probe a device: what works, and what it means", xp_command_doctor},
-    {"check", "verify a device: every kernel against the reference", xp_command_check},
+    {"doctor", "test what works on a device, and what that means for training", xp_command_doctor},
+    {"check", "compare every kernel with the reference on a device", xp_command_check},
     {"svr", "fit attention layers as support vector regressions", xp_command_svr},
     {"bench", "time kernels and training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
@@ -37,13 +37,13 @@ static int run(int count, char **words) {
     const xp_flag flags[] = {
         {"--version", NULL, "print the version", .on = &version},
         {"--man", NULL, "print the manual page, for man -l -", .on = &man},
-        {"--completion", "SHELL", "print what completes this command in bash, zsh or fish", .choices = xp_help_shells,
+        {"--completion", "SHELL", "print the completion script for bash, zsh or fish", .choices = xp_help_shells,
          .choice = &shell},
     };
     const xp_usage usage = {.name = "",
                             .synopsis = "COMMAND [flags]",
                             .description = "Expanse trains transformers on any OpenCL device.\n"
-                                           "expanse COMMAND --help tells more of each command.\n",
+                                           "expanse COMMAND --help describes a command.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .commands = subcommands,

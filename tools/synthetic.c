@@ -42,7 +42,7 @@ static xp_status take_sizes(const data_size *sizes, int count, const char *data,
         const data_size *s = &sizes[i];
         const bool given = s->given != XP_SYNTHETIC_NONE;
         if (given && !s->value)
-            return xp_fail(XP_INVALID_ARGUMENT, "%s: the model reads %s, which have no such size", s->flag, data);
+            return xp_fail(XP_INVALID_ARGUMENT, "%s: the model uses %s, which do not have this size", s->flag, data);
         if (s->value) *s->value = given ? (int)s->given : s->usual;
         if (given || !s->value) continue;
         xp_text_add(out->assumed, sizeof out->assumed, "%s", *flags ? ", " : "assumed: ");

@@ -7,7 +7,7 @@
 #include "train/config.h"
 #include "train/session.h"
 
-/* Flags that are no option of a configuration: where one comes from, and the data's shape. */
+/* Flags that are not options of a configuration: preset, file and the shape of the data. */
 typedef struct xp_synthetic_flags {
     const char *preset, *file;
     long length, features, image, channels, classes; /* XP_SYNTHETIC_NONE: not given */
@@ -22,40 +22,38 @@ enum { XP_SYNTHETIC_NONE = -1 };
     }
 
 #define XP_SYNTHETIC_FLAGS(f)                                                                                          \
-    {"--preset", "PRESET", "start from a preset, its batch included", .text = &(f).preset},                            \
-        {"--config", "FILE", "lay a YAML file over it", .text = &(f).file},                                            \
+    {"--preset", "PRESET", "start from this preset, including its batch", .text = &(f).preset},                        \
+        {"--config", "FILE", "then read this YAML file", .text = &(f).file},                                           \
         {"--width", "N", "model width (512)", .option = "model.width"},                                                \
         {"--heads", "N", "attention heads (8)", .option = "model.heads"},                                              \
         {"--layers", "N", "encoder layers (2)", .option = "model.layers"},                                             \
         {"--ffn", "N", "feed-forward width (2048)", .option = "model.feed_forward"},                                   \
         {"--attention", "SPEC", "attention specification (softmax)", .option = "model.attention"},                     \
-        {"--batch", "N", "samples in the batch (16)", .option = "training.batch"},                                     \
-        {"--length", "N", "steps of a series (128)", .number = &(f).length, .lowest = 1, .highest = 1 << 20},          \
-        {"--features", "N", "numbers of a step (16)", .number = &(f).features, .lowest = 1, .highest = 1 << 16},       \
+        {"--batch", "N", "samples per batch (16)", .option = "training.batch"},                                        \
+        {"--length", "N", "steps per series (128)", .number = &(f).length, .lowest = 1, .highest = 1 << 20},           \
+        {"--features", "N", "features per step (16)", .number = &(f).features, .lowest = 1, .highest = 1 << 16},       \
         {"--image",                                                                                                    \
          "SIDE",                                                                                                       \
-         "images of this side; without preset and file, in place of series",                                           \
+         "side of square images; without preset and file, use images instead of series",                               \
          .number = &(f).image,                                                                                         \
          .lowest = 1,                                                                                                  \
          .highest = 1 << 14},                                                                                          \
-        {"--channels", "N", "of the images (1)", .number = &(f).channels, .lowest = 1, .highest = 1 << 10},            \
-        {"--patch", "SIDE", "of the images' patches (4)", .option = "model.patch"},                                    \
-        {"--classes", "N", "to tell apart (10)", .number = &(f).classes, .lowest = 1, .highest = 1 << 20},             \
-        {"--accumulate", "N", "compute the batch in so many parts, one after another",                                 \
-         .option = "training.accumulate"},                                                                             \
-    {                                                                                                                  \
-        "--recompute", NULL, "make activations anew in the backward pass", .on = &(f).recompute                        \
+        {"--channels", "N", "channels of the images (1)", .number = &(f).channels, .lowest = 1, .highest = 1 << 10},   \
+        {"--patch", "SIDE", "side of a patch (4)", .option = "model.patch"},                                           \
+        {"--classes", "N", "number of classes (10)", .number = &(f).classes, .lowest = 1, .highest = 1 << 20},         \
+        {"--accumulate", "N", "compute the batch in N parts, one after another", .option = "training.accumulate"}, {   \
+        "--recompute", NULL, "recompute activations in the backward pass", .on = &(f).recompute                        \
     }
 
 #define XP_SYNTHETIC_DESCRIPTION                                                                                       \
-    "The model is that of a preset or a file, with the flags laid over it; without either, the flags' defaults\n"      \
-    "hold. Sizes of the data that are not given are assumed, and printed.\n"
+    "The model comes from a preset or a file, and flags override it; without preset and file, the defaults of the\n"   \
+    "flags apply. Sizes of the data that are not given are assumed and printed.\n"
 
-/* What the flags come to. */
+/* The configuration and shape that result from the flags. */
 typedef struct xp_synthetic_setup {
     xp_config config;
     xp_model_shape shape; /* of the whole batch */
-    /* One sentence on the sizes that nobody gave; empty where all are given or are a flag's default. */
+    /* A sentence about the sizes that were not given; empty if all were, or if the defaults of the flags apply. */
     char assumed[160];
 } xp_synthetic_setup;
 

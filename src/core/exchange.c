@@ -39,7 +39,7 @@ static xp_status clear(const char *path) {
         snprintf(aside, sizeof aside, "%s.%d", path, k);
         if (xp_folder_remove(aside) == XP_OK && rename(path, aside) == 0) return XP_OK;
     }
-    return xp_fail(XP_IO_ERROR, "%s; it cannot be renamed either: remove it, and go on with --resume", reason);
+    return xp_fail(XP_IO_ERROR, "%s; it cannot be renamed either; remove it, and continue with --resume", reason);
 }
 
 xp_status xp_exchange_begin(const char *folder, char made[XP_EXCHANGE_BYTES]) {

@@ -214,7 +214,7 @@ static xp_status write_new(int folder, const char *path, const char *name, mode_
     }
     const bool linked = status == XP_OK && !replace && linkat(folder, temporary, folder, name, 0) == 0;
     if (status == XP_OK && !replace && !linked) {
-        status = errno == EEXIST ? xp_fail(XP_INVALID_ARGUMENT, "%s: exists already", path)
+        status = errno == EEXIST ? xp_fail(XP_INVALID_ARGUMENT, "%s: already exists", path)
                                  : xp_fail(XP_IO_ERROR, "%s: cannot be created: %s", path, strerror(errno));
     }
     if (status == XP_OK && replace && renameat(folder, temporary, folder, name) != 0) {

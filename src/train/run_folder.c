@@ -160,7 +160,7 @@ xp_status xp_run_folder_check_free(const char *path) {
     closedir(listing);
     if (!taken) return XP_OK;
     return xp_fail(XP_INVALID_ARGUMENT,
-                   "%s: the folder is not empty, and nothing is overwritten; go on with --resume %s or choose another "
+                   "%s: the folder is not empty and is not overwritten; continue with --resume %s or choose another "
                    "--out",
                    path, path);
 }

@@ -273,7 +273,7 @@ static xp_status save_epoch(training_run *run) {
 /* Saves where the run stands and ends it. */
 static xp_status interrupt(training_run *run) {
     XP_TRY(save_last(run));
-    return xp_fail(XP_INTERRUPTED, "stopped after step %lld; go on with: expanse train --resume %s",
+    return xp_fail(XP_INTERRUPTED, "stopped after step %lld; continue with: expanse train --resume %s",
                    (long long)run->checkpoint.state.step, run->options->out);
 }
 
@@ -793,7 +793,7 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
     *result = (xp_run_summary){.epochs = 0};
     xp_status status = prepare(&run, config);
     if (status == XP_INTERRUPTED && run.has_folder)
-        xp_fail(status, "%s; go on with: expanse train --resume %s", xp_last_error(), options->out);
+        xp_fail(status, "%s; continue with: expanse train --resume %s", xp_last_error(), options->out);
     if (status == XP_OK && options->dry_run) {
         status = print_plan(&run);
     } else if (status == XP_OK) {
