@@ -134,7 +134,7 @@ def check_places():
     """What cannot be written is told before anything is read or compiled."""
     nowhere = "/nonexistent.ts"  # it would be told next
     file = write("plain", "")
-    refused("answers in no folder", ["predict", RUN, "--data", nowhere, "--output", f"{ROOT}/none/a.csv"], [r"there is no folder \S*none"], 1)
+    refused("answers in no folder", ["predict", RUN, "--data", nowhere, "--output", f"{ROOT}/none/a.csv"], [r"the folder \S*none does not exist"], 1)
     refused("answers below a file", ["predict", RUN, "--data", nowhere, "--output", f"{file}/a.csv"], ["plain is not a folder"], 1)
     refused("an analysis below a file", ["analyze", RUN, "--data", nowhere, "--out", f"{file}/a/b"], ["plain is not a folder"], 1)
     words = ["train", *SMALL, "--train", nowhere, "--out"]

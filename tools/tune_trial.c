@@ -82,15 +82,15 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
             values = xp_json_append(values, json_integer(t->parameters[p].values[v]));
         parameters = xp_json_append(parameters, json_pack("{s:s,s:I,s:o,s:I}", "name", t->parameters[p].name, "default",
                                                           (json_int_t)t->parameters[p].fallback, "values", values,
-                                                          "settles", (json_int_t)t->parameters[p].settles));
+                                                          "settles", (json_int_t)t->parameters[p].exclusive));
     }
     json_t *told = json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:o,s:b}", "kernel", t->kernel, "operation", tuned->operation,
                              "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
-                             "seconds", seconds, "ratios", ratios, "lasting", t->lasting);
-    if (!t->reached.kernel) return told;
+                             "seconds", seconds, "ratios", ratios, "lasting", t->persistent);
+    if (!t->requires.kernel) return told;
     return xp_json_set(told, "reached",
-                       json_pack("{s:s,s:{s:I}}", "kernel", t->reached.kernel, "values", t->reached.parameter,
-                                 (json_int_t)t->reached.value));
+                       json_pack("{s:s,s:{s:I}}", "kernel", t->requires.kernel, "values", t->requires.parameter,
+                                 (json_int_t)t->requires.value));
 }
 
 static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {

@@ -64,7 +64,7 @@ static void count_case(round *r, int index, const xp_draw *draw, xp_trial *trial
     xp_check_verdict *verdict = &r->verdict;
     verdict->cases++;
     count_variant(r, trial->variant);
-    if (draw->mood != XP_MOOD_NORMAL) {
+    if (draw->inputs != XP_INPUTS_NORMAL) {
         verdict->hostile++;
     } else if (trial->vacuous && (draw->content.zeros_expected || draw->masked)) {
         verdict->vacuous++;

@@ -1,6 +1,6 @@
-/* The harness that verifies a device: random and hostile cases of every operation, run on the device and compared with
- * the reference. Shipped as `expanse check`. Owns the cases' random streams and verdicts; knows operations only through
- * their table, their reference and the case generators below. */
+/* The harness that verifies a device: random and extreme cases of every operation, run on the device and compared with
+ * the reference. Available as `expanse check`. Owns the random streams of the cases and the verdicts; knows operations
+ * only through their table, their reference and the case generators below. */
 #ifndef XP_CHECK_CHECK_H
 #define XP_CHECK_CHECK_H
 
@@ -12,9 +12,9 @@
 
 /* How a case's input tensor is filled. */
 typedef enum xp_fill {
-    XP_FILL_NORMAL,   /* standard normal; in hostile cases large, constant, denormal or zero */
+    XP_FILL_NORMAL,   /* standard normal; in extreme cases large, constant, denormal or zero */
     XP_FILL_UNIT,     /* uniform in [0, 1) */
-    XP_FILL_POSITIVE, /* uniform in [0.5, 2): variances and the like */
+    XP_FILL_POSITIVE, /* uniform in [0.5, 2): for variances */
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
     XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
     XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 or a fraction */
@@ -43,8 +43,8 @@ typedef struct xp_case {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
     int number;          /* of the case: generators with a list of variants take them in turn */
-    bool zeros_expected; /* by its shape, outputs may be nearly all zero; elsewhere such a case fails: it proves nothing
-                          */
+    bool zeros_expected; /* outputs may be nearly all zero because of the shape; otherwise such a case fails, since it
+                            proves nothing */
     char shape[192];     /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */
 } xp_case;
 
@@ -52,8 +52,8 @@ void xp_case_fill(xp_case *out, const xp_tensor *tensor, xp_fill fill, int64_t l
 /* XP_FILL_VALUES with `count` values, at most XP_CASE_VALUES. */
 void xp_case_values(xp_case *out, const xp_tensor *tensor, int count, const float *values);
 
-/* Declares that the node never reads rows of its input `tensor` [B,N,...] at and behind lengths: I32 [B], or [B,H] for
- * a tensor [B,N,H,...]. The device finds NaN there; the reference does not. */
+/* Declares that the node never reads rows of its input `tensor` [B,N,...] from lengths on: I32 [B], or [B,H] for
+ * a tensor [B,N,H,...]. The device gets NaN there; the reference does not. */
 void xp_case_poison(xp_case *out, const xp_tensor *tensor, const xp_tensor *lengths);
 
 /* Draws variants and shapes for one operation. Called often with the same `variant_seed` and a new `shape` stream, so
@@ -61,25 +61,25 @@ void xp_case_poison(xp_case *out, const xp_tensor *tensor, const xp_tensor *leng
 typedef struct xp_case_entry {
     const char *operation;
     xp_status (*generate)(xp_case *out, xp_random *variant, xp_random *shape);
-    double factor; /* the permitted multiple of the single-precision reference's own error: 2 forward, 3 backward */
+    double factor; /* the permitted multiple of the error of the single-precision reference: 2 forward, 3 backward */
 } xp_case_entry;
 extern const xp_case_entry xp_case_entries[];
 extern const int xp_case_entry_count;
 
-/* A size with the edges that break kernels: 1, 2, block-1, block, block+1, 97, 257 or uniform up to `limit`. */
+/* A size, often an edge case: 1, 2, block-1, block, block+1, 97, 257 or uniform up to `limit`. */
 int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
 typedef struct xp_check_options {
-    /* Extended regular expression; NULL: all. Where it fits an operation's name, all cases of that operation run;
-     * elsewhere those run whose line "OPERATION FAMILY SHAPE" it fits, as failures show it. */
+    /* Extended regular expression; NULL: all. If it matches the name of an operation, all its cases run; of the
+     * others, those run whose line "OPERATION FAMILY SHAPE" it matches, as printed with failures. */
     const char *filter;
     uint64_t seed;
     int cases;          /* of each operation */
     int only;           /* this case alone; -1: all */
-    bool small;         /* sizes that an emulator can bear */
-    bool until_failure; /* nothing more runs after the first failed case */
+    bool small;         /* sizes that suit an emulator */
+    bool until_failure; /* stop after the first failed case */
 } xp_check_options;
 
 typedef struct xp_check_failure {
@@ -94,7 +94,7 @@ typedef struct xp_check_verdict {
     int variants; /* distinct sets of kernels and options among the cases */
     int cases, failed;
     int hostile;  /* cases with large, constant, denormal or zero inputs */
-    int vacuous;  /* cases whose outputs are nearly all zero for a stated reason, in no hostile mood */
+    int vacuous;  /* cases with normal inputs whose outputs are nearly all zero for a known reason */
     double worst; /* the largest error as a share of its bound */
     double seconds;
     struct { /* the largest case; empty unless the device was opened with profiling */
@@ -114,15 +114,15 @@ typedef struct xp_check_report {
 
 void xp_check_options_default(xp_check_options *options);
 
-/* A verdict is good when no case failed and at least half of the cases prove something. */
+/* A verdict is good if no case failed and at least half of the cases have outputs other than zero. */
 bool xp_check_verdict_is_good(const xp_check_verdict *verdict);
 
 typedef struct xp_check_summary {
-    int verdicts; /* operations of which at least one case ran; 0: the filter fits nothing in this family */
-    int bad;      /* of them not good: finding one is no failure of the call */
+    int verdicts; /* operations of which at least one case ran; 0: the filter matches nothing in this family */
+    int bad;      /* those that are not good; this is not a failure of the call */
 } xp_check_summary;
 
-/* Checks the operations in the family of the device. XP_INVALID_ARGUMENT: a filter that is no regular expression. */
+/* Checks the operations in the family of the device. XP_INVALID_ARGUMENT: the filter is not a regular expression. */
 xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
                        xp_check_summary *out);
 

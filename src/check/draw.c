@@ -99,7 +99,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
     }
     uint32_t pick = xp_random_below(&out->data, 12);
     out->tight = options->small;
-    out->mood = pick <= XP_MOOD_ZERO ? (xp_mood)pick : XP_MOOD_NORMAL;
+    out->inputs = pick <= XP_INPUTS_ZERO ? (xp_inputs)pick : XP_INPUTS_NORMAL;
     return XP_OK;
 }
 
@@ -114,16 +114,16 @@ void xp_draw_close(xp_draw *draw) {
 /* ---- values ------------------------------------------------------------------------------------------------------ */
 
 static double draw_normal(xp_draw *draw, double constant) {
-    switch (draw->mood) {
-    case XP_MOOD_LARGE:
+    switch (draw->inputs) {
+    case XP_INPUTS_LARGE:
         return 1e4 * xp_random_normal(&draw->data);
-    case XP_MOOD_CONSTANT:
+    case XP_INPUTS_CONSTANT:
         return constant;
-    case XP_MOOD_DENORMAL:
+    case XP_INPUTS_DENORMAL:
         return 1e-39 * xp_random_normal(&draw->data);
-    case XP_MOOD_ZERO:
+    case XP_INPUTS_ZERO:
         return 0;
-    case XP_MOOD_NORMAL:
+    case XP_INPUTS_NORMAL:
         break;
     }
     return xp_random_normal(&draw->data);
@@ -161,7 +161,7 @@ static double draw_weight(xp_random *random) {
 static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, int32_t *words) {
     bool state = tensor == draw->content.graph->random_state;
     if (!state && fill != XP_FILL_INDEX && fill != XP_FILL_LENGTH && fill != XP_FILL_BITS && fill != XP_FILL_STARTS)
-        return xp_fail(XP_INVALID_ARGUMENT, "the case generator does not say what stands in %s", tensor->name);
+        return xp_fail(XP_INVALID_ARGUMENT, "the case generator does not fill %s", tensor->name);
     int64_t count = xp_tensor_elements(tensor), sum = 0;
     for (int64_t i = 0; i < count; i++) {
         if (state)

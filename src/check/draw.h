@@ -1,23 +1,29 @@
-/* Drawing a case: its graph, its mood and the values of its inputs, from streams that follow from seed, operation and
- * case number alone. Knows no device. */
+/* Draws a case: its graph, the distribution and the values of its inputs, from streams that depend only on seed,
+ * operation and case number. Knows no device. */
 #ifndef XP_CHECK_DRAW_H
 #define XP_CHECK_DRAW_H
 
 #include "check/check.h"
 #include "check/interpreter.h"
 
-/* What stands in the inputs that are normally distributed. All but the first are hostile. */
-typedef enum xp_mood { XP_MOOD_NORMAL, XP_MOOD_LARGE, XP_MOOD_CONSTANT, XP_MOOD_DENORMAL, XP_MOOD_ZERO } xp_mood;
+/* The values of the inputs that are normally distributed by default. All but the first are extreme. */
+typedef enum xp_inputs {
+    XP_INPUTS_NORMAL,
+    XP_INPUTS_LARGE,
+    XP_INPUTS_CONSTANT,
+    XP_INPUTS_DENORMAL,
+    XP_INPUTS_ZERO
+} xp_inputs;
 
 typedef struct xp_draw {
     xp_case content;
-    xp_mood mood;
-    bool tight;     /* for an emulator that watches bounds: inputs end where their storage ends */
-    bool masked;    /* filled: lengths or weights happened to leave next to nothing */
-    xp_random data; /* for whatever else the case needs at random */
+    xp_inputs inputs;
+    bool tight;     /* for an emulator that checks bounds: inputs end where their storage ends */
+    bool masked;    /* the drawn lengths or weights leave almost nothing */
+    xp_random data; /* for other random numbers of the case */
 } xp_draw;
 
-/* The case is released by xp_draw_close, after a failure, too. */
+/* Call xp_draw_close also after a failure. */
 xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_options *options, int index);
 void xp_draw_close(xp_draw *draw);
 

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 32 /* elements behind each tensor that nobody may write */, TIMED_RUNS = 5 };
+enum { GUARD = 32 /* elements after each tensor that no kernel may write */, TIMED_RUNS = 5 };
 
 /* Elements as words of 32 bits, of which a tensor of 16 bits has the lower half. */
 
@@ -132,7 +132,7 @@ static void *exact_values(const operand *o) {
 }
 
 /* How far the exact result moves when each input moves by one rounding, up or down at random; denormals are flushed to
- * zero. In hostile cases no honest kernel can be asked to be nearer than that. */
+ * zero. In extreme cases no kernel can be expected to be closer. */
 static bool perturb(trial *t, const xp_reference_entry *reference, double *const *old_content) {
     xp_reference_call call = {.node = t->node};
     double *moved[XP_MAX_INPUTS] = {0}, *results[XP_MAX_OUTPUTS] = {0};
@@ -277,9 +277,9 @@ static xp_status evaluate(trial *t) {
         reference->single(&single);
         for (int i = 0; i < t->node->output_count; i++) measure_single(&t->outputs[i]);
         static const float scales[] = {0.97f, 0.99f, 1.01f, 1.03f};
-        for (size_t i = 0; t->draw->mood == XP_MOOD_CONSTANT && i < sizeof scales / sizeof *scales; i++)
+        for (size_t i = 0; t->draw->inputs == XP_INPUTS_CONSTANT && i < sizeof scales / sizeof *scales; i++)
             complete = complete && sample_equal_terms(t, reference, old_content, scales[i]);
-        if (t->draw->mood != XP_MOOD_NORMAL) complete = complete && perturb(t, reference, old_content);
+        if (t->draw->inputs != XP_INPUTS_NORMAL) complete = complete && perturb(t, reference, old_content);
     }
     if (!complete) status = xp_fail(XP_OUT_OF_MEMORY, "no memory for a case of %s", t->node->operation->name);
     for (int i = 0; i < XP_MAX_OUTPUTS; i++) {
@@ -293,7 +293,7 @@ end:
 
 /* ---- the device -------------------------------------------------------------------------------------------------- */
 
-/* Gives the tensor a root of its own with a guard behind it. `scattered`: as a view with gaps, in place of a dense one.
+/* Gives the tensor its own root with a guard after it. `scattered`: as a view with gaps, in place of a dense one.
  * The roots of outputs are inputs for the plan, too: it places them whether or not the node writes them. */
 static xp_status place_operand(trial *t, operand *o, bool scattered, int64_t guard) {
     int64_t strides[XP_MAX_RANK], stride = 1, offset = 0;
@@ -492,7 +492,7 @@ static double error_of(const trial *t, const operand *o, int64_t element, uint32
     if (!isfinite(single)) return 0; /* beyond the range of single precision on the way: nothing can be asked */
     /* Four units in the last place (2^-23) of the terms' magnitudes, and the smallest normal numbers, which a device
      * may flush. */
-    double factor = t->draw->mood == XP_MOOD_NORMAL ? t->factor : 2 * t->factor; /* equal terms round alike */
+    double factor = t->draw->inputs == XP_INPUTS_NORMAL ? t->factor : 2 * t->factor; /* equal terms round alike */
     *bound = factor * o->single_error + o->perturbed_error + 4 * (double)FLT_EPSILON * o->magnitude[element] +
              8 * (double)FLT_MIN + storage_rounding(o->tensor->type, fabs(exact));
     if (o->tensor->type == XP_F16 && fabs(exact) + *bound > FP16_MAX && isinf(value))

@@ -1,7 +1,7 @@
-/* Time that only goes forward. */
+/* A monotonic clock. */
 #ifndef XP_CORE_CLOCK_H
 #define XP_CORE_CLOCK_H
 
-double xp_clock(void); /* seconds since some moment before the process began */
+double xp_clock(void); /* seconds since an arbitrary time before the process began */
 
 #endif

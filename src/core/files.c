@@ -1,4 +1,4 @@
-/* Whole files in, whole files out. Owns temporary names; knows nothing of what the bytes mean. */
+/* Reads and writes whole files. Owns temporary names; does not know what the bytes mean. */
 #include "core/files.h"
 
 #include "core/array.h"
@@ -40,14 +40,14 @@ static xp_status check_size(const char *path, uint64_t used, bool stream) {
                        text);
     }
     if (!stream || used <= (uint64_t)XP_FILE_STREAM_GIB << 30) return XP_OK;
-    return xp_fail(XP_UNSUPPORTED, "%s: is no file, and more than %d GiB came out of it; name a file", path,
+    return xp_fail(XP_UNSUPPORTED, "%s: is not a file, and contains more than %d GiB; give a file", path,
                    XP_FILE_STREAM_GIB);
 }
 
 static xp_status read_descriptor(const char *path, int descriptor, char **out, size_t *length) {
     struct stat info;
     if (fstat(descriptor, &info) != 0) return xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode)) return xp_fail(XP_IO_ERROR, "%s: is a folder; name a file in it", path);
+    if (S_ISDIR(info.st_mode)) return xp_fail(XP_IO_ERROR, "%s: is a folder; give a file in it", path);
     const bool stream = !S_ISREG(info.st_mode);
     XP_TRY(check_size(path, info.st_size > 0 ? (uint64_t)info.st_size : 0, stream));
     size_t capacity = 0, used = 0;
@@ -75,18 +75,19 @@ failed:
     return status;
 }
 
-/* A few megabytes of gzip can grow to gigabytes of nothing, so there is a limit, which hardly any real data come near. It
- * counts from what was taken so far: a file that is all nothing is refused at once. */
+/* A few megabytes of gzip can grow to gigabytes of nothing, so there is a limit, which hardly any real data come near.
+ * It counts from what was taken so far: a file of zeros is rejected at once. */
 static xp_status check_growth(const char *path, size_t taken, size_t used) {
     XP_TRY(check_size(path, used, false));
     if (used <= (size_t)XP_FILE_GZIP_LEAST_MIB << 20 || used / XP_FILE_GZIP_RATIO <= taken) return XP_OK;
-    return xp_fail(XP_BAD_DATA,
-                   "%s: its gzip data grow to more than %d times their size, as few real data do, and might fill the "
-                   "memory; if they are right, decompress the file with gunzip and name the result",
-                   path, XP_FILE_GZIP_RATIO);
+    return xp_fail(
+        XP_BAD_DATA,
+        "%s: its gzip data expand to more than %d times their size, which is unusual and might exhaust the memory; "
+        "if the file is correct, decompress it with gunzip and give the result",
+        path, XP_FILE_GZIP_RATIO);
 }
 
-/* A gzip file may hold several members one behind the other; their contents are joined. */
+/* A gzip file may hold several members one after another; their contents are joined. */
 static xp_status decompress(const char *path, const char *packed, size_t packed_length, char **out, size_t *length) {
     size_t capacity = 0, used = 0, taken = 0;
     char *bytes = NULL;
@@ -118,12 +119,12 @@ static xp_status decompress(const char *path, const char *packed, size_t packed_
             goto done;
         }
         if (code == Z_BUF_ERROR || (code == Z_OK && taken == packed_length && stream.avail_out > 0)) {
-            status = xp_fail(XP_BAD_DATA, "%s: the gzip data end too early, at byte %zu; fetch the file again", path,
+            status = xp_fail(XP_BAD_DATA, "%s: the gzip data end too early, at byte %zu; download the file again", path,
                              packed_length);
             goto done;
         }
         if (code != Z_OK && code != Z_STREAM_END) {
-            status = xp_fail(XP_BAD_DATA, "%s: the gzip data are damaged near byte %zu (%s); fetch the file again",
+            status = xp_fail(XP_BAD_DATA, "%s: the gzip data are damaged near byte %zu (%s); download the file again",
                              path, taken, stream.msg ? stream.msg : "no detail");
             goto done;
         }
@@ -165,13 +166,13 @@ static xp_status write_all(const char *path, int descriptor, const char *bytes, 
         ssize_t put = write(descriptor, bytes + done, length - done);
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) {
-            return xp_fail(XP_IO_ERROR, "%s: writing failed at byte %zu of %zu: %s; what was there before is untouched",
-                           path, done, length, strerror(errno));
+            return xp_fail(XP_IO_ERROR, "%s: writing failed at byte %zu of %zu: %s; the old content is unchanged", path,
+                           done, length, strerror(errno));
         }
         done += (size_t)put;
     }
     if (fsync(descriptor) != 0) {
-        return xp_fail(XP_IO_ERROR, "%s: flushing to the disk failed: %s; what was there before is untouched", path,
+        return xp_fail(XP_IO_ERROR, "%s: flushing to the disk failed: %s; the old content is unchanged", path,
                        strerror(errno));
     }
     return XP_OK;
@@ -189,7 +190,7 @@ static void sync_parent(const char *path) {
     close(descriptor);
 }
 
-/* Makes a new file beside `name`, whose own name nobody can know before, and puts that into `temporary`. */
+/* Makes a new file beside `name` with an unpredictable name, and writes that name to `temporary`. */
 static int open_temporary(int folder, const char *name, mode_t mode, char temporary[PATH_MAX]) {
     uint64_t random = 0;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random) return -1;
@@ -209,8 +210,7 @@ static xp_status write_new(int folder, const char *path, const char *name, mode_
     if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: cannot be created: %s", path, strerror(errno));
     xp_status status = write_all(path, descriptor, data, length);
     if (close(descriptor) != 0 && status == XP_OK) {
-        status =
-            xp_fail(XP_IO_ERROR, "%s: closing failed: %s; what was there before is untouched", path, strerror(errno));
+        status = xp_fail(XP_IO_ERROR, "%s: closing failed: %s; the old content is unchanged", path, strerror(errno));
     }
     const bool linked = status == XP_OK && !replace && linkat(folder, temporary, folder, name, 0) == 0;
     if (status == XP_OK && !replace && !linked) {
@@ -273,10 +273,9 @@ xp_status xp_private_folder_open(const char *path, bool make, int *descriptor) {
         status = xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
     else if (info.st_uid != geteuid())
         status =
-            xp_fail(XP_IO_ERROR, "%s: the folder belongs to another user, who could have put anything there", path);
+            xp_fail(XP_IO_ERROR, "%s: the folder belongs to another user, who could have placed any file in it", path);
     else if (info.st_mode & (S_IWGRP | S_IWOTH))
-        status =
-            xp_fail(XP_IO_ERROR, "%s: other users may write into the folder; make it your own with chmod 700", path);
+        status = xp_fail(XP_IO_ERROR, "%s: other users can write to the folder; protect it with chmod 700", path);
     if (status != XP_OK) close(*descriptor);
     return status;
 }
@@ -289,7 +288,8 @@ xp_status xp_private_file_read(int folder, const char *path, const char *name, c
     if (fstat(descriptor, &info) != 0)
         status = xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s", path, strerror(errno));
     else if (!S_ISREG(info.st_mode) || info.st_uid != geteuid() || info.st_mode & (S_IWGRP | S_IWOTH))
-        status = xp_fail(XP_IO_ERROR, "%s: is no file of this user's own that nobody else may write", path);
+        status =
+            xp_fail(XP_IO_ERROR, "%s: is not a file that belongs to this user and that nobody else can write to", path);
     if (status == XP_OK) status = read_descriptor(path, descriptor, out, length);
     close(descriptor);
     return status;
@@ -346,7 +346,8 @@ static xp_status check_folder(const char *path, const char *folder) {
     struct stat info;
     const bool there = stat(folder, &info) == 0;
     if (!there && errno == ENOENT)
-        return xp_fail(XP_IO_ERROR, "%s: cannot be made, because there is no folder %s; make it first", path, folder);
+        return xp_fail(XP_IO_ERROR, "%s: cannot be made, because the folder %s does not exist; make it first", path,
+                       folder);
     if (!there)
         return xp_fail(XP_IO_ERROR, "%s: cannot be made, because of the folder %s: %s", path, folder, strerror(errno));
     if (!S_ISDIR(info.st_mode) && strcmp(path, folder) == 0)
@@ -373,13 +374,13 @@ xp_status xp_folder_can_be_made(const char *path, double bytes) {
         strcpy(folder, above);
     }
     XP_TRY(check_folder(path, folder));
-    if (statvfs(folder, &disk) != 0 || disk.f_blocks == 0) return XP_OK; /* a file system that does not tell */
+    if (statvfs(folder, &disk) != 0 || disk.f_blocks == 0) return XP_OK; /* a file system without this information */
     const double room = (double)disk.f_bavail * (double)disk.f_frsize;
     if (room >= bytes) return XP_OK;
     xp_text_bytes(bytes, need);
     xp_text_bytes(room, left);
     return xp_fail(XP_IO_ERROR,
-                   "%s: what is to be written takes %s, and the disk has %s left; make room, or choose "
-                   "another place",
+                   "%s: the files to be written take %s, and the disk has %s left; free some space, or choose "
+                   "another folder",
                    path, need, left);
 }

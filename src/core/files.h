@@ -1,5 +1,5 @@
-/* Whole files in, whole files out: plain or gzip reading, atomic writing, folders that others cannot write into. Knows
- * nothing of what the bytes mean. */
+/* Reads and writes whole files: plain or gzip reading, atomic writing, folders that other users cannot write to. Does
+ * not know what the bytes mean. */
 #ifndef XP_CORE_FILES_H
 #define XP_CORE_FILES_H
 
@@ -8,11 +8,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* What is read at most, so that no file takes the machine's memory: half of that memory; from a pipe or a device, which
- * may have no end, this much; and of gzip data so many times what they take, once there is more than the least. */
+/* Limits, so that no file exhausts the memory: half of the memory of the machine for a file; STREAM for a pipe or a
+ * device, which may have no end; RATIO times their compressed size for gzip data that expand to more than LEAST. */
 enum { XP_FILE_STREAM_GIB = 1, XP_FILE_GZIP_RATIO = 100, XP_FILE_GZIP_LEAST_MIB = 64 };
 
-/* Reads a whole file, decompressing when it is gzip. *out is allocated with one NUL behind its *length bytes; the
+/* Reads a whole file, decompressing when it is gzip. *out is allocated, with a NUL after its *length bytes; the
  * caller frees it. XP_IO_ERROR, XP_BAD_DATA (damaged gzip, or one that grows too much), XP_UNSUPPORTED (a
  * stream without end), XP_OUT_OF_MEMORY. */
 xp_status xp_file_read(const char *path, char **out, size_t *length);
@@ -27,25 +27,27 @@ xp_status xp_folder_make(const char *path);
 /* Removes a folder of plain files, if it is there. A link goes, and not what it points to. XP_IO_ERROR. */
 xp_status xp_folder_remove(const char *path);
 
-/* Folders of files that nobody else may have written: machine code, secrets.
+/* Folders of files that no other user may have written: machine code, secrets.
  *
  * Opens one; with `make`, makes it and its parents, for this user alone (0700). The caller closes *descriptor.
- * XP_IO_ERROR: it is not there, belongs to somebody else, or others may write into it. */
+ * XP_IO_ERROR: it does not exist, belongs to another user, or others can write to it. */
 xp_status xp_private_folder_open(const char *path, bool make, int *descriptor);
-/* Reads or writes a file of the folder, which `path` names in messages. No link is followed, and a file that belongs to
- * somebody else or that others may write is not read. Writing is atomic and the file readable by this user alone;
- * without `replace`, one that is there stays, and XP_INVALID_ARGUMENT tells it. */
+/* Reads or writes a file of the folder; messages name it `path`. Links are not followed, and a file that belongs to
+ * another user or is writable for others is not read. Writing is atomic, and only this user can read the file. Without
+ * `replace`, an existing file is kept and the result is XP_INVALID_ARGUMENT. */
 xp_status xp_private_file_read(int folder, const char *path, const char *name, char **out, size_t *length);
 xp_status xp_private_file_write(int folder, const char *path, const char *name, bool replace, const void *data,
                                 size_t length);
 
-/* Anything of that name, also a link to nothing: what must not be written over. */
+/* Whether anything of that name exists, even a dangling link: it must not be overwritten. */
 bool xp_path_exists(const char *path);
-/* A plain file, or a link to one. What may not be looked at counts as one, so that reading it tells why. */
+/* Whether it is a plain file or a link to one. A path that cannot be examined counts as a file: reading it then reports
+ * the reason. */
 bool xp_file_exists(const char *path);
 
-/* For what is to be written after long work, before it. XP_IO_ERROR tells what is in the way. */
-xp_status xp_file_can_be_made(const char *path);                 /* its folder is there and can be written to */
-xp_status xp_folder_can_be_made(const char *path, double bytes); /* … or can be made, with so many bytes free */
+/* Checks before long work whether its result can be written afterwards. XP_IO_ERROR: the message names the obstacle. */
+xp_status xp_file_can_be_made(const char *path); /* its folder exists and is writable */
+xp_status xp_folder_can_be_made(const char *path,
+                                double bytes); /* it exists or can be made, and has this much free space */
 
 #endif

@@ -38,7 +38,7 @@ typedef struct reader {
     const char *fault, *fault_at; /* of the text; NULL: there is none */
 } reader;
 
-static json_t *refuse(reader *in, const char *fault) {
+static json_t *reject(reader *in, const char *fault) {
     if (!in->fault) in->fault_at = in->at;
     if (!in->fault) in->fault = fault;
     return NULL;
@@ -71,7 +71,7 @@ static long read_unit(reader *in) {
     return unit;
 }
 
-/* What stands behind a backslash; NULL: nothing that has a meaning. */
+/* The meaning of a character after a backslash; NULL: none. */
 static char *read_escape(reader *in, char *to) {
     static const char letters[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
     const char *letter = in->at < in->end ? memchr(letters, *in->at, sizeof letters - 1) : NULL;
@@ -92,13 +92,13 @@ static char *read_escape(reader *in, char *to) {
 /* The caller frees the text. NULL: a fault, or memory ended. */
 static char *read_string(reader *in) {
     if (!take(in, '"')) {
-        refuse(in, "expected a text in quotes");
+        reject(in, "expected a text in quotes");
         return NULL;
     }
     const char *close = in->at;
     while (close < in->end && *close != '"') close += *close == '\\' ? 2 : 1;
     if (close >= in->end) {
-        refuse(in, "the text has no end");
+        reject(in, "the text has no closing quote");
         return NULL;
     }
     char *text = malloc((size_t)(close - in->at) + 1), *to = text;
@@ -114,7 +114,7 @@ static char *read_string(reader *in) {
     if (!text) return NULL;
     if (to) *to = '\0';
     if (!to || in->at < close || xp_text_utf8(text, strlen(text)) != strlen(text)) {
-        refuse(in, "the text has a character that is not allowed");
+        reject(in, "the text has a character that is not allowed");
         free(text);
         return NULL;
     }
@@ -144,7 +144,7 @@ static json_t *read_number(reader *in) {
     errno = 0;
     const long long number = whole ? strtoll(text, NULL, 10) : 0;
     if (!formed || length != bytes || !isfinite(real) || errno == ERANGE)
-        return refuse(in, "expected a value; this is none, or a number that is too large");
+        return reject(in, "expected a value, and no number that is too large");
     in->at += bytes;
     return whole ? json_integer(number) : json_real(real);
 }
@@ -159,7 +159,7 @@ static json_t *read_list(reader *in) {
         if (!list || take(in, ']')) return list;
         if (take(in, ',')) continue;
         json_decref(list);
-        return refuse(in, "expected ',' or ']'");
+        return reject(in, "expected ',' or ']'");
     }
     return NULL;
 }
@@ -172,9 +172,9 @@ static json_t *read_object(reader *in) {
         char *name = read_string(in);
         json_t *value = NULL;
         if (name && json_object_get(object, name))
-            refuse(in, "the name before this is a duplicate");
+            reject(in, "the name before this is a duplicate");
         else if (name && !take(in, ':'))
-            refuse(in, "expected ':'");
+            reject(in, "expected ':'");
         else if (name)
             value = read_value(in);
         object = xp_json_set(object, name ? name : "", value);
@@ -182,7 +182,7 @@ static json_t *read_object(reader *in) {
         if (!object || take(in, '}')) return object;
         if (take(in, ',')) continue;
         json_decref(object);
-        return refuse(in, "expected ',' or '}'");
+        return reject(in, "expected ',' or '}'");
     }
     return NULL;
 }
@@ -206,7 +206,7 @@ static json_t *read_text(reader *in) {
 }
 
 static json_t *read_value(reader *in) {
-    if (in->depth == DEEPEST) return refuse(in, "too many brackets are open");
+    if (in->depth == DEEPEST) return reject(in, "the brackets are nested too deeply");
     in->depth++;
     json_t *value = take(in, '{')            ? read_object(in)
                     : take(in, '[')          ? read_list(in)
@@ -231,7 +231,7 @@ xp_status xp_json_read(const char *name, const char *text, size_t length, json_t
     skip_blanks(&in);
     if (*out && in.at < in.end) {
         json_decref(*out);
-        *out = refuse(&in, "more text behind the end");
+        *out = reject(&in, "unexpected text after the end");
     }
     if (in.fault) locate(&in, text, error);
     return *out || in.fault ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", name);

@@ -1,10 +1,10 @@
-/* How much memory the machine has. Systems promise more than they have, so that asking for too much ends the process
- * instead of the allocation; what a file asks for is therefore compared with this first. */
+/* How much memory the machine has. Because of overcommitment, allocating too much may end the process instead of
+ * failing; sizes that come from a file are therefore compared with this first. */
 #ifndef XP_CORE_MEMORY_H
 #define XP_CORE_MEMORY_H
 
 #include <stdint.h>
 
-uint64_t xp_memory_total(void); /* bytes; UINT64_MAX where the system does not tell */
+uint64_t xp_memory_total(void); /* bytes; UINT64_MAX if the system does not report it */
 
 #endif

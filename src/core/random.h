@@ -1,4 +1,4 @@
-/* Philox4x32-10, the counter-based generator of Salmon et al. (SC'11): the same words as cl/random.clh makes on the
+/* Philox4x32-10, the counter-based generator of Salmon et al. (SC'11): the same words as cl/random.clh computes on the
  * device. Host uses: shuffling, initialisation, test data. Nothing is stored but the key and the counter. */
 #ifndef XP_CORE_RANDOM_H
 #define XP_CORE_RANDOM_H
@@ -8,7 +8,7 @@
 /* The four output words for one counter and key. */
 void xp_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]);
 
-/* A sequential stream over the generator, for host code. `purpose` keeps streams of one seed apart. */
+/* A sequential stream over the generator, for host code. `purpose` separates the streams of one seed. */
 typedef struct xp_random {
     uint32_t key[2];
     uint64_t position;

@@ -1,4 +1,4 @@
-/* How the library's own functions report a failure. Owns the thread-local message; knows nothing of any other room. */
+/* How the functions of the library report a failure. Owns the thread-local message; depends on no other module. */
 #ifndef XP_CORE_STATUS_H
 #define XP_CORE_STATUS_H
 
@@ -7,7 +7,7 @@
 /* Records the message (printf-like) for xp_last_error() and returns `status`. */
 xp_status xp_fail(xp_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Puts text before the recorded message ("layer 2: …") and returns `status`. */
+/* Inserts text before the recorded message ("layer 2: …") and returns `status`. */
 xp_status xp_fail_in(xp_status status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Returns from the calling function when `call` fails; for functions with nothing to release. */

@@ -1,5 +1,5 @@
-/* What the SVG pictures share: colours, text, the frame of a file, round steps of an axis. Owns how pictures look;
- * knows nothing of what they show. */
+/* Shared by the SVG pictures: colours, text, the frame of a file, round steps of an axis. Owns their style; does not
+ * know their content. */
 #ifndef XP_CORE_SVG_H
 #define XP_CORE_SVG_H
 
@@ -12,11 +12,11 @@
 #define XP_SVG_ORANGE "#ea580c"
 #define XP_SVG_GREEN  "#059669"
 
-/* Opens the file: white ground, the title as text and for readers of screens. */
+/* Begins the file: white background, the title as text and for screen readers. */
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
-/* anchor: "start", "middle", "end"; weight: "400", "600". Whatever XML claims is escaped. */
+/* anchor: "start", "middle", "end"; weight: "400", "600". Characters that are special in XML are escaped. */
 void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
                  const char *weight, const char *text);
 /* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */

@@ -141,8 +141,8 @@ void xp_text_print_duration(int64_t seconds, char text[32]) {
 
 /* --- encodings ---------------------------------------------------------------------------------------------------- */
 
-/* The bytes of the character that begins here; 0 when it is none. The second byte's range excludes what has a shorter
- * form, surrogates, and what lies behind U+10FFFF. */
+/* The bytes of the character that begins here; 0 if it is invalid. The second byte's range excludes what has a shorter
+ * form, surrogates, and code points beyond U+10FFFF. */
 static size_t character_bytes(const unsigned char *at, size_t left) {
     if (at[0] < 0x80) return 1;
     if (at[0] < 0xc2 || at[0] > 0xf4) return 0;
@@ -236,7 +236,7 @@ static int count_edits(const char *a, const char *b) {
 
 const char *xp_text_nearest(const char *word, const char *const *words, int count) {
     const char *nearest = NULL;
-    int fewest = (int)strlen(word) / 3 + 2; /* more edits than this make another word */
+    int fewest = (int)strlen(word) / 3 + 2; /* more edits than this are not a typing error */
     for (int i = 0; i < count; i++) {
         int edits = count_edits(word, words[i]);
         if (edits < fewest) {

@@ -1,4 +1,4 @@
-/* Numbers out of text and into text, the same in every locale; encodings; the nearest word of a list. Knows nothing of
+/* Converts numbers to and from text, the same in every locale; encodings; the nearest word of a list. Knows no
  * files. */
 #ifndef XP_CORE_TEXT_H
 #define XP_CORE_TEXT_H
@@ -11,11 +11,12 @@
 #include <stdint.h>
 
 /* Reads the decimal number ("-12", ".5", "3.e-4") that `text` begins with into *value, correctly rounded and with '.'
- * as decimal point whatever the process's locale is. *length is the number of characters it took; 0, and *value
- * untouched, when text begins with no number. A magnitude that does not fit is an infinity. XP_OUT_OF_MEMORY. */
+ * as decimal point whatever the process's locale is. *length is the number of characters read; if the text does not
+ * begin with a number, *length is 0 and *value is unchanged. A magnitude that does not fit is an infinity.
+ * XP_OUT_OF_MEMORY. */
 xp_status xp_text_number(const char *text, double *value, size_t *length);
 
-/* As vsnprintf, with '.' as decimal point; negative, too, where there is no memory for that. */
+/* As vsnprintf, with '.' as decimal point; also negative if memory runs out. */
 int xp_text_format(char *text, size_t size, const char *format, va_list arguments)
     __attribute__((format(printf, 3, 0)));
 
@@ -29,23 +30,22 @@ void xp_text_bytes(double bytes, char text[32]);
  * more bytes than it needs): `length` when all are. */
 size_t xp_text_utf8(const char *text, size_t length);
 
-/* Writes a character as UTF-8, at most four bytes; returns what is behind it. */
+/* Writes a character as UTF-8, at most four bytes; returns the address after it. */
 char *xp_text_append(char *to, unsigned code);
 
-/* By the byte order mark, or by a first pair of ASCII characters. */
+/* Detected by the byte order mark, or by an ASCII character at the beginning. */
 bool xp_text_is_utf16(const char *bytes, size_t length);
-/* Converts UTF-16 to UTF-8: *out is allocated with one NUL behind its *out_length bytes. Halves of pairs that stand
- * alone become U+FFFD, and an odd last byte is dropped. XP_OUT_OF_MEMORY. */
+/* Converts UTF-16 to UTF-8: *out is allocated, with a NUL after its *out_length bytes. Unpaired surrogates
+ * become U+FFFD, and an odd last byte is dropped. XP_OUT_OF_MEMORY. */
 xp_status xp_text_from_utf16(const char *bytes, size_t length, char **out, size_t *out_length);
 
-/* Whole seconds of "90s", "1.5h" or "1h30m": numbers, each with one of the units s, m, h and d. false: it is no such
- * text, less than a second or more than ten years. */
+/* Whole seconds of "90s", "1.5h" or "1h30m": numbers, each with one of the units s, m, h and d. false: the text
+ * is invalid, less than a second or more than ten years. */
 bool xp_text_duration(const char *text, int64_t *seconds);
-/* In the largest unit that it is whole numbers of: "90m". */
+/* In the largest unit in which it is a whole number: "90m". */
 void xp_text_print_duration(int64_t seconds, char text[32]);
 
-/* The word of words[count] that takes the fewest edits to reach, if that is few enough to be what was meant; else NULL.
- */
+/* The word of words[count] with the smallest edit distance, if it is small enough to be a typing error; else NULL. */
 const char *xp_text_nearest(const char *word, const char *const *words, int count);
 
 #endif

@@ -1,4 +1,4 @@
-/* Growing text. Owns its bytes; knows nothing of what they mean. */
+/* Growing text. Owns its bytes; does not know what they mean. */
 #include "core/writer.h"
 
 #include "core/array.h"

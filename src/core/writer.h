@@ -1,5 +1,5 @@
-/* Text that grows as it is written: reports, configuration files, pictures. Numbers look the same in every locale.
- * Knows nothing of what the text means. */
+/* Text that grows as it is written: reports, configuration files, pictures. Numbers look the same in every locale. Does
+ * not know what the text means. */
 #ifndef XP_CORE_WRITER_H
 #define XP_CORE_WRITER_H
 
@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Starts all zero. After memory ended, further writing does nothing and the end result fails once. */
+/* Starts all zero. If memory runs out, further writing does nothing, and xp_writer_status fails. */
 typedef struct xp_writer {
-    char *text; /* ends in NUL; NULL while nothing was written */
+    char *text; /* ends in NUL; NULL until something is written */
     size_t length, room;
     bool failed;
 } xp_writer;

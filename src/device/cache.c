@@ -36,7 +36,7 @@ static xp_status folder_path(char path[PATH_MAX], bool *unwanted) {
     const char *own = getenv("EXPANSE_CACHE_DIR");
     const place usual = usual_place();
     *unwanted = own && !*own;
-    if (*unwanted) return xp_fail(XP_UNSUPPORTED, "EXPANSE_CACHE_DIR is empty, so that nothing is kept");
+    if (*unwanted) return xp_fail(XP_UNSUPPORTED, "EXPANSE_CACHE_DIR is empty, so nothing is cached");
     if (own) return join(own, "", "", path, PATH_MAX);
     if (usual.folder) return join(usual.folder, usual.below, "/expanse", path, PATH_MAX);
     return xp_fail(XP_INVALID_ARGUMENT, "there is no cache folder: neither EXPANSE_CACHE_DIR nor HOME is set");

@@ -72,7 +72,7 @@ xp_status xp_cl_fail(cl_int code, const char *call) {
 
 xp_status xp_cl_made(const void *made, cl_int code, const char *call) {
     if (code != CL_SUCCESS) return xp_cl_fail(code, call);
-    return made ? XP_OK : xp_fail(XP_DEVICE_ERROR, "%s made nothing, though the driver calls it a success", call);
+    return made ? XP_OK : xp_fail(XP_DEVICE_ERROR, "%s returned no object, although the driver reported success", call);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -175,7 +175,7 @@ static void note_platform(cl_platform_id id, unsigned number, cl_int code, char 
                     xp_cl_error_name(code), code);
 }
 
-/* Fills found[]; *note names platforms that gave no device, and devices that tell nothing of themselves. */
+/* Fills found[]; *note names platforms without devices, and devices that cannot be queried. */
 static xp_status enumerate(found_device *found, size_t *count, char *note, size_t note_size) {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, set_driver_defaults);
@@ -202,7 +202,7 @@ static xp_status enumerate(found_device *found, size_t *count, char *note, size_
             *f = (found_device){.platform = platforms[p], .id = ids[d]};
             if (describe(f, p, d) == XP_OK) continue;
             (*count)--;
-            xp_text_add(note, note_size, "%sdevice %u:%u tells nothing of itself: %s", *note ? "; " : "", p, d,
+            xp_text_add(note, note_size, "%sdevice %u:%u cannot be queried: %s", *note ? "; " : "", p, d,
                         xp_last_error());
         }
     }
@@ -278,18 +278,18 @@ static xp_status select_device(const char *select, found_device *out) {
         }
         if (status != XP_OK) {
             if (select && *select)
-                xp_fail(XP_NO_DEVICE, "no device fits \"%s\"; there is: %s%s%s", select, *table ? table : "none",
+                xp_fail(XP_NO_DEVICE, "no device matches \"%s\"; available: %s%s%s", select, *table ? table : "none",
                         *note ? "; " : "", note);
             else
                 xp_fail(XP_NO_DEVICE, "no OpenCL device can be used: %s%s", *note ? note : table,
-                        *note ? "" : "; pocl-opencl-icd makes a device of the CPU");
+                        *note ? "" : "; pocl-opencl-icd provides a device on the CPU");
         }
     }
     free(found);
     return status;
 }
 
-/* The family that was asked for, then the others as the device's type has them. */
+/* The requested family first, then the others in the order that suits the type of the device. */
 static xp_status order_families(const char *name, cl_device_type type, xp_family families[XP_FAMILIES - 1]) {
     const xp_family of_cpu[] = {XP_FAMILY_WIDE, XP_FAMILY_TILED}, of_gpu[] = {XP_FAMILY_TILED, XP_FAMILY_WIDE};
     const xp_family *usual = type & CL_DEVICE_TYPE_CPU ? of_cpu : of_gpu;
@@ -383,9 +383,9 @@ xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp
     *out = NULL;
     xp_device_options defaults = {0};
     if (!options) options = &defaults;
-    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "there is no queue to take a device from: it is NULL");
+    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "the queue is NULL");
     if (options->select && *options->select)
-        return xp_fail(XP_INVALID_ARGUMENT, "the device is that of the queue: \"%s\" cannot select another",
+        return xp_fail(XP_INVALID_ARGUMENT, "the queue determines the device: \"%s\" cannot select another one",
                        options->select);
     XP_TRY(xp_loader_open());
     found_device found = {0};
@@ -465,9 +465,9 @@ static void *huge_pages(const xp_device *device, size_t bytes) {
 
 xp_status xp_device_buffer(xp_device *device, size_t bytes, cl_mem *out) {
     *out = NULL;
-    if (bytes == 0) return xp_fail(XP_INVALID_ARGUMENT, "a device buffer of 0 bytes was asked for");
+    if (bytes == 0) return xp_fail(XP_INVALID_ARGUMENT, "a device buffer of 0 bytes was requested");
     if (bytes > device->limits.allocation_bytes)
-        return xp_fail(XP_OUT_OF_MEMORY, "%zu MiB in one buffer are more than %s allows (%zu MiB): use a smaller batch",
+        return xp_fail(XP_OUT_OF_MEMORY, "a buffer of %zu MiB is larger than %s allows (%zu MiB): use a smaller batch",
                        bytes >> 20, device->name, device->limits.allocation_bytes >> 20);
     cl_int code;
     void *memory = huge_pages(device, bytes);

@@ -1,5 +1,5 @@
 /* Devices, programs and their cache, buffers, queues. Owns contexts (or shares the caller's), queues and programs, and
- * hands out kernels and buffers, which belong to the plan or store that asked; knows nothing of tensors, models or
+ * creates kernels and buffers, which belong to the plan or store that requests them; knows no tensors, models or
  * training. */
 #ifndef XP_DEVICE_DEVICE_H
 #define XP_DEVICE_DEVICE_H
@@ -19,14 +19,14 @@
 /* The -D options of one kernel, in the order they were set: the only source of option text, cache key and repro line.
  */
 enum { XP_VARIANT_OPTIONS = 64 };
-/* In a prelude, text of the user's stands behind a line '#line 1 "NAME"', in one line that starts with XP_PRELUDE_TEXT,
- * and '#line 2 "NAME"' ends it: then a failed build names the place in that text. */
+/* In a prelude, the text of a user follows a line '#line 1 "NAME"', in one line that starts with XP_PRELUDE_TEXT;
+ * '#line 2 "NAME"' ends it. A failed build then names the position in that text. */
 #define XP_PRELUDE_TEXT "return ("
 typedef struct xp_variant {
     /* OpenCL C before the kernel file, part of the key; lives as long as the plan. NULL: none. */
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
-    bool optimised;       /* also where kernels are built for tests alone */
+    bool optimised;       /* even if kernels are built without optimisation on this device */
     int tuning;           /* handle of the tuning request that chose options, for the profile; 0: none */
     int count;
     struct {
@@ -39,7 +39,7 @@ void xp_variant_set(xp_variant *variant, const char *name, long value);
 /* Writes "-DNAME=1 -DOTHER=2" to text; returns the length that the whole text needs. */
 size_t xp_variant_print(const xp_variant *variant, char *text, size_t size);
 
-/* What the host needs to know of an open device. */
+/* Properties of an open device that the host needs. */
 typedef struct xp_device_limits {
     cl_device_type type;
     size_t work_group_size;
@@ -47,7 +47,7 @@ typedef struct xp_device_limits {
     size_t allocation_bytes; /* the largest single buffer */
     size_t alignment_bytes;  /* of a sub-buffer's offset */
     unsigned compute_units;
-    unsigned lanes; /* numbers of a vector in kernels of CPUs: 8 or 16 (see cl/lanes.clh) */
+    unsigned lanes; /* width of the vectors in CPU kernels: 8 or 16 (see cl/lanes.clh) */
 } xp_device_limits;
 
 enum { XP_AT_CLOSE = 4 };
@@ -57,18 +57,19 @@ struct xp_device {
     cl_context context;
     cl_command_queue queue; /* in order */
     xp_device_limits limits;
-    xp_family families[XP_FAMILIES - 1]; /* of kernels, those to be taken first: as the options say, else by the type */
+    xp_family
+        families[XP_FAMILIES - 1]; /* of kernels, in the order of preference: from the options, or else by the type */
     bool profiling;
-    bool debug;          /* finish after every launch and name the one that failed */
+    bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
     struct xp_tuning_tables *tuning;
-    void (*at_close[XP_AT_CLOSE])(void); /* of xp_device_at_close; NULL behind the last */
+    void (*at_close[XP_AT_CLOSE])(void); /* of xp_device_at_close; NULL after the last */
 };
 
 /* Compiles cl/<file>.cl for `variant`, or takes it from the memory or disk cache, and creates the kernel; the caller
- * releases it with clReleaseKernel. `file` is without folder and ending ("gemm_wide"). XP_BUILD_ERROR has options and
+ * releases it with clReleaseKernel. `file` has no folder and no extension ("gemm_wide"). XP_BUILD_ERROR has options and
  * log. */
 xp_status xp_device_kernel(xp_device *device, const char *file, const char *kernel, const xp_variant *variant,
                            cl_kernel *out);
@@ -78,18 +79,18 @@ xp_status xp_device_write(xp_device *device, cl_mem buffer, size_t offset, size_
 xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, void *data);        /* blocks */
 xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes);
 
-/* Has `release` called when the device closes, its queue finished and its context alive: for libraries that keep objects
- * of the context. A function that is given again is called once. */
+/* Calls `release` when the device closes, after its queue has finished and while its context still exists: for
+ * libraries that keep objects of the context. Each function is called once. */
 xp_status xp_device_at_close(xp_device *device, void (*release)(void));
 
-/* Start and end of a finished command of a profiling queue, in nanoseconds of the device's clock. False where the driver
- * gave no event, knows no times of it, or puts the end before the start. */
+/* Start and end of a finished command of a profiling queue, in nanoseconds of the device's clock. False if the driver
+ * returned no event or no times, or if the end is before the start. */
 bool xp_device_event_times(cl_event event, uint64_t *start, uint64_t *end);
 
-/* Fails with the call's name and OpenCL's name of the code. */
+/* Fails with the name of the call and the OpenCL name of the code. */
 xp_status xp_cl_fail(cl_int code, const char *call);
-/* Fails for an error code of a call that makes an object or an event, and where the driver calls it a success but made
- * nothing. */
+/* Fails for an error code of a call that makes an object or an event, and if the driver reports success but returned no
+ * object. */
 xp_status xp_cl_made(const void *made, cl_int code, const char *call);
 const char *xp_cl_error_name(cl_int code);
 

@@ -1,9 +1,9 @@
-/* The families of kernels: what shape of device a kernel is written for. Knows no kernel; needs no device. */
+/* The families of kernels: which kind of device a kernel is written for. Knows no kernel; needs no device. */
 #ifndef XP_DEVICE_FAMILY_H
 #define XP_DEVICE_FAMILY_H
 
 typedef enum xp_family {
-    XP_FAMILY_ANY,   /* one shape serves all devices */
+    XP_FAMILY_ANY,   /* for all devices */
     XP_FAMILY_WIDE,  /* one work-item owns a register tile and uses vector types: CPUs */
     XP_FAMILY_TILED, /* a work-group shares tiles in local memory: GPUs */
     XP_FAMILIES

@@ -1,4 +1,4 @@
-/* One launch of cl/normal.cl. Knows nothing of what the numbers are for. */
+/* One launch of cl/normal.cl. Does not know what the numbers are for. */
 #include "device/fill.h"
 
 static xp_status launch(xp_device *device, cl_kernel kernel, cl_mem buffer, cl_mem state, cl_ulong offset,

@@ -1,6 +1,6 @@
 /* The OpenCL functions that the project calls, as forwarders into the loader library found at run time. Owns nothing
- * but the table of addresses, and the words for what is missing below it: the loader, a driver, a driver's library. A new
- * OpenCL function is one more FORWARD line. */
+ * but the table of addresses, and the words for what is missing below it: the loader, a driver, a driver's library. A
+ * new OpenCL function is one more FORWARD line. */
 #define _GNU_SOURCE /* RTLD_DEFAULT */
 #include "device/loader.h"
 
@@ -124,7 +124,7 @@ xp_status xp_loader_open(void) {
     if (*fault)
         return xp_fail(
             XP_NO_DEVICE,
-            "%s; install ocl-icd-libopencl1 (or your GPU vendor's OpenCL), and pocl-opencl-icd to run on the "
+            "%s; install ocl-icd-libopencl1 (or OpenCL from the vendor of your GPU), and pocl-opencl-icd to run on the "
             "CPU",
             fault);
     return XP_OK;
@@ -141,11 +141,11 @@ static bool read_name(const char *path, char *name, size_t size) {
     return got && *name;
 }
 
-/* What is wrong with a library that gave no platform, behind who names it. */
+/* Appends what is wrong with a library that provides no platform, and the file or variable that names it. */
 static void try_library(const char *by, const char *name, xp_writer *out) {
     const bool loads = dlopen(name, RTLD_LAZY | RTLD_LOCAL) != NULL;
     xp_write(out, "%s%s names %s, which %s%s", out->length ? "; " : "", by, name,
-             loads ? "can be loaded and offers no platform" : "cannot be loaded: ", loads ? "" : dlerror());
+             loads ? "can be loaded but offers no platform" : "cannot be loaded: ", loads ? "" : dlerror());
 }
 
 static void try_file(const char *folder, const char *file, xp_writer *out) {
@@ -177,7 +177,8 @@ xp_status xp_loader_no_platform(void) {
                 drivers.text);
     else
         xp_fail(XP_NO_DEVICE,
-                "no OpenCL driver is registered in %s: install your GPU's driver, or pocl-opencl-icd to run on the CPU",
+                "no OpenCL driver is registered in %s: install the driver of your GPU, or pocl-opencl-icd to run on "
+                "the CPU",
                 folder);
     xp_writer_release(&drivers);
     return XP_NO_DEVICE;

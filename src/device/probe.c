@@ -1,4 +1,4 @@
-/* What is probed and how answers are judged. Kernels are in cl/probe.cl. */
+/* The probes and how their results are judged. The kernels are in cl/probe.cl. */
 #include "device/probe.h"
 
 #include "core/clock.h"
@@ -46,7 +46,7 @@ typedef struct job {
     xp_device *device;
     cl_kernel kernel;
     cl_mem in, out;
-    size_t global, local; /* local 0: as the driver likes */
+    size_t global, local; /* local 0: chosen by the driver */
 } job;
 
 static void job_close(job *j) {
@@ -104,7 +104,7 @@ static xp_variant part(int number) {
 static xp_status probe_open(xp_device *device, xp_probe_result *out) {
     const xp_family family = device->families[0];
     return answer(out, true, family, words("%.60s (%s), driver %.30s", device->name, device->selector, device->driver),
-                  "its kernels are the %s ones", family == XP_FAMILY_WIDE ? "wide (CPU)" : "tiled (GPU)");
+                  "uses the %s kernels", family == XP_FAMILY_WIDE ? "wide (CPU)" : "tiled (GPU)");
 }
 
 static xp_status probe_build(xp_device *device, xp_probe_result *out) {
@@ -169,7 +169,7 @@ static xp_status probe_binary(xp_device *device, xp_probe_result *out) {
     XP_TRY_OR(status, xp_device_read(device, j.out, 0, sizeof got, got), end);
     answer(out, got[0] == 64, xp_clock() - begin,
            words("%zu KiB in %.1f ms", (length + 1023) / 1024, (xp_clock() - begin) * 1e3),
-           "compiled kernels are kept on disk: only the first start compiles");
+           "compiled kernels are cached on disk: only the first start compiles");
 end:
     if (again) clReleaseProgram(again);
     free(binary);
@@ -220,12 +220,12 @@ static xp_status probe_events(xp_device *device, xp_probe_result *out) {
         if (events[i]) clReleaseEvent(events[i]);
     job_close(&j);
     if (status != XP_OK) return status;
-    if (!timed) return answer(out, false, 0, "the driver tells no times", "--profile has nothing to show");
+    if (!timed) return answer(out, false, 0, "the driver reports no times", "--profile cannot print anything");
     double told = (double)(end[1] - start[0]) * 1e-9;
     bool right = start[0] > 0 && start[0] < end[0] && end[0] <= end[1] && start[0] <= start[1] && start[1] < end[1] &&
                  told <= 1.5 * wall + 1e-4 && told >= 0.05 * wall;
-    return answer(out, right, told, words("%.3f ms told, %.3f ms by the host's clock", told * 1e3, wall * 1e3),
-                  right ? "--profile and --time tell the truth" : "--profile and --time cannot be believed");
+    return answer(out, right, told, words("%.3f ms reported, %.3f ms by the clock of the host", told * 1e3, wall * 1e3),
+                  right ? "--profile and --time are reliable" : "--profile and --time are not reliable");
 }
 
 /* ---- work-groups and memory -------------------------------------------------------------------------------------- */
@@ -240,7 +240,7 @@ static xp_status probe_local(xp_device *device, xp_probe_result *out) {
     for (int i = 0; i < COUNT; i++) wrong += got[i] != (float)(i / 64 * 64 + 63 - i % 64 + ROUNDS * (ROUNDS - 1) / 2);
     return answer(out, wrong == 0, wrong,
                   words("%d of %d wrong, %zu KiB", wrong, COUNT, device->limits.local_bytes >> 10),
-                  wrong ? "barriers do not hold: results would be wrong" : "tiles in local memory and barriers hold");
+                  wrong ? "barriers do not work: results would be wrong" : "local memory and barriers work");
 }
 
 static xp_status probe_groups(xp_device *device, xp_probe_result *out) {
@@ -265,8 +265,8 @@ static xp_status probe_groups(xp_device *device, xp_probe_result *out) {
         largest = size;
     }
     return answer(out, largest >= ENOUGH, largest,
-                  words("%d work-items with barriers, the driver says %zu", largest, device->limits.work_group_size),
-                  "kernels want up to %d", ENOUGH);
+                  words("%d work-items with barriers, the driver reports %zu", largest, device->limits.work_group_size),
+                  "kernels need up to %d", ENOUGH);
 }
 
 static xp_status probe_sub_buffer(xp_device *device, xp_probe_result *out) {
@@ -294,7 +294,7 @@ static xp_status probe_sub_buffer(xp_device *device, xp_probe_result *out) {
     bool right = true;
     for (int i = 0; i < COUNT; i++) right = right && got[i] == 2 * in[i] + 1;
     return answer(out, right, (double)alignment, words("at multiples of %zu bytes", alignment),
-                  right ? "activations share one arena" : "results land in the wrong place");
+                  right ? "activations share one arena" : "results are written to the wrong place");
 }
 
 static xp_status touch(xp_device *device, size_t bytes) {
@@ -308,7 +308,8 @@ static xp_status touch(xp_device *device, size_t bytes) {
     if (status == XP_OK) status = xp_device_read(device, j.out, bytes - 4, 4, &last);
     job_close(&j);
     if (status == XP_OK && (first != 3 || last != 5))
-        status = xp_fail(XP_DEVICE_ERROR, "the ends of a buffer of %zu MiB do not hold what was written", bytes >> 20);
+        status =
+            xp_fail(XP_DEVICE_ERROR, "the ends of a buffer of %zu MiB do not contain what was written", bytes >> 20);
     return status;
 }
 
@@ -319,8 +320,8 @@ static xp_status probe_memory(xp_device *device, xp_probe_result *out) {
     while (bytes > LEAST && touch(device, bytes) != XP_OK) bytes /= 2;
     if (bytes == LEAST) XP_TRY(touch(device, bytes));
     return answer(out, true, (double)bytes,
-                  words("%zu MiB tried, the driver allows %zu", bytes >> 20, device->limits.allocation_bytes >> 20),
-                  "of one buffer; larger ones were not tried");
+                  words("%zu MiB tested, the driver allows %zu", bytes >> 20, device->limits.allocation_bytes >> 20),
+                  "in one buffer; larger ones were not tested");
 }
 
 static xp_status probe_bandwidth(xp_device *device, xp_probe_result *out) {
@@ -342,7 +343,7 @@ static xp_status probe_bandwidth(xp_device *device, xp_probe_result *out) {
     job_close(&j);
     if (status != XP_OK) return status;
     return answer(out, true, 2 * (double)bytes / best, words("%.1f GB/s", 2 * (double)bytes / best * 1e-9),
-                  "a copy of %zu MiB, read and written", bytes >> 20);
+                  "a copy of %zu MiB, reads and writes", bytes >> 20);
 }
 
 /* ---- arithmetic -------------------------------------------------------------------------------------------------- */
@@ -371,7 +372,7 @@ static xp_status probe_vectors(xp_device *device, xp_probe_result *out) {
         wrong += got[i] != fmaf(operands[0], operands[8], operands[16]);
     }
     return answer(out, wrong == 0, wrong, words("%d of %d wrong", wrong, COUNT * 8),
-                  wrong ? "sums are less accurate than the bounds suppose" : "vectors of eight, products rounded once");
+                  wrong ? "sums are less accurate than the bounds assume" : "vectors of eight, products rounded once");
 }
 
 static xp_status probe_infinities(xp_device *device, xp_probe_result *out) {
@@ -386,9 +387,9 @@ static xp_status probe_infinities(xp_device *device, xp_probe_result *out) {
         right += got[i] == 1;
         if (got[i] != 1) xp_text_add(wrong, sizeof wrong, "%s%d", *wrong ? "," : ", not number ", i);
     }
-    return answer(out, right == TRUTHS, right, words("%d of %d truths hold%s", right, TRUTHS, wrong),
-                  right == TRUTHS ? "masks of -infinity work, NaN is not lost"
-                                  : "masks of -infinity cannot be relied on");
+    return answer(out, right == TRUTHS, right, words("%d of %d conditions hold%s", right, TRUTHS, wrong),
+                  right == TRUTHS ? "masks of -infinity work, NaN is preserved"
+                                  : "masks of -infinity are not reliable");
 }
 
 /* By 32-bit halves: ISO C has no type for the product. */
@@ -419,7 +420,7 @@ static xp_status probe_integers(xp_device *device, xp_probe_result *out) {
     for (int i = 0; i < PRODUCTS; i++) wrong += high[i] != high_half(factors[2 * i], factors[2 * i + 1]);
     return answer(out, random, wrong,
                   words("Philox %s, 128-bit products %s", random ? "right" : "WRONG", wrong ? "WRONG" : "right"),
-                  random ? "dropout draws the same numbers as on every device" : "dropout would draw other numbers");
+                  random ? "dropout uses the same numbers as on every device" : "dropout would use other numbers");
 }
 
 static double in_ulp(float got, double exact) {
@@ -456,7 +457,7 @@ static xp_status probe_functions(xp_device *device, xp_probe_result *out) {
     }
     xp_text_add(text, sizeof text, " ulp");
     return answer(out, right, worst[0], text,
-                  right ? "as accurate as OpenCL demands" : "less accurate than OpenCL demands");
+                  right ? "as accurate as OpenCL requires" : "less accurate than OpenCL requires");
 }
 
 static double half_value(uint16_t bits) {
@@ -492,7 +493,7 @@ static xp_status probe_half_storage(xp_device *device, xp_probe_result *out) {
     if (status != XP_OK) return status;
     return answer(out, loads + stores == 0, loads + stores,
                   words("%d loads and %d stores of %d wrong", loads, stores, COUNT),
-                  "halves as storage, arithmetic in single precision");
+                  "fp16 storage, arithmetic in single precision");
 }
 
 /* ---- extras ------------------------------------------------------------------------------------------------------ */
@@ -534,12 +535,12 @@ static xp_status probe_sub_groups(xp_device *device, xp_probe_result *out) {
                       words("%s, %.0f work-items, as %s", right ? "right" : "wrong", (double)got[0], standards[s]),
                       "no kernel uses them");
     }
-    return xp_fail(XP_BUILD_ERROR, "they compile as none of CL1.2, CL2.0, CL3.0");
+    return xp_fail(XP_BUILD_ERROR, "they do not compile as CL1.2, CL2.0 or CL3.0");
 }
 
 static xp_status probe_hang(xp_device *device, xp_probe_result *out) {
     while (device) pause();
-    return answer(out, false, 0, "", "it came back");
+    return answer(out, false, 0, "", "it returned");
 }
 
 static xp_status probe_crash(xp_device *device, xp_probe_result *out) {
@@ -554,19 +555,19 @@ const xp_probe xp_probes[] = {
     {"local", "local memory and barriers", XP_PROBE_NEEDED, "results would be wrong", probe_local},
     {"groups", "work-group sizes that run", XP_PROBE_NEEDED, "kernels need groups of 256", probe_groups},
     {"sub-buffers", "sub-buffers", XP_PROBE_NEEDED, "activations cannot share an arena", probe_sub_buffer},
-    {"memory", "large buffers", XP_PROBE_NEEDED, "not even 16 MiB in one buffer", probe_memory},
+    {"memory", "large buffers", XP_PROBE_NEEDED, "a buffer of 16 MiB does not work", probe_memory},
     {"bandwidth", "memory bandwidth", XP_PROBE_NEEDED, "buffers cannot be copied", probe_bandwidth},
     {"vectors", "float8 and fma", XP_PROBE_NEEDED, "results would be wrong", probe_vectors},
     {"infinities", "infinities and NaN", XP_PROBE_NEEDED, "masked scores would be wrong", probe_infinities},
     {"integers", "Philox and wide products", XP_PROBE_NEEDED, "no dropout", probe_integers},
     {"functions", "exp, log, tanh", XP_PROBE_NEEDED, "results would be wrong", probe_functions},
-    {"events", "profiling events", XP_PROBE_USEFUL, "--profile and --time cannot be believed", probe_events},
-    {"half-storage", "halves in memory", XP_PROBE_UNUSED, "no kernel uses them", probe_half_storage},
-    {"half", "half arithmetic", XP_PROBE_UNUSED, "no kernel uses it", probe_half_arithmetic},
+    {"events", "profiling events", XP_PROBE_USEFUL, "--profile and --time are not reliable", probe_events},
+    {"half-storage", "fp16 in memory", XP_PROBE_UNUSED, "no kernel uses them", probe_half_storage},
+    {"half", "fp16 arithmetic", XP_PROBE_UNUSED, "no kernel uses it", probe_half_arithmetic},
     {"double", "double precision", XP_PROBE_UNUSED, "no kernel uses it", probe_double},
     {"sub-groups", "sub-groups", XP_PROBE_UNUSED, "no kernel uses them", probe_sub_groups},
-    {"hang", "a probe that hangs", XP_PROBE_HIDDEN, "as it should", probe_hang},
-    {"crash", "a probe that crashes", XP_PROBE_HIDDEN, "as it should", probe_crash},
+    {"hang", "a probe that hangs", XP_PROBE_HIDDEN, "as intended", probe_hang},
+    {"crash", "a probe that crashes", XP_PROBE_HIDDEN, "as intended", probe_crash},
 };
 const int xp_probe_count = sizeof xp_probes / sizeof xp_probes[0];
 
@@ -621,7 +622,7 @@ static const xp_probe_result *result_of(const xp_probe_result *results, const ch
 }
 
 bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size) {
-    /* A small vision transformer: what `train --dry-run` tells of vit-tiny-28. */
+    /* A small vision transformer: the figures of `train --dry-run` for vit-tiny-28. */
     enum { KERNELS = 31, LAUNCHES = 166 };
     bool fit = true;
     text[0] = 0;
@@ -635,7 +636,7 @@ bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size) {
     xp_text_add(text, size, "Fit for training, with the %s kernels.",
                 xp_family_name((xp_family)result_of(results, "open")->value));
     size_t before = strlen(text);
-    xp_text_add(text, size, " Gone without: ");
+    xp_text_add(text, size, " Not available: ");
     if (list_failed(text, size, results, XP_PROBE_USEFUL) == 0)
         text[before] = 0;
     else
@@ -648,8 +649,8 @@ bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size) {
         xp_text_add(text, size, ", loading them later about %.1f s", load * KERNELS);
     xp_text_add(
         text, size,
-        ". Its step has about %d launches, %.1f ms of launching at least. What this does not show is whether each "
-        "kernel is right here: expanse check does.",
+        ". A step has about %d launches, which take at least %.1f ms. To test whether each kernel computes correct "
+        "results, run expanse check.",
         LAUNCHES, result_of(results, "launch")->value * LAUNCHES * 1e3);
     return true;
 }

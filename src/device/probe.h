@@ -1,6 +1,6 @@
-/* Probes: small kernels that show what a device can really do, whatever its driver says of itself. Owns what is asked,
- * what an answer means, and the verdict; must not know how probes are kept from taking the process with them (the
- * command runs each in a child). */
+/* Probes: small kernels that test what a device can really do, whatever its driver reports. Owns the tests, the meaning
+ * of their results, and the verdict. Does not know how the process is protected from a crash (the command runs each
+ * probe in a child process). */
 #ifndef XP_DEVICE_PROBE_H
 #define XP_DEVICE_PROBE_H
 
@@ -11,40 +11,40 @@
 #include <stddef.h>
 
 typedef enum xp_probe_need {
-    XP_PROBE_NEEDED, /* no training without it */
-    XP_PROBE_USEFUL, /* Expanse goes without, at a price */
-    XP_PROBE_UNUSED, /* told for kernel engineers: no kernel of today wants it */
-    XP_PROBE_HIDDEN  /* fails on purpose, for tests; part of no round */
+    XP_PROBE_NEEDED, /* needed for training */
+    XP_PROBE_USEFUL, /* Expanse works without it, but slower or with fewer features */
+    XP_PROBE_UNUSED, /* for information: no kernel uses it yet */
+    XP_PROBE_HIDDEN  /* fails on purpose, for tests; not run otherwise */
 } xp_probe_need;
 
 typedef struct xp_probe_result {
     bool works;
-    double value; /* the figure as a number; what it counts is the probe's own matter */
+    double value; /* the figure as a number, in the unit of the probe */
     char figure[112], meaning[256];
-    char reason[1024]; /* why it does not work, in whole; figure has its beginning */
+    char reason[1024]; /* why it does not work; figure has the beginning of this text */
 } xp_probe_result;
 
 typedef struct xp_probe {
     const char *name, *title;
     xp_probe_need need;
-    const char *without; /* what it means when it does not work */
+    const char *without; /* the consequence if it does not work */
     xp_status (*run)(xp_device *device, xp_probe_result *out);
 } xp_probe;
 
 /* In the order in which they are to run; the first opens the device and does nothing else. */
 extern const xp_probe xp_probes[];
 extern const int xp_probe_count;
-const xp_probe *xp_probe_find(const char *name); /* NULL: there is none */
+const xp_probe *xp_probe_find(const char *name); /* NULL: no such probe */
 
-/* Opens the device that `select` names (as xp_device_options does) and runs one probe on it. Anything that fails is an
- * answer: *out then holds the reason. A bad driver may crash or hang the process here. */
+/* Opens the device that `select` names (as xp_device_options does) and runs one probe on it. A failure is a
+ * result, too: *out then holds the reason. A faulty driver may crash or hang the process here. */
 void xp_probe_run(const xp_probe *probe, const char *select, xp_probe_result *out);
 
-/* The answer of a probe that gave none: `reason` becomes its figure. */
+/* The result of a probe that did not finish: `reason` becomes its figure. */
 void xp_probe_failed(const xp_probe *probe, const char *reason, xp_probe_result *out);
 
-/* One paragraph on results[xp_probe_count] (those of hidden probes are not looked at): fit for training or not, with
- * which kernels, what is gone without, what it costs. Returns whether it is fit. */
+/* One paragraph on results[xp_probe_count] (those of hidden probes are not looked at): whether the device is fit for
+ * training, with which kernels, what does not work, and what starting costs. Returns whether it is fit. */
 bool xp_probe_verdict(const xp_probe_result *results, char *text, size_t size);
 
 #endif

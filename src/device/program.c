@@ -50,7 +50,7 @@ void xp_program_cache_close(struct xp_program_cache **cache) {
 
 /* ---- source text ------------------------------------------------------------------------------------------------- */
 
-/* The text of cl/<name>; *owned tells whether the caller frees it. */
+/* The text of cl/<name>; *owned: the caller frees it. */
 static xp_status kernel_text(const char *name, char **out, bool *owned) {
     const char *folder = getenv("XP_CL_DIR");
     if (folder && *folder) {
@@ -68,7 +68,7 @@ static xp_status kernel_text(const char *name, char **out, bool *owned) {
             *owned = false;
             return XP_OK;
         }
-    return xp_fail(XP_INVALID_ARGUMENT, "the library holds no kernel file cl/%s", name);
+    return xp_fail(XP_INVALID_ARGUMENT, "the library contains no kernel file cl/%s", name);
 }
 
 enum { MAX_INCLUDES = 16 };
@@ -182,25 +182,25 @@ static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
-/* A compiler's complaint about text of the user's in the prelude: records name, column and the text. false: the log has
+/* Finds a compiler error in the user's text in the prelude and records name, column and text. false: the log has
  * none. */
-static bool complain_of_prelude(const char *prelude, const char *log, const char *device) {
+static bool report_user_text(const char *prelude, const char *log, const char *device) {
     static const char mark[] = "#line 1 \"";
     for (const char *at = prelude ? strstr(prelude, mark) : NULL; at; at = strstr(at + 1, mark)) {
         char name[32], place[40];
         int line, column, used;
         if (sscanf(at + sizeof mark - 1, "%31[^\"]\"", name) != 1) continue;
         snprintf(place, sizeof place, "%s:", name);
-        const char *complaint = strstr(log, place), *own = strchr(at, '\n');
-        if (!own || !complaint || sscanf(complaint + strlen(place), "%d:%d:%n", &line, &column, &used) != 2) continue;
+        const char *error = strstr(log, place), *own = strchr(at, '\n');
+        if (!own || !error || sscanf(error + strlen(place), "%d:%d:%n", &line, &column, &used) != 2) continue;
         own += 1 + strlen(XP_PRELUDE_TEXT);
         const int length = (int)strcspn(own, "\n");
         column = line > 1 ? length + 1 : column - (int)strlen(XP_PRELUDE_TEXT);
         if (column < 1) column = 1;
-        const char *message = complaint + strlen(place) + used;
+        const char *message = error + strlen(place) + used;
         message += strspn(message, " ");
         if (strncmp(message, "error: ", 7) == 0) message += 7;
-        xp_fail(XP_BUILD_ERROR, "%s, column %d: %.*s (says the compiler of %s)\n    %.*s\n    %*s", name, column,
+        xp_fail(XP_BUILD_ERROR, "%s, column %d: %.*s (from the compiler of %s)\n    %.*s\n    %*s", name, column,
                 (int)strcspn(message, "\n"), message, device, length, own, column, "^");
         return true;
     }
@@ -213,7 +213,7 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
     cl_program program = clCreateProgramWithSource(device->context, 1, &source, NULL, &code);
     XP_TRY(xp_cl_made(program, code, "clCreateProgramWithSource"));
     code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
-    if (code == CL_OUT_OF_HOST_MEMORY) { /* says nothing of whether it builds */
+    if (code == CL_OUT_OF_HOST_MEMORY) { /* does not mean that it cannot be built */
         clReleaseProgram(program);
         return xp_cl_fail(code, "clBuildProgram");
     }
@@ -222,7 +222,7 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
         clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
         char *log = calloc(1, length + 1);
         if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, length, log, NULL);
-        if (!log || !complain_of_prelude(prelude, log, device->name))
+        if (!log || !report_user_text(prelude, log, device->name))
             xp_fail(XP_BUILD_ERROR, "cl/%s.cl does not build on %s (%s) with %s\n%s", file, device->name,
                     xp_cl_error_name(code), options, log ? log : "");
         free(log);
@@ -234,11 +234,11 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
 }
 
 static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
-    /* -w: drivers print their count of warnings on the user's terminal; those who mend kernels compile them offline.
+    /* -w: drivers print the number of warnings on the user's terminal; kernel developers compile offline.
      * Subnormal numbers count as zero where the driver can: the small weights of a peaked softmax make them by the
      * million, and Intel's CPUs take a hundred cycles for each (backward passes of attention ten times as long).
      * The kernels of GPUs run on a CPU to be tested alone: optimising them costs six times the compilation there, and
-     * Intel's CPU runtime (2026.2) gets attention wrong when it does. */
+     * Intel's CPU runtime (2026.2) computes attention incorrectly if it does. */
     const bool tested =
         device->families[0] != XP_FAMILY_WIDE && device->limits.type & CL_DEVICE_TYPE_CPU && !variant->optimised;
     char options[OPTION_BYTES], name[64];
@@ -263,7 +263,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
         xp_writer_release(&source);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for the cache key of cl/%s.cl", file);
     }
-    XXH128_hash_t key = XXH3_128bits(source.text, source.length); /* behind the source, which ends in a NUL */
+    XXH128_hash_t key = XXH3_128bits(source.text, source.length); /* after the source, which ends in a NUL */
 
     for (entry *e = device->programs->entries; e; e = e->next)
         if (XXH128_isEqual(e->key, key)) {

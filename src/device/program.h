@@ -8,7 +8,7 @@
 xp_status xp_program_cache_create(struct xp_program_cache **out);
 void xp_program_cache_close(struct xp_program_cache **cache);
 
-/* A number of cl/<file>.cl's text, its includes in place. */
+/* A hash of the text of cl/<file>.cl with its includes. */
 xp_status xp_program_version(const char *file, unsigned long long *out);
 
 #endif

@@ -42,17 +42,18 @@ static xp_status read_entries(const char *path, const char *text, size_t length,
     json_t *root = NULL;
     *entries = NULL;
     XP_TRY(xp_json_read(path, text, length, &root, &error));
-    if (!root) return xp_fail(XP_BAD_DATA, "%s:%d:%d: no tuning table: %s", path, error.line, error.column, error.text);
+    if (!root)
+        return xp_fail(XP_BAD_DATA, "%s:%d:%d: not a tuning table: %s", path, error.line, error.column, error.text);
     json_t *list = json_object_get(root, "entries");
     xp_status status = XP_OK;
     if (json_integer_value(json_object_get(root, "format")) != XP_TUNING_FORMAT || !json_is_array(list))
-        status = xp_fail(XP_BAD_DATA, "%s: no tuning table of format %d", path, XP_TUNING_FORMAT);
+        status = xp_fail(XP_BAD_DATA, "%s: not a tuning table of format %d", path, XP_TUNING_FORMAT);
     size_t i;
     json_t *entry;
     json_array_foreach(list, i, entry) if (status == XP_OK && !is_entry(entry)) status =
         xp_fail(XP_BAD_DATA,
-                "%s: entry %zu has not the texts device, driver, vendor, kernel, version, shape and the "
-                "numbers of values",
+                "%s: entry %zu is incomplete: it needs the strings device, driver, vendor, kernel, version and "
+                "shape, and numbers in values",
                 path, i + 1);
     if (status == XP_OK) *entries = json_incref(list);
     json_decref(root);
@@ -101,8 +102,8 @@ xp_status xp_tuning_merge(const char *path, const json_t *entries) {
 
 /* ---- looking up -------------------------------------------------------------------------------------------------- */
 
-/* The own table, when it is no table, is none: what it holds must not stop a run. `expanse tune` tells what is wrong
- * with it. One that cannot be read is another matter: it may hold what the run began with. */
+/* A damaged table in the cache folder is ignored, so that it does not stop a run; `expanse tune` reports what is wrong
+ * with it. A table that cannot be read is an error: it may hold the values with which the run began. */
 static xp_status read_own(const char *path, json_t **entries) {
     const xp_status status = xp_file_exists(path) ? xp_tuning_read(path, false, entries) : XP_OK;
     return status == XP_BAD_DATA ? XP_OK : status;

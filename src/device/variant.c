@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 void xp_variant_set(xp_variant *variant, const char *name, long value) {
-    if (variant->count == XP_VARIANT_OPTIONS) return; /* the kernel's #error for a missing option tells */
+    if (variant->count == XP_VARIANT_OPTIONS) return; /* the #error in the kernel reports the missing option */
     variant->options[variant->count].name = name;
     variant->options[variant->count].value = value;
     variant->count++;

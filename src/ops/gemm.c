@@ -354,7 +354,7 @@ static xp_status emit_tiled(xp_plan *plan, const xp_node *node, xp_family family
         tile.parameters[4] = (xp_tuning_parameter){.name = "LIBRARY",
                                                    .value = better ? XP_LIBRARY_CLBLAST : XP_LIBRARY_OURS,
                                                    .values = {XP_LIBRARY_OURS, XP_LIBRARY_CLBLAST},
-                                                   .settles = XP_LIBRARY_CLBLAST};
+                                                   .exclusive = XP_LIBRARY_CLBLAST};
         XP_TRY(xp_clblast_tune(plan, node, &clblast));
     }
     XP_TRY(tune(plan, node, p, &tile));

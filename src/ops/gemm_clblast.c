@@ -55,10 +55,10 @@ xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning)
     *tuning = (xp_tuning){.kernel = "clblast",
                           .file = "gemm_tiled",
                           .shape = "all", /* not "*", which would serve other devices of the vendor */
-                          .lasting = true,
-                          .reached = {"gemm_tiled", "LIBRARY", XP_LIBRARY_CLBLAST},
+                          .persistent = true,
+                          .requires = {"gemm_tiled", "LIBRARY", XP_LIBRARY_CLBLAST},
                           .count = PARAMETERS,
-                          .parameters = {{"SIDE", DATABASE, {DATABASE, 8, 16}, .settles = DATABASE},
+                          .parameters = {{"SIDE", DATABASE, {DATABASE, 8, 16}, .exclusive = DATABASE},
                                          {"OWN_ROWS", 4, {4, 8}},
                                          {"OWN_COLUMNS", 4, {4, 8}},
                                          {"DEPTH", 16, {16, 32}},

@@ -1,13 +1,13 @@
-/* A solved problem as an attention layer on a device. Owns graph and plan of one evaluation; knows nothing of how the
- * values were found. */
+/* A solved problem as an attention layer on a device. Owns graph and plan of one evaluation; does not know how the
+ * values were computed. */
 #ifndef XP_SVR_EVALUATE_H
 #define XP_SVR_EVALUATE_H
 
 #include "device/device.h"
 #include "svr/problem.h"
 
-/* Queries, keys and values [M,outputs] through the same operations that a model's layer is made of -> o
- * [queries,outputs]. Pooling and normalising happen on the device, from the points' own keys. */
+/* Runs queries, keys and values [M,outputs] through the operations of a model's attention layer -> o [queries,outputs].
+ * The device pools and normalises the keys of the points. */
 xp_status xp_svr_evaluate(xp_device *device, const xp_svr_problem *problem, const float *values, float *o);
 
 #endif

@@ -15,9 +15,9 @@ void xp_svr_result_release(xp_svr_result *result) {
 
 static xp_status check(const xp_svr_options *options) {
     if (!(options->cost > 0) || !isfinite(options->cost))
-        return xp_fail(XP_INVALID_ARGUMENT, "C is %g; it has to be above 0", options->cost);
+        return xp_fail(XP_INVALID_ARGUMENT, "C is %g; it must be greater than 0", options->cost);
     if (!(options->epsilon >= 0) || !isfinite(options->epsilon))
-        return xp_fail(XP_INVALID_ARGUMENT, "epsilon is %g; it has to be 0 or above", options->epsilon);
+        return xp_fail(XP_INVALID_ARGUMENT, "epsilon is %g; it must not be negative", options->epsilon);
     return XP_OK;
 }
 

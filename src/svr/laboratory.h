@@ -1,5 +1,5 @@
-/* One attention from both sides: fitted as an SVR on the host, evaluated as attention on a device, compared. Owns the
- * order of these steps and their results; knows nothing of files or of what is printed. */
+/* One experiment: an attention is fitted as an SVR on the host, evaluated as attention on a device, and compared. Owns
+ * the order of these steps and their results; knows no files and no output. */
 #ifndef XP_SVR_LABORATORY_H
 #define XP_SVR_LABORATORY_H
 
@@ -9,12 +9,11 @@
 
 typedef struct xp_svr_result {
     xp_svr_problem problem;
-    double
-        lowest; /* v·Kv of a unit vector, for a window; below 0: no SVR has this kernel, and nothing below is filled */
+    double lowest; /* v·Kv of a unit vector, for a window; negative: no SVR has this kernel. The rest is empty */
     double *coefficients; /* [M,outputs] */
     double bias[XP_SVR_MAX_COLUMNS];
     xp_svr_judgement judgement;
-    double *expected;  /* f at the queries [queries,outputs], by the SVR's formula in double precision */
+    double *expected;  /* f at the queries [queries,outputs], from the SVR, in double precision */
     float *values;     /* v [M,outputs] = unit · a / (m h) */
     float *attended;   /* o + b [queries,outputs], from the device */
     double difference; /* max |attended - expected| / max |expected| */

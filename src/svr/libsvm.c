@@ -1,4 +1,4 @@
-/* LIBSVM behind the solvers' interface: a precomputed kernel, b always fitted. Owns all that LIBSVM sees. */
+/* LIBSVM with the interface of the solvers: a precomputed kernel, b always fitted. Owns all data that LIBSVM uses. */
 #include "svr/solver.h"
 
 #ifndef XP_WITH_LIBSVM
@@ -6,7 +6,7 @@
 xp_status xp_svr_solve_with_bias(const xp_svr_matrix *matrix, const xp_svr_options *options, double *coefficients,
                                  double *bias) {
     return xp_fail(XP_UNSUPPORTED,
-                   "fitting b needs LIBSVM, and this build has none: install libsvm-dev and build anew, "
+                   "fitting b needs LIBSVM, which this build does not have: install libsvm-dev and build again, "
                    "or fit with b = 0");
 }
 
@@ -24,8 +24,8 @@ xp_status xp_svr_solve_with_bias(const xp_svr_matrix *matrix, const xp_svr_optio
     for (int64_t j = 0; j < matrix->size; j++)
         if (matrix->weights[j] != matrix->weights[0])
             return xp_fail(XP_UNSUPPORTED,
-                           "LIBSVM has one C for all keys, and these differ in their cost; fit with b = 0");
-    const int64_t size = matrix->size, row = size + 2; /* the row's number in front, an end mark behind */
+                           "LIBSVM uses one C for all keys, but the costs of these keys differ; fit with b = 0");
+    const int64_t size = matrix->size, row = size + 2; /* the number of the row first, an end mark last */
     struct svm_node *nodes = malloc((size_t)(size * row) * sizeof *nodes);
     struct svm_node **rows = malloc((size_t)size * sizeof(struct svm_node *));
     double *targets = malloc((size_t)size * sizeof *targets);

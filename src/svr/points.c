@@ -13,7 +13,7 @@
 enum { GRID = 400, MADE_OUTPUTS = 8 };
 
 static const double HALF_TURN = 3.14159265358979323846;
-static const double SPREAD = 1.5; /* each sinusoid's amplitude: how sharply exp tells near keys from far ones */
+static const double SPREAD = 1.5; /* amplitude of the sinusoids: how strongly exp separates near keys from far ones */
 
 xp_svr_points_options xp_svr_points_default(void) {
     return (xp_svr_points_options){.count = 256, .dimensions = 16, .outputs = 1, .noise = 0.15, .seed = 1};
@@ -72,7 +72,7 @@ static xp_status standardise_targets(xp_svr_points *points) {
         for (int64_t i = 0; i < points->count; i++) square += pow(points->targets[i * points->outputs + d] - mean, 2);
         const double deviation = sqrt(square / (double)points->count);
         if (!(deviation > 1e-12 * fabs(mean)) || !isfinite(deviation))
-            return xp_fail(XP_BAD_DATA, "target %d is %g at every point: there is nothing to fit", d + 1, mean);
+            return xp_fail(XP_BAD_DATA, "target %d is %g at every point, so there is nothing to fit", d + 1, mean);
         for (int64_t i = 0; i < points->count; i++) {
             double *target = &points->targets[i * points->outputs + d];
             *target = (*target - mean) / deviation;
@@ -99,7 +99,7 @@ static xp_status make_grid(xp_svr_points *points, double low, double high) {
     points->grid_positions = malloc(GRID * sizeof(double));
     points->grid_keys = malloc((size_t)(GRID * points->width) * sizeof(double));
     if (!points->grid_positions || !points->grid_keys)
-        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the places between the points");
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the positions between the points");
     for (int i = 0; i < GRID; i++) {
         points->grid_positions[i] = low + (high - low) * i / (GRID - 1);
         lift(&points->grid_positions[i], &low, &high, 1, points->width, points->grid_keys + i * points->width);
@@ -115,7 +115,7 @@ static xp_status make_keys(xp_svr_points *points, const xp_svr_points_options *o
                        XP_SVR_MAX_WIDTH);
     if (!options->raw && (points->width < 1 || points->width % (2 * columns) != 0))
         return xp_fail(XP_INVALID_ARGUMENT,
-                       "%d dimensions: %d column%s of positions need%s a positive multiple of %d, a sine and a cosine "
+                       "%d dimensions: %d column%s of positions need%s a positive multiple of %d: a sine and a cosine "
                        "for each",
                        points->width, columns, columns == 1 ? "" : "s", columns == 1 ? "s" : "", 2 * columns);
     points->keys = malloc((size_t)(points->count * points->width) * sizeof(double));
@@ -153,13 +153,13 @@ static double curve(double x, int output) {
 xp_status xp_svr_points_make(const xp_svr_points_options *options, xp_svr_points *out) {
     *out = (xp_svr_points){0};
     if (options->count < XP_SVR_MIN_POINTS || options->count > XP_SVR_MAX_POINTS)
-        return xp_fail(XP_INVALID_ARGUMENT, "%lld points; between %d and %d are possible", (long long)options->count,
-                       XP_SVR_MIN_POINTS, XP_SVR_MAX_POINTS);
+        return xp_fail(XP_INVALID_ARGUMENT, "%lld points; the number must be between %d and %d",
+                       (long long)options->count, XP_SVR_MIN_POINTS, XP_SVR_MAX_POINTS);
     if (options->outputs < 1 || options->outputs > MADE_OUTPUTS)
-        return xp_fail(XP_INVALID_ARGUMENT, "%d outputs; between 1 and %d are possible", options->outputs,
+        return xp_fail(XP_INVALID_ARGUMENT, "%d outputs; the number must be between 1 and %d", options->outputs,
                        MADE_OUTPUTS);
     if (!(options->noise >= 0) || options->noise > 100)
-        return xp_fail(XP_INVALID_ARGUMENT, "a noise of %g; between 0 and 100 is possible", options->noise);
+        return xp_fail(XP_INVALID_ARGUMENT, "the noise is %g; it must be between 0 and 100", options->noise);
     xp_random random;
     xp_random_start(&random, options->seed, 0);
     xp_status status = allocate(out, options->count, 1, options->outputs);
@@ -232,7 +232,7 @@ static xp_status read_row(reader *r, int fields, const char *which, double *posi
         double value = 0;
         skip_blanks(r);
         if (line_ends(r))
-            return xp_fail(XP_BAD_DATA, "%s:%d: %d values where the first line names %d columns", r->path, r->line, f,
+            return xp_fail(XP_BAD_DATA, "%s:%d: %d values, but the first line names %d columns", r->path, r->line, f,
                            fields);
         XP_TRY(xp_text_number(r->at, &value, &length));
         const int column = column_of(r);
@@ -270,7 +270,7 @@ static xp_status parse(const char *path, const char *text, xp_svr_points *out) {
     for (int f = 0; f < fields; f++) columns += which[f] == 'x';
     const int64_t count = count_rows(r);
     if (count < XP_SVR_MIN_POINTS || count > XP_SVR_MAX_POINTS)
-        return xp_fail(XP_BAD_DATA, "%s: %lld points; between %d and %d are possible", path, (long long)count,
+        return xp_fail(XP_BAD_DATA, "%s: %lld points; the number must be between %d and %d", path, (long long)count,
                        XP_SVR_MIN_POINTS, XP_SVR_MAX_POINTS);
     XP_TRY(allocate(out, count, columns, fields - columns));
     for (int64_t i = 0; i < count; next_line(&r)) {
@@ -289,7 +289,7 @@ xp_status xp_svr_points_read(const char *path, const xp_svr_points_options *opti
     XP_TRY(xp_file_read(path, &text, &length));
     xp_status status = strlen(text) == length
                            ? parse(path, text, out)
-                           : xp_fail(XP_BAD_DATA, "%s: byte %zu is zero: this is no CSV file", path, strlen(text));
+                           : xp_fail(XP_BAD_DATA, "%s: byte %zu is zero: this is not a CSV file", path, strlen(text));
     free(text);
     if (status == XP_OK && (status = complete(out, options)) != XP_OK) xp_fail_in(status, "%s: ", path);
     if (status != XP_OK) xp_svr_points_release(out);

@@ -1,4 +1,4 @@
-/* Regression problems behind attentions. */
+/* The regression problems of attentions. */
 #include "svr/problem.h"
 
 #include "core/random.h"
@@ -62,7 +62,7 @@ static int64_t block_size(const xp_svr_problem *p) {
     return (p->points->count + p->attention->blocks - 1) / p->attention->blocks;
 }
 
-/* The point that a query stands at: itself, or for a grid place the last point before it. */
+/* The point of a query: itself, or for a position of the grid the last point before it. */
 static int64_t place(const xp_svr_problem *p, int64_t query) {
     if (query < p->points->count) return query;
     const double position = p->points->grid_positions[query - p->points->count];
@@ -123,7 +123,7 @@ static xp_status make_kernel(xp_svr_problem *p) {
     p->log_unit = log((double)size) - most - log(sum);
     if (!isfinite(p->log_unit))
         return xp_fail(XP_INVALID_ARGUMENT,
-                       "%s: keys of this size are beyond what the kernel can tell apart; scale the "
+                       "%s: the kernel cannot distinguish keys of this size; scale the "
                        "columns of positions",
                        p->attention->name);
     for (int64_t i = 0; i < size; i++)

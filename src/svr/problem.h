@@ -1,20 +1,20 @@
-/* From points and an attention to the regression problem behind it: training set, kernel matrix, targets. Owns the
- * matrix; knows nothing of how the problem is solved or of devices. docs/FRAMEWORK.md has the mathematics. */
+/* The regression problem of an attention and points: training set, kernel matrix, targets. Owns the matrix; knows no
+ * solvers and no devices. docs/FRAMEWORK.md has the mathematics. */
 #ifndef XP_SVR_PROBLEM_H
 #define XP_SVR_PROBLEM_H
 
 #include "svr/points.h"
 
-/* One attention by its four answers. */
+/* One attention by its four choices. */
 typedef struct xp_svr_attention {
     const char *name;          /* "bn" */
-    const char *specification; /* the line that a model takes, but for the size of blocks */
+    const char *specification; /* as for a model, but without the size of blocks */
     bool linear;               /* κ(x,y) = φ(x)·φ(y) with φ = elu + 1, in place of exp(x·y/√D) */
-    bool bn;                   /* keys and queries normalised with the keys' statistics */
-    int pool;                  /* SH: keys and targets averaged over so many neighbours; 0: not */
-    int blocks;                /* the points are cut into so many training sets of equal size; 0: one */
-    float rate;                /* key j counts exp(rate · j) times, but for a factor: late ones more; 0: once each */
-    int window;                /* a query sees the keys at most so many places away; 0: all */
+    bool bn;                   /* keys and queries normalised with the statistics of the keys */
+    int pool;                  /* SH: keys and targets averaged over this many neighbours; 0: none */
+    int blocks;                /* number of training sets of equal size; 0: one */
+    float rate;                /* key j counts exp(rate · j) times, up to a factor; 0: once each */
+    int window;                /* a query sees keys up to this distance; 0: all */
 } xp_svr_attention;
 
 /* Those that come from an SVR, and the window, which does not. */
@@ -26,12 +26,12 @@ extern const float xp_svr_bn_epsilon;
  *
  * h is a sum over hundreds of keys, so κ/(h h) is some 10^-5 or, with large scores, far smaller, and a cost C in its
  * terms would have to be as large. unit = 1 / mean K(k_j,k_j) makes the mean diagonal 1: the same problem with C
- * counted in units of `unit`. Everything is kept as logarithms until K itself, so large scores overflow nowhere. */
+ * in units of `unit`. Everything but K is kept as logarithms, so large scores do not overflow. */
 typedef struct xp_svr_problem {
     const xp_svr_attention *attention;
     const xp_svr_points *points;
     int64_t size;    /* M, keys in the training set: fewer than points when pooled */
-    int64_t queries; /* the points, and the grid's places behind them */
+    int64_t queries; /* the points, followed by the positions of the grid */
     int width, outputs;
     double *keys;       /* [M,width], pooled and normalised */
     double *query_keys; /* [queries,width], normalised */
@@ -47,16 +47,16 @@ typedef struct xp_svr_problem {
 xp_status xp_svr_problem_make(const xp_svr_attention *attention, const xp_svr_points *points, xp_svr_problem *out);
 void xp_svr_problem_release(xp_svr_problem *problem);
 
-/* Whether query i (a point or a grid place) sees key j. */
+/* Whether query i (a point or a position of the grid) sees key j. */
 bool xp_svr_problem_sees(const xp_svr_problem *problem, int64_t query, int64_t key);
 
-/* The SVR's own prediction in double precision, f(x) = Σ_j a_j K(x,k_j) + b, a_j = m_j c_j: coefficients [M,outputs],
+/* The prediction of the SVR in double precision, f(x) = Σ_j a_j K(x,k_j) + b, a_j = m_j c_j: coefficients [M,outputs],
  * bias [outputs]
  * -> [queries,outputs]. */
 xp_status xp_svr_problem_predict(const xp_svr_problem *problem, const double *coefficients, const double *bias,
                                  double *out);
 
-/* The smallest v·Kv/v·v that can be found; below 0 it proves that K is no inner product of features. */
+/* The smallest v·Kv/v·v that is found; if it is negative, K is not an inner product of features. */
 xp_status xp_svr_problem_lowest(const xp_svr_problem *problem, double *out);
 
 #endif

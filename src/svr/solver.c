@@ -72,7 +72,7 @@ static xp_status solve_output(dual *p) {
         p->c[best] = best_value;
     }
     return xp_fail(XP_UNSUPPORTED,
-                   "the fit of output %d stands at a relative duality gap of %.1e after %lld steps; a smaller C or a "
+                   "the fit of output %d has a relative duality gap of %.1e after %lld steps; a smaller C or a "
                    "larger epsilon makes the problem easier",
                    p->output + 1, relative_gap(p, 0), (long long)limit);
 }
