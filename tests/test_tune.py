@@ -175,6 +175,15 @@ def check_search(plain, kernels, lanes):
     expect("a filter that fits nothing", bad.returncode == 2 and "there are gemm_wide" in bad.stderr, bad.stderr)
 
 
+def check_failures_are_told(plain):
+    """A first trial that fails says why in the words of the library, not that a process ended."""
+    done = tune(plain, "--device", "9:9")
+    expect("a device that there is not: one sentence with those that there are",
+           done.returncode == 1 and re.fullmatch(r'expanse: no device fits "9:9"; there is: 0:0 [^\n]+\n', done.stderr), done.stderr)
+    done = tune({**plain, "XP_CL_DIR": f"{ROOT}/nowhere"}, "--family", "wide")
+    expect("a kernel that cannot be read is named", done.returncode == 1 and f"{ROOT}/nowhere/" in done.stderr, done.stderr)
+
+
 def check_tiles(plain):
     """Tiles of the product that are not the default: the largest, and the one that fetches most for each work-item."""
     environment, folder = cache(plain, "tiles")
@@ -275,6 +284,7 @@ def main():
     write("train.ts", series(48))
     plain, _ = cache(os.environ, "plain")
     lanes = lanes_of(plain)
+    check_failures_are_told(plain)
     check_search(plain, kernels, lanes)
     check_first_run(plain)
     check_tiles(plain)

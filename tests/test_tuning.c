@@ -1,10 +1,11 @@
 /* The tuning table: which entry serves a question, which gain is believed, and what CLBlast's parameters do to a
- * process. */
+ * process. And the search, with trials whose answers are made up here. */
 #include "core/random.h"
 #include "core/statistics.h"
 #include "device/tuning.h"
 #include "devices.h"
 #include "ops/gemm_clblast.h"
+#include "tune/tune.h"
 
 static xp_device *device;
 
@@ -157,14 +158,146 @@ static void parameters_of_clblast_stay_for_the_process(void **state) {
     assert_non_null(strstr(xp_last_error(), "in a new process"));
 }
 
+/* ---- the search -------------------------------------------------------------------------------------------------- */
+
+/* A step with one question, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS = `wrong`. */
+typedef struct made_up {
+    int fast, wrong, trials, checks, rejected, kept, concluded;
+    xp_status failure; /* of the trials; XP_OK: they answer */
+    char reason[96];
+} made_up;
+
+static long rows_in(const char *table) {
+    json_t *entries = NULL;
+    assert_int_equal(xp_tuning_read(table, false, &entries), XP_OK);
+    const json_t *values = json_object_get(json_array_get(entries, 0), "values");
+    const long rows = (long)json_integer_value(json_object_get(values, "ROWS"));
+    json_decref(entries);
+    return rows;
+}
+
+static xp_status made_up_trial(void *user, const xp_tune_order *order, double seconds, xp_tune_reply *reply) {
+    made_up *m = user;
+    m->trials++;
+    reply->status = m->failure;
+    snprintf(reply->reason, sizeof reply->reason, "%s", m->reason);
+    if (m->failure != XP_OK) return XP_OK;
+    json_t *ratios = json_array(), *asked = entry("nt 8x8x8", 1, NULL, NULL);
+    for (int i = 0; i < order->steps && order->candidates; i++)
+        json_array_append_new(ratios, json_real(rows_in(order->candidates) == m->fast ? 0.5 : 1.2));
+    json_t *told = json_pack("{s:f,s:O,s:[{s:s,s:s,s:s,s:o,s:[{s:s,s:i,s:[iii],s:i}],s:f,s:o,s:b}]}", "step", 1.0,
+                             "ratios", ratios, "questions", "kernel", "asked", "operation", "gemm", "shape", "nt 8x8x8",
+                             "entry", asked, "parameters", "name", "ROWS", "default", 1, "values", 1, 2, 3, "settles",
+                             0, "seconds", 0.5, "ratios", ratios, "lasting", 0);
+    assert_non_null(told);
+    reply->answer = json_dumps(told, 0);
+    reply->length = strlen(reply->answer);
+    json_decref(told);
+    return XP_OK;
+}
+
+static xp_status made_up_check(void *user, const char *operation, const char *table, int cases, double seconds,
+                               bool *right) {
+    made_up *m = user;
+    m->checks++;
+    assert_string_equal(operation, "gemm");
+    *right = rows_in(table) != m->wrong;
+    return XP_OK;
+}
+
+static void count_rejected(void *user, const char *kernel, const char *values, const char *reason) {
+    ((made_up *)user)->rejected++;
+}
+
+static void take_finding(void *user, const xp_tune_finding *finding) {
+    made_up *m = user;
+    m->kept += finding->kept;
+    assert_string_equal(finding->fallback, "ROWS=1");
+}
+
+static void count_conclusion(void *user, const xp_tune_conclusion *conclusion) {
+    ((made_up *)user)->concluded++;
+}
+
+static xp_status search(made_up *m, int *kept) {
+    const xp_tune_callbacks callbacks = {.user = m,
+                                         .trial = made_up_trial,
+                                         .check = made_up_check,
+                                         .rejected = count_rejected,
+                                         .finding = take_finding,
+                                         .conclude = count_conclusion};
+    const xp_tune_options options = {.output = scratch_path("tuning.json"),
+                                     .trials = scratch_path("trials.json"),
+                                     .rounds = 20,
+                                     .seconds = 3600,
+                                     .limit = 60};
+    remove(options.output);
+    remove(options.trials);
+    return xp_tune_search(&options, &callbacks, kept);
+}
+
+static void a_search_writes_what_is_faster_and_right(void **state) {
+    made_up m = {.fast = 3, .wrong = 2};
+    int kept;
+    assert_int_equal(search(&m, &kept), XP_OK);
+    assert_int_equal(kept, 1);
+    assert_int_equal(m.kept, 1);
+    assert_int_equal(m.rejected, 0);
+    assert_int_equal(m.concluded, 1);
+    assert_int_equal(rows_in(scratch_path("tuning.json")), 3);
+}
+
+static void a_search_writes_nothing_that_is_wrong(void **state) {
+    made_up m = {.fast = 3, .wrong = 3};
+    int kept;
+    assert_int_equal(search(&m, &kept), XP_OK);
+    assert_int_equal(kept, 0);
+    assert_int_equal(m.rejected, 1);
+    assert_int_not_equal(access(scratch_path("tuning.json"), F_OK), 0);
+}
+
+static void a_search_does_not_repeat_what_was_tried(void **state) {
+    made_up m = {.fast = 1};
+    int kept;
+    assert_int_equal(search(&m, &kept), XP_OK);
+    assert_int_equal(m.trials, 3); /* the defaults, and two candidates */
+    const xp_tune_options options = {.output = scratch_path("tuning.json"),
+                                     .trials = scratch_path("trials.json"),
+                                     .rounds = 20,
+                                     .seconds = 3600,
+                                     .limit = 60};
+    const xp_tune_callbacks callbacks = {.user = &m, .trial = made_up_trial, .check = made_up_check};
+    assert_int_equal(xp_tune_search(&options, &callbacks, &kept), XP_OK);
+    assert_int_equal(m.trials, 4); /* the defaults */
+}
+
+static void the_failure_of_a_first_trial_is_that_of_the_search(void **state) {
+    made_up m = {.failure = XP_NO_DEVICE, .reason = "no device fits \"9:9\""};
+    int kept;
+    assert_int_equal(search(&m, &kept), XP_NO_DEVICE);
+    assert_string_equal(xp_last_error(), m.reason);
+}
+
+static void a_damaged_record_of_trials_begins_anew(void **state) {
+    made_up m = {.fast = 3};
+    int kept;
+    const char *trials = scratch_write("damaged.json", "[1, 2", 5);
+    const xp_tune_options options = {
+        .output = scratch_path("tuning.json"), .trials = trials, .rounds = 20, .seconds = 3600};
+    const xp_tune_callbacks callbacks = {.user = &m, .trial = made_up_trial, .check = made_up_check};
+    assert_int_equal(xp_tune_search(&options, &callbacks, &kept), XP_OK);
+    assert_int_equal(kept, 1);
+}
+
 static int open_tiled(void **state) {
+    if (scratch_make(state) != 0) return -1;
     device = open_device("tiled");
     return 0;
 }
 
 static int close_device(void **state) {
     xp_device_close(&device);
-    return 0;
+    return scratch_remove(state);
 }
 
 int main(void) {
@@ -174,6 +307,11 @@ int main(void) {
         cmocka_unit_test(a_gain_is_believed_only_when_its_whole_interval_lies_above_1),
         cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
+        cmocka_unit_test(a_search_writes_what_is_faster_and_right),
+        cmocka_unit_test(a_search_writes_nothing_that_is_wrong),
+        cmocka_unit_test(a_search_does_not_repeat_what_was_tried),
+        cmocka_unit_test(the_failure_of_a_first_trial_is_that_of_the_search),
+        cmocka_unit_test(a_damaged_record_of_trials_begins_anew),
     };
     return cmocka_run_group_tests(tests, open_tiled, close_device);
 }

@@ -15,7 +15,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Drivers write what they like to stdout, so the answer goes another way: its length, then its bytes. */
+/* Drivers write what they like to stdout, so the answer goes another way: a head, then its bytes. */
+typedef struct reply_head {
+    size_t length;
+    xp_status status; /* XP_OK: the bytes are the answer; else why there is none */
+} reply_head;
+
 static const double LOOK_SECONDS = 0.1; /* between two looks at the signals, while a child is at work */
 
 enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 64, MOST_BYTES = 1 << 22 };
@@ -59,13 +64,25 @@ static bool receive(int from, double end, void *to, size_t bytes) {
     return true;
 }
 
-static bool receive_answer(int from, double end, xp_child *out) {
-    size_t length = 0;
-    if (!receive(from, end, &length, sizeof length) || length > MOST_BYTES) return false;
-    out->answer = malloc(length + 1);
-    if (!out->answer || !receive(from, end, out->answer, length)) return false;
-    ((char *)out->answer)[length] = 0;
-    out->length = length;
+/* Whether the child said something: its answer, or why it has none. */
+static bool receive_reply(int from, double end, xp_child *out) {
+    reply_head head;
+    if (!receive(from, end, &head, sizeof head) || head.length > MOST_BYTES) return false;
+    char *bytes = malloc(head.length + 1);
+    if (!bytes || !receive(from, end, bytes, head.length)) {
+        free(bytes);
+        return false;
+    }
+    bytes[head.length] = '\0';
+    out->status = head.status;
+    out->answered = head.status == XP_OK;
+    if (out->answered) {
+        out->answer = bytes;
+        out->length = head.length;
+        return true;
+    }
+    snprintf(out->reason, sizeof out->reason, "%.*s", (int)strcspn(bytes, "\n"), bytes);
+    free(bytes);
     return true;
 }
 
@@ -84,18 +101,18 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     }
     if (child == 0) become_child(words, environment, ends[1], parent);
     close(ends[1]);
-    out->answered = receive_answer(ends[0], end, out);
+    const bool replied = receive_reply(ends[0], end, out);
     const bool late = xp_clock() >= end, stopped = xp_signal_asked != 0;
     close(ends[0]);
-    if (late || stopped || out->answered)
-        kill(child, SIGKILL); /* after the answer a driver may still hang in its own clean-up */
+    if (late || stopped || replied)
+        kill(child, SIGKILL); /* after the reply a driver may still hang in its own clean-up */
     int state = 0;
     while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
     if (out->answered) return XP_OK;
-    free(out->answer);
-    out->answer = NULL;
-    if (stopped || (!late && WIFEXITED(state) && WEXITSTATUS(state) > 128)) return xp_fail(XP_INTERRUPTED, "stopped");
-    out->code = late || WIFSIGNALED(state) ? -1 : WEXITSTATUS(state);
+    if (out->status == XP_INTERRUPTED || stopped || (!late && WIFEXITED(state) && WEXITSTATUS(state) > 128))
+        return xp_fail(XP_INTERRUPTED, "stopped");
+    out->code = replied ? 1 : late || WIFSIGNALED(state) ? -1 : WEXITSTATUS(state);
+    if (replied) return XP_OK;
     if (late)
         snprintf(out->reason, sizeof out->reason, "no answer within %.0f s: the driver hangs", seconds);
     else if (WIFSIGNALED(state))
@@ -105,7 +122,16 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     return XP_OK;
 }
 
-bool xp_child_answer(const void *bytes, size_t length) {
-    return write(ANSWER_DESCRIPTOR, &length, sizeof length) == (ssize_t)sizeof length &&
+static bool reply(xp_status status, const void *bytes, size_t length) {
+    const reply_head head = {length, status};
+    return write(ANSWER_DESCRIPTOR, &head, sizeof head) == (ssize_t)sizeof head &&
            write(ANSWER_DESCRIPTOR, bytes, length) == (ssize_t)length;
+}
+
+bool xp_child_answer(const void *bytes, size_t length) {
+    return reply(XP_OK, bytes, length);
+}
+
+void xp_child_explain(void) {
+    (void)reply(xp_last_status(), xp_last_error(), strlen(xp_last_error()));
 }

@@ -12,8 +12,9 @@ typedef struct xp_child {
     bool answered;
     void *answer; /* bytes, followed by a NUL; freed by the caller */
     size_t length;
-    int code;        /* without an answer: the exit code; -1: it was killed or crashed */
-    char reason[96]; /* why there is none: "no answer within 20 s: …" */
+    int code;         /* without an answer: the exit code; -1: it was killed or crashed */
+    xp_status status; /* what the child said was the failure; XP_OK: it said nothing */
+    char reason[512]; /* why there is no answer, in one line: the child's own, or "no answer within 20 s: …" */
 } xp_child;
 
 /* Runs `expanse words[0] words[1] …` (the last is NULL) with name=value pairs added to the environment (the last is
@@ -23,5 +24,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
 
 /* In the child: sends the answer. */
 bool xp_child_answer(const void *bytes, size_t length);
+/* In the child: tells the library's last failure in place of an answer. */
+void xp_child_explain(void);
 
 #endif

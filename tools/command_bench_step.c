@@ -124,7 +124,7 @@ static xp_status answer_requests(timing *t) {
 static xp_status time_steps(timing *t, bool kernels) {
     xp_bench_table table;
     const xp_device_options options = {.select = t->device, .family = t->family, .profiling = t->profile || kernels};
-    XP_TRY(xp_synthetic_open(&t->run, &t->setup, &options));
+    XP_TRY(xp_synthetic_open(&t->run, &t->setup.config, &t->setup.shape, &options));
     if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
     if (t->save) XP_TRY(save_start(&t->run.session, t->run.batch, t->save));
     if (t->on_request) return answer_requests(t);

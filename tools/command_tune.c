@@ -1,16 +1,20 @@
-/* `expanse tune`: flags, import and export of tables. The search is in tune_search.c. */
+/* `expanse tune`: flags, the report of a search, import and export of tables. */
 #include "child.h"
 #include "command.h"
 #include "signals.h"
+#include "synthetic.h"
+#include "table.h"
 #include "tune.h"
 
 #include "device/cache.h"
 #include "device/tuning.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static xp_status copy_table(const char *from, const char *to, const char *what) {
     json_t *entries;
@@ -24,11 +28,101 @@ static xp_status copy_table(const char *from, const char *to, const char *what) 
 
 /* `expanse tune --trial DEFAULTS CANDIDATES ORDER STEPS …` */
 static int run_trial(const xp_synthetic_setup *setup, const xp_device_options *options, char **words) {
-    const char *candidates = strcmp(words[2], "-") == 0 ? NULL : words[2];
-    const xp_status status =
-        xp_tune_trial(setup, options, words[1], candidates, strcmp(words[3], XP_TRIAL_IN_TURN) == 0, atoi(words[4]));
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    const xp_tune_order order = {.defaults = words[1],
+                                 .candidates = strcmp(words[2], "-") == 0 ? NULL : words[2],
+                                 .in_turn = strcmp(words[3], XP_TRIAL_IN_TURN) == 0,
+                                 .steps = atoi(words[4])};
+    xp_writer answer = {0};
+    const xp_status status = xp_tune_trial(&setup->config, &setup->shape, options, &order, &answer);
+    if (status != XP_OK) xp_child_explain();
+    const bool sent = status == XP_OK && xp_child_answer(answer.text, answer.length);
+    xp_writer_release(&answer);
+    return sent ? XP_EXIT_OK : XP_EXIT_FAILURE;
 }
+
+/* ---- the report -------------------------------------------------------------------------------------------------- */
+
+/* The user of the search's callbacks. */
+typedef struct report {
+    xp_tune_children children;
+    const char *output; /* the tuning table */
+    bool quiet, text;   /* text: sentences go with the table of results */
+    const char *clear;  /* on a terminal, what takes the line of progress away */
+    xp_table table;
+} report;
+
+static void print_rejected(void *user, const char *kernel, const char *values, const char *reason) {
+    const report *r = user;
+    if (r->text) printf("%srejected: %s %s: %s\n", r->clear, kernel, values, reason);
+}
+
+static void print_progress(void *user, const xp_tune_progress *progress) {
+    const report *r = user;
+    if (!r->text || r->quiet) return;
+    printf("%sround %d, %d rejected, %.0f s left: the step may fall to %.1f %%%s", r->clear, progress->rounds,
+           progress->rejected, progress->seconds_left, 100 * progress->expected_ratio, *r->clear ? "" : "\n");
+    fflush(stdout);
+}
+
+enum { COLUMNS = 10 };
+static const xp_column columns[COLUMNS] = {
+    {"kernel", "kernel", XP_CELL_TEXT},
+    {"shape", "shape", XP_CELL_TEXT},
+    {"share", "% of step", XP_CELL_REAL, .digits = 1, .scale = 100},
+    {"searched", "searched", XP_CELL_TRUTH},
+    {"default", "default", XP_CELL_TEXT},
+    {"found", "faster", XP_CELL_TEXT},
+    {"gain", "times as fast", XP_CELL_REAL, .digits = 2},
+    {"gain_low", "from", XP_CELL_REAL, .digits = 2}, /* 95 % interval of the median */
+    {"gain_high", "to", XP_CELL_REAL, .digits = 2},
+    {"kept", "kept", XP_CELL_TRUTH},
+};
+
+static void add_row(void *user, const xp_tune_finding *finding) {
+    report *r = user;
+    const xp_interval *gain = &finding->gain;
+    const bool found = finding->chosen != NULL;
+    const xp_cell cells[COLUMNS] = {{.text = finding->kernel},
+                                    {.text = finding->shape},
+                                    {.real = finding->share},
+                                    {.truth = finding->searched},
+                                    {.text = finding->fallback},
+                                    {.text = finding->chosen},
+                                    {.real = found ? gain->median : NAN},
+                                    {.real = found && isfinite(gain->low) ? gain->low : NAN},
+                                    {.real = found && isfinite(gain->high) ? gain->high : NAN},
+                                    {.truth = finding->kept}};
+    xp_table_row(&r->table, cells);
+}
+
+static void print_conclusion(void *user, const xp_tune_conclusion *conclusion) {
+    const report *r = user;
+    if (!r->text) return;
+    if (conclusion->written)
+        printf("%s%d entries written to %s: a step with all candidates took %.1f %% of its time without them\n",
+               r->clear, conclusion->written, r->output, 100 * conclusion->ratio);
+    else
+        printf("%snothing was written: %s\n", r->clear,
+               conclusion->candidates ? "no gain is certain, since every interval reaches down to 1"
+                                      : "nothing faster was found");
+}
+
+static int run_search(report *r, xp_table_format format, const xp_tune_options *options) {
+    const xp_tune_callbacks callbacks = {.user = r,
+                                         .trial = xp_tune_child_trial,
+                                         .check = xp_tune_child_check,
+                                         .rejected = print_rejected,
+                                         .progress = print_progress,
+                                         .finding = add_row,
+                                         .conclude = print_conclusion,
+                                         .stop = &xp_signal_asked};
+    int kept;
+    xp_signals_hold(); /* the search removes what it has made */
+    xp_table_open(&r->table, stdout, format, columns, COLUMNS, NULL);
+    return xp_command_end(xp_table_close(&r->table, xp_tune_search(options, &callbacks, &kept)));
+}
+
+/* ---- the command ------------------------------------------------------------------------------------------------- */
 
 int xp_command_tune(int count, char **words) {
     xp_synthetic_flags model = XP_SYNTHETIC_NO_FLAGS;
@@ -101,20 +195,16 @@ int xp_command_tune(int count, char **words) {
     if (*setup.assumed && !quiet && format == XP_TABLE_TEXT) printf("%s\n", setup.assumed);
     const char *passed[64] = {NULL};
     for (int i = 0; i < count && i < 63; i++) passed[i] = words[i];
-    xp_table table;
-    const xp_tune_options options = {.words = passed,
-                                     .device = device,
-                                     .family = family,
-                                     .output = output ? output : own,
+    report r = {.children = {passed, device, family},
+                .output = output ? output : own,
+                .quiet = quiet,
+                .text = format == XP_TABLE_TEXT,
+                .clear = isatty(STDOUT_FILENO) ? "\r\033[K" : ""};
+    const xp_tune_options options = {.output = r.output,
                                      .trials = cached ? trials : NULL,
                                      .filter = filter,
                                      .rounds = rounds,
                                      .limit = (double)timeout,
-                                     .seconds = quick ? 15 : 60.0 * (double)minutes,
-                                     .quiet = quiet,
-                                     .table = &table};
-    int kept;
-    xp_signals_hold(); /* the search removes what it has made */
-    xp_table_open(&table, stdout, (xp_table_format)format, xp_tune_columns, XP_TUNE_COLUMNS, NULL);
-    return xp_command_end(xp_table_close(&table, xp_tune_search(&options, &kept)));
+                                     .seconds = quick ? 15 : 60.0 * (double)minutes};
+    return run_search(&r, (xp_table_format)format, &options);
 }

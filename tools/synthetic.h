@@ -1,11 +1,10 @@
-/* A training session on one synthetic batch, for benchmarks and the tuner: the same numbers at each start. */
+/* The flags of the commands that train on a synthetic batch: which model, and the shape of the data. */
 #ifndef XP_TOOLS_SYNTHETIC_H
 #define XP_TOOLS_SYNTHETIC_H
 
 #include "command.h"
-#include "data/dataset.h"
 #include "train/config.h"
-#include "train/session.h"
+#include "train/synthetic.h"
 
 /* Flags that are not options of a configuration: preset, file and the shape of the data. */
 typedef struct xp_synthetic_flags {
@@ -63,20 +62,5 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
 
 /* "uea-mvts d=64 H=8 L=3 FFN=256 B=64 N=128" */
 void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t size);
-
-typedef struct xp_synthetic {
-    xp_config config;
-    xp_session session;
-    xp_dataset *batch;
-    int32_t *order;
-    int64_t step;
-} xp_synthetic;
-
-/* Opens the device, builds and realises the plan, draws batch and parameters. Close it, whatever the outcome. */
-xp_status xp_synthetic_open(xp_synthetic *out, const xp_synthetic_setup *setup, const xp_device_options *options);
-void xp_synthetic_close(xp_synthetic *synthetic);
-
-/* Runs `count` optimiser steps; *seconds is wall time, *loss that of the last step's forward pass. */
-xp_status xp_synthetic_run(xp_synthetic *synthetic, int count, double *seconds, double *loss);
 
 #endif

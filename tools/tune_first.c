@@ -1,17 +1,33 @@
-/* The short search before the first longer training on a device. Owns when it is worth its time; the search is in
- * tune_search.c. */
+/* The short search before the first longer training on a device, as the command runs it and tells of it. */
+#include "signals.h"
 #include "tune.h"
 
 #include "device/cache.h"
-#include "train/config.h"
 
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-static const double SEARCH_SECONDS = 8, MOST_SECONDS = 20, LONG_RUN = 900;
-/* What a compute unit does at least in a second, for an idea of how long a run will take. */
-static const double CORE_FLOPS = 30e9, GPU_UNIT_FLOPS = 60e9;
+/* The user of the search's callbacks. */
+typedef struct first_search {
+    xp_tune_children children;
+    xp_tune_options options;
+} first_search;
+
+static void print_conclusion(void *user, const xp_tune_conclusion *conclusion) {
+    const first_search *s = user;
+    if (conclusion->late)
+        printf("tuning       the defaults stay: nothing could be confirmed within %.0f s; expanse tune goes on from "
+               "here\n",
+               s->options.at_most);
+    else if (conclusion->written)
+        printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * conclusion->ratio, s->options.output);
+    else if (conclusion->candidates)
+        printf("tuning       the defaults stay: no gain is certain, since every interval reaches down to 1\n");
+    else
+        printf("tuning       the defaults stay: nothing faster was found\n");
+}
 
 static bool write_config(const xp_config *config, const char *path) {
     FILE *file = fopen(path, "w");
@@ -20,8 +36,8 @@ static bool write_config(const xp_config *config, const char *path) {
 }
 
 /* As the flags of `expanse tune`: the model is the configuration's, the rest is the data's shape. */
-static xp_status search(const xp_config *config, const xp_model_shape *shape, const char *path, const char *table,
-                        const char *trials, int *kept) {
+static xp_status search(const xp_config *config, const xp_model_shape *shape, const char *path,
+                        const xp_tune_options *options, int *kept) {
     const bool images = config->model.kind == XP_MODEL_VISION;
     const struct {
         const char *name;
@@ -41,35 +57,31 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
     if (device) words[used++] = "--device", words[used++] = device;
     words[used++] = "--family";
     words[used++] = family;
-    const xp_tune_options options = {.words = words,
-                                     .device = device,
-                                     .family = family,
-                                     .output = table,
-                                     .trials = trials,
-                                     .rounds = XP_TUNE_ROUNDS,
-                                     .seconds = SEARCH_SECONDS,
-                                     .at_most = MOST_SECONDS,
-                                     .limit = MOST_SECONDS,
-                                     .brief = true};
-    return xp_tune_search(&options, kept);
+    first_search first = {{words, device, family}, *options};
+    const xp_tune_callbacks callbacks = {.user = &first,
+                                         .trial = xp_tune_child_trial,
+                                         .check = xp_tune_child_check,
+                                         .conclude = print_conclusion,
+                                         .stop = &xp_signal_asked};
+    return xp_tune_search(options, &callbacks, kept);
 }
 
 bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const xp_device *device, double flops) {
     char table[PATH_MAX], trials[PATH_MAX], path[] = "/tmp/expanse-model-XXXXXX";
-    const double unit = device->families[0] == XP_FAMILY_WIDE ? CORE_FLOPS : GPU_UNIT_FLOPS;
-    if (flops < LONG_RUN * unit * device->limits.compute_units || shape->height != shape->breadth) return false;
-    if (xp_cache_path("tuning.json", true, table, sizeof table) != XP_OK ||
+    if (shape->height != shape->breadth || xp_cache_path("tuning.json", true, table, sizeof table) != XP_OK ||
         xp_cache_path("tuning-trials.json", true, trials, sizeof trials) != XP_OK ||
-        xp_tune_knows(trials, table, device))
+        !xp_tune_is_due(device, flops, trials, table))
         return false;
     const int file = mkstemp(path);
     if (file < 0) return false;
     close(file);
+    xp_tune_options options;
+    xp_tune_options_brief(&options, trials, table);
     printf("tuning       for %s, which is new here: at most %.0f s after the first compilation (--no-tune: never)\n",
-           device->name, MOST_SECONDS);
+           device->name, options.at_most);
     fflush(stdout);
     int kept = 0;
-    xp_status status = write_config(config, path) ? search(config, shape, path, table, trials, &kept)
+    xp_status status = write_config(config, path) ? search(config, shape, path, &options, &kept)
                                                   : xp_fail(XP_IO_ERROR, "%s cannot be written", path);
     remove(path);
     if (status != XP_OK && status != XP_INTERRUPTED) printf("tuning       the defaults stay: %s\n", xp_last_error());

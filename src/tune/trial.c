@@ -1,9 +1,10 @@
-#include "tune.h"
-
-#include "bench.h"
-#include "child.h"
+/* One trial of the search: training steps with one tuning table beside steps with another. */
 #include "core/json.h"
 #include "core/statistics.h"
+#include "device/tuning.h"
+#include "graph/plan.h"
+#include "train/synthetic.h"
+#include "tune/tune.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -18,11 +19,11 @@ typedef struct side {
     double *seconds; /* [questions][MOST_STEPS] */
 } side;
 
-static xp_status open_side(side *s, const xp_synthetic_setup *setup, const xp_device_options *options,
-                           const char *table) {
+static xp_status open_side(side *s, const xp_config *config, const xp_model_shape *shape,
+                           const xp_device_options *options, const char *table) {
     double seconds, loss;
     setenv("EXPANSE_TUNING", table, 1);
-    XP_TRY(xp_synthetic_open(&s->run, setup, options));
+    XP_TRY(xp_synthetic_open(&s->run, config, shape, options));
     const xp_plan_tuned *tuned;
     const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
     s->seconds = calloc((size_t)questions * MOST_STEPS + 1, sizeof *s->seconds);
@@ -93,7 +94,7 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
                                  (json_int_t)t->requires.value));
 }
 
-static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
+static xp_status write_answer(side sides[SIDES], bool both, bool in_turn, int steps, xp_writer *out) {
     side *s = &sides[DEFAULTS], *candidates = both ? &sides[CANDIDATES] : NULL;
     const xp_plan_tuned *tuned;
     const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
@@ -105,12 +106,9 @@ static xp_status answer(side sides[SIDES], bool both, bool in_turn, int steps) {
         list = xp_json_append(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
     json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "questions", list);
-    xp_writer text = {0};
-    xp_json_write(&text, root, JSON_COMPACT);
+    xp_json_write(out, root, JSON_COMPACT);
     json_decref(root);
-    const bool sent = !text.failed && xp_child_answer(text.text, text.length);
-    xp_writer_release(&text);
-    return sent ? XP_OK : xp_fail(XP_IO_ERROR, "a trial's answer could not be sent");
+    return xp_writer_status(out, "a trial's answer");
 }
 
 /* A step of each side, or of the candidates alone after the defaults'; the losses must be equal. */
@@ -126,15 +124,16 @@ static xp_status run_pair(side sides[SIDES], bool both, bool in_turn, int step) 
     return xp_fail(XP_BAD_DATA, "the candidates' loss is %g, the defaults' %g", own, wanted);
 }
 
-xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options *options, const char *defaults,
-                        const char *candidates, bool in_turn, int steps) {
+xp_status xp_tune_trial(const xp_config *config, const xp_model_shape *shape, const xp_device_options *options,
+                        const xp_tune_order *order, xp_writer *answer) {
     side sides[SIDES] = {{.seconds = NULL}};
-    const bool both = candidates != NULL;
+    const bool both = order->candidates != NULL, in_turn = order->in_turn;
+    const int steps = order->steps;
     if (steps < 1 || steps > MOST_STEPS)
         return xp_fail(XP_INVALID_ARGUMENT, "a trial of %d steps: between 1 and %d", steps, MOST_STEPS);
-    xp_status status = open_side(&sides[DEFAULTS], setup, options, defaults);
+    xp_status status = open_side(&sides[DEFAULTS], config, shape, options, order->defaults);
     for (int step = 0; step < steps && status == XP_OK && !in_turn; step++) status = run_step(&sides[DEFAULTS], step);
-    if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], setup, options, candidates);
+    if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], config, shape, options, order->candidates);
     const xp_plan_tuned *tuned;
     const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
     int done = 0;
@@ -142,7 +141,7 @@ xp_status xp_tune_trial(const xp_synthetic_setup *setup, const xp_device_options
         status = run_pair(sides, both, in_turn, done++);
         if (both && status == XP_OK && !promises(sides, questions)) break;
     }
-    if (status == XP_OK) status = answer(sides, both, in_turn, done);
+    if (status == XP_OK) status = write_answer(sides, both, in_turn, done, answer);
     for (int i = 0; i < SIDES; i++) {
         xp_synthetic_close(&sides[i].run);
         free(sides[i].seconds);

@@ -1,0 +1,90 @@
+#include "train/synthetic.h"
+
+#include "core/clock.h"
+#include "core/random.h"
+#include "device/fill.h"
+
+#include <stdlib.h>
+
+/* Normal values, which the device draws. */
+static xp_status draw_values(xp_device *device, size_t elements, float *values) {
+    enum { SEED = 1, PURPOSE_VALUES = 0 };
+    cl_mem buffer;
+    XP_TRY(xp_device_buffer(device, elements * sizeof *values, &buffer));
+    xp_status status = xp_device_fill_normal(device, buffer, 0, elements, SEED, PURPOSE_VALUES);
+    if (status == XP_OK) status = xp_device_read(device, buffer, 0, elements * sizeof *values, values);
+    clReleaseMemObject(buffer);
+    return status;
+}
+
+/* Of those values, and of labels that are drawn, too. */
+static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device *device, xp_dataset **out) {
+    enum { SEED = 1, PURPOSE_LABELS = 1 };
+    xp_dataset header = {
+        .kind = images ? &xp_images_kind : &xp_series_kind,
+        .name = "the synthetic batch",
+        .count = shape->batch,
+        .features = shape->features,
+        .length = shape->length,
+        .channels = shape->channels,
+        .height = shape->height,
+        .breadth = shape->breadth,
+        .sample_elements = images ? (int64_t)shape->channels * shape->height * shape->breadth
+                                  : (int64_t)shape->length * shape->features,
+        .classes = shape->classes,
+    };
+    const size_t elements = (size_t)(header.count * header.sample_elements);
+    float *values = malloc(elements * sizeof *values);
+    header.lengths = malloc((size_t)header.count * sizeof *header.lengths);
+    header.labels = malloc((size_t)header.count * sizeof *header.labels);
+    xp_status status = values && header.lengths && header.labels
+                           ? draw_values(device, elements, values)
+                           : xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", shape->batch);
+    xp_random random;
+    xp_random_start(&random, SEED, PURPOSE_LABELS);
+    for (int64_t b = 0; b < header.count && status == XP_OK; b++) {
+        header.lengths[b] = header.length;
+        header.labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->classes);
+    }
+    if (status == XP_OK) status = xp_dataset_of_values(out, &header, values);
+    if (status == XP_OK) return XP_OK;
+    free(values);
+    free(header.lengths);
+    free(header.labels);
+    return status;
+}
+
+xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
+                            const xp_device_options *options) {
+    *out = (xp_synthetic){.config = *config};
+    const int batch = shape->batch;
+    xp_model_shape part = *shape;
+    part.batch = batch / out->config.training.accumulate;
+    out->order = calloc((size_t)batch, sizeof *out->order);
+    if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
+    for (int i = 0; i < batch; i++) out->order[i] = i;
+    XP_TRY(xp_session_open(&out->session, &out->config, &part, options, NULL, true));
+    XP_TRY(make_batch(shape, config->model.kind == XP_MODEL_VISION, out->session.device, &out->batch));
+    XP_TRY(xp_session_realise(&out->session, NULL));
+    return xp_store_initialise(out->session.store, 1);
+}
+
+void xp_synthetic_close(xp_synthetic *synthetic) {
+    xp_session_close(&synthetic->session);
+    xp_dataset_close(&synthetic->batch);
+    free(synthetic->order);
+    *synthetic = (xp_synthetic){.step = 0};
+}
+
+xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *loss) {
+    double begin = xp_clock();
+    xp_tally tally = {0};
+    for (int i = 0; i < count; i++) {
+        tally = (xp_tally){0};
+        t->step++;
+        XP_TRY(xp_session_train(&t->session, t->batch, t->order, 0, t->step, t->config.training.learning_rate, &tally));
+    }
+    *seconds = xp_clock() - begin;
+    *loss = tally.loss_sum / (double)t->batch->count;
+    return XP_OK;
+}

@@ -1,0 +1,25 @@
+/* A training session on one synthetic batch, for benchmarks and the tuner: the same numbers at each start. */
+#ifndef XP_TRAIN_SYNTHETIC_H
+#define XP_TRAIN_SYNTHETIC_H
+
+#include "data/dataset.h"
+#include "train/config.h"
+#include "train/session.h"
+
+typedef struct xp_synthetic {
+    xp_config config;
+    xp_session session;
+    xp_dataset *batch;
+    int32_t *order;
+    int64_t step;
+} xp_synthetic;
+
+/* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close it, whatever the outcome. */
+xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
+                            const xp_device_options *options);
+void xp_synthetic_close(xp_synthetic *synthetic);
+
+/* Runs `count` optimiser steps; *seconds is wall time, *loss that of the last step's forward pass. */
+xp_status xp_synthetic_run(xp_synthetic *synthetic, int count, double *seconds, double *loss);
+
+#endif
