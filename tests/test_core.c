@@ -1,5 +1,6 @@
 /* Files and numbers: whole or not at all, and the same in every locale. */
 #include "core/array.h"
+#include "core/chart.h"
 #include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
@@ -317,6 +318,41 @@ static void what_does_not_fit_is_left_out_of_a_text(void **state) {
     assert_string_equal(text, "abc12de");
 }
 
+/* --- charts ------------------------------------------------------------------------------------------------------- */
+
+static void a_chart_encloses_its_values_in_round_numbers(void **state) {
+    xp_chart chart = {.left = 10, .top = 20, .width = 100, .height = 50, .x_low = 1, .x_high = 3};
+    xp_chart_round_range(&chart, 0.13, 0.87);
+    assert_float_equal(chart.y_low, 0, 1e-12);
+    assert_float_equal(chart.y_high, 1, 1e-12);
+    assert_float_equal(xp_chart_x(&chart, 2), 60, 1e-12);
+    assert_float_equal(xp_chart_y(&chart, 0.25), 57.5, 1e-12);
+    assert_float_equal(xp_chart_y(&chart, 7), 20, 1e-12); /* the border */
+    chart.x_high = 1;
+    assert_float_equal(xp_chart_x(&chart, 1), 60, 1e-12);
+    chart.percent = true;
+    xp_chart_round_range(&chart, 31, 100);
+    assert_float_equal(chart.y_high, 100, 1e-12);
+    xp_chart_round_range(&chart, INFINITY, -INFINITY); /* no values */
+    assert_true(chart.y_low < chart.y_high);
+    xp_chart_round_range(&chart, -2, -2);
+    assert_true(chart.y_low < -2 && chart.y_high > -2);
+}
+
+static void an_axis_is_labelled_at_round_numbers_and_its_zero_is_zero(void **state) {
+    const xp_chart chart = {.width = 100, .height = 50, .x_low = -0.31, .x_high = 0.33, .y_low = -0.3, .y_high = 0.3};
+    xp_writer out = {0};
+    xp_chart_axes(&out, &chart);
+    assert_non_null(strstr(out.text, ">-0.2<"));
+    assert_non_null(strstr(out.text, ">0<"));
+    assert_null(strstr(out.text, "e-1"));
+    xp_writer_release(&out);
+    xp_chart_ticks_x(&out, &chart);
+    assert_non_null(strstr(out.text, ">-0.2<"));
+    assert_non_null(strstr(out.text, ">0<"));
+    xp_writer_release(&out);
+}
+
 /* --- durations ---------------------------------------------------------------------------------------------------- */
 
 static void durations_have_units(void **state) {
@@ -629,6 +665,8 @@ int main(void) {
         cmocka_unit_test(what_an_exchange_leaves_behind_is_known_by_its_name_and_removed_or_put_back),
         cmocka_unit_test(arrays_grow_by_doubling_and_stay_as_they_are_where_memory_ends),
         cmocka_unit_test(what_does_not_fit_is_left_out_of_a_text),
+        cmocka_unit_test(a_chart_encloses_its_values_in_round_numbers),
+        cmocka_unit_test(an_axis_is_labelled_at_round_numbers_and_its_zero_is_zero),
         cmocka_unit_test(durations_have_units),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),

@@ -86,19 +86,19 @@ typedef struct row {
 
 /* The specification's line, with the test's files. */
 static void write_line(const row *r, char *text, size_t size) {
-    size_t used = 0;
+    text[0] = '\0';
     for (int f = 0; f < KEY_HEADS; f++) {
         const char *value = factors[f].values[r->value[f]];
         if (!*value) continue;
-        if (used) used += (size_t)snprintf(text + used, size - used, "+");
+        if (*text) xp_text_add(text, size, "+");
         for (; *value; value++) {
             if (*value == '@')
-                used += (size_t)snprintf(text + used, size - used, "%s/%s", scratch_folder,
-                                         r->value[PLACE] == 0   ? "s"
-                                         : r->value[PLACE] == 1 ? "g"
-                                                                : "c");
+                xp_text_add(text, size, "%s/%s", scratch_folder,
+                            r->value[PLACE] == 0   ? "s"
+                            : r->value[PLACE] == 1 ? "g"
+                                                   : "c");
             else
-                used += (size_t)snprintf(text + used, size - used, "%c", *value);
+                xp_text_add(text, size, "%c", *value);
         }
     }
 }
@@ -106,9 +106,8 @@ static void write_line(const row *r, char *text, size_t size) {
 static void describe(const row *r, char *text, size_t size) {
     write_line(r, text, size);
     for (int f = KEY_HEADS; f < FACTORS; f++) {
-        const size_t used = strlen(text);
-        snprintf(text + used, size - used, "%s%s %s", f == KEY_HEADS ? "   " : ", ", factors[f].name,
-                 factors[f].values[r->value[f]]);
+        xp_text_add(text, size, "%s%s %s", f == KEY_HEADS ? "   " : ", ", factors[f].name,
+                    factors[f].values[r->value[f]]);
     }
 }
 

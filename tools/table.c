@@ -1,6 +1,7 @@
 /* The four looks of a table. Knows nothing of flags. */
 #include "table.h"
 
+#include "core/array.h"
 #include "core/files.h"
 #include "core/json.h"
 
@@ -280,13 +281,12 @@ static void people_head(xp_table *table) {
 
 /* Writes the row, or keeps its texts. */
 static void shown_row(xp_table *table, const xp_cell *cells) {
-    char **held = realloc(table->held, (table->held_count + (size_t)table->shown_count) * sizeof *held);
-    if (!held) {
+    if (!xp_array_reserve(&table->held, &table->held_room, table->held_count, (size_t)table->shown_count,
+                          sizeof *table->held)) {
         table->failed = true;
         return;
     }
-    table->held = held;
-    char **texts = held + table->held_count;
+    char **texts = table->held + table->held_count;
     for (int i = 0, at = 0; i < table->count; i++) {
         xp_writer text = {0};
         if (!table->columns[i].title) continue;

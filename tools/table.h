@@ -65,9 +65,9 @@ typedef struct xp_table {
     json_t *rows, *facts;    /* JSON alone */
     const xp_column **shown; /* text and Markdown: the columns that people see, and how wide they are */
     int *widths, shown_count;
-    bool streams;      /* each row is written at once */
-    char **held;       /* else the texts of the shown columns, row by row */
-    size_t held_count; /* texts */
+    bool streams;                 /* each row is written at once */
+    char **held;                  /* else the texts of the shown columns, row by row */
+    size_t held_count, held_room; /* texts */
     int row_count;
     xp_writer below; /* notes that wait for the end */
     bool failed;     /* memory ended */

@@ -31,6 +31,18 @@ void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double 
     xp_write(out, "</text>\n");
 }
 
+void xp_svg_turned_text(xp_writer *out, double x, double y, double angle, const char *anchor, double size,
+                        const char *colour, const char *text) {
+    xp_write(out, "<g transform=\"translate(%.1f %.1f) rotate(%.0f)\">", x, y, angle);
+    xp_svg_text(out, 0, 0, anchor, size, colour, "400", text);
+    xp_write(out, "</g>\n");
+}
+
+void xp_svg_frame(xp_writer *out, double x, double y, double width, double height) {
+    xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n", x, y,
+             width, height, XP_SVG_SOFT);
+}
+
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title) {
     xp_write(out,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "

@@ -19,6 +19,11 @@ xp_status xp_svg_finish(xp_writer *out, const char *path);
 /* anchor: "start", "middle", "end"; weight: "400", "600". Characters that are special in XML are escaped. */
 void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
                  const char *weight, const char *text);
+/* The same, turned by `angle` degrees about its place; of normal weight. */
+void xp_svg_turned_text(xp_writer *out, double x, double y, double angle, const char *anchor, double size,
+                        const char *colour, const char *text);
+/* The border of a rectangle. */
+void xp_svg_frame(xp_writer *out, double x, double y, double width, double height);
 /* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
 double xp_svg_round_step(double range, int ticks);
 void xp_svg_tick_text(double value, bool percent, char text[32]);

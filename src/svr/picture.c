@@ -1,7 +1,7 @@
 /* Panels of fits. */
 #include "svr/picture.h"
 
-#include "core/svg.h"
+#include "core/chart.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -23,17 +23,8 @@ enum {
 
 typedef struct panel {
     const xp_svr_result *result;
-    double left, top, x_low, x_high, y_low, y_high;
+    xp_chart chart;
 } panel;
-
-static double place_x(const panel *p, double x) {
-    return p->left + (x - p->x_low) / (p->x_high - p->x_low) * WIDTH;
-}
-
-static double place_y(const panel *p, double y) {
-    const double clipped = fmin(fmax(y, p->y_low), p->y_high);
-    return p->top + HEIGHT * (1 - (clipped - p->y_low) / (p->y_high - p->y_low));
-}
 
 /* The fit's height at grid place i. */
 static double fit_at(const panel *p, int64_t i) {
@@ -51,31 +42,13 @@ static bool breaks(const panel *p, int64_t i) {
     return false;
 }
 
-static void draw_axes(xp_writer *out, const panel *p) {
-    char text[32];
-    const double y_step = xp_svg_round_step(p->y_high - p->y_low, 5),
-                 x_step = xp_svg_round_step(p->x_high - p->x_low, 5);
-    for (double y = ceil(p->y_low / y_step) * y_step; y <= p->y_high + 1e-9 * y_step; y += y_step) {
-        xp_write(out, "<path d=\"M%.1f %.1fh%d\" stroke=\"%s\"/>\n", p->left, place_y(p, y), WIDTH, XP_SVG_GRID);
-        xp_svg_tick_text(fabs(y) < 1e-9 * y_step ? 0 : y, false, text);
-        xp_svg_text(out, p->left - 8, place_y(p, y) + 4, "end", 11, XP_SVG_SOFT, "400", text);
-    }
-    for (double x = ceil(p->x_low / x_step - 1e-9) * x_step; x <= p->x_high + 1e-9 * x_step; x += x_step) {
-        xp_write(out, "<path d=\"M%.1f %.1fv5\" stroke=\"%s\"/>\n", place_x(p, x), p->top + HEIGHT, XP_SVG_SOFT);
-        xp_svg_tick_text(fabs(x) < 1e-9 * x_step ? 0 : x, false, text);
-        xp_svg_text(out, place_x(p, x), p->top + HEIGHT + 18, "middle", 11, XP_SVG_SOFT, "400", text);
-    }
-    xp_write(out, "<path d=\"M%.1f %.1fv%dh%d\" fill=\"none\" stroke=\"%s\"/>\n", p->left, p->top, HEIGHT, WIDTH,
-             XP_SVG_SOFT);
-}
-
 /* One piece of the fit, grid places first … last - 1, `above` the curve; appends to an open path. */
 static void trace(xp_writer *out, const panel *p, int64_t first, int64_t last, double above, bool backwards) {
     const double *x = p->result->problem.points->grid_positions;
     for (int64_t n = 0; n < last - first; n++) {
         const int64_t i = backwards ? last - 1 - n : first + n;
-        xp_write(out, "%s%.1f %.1f", n == 0 && !backwards ? "M" : "L", place_x(p, x[i]),
-                 place_y(p, fit_at(p, i) + above));
+        xp_write(out, "%s%.1f %.1f", n == 0 && !backwards ? "M" : "L", xp_chart_x(&p->chart, x[i]),
+                 xp_chart_y(&p->chart, fit_at(p, i) + above));
     }
 }
 
@@ -91,7 +64,8 @@ static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tub
                  tube ? TUBE : XP_SVG_BLUE);
         if (tube && first > 0)
             xp_write(out, "<path d=\"M%.1f %.1fv%d\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n",
-                     place_x(p, p->result->problem.points->grid_positions[first]), p->top, HEIGHT, XP_SVG_SOFT);
+                     xp_chart_x(&p->chart, p->result->problem.points->grid_positions[first]), p->chart.top, HEIGHT,
+                     XP_SVG_SOFT);
     }
 }
 
@@ -121,15 +95,16 @@ static void draw_points(xp_writer *out, const panel *p) {
     if (problem->attention->pool) {
         begin_points(out, POINT_RAW);
         for (int64_t i = 0; i < points->count; i++)
-            draw_point(out, POINT_RAW, place_x(p, points->positions[i]), place_y(p, points->targets[i * outputs]));
+            draw_point(out, POINT_RAW, xp_chart_x(&p->chart, points->positions[i]),
+                       xp_chart_y(&p->chart, points->targets[i * outputs]));
         end_points(out);
     }
     for (int kind = POINT_INSIDE; kind <= POINT_SUPPORT; kind++) { /* support vectors lie on top */
         begin_points(out, (point_kind)kind);
         for (int64_t j = 0; j < problem->size; j++)
             if ((p->result->coefficients[j * outputs] != 0) == (kind == POINT_SUPPORT))
-                draw_point(out, (point_kind)kind, place_x(p, problem->positions[j]),
-                           place_y(p, problem->targets[j * outputs]));
+                draw_point(out, (point_kind)kind, xp_chart_x(&p->chart, problem->positions[j]),
+                           xp_chart_y(&p->chart, problem->targets[j * outputs]));
         end_points(out);
     }
 }
@@ -138,14 +113,14 @@ static void draw_panel(xp_writer *out, const panel *p, double epsilon) {
     const xp_svr_result *r = p->result;
     char text[128];
     draw_pieces(out, p, epsilon, true);
-    draw_axes(out, p);
+    xp_chart_axes(out, &p->chart);
+    xp_chart_ticks_x(out, &p->chart);
     draw_points(out, p);
     draw_pieces(out, p, epsilon, false);
-    xp_svg_text(out, p->left, p->top - 30, "start", strlen(r->problem.specification) > 30 ? 11 : 14, XP_SVG_INK, "600",
-                r->problem.specification);
+    xp_chart_title(out, &p->chart, 30, strlen(r->problem.specification) > 30 ? 11 : 14, r->problem.specification);
     snprintf(text, sizeof text, "R² %.3f · support vectors %lld of %lld · attention − SVR %.0e", r->r2,
              (long long)r->judgement.support, (long long)r->problem.size, r->difference);
-    xp_svg_text(out, p->left, p->top - 12, "start", 11, XP_SVG_SOFT, "400", text);
+    xp_svg_text(out, p->chart.left, p->chart.top - 12, "start", 11, XP_SVG_SOFT, "400", text);
 }
 
 typedef enum mark { MARK_FIT, MARK_TUBE, MARK_SUPPORT, MARK_INSIDE, MARK_RAW, MARK_BLOCK, MARKS } mark;
@@ -180,17 +155,17 @@ static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_op
     }
 }
 
-static void choose_range(panel *p, const xp_svr_points *points, double epsilon) {
-    p->x_low = points->grid_positions[0];
-    p->x_high = points->grid_positions[points->grid_count - 1];
-    const double margin = 0.02 * (p->x_high - p->x_low);
-    p->x_low -= margin;
-    p->x_high += margin;
-    p->y_low = INFINITY;
-    p->y_high = -INFINITY;
+static void choose_range(xp_chart *chart, const xp_svr_points *points, double epsilon) {
+    chart->x_low = points->grid_positions[0];
+    chart->x_high = points->grid_positions[points->grid_count - 1];
+    const double margin = 0.02 * (chart->x_high - chart->x_low);
+    chart->x_low -= margin;
+    chart->x_high += margin;
+    chart->y_low = INFINITY;
+    chart->y_high = -INFINITY;
     for (int64_t i = 0; i < points->count; i++) {
-        p->y_low = fmin(p->y_low, points->targets[i * points->outputs] - epsilon / 2);
-        p->y_high = fmax(p->y_high, points->targets[i * points->outputs] + epsilon / 2);
+        chart->y_low = fmin(chart->y_low, points->targets[i * points->outputs] - epsilon / 2);
+        chart->y_high = fmax(chart->y_high, points->targets[i * points->outputs] + epsilon / 2);
     }
 }
 
@@ -215,9 +190,11 @@ xp_status xp_svr_picture_write(const char *path, const xp_svr_result *results, i
     xp_svg_text(&out, 24, 52, "start", 12, XP_SVG_SOFT, "400", text);
     for (int i = 0; i < count; i++) {
         panel p = {.result = &results[i],
-                   .left = LEFT + i % columns * (WIDTH + GAP_X),
-                   .top = TOP + i / columns * (HEIGHT + GAP_Y)};
-        choose_range(&p, results[i].problem.points, options->epsilon);
+                   .chart = {.left = LEFT + i % columns * (WIDTH + GAP_X),
+                             .top = TOP + i / columns * (HEIGHT + GAP_Y),
+                             .width = WIDTH,
+                             .height = HEIGHT}};
+        choose_range(&p.chart, results[i].problem.points, options->epsilon);
         draw_panel(&out, &p, options->epsilon);
     }
     draw_legend(&out, columns, legend_top, options, used);

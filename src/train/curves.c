@@ -1,7 +1,7 @@
 /* SVG pictures. Owns sizes, colours and axes; knows nothing of training. */
 #include "train/curves.h"
 
-#include "core/svg.h"
+#include "core/chart.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -15,127 +15,101 @@ typedef struct series {
     size_t member; /* of xp_epoch_row */
 } series;
 
-typedef struct chart {
+typedef struct panel {
     const char *title;
-    bool percent;
     series lines[3];
     int line_count;
-    double left, top, width, height;
-    double low, high; /* of the values shown */
-} chart;
+    xp_chart chart;
+} panel;
 
-static double value_of(const chart *panel, const xp_epoch_row *row, int line) {
+static double value_of(const panel *shown, const xp_epoch_row *row, int line) {
     double value;
-    memcpy(&value, (const char *)row + panel->lines[line].member, sizeof value);
-    return panel->percent ? 100 * value : value;
+    memcpy(&value, (const char *)row + shown->lines[line].member, sizeof value);
+    return shown->chart.percent ? 100 * value : value;
 }
 
-static double place_x(const chart *panel, int count, double epoch) {
-    return panel->left + (count > 1 ? (epoch - 1) / (count - 1) : 0.5) * panel->width;
-}
-
-static double place_y(const chart *panel, double value) {
-    return panel->top + panel->height * (1 - (value - panel->low) / (panel->high - panel->low));
-}
-
-/* Widens the range of the values to round numbers. */
-static void choose_range(chart *panel, const xp_epoch_row *rows, int count) {
+/* Epochs from the first row to the last, and all values. */
+static void choose_range(panel *shown, const xp_epoch_row *rows, int count) {
     double low = INFINITY, high = -INFINITY;
-    for (int line = 0; line < panel->line_count; line++) {
+    for (int line = 0; line < shown->line_count; line++) {
         for (int i = 0; i < count; i++) {
-            double value = value_of(panel, &rows[i], line);
+            double value = value_of(shown, &rows[i], line);
             if (!isfinite(value)) continue;
             low = fmin(low, value);
             high = fmax(high, value);
         }
     }
-    if (low > high) low = 0, high = 1;
-    if (high - low < 1e-12 * fmax(1, fabs(high))) {
-        double margin = high != 0 ? 0.1 * fabs(high) : 1;
-        low -= margin;
-        high += margin;
-    }
-    double step = xp_svg_round_step(high - low, 5);
-    panel->low = floor(low / step) * step;
-    panel->high = ceil(high / step) * step;
-    if (panel->percent) panel->high = fmin(panel->high, 100);
+    shown->chart.x_low = 1;
+    shown->chart.x_high = count;
+    xp_chart_round_range(&shown->chart, low, high);
 }
 
-static void draw_grid(xp_writer *out, const chart *panel, int count) {
+static void draw_epochs(xp_writer *out, const xp_chart *chart, int count) {
     char text[32];
-    double step = xp_svg_round_step(panel->high - panel->low, 5);
-    for (int i = 0; panel->low + i * step <= panel->high + 1e-9 * step; i++) {
-        double value = panel->low + i * step, y = place_y(panel, value);
-        if (fabs(value) < 1e-9 * step) value = 0;
-        xp_write(out, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"%s\"/>\n", panel->left, y, panel->width, XP_SVG_GRID);
-        xp_svg_tick_text(value, panel->percent, text);
-        xp_svg_text(out, panel->left - 8, y + 4, "end", 11, XP_SVG_SOFT, "400", text);
-    }
-    double epochs = count > 1 ? fmax(1, xp_svg_round_step(count - 1, 6)) : 1;
+    const double epochs = count > 1 ? fmax(1, xp_svg_round_step(count - 1, 6)) : 1;
     for (double epoch = epochs > 1 ? 0 : 1; epoch <= count; epoch += epochs) {
-        double at = epoch < 1 ? 1 : epoch, x = place_x(panel, count, at);
+        const double at = epoch < 1 ? 1 : epoch;
         if (epoch < 1 && epochs < 3) continue; /* "1" would touch "2" */
-        xp_write(out, "<path d=\"M%.1f %.1fv5\" stroke=\"%s\"/>\n", x, panel->top + panel->height, XP_SVG_SOFT);
         snprintf(text, sizeof text, "%.0f", at);
-        xp_svg_text(out, x, panel->top + panel->height + 18, "middle", 11, XP_SVG_SOFT, "400", text);
+        xp_chart_tick_x(out, chart, at, text);
     }
-    xp_write(out, "<path d=\"M%.1f %.1fv%.1fh%.1f\" fill=\"none\" stroke=\"%s\"/>\n", panel->left, panel->top,
-             panel->height, panel->width, XP_SVG_SOFT);
-    xp_svg_text(out, panel->left + panel->width / 2, panel->top + panel->height + 36, "middle", 12, XP_SVG_SOFT, "400",
+    xp_svg_text(out, chart->left + chart->width / 2, chart->top + chart->height + 36, "middle", 12, XP_SVG_SOFT, "400",
                 "epoch");
-    xp_svg_text(out, panel->left, panel->top - 14, "start", 13, XP_SVG_INK, "600", panel->title);
 }
 
-static void draw_line(xp_writer *out, const chart *panel, int line, const xp_epoch_row *rows, int count) {
-    const series *shown = &panel->lines[line];
+static void draw_line(xp_writer *out, const panel *shown, int line, const xp_epoch_row *rows, int count) {
+    const series *curve = &shown->lines[line];
     bool drawing = false;
-    xp_write(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"", shown->colour);
+    xp_write(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"2\" stroke-linejoin=\"round\" d=\"", curve->colour);
     for (int i = 0; i < count; i++) {
-        double value = value_of(panel, &rows[i], line);
+        double value = value_of(shown, &rows[i], line);
         if (isfinite(value)) {
-            xp_write(out, "%s%.2f %.2f", drawing ? "L" : "M", place_x(panel, count, rows[i].epoch),
-                     place_y(panel, value));
+            xp_write(out, "%s%.2f %.2f", drawing ? "L" : "M", xp_chart_x(&shown->chart, rows[i].epoch),
+                     xp_chart_y(&shown->chart, value));
         }
         drawing = isfinite(value);
     }
     xp_write(out, "\"/>\n");
     if (count > 40) return; /* dots would hide the line */
     for (int i = 0; i < count; i++) {
-        double value = value_of(panel, &rows[i], line);
+        double value = value_of(shown, &rows[i], line);
         if (!isfinite(value)) continue;
-        xp_write(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"3\" fill=\"%s\"/>\n", place_x(panel, count, rows[i].epoch),
-                 place_y(panel, value), shown->colour);
+        xp_write(out, "<circle cx=\"%.2f\" cy=\"%.2f\" r=\"3\" fill=\"%s\"/>\n",
+                 xp_chart_x(&shown->chart, rows[i].epoch), xp_chart_y(&shown->chart, value), curve->colour);
     }
 }
 
-static void draw_panel(xp_writer *out, chart *panel, const xp_epoch_row *rows, int count) {
-    choose_range(panel, rows, count);
-    draw_grid(out, panel, count);
-    double x = panel->left + panel->width; /* where the legend's next entry ends */
-    for (int line = panel->line_count - 1; line >= 0; line--) {
-        const series *shown = &panel->lines[line];
+static void draw_panel(xp_writer *out, panel *shown, const xp_epoch_row *rows, int count) {
+    const xp_chart *chart = &shown->chart;
+    choose_range(shown, rows, count);
+    xp_chart_axes(out, chart);
+    draw_epochs(out, chart, count);
+    xp_chart_title(out, chart, 14, 13, shown->title);
+    double x = chart->left + chart->width; /* where the legend's next entry ends */
+    for (int line = shown->line_count - 1; line >= 0; line--) {
+        const series *curve = &shown->lines[line];
         bool any = false;
-        for (int i = 0; i < count; i++) any = any || isfinite(value_of(panel, &rows[i], line));
+        for (int i = 0; i < count; i++) any = any || isfinite(value_of(shown, &rows[i], line));
         if (!any) continue;
-        draw_line(out, panel, line, rows, count);
-        if (panel->line_count == 1) continue;
-        double text_width = 6.6 * (double)strlen(shown->name);
-        xp_svg_text(out, x, panel->top - 14, "end", 11, XP_SVG_SOFT, "400", shown->name);
+        draw_line(out, shown, line, rows, count);
+        if (shown->line_count == 1) continue;
+        double text_width = 6.6 * (double)strlen(curve->name);
+        xp_svg_text(out, x, chart->top - 14, "end", 11, XP_SVG_SOFT, "400", curve->name);
         xp_write(out, "<path d=\"M%.1f %.1fh14\" stroke=\"%s\" stroke-width=\"3\"/>\n", x - text_width - 18,
-                 panel->top - 18, shown->colour);
+                 chart->top - 18, curve->colour);
         x -= text_width + 36;
     }
 }
 
 xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_epoch_row *rows, int count) {
     enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 96 };
-    chart panels[PANELS] = {{.title = "loss",
+    panel panels[PANELS] = {{.title = "loss",
                              .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_loss)},
                                        {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_loss)},
                                        {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_loss)}},
                              .line_count = 3},
                             {.title = "accuracy",
-                             .percent = true,
+                             .chart.percent = true,
                              .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_accuracy)},
                                        {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_accuracy)},
                                        {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_accuracy)}},
@@ -147,10 +121,10 @@ xp_status xp_curves_write(const char *path, const char *title, const char *note,
     xp_svg_begin(&out, LEFT + PANELS * WIDTH + (PANELS - 1) * GAP + 30, TOP + HEIGHT + 60, title);
     xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     for (int i = 0; i < PANELS; i++) {
-        panels[i].left = LEFT + i * (WIDTH + GAP);
-        panels[i].top = TOP;
-        panels[i].width = WIDTH;
-        panels[i].height = HEIGHT;
+        panels[i].chart.left = LEFT + i * (WIDTH + GAP);
+        panels[i].chart.top = TOP;
+        panels[i].chart.width = WIDTH;
+        panels[i].chart.height = HEIGHT;
         draw_panel(&out, &panels[i], rows, count);
     }
     return xp_svg_finish(&out, path);
@@ -189,19 +163,14 @@ xp_status xp_confusion_write(const char *path, const char *title, const char *se
              100 * evaluation->accuracy);
     xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
     xp_svg_text(&out, left + side / 2, top + side + 24, "middle", 12, XP_SVG_SOFT, "400", "predicted");
-    xp_write(&out, "<g transform=\"translate(28 %.1f) rotate(-90)\">", top + side / 2);
-    xp_svg_text(&out, 0, 0, "middle", 12, XP_SVG_SOFT, "400", "true");
-    xp_write(&out, "</g>\n");
+    xp_svg_turned_text(&out, 28, top + side / 2, -90, "middle", 12, XP_SVG_SOFT, "true");
     for (int row = 0; row < classes; row++) {
         double y = top + row * cell, total = 0;
         for (int column = 0; column < classes; column++) total += (double)evaluation->confusion[row * classes + column];
         if (labelled) {
             shorten(evaluation->class_names[row], 14, text);
             xp_svg_text(&out, left - 8, y + cell / 2 + 4, "end", 11, XP_SVG_INK, "400", text);
-            xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-45)\">", left + row * cell + cell / 2 + 4,
-                     top - 8);
-            xp_svg_text(&out, 0, 0, "start", 11, XP_SVG_INK, "400", text);
-            xp_write(&out, "</g>\n");
+            xp_svg_turned_text(&out, left + row * cell + cell / 2 + 4, top - 8, -45, "start", 11, XP_SVG_INK, text);
         }
         for (int column = 0; column < classes; column++) {
             int64_t count = evaluation->confusion[row * classes + column];
@@ -216,8 +185,7 @@ xp_status xp_confusion_write(const char *path, const char *title, const char *se
                         share > 0.4 ? "#ffffff" : XP_SVG_INK, "400", text);
         }
     }
-    xp_write(&out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n", left,
-             top, side, side, XP_SVG_SOFT);
+    xp_svg_frame(&out, left, top, side, side);
     return xp_svg_finish(&out, path);
 }
 
@@ -286,14 +254,11 @@ xp_status xp_maps_write(const char *path, const char *title, const char *note, c
                      "%.5f)\">\n",
                      x, y, side / layer->columns, side / layer->rows);
             draw_map(&out, layer->cells + (ptrdiff_t)h * cells, layer->rows, layer->columns, most);
-            xp_write(&out,
-                     "</g>\n<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"none\" stroke=\"%s\"/>\n",
-                     x, y, side, side, XP_SVG_SOFT);
+            xp_write(&out, "</g>\n");
+            xp_svg_frame(&out, x, y, side, side);
         }
         xp_svg_text(&out, left + side / 2, y + side + 15, "middle", 10, XP_SVG_SOFT, "400", "keys");
-        xp_write(&out, "<g transform=\"translate(%.1f %.1f) rotate(-90)\">", left - 8, y + side / 2);
-        xp_svg_text(&out, 0, 0, "middle", 10, XP_SVG_SOFT, "400", "queries");
-        xp_write(&out, "</g>\n");
+        xp_svg_turned_text(&out, left - 8, y + side / 2, -90, "middle", 10, XP_SVG_SOFT, "queries");
     }
     return xp_svg_finish(&out, path);
 }
