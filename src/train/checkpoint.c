@@ -1,17 +1,15 @@
-/* Checkpoint folders. Owns their files. */
+/* Checkpoint folders: what stands in state.json and config.yaml, and the whole. */
 #include "train/checkpoint.h"
 
 #include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
-#include "core/text.h"
 #include "core/writer.h"
 #include "device/tuning.h"
+#include "train/checkpoint_tensors.h"
 #include "train/run_folder.h"
-#include "train/safetensors.h"
 #include "train/trust.h"
 
-#include <expanse/train.h>
 #include <inttypes.h>
 #include <jansson.h>
 #include <math.h>
@@ -19,6 +17,7 @@
 #include <string.h>
 
 enum { PATH_BYTES = 1200, FORMAT = 1 };
+static const char state_file[] = "state.json";
 
 /* --- what prediction needs to know of the training data ---------------------------------------------------------- */
 
@@ -53,6 +52,7 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     const xp_standardisation *fit = &checkpoint->standardisation;
     const xp_model_shape *shape = &checkpoint->shape;
     char *model = NULL;
+    XP_TRY(xp_tensors_begin(set));
     XP_TRY(xp_safetensors_metadata(set, "attention", checkpoint->config.model.attention));
     XP_TRY(xp_config_model_json(&checkpoint->config, &model));
     xp_status status = xp_safetensors_metadata(set, "model", model);
@@ -65,195 +65,6 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     XP_TRY(add_json(set, "class_names", class_names(checkpoint)));
     XP_TRY(add_json(set, "mean", reals(fit->mean, fit->features)));
     return add_json(set, "deviation", reals(fit->deviation, fit->features));
-}
-
-/* --- tensors ------------------------------------------------------------------------------------------------------ */
-
-/* Copies one flat buffer's parameters to host memory and lists them; `blocks` keeps the memory until the file is out.
- */
-static xp_status gather(xp_store *store, int buffer, const char *prefix, const xp_checkpoint *checkpoint,
-                        xp_safetensors *set, float **blocks) {
-    for (int i = 0; i < store->count; i++) {
-        const xp_parameter *parameter = &store->parameters[i];
-        if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE) continue;
-        char name[XP_NAME_BYTES + 16];
-        snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
-        blocks[i] = malloc((size_t)parameter->elements * sizeof **blocks);
-        if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
-        XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
-        /* What no further step can mend must not replace a checkpoint that is good. */
-        for (int64_t e = 0; checkpoint && buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
-            if (isfinite(blocks[i][e])) continue;
-            return xp_fail(XP_BAD_DATA,
-                           "the parameter '%s' is not finite after step %lld: lower the learning rate, or look for "
-                           "extreme values in the data; the checkpoint before is kept",
-                           parameter->name, (long long)checkpoint->state.step);
-        }
-        XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
-    }
-    return XP_OK;
-}
-
-/* checkpoint: what the tensors are of; NULL: of no run, and written whatever they hold. */
-static xp_status write_tensors(const char *path, xp_store *store, const int *buffers, const char *const *prefixes,
-                               int count, const xp_checkpoint *checkpoint) {
-    xp_safetensors set = {0};
-    size_t slots = (size_t)count * (size_t)store->count;
-    float **blocks = calloc(slots + 1, sizeof *blocks);
-    if (!blocks) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to list the tensors", path);
-    xp_status status = xp_safetensors_metadata(&set, "format", "pt"); /* what Python's loaders look for */
-    if (status == XP_OK && checkpoint) status = describe(&set, checkpoint);
-    for (int i = 0; i < count && status == XP_OK; i++) {
-        status = gather(store, buffers[i], prefixes[i], checkpoint, &set, blocks + (size_t)i * (size_t)store->count);
-    }
-    if (status == XP_OK) status = xp_safetensors_write(&set, path);
-    for (size_t i = 0; i < slots; i++) free(blocks[i]);
-    free(blocks);
-    xp_safetensors_release(&set);
-    return status;
-}
-
-static void print_shape(int rank, const int64_t *shape, char text[128]) {
-    snprintf(text, 128, "[");
-    for (int i = 0; i < rank; i++) xp_text_add(text, 128, "%s%lld", i ? "," : "", (long long)shape[i]);
-    xp_text_add(text, 128, "]");
-}
-
-/* Finds the tensor of a parameter in the file; another shape or type is another model. Unless it must be `exact`, a
- * table that is computed row by row may have another number of them. */
-static xp_status match(const xp_safetensors *set, const char *path, const char *prefix, const xp_parameter *parameter,
-                       bool exact, const xp_safetensors_entry **out) {
-    char name[XP_NAME_BYTES + 16], here[128], there[128];
-    snprintf(name, sizeof name, "%s%s", prefix, parameter->name);
-    const xp_safetensors_entry *entry = xp_safetensors_find(set, name);
-    print_shape(parameter->rank, parameter->shape, here);
-    if (!entry) {
-        return xp_fail(XP_BAD_DATA, "%s: is of another model: it has no tensor '%s' %s", path, name, here);
-    }
-    bool same = entry->type == XP_SAFETENSORS_F32 && entry->rank == parameter->rank;
-    const bool computed = parameter->kind == XP_PARAMETER_STATE && parameter->initial == XP_INITIAL_SINUSOID;
-    for (int i = !exact && computed ? 1 : 0; same && i < entry->rank; i++)
-        same = entry->shape[i] == parameter->shape[i];
-    if (!same) {
-        print_shape(entry->rank, entry->shape, there);
-        return xp_fail(XP_BAD_DATA, "%s: is of another model: its tensor '%s' is %s, but this model's is %s", path,
-                       name, entry->type == XP_SAFETENSORS_F32 ? there : "not F32", here);
-    }
-    *out = entry;
-    return XP_OK;
-}
-
-static xp_status check_tensors(const xp_safetensors *set, const char *path, const xp_store *store,
-                               const char *const *prefixes, int count, bool values, bool exact) {
-    int expected = 0;
-    for (int k = 0; k < count; k++) {
-        for (int i = 0; i < store->count; i++) {
-            const xp_safetensors_entry *entry;
-            if (!values && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
-            XP_TRY(match(set, path, prefixes[k], &store->parameters[i], exact, &entry));
-            expected++;
-        }
-    }
-    if (set->count == expected) return XP_OK;
-    for (int e = 0; e < set->count; e++) {
-        bool known = false;
-        for (int k = 0; k < count && !known; k++) {
-            size_t length = strlen(prefixes[k]);
-            known = strncmp(set->entries[e].name, prefixes[k], length) == 0 &&
-                    xp_store_find(store, set->entries[e].name + length) >= 0;
-        }
-        if (!known) {
-            return xp_fail(XP_BAD_DATA, "%s: is of another model: this one has no parameter for its tensor '%s'", path,
-                           set->entries[e].name);
-        }
-    }
-    return xp_fail(XP_BAD_DATA, "%s: is of another model: it has %d tensors, but this model has %d", path, set->count,
-                   expected);
-}
-
-static xp_status fill(const xp_safetensors *set, const char *path, const char *prefix, xp_store *store, int buffer) {
-    for (int i = 0; i < store->count; i++) {
-        const xp_safetensors_entry *entry;
-        if (buffer != XP_STORE_VALUES && store->parameters[i].kind == XP_PARAMETER_STATE) continue;
-        XP_TRY(match(set, path, prefix, &store->parameters[i], false, &entry));
-        XP_TRY(entry->elements == store->parameters[i].elements ? xp_store_write(store, buffer, i, entry->data)
-                                                                : xp_store_initialise_one(store, i, 0));
-    }
-    return XP_OK;
-}
-
-static const char model_file[] = "model.safetensors", training_file[] = "training.safetensors";
-static const char state_file[] = "state.json";
-static const int value_buffers[] = {XP_STORE_VALUES};
-static const char *const value_prefix[] = {""};
-static const char *const moment_prefixes[] = {"moment_1.", "moment_2."};
-
-/* A checkpoint's tensors in host memory. */
-typedef struct tensors {
-    char model_path[PATH_BYTES], training_path[PATH_BYTES];
-    xp_safetensors model, training;
-} tensors;
-
-static void release_tensors(tensors *read) {
-    xp_safetensors_release(&read->model);
-    xp_safetensors_release(&read->training);
-}
-
-/* On failure nothing is left to release. */
-static xp_status read_tensors(tensors *out, const char *folder, const xp_store *store, bool moments, bool exact) {
-    out->model = out->training = (xp_safetensors){0};
-    XP_TRY(xp_run_folder_file(folder, model_file, out->model_path, sizeof out->model_path));
-    xp_status status;
-    XP_TRY_OR(status, xp_safetensors_read(&out->model, out->model_path), failed);
-    XP_TRY_OR(status, check_tensors(&out->model, out->model_path, store, value_prefix, 1, true, exact), failed);
-    if (!moments) return XP_OK;
-    XP_TRY_OR(status, xp_run_folder_file(folder, training_file, out->training_path, sizeof out->training_path), failed);
-    XP_TRY_OR(status, xp_safetensors_read(&out->training, out->training_path), failed);
-    XP_TRY_OR(status, check_tensors(&out->training, out->training_path, store, moment_prefixes, 2, false, exact),
-              failed);
-    return XP_OK;
-failed:
-    release_tensors(out);
-    return status;
-}
-
-xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoint, bool moments) {
-    xp_store *store = NULL;
-    xp_model model = {0};
-    tensors read;
-    XP_TRY(xp_store_create(&store));
-    xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, 0, store, false);
-    if (status != XP_OK) status = xp_fail_in(status, "%s: state.json and config.yaml describe no model: ", folder);
-    if (status == XP_OK) status = read_tensors(&read, folder, store, moments, true);
-    if (status == XP_OK) release_tensors(&read);
-    xp_model_release(&model);
-    xp_store_close(&store);
-    return status;
-}
-
-xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments) {
-    tensors read;
-    XP_TRY(read_tensors(&read, folder, store, moments, false));
-    xp_status status = XP_OK;
-    for (int i = 0; i < 2 && moments && status == XP_OK; i++)
-        status = fill(&read.training, read.training_path, moment_prefixes[i], store,
-                      i == 0 ? XP_STORE_MOMENT_1 : XP_STORE_MOMENT_2);
-    if (status == XP_OK) status = fill(&read.model, read.model_path, "", store, XP_STORE_VALUES);
-    release_tensors(&read);
-    return status;
-}
-
-xp_status xp_weights_save(xp_store *store, const char *path) {
-    return write_tensors(path, store, value_buffers, value_prefix, 1, NULL);
-}
-
-xp_status xp_weights_load(xp_store *store, const char *path) {
-    xp_safetensors set = {0};
-    xp_status status = xp_safetensors_read(&set, path);
-    if (status == XP_OK) status = check_tensors(&set, path, store, value_prefix, 1, true, true);
-    if (status == XP_OK) status = fill(&set, path, "", store, XP_STORE_VALUES);
-    xp_safetensors_release(&set);
-    return status;
 }
 
 /* --- state.json: one table for both directions -------------------------------------------------------------------- */
@@ -539,16 +350,22 @@ xp_status xp_checkpoint_configure(const char *folder, const xp_config *config) {
     return status;
 }
 
+static xp_status write_tensors(const char *folder, xp_tensors_group group, const xp_checkpoint *checkpoint,
+                               xp_store *store) {
+    xp_safetensors set = {0};
+    xp_status status = describe(&set, checkpoint);
+    if (status == XP_OK) status = xp_tensors_write(&set, folder, group, store, checkpoint->state.step);
+    xp_safetensors_release(&set);
+    return status;
+}
+
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left) {
-    static const int moments[] = {XP_STORE_MOMENT_1, XP_STORE_MOMENT_2};
-    char made[XP_EXCHANGE_BYTES], path[PATH_BYTES];
+    char made[XP_EXCHANGE_BYTES];
     xp_status status;
     *left = false;
     XP_TRY(xp_exchange_begin(folder, made));
-    XP_TRY_OR(status, xp_run_folder_path(made, model_file, path, sizeof path), failed);
-    XP_TRY_OR(status, write_tensors(path, store, value_buffers, value_prefix, 1, checkpoint), failed);
-    XP_TRY_OR(status, xp_run_folder_path(made, training_file, path, sizeof path), failed);
-    XP_TRY_OR(status, write_tensors(path, store, moments, moment_prefixes, 2, checkpoint), failed);
+    XP_TRY_OR(status, write_tensors(made, XP_TENSORS_VALUES, checkpoint, store), failed);
+    XP_TRY_OR(status, write_tensors(made, XP_TENSORS_MOMENTS, checkpoint, store), failed);
     XP_TRY_OR(status, xp_checkpoint_configure(made, &checkpoint->config), failed);
     XP_TRY_OR(status, write_state(made, checkpoint), failed);
     XP_TRY_OR(status, xp_exchange_finish(made, folder, left), failed);

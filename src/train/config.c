@@ -44,7 +44,7 @@ void xp_config_make_absolute(xp_config *config) {
     make_absolute(config, "data.test", config->data.test);
 }
 
-/* --- checking ------------------------------------------------------------------------------------------------------- */
+/* --- checking ----------------------------------------------------------------------------------------------------- */
 
 /* Numbers out of their ranges come from callers that fill the struct themselves; what is read was checked before. */
 static void check_range(const xp_config *config, const xp_option *entry, xp_writer *faults) {
@@ -87,7 +87,7 @@ xp_status xp_config_check(const xp_config *config) {
     return xp_faults_report(&faults, "configuration", XP_INVALID_ARGUMENT);
 }
 
-/* --- comparing and printing ----------------------------------------------------------------------------------------- */
+/* --- comparing and printing --------------------------------------------------------------------------------------- */
 
 static bool is_of_checkpoints(const xp_option *entry) {
     return strcmp(entry->key, "checkpoint_every") == 0 || strcmp(entry->key, "keep") == 0;

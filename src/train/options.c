@@ -347,7 +347,7 @@ xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status
     return status;
 }
 
-/* --- values as text ---------------------------------------------------------------------------------------------------- */
+/* --- values as text ----------------------------------------------------------------------------------------------- */
 
 /* A double-quoted YAML text; set_text lets no control characters in. */
 void xp_option_write_quoted(xp_writer *out, const char *text) {
