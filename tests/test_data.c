@@ -1,4 +1,5 @@
 /* Data sets: what the readers take, what they refuse and in which words, and what preparation does to the samples. */
+#include "data/feed.h"
 #include "data/formats.h"
 #include "support.h"
 
@@ -805,6 +806,44 @@ static void a_sample_that_its_source_cannot_give_fails_the_batch(void **state) {
     assert_string_equal(xp_last_error(), "sample 2 is damaged");
 }
 
+static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state) {
+    xp_source source = {.read = read_two, .close = count_closing, .data_sets = 1};
+    int32_t lengths[] = {1, 1, 1};
+    xp_dataset dataset = {
+        .kind = &xp_series_kind, .source = &source, .count = 3, .features = 1, .length = 1, .sample_elements = 1};
+    dataset.lengths = lengths;
+    const int32_t order[] = {1, 0, 0, 1, 1, 2};
+    float values[2][2], weights[2][2];
+    const xp_batch slots[] = {{.values = values[0], .weights = weights[0]},
+                              {.values = values[1], .weights = weights[1]}};
+    xp_feed *feed = NULL;
+    int slot = -1, filled = 0;
+    assert_int_equal(xp_feed_open(&feed, 2, slots), XP_OK);
+    for (int round = 0; round < 50; round++) { /* dropped at any moment, it begins anew */
+        xp_feed_begin(feed, &dataset, order, 3, 0);
+        if (round % 5 == 0) continue;
+        assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_OK);
+        assert_int_equal(slot, 0);
+        assert_int_equal(filled, 2);
+        assert_true(values[0][0] == 1 && values[0][1] == 0);
+        if (round % 5 == 1) continue;
+        assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_OK);
+        assert_int_equal(slot, 1);
+        assert_int_equal(filled, 1);
+        assert_true(values[1][0] == 0 && weights[1][1] == 0);
+        assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_INVALID_ARGUMENT);
+    }
+    xp_feed_begin(feed, &dataset, order, 6, 2);
+    assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_OK);
+    assert_true(values[0][0] == 0 && values[0][1] == 1);
+    assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_BAD_DATA);
+    assert_string_equal(xp_last_error(), "sample 2 is damaged");
+    assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_BAD_DATA); /* until another beginning */
+    xp_feed_end(feed);
+    xp_feed_close(&feed);
+    assert_null(feed);
+}
+
 static void a_source_is_closed_with_the_last_data_set_that_has_it(void **state) {
     xp_dataset *train = open_text("@univariate true\n@classLabel true a\n@data\n1:a\n2:a\n3:a\n4:a\n");
     xp_dataset *validation = NULL;
@@ -920,6 +959,7 @@ int main(void) {
         cmocka_unit_test(an_epochs_order_is_a_permutation_of_seed_and_epoch_alone),
         cmocka_unit_test(a_short_last_batch_is_padded_with_weight_0),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
+        cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),
         cmocka_unit_test(fashion_mnist_reads_as_published),
         cmocka_unit_test(japanese_vowels_reads_as_published),

@@ -62,6 +62,13 @@ void *xp_loader_symbol(const char *library, const char *symbol) {
             (cl_command_queue a, cl_mem b, const void *c, size_t d, size_t e, size_t f, cl_uint g, const cl_event *h,  \
              cl_event *i),                                                                                             \
             (a, b, c, d, e, f, g, h, i))                                                                               \
+    FORWARD(void *, clEnqueueMapBuffer,                                                                                \
+            (cl_command_queue a, cl_mem b, cl_bool c, cl_map_flags d, size_t e, size_t f, cl_uint g,                   \
+             const cl_event *h, cl_event *i, cl_int *j),                                                               \
+            (a, b, c, d, e, f, g, h, i, j))                                                                            \
+    FORWARD(cl_int, clEnqueueUnmapMemObject,                                                                           \
+            (cl_command_queue a, cl_mem b, void *c, cl_uint d, const cl_event *e, cl_event *f), (a, b, c, d, e, f))    \
+    FORWARD(cl_int, clWaitForEvents, (cl_uint a, const cl_event *b), (a, b))                                           \
     FORWARD(cl_program, clCreateProgramWithSource,                                                                     \
             (cl_context a, cl_uint b, const char **c, const size_t *d, cl_int *e), (a, b, c, d, e))                    \
     FORWARD(cl_program, clCreateProgramWithBinary,                                                                     \

@@ -125,7 +125,11 @@ static xp_status build(xp_model *model, const xp_model_config *config, const xp_
     model->loss = xp_cross_entropy(model->graph, logits, model->labels, model->weights,
                                    training ? (float)label_smoothing : 0, &model->probabilities, &model->losses);
     if (!model->loss) return XP_INVALID_ARGUMENT;
-    model->loss->keep = model->losses->keep = model->probabilities->keep = true;
+    xp_tensor *counted = NULL;
+    xp_tensor *correct = xp_correct(model->graph, model->probabilities, model->labels, model->weights, &counted);
+    model->tally = xp_tally_samples(model->graph, model->losses, correct, counted, model->weights);
+    if (!model->tally) return XP_INVALID_ARGUMENT;
+    model->loss->keep = model->probabilities->keep = model->tally->keep = true;
     if (!training) return XP_OK;
     return xp_graph_differentiate(model->graph, 1, &model->loss, &model->loss_gradient, 0, NULL, NULL);
 }

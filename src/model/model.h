@@ -51,6 +51,7 @@ typedef struct xp_model {
     xp_tensor *weights;       /* F32 [B]: 1, or 0 for a padded sample */
     xp_tensor *loss;          /* [1] */
     xp_tensor *losses;        /* [B] */
+    xp_tensor *tally;         /* [XP_TALLY_SUMS] of the batch: losses, right answers (ops/attributes.h) */
     xp_tensor *probabilities; /* [B,classes] */
     xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
 } xp_model;

@@ -119,6 +119,18 @@ typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 
+/* ---- ops/tally.c: "correct", "tally"; no attributes, no gradients ---------------------------------------------------
+ * correct   the first of the largest probabilities is the answer; a sample counts when its weight is not 0 and its label is
+ *           a class
+ * inputs:   probabilities [B,C], labels I32 [B], weights [B]
+ * outputs:  correct [B]: 1, 0, or NaN where a probability is not finite; counted [B]: 1 or 0
+ *
+ * tally     the sums over the samples that count; scores: what a sample's answer is worth by some metric, such as correct
+ * inputs:   losses, scores, counted, weights [B]
+ * outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the first sample of a weight other than 0 whose loss or score is
+ *           not finite (0: none) */
+enum { XP_TALLY_LOSS, XP_TALLY_SCORE, XP_TALLY_SAMPLES, XP_TALLY_BROKEN, XP_TALLY_SUMS };
+
 /* ---- ops/attention.c: "attention", "attention_backward" -------------------------------------------------------------
  * o_i = Σ_j w_ij v_j over the keys that query i sees; the N×M matrix is never stored.
  *

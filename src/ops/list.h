@@ -20,6 +20,7 @@
     ROW(cast, 2)                                                                                                       \
     ROW(column_sum, 2)                                                                                                 \
     ROW(copy, 2)                                                                                                       \
+    ROW(correct, 2)                                                                                                    \
     ROW(cross_entropy, 2)                                                                                              \
     ROW(cross_entropy_backward, 3)                                                                                     \
     ROW(depthwise_convolution, 2)                                                                                      \
@@ -40,6 +41,7 @@
     ROW(optimiser, 2)                                                                                                  \
     ROW(patches, 2)                                                                                                    \
     ROW(sequence_pool, 2)                                                                                              \
-    ROW(sequence_pool_backward, 3)
+    ROW(sequence_pool_backward, 3)                                                                                     \
+    ROW(tally, 2)
 
 #endif

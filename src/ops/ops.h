@@ -41,6 +41,13 @@ xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);
 
+/* ---- ops/tally.c ---- */
+/* correct [B], with *counted [B]. */
+xp_tensor *xp_correct(xp_graph *graph, xp_tensor *probabilities, xp_tensor *labels, xp_tensor *weights,
+                      xp_tensor **counted);
+xp_tensor *xp_tally_samples(xp_graph *graph, xp_tensor *losses, xp_tensor *scores, xp_tensor *counted,
+                            xp_tensor *weights);
+
 /* ---- ops/optimiser.c ---- */
 xp_tensor *xp_gradient_norm(xp_graph *graph, float limit);
 xp_status xp_gradient_sum(xp_graph *graph); /* the store accumulates */

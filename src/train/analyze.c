@@ -122,24 +122,27 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     if (!order) return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %lld samples", (long long)data->count);
     for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
     xp_progress progress = {.phase = "analysis", .steps = steps, .accuracy = NAN, .seconds_left = NAN};
-    double begin = xp_clock();
-    xp_tally tally = {0};
+    double begin = xp_clock(), loss = 0;
+    int64_t labelled = 0;
     xp_status status = XP_OK;
+    xp_session_begin(session, data, order, data->count, 0);
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
-        XP_TRY_OR(status, xp_evaluate_advise(xp_session_step(session, data, order, step * batch)), out);
+        xp_tally own;
+        XP_TRY_OR(status, xp_evaluate_advise(xp_session_step(session, &own)), out);
         for (int slot = 0; slot < result->layer_count; slot++) {
             layer_watch *watch = &run->watches[slot];
             XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);
             if (watch->map) XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->map, watch->maps), out);
-            for (int i = 0; i < session->filled; i++) {
-                int rows = run->masked ? session->lengths[i] : run->tokens;
+            for (int i = 0; i < session->run.filled; i++) {
+                int rows = run->masked ? data->lengths[step * batch + i] : run->tokens;
                 if (rows > 0) add_sample(run, slot, i, rows, step == 0 && i == 0);
             }
         }
-        xp_session_tally(session, &tally);
-        result->samples = tally.samples;
+        loss += own.loss_sum;
+        labelled += own.labelled;
+        result->samples += own.samples;
         progress.step = step + 1;
-        progress.loss = tally.loss_sum / (double)tally.labelled;
+        progress.loss = loss / (double)labelled;
         progress.samples_per_second = (double)result->samples / (xp_clock() - begin + 1e-9);
         if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
     }
@@ -148,6 +151,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
         result->layers[slot].output_distance /= (double)result->samples;
     }
 out:
+    xp_session_end(session);
     free(order);
     return status;
 }

@@ -1,4 +1,4 @@
-/* Device, store and plans of a run. */
+/* Device, store, plans and inputs of a run. */
 #include "train/session.h"
 
 #include "core/clock.h"
@@ -7,7 +7,6 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* With accumulation the update is a graph of its own. */
 static xp_status add_optimiser(xp_session *session) {
@@ -30,20 +29,28 @@ static xp_status add_optimiser(xp_session *session) {
     return xp_train_optimiser(graph, session->device, &options);
 }
 
-static xp_status allocate_batch(xp_session *session) {
-    const xp_model_shape *shape = &session->shape;
-    size_t batch = (size_t)shape->batch,
-           sample = (size_t)(xp_tensor_elements(session->evaluation.input) / shape->batch);
-    session->values = malloc(batch * sample * sizeof(float));
-    session->weights = malloc(batch * sizeof(float));
-    session->losses = malloc(batch * sizeof(float));
-    session->probabilities = malloc(batch * (size_t)shape->classes * sizeof(float));
-    session->lengths = malloc(batch * sizeof(int32_t));
-    session->labels = malloc(batch * sizeof(int32_t));
-    if (!session->values || !session->weights || !session->losses || !session->probabilities || !session->lengths ||
-        !session->labels)
-        return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %zu samples of %zu numbers", batch, sample);
-    return XP_OK;
+/* Where the graphs' inputs lie. */
+static void place_inputs(xp_session *session) {
+    const xp_model *training = &session->training, *evaluation = &session->evaluation;
+    xp_tensor *const part = session->update ? training->graph->optimiser_state : NULL;
+    session->evaluation_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = evaluation->input,
+                                                     [XP_FIELD_LENGTHS] = evaluation->lengths,
+                                                     [XP_FIELD_LABELS] = evaluation->labels,
+                                                     [XP_FIELD_WEIGHTS] = evaluation->weights}};
+    xp_inputs_place(&session->inputs, session->device, &session->evaluation_fields);
+    if (!training->graph) return;
+    session->training_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = training->input,
+                                                   [XP_FIELD_LENGTHS] = training->lengths,
+                                                   [XP_FIELD_LABELS] = training->labels,
+                                                   [XP_FIELD_WEIGHTS] = training->weights,
+                                                   [XP_FIELD_SHARE] = training->loss_gradient,
+                                                   [XP_FIELD_RANDOM] = training->graph->random_state,
+                                                   [XP_FIELD_PART] = part,
+                                                   [XP_FIELD_STEP] = part ? NULL : training->graph->optimiser_state}};
+    xp_inputs_place(&session->inputs, session->device, &session->training_fields);
+    if (!session->update) return;
+    session->update_fields = (xp_field_tensors){{[XP_FIELD_STEP] = session->update->optimiser_state}};
+    xp_inputs_place(&session->inputs, session->device, &session->update_fields);
 }
 
 typedef struct watcher {
@@ -65,12 +72,14 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
     if (training) {
         if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training, &config->model));
         XP_TRY(add_optimiser(session));
+    }
+    place_inputs(session);
+    if (training) {
         XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
         if (session->update) XP_TRY(xp_plan_create(&session->update_plan, session->device, session->update));
     }
     if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.graph));
-    XP_TRY(xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph));
-    return allocate_batch(session);
+    return xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph);
 }
 
 xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
@@ -135,6 +144,18 @@ static xp_status count_half(void *user) {
     return show_preparation(prepared);
 }
 
+/* The sets of inputs, what the plans read first, and the thread that fills them. */
+static xp_status open_inputs(xp_session *session) {
+    const xp_field_tensors *fields = &session->evaluation_fields;
+    xp_inputs *inputs = &session->inputs;
+    XP_TRY(xp_inputs_open(inputs, session->device, xp_session_result_bytes(session)));
+    XP_TRY(xp_inputs_bind(inputs, 0, session->evaluation_plan, fields));
+    if (session->training_plan) XP_TRY(xp_inputs_bind(inputs, 0, session->training_plan, &session->training_fields));
+    if (session->update_plan) XP_TRY(xp_inputs_bind(inputs, 0, session->update_plan, &session->update_fields));
+    const xp_batch slots[XP_FEED_SLOTS] = {xp_inputs_batch(inputs, 0, fields), xp_inputs_batch(inputs, 1, fields)};
+    return xp_feed_open(&session->feed, session->shape.batch, slots);
+}
+
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks) {
     xp_plan *const plans[] = {session->training_plan, session->update_plan, session->evaluation_plan};
     preparation prepared = {.callbacks = callbacks, .begin = xp_clock()};
@@ -147,6 +168,7 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
     }
     xp_status status = callbacks ? show_preparation(&prepared) : XP_OK;
     if (status == XP_OK) status = xp_store_allocate(session->store, session->device);
+    if (status == XP_OK) status = open_inputs(session);
     for (int i = 0; i < 3; i++) {
         if (!plans[i]) continue;
         if (status == XP_OK) status = xp_plan_realise(plans[i], i > 0 ? session->training_plan : NULL);
@@ -157,6 +179,8 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
 }
 
 void xp_session_close(xp_session *session) {
+    xp_feed_close(&session->feed);
+    xp_inputs_close(&session->inputs);        /* ends all commands */
     xp_plan_close(&session->evaluation_plan); /* borrows the training plan's arena, as the update does */
     xp_plan_close(&session->update_plan);
     xp_plan_close(&session->training_plan);
@@ -165,79 +189,7 @@ void xp_session_close(xp_session *session) {
     xp_model_release(&session->evaluation);
     xp_store_close(&session->store);
     xp_device_close(&session->device);
-    free(session->values);
-    free(session->weights);
-    free(session->losses);
-    free(session->probabilities);
-    free(session->lengths);
-    free(session->labels);
     *session = (xp_session){0};
-}
-
-/* The batch's answers must be numbers: a class chosen among others would look like an answer. */
-static xp_status check_answers(const xp_session *session, const xp_dataset *dataset, const int32_t *order,
-                               int64_t first) {
-    const int classes = session->shape.classes;
-    for (int i = 0; i < session->filled; i++) {
-        const float *row = session->probabilities + (int64_t)i * classes;
-        bool finite = isfinite(session->losses[i]);
-        for (int c = 0; c < classes; c++) finite = finite && isfinite(row[c]);
-        if (finite) continue;
-        const int64_t elements = dataset->sample_elements;
-        float largest = 0;
-        for (int64_t e = 0; e < elements; e++) largest = fmaxf(largest, fabsf(session->values[i * elements + e]));
-        return xp_fail(XP_BAD_DATA,
-                       "%s: the model's answer to sample %lld (counted from 0) is not a number; the sample's "
-                       "values%s go up to %.3g",
-                       dataset->name, (long long)xp_dataset_number(dataset, order[first + i]),
-                       session->config->data.standardise ? ", standardised as in training," : "", (double)largest);
-    }
-    return XP_OK;
-}
-
-/* One run of the plan of a phase. `share`: of the step's loss. */
-static xp_status run_batch(xp_session *session, bool training, const xp_dataset *dataset, const int32_t *order,
-                           int64_t first, float share) {
-    xp_model *model = training ? &session->training : &session->evaluation;
-    xp_plan *plan = training ? session->training_plan : session->evaluation_plan;
-    xp_batch batch = {
-        .values = session->values, .lengths = session->lengths, .labels = session->labels, .weights = session->weights};
-    XP_TRY(xp_dataset_batch(dataset, order, dataset->count, first, session->shape.batch, &batch));
-    session->filled = batch.filled;
-    XP_TRY(xp_plan_write(plan, model->input, session->values));
-    if (model->lengths) XP_TRY(xp_plan_write(plan, model->lengths, session->lengths));
-    XP_TRY(xp_plan_write(plan, model->labels, session->labels));
-    XP_TRY(xp_plan_write(plan, model->weights, session->weights));
-    if (model->loss_gradient) XP_TRY(xp_plan_write(plan, model->loss_gradient, &share));
-    XP_TRY(xp_plan_run(plan));
-    XP_TRY(xp_plan_read(plan, model->losses, session->losses));
-    XP_TRY(xp_plan_read(plan, model->probabilities, session->probabilities));
-    return check_answers(session, dataset, order, first);
-}
-
-xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first) {
-    return run_batch(session, false, dataset, order, first, 1);
-}
-
-xp_status xp_session_train(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first,
-                           int64_t step, double rate, xp_tally *tally) {
-    const uint64_t seed = session->config->training.seed;
-    const int parts = session->config->training.accumulate, batch = session->shape.batch;
-    const int64_t left = dataset->count - first, whole = (int64_t)parts * batch, samples = left < whole ? left : whole;
-    if (parts == 1) {
-        XP_TRY(xp_train_step(session->training_plan, seed, step, rate));
-        XP_TRY(run_batch(session, true, dataset, order, first, 1));
-        xp_session_tally(session, tally);
-        return XP_OK;
-    }
-    for (int part = 0; (int64_t)part * batch < samples; part++) {
-        const int64_t begin = (int64_t)part * batch, own = samples - begin < batch ? samples - begin : batch;
-        XP_TRY(xp_train_part(session->training_plan, seed, step, part, parts));
-        XP_TRY(run_batch(session, true, dataset, order, first + begin, (float)((double)own / (double)samples)));
-        xp_session_tally(session, tally);
-    }
-    XP_TRY(xp_train_step(session->update_plan, seed, step, rate));
-    return xp_plan_run(session->update_plan);
 }
 
 void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
@@ -259,62 +211,24 @@ void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
     out->bytes += update.bytes;
 }
 
+size_t xp_session_input_bytes(const xp_session *session) {
+    return XP_TRANSFER_SETS * session->inputs.bytes;
+}
+
+/* The row of the transfers, in the columns of the plan's table. */
+static void print_transfers(const xp_session *session, FILE *out) {
+    const xp_transfer_times times = session->transfers;
+    const double runs = (double)session->training_runs, total = xp_plan_profiled_seconds(session->training_plan);
+    if (times.count == 0 || total <= 0) return;
+    fprintf(out, "%-36s %8.0f %10.3f %6.1f%% %10s %8.1f   beside the kernels\n", "transfers",
+            (double)times.count / runs, times.seconds / runs * 1e3, 100 * times.seconds / total, "",
+            times.seconds > 0 ? times.bytes / times.seconds * 1e-9 : 0);
+}
+
 xp_status xp_session_print_profile(const xp_session *session, FILE *out) {
     XP_TRY(xp_plan_print_profile(session->training_plan, out));
+    print_transfers(session, out);
     if (!session->update_plan) return XP_OK;
     fprintf(out, "\nThe update after %d such parts:\n", session->config->training.accumulate);
     return xp_plan_print_profile(session->update_plan, out);
-}
-
-void xp_session_tally(const xp_session *session, xp_tally *tally) {
-    int classes = session->shape.classes;
-    for (int i = 0; i < session->filled; i++) {
-        const float *row = session->probabilities + (int64_t)i * classes;
-        int best = 0;
-        for (int c = 1; c < classes; c++)
-            if (row[c] > row[best]) best = c;
-        if (session->labels[i] < 0 || session->labels[i] >= classes) continue;
-        tally->loss_sum += session->losses[i];
-        tally->correct += best == session->labels[i];
-        tally->labelled++;
-    }
-    tally->samples += session->filled;
-}
-
-xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
-                              const xp_trainer_callbacks *callbacks, xp_evaluation *out) {
-    XP_TRY(xp_evaluation_create(out, dataset));
-    int32_t *order = malloc((size_t)dataset->count * sizeof *order);
-    xp_status status =
-        order ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory to evaluate %lld samples", (long long)dataset->count);
-    for (int64_t i = 0; i < dataset->count && order; i++) order[i] = (int32_t)i;
-    int64_t batch = session->shape.batch, classes = session->shape.classes;
-    progress->phase = phase;
-    progress->steps = (dataset->count + batch - 1) / batch;
-    double begin = xp_clock(), told = begin;
-    xp_tally tally = {0};
-    for (int64_t step = 0; step < progress->steps && status == XP_OK; step++) {
-        status = xp_session_step(session, dataset, order, step * batch);
-        if (status != XP_OK) break;
-        memcpy(out->probabilities + step * batch * classes, session->probabilities,
-               (size_t)(session->filled * classes) * sizeof(float));
-        xp_session_tally(session, &tally);
-        double now = xp_clock();
-        if (callbacks && callbacks->progress && (now - told > 0.1 || step + 1 == progress->steps)) {
-            told = now;
-            progress->step = step + 1;
-            progress->loss = tally.loss_sum / (double)tally.labelled;
-            progress->accuracy = (double)tally.correct / (double)tally.labelled;
-            progress->samples_per_second = (double)tally.samples / (now - begin + 1e-9);
-            callbacks->progress(callbacks->user, progress);
-        }
-        if (callbacks && callbacks->stop && *callbacks->stop)
-            status = xp_fail(XP_INTERRUPTED, "stopped while evaluating");
-    }
-    free(order);
-    if (status == XP_OK)
-        xp_evaluation_finish(out);
-    else
-        xp_evaluation_release(out);
-    return status;
 }

@@ -1,11 +1,29 @@
-/* What training and evaluation share: an open device, a store, plans, and one pass over a data set. A session belongs
- * to one thread at a time. */
+/* What training and evaluation share: an open device, a store, plans (session.c), and passes over data sets (pass.c). A
+ * session belongs to one thread at a time; a thread of its own prepares batches. */
 #ifndef XP_TRAIN_SESSION_H
 #define XP_TRAIN_SESSION_H
 
+#include "data/feed.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
+#include "train/inputs.h"
 #include "train/progress.h"
+
+/* What the runs of several batches add up to. */
+typedef struct xp_tally {
+    double loss_sum;
+    int64_t correct, samples;
+    int64_t labelled; /* of the samples: those whose class the model knows; loss and correct are of them */
+} xp_tally;
+
+/* A run of a plan that was enqueued. */
+typedef struct xp_session_run {
+    bool under_way; /* its results have not been waited for */
+    bool trains;
+    int set;       /* of inputs and results */
+    int filled;    /* real samples */
+    int64_t first; /* of them, in the order */
+} xp_session_run;
 
 typedef struct xp_session {
     const xp_config *config; /* borrowed */
@@ -15,10 +33,17 @@ typedef struct xp_session {
     xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
     xp_graph *update;              /* with gradient accumulation; NULL: the update is in training's own graph */
     xp_plan *training_plan, *update_plan, *evaluation_plan;
-    /* One batch on the host: */
-    float *values, *weights, *losses, *probabilities;
-    int32_t *lengths, *labels;
-    int filled; /* real samples in the batch */
+    xp_inputs inputs;
+    xp_field_tensors training_fields, update_fields, evaluation_fields;
+    xp_feed *feed;
+    /* Of the pass: */
+    const xp_dataset *dataset;
+    const int32_t *order;
+    int64_t order_count, next;   /* the next batch begins at order[next] */
+    xp_session_run run;          /* the last one that was enqueued */
+    xp_tally tally;              /* of the runs that were waited for and have not been handed out */
+    xp_transfer_times transfers; /* of all runs of the training plan, … */
+    int64_t training_runs;       /* … which are so many */
 } xp_session;
 
 /* Opens the device and plans everything; nothing is allocated on the device yet. `tunings`: a checkpoint's, preferred
@@ -38,26 +63,34 @@ json_t *xp_session_tunings(const xp_session *session);
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks);
 void xp_session_close(xp_session *session); /* an all-zero one is fine */
 
-/* What the runs of several batches add up to. */
-typedef struct xp_tally {
-    double loss_sum;
-    int64_t correct, samples;
-    int64_t labelled; /* of the samples: those whose class the model knows; loss and correct are of them */
-} xp_tally;
-
-/* Uploads samples order[first …] and evaluates them; reads losses and probabilities back. XP_BAD_DATA, of this and of
- * xp_session_train: an answer is not a number; the message names the sample and ends without a remedy. */
-xp_status xp_session_step(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first);
-/* One step of training (counted from 1) on the samples order[first …] of its batch, in as many parts as the
- * configuration says; shape.batch is that of one part. */
-xp_status xp_session_train(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t first,
-                           int64_t step, double rate, xp_tally *tally);
-/* Adds the last batch's losses and right answers. */
-void xp_session_tally(const xp_session *session, xp_tally *tally);
-
 /* Of a step of training: all its parts and the update. The bytes of memory are those of the training plan. */
 void xp_session_summarise(const xp_session *session, xp_plan_summary *out);
 xp_status xp_session_print_profile(const xp_session *session, FILE *out);
+
+/* Of the inputs: both sets, which no plan has in its arena. */
+size_t xp_session_input_bytes(const xp_session *session);
+
+/* ---- passes ------------------------------------------------------------------------------------------------------ */
+
+/* The room for a run's results. */
+size_t xp_session_result_bytes(const xp_session *session);
+
+/* A pass over the samples order[first …] begins: their batches are prepared from now on. Both are borrowed until
+ * xp_session_end. */
+void xp_session_begin(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t order_count,
+                      int64_t first);
+/* Nothing more is prepared, and what is under way is forgotten. */
+void xp_session_end(xp_session *session);
+
+/* Enqueues one step of training (counted from 1) on the next samples, in as many parts as the configuration says, and waits
+ * for the step before, which *before tells: its samples are 0 where there was none. XP_BAD_DATA, of this and of what follows:
+ * an answer is not a number; the message names the sample and ends without a remedy. */
+xp_status xp_session_train(xp_session *session, int64_t step, double rate, xp_tally *before);
+/* Waits for the last step. */
+xp_status xp_session_finish(xp_session *session, xp_tally *last);
+
+/* Evaluates the next batch and waits for it; session->run tells how many samples were real. */
+xp_status xp_session_step(xp_session *session, xp_tally *tally);
 
 /* One pass over a data set in its own order: fills *out, which the caller releases. `phase` names it in progress calls.
  */

@@ -1,5 +1,7 @@
 /* What turns a differentiated graph into a training step: the optimiser behind it, and the numbers that change from
  * step to step. Owns no loop; knows nothing of models, data or files. */
+#include "train/step.h"
+
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "graph/store.h"
@@ -66,11 +68,28 @@ static xp_status check_step(int64_t step) {
     return step < 1 ? xp_fail(XP_INVALID_ARGUMENT, "step %lld: steps count from 1", (long long)step) : XP_OK;
 }
 
-/* `place`: counts the runs since the beginning. */
-static xp_status write_random_state(xp_plan *plan, uint64_t seed, uint64_t place) {
+void xp_step_fill_optimiser(const xp_graph *graph, int64_t step, double learning_rate, float state[8]) {
+    const xp_node *optimiser = find_node(graph, "optimiser");
+    xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, state);
+}
+
+void xp_step_fill_part(int part, float state[8]) {
+    for (int i = 0; i < 8; i++) state[i] = i == 4 && part > 0;
+}
+
+void xp_step_fill_random(uint64_t seed, int64_t step, int part, int parts, uint32_t state[4]) {
+    const uint64_t run = (uint64_t)(step - 1) * (uint64_t)parts + (uint64_t)part; /* since the beginning */
+    state[0] = (uint32_t)seed;
+    state[1] = (uint32_t)(seed >> 32);
+    state[2] = (uint32_t)run;
+    state[3] = (uint32_t)(run >> 32);
+}
+
+static xp_status write_random_state(xp_plan *plan, uint64_t seed, int64_t step, int part, int parts) {
     const xp_graph *graph = xp_plan_graph(plan);
+    uint32_t state[4];
     if (!graph->random_state) return XP_OK;
-    const uint32_t state[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), (uint32_t)place, (uint32_t)(place >> 32)};
+    xp_step_fill_random(seed, step, part, parts, state);
     return xp_plan_write(plan, graph->random_state, state);
 }
 
@@ -81,22 +100,22 @@ xp_status xp_train_part(xp_plan *plan, uint64_t seed, int64_t step, int part, in
     const xp_graph *graph = xp_plan_graph(plan);
     if (!find_node(graph, "gradient_sum"))
         return xp_fail(XP_INVALID_ARGUMENT, "a part of a step: the plan does not accumulate gradients");
-    const float state[8] = {[4] = part > 0};
+    float state[8];
+    xp_step_fill_part(part, state);
     XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
-    return write_random_state(plan, seed, (uint64_t)(step - 1) * (uint64_t)parts + (uint64_t)part);
+    return write_random_state(plan, seed, step, part, parts);
 }
 
 xp_status xp_train_step(xp_plan *plan, uint64_t seed, int64_t step, double learning_rate) {
     XP_TRY(check_step(step));
     const xp_graph *graph = xp_plan_graph(plan);
-    const xp_node *optimiser = find_node(graph, "optimiser");
     if (find_node(graph, "gradient_sum"))
         return xp_fail(XP_INVALID_ARGUMENT,
                        "a step: this plan accumulates gradients; before each of its runs comes xp_train_part");
-    if (optimiser) {
+    if (find_node(graph, "optimiser")) {
         float state[8];
-        xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, state);
+        xp_step_fill_optimiser(graph, step, learning_rate, state);
         XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
     }
-    return write_random_state(plan, seed, (uint64_t)step - 1);
+    return write_random_state(plan, seed, step, 0, 1);
 }

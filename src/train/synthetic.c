@@ -54,15 +54,17 @@ static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device 
     return status;
 }
 
+enum { ROUND = 64 }; /* steps of one pass */
+
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
                             const xp_device_options *options) {
     *out = (xp_synthetic){.config = *config};
     const int batch = shape->batch;
     xp_model_shape part = *shape;
     part.batch = batch / out->config.training.accumulate;
-    out->order = calloc((size_t)batch, sizeof *out->order);
+    out->order = calloc((size_t)batch * ROUND, sizeof *out->order);
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
-    for (int i = 0; i < batch; i++) out->order[i] = i;
+    for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
     XP_TRY(xp_session_open(&out->session, &out->config, &part, options, NULL, true));
     XP_TRY(make_batch(shape, config->model.kind == XP_MODEL_VISION, out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
@@ -76,14 +78,26 @@ void xp_synthetic_close(xp_synthetic *synthetic) {
     *synthetic = (xp_synthetic){.step = 0};
 }
 
+/* Has the batch prepared for the next ROUND steps, as an epoch would, when those before are used up. */
+static xp_status prepare_round(xp_synthetic *t) {
+    xp_tally last;
+    if (t->ahead > 0) return XP_OK;
+    XP_TRY(xp_session_finish(&t->session, &last));
+    xp_session_begin(&t->session, t->batch, t->order, t->batch->count * ROUND, 0);
+    t->ahead = ROUND;
+    return XP_OK;
+}
+
 xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *loss) {
-    double begin = xp_clock();
-    xp_tally tally = {0};
+    const double begin = xp_clock();
+    xp_tally tally;
     for (int i = 0; i < count; i++) {
-        tally = (xp_tally){0};
+        XP_TRY(prepare_round(t));
+        XP_TRY(xp_session_train(&t->session, t->step + 1, t->config.training.learning_rate, &tally));
         t->step++;
-        XP_TRY(xp_session_train(&t->session, t->batch, t->order, 0, t->step, t->config.training.learning_rate, &tally));
+        t->ahead--;
     }
+    XP_TRY(xp_session_finish(&t->session, &tally));
     *seconds = xp_clock() - begin;
     *loss = tally.loss_sum / (double)t->batch->count;
     return XP_OK;

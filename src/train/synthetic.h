@@ -10,8 +10,8 @@ typedef struct xp_synthetic {
     xp_config config;
     xp_session session;
     xp_dataset *batch;
-    int32_t *order;
-    int64_t step;
+    int32_t *order;      /* the batch's samples, over and over */
+    int64_t step, ahead; /* steps done, and those that the order still has */
 } xp_synthetic;
 
 /* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close it, whatever the outcome. */

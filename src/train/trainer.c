@@ -31,9 +31,10 @@ typedef struct training_run {
     int epochs_before;  /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
     int64_t steps_per_epoch;
-    int64_t steps_made; /* in this process */
-    double saved;       /* clock, of the last checkpoint */
-    double started;     /* clock when this process began, minus what earlier ones spent */
+    int64_t steps_enqueued; /* since the beginning */
+    int64_t steps_made;     /* in this process */
+    double saved;           /* clock, of the last checkpoint */
+    double started;         /* clock when this process began, minus what earlier ones spent */
     xp_epoch_row row;
 } training_run;
 
@@ -194,23 +195,39 @@ static xp_status advise(const training_run *run, xp_status status) {
                    kept ? last : "", kept ? " keeps the last good checkpoint" : "");
 }
 
-static xp_status train_step(training_run *run) {
+/* The state is that of the last step whose results are known. */
+static void count_step(training_run *run, const xp_tally *tally) {
     xp_training_state *state = &run->checkpoint.state;
-    const xp_config *config = &run->checkpoint.config;
-    double begin = xp_clock();
-    double rate = xp_schedule_rate(config, state->step, run->steps_per_epoch);
-    xp_tally tally = {0};
-    run->row.learning_rate = rate;
-    XP_TRY(advise(run, xp_session_train(&run->session, run->train, run->order, state->position * config->training.batch,
-                                        state->step + 1, rate, &tally)));
-    state->loss_sum += tally.loss_sum;
-    state->correct += tally.correct;
-    state->samples += tally.samples;
-    state->samples_total += tally.samples;
+    if (tally->samples == 0) return;
+    state->loss_sum += tally->loss_sum;
+    state->correct += tally->correct;
+    state->samples += tally->samples;
+    state->samples_total += tally->samples;
     state->step++;
     state->position++;
     run->steps_made++;
-    state->training_seconds += xp_clock() - begin;
+}
+
+/* Enqueues a step, and counts the one before. */
+static xp_status train_step(training_run *run) {
+    const double begin = xp_clock();
+    const double rate = xp_schedule_rate(&run->checkpoint.config, run->steps_enqueued, run->steps_per_epoch);
+    xp_tally before;
+    run->row.learning_rate = rate;
+    XP_TRY(advise(run, xp_session_train(&run->session, run->steps_enqueued + 1, rate, &before)));
+    run->steps_enqueued++;
+    count_step(run, &before);
+    run->checkpoint.state.training_seconds += xp_clock() - begin;
+    return XP_OK;
+}
+
+/* Waits for the step that is under way, if any: then parameters and state belong together. */
+static xp_status finish_step(training_run *run) {
+    const double begin = xp_clock();
+    xp_tally last;
+    XP_TRY(advise(run, xp_session_finish(&run->session, &last)));
+    count_step(run, &last);
+    run->checkpoint.state.training_seconds += xp_clock() - begin;
     return XP_OK;
 }
 
@@ -219,6 +236,7 @@ static void report_training(const training_run *run, double *told) {
     double now = xp_clock();
     bool last = state->position == run->steps_per_epoch;
     if (!run->callbacks || !run->callbacks->progress || (now - *told < 0.1 && !last)) return;
+    if (state->samples == 0) return; /* the first step is under way */
     *told = now;
     int epochs = run->checkpoint.config.training.epochs;
     int64_t left = run->steps_per_epoch * epochs - state->step;
@@ -254,9 +272,11 @@ static xp_status save_last(training_run *run) {
 /* Saves within an epoch, where the configuration wants it. */
 static xp_status save_sometimes(training_run *run) {
     const xp_cadence *every = &run->checkpoint.config.training.checkpoint_every;
-    const bool due = (every->steps > 0 && run->checkpoint.state.step % every->steps == 0) ||
+    const bool due = (every->steps > 0 && run->steps_enqueued % every->steps == 0) ||
                      (every->seconds > 0 && xp_clock() - run->saved >= (double)every->seconds);
-    return due ? save_last(run) : XP_OK;
+    if (!due) return XP_OK;
+    XP_TRY(finish_step(run));
+    return save_last(run);
 }
 
 /* The checkpoint of the epoch that was just finished, in the place of one that is old enough. */
@@ -398,6 +418,25 @@ out:
     return status;
 }
 
+/* The rest of an epoch, or of it what comes before a stop is asked for. */
+static xp_status train_epoch(training_run *run, double *told) {
+    const xp_training_state *state = &run->checkpoint.state;
+    const xp_config *config = &run->checkpoint.config;
+    const int64_t steps = run->steps_per_epoch - state->position, end = run->steps_enqueued + steps;
+    xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
+    xp_session_begin(&run->session, run->train, run->order, run->train->count,
+                     state->position * config->training.batch);
+    while (run->steps_enqueued < end && !stop_asked(run)) {
+        XP_TRY(train_step(run));
+        report_training(run, told);
+        XP_TRY(save_sometimes(run));
+    }
+    XP_TRY(finish_step(run));
+    report_training(run, told);
+    xp_session_end(&run->session);
+    return XP_OK;
+}
+
 static xp_status loop(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
@@ -408,14 +447,10 @@ static xp_status loop(training_run *run) {
         xp_status status = state->epoch == 0 ? save_initial(run) : complete(run);
         return status == XP_INTERRUPTED ? interrupt(run) : status;
     }
+    run->steps_enqueued = state->step;
     while (state->epoch < config->training.epochs) {
-        xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
-        while (state->position < run->steps_per_epoch) {
-            if (stop_asked(run)) return interrupt(run);
-            XP_TRY(train_step(run));
-            report_training(run, &told);
-            XP_TRY(save_sometimes(run));
-        }
+        XP_TRY(train_epoch(run, &told));
+        if (state->position < run->steps_per_epoch) return interrupt(run);
         xp_status status = finish_epoch(run);
         if (status == XP_INTERRUPTED) return interrupt(run); /* during evaluation: the epoch is not closed yet */
         XP_TRY(status);
@@ -462,13 +497,14 @@ static void describe_run(const training_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
     const xp_config *config = &run->checkpoint.config;
     const int parts = config->training.accumulate, epochs = config->training.epochs;
-    const size_t store = xp_store_bytes(session->store);
+    const size_t store = xp_store_bytes(session->store), inputs = xp_session_input_bytes(session);
     xp_plan_summary training, evaluation;
-    char total[32], stored[32], arena[32];
+    char total[32], stored[32], arena[32], uploaded[32];
     xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
     const bool lends = evaluation.arena_bytes <= training.arena_bytes;
-    xp_text_bytes((double)(store + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), total);
+    xp_text_bytes((double)inputs, uploaded);
+    xp_text_bytes((double)(store + inputs + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), total);
     xp_text_bytes((double)store, stored);
     xp_text_bytes((double)(training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), arena);
     xp_write(out, "device       %s (%s), kernels %s\n", session->device->name, session->device->selector,
@@ -481,8 +517,8 @@ static void describe_run(const training_run *run, xp_writer *out) {
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
     xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
              run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
-    xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s\n", total,
-             parts > 1 ? ", their sums" : "", stored, arena);
+    xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s, inputs %s\n", total,
+             parts > 1 ? ", their sums" : "", stored, arena, uploaded);
 }
 
 static xp_status announce(const training_run *run) {
@@ -522,17 +558,16 @@ static xp_status describe_plan(const training_run *run, xp_writer *out) {
     const int parts = session->config->training.accumulate;
     xp_plan_summary training, evaluation;
     xp_specification specification;
-    char kernel[200] = "", arena[32], inputs[32], unshared[32], evaluating[32], moved[32], fused[32];
+    char kernel[200] = "", arena[32], unshared[32], evaluating[32], moved[32], fused[32];
     xp_session_summarise(session, &training);
     xp_plan_summarise(session->evaluation_plan, &evaluation);
     xp_text_bytes((double)training.arena_bytes, arena);
-    xp_text_bytes((double)training.input_bytes, inputs);
     xp_text_bytes((double)training.unshared_bytes, unshared);
     xp_text_bytes((double)evaluation.arena_bytes, evaluating);
     xp_text_bytes(training.bytes, moved);
     xp_text_bytes(training.fused_bytes, fused);
     describe_run(run, out);
-    xp_write(out, "arena        %s: inputs %s, activations %s without sharing\n", arena, inputs, unshared);
+    xp_write(out, "arena        %s: activations %s without sharing\n", arena, unshared);
     xp_write(out, "evaluation   %s, %s\n", evaluating,
              evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "beside the arena");
     XP_TRY(describe_recomputation(run, &training, out));

@@ -6,7 +6,8 @@
  *   NULL_OPENCL_TYPE=gpu           pose as a GPU, not as a CPU
  *   NULL_OPENCL_FAIL=NAME:N        let the N-th call of the function NAME fail; "NAME:N+": and all later ones
  *   NULL_OPENCL_REPORT=FILE        write there at the end: "misuse TEXT", "leak KIND COUNT", "calls NAME COUNT" of each
- *                                  function, and "commands DIGEST" of all that was written to buffers and launched, with
+ *                                  function, "blocking NAME COUNT" of those that wait until a queue or a transfer is
+ *                                  done, and "commands DIGEST" of all that was written to buffers and launched, with
  *                                  the kernel's source and options: what a real device's results depend on
  *   NULL_OPENCL_SIGNATURES=FOLDER  keep there what was found out about programs, so that the next process need not
  *   NULL_OPENCL_CC=COMMAND         the C compiler that preprocesses sources; "cc" by default
@@ -38,7 +39,7 @@ EXPORT null_opencl expanse_null_opencl;
 
 typedef struct call {
     const char *name;
-    long count;
+    long count, blocking;
     struct call *next;
 } call;
 
@@ -48,6 +49,11 @@ static call *calls;
 static void unlock(const bool *held) {
     (void)held;
     pthread_mutex_unlock(&lock);
+}
+
+/* A call that returns only when what was enqueued is done. */
+static void blocks(call *made) {
+    made->blocking++;
 }
 
 /* Counts a call; true where it is the one to fail. */
@@ -130,6 +136,7 @@ typedef struct object {
     unsigned char *memory; /* of a buffer; of a program, its signatures: "NAME COUNT\n" of each kernel */
     size_t bytes, offset;
     bool callers; /* the memory */
+    int mapped;
     void(CL_CALLBACK *gone)(cl_mem, void *);
     void *gone_user;
     cl_command_queue_properties properties;
@@ -342,6 +349,7 @@ EXPORT cl_int CL_API_CALL clFlush(cl_command_queue queue) {
 
 EXPORT cl_int CL_API_CALL clFinish(cl_command_queue queue) {
     CALL(CL_OUT_OF_RESOURCES);
+    blocks(&this_call);
     return find(queue, QUEUE, __func__) ? CL_SUCCESS : CL_INVALID_COMMAND_QUEUE;
 }
 
@@ -436,6 +444,7 @@ EXPORT cl_int CL_API_CALL clEnqueueReadBuffer(cl_command_queue queue, cl_mem buf
                                               cl_event *event) {
     CALL(CL_OUT_OF_RESOURCES);
     const unsigned char *from = transferred(buffer, offset, bytes, __func__);
+    if (blocking) blocks(&this_call);
     if (!from) return CL_INVALID_VALUE;
     memcpy(to, from, bytes);
     return command(queue, wait_count, wait, event, __func__);
@@ -446,6 +455,7 @@ EXPORT cl_int CL_API_CALL clEnqueueWriteBuffer(cl_command_queue queue, cl_mem bu
                                                cl_event *event) {
     CALL(CL_OUT_OF_RESOURCES);
     unsigned char *to = transferred(buffer, offset, bytes, __func__);
+    if (blocking) blocks(&this_call);
     if (!to) return CL_INVALID_VALUE;
     note(from, bytes);
     memcpy(to, from, bytes);
@@ -461,6 +471,36 @@ EXPORT cl_int CL_API_CALL clEnqueueFillBuffer(cl_command_queue queue, cl_mem buf
     note(pattern, pattern_bytes);
     for (size_t at = 0; at < bytes; at += pattern_bytes) memcpy(to + at, pattern, pattern_bytes);
     return command(queue, wait_count, wait, event, __func__);
+}
+
+EXPORT void *CL_API_CALL clEnqueueMapBuffer(cl_command_queue queue, cl_mem handle, cl_bool blocking, cl_map_flags flags,
+                                            size_t offset, size_t bytes, cl_uint wait_count, const cl_event *wait,
+                                            cl_event *event, cl_int *code) {
+    CALL(answer(CL_MAP_FAILURE, code, NULL));
+    object *buffer = find(handle, BUFFER, __func__);
+    if (blocking) blocks(&this_call);
+    if (!buffer || bytes == 0 || offset > buffer->bytes || bytes > buffer->bytes - offset)
+        return answer(CL_INVALID_VALUE, code, NULL);
+    buffer->mapped++;
+    return answer(command(queue, wait_count, wait, event, __func__), code, buffer->memory + offset);
+}
+
+EXPORT cl_int CL_API_CALL clEnqueueUnmapMemObject(cl_command_queue queue, cl_mem handle, void *memory,
+                                                  cl_uint wait_count, const cl_event *wait, cl_event *event) {
+    CALL(CL_OUT_OF_RESOURCES);
+    object *buffer = find(handle, BUFFER, __func__);
+    if (!buffer) return CL_INVALID_MEM_OBJECT;
+    if (buffer->mapped-- == 0) misuse("%s: the buffer is not mapped", __func__);
+    return command(queue, wait_count, wait, event, __func__);
+}
+
+EXPORT cl_int CL_API_CALL clWaitForEvents(cl_uint count, const cl_event *events) {
+    CALL(CL_EXEC_STATUS_ERROR_FOR_EVENTS_IN_WAIT_LIST);
+    blocks(&this_call);
+    if (count == 0) return CL_INVALID_VALUE;
+    for (cl_uint i = 0; i < count; i++)
+        if (!find(events[i], EVENT, __func__)) return CL_INVALID_EVENT;
+    return CL_SUCCESS;
 }
 
 EXPORT cl_int CL_API_CALL clEnqueueMarkerWithWaitList(cl_command_queue queue, cl_uint wait_count, const cl_event *wait,
@@ -729,6 +769,9 @@ __attribute__((destructor)) static void report(void) {
     for (int i = 0; i < KINDS; i++)
         if (live[i] > 0) dprintf(to, "leak %s %ld\n", kind_names[i], live[i]);
     if (!getenv("NULL_OPENCL_REPORT")) return;
-    for (const call *each = calls; each; each = each->next) dprintf(to, "calls %s %ld\n", each->name, each->count);
+    for (const call *each = calls; each; each = each->next) {
+        dprintf(to, "calls %s %ld\n", each->name, each->count);
+        if (each->blocking > 0) dprintf(to, "blocking %s %ld\n", each->name, each->blocking);
+    }
     dprintf(to, "commands %016llx\n", (unsigned long long)commands);
 }

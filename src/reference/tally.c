@@ -1,0 +1,43 @@
+/* The oracle of what a batch's answers are worth: which are right, and the sums over the batch. */
+#include "reference/reference.h"
+
+#include <tgmath.h>
+
+void XP_REFERENCE_NAME(correct)(const xp_reference_call *call) {
+    const int64_t batch = call->node->inputs[0]->shape[0], classes = call->node->inputs[0]->shape[1];
+    const int32_t *labels = call->inputs[1];
+    const xp_real *weights = call->inputs[2];
+    xp_real *correct = call->outputs[0], *counted = call->outputs[1];
+    for (int64_t b = 0; b < batch; b++) {
+        const xp_real *row = (const xp_real *)call->inputs[0] + b * classes;
+        bool finite = true;
+        int64_t best = 0;
+        for (int64_t c = 0; c < classes; c++) {
+            finite = finite && isfinite(row[c]);
+            if (row[c] > row[best]) best = c;
+        }
+        counted[b] = weights[b] != 0 && labels[b] >= 0 && labels[b] < classes;
+        correct[b] = !finite ? (xp_real)NAN : counted[b] != 0 && best == labels[b];
+    }
+}
+
+void XP_REFERENCE_NAME(tally)(const xp_reference_call *call) {
+    const int64_t batch = call->node->inputs[0]->shape[0];
+    const xp_real *losses = call->inputs[0], *scores = call->inputs[1], *counted = call->inputs[2];
+    const xp_real *weights = call->inputs[3];
+    xp_real *sums = call->outputs[0];
+    double magnitudes[2] = {0, 0};
+    for (int i = 0; i < 4; i++) sums[i] = 0;
+    for (int64_t b = 0; b < batch; b++) {
+        if (weights[b] == 0) continue;
+        if (sums[3] == 0 && !(isfinite(losses[b]) && isfinite(scores[b]))) sums[3] = (xp_real)b + 1;
+        if (counted[b] == 0) continue;
+        sums[0] += losses[b];
+        sums[1] += scores[b];
+        sums[2] += 1;
+        magnitudes[0] += (double)fabs(losses[b]);
+        magnitudes[1] += (double)fabs(scores[b]);
+    }
+    if (!call->magnitudes[0]) return;
+    for (int i = 0; i < 4; i++) call->magnitudes[0][i] = i < 2 ? magnitudes[i] : (double)fabs(sums[i]);
+}

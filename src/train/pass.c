@@ -1,0 +1,235 @@
+/* Passes over data sets: batch after batch, one uploaded while the plan runs on the one before. For each run the host waits
+ * once, for the run before it. */
+#include "train/session.h"
+
+#include "core/clock.h"
+#include "train/step.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { TALLY_AT = 0, PROBABILITIES_AT = 64 }; /* in a set of results */
+
+size_t xp_session_result_bytes(const xp_session *session) {
+    return PROBABILITIES_AT + (size_t)session->shape.batch * (size_t)session->shape.classes * sizeof(float);
+}
+
+static const float *results(const xp_session *session, int set, int at) {
+    return (const float *)(xp_transfers_results(session->inputs.transfers, set) + at);
+}
+
+/* ---- waiting ----------------------------------------------------------------------------------------------------- */
+
+/* Tells of the sample whose answer is not a number: a class chosen among others would look like an answer. */
+static xp_status refuse_answer(const xp_session *session, int64_t sample) {
+    const xp_dataset *dataset = session->dataset;
+    const int64_t elements = dataset->sample_elements;
+    float *values = calloc((size_t)elements, sizeof *values), largest = 0;
+    const bool known = values && xp_dataset_read(dataset, sample, values) == XP_OK;
+    for (int64_t e = 0; e < elements && known; e++) largest = fmaxf(largest, fabsf(values[e]));
+    free(values);
+    return xp_fail(XP_BAD_DATA,
+                   "%s: the model's answer to sample %lld (counted from 0) is not a number; the sample's "
+                   "values%s go up to %.3g",
+                   dataset->name, (long long)xp_dataset_number(dataset, sample),
+                   session->config->data.standardise ? ", standardised as in training," : "", (double)largest);
+}
+
+/* Waits for the run that is under way, if any, and adds what it came to. */
+static xp_status collect(xp_session *session) {
+    xp_session_run *run = &session->run;
+    if (!run->under_way) return XP_OK;
+    run->under_way = false;
+    XP_TRY(xp_transfers_wait(session->inputs.transfers, run->set, run->trains ? &session->transfers : NULL));
+    session->training_runs += run->trains;
+    xp_feed_return(session->feed);
+    const float *sums = results(session, run->set, TALLY_AT);
+    if (sums[XP_TALLY_BROKEN] > 0)
+        return refuse_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
+    session->tally.loss_sum += (double)sums[XP_TALLY_LOSS];
+    session->tally.correct += (int64_t)sums[XP_TALLY_SCORE];
+    session->tally.labelled += (int64_t)sums[XP_TALLY_SAMPLES];
+    session->tally.samples += run->filled;
+    return XP_OK;
+}
+
+static xp_tally hand_out(xp_session *session) {
+    const xp_tally tally = session->tally;
+    session->tally = (xp_tally){0};
+    return tally;
+}
+
+/* A run that nobody asked for the results of may still read its inputs. */
+void xp_session_end(xp_session *session) {
+    xp_feed_end(session->feed);
+    if (session->run.under_way) xp_transfers_wait(session->inputs.transfers, session->run.set, NULL);
+    session->run.under_way = false;
+    session->tally = (xp_tally){0};
+}
+
+void xp_session_begin(xp_session *session, const xp_dataset *dataset, const int32_t *order, int64_t order_count,
+                      int64_t first) {
+    xp_session_end(session);
+    session->dataset = dataset;
+    session->order = order;
+    session->order_count = order_count;
+    session->next = first;
+    xp_feed_begin(session->feed, dataset, order, order_count, first);
+}
+
+/* ---- running ----------------------------------------------------------------------------------------------------- */
+
+static xp_status fetch(xp_session *session, xp_plan *plan, int set, const xp_tensor *tensor, int at) {
+    cl_mem buffer = NULL;
+    size_t offset = 0;
+    XP_TRY(xp_plan_storage(plan, tensor, &buffer, &offset));
+    return xp_transfers_fetch(session->inputs.transfers, set, buffer, offset, xp_tensor_bytes(tensor), (size_t)at);
+}
+
+/* The numbers beside the batch that a part of a training step reads. */
+static void fill_state(const xp_session *session, int set, int64_t step, double rate, int part, float share) {
+    const int parts = session->config->training.accumulate;
+    const xp_graph *updated = session->update ? session->update : session->training.graph;
+    *(float *)xp_inputs_field(&session->inputs, set, XP_FIELD_SHARE) = share;
+    if (session->training.graph->random_state)
+        xp_step_fill_random(session->config->training.seed, step, part, parts,
+                            xp_inputs_field(&session->inputs, set, XP_FIELD_RANDOM));
+    if (session->update) xp_step_fill_part(part, xp_inputs_field(&session->inputs, set, XP_FIELD_PART));
+    xp_step_fill_optimiser(updated, step, rate, xp_inputs_field(&session->inputs, set, XP_FIELD_STEP));
+}
+
+/* Takes the next batch into *run. */
+static xp_status take(xp_session *session, xp_session_run *run) {
+    *run = (xp_session_run){.first = session->next};
+    XP_TRY(xp_feed_take(session->feed, &run->set, &run->filled));
+    session->next += session->shape.batch;
+    return XP_OK;
+}
+
+/* Uploads a run's inputs and has the plan run on them. */
+static xp_status enqueue(xp_session *session, const xp_session_run *run, xp_plan *plan,
+                         const xp_field_tensors *fields) {
+    XP_TRY(xp_inputs_bind(&session->inputs, run->set, plan, fields));
+    XP_TRY(xp_transfers_send(session->inputs.transfers, run->set));
+    return xp_plan_run(plan);
+}
+
+/* One part of a step; with the last one, the update. */
+static xp_status train_part(xp_session *session, int64_t step, double rate, int part, float share, bool last) {
+    xp_session_run run;
+    XP_TRY(take(session, &run));
+    fill_state(session, run.set, step, rate, part, share);
+    XP_TRY(enqueue(session, &run, session->training_plan, &session->training_fields));
+    if (last && session->update_plan) {
+        XP_TRY(xp_inputs_bind(&session->inputs, run.set, session->update_plan, &session->update_fields));
+        XP_TRY(xp_plan_run(session->update_plan));
+    }
+    XP_TRY(fetch(session, session->training_plan, run.set, session->training.tally, TALLY_AT));
+    XP_TRY(collect(session)); /* the run before */
+    session->run = run;
+    session->run.under_way = session->run.trains = true;
+    return XP_OK;
+}
+
+xp_status xp_session_train(xp_session *session, int64_t step, double rate, xp_tally *before) {
+    const int parts = session->config->training.accumulate, batch = session->shape.batch;
+    const int64_t left = session->order_count - session->next, whole = (int64_t)parts * batch;
+    const int64_t samples = left < whole ? left : whole;
+    for (int part = 0; part == 0 || (int64_t)part * batch < samples; part++) {
+        const int64_t begin = (int64_t)part * batch, own = samples - begin < batch ? samples - begin : batch;
+        const float share = parts > 1 ? (float)((double)own / (double)samples) : 1;
+        XP_TRY(train_part(session, step, rate, part, share, begin + batch >= samples));
+        if (part == 0) *before = hand_out(session);
+    }
+    return XP_OK;
+}
+
+xp_status xp_session_finish(xp_session *session, xp_tally *last) {
+    XP_TRY(collect(session));
+    *last = hand_out(session);
+    return XP_OK;
+}
+
+/* Enqueues an evaluation of the next batch. */
+static xp_status evaluate_batch(xp_session *session, xp_session_run *run) {
+    const xp_model *model = &session->evaluation;
+    XP_TRY(take(session, run));
+    XP_TRY(enqueue(session, run, session->evaluation_plan, &session->evaluation_fields));
+    XP_TRY(fetch(session, session->evaluation_plan, run->set, model->tally, TALLY_AT));
+    XP_TRY(fetch(session, session->evaluation_plan, run->set, model->probabilities, PROBABILITIES_AT));
+    run->under_way = true;
+    return XP_OK;
+}
+
+xp_status xp_session_step(xp_session *session, xp_tally *tally) {
+    XP_TRY(evaluate_batch(session, &session->run));
+    return xp_session_finish(session, tally);
+}
+
+/* ---- evaluation -------------------------------------------------------------------------------------------------- */
+
+/* Waits for the run under way and keeps its answers. */
+static xp_status keep_answers(xp_session *session, xp_evaluation *out) {
+    const xp_session_run run = session->run;
+    const int64_t classes = session->shape.classes;
+    if (!run.under_way) return XP_OK;
+    XP_TRY(collect(session));
+    memcpy(out->probabilities + run.first * classes, results(session, run.set, PROBABILITIES_AT),
+           (size_t)(run.filled * classes) * sizeof(float));
+    return XP_OK;
+}
+
+static void report(const xp_session *session, double begin, xp_progress *progress,
+                   const xp_trainer_callbacks *callbacks) {
+    const xp_tally *tally = &session->tally;
+    progress->step = (tally->samples + session->shape.batch - 1) / session->shape.batch;
+    progress->loss = tally->loss_sum / (double)tally->labelled;
+    progress->accuracy = (double)tally->correct / (double)tally->labelled;
+    progress->samples_per_second = (double)tally->samples / (xp_clock() - begin + 1e-9);
+    callbacks->progress(callbacks->user, progress);
+}
+
+static xp_status evaluate_all(xp_session *session, xp_progress *progress, const xp_trainer_callbacks *callbacks,
+                              xp_evaluation *out) {
+    const double begin = xp_clock();
+    double told = begin;
+    while (session->next < session->order_count) {
+        xp_session_run run;
+        XP_TRY(evaluate_batch(session, &run));
+        XP_TRY(keep_answers(session, out));
+        session->run = run;
+        if (callbacks && callbacks->progress && session->tally.samples > 0 && xp_clock() - told > 0.1) {
+            told = xp_clock();
+            report(session, begin, progress, callbacks);
+        }
+        if (callbacks && callbacks->stop && *callbacks->stop)
+            return xp_fail(XP_INTERRUPTED, "stopped while evaluating");
+    }
+    XP_TRY(keep_answers(session, out));
+    if (callbacks && callbacks->progress) report(session, begin, progress, callbacks);
+    return XP_OK;
+}
+
+xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
+                              const xp_trainer_callbacks *callbacks, xp_evaluation *out) {
+    XP_TRY(xp_evaluation_create(out, dataset));
+    const int64_t count = dataset->count, batch = session->shape.batch;
+    int32_t *order = malloc((size_t)count * sizeof *order);
+    xp_status status =
+        order ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory to evaluate %lld samples", (long long)count);
+    for (int64_t i = 0; i < count && order; i++) order[i] = (int32_t)i;
+    progress->phase = phase;
+    progress->steps = (count + batch - 1) / batch;
+    if (status == XP_OK) {
+        xp_session_begin(session, dataset, order, count, 0);
+        status = evaluate_all(session, progress, callbacks, out);
+        xp_session_end(session);
+    }
+    free(order);
+    if (status == XP_OK)
+        xp_evaluation_finish(out);
+    else
+        xp_evaluation_release(out);
+    return status;
+}
