@@ -5,6 +5,7 @@
 #include "model/model.h"
 #include "ops/ops.h"
 #include "support.h"
+#include "task/classification.h"
 
 static xp_specification parsed(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static xp_specification parsed(const char *format, ...) {
@@ -249,8 +250,8 @@ static xp_model_config config_of(int kind, const char *attention, int key_heads)
     return config;
 }
 
-static const xp_model_shape SERIES = {.batch = 2, .classes = 3, .length = 10, .features = 2};
-static const xp_model_shape IMAGES = {.batch = 2, .classes = 3, .channels = 1, .height = 12, .breadth = 12};
+static const xp_model_shape SERIES = {.batch = 2, .outputs = 3, .length = 10, .features = 2};
+static const xp_model_shape IMAGES = {.batch = 2, .outputs = 3, .channels = 1, .height = 12, .breadth = 12};
 
 static void models_are_built_with_every_part(void **state) {
     static const struct {
@@ -266,17 +267,18 @@ static void models_are_built_with_every_part(void **state) {
         const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);
         const xp_model_shape *shape = cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES;
         xp_store *store;
-        xp_model training, evaluation;
+        xp_learner training, evaluation;
+        const xp_task_options options = {.label_smoothing = 0};
         assert_int_equal(xp_store_create(&store), XP_OK);
-        if (xp_model_build(&training, &config, shape, 0, store, true) != XP_OK ||
-            xp_model_build(&evaluation, &config, shape, 0, store, false) != XP_OK)
+        if (xp_learner_build(&training, &xp_classification, &config, shape, &options, store, true) != XP_OK ||
+            xp_learner_build(&evaluation, &xp_classification, &config, shape, &options, store, false) != XP_OK)
             fail_msg("%s: %s", cases[i].attention, xp_last_error());
         const int qkv = xp_store_find(store, "encoder.1.attention.qkv.weight");
         const int groups = cases[i].key_heads ? cases[i].key_heads : 4;
         assert_true(qkv >= 0);
         assert_int_equal(store->parameters[qkv].shape[0], (4 + 2 * groups) * 4);
-        xp_model_release(&training);
-        xp_model_release(&evaluation);
+        xp_learner_release(&training);
+        xp_learner_release(&evaluation);
         xp_store_close(&store);
     }
 }
@@ -297,8 +299,7 @@ static void models_refuse_what_does_not_fit_them(void **state) {
         xp_model model;
         assert_int_equal(xp_store_create(&store), XP_OK);
         assert_int_not_equal(
-            xp_model_build(&model, &config, cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES, 0, store, true),
-            XP_OK);
+            xp_model_build(&model, &config, cases[i].kind == XP_MODEL_ENCODER ? &SERIES : &IMAGES, store, true), XP_OK);
         if (!strstr(xp_last_error(), cases[i].reason))
             fail_msg("%s: \"%s\" does not name \"%s\"", cases[i].attention, xp_last_error(), cases[i].reason);
         xp_store_close(&store);

@@ -204,7 +204,7 @@ static void options_are_checked_together(void **state) {
 
 static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state) {
     static const xp_model_shape data = {
-        .batch = 4, .classes = 2, .length = 64, .features = 3, .channels = 1, .height = 16, .breadth = 16};
+        .batch = 4, .outputs = 2, .length = 64, .features = 3, .channels = 1, .height = 16, .breadth = 16};
     static const char *const wrong[][2] = {
         {"heads=3", "model.heads: 3 heads do not divide the width 64; choose a divisor, such as 8"},
         {"heads=8", ""},

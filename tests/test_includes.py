@@ -19,8 +19,9 @@ ROOMS = {
     "data": ["core"],
     "model": ["core", "data/npy.h", "graph", "ops"],
     "svr": ["core", "device", "graph", "ops"],
-    "train": ["core", "data", "device", "graph", "model", "ops"],
-    "tune": ["core", "device", "graph", "model", "train"],
+    "task": ["core", "data", "graph", "model", "ops"],
+    "train": ["core", "data", "device", "graph", "model", "ops", "task"],
+    "tune": ["core", "device", "graph", "model", "task", "train"],
     "check": ["core", "device", "graph", "ops", "reference"],
 }
 # Headers of files that a room owns alone, whoever else may enter the room.

@@ -9,6 +9,7 @@
 #include "device/tuning.h"
 #include "faults/failing_allocations.h"
 #include "support.h"
+#include "task/classification.h"
 #include "train/checkpoint.h"
 #include "train/config.h"
 #include "train/run_folder.h"
@@ -169,16 +170,16 @@ static xp_status write_checkpoint(void) {
     static char *names[] = {"a class whose name is longer than the buffer in which a text is gathered", "walk"};
     static double mean[] = {0.1, -3}, deviation[] = {1.0 / 3, 2};
     bool left;
-    checkpoint =
-        (xp_checkpoint){.kind = &xp_series_kind,
-                        .shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
-                        .class_names = names,
-                        .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
-                        .state = {.step = 12, .epoch = 3, .loss_sum = 0.5, .epoch_best = 2, .samples_total = 48},
-                        .fingerprint = "0123456789abcdef+0123456789abcdef",
-                        .device = "a device",
-                        .driver = "1.0",
-                        .family = "wide"};
+    checkpoint = (xp_checkpoint){.kind = &xp_series_kind,
+                                 .task = &xp_classification,
+                                 .shape = {.batch = 4, .outputs = 2, .length = 9, .features = 2},
+                                 .output_names = names,
+                                 .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
+                                 .state = {.step = 12, .epoch = 3, .sums = {0.5}, .epoch_best = 2, .samples_total = 48},
+                                 .fingerprint = "0123456789abcdef+0123456789abcdef",
+                                 .device = "a device",
+                                 .driver = "1.0",
+                                 .family = "wide"};
     xp_config_default(&checkpoint.config);
     checkpoint.config.training.batch = 4;
     return xp_checkpoint_write(scratch_path("last"), &checkpoint, store, &left);
@@ -206,8 +207,8 @@ static xp_status read_checkpoint(void) {
 static void list_checkpoint(xp_writer *out) {
     config = checkpoint.config;
     print_config(out);
-    xp_write(out, " %s %s %s %d %g %g", checkpoint.class_names[0], checkpoint.fingerprint, checkpoint.family,
-             checkpoint.state.epoch, checkpoint.state.loss_sum, checkpoint.standardisation.deviation[1]);
+    xp_write(out, " %s %s %s %d %g %g", checkpoint.output_names[0], checkpoint.fingerprint, checkpoint.family,
+             checkpoint.state.epoch, checkpoint.state.sums[0], checkpoint.standardisation.deviation[1]);
 }
 
 static void a_checkpoint_is_read_whole_or_not_at_all(void **state) {
@@ -219,16 +220,10 @@ static void a_checkpoint_is_read_whole_or_not_at_all(void **state) {
 }
 
 static xp_status summarise(void) {
-    const xp_epoch_row row = {.epoch = 1,
-                              .train_loss = 0.5,
-                              .train_accuracy = 0.25,
-                              .validation_loss = 1,
-                              .validation_accuracy = 0.75,
-                              .test_loss = 2,
-                              .test_accuracy = 0.5,
-                              .learning_rate = 1e-3};
-    const xp_run_summary summary = {.best = row, .last = row, .epochs = 1, .seconds = 3, .samples_per_second = 4};
-    xp_run_folder folder = {.lock = -1};
+    const xp_epoch_row row = {.epoch = 1, .metrics = {{0.5, 0.25}, {1, 0.75}, {2, 0.5}}, .learning_rate = 1e-3};
+    const xp_run_summary summary = {
+        .task = &xp_classification, .best = row, .last = row, .epochs = 1, .seconds = 3, .samples_per_second = 4};
+    xp_run_folder folder = {.lock = -1, .task = &xp_classification};
     snprintf(folder.path, sizeof folder.path, "%s", scratch_folder);
     xp_config_default(&config);
     return xp_run_folder_summarise(&folder, &config, &summary);

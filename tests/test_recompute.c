@@ -6,6 +6,7 @@
 #include "graph/store.h"
 #include "model/model.h"
 #include "ops/ops.h"
+#include "task/classification.h"
 
 static xp_device *device;
 
@@ -297,38 +298,38 @@ static void append_store(outcome *out, xp_store *store) {
 
 static outcome train(const xp_model_config *config, bool recomputed) {
     outcome out = {.count = 0};
-    const xp_model_shape shape = {.batch = BATCH, .classes = CLASSES, .length = LENGTH, .features = FEATURES};
+    const xp_model_shape shape = {.batch = BATCH, .outputs = CLASSES, .length = LENGTH, .features = FEATURES};
     xp_store *store;
-    xp_model model;
+    xp_learner learner;
     xp_plan *plan;
     assert_int_equal(xp_store_create(&store), XP_OK);
-    MUST(xp_model_build(&model, config, &shape, 0, store, true));
-    if (recomputed && xp_model_recompute(&model, config) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_learner_build(&learner, &xp_classification, config, &shape, &(xp_task_options){0}, store, true));
+    if (recomputed && xp_model_recompute(&learner.model, config) != XP_OK) fail_msg("%s", xp_last_error());
     xp_optimiser_options optimiser;
     xp_optimiser_options_default(&optimiser);
     optimiser.gradient_clip = 1;
-    assert_int_equal(xp_train_optimiser(model.graph, device, &optimiser), XP_OK);
-    MUST(xp_plan_create(&plan, device, model.graph));
+    assert_int_equal(xp_train_optimiser(learner.model.graph, device, &optimiser), XP_OK);
+    MUST(xp_plan_create(&plan, device, learner.model.graph));
     xp_plan_summarise(plan, &out.summary);
     assert_int_equal(xp_store_allocate(store, device), XP_OK);
     MUST(xp_plan_realise(plan, NULL));
     assert_int_equal(xp_store_initialise(store, 3), XP_OK);
     float series[BATCH * LENGTH * FEATURES], loss;
     for (int i = 0; i < BATCH * LENGTH * FEATURES; i++) series[i] = sinf((float)(i * i % 97));
-    assert_int_equal(xp_plan_write(plan, model.input, series), XP_OK);
-    assert_int_equal(xp_plan_write(plan, model.lengths, (int32_t[BATCH]){LENGTH, 7, 9, 1}), XP_OK);
-    assert_int_equal(xp_plan_write(plan, model.labels, (int32_t[BATCH]){0, 1, 2, 1}), XP_OK);
-    assert_int_equal(xp_plan_write(plan, model.weights, (float[BATCH]){1, 1, 1, 0}), XP_OK);
-    assert_int_equal(xp_plan_write(plan, model.loss_gradient, (float[]){1}), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.model.input, series), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.model.lengths, (int32_t[BATCH]){LENGTH, 7, 9, 1}), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.labels, (int32_t[BATCH]){0, 1, 2, 1}), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.model.weights, (float[BATCH]){1, 1, 1, 0}), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.loss_gradient, (float[]){1}), XP_OK);
     for (int i = 1; i <= STEPS; i++) {
         assert_int_equal(xp_train_step(plan, 5, i, 0.01), XP_OK);
         assert_int_equal(xp_plan_run(plan), XP_OK);
-        assert_int_equal(xp_plan_read(plan, model.loss, &loss), XP_OK);
+        assert_int_equal(xp_plan_read(plan, learner.loss, &loss), XP_OK);
         append(&out, &loss, 1);
     }
     append_store(&out, store);
     xp_plan_close(&plan);
-    xp_model_release(&model);
+    xp_learner_release(&learner);
     xp_store_close(&store);
     return out;
 }

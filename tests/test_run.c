@@ -2,6 +2,7 @@
 #include "core/files.h"
 #include "core/writer.h"
 #include "support.h"
+#include "task/classification.h"
 #include "train/checkpoint.h"
 #include "train/curves.h"
 #include "train/run_folder.h"
@@ -121,16 +122,16 @@ static void fill_store(xp_store **store, xp_device *device, int64_t width, bool 
 
 static void make_checkpoint(xp_checkpoint *checkpoint, char **names, double *mean, double *deviation) {
     *checkpoint = (xp_checkpoint){.kind = &xp_series_kind,
-                                  .shape = {.batch = 4, .classes = 2, .length = 9, .features = 2},
-                                  .class_names = names,
+                                  .task = &xp_classification,
+                                  .shape = {.batch = 4, .outputs = 2, .length = 9, .features = 2},
+                                  .output_names = names,
                                   .standardisation = {.features = 2, .mean = mean, .deviation = deviation},
                                   .state = {.step = 30000000017,
                                             .epoch = 3,
                                             .position = 17,
-                                            .loss_sum = 0.1 + 0.2,
-                                            .correct = 5,
+                                            .sums = {0.1 + 0.2, 5},
                                             .samples = 68,
-                                            .accuracy_best = 1.0 / 3,
+                                            .best = 1.0 / 3,
                                             .epoch_best = 2,
                                             .seconds = 1.25,
                                             .samples_total = 120000000068,
@@ -172,7 +173,7 @@ static void checkpoints_keep_every_bit(void **state) {
     assert_memory_equal(&read.state, &checkpoint.state, sizeof read.state);
     assert_memory_equal(&read.config, &checkpoint.config, sizeof read.config);
     assert_memory_equal(&read.shape, &checkpoint.shape, sizeof read.shape);
-    assert_string_equal(read.class_names[1], names[1]);
+    assert_string_equal(read.output_names[1], names[1]);
     assert_memory_equal(read.standardisation.deviation, deviation, sizeof deviation);
     assert_string_equal(read.driver, "1.0");
     xp_checkpoint_release(&read);
@@ -345,12 +346,9 @@ static void damaged_states_are_refused_in_one_sentence(void **state) {
 
 static xp_epoch_row row_of(int epoch) {
     return (xp_epoch_row){.epoch = epoch,
-                          .train_loss = 2.0 / epoch + 0.1 / 3,
-                          .train_accuracy = 1 - 0.6 / epoch,
-                          .validation_loss = NAN,
-                          .validation_accuracy = NAN,
-                          .test_loss = 2.1 / epoch + 0.1 + 0.02 * epoch,
-                          .test_accuracy = 0.95 - 0.6 / epoch,
+                          .metrics = {{2.0 / epoch + 0.1 / 3, 1 - 0.6 / epoch, NAN, NAN},
+                                      {NAN, NAN, NAN, NAN},
+                                      {2.1 / epoch + 0.1 + 0.02 * epoch, 0.95 - 0.6 / epoch, NAN, NAN}},
                           .learning_rate = 1e-3 * (1 + cos(3.14159 * epoch / 13)),
                           .seconds = 1.5 * epoch,
                           .samples_per_second = 1234.5};
@@ -361,14 +359,14 @@ static void a_run_folder_is_never_overwritten(void **state) {
     xp_run_folder folder, second;
     xp_config_default(&config);
     const char *path = scratch_path("new/run");
-    MUST(xp_run_folder_create(&folder, path, &config));
-    assert_int_equal(xp_run_folder_create(&second, path, &config), XP_INVALID_ARGUMENT);
+    MUST(xp_run_folder_create(&folder, path, &xp_classification, &config));
+    assert_int_equal(xp_run_folder_create(&second, path, &xp_classification, &config), XP_INVALID_ARGUMENT);
     assert_message("is not overwritten; continue with --resume");
     assert_int_equal(xp_run_folder_open(&second, path), XP_INVALID_ARGUMENT);
     assert_message("another run is writing here");
     xp_run_folder_close(&folder);
     assert_int_equal(xp_file_write_atomic(scratch_path("plain"), "x", 1), XP_OK);
-    assert_int_equal(xp_run_folder_create(&second, scratch_path("plain"), &config), XP_IO_ERROR);
+    assert_int_equal(xp_run_folder_create(&second, scratch_path("plain"), &xp_classification, &config), XP_IO_ERROR);
     assert_message("not a folder");
 }
 
@@ -378,7 +376,7 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     char *whole = NULL, *cut = NULL;
     size_t whole_length = 0, cut_length = 0;
     xp_config_default(&config);
-    assert_int_equal(xp_run_folder_create(&folder, scratch_path("cut"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("cut"), &xp_classification, &config), XP_OK);
     for (int epoch = 1; epoch <= 12; epoch++) {
         xp_epoch_row row = row_of(epoch);
         assert_int_equal(xp_run_folder_append(&folder, &config, &row, 1), XP_OK);
@@ -387,7 +385,7 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     assert_int_equal(xp_file_read(scratch_path("cut/metrics.csv"), &whole, &whole_length), XP_OK);
     assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
     MUST(xp_run_folder_open(&folder, scratch_path("cut")));
-    MUST(xp_run_folder_resume(&folder, 5));
+    MUST(xp_run_folder_resume(&folder, &xp_classification, 5));
     assert_false(xp_path_exists(scratch_path("cut/metrics.csv.77.partial")));
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
@@ -400,10 +398,10 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     free(whole);
     free(cut);
     assert_int_equal(xp_run_folder_open(&folder, scratch_path("cut")), XP_OK);
-    assert_int_equal(xp_run_folder_resume(&folder, 13), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 13), XP_BAD_DATA);
     assert_message("has 12 epochs, but the checkpoint stands at 13");
     assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
-    assert_int_equal(xp_run_folder_resume(&folder, 1), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 1), XP_BAD_DATA);
     assert_message("metrics.csv:1: the columns");
     xp_run_folder_close(&folder);
 }
@@ -416,7 +414,7 @@ static void what_a_killed_process_left_is_put_right(void **state) {
     xp_run_folder folder;
     char name[128];
     xp_config_default(&config);
-    assert_int_equal(xp_run_folder_create(&folder, scratch_path("left"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("left"), &xp_classification, &config), XP_OK);
     xp_run_folder_close(&folder);
     for (size_t i = 1; i < sizeof kept / sizeof *kept; i++) { /* of best/ there is the one before alone */
         snprintf(name, sizeof name, "left/%s", kept[i]);
@@ -452,7 +450,7 @@ static void a_folder_of_nothing_but_a_leftover_is_free(void **state) {
     assert_int_equal(xp_run_folder_check_free(scratch_path("free")), XP_OK);
     assert_int_equal(xp_folder_make(scratch_path("free")), XP_OK);
     assert_int_equal(xp_file_write_atomic(scratch_path("free/config.yaml.7.partial"), "mod", 3), XP_OK);
-    assert_int_equal(xp_run_folder_create(&folder, scratch_path("free"), &config), XP_OK);
+    assert_int_equal(xp_run_folder_create(&folder, scratch_path("free"), &xp_classification, &config), XP_OK);
     assert_false(xp_run_folder_has(&folder, "config.yaml.7.partial"));
     xp_run_folder_close(&folder);
     assert_int_equal(xp_folder_make(scratch_path("mine")), XP_OK);
@@ -479,13 +477,14 @@ static void metrics_count_what_they_say(void **state) {
     xp_dataset dataset = {.count = 5, .classes = 3, .class_names = names, .labels = labels};
     xp_evaluation evaluation;
     xp_class_metrics metrics;
-    assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
-    memcpy(evaluation.probabilities, probabilities, sizeof probabilities);
+    assert_int_equal(xp_evaluation_create(&evaluation, &xp_classification, &dataset), XP_OK);
+    memcpy(evaluation.answers, probabilities, sizeof probabilities);
     xp_evaluation_finish(&evaluation);
-    assert_true(evaluation.accuracy == 0.4);
-    assert_int_equal(evaluation.predictions[2], 2);
-    assert_true(isnan(evaluation.loss)); /* the NaN is that of a true class: it must not pass as a very small one */
-    assert_int_equal(evaluation.confusion[0 * 3 + 1], 1);
+    assert_true(evaluation.metrics[1] == 0.4);
+    assert_int_equal(xp_evaluation_classes(&evaluation)->predictions[2], 2);
+    assert_true(
+        isnan(evaluation.metrics[0])); /* the NaN is that of a true class: it must not pass as a very small one */
+    assert_int_equal(xp_evaluation_classes(&evaluation)->confusion[0 * 3 + 1], 1);
     xp_evaluation_class(&evaluation, 0, &metrics);
     assert_true(metrics.support == 3 && metrics.precision == 1 && fabs(metrics.recall - 1.0 / 3) < 1e-15);
     xp_evaluation_class(&evaluation, 2, &metrics);
@@ -493,21 +492,22 @@ static void metrics_count_what_they_say(void **state) {
     assert_int_equal(xp_confusion_write(scratch_path("confusion.svg"), "softmax <&>", "test set", &evaluation), XP_OK);
     xp_evaluation_release(&evaluation);
     dataset.labels = NULL;
-    assert_int_equal(xp_evaluation_create(&evaluation, &dataset), XP_OK);
+    assert_int_equal(xp_evaluation_create(&evaluation, &xp_classification, &dataset), XP_OK);
     xp_evaluation_finish(&evaluation);
-    assert_true(isnan(evaluation.accuracy));
+    assert_true(isnan(evaluation.metrics[1]));
     xp_evaluation_release(&evaluation);
 }
 
 static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
     xp_epoch_row rows[4] = {row_of(1), row_of(2), row_of(3), row_of(4)};
-    rows[1].test_loss = rows[2].train_loss = INFINITY;
-    rows[3].test_accuracy = NAN;
+    rows[1].metrics[XP_SET_TEST][0] = rows[2].metrics[XP_SET_TRAINING][0] = INFINITY;
+    rows[3].metrics[XP_SET_TEST][1] = NAN;
     for (int count = 0; count <= 4; count++) {
         char *text = NULL;
         size_t length = 0;
         for (int i = 0; i < count; i++) rows[i].learning_rate = 0.001; /* a flat line has no range */
-        assert_int_equal(xp_curves_write(scratch_path("curves.svg"), "title", "note", rows, count), XP_OK);
+        assert_int_equal(xp_curves_write(scratch_path("curves.svg"), "title", "note", &xp_classification, rows, count),
+                         XP_OK);
         assert_int_equal(xp_file_read(scratch_path("curves.svg"), &text, &length), XP_OK);
         if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("with %d rows: %s", count, text);
         free(text);

@@ -2,7 +2,6 @@
 #include "command.h"
 
 #include "core/files.h"
-#include "core/writer.h"
 #include "live.h"
 #include "table.h"
 #include "train/trainer.h"
@@ -56,39 +55,88 @@ static int check_words(const char *command, const xp_arguments *arguments, const
         "--quiet", NULL, "no progress line", .on = &(given).quiet                                                      \
     }
 
+/* --- tables of a task --------------------------------------------------------------------------------------------- */
+
+/* Prints what a task gives as a table; `head` adds what stands above the rows, NULL: nothing. */
+static xp_status print_rows(const xp_evaluation *evaluation, const xp_task_table *rows, FILE *out,
+                            xp_table_format format, void (*head)(xp_table *table, const void *user), const void *user) {
+    static const xp_cell_kind kinds[] = {
+        [XP_TASK_TEXT] = XP_CELL_TEXT, [XP_TASK_WHOLE] = XP_CELL_WHOLE, [XP_TASK_REAL] = XP_CELL_REAL};
+    const int count = rows->column_count;
+    xp_column *columns = calloc((size_t)count + 1, sizeof *columns);
+    xp_cell *cells = calloc((size_t)count + 1, sizeof *cells);
+    xp_task_cell *given = calloc((size_t)count + 1, sizeof *given);
+    xp_status status =
+        columns && cells && given ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a table of %d columns", count);
+    for (int i = 0; i < count && status == XP_OK; i++) {
+        const xp_task_column *from = &rows->columns[i];
+        columns[i] = (xp_column){.name = from->name,
+                                 .title = from->title ? from->title : from->name,
+                                 .kind = kinds[from->kind],
+                                 .digits = from->digits,
+                                 .scale = from->scale};
+    }
+    if (status == XP_OK) {
+        xp_table table;
+        xp_table_open(&table, out, format, columns, count, rows->name);
+        if (head) head(&table, user);
+        for (int64_t row = 0; row < rows->row_count; row++) {
+            rows->fill(evaluation, row, given);
+            for (int i = 0; i < count; i++) {
+                if (columns[i].kind == XP_CELL_TEXT) cells[i].text = given[i].text;
+                if (columns[i].kind == XP_CELL_WHOLE) cells[i].whole = given[i].whole;
+                if (columns[i].kind == XP_CELL_REAL) cells[i].real = given[i].real;
+            }
+            xp_table_row(&table, cells);
+        }
+        status = xp_table_close(&table, XP_OK);
+    }
+    free(given);
+    free(cells);
+    free(columns);
+    return status;
+}
+
 /* --- eval --------------------------------------------------------------------------------------------------------- */
 
-static xp_status print_table(const xp_evaluation *evaluation, const char *model, const char *data,
-                             xp_table_format format) {
-    static const xp_column columns[] = {{"class", "class", XP_CELL_TEXT},
-                                        {"samples", "samples", XP_CELL_WHOLE},
-                                        {"precision", "precision %", XP_CELL_REAL, .digits = 2, .scale = 100},
-                                        {"recall", "recall %", XP_CELL_REAL, .digits = 2, .scale = 100},
-                                        {"f1", "F1 %", XP_CELL_REAL, .digits = 2, .scale = 100}};
-    xp_table table;
-    xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "classes");
-    xp_table_fact_text(&table, "model", model);
-    xp_table_fact_text(&table, "weights", evaluation->weights);
-    xp_table_fact_text(&table, "data", data);
-    xp_table_fact(&table, "samples", json_integer(evaluation->count));
-    xp_table_fact_real(&table, "accuracy", evaluation->accuracy);
-    xp_table_fact_real(&table, "loss", evaluation->loss);
-    xp_table_note(&table, "data         %s, %lld samples", strcmp(data, "-") == 0 ? "standard input" : data,
+/* What stands above the rows. */
+typedef struct report_head {
+    const xp_evaluation *evaluation;
+    const char *model, *data;
+    xp_table_format format;
+} report_head;
+
+/* "accuracy     95.95 % on these data" */
+static void print_metric(xp_table *table, const xp_metric *metric, double value, const char *ending) {
+    xp_table_fact_real(table, metric->name, value);
+    xp_table_note(table, "%-12s %.*f%s%s", metric->name, metric->digits, metric->scale * value, metric->unit, ending);
+}
+
+static void print_head(xp_table *table, const void *user) {
+    const report_head *head = user;
+    const xp_evaluation *evaluation = head->evaluation;
+    const xp_task *task = evaluation->task;
+    xp_table_fact_text(table, "model", head->model);
+    xp_table_fact_text(table, "weights", evaluation->weights);
+    xp_table_fact_text(table, "data", head->data);
+    xp_table_fact(table, "samples", json_integer(evaluation->count));
+    xp_table_note(table, "data         %s, %lld samples", strcmp(head->data, "-") == 0 ? "standard input" : head->data,
                   (long long)evaluation->count);
-    xp_table_note(&table, "weights      of %s", evaluation->weights);
-    xp_table_note(&table, "accuracy     %.2f %% on these data", 100 * evaluation->accuracy);
-    xp_table_note(&table, "loss         %.4f", evaluation->loss);
-    if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
-    for (int i = 0; i < evaluation->classes; i++) {
-        xp_class_metrics metrics;
-        xp_evaluation_class(evaluation, i, &metrics);
-        xp_table_row(&table, (xp_cell[]){{.text = evaluation->class_names[i]},
-                                         {.whole = metrics.support},
-                                         {.real = metrics.precision},
-                                         {.real = metrics.recall},
-                                         {.real = metrics.score}});
-    }
-    return xp_table_close(&table, XP_OK);
+    xp_table_note(table, "weights      of %s", evaluation->weights);
+    print_metric(table, &task->metrics[task->deciding], evaluation->metrics[task->deciding], " on these data");
+    for (int i = 0; i < task->metric_count; i++)
+        if (i != task->deciding) print_metric(table, &task->metrics[i], evaluation->metrics[i], "");
+    if (head->format == XP_TABLE_TEXT) xp_table_note(table, "%s", "");
+}
+
+static xp_status print_report(const xp_evaluation *evaluation, const char *model, const char *data,
+                              xp_table_format format) {
+    const report_head head = {evaluation, model, data, format};
+    xp_task_table rows = {.name = "rows"};
+    if (evaluation->task->report) XP_TRY(evaluation->task->report(evaluation, &rows));
+    const xp_status status = print_rows(evaluation, &rows, stdout, format, print_head, &head);
+    xp_task_table_release(&rows);
+    return status;
 }
 
 int xp_command_eval(int count, char **words) {
@@ -113,54 +161,12 @@ int xp_command_eval(int count, char **words) {
     xp_evaluation evaluation;
     code = answer(arguments.words[0], &given, true, &evaluation);
     if (code != XP_EXIT_OK) return code;
-    xp_status status = print_table(&evaluation, arguments.words[0], given.data, (xp_table_format)given.format);
+    xp_status status = print_report(&evaluation, arguments.words[0], given.data, (xp_table_format)given.format);
     xp_evaluation_release(&evaluation);
     return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
 }
 
 /* --- predict ------------------------------------------------------------------------------------------------------ */
-
-/* The class that the data say; empty: they say none. */
-static const char *true_class(const xp_evaluation *evaluation, int64_t sample) {
-    const int label = evaluation->labels[sample];
-    return label < 0 ? "" : evaluation->class_names[label];
-}
-
-/* Columns: number, predicted class, true class where there are labels, probability of each class. */
-static xp_status write_answers(const xp_evaluation *evaluation, xp_table_format format, FILE *out) {
-    enum { FIRST = 3 };
-    const int classes = evaluation->classes;
-    xp_column *columns = calloc((size_t)classes + FIRST, sizeof *columns);
-    xp_cell *cells = calloc((size_t)classes + FIRST, sizeof *cells);
-    xp_writer *names = calloc((size_t)classes, sizeof *names);
-    xp_status status = columns && cells && names ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for the predictions");
-    for (int c = 0; c < classes && status == XP_OK; c++) {
-        xp_write(&names[c], "probability %s", evaluation->class_names[c]);
-        status = xp_writer_status(&names[c], "answers");
-        columns[FIRST + c] = (xp_column){names[c].text, names[c].text, XP_CELL_REAL, .digits = 6};
-    }
-    if (status == XP_OK) {
-        const bool labels = evaluation->labels != NULL;
-        xp_table table;
-        columns[0] = (xp_column){"sample", "sample", XP_CELL_WHOLE};
-        columns[1] = (xp_column){"predicted", "predicted", XP_CELL_TEXT};
-        columns[2] = (xp_column){labels ? "true" : NULL, labels ? "true" : NULL, XP_CELL_TEXT};
-        xp_table_open(&table, out, format, columns, FIRST + classes, NULL);
-        for (int64_t i = 0; i < evaluation->count; i++) {
-            cells[0].whole = i;
-            cells[1].text = evaluation->class_names[evaluation->predictions[i]];
-            cells[2].text = labels ? true_class(evaluation, i) : NULL;
-            for (int c = 0; c < classes; c++) cells[FIRST + c].real = evaluation->probabilities[i * classes + c];
-            xp_table_row(&table, cells);
-        }
-        status = xp_table_close(&table, XP_OK);
-    }
-    for (int c = 0; c < classes && names; c++) xp_writer_release(&names[c]);
-    free(names);
-    free(cells);
-    free(columns);
-    return status;
-}
 
 typedef struct answers {
     const xp_evaluation *evaluation;
@@ -169,7 +175,11 @@ typedef struct answers {
 
 static xp_status write_to(FILE *out, const void *user) {
     const answers *a = user;
-    return write_answers(a->evaluation, a->format, out);
+    xp_task_table rows;
+    XP_TRY(a->evaluation->task->list(a->evaluation, &rows));
+    const xp_status status = print_rows(a->evaluation, &rows, out, a->format, NULL, NULL);
+    xp_task_table_release(&rows);
+    return status;
 }
 
 int xp_command_predict(int count, char **words) {

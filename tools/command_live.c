@@ -40,6 +40,11 @@ static void print_time(double seconds, char text[32]) {
         snprintf(text, 32, "%lds", whole);
 }
 
+/* "accuracy 95.95 %" */
+static void add_metric(char *text, size_t size, const xp_metric *metric, double value) {
+    xp_text_add(text, size, "%s %.*f%s", metric->name, metric->digits, metric->scale * value, metric->unit);
+}
+
 /* ---- the line ---------------------------------------------------------------------------------------------------- */
 
 /* Where the terminal is too narrow for all fields, those of the least importance are left out. */
@@ -96,9 +101,10 @@ static bool is_training(const xp_progress *progress) {
 }
 
 static void show_line(xp_live *live, const xp_progress *progress) {
-    enum { EPOCH, PHASE, BAR, STEP, LOSS, ACCURACY, RATE, SPEED, LEFT, FIELDS, BAR_CELLS = 16 };
-    field fields[FIELDS] = {[EPOCH] = {6},    [PHASE] = {7, BOLD}, [BAR] = {2, GREEN}, [STEP] = {5},      [LOSS] = {3},
-                            [ACCURACY] = {4}, [RATE] = {1},        [SPEED] = {8},      [LEFT] = {9, BOLD}};
+    enum { EPOCH, PHASE, BAR, STEP, METRICS, RATE = METRICS + XP_TASK_METRICS, SPEED, LEFT, FIELDS, BAR_CELLS = 16 };
+    field fields[FIELDS] = {[EPOCH] = {6}, [PHASE] = {7, BOLD}, [BAR] = {2, GREEN}, [STEP] = {5},
+                            [RATE] = {1},  [SPEED] = {8},       [LEFT] = {9, BOLD}};
+    const xp_task *task = progress->task;
 #define SHOW(name, ...) snprintf(fields[name].text, sizeof fields[name].text, __VA_ARGS__)
     const double share = progress->steps > 0 ? (double)progress->step / (double)progress->steps : 0;
     char left[32];
@@ -106,8 +112,11 @@ static void show_line(xp_live *live, const xp_progress *progress) {
     if (progress->epochs > 0) SHOW(EPOCH, "epoch %d/%d", progress->epoch, progress->epochs);
     SHOW(PHASE, "%s", progress->phase);
     SHOW(STEP, "%lld/%lld", (long long)progress->step, (long long)progress->steps);
-    if (isfinite(progress->loss)) SHOW(LOSS, "loss %.4f", progress->loss);
-    if (isfinite(progress->accuracy)) SHOW(ACCURACY, "accuracy %.2f %%", 100 * progress->accuracy);
+    for (int i = 0; i < task->metric_count; i++) {
+        fields[METRICS + i].importance = i == task->deciding ? 4 : 3;
+        if (isfinite(progress->metrics[i]))
+            add_metric(fields[METRICS + i].text, sizeof fields->text, &task->metrics[i], progress->metrics[i]);
+    }
     if (is_training(progress)) SHOW(RATE, "lr %.2e", progress->learning_rate);
     if (progress->samples_per_second > 0) SHOW(SPEED, "%.0f/s", progress->samples_per_second);
     print_time(progress->seconds_left, left);
@@ -152,27 +161,29 @@ static void show_progress(void *user, const xp_progress *progress) {
     if (live->logs && is_preparation(progress)) show_preparation(live, progress);
 }
 
-static void show_epoch(void *user, const xp_epoch_row *row, int epochs, bool best) {
+/* The metrics of a set, where there is one. */
+static void add_set(char *text, size_t size, const xp_task *task, const xp_epoch_row *row, xp_set set) {
+    if (set != XP_SET_TRAINING && !isfinite(xp_epoch_decision(task, row, set))) return;
+    xp_text_add(text, size, "  %s", xp_set_name(set));
+    for (int i = 0; i < task->metric_count; i++) {
+        xp_text_add(text, size, " ");
+        add_metric(text, size, &task->metrics[i], row->metrics[set][i]);
+    }
+}
+
+static void show_epoch(void *user, const xp_task *task, const xp_epoch_row *row, int epochs, bool best) {
     xp_live *live = user;
     if (live->quiet) return;
-    char text[256] = "", spent[32];
-    double judged = NAN;
-    xp_text_add(text, sizeof text, "epoch %3d/%d  training loss %.4f accuracy %.2f %%", row->epoch, epochs,
-                row->train_loss, 100 * row->train_accuracy);
-    if (isfinite(row->validation_accuracy)) {
-        xp_text_add(text, sizeof text, "  validation loss %.4f accuracy %.2f %%", row->validation_loss,
-                    100 * row->validation_accuracy);
-    }
-    if (isfinite(row->test_accuracy)) {
-        xp_text_add(text, sizeof text, "  test loss %.4f accuracy %.2f %%", row->test_loss, 100 * row->test_accuracy);
-    }
+    char text[512] = "", spent[32];
+    xp_text_add(text, sizeof text, "epoch %3d/%d", row->epoch, epochs);
+    for (int set = 0; set < XP_SETS; set++) add_set(text, sizeof text, task, row, (xp_set)set);
     print_time(row->seconds, spent);
     xp_text_add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
     xp_live_clear(live);
     fputs(text, live->out);
     if (best)
-        fprintf(live->out, "  %sbest on the %s set%s", live->colour ? GREEN : "", xp_epoch_judge(row, &judged),
-                live->colour ? PLAIN : "");
+        fprintf(live->out, "  %sbest on the %s set%s", live->colour ? GREEN : "",
+                xp_set_name(xp_epoch_judge(task, row)), live->colour ? PLAIN : "");
     fputs("\n", live->out);
     fflush(live->out);
 }

@@ -59,50 +59,56 @@ static void choose_folder(const xp_config *config, bool another, char *text, siz
     }
 }
 
-static void set_row(xp_table *table, const char *set, int64_t samples, double best, double last, double loss) {
+/* A set in the best and in the last epoch. */
+static void set_row(xp_table *table, const xp_run_summary *result, xp_set set, int64_t samples) {
     if (samples == 0) return;
-    xp_table_row(table, (xp_cell[]){{.text = set}, {.whole = samples}, {.real = best}, {.real = last}, {.real = loss}});
+    xp_table_row(table, (xp_cell[]){{.text = xp_set_name(set)},
+                                    {.whole = samples},
+                                    {.real = xp_epoch_decision(result->task, &result->best, set)},
+                                    {.real = xp_epoch_decision(result->task, &result->last, set)},
+                                    {.real = result->last.metrics[set][0]}});
 }
 
 static void result_facts(xp_table *table, const xp_run_summary *result, const char *folder) {
-    double judged = NAN;
     xp_table_fact_text(table, "folder", folder);
     xp_table_fact(table, "finished", json_boolean(result->finished));
     xp_table_fact(table, "epochs", json_integer(result->epochs));
     xp_table_fact(table, "epoch_best", json_integer(result->best.epoch));
-    if (result->best.epoch) xp_table_fact_text(table, "epoch_best_chosen_on", xp_epoch_judge(&result->best, &judged));
+    if (result->best.epoch)
+        xp_table_fact_text(table, "epoch_best_chosen_on", xp_set_name(xp_epoch_judge(result->task, &result->best)));
     xp_table_fact_real(table, "seconds", result->seconds);
     xp_table_fact_real(table, "samples_per_second", result->samples_per_second);
     xp_table_fact_text(table, "device", result->device);
 }
 
-/* A row for each set, in the best and in the last epoch. */
 static void result_rows(xp_table *table, const xp_run_summary *result, const char *folder) {
-    const xp_epoch_row *best = &result->best, *last = &result->last;
-    double judged = NAN;
-    set_row(table, "training", result->samples, best->train_accuracy, last->train_accuracy, last->train_loss);
-    set_row(table, "validation", result->validation_samples, best->validation_accuracy, last->validation_accuracy,
-            last->validation_loss);
-    set_row(table, "test", result->test_samples, best->test_accuracy, last->test_accuracy, last->test_loss);
+    const char *picture = result->validation_samples + result->test_samples > 0 ? result->task->picture : NULL;
+    set_row(table, result, XP_SET_TRAINING, result->samples);
+    set_row(table, result, XP_SET_VALIDATION, result->validation_samples);
+    set_row(table, result, XP_SET_TEST, result->test_samples);
     xp_table_note(table, "%s", "");
-    xp_table_note(table, "best epoch   %d, chosen on the %s set", best->epoch, xp_epoch_judge(best, &judged));
+    xp_table_note(table, "best epoch   %d, chosen on the %s set", result->best.epoch,
+                  xp_set_name(xp_epoch_judge(result->task, &result->best)));
     xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
                   result->device);
-    xp_table_note(table, "plots        %s/curves.svg%s", folder,
-                  result->validation_samples + result->test_samples > 0 ? ", confusion.svg" : "");
+    xp_table_note(table, "plots        %s/curves.svg%s%s", folder, picture ? ", " : "", picture ? picture : "");
     xp_table_note(table, "weights      %s/best/model.safetensors", folder);
 }
 
 static xp_status print_result(const xp_run_summary *result, const char *folder, xp_table_format format, FILE *out) {
-    char titles[3][40];
-    snprintf(titles[0], sizeof titles[0], "best epoch %d: accuracy %%", result->best.epoch);
-    snprintf(titles[1], sizeof titles[1], "last epoch %d: accuracy %%", result->last.epoch);
-    snprintf(titles[2], sizeof titles[2], "last epoch %d: loss", result->last.epoch);
+    const xp_metric *loss = &result->task->metrics[0], *deciding = &result->task->metrics[result->task->deciding];
+    char titles[3][96], names[3][96];
+    snprintf(titles[0], sizeof titles[0], "best epoch %d: %s%s", result->best.epoch, deciding->name, deciding->unit);
+    snprintf(titles[1], sizeof titles[1], "last epoch %d: %s%s", result->last.epoch, deciding->name, deciding->unit);
+    snprintf(titles[2], sizeof titles[2], "last epoch %d: %s%s", result->last.epoch, loss->name, loss->unit);
+    snprintf(names[0], sizeof names[0], "%s_best", deciding->name);
+    snprintf(names[1], sizeof names[1], "%s_final", deciding->name);
+    snprintf(names[2], sizeof names[2], "%s_final", loss->name);
     const xp_column columns[] = {{"set", "set", XP_CELL_TEXT},
                                  {"samples", "samples", XP_CELL_WHOLE},
-                                 {"accuracy_best", titles[0], XP_CELL_REAL, .digits = 2, .scale = 100},
-                                 {"accuracy_final", titles[1], XP_CELL_REAL, .digits = 2, .scale = 100},
-                                 {"loss_final", titles[2], XP_CELL_REAL, .digits = 4}};
+                                 {names[0], titles[0], XP_CELL_REAL, deciding->digits, .scale = deciding->scale},
+                                 {names[1], titles[1], XP_CELL_REAL, deciding->digits, .scale = deciding->scale},
+                                 {names[2], titles[2], XP_CELL_REAL, loss->digits, .scale = loss->scale}};
     if (format == XP_TABLE_TEXT && result->best.epoch == 0) {
         fprintf(out,
                 "\nweights      %s/best/model.safetensors (initial weights); train them with --resume %s --epochs N\n",

@@ -69,7 +69,7 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
         {"--features", "%d features", flags->features, 16, images ? NULL : &shape->features},
         {"--image", "images of side %d", flags->image, usual_side, images ? &shape->height : NULL},
         {"--channels", "channels %d", flags->channels, photographs ? 3 : 1, images ? &shape->channels : NULL},
-        {"--classes", "%d classes", flags->classes, 10, &shape->classes},
+        {"--classes", "%d classes", flags->classes, 10, &shape->outputs},
     };
     XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], images ? "images" : "series", out));
     shape->breadth = shape->height;

@@ -44,7 +44,7 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
         int value;
     } sizes[] = {{images ? "--image" : "--length", images ? shape->height : shape->length},
                  {images ? "--channels" : "--features", images ? shape->channels : shape->features},
-                 {"--classes", shape->classes}};
+                 {"--classes", shape->outputs}};
     char numbers[3][16];
     const char *words[32] = {"--config", path};
     int used = 2;

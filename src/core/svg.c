@@ -73,3 +73,11 @@ void xp_svg_tick_text(double value, bool percent, char text[32]) {
     else
         snprintf(text, 32, "%.4g", value);
 }
+
+void xp_svg_shade(double share, char text[8]) {
+    const double white[3] = {255, 255, 255}, full[3] = {0x1d, 0x4e, 0xd8};
+    double strength = pow(share, 0.6); /* makes the rare errors visible beside a strong diagonal */
+    int mixed[3];
+    for (int i = 0; i < 3; i++) mixed[i] = (int)(white[i] + (full[i] - white[i]) * strength + 0.5);
+    snprintf(text, 8, "#%02x%02x%02x", (unsigned)mixed[0] & 0xff, (unsigned)mixed[1] & 0xff, (unsigned)mixed[2] & 0xff);
+}

@@ -27,5 +27,7 @@ void xp_svg_frame(xp_writer *out, double x, double y, double width, double heigh
 /* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
 double xp_svg_round_step(double range, int ticks);
 void xp_svg_tick_text(double value, bool percent, char text[32]);
+/* A colour from white, for a share of 0, to the blue of the curves, for 1. */
+void xp_svg_shade(double share, char text[8]);
 
 #endif

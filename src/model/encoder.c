@@ -1,4 +1,4 @@
-/* The time-series classifier: linear embedding, positions, encoder, head. */
+/* The time-series encoder: linear embedding, positions, encoder, head. */
 #include "model/layers.h"
 
 #include "ops/ops.h"
@@ -33,5 +33,5 @@ xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp
     } else {
         x = xp_sequence_pool(graph, x, lengths, XP_POOL_MEAN);
     }
-    return xp_layers_linear(builder, "head", x, shape->classes, XP_ACTIVATION_NONE);
+    return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }

@@ -31,7 +31,7 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
 /* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width]. */
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x);
 
-/* The two families (encoder.c, vision.c): from the model's input to logits [B,classes]. */
+/* The two families (encoder.c, vision.c): from the model's input to [B,outputs]. */
 xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
 xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
 

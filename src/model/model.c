@@ -1,4 +1,4 @@
-/* From a configuration to a graph with loss and gradients. */
+/* From a configuration to a graph. */
 #include "model/model.h"
 
 #include "core/writer.h"
@@ -32,7 +32,7 @@ static void check_head(const xp_model_config *config, xp_writer *faults) {
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
     if (shape->batch < 1) xp_write(faults, "training: a batch of %d samples is empty\n", shape->batch);
-    if (shape->classes < 2) xp_write(faults, "data: %d class(es): a classifier needs two or more\n", shape->classes);
+    if (shape->outputs < 1) xp_write(faults, "data: there is nothing to be learned of a sample\n");
     if (config->kind == XP_MODEL_ENCODER) {
         if (shape->length < 1 || shape->features < 1)
             xp_write(faults, "data: the model wants time series, and these have no steps\n");
@@ -90,8 +90,7 @@ bool xp_model_takes_any_length(const xp_model_config *config) {
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
-static xp_status add_inputs(xp_model *model, const xp_model_config *config, const xp_model_shape *shape,
-                            bool training) {
+static xp_status add_inputs(xp_model *model, const xp_model_config *config, const xp_model_shape *shape) {
     xp_graph *graph = model->graph;
     int64_t batch = shape->batch;
     xp_graph_scope(graph, "input");
@@ -103,43 +102,27 @@ static xp_status add_inputs(xp_model *model, const xp_model_config *config, cons
         model->input = xp_graph_input(graph, "images", XP_F32, 4,
                                       (int64_t[]){batch, shape->channels, shape->height, shape->breadth});
     }
-    model->labels = xp_graph_input(graph, "labels", XP_I32, 1, &batch);
     model->weights = xp_graph_input(graph, "weights", XP_F32, 1, &batch);
-    if (training) {
-        model->loss_gradient = xp_graph_input(graph, "loss_gradient", XP_F32, 1, (int64_t[]){1});
-        if (!model->loss_gradient) return XP_OUT_OF_MEMORY;
-    }
-    return model->input && model->labels && model->weights ? XP_OK : XP_OUT_OF_MEMORY;
+    return model->input && model->weights ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-static xp_status build(xp_model *model, const xp_model_config *config, const xp_model_shape *shape,
-                       double label_smoothing, xp_store *store, bool training) {
+static xp_status build(xp_model *model, const xp_model_config *config, const xp_model_shape *shape, xp_store *store) {
     xp_builder builder = {.graph = model->graph, .store = store, .config = config};
     XP_TRY(xp_specification_parse(config->attention, &builder.attention));
-    XP_TRY(add_inputs(model, config, shape, training));
+    XP_TRY(add_inputs(model, config, shape));
     builder.lengths = model->lengths;
     builder.weights = model->weights;
-    xp_tensor *logits = config->kind == XP_MODEL_ENCODER ? xp_model_encoder(&builder, shape, model->input)
-                                                         : xp_model_vision(&builder, shape, model->input);
-    xp_graph_scope(model->graph, "loss");
-    model->loss = xp_cross_entropy(model->graph, logits, model->labels, model->weights,
-                                   training ? (float)label_smoothing : 0, &model->probabilities, &model->losses);
-    if (!model->loss) return XP_INVALID_ARGUMENT;
-    xp_tensor *counted = NULL;
-    xp_tensor *correct = xp_correct(model->graph, model->probabilities, model->labels, model->weights, &counted);
-    model->tally = xp_tally_samples(model->graph, model->losses, correct, counted, model->weights);
-    if (!model->tally) return XP_INVALID_ARGUMENT;
-    model->loss->keep = model->probabilities->keep = model->tally->keep = true;
-    if (!training) return XP_OK;
-    return xp_graph_differentiate(model->graph, 1, &model->loss, &model->loss_gradient, 0, NULL, NULL);
+    model->output = config->kind == XP_MODEL_ENCODER ? xp_model_encoder(&builder, shape, model->input)
+                                                     : xp_model_vision(&builder, shape, model->input);
+    return model->output ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
-xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape,
-                         double label_smoothing, xp_store *store, bool training) {
+xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape, xp_store *store,
+                         bool training) {
     *out = (xp_model){0};
     XP_TRY(xp_model_check(config, shape));
     XP_TRY(xp_graph_create(&out->graph, store, training));
-    xp_status status = build(out, config, shape, label_smoothing, store, training);
+    xp_status status = build(out, config, shape, store);
     if (status != XP_OK) xp_model_release(out);
     return status;
 }

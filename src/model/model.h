@@ -1,7 +1,8 @@
 /* Models: from a configuration to graphs. Owns the architecture of the two model families; knows nothing of files, run
  * folders or optimisers.
  *
- * encoder: time series [B,N,F] with lengths -> classes. vision: images [B,Ch,Y,X] -> classes. */
+ * encoder: time series [B,N,F] with lengths -> [B,outputs]. vision: images [B,Ch,Y,X] -> [B,outputs]. What the outputs
+ * mean, and their loss, is for src/task. */
 #ifndef XP_MODEL_MODEL_H
 #define XP_MODEL_MODEL_H
 
@@ -37,23 +38,18 @@ typedef struct xp_model_config {
 /* What the data decides. */
 typedef struct xp_model_shape {
     int batch;
-    int classes;
+    int outputs;                   /* numbers that the head gives for a sample */
     int length, features;          /* encoder: longest series, dimensions */
     int channels, height, breadth; /* vision */
 } xp_model_shape;
 
 /* A built model: its graph's inputs and outputs, borrowed from the graph. */
 typedef struct xp_model {
-    xp_graph *graph;          /* owned */
-    xp_tensor *input;         /* F32 [B,N,F] or [B,Ch,Y,X] */
-    xp_tensor *lengths;       /* I32 [B]; NULL for vision */
-    xp_tensor *labels;        /* I32 [B] */
-    xp_tensor *weights;       /* F32 [B]: 1, or 0 for a padded sample */
-    xp_tensor *loss;          /* [1] */
-    xp_tensor *losses;        /* [B] */
-    xp_tensor *tally;         /* [XP_TALLY_SUMS] of the batch: losses, right answers (ops/attributes.h) */
-    xp_tensor *probabilities; /* [B,classes] */
-    xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
+    xp_graph *graph;    /* owned */
+    xp_tensor *input;   /* F32 [B,N,F] or [B,Ch,Y,X] */
+    xp_tensor *lengths; /* I32 [B]; NULL for vision */
+    xp_tensor *weights; /* F32 [B]: 1, or 0 for a padded sample */
+    xp_tensor *output;  /* [B,outputs] */
 } xp_model;
 
 /* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one message,
@@ -63,11 +59,10 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
 /* Whether a trained model takes series of any length: what its parameters are depends on none. */
 bool xp_model_takes_any_length(const xp_model_config *config);
 
-/* Builds the forward graph (and, when training, the backward pass to all parameters of the store). Declares the
- * parameters in the store at first use. */
-xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape,
-                         double label_smoothing, xp_store *store, bool training);
-/* Has the activations of each layer of a built training model recomputed in the backward pass. */
+/* Builds the forward graph, of training or of evaluation. Declares the parameters in the store at first use. */
+xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape, xp_store *store,
+                         bool training);
+/* Has the activations of each layer recomputed in the backward pass, once the graph is differentiated. */
 xp_status xp_model_recompute(const xp_model *model, const xp_model_config *config);
 void xp_model_release(xp_model *model);
 

@@ -30,5 +30,5 @@ xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_
 
     xp_graph_scope(graph, "head");
     x = xp_sequence_pool(graph, x, NULL, config->head == XP_HEAD_CLASS ? XP_POOL_CLASS : XP_POOL_MEAN);
-    return xp_layers_linear(builder, "head", x, shape->classes, XP_ACTIVATION_NONE);
+    return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }

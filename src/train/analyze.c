@@ -121,9 +121,10 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     int32_t *order = malloc((size_t)data->count * sizeof *order);
     if (!order) return xp_fail(XP_OUT_OF_MEMORY, "no memory to analyse %lld samples", (long long)data->count);
     for (int64_t i = 0; i < data->count; i++) order[i] = (int32_t)i;
-    xp_progress progress = {.phase = "analysis", .steps = steps, .accuracy = NAN, .seconds_left = NAN};
+    xp_progress progress = {.task = session->task, .phase = "analysis", .steps = steps, .seconds_left = NAN};
     double begin = xp_clock(), loss = 0;
-    int64_t labelled = 0;
+    int64_t counted = 0;
+    xp_task_measure(session->task, NULL, 0, progress.metrics);
     xp_status status = XP_OK;
     xp_session_begin(session, data, order, data->count, 0);
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
@@ -138,11 +139,11 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
                 if (rows > 0) add_sample(run, slot, i, rows, step == 0 && i == 0);
             }
         }
-        loss += own.loss_sum;
-        labelled += own.labelled;
+        loss += own.sums[XP_TALLY_LOSS];
+        counted += own.counted;
         result->samples += own.samples;
         progress.step = step + 1;
-        progress.loss = loss / (double)labelled;
+        progress.metrics[0] = loss / (double)counted;
         progress.samples_per_second = (double)result->samples / (xp_clock() - begin + 1e-9);
         if (callbacks && callbacks->progress) callbacks->progress(callbacks->user, &progress);
     }
@@ -217,7 +218,8 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
     xp_device_options device = {.select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
-    XP_TRY(xp_session_watch(&session, config, &shape, &device, run->checkpoint->tunings, watch_layers, run));
+    XP_TRY(xp_session_watch(&session, run->checkpoint->task, config, &shape, &device, run->checkpoint->tunings,
+                            watch_layers, run));
     xp_status status = make_room(run);
     if (status == XP_OK) status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);

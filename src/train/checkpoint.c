@@ -6,6 +6,7 @@
 #include "core/json.h"
 #include "core/writer.h"
 #include "device/tuning.h"
+#include "task/classification.h"
 #include "train/checkpoint_tensors.h"
 #include "train/run_folder.h"
 #include "train/trust.h"
@@ -28,10 +29,10 @@ static json_t *reals(const double *values, int count) {
 }
 
 /* NULL when a name is not UTF-8, or memory ended. */
-static json_t *class_names(const xp_checkpoint *checkpoint) {
+static json_t *output_names(const xp_checkpoint *checkpoint) {
     json_t *names = json_array();
-    for (int i = 0; i < checkpoint->shape.classes; i++)
-        names = xp_json_append(names, json_string(checkpoint->class_names[i]));
+    for (int i = 0; i < checkpoint->shape.outputs; i++)
+        names = xp_json_append(names, json_string(checkpoint->output_names[i]));
     return names;
 }
 
@@ -58,45 +59,47 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     xp_status status = xp_safetensors_metadata(set, "model", model);
     free(model);
     XP_TRY(status);
+    XP_TRY(xp_safetensors_metadata(set, "task", checkpoint->task->name));
     XP_TRY(xp_safetensors_metadata(set, "data", checkpoint->kind->name));
     XP_TRY(add_json(set, "shape",
                     json_pack("{s:i, s:i, s:i, s:i, s:i}", "length", shape->length, "features", shape->features,
                               "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
-    XP_TRY(add_json(set, "class_names", class_names(checkpoint)));
+    XP_TRY(add_json(set, checkpoint->task->names_key, output_names(checkpoint)));
     XP_TRY(add_json(set, "mean", reals(fit->mean, fit->features)));
     return add_json(set, "deviation", reals(fit->deviation, fit->features));
 }
 
 /* --- state.json: one table for both directions -------------------------------------------------------------------- */
 
-typedef enum field_kind { FIELD_INT, FIELD_WHOLE, FIELD_REAL, FIELD_TEXT } field_kind;
+typedef enum field_kind {
+    FIELD_INT,
+    FIELD_WHOLE,
+    FIELD_COUNT /* a whole number in a double */,
+    FIELD_REAL,
+    FIELD_TEXT
+} field_kind;
 
 typedef struct field {
     const char *name;
     field_kind kind;
     size_t offset, bytes;
-    double highest; /* of a number; the lowest is 0 */
+    double highest, lowest; /* of a number */
 } field;
 
 #define MOST 1e13 /* steps and samples: more than a run can do, and few enough to be multiplied */
 
 #define FIELD(kind, name, member, highest)                                                                             \
-    { name, kind, offsetof(xp_checkpoint, member), sizeof(((xp_checkpoint *)0)->member), highest }
+    { name, kind, offsetof(xp_checkpoint, member), sizeof(((xp_checkpoint *)0)->member), highest, 0 }
 static const field fields[] = {
     FIELD(FIELD_WHOLE, "step", state.step, MOST),
     FIELD(FIELD_INT, "epoch", state.epoch, 1e6),
     FIELD(FIELD_WHOLE, "position", state.position, MOST),
-    FIELD(FIELD_REAL, "loss_sum", state.loss_sum, 1e300),
-    FIELD(FIELD_WHOLE, "correct", state.correct, MOST),
     FIELD(FIELD_WHOLE, "samples", state.samples, MOST),
-    FIELD(FIELD_REAL, "accuracy_best", state.accuracy_best, 1),
-    FIELD(FIELD_REAL, "accuracy_at_best", state.accuracy_at_best, 1),
     FIELD(FIELD_INT, "epoch_best", state.epoch_best, 1e6),
     FIELD(FIELD_REAL, "seconds", state.seconds, 1e15),
     FIELD(FIELD_WHOLE, "samples_total", state.samples_total, MOST),
     FIELD(FIELD_REAL, "training_seconds", state.training_seconds, 1e15),
     FIELD(FIELD_INT, "batch", shape.batch, 65536),
-    FIELD(FIELD_INT, "classes", shape.classes, INT32_MAX),
     FIELD(FIELD_INT, "length", shape.length, INT32_MAX),
     FIELD(FIELD_INT, "features", shape.features, INT32_MAX),
     FIELD(FIELD_INT, "channels", shape.channels, INT32_MAX),
@@ -109,6 +112,32 @@ static const field fields[] = {
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
+/* The fields whose names and ranges are the task's. */
+typedef struct task_fields {
+    field list[XP_TASK_SUMS + 3];
+    int count;
+    char best[64], at_best[64];
+} task_fields;
+
+static void list_task_fields(const xp_task *task, task_fields *out) {
+    const xp_metric *deciding = &task->metrics[task->deciding];
+    const double lowest = deciding->lowest, highest = deciding->highest;
+    snprintf(out->best, sizeof out->best, "%s_best", deciding->name);
+    snprintf(out->at_best, sizeof out->at_best, "%s_at_best", deciding->name);
+    out->count = 0;
+    for (int i = 0; i < task->sum_count; i++) {
+        const xp_sum *sum = &task->sums[i];
+        const size_t offset = offsetof(xp_checkpoint, state.sums) + (size_t)i * sizeof(double);
+        out->list[out->count++] = sum->counts
+                                      ? (field){sum->name, FIELD_COUNT, offset, sizeof(double), MOST, 0}
+                                      : (field){sum->name, FIELD_REAL, offset, sizeof(double), 1e300, sum->lowest};
+    }
+    const size_t best = offsetof(xp_checkpoint, state.best), at_best = offsetof(xp_checkpoint, state.at_best);
+    out->list[out->count++] = (field){out->best, FIELD_REAL, best, sizeof(double), highest, lowest};
+    out->list[out->count++] = (field){out->at_best, FIELD_REAL, at_best, sizeof(double), highest, lowest};
+    out->list[out->count++] = (field)FIELD(FIELD_INT, task->outputs_key, shape.outputs, INT32_MAX);
+}
+
 static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) {
     const void *at = (const char *)checkpoint + entry->offset;
     double real;
@@ -117,6 +146,9 @@ static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) 
         return json_integer(*(const int *)at);
     case FIELD_WHOLE:
         return json_integer(*(const int64_t *)at);
+    case FIELD_COUNT:
+        memcpy(&real, at, sizeof real);
+        return json_integer((json_int_t)real);
     case FIELD_REAL:
         memcpy(&real, at, sizeof real);
         return isfinite(real) ? json_real(real) : json_null(); /* JSON knows no NaN */
@@ -130,12 +162,16 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     char path[PATH_BYTES];
     XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
     const xp_standardisation *fit = &checkpoint->standardisation;
+    task_fields own;
+    list_task_fields(checkpoint->task, &own);
     json_t *all = xp_json_set(json_object(), "format", json_integer(FORMAT));
     all = xp_json_set(all, "seed", json_sprintf("%" PRIu64, checkpoint->config.training.seed));
     all = xp_json_set(all, "attention", json_string(checkpoint->config.model.attention));
+    all = xp_json_set(all, "task", json_string(checkpoint->task->name));
     all = xp_json_set(all, "data", json_string(checkpoint->kind->name));
     for (int i = 0; i < FIELDS; i++) all = xp_json_set(all, fields[i].name, field_value(checkpoint, &fields[i]));
-    all = xp_json_set(all, "class_names", class_names(checkpoint));
+    for (int i = 0; i < own.count; i++) all = xp_json_set(all, own.list[i].name, field_value(checkpoint, &own.list[i]));
+    all = xp_json_set(all, checkpoint->task->names_key, output_names(checkpoint));
     all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
     all = xp_json_set(all, "deviation", reals(fit->deviation, fit->features));
     if (checkpoint->tunings) all = xp_json_set(all, "tunings", json_incref(checkpoint->tunings));
@@ -163,9 +199,14 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
         if (!fits) break;
         *(int64_t *)at = whole;
         return XP_OK;
+    case FIELD_COUNT:
+        if (!fits) break;
+        real = (double)whole;
+        memcpy(at, &real, sizeof real);
+        return XP_OK;
     case FIELD_REAL:
-        real = json_is_number(value) ? json_number_value(value) : -1;
-        if (!(real >= 0 && real <= entry->highest)) break;
+        real = json_is_number(value) ? json_number_value(value) : NAN;
+        if (!(real >= entry->lowest && real <= entry->highest)) break;
         memcpy(at, &real, sizeof real);
         return XP_OK;
     case FIELD_TEXT:
@@ -176,8 +217,8 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
     if (entry->kind == FIELD_TEXT)
         return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no text that fits; take another checkpoint", path,
                        entry->name);
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no %snumber from 0 to %.15g; take another checkpoint", path,
-                   entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->highest);
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no %snumber from %.15g to %.15g; take another checkpoint", path,
+                   entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->lowest, entry->highest);
 }
 
 static xp_status read_reals(const char *path, json_t *array, int count, double **out) {
@@ -198,19 +239,31 @@ static int data_features(const xp_checkpoint *checkpoint) {
     return data.kind->features(&data);
 }
 
+/* Before there was more than one task, none was recorded. */
+static xp_status read_task(const char *path, json_t *name, xp_checkpoint *out) {
+    if (name && !json_is_string(name)) return xp_fail(XP_BAD_DATA, "%s: 'task' is not a text", path);
+    out->task = xp_task_find(name ? json_string_value(name) : xp_classification.name);
+    if (out->task) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s: 'task' is '%s', which this version does not know; take another checkpoint", path,
+                   json_string_value(name));
+}
+
 static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
-    json_t *names = json_object_get(all, "class_names"), *kind = json_object_get(all, "data");
+    const xp_task *task = out->task;
+    const int outputs = out->shape.outputs;
+    json_t *names = json_object_get(all, task->names_key), *kind = json_object_get(all, "data");
     json_t *mean = json_object_get(all, "mean"), *deviation = json_object_get(all, "deviation");
-    if (!json_is_array(names) || json_array_size(names) != (size_t)out->shape.classes || out->shape.classes < 1) {
-        return xp_fail(XP_BAD_DATA, "%s: 'class_names' does not list the %d classes", path, out->shape.classes);
+    if (!json_is_array(names) || json_array_size(names) != (size_t)outputs || outputs < 1) {
+        return xp_fail(XP_BAD_DATA, "%s: '%s' does not list the %d %s", path, task->names_key, outputs,
+                       task->outputs_key);
     }
-    out->class_names = calloc((size_t)out->shape.classes, sizeof *out->class_names);
-    if (!out->class_names) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
-    for (int i = 0; i < out->shape.classes; i++) {
+    out->output_names = calloc((size_t)outputs, sizeof *out->output_names);
+    if (!out->output_names) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for '%s'", path, task->names_key);
+    for (int i = 0; i < outputs; i++) {
         const char *name = json_string_value(json_array_get(names, (size_t)i));
-        if (!name) return xp_fail(XP_BAD_DATA, "%s: class name %d is not a text", path, i + 1);
-        out->class_names[i] = strdup(name);
-        if (!out->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the class names", path);
+        if (!name) return xp_fail(XP_BAD_DATA, "%s: entry %d of '%s' is not a text", path, i + 1, task->names_key);
+        out->output_names[i] = strdup(name);
+        if (!out->output_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for '%s'", path, task->names_key);
     }
     out->kind = json_is_string(kind) ? xp_sample_kind_find(json_string_value(kind)) : NULL;
     if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
@@ -309,7 +362,10 @@ static xp_status check_state(const char *path, const xp_checkpoint *checkpoint) 
     if (state->epoch > 0 && state->epoch_best == 0)
         return xp_fail(XP_BAD_DATA, "%s: 'epoch_best' is 0, though %d epochs are done; take another checkpoint", path,
                        state->epoch);
-    XP_TRY(expect_at_most(path, "correct", state->correct, state->samples, "'samples'"));
+    for (int i = 0; i < checkpoint->task->sum_count; i++) {
+        const xp_sum *sum = &checkpoint->task->sums[i];
+        if (sum->counts) XP_TRY(expect_at_most(path, sum->name, (int64_t)state->sums[i], state->samples, "'samples'"));
+    }
     if (!is_fingerprint(checkpoint->fingerprint))
         return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is not one of data; take another checkpoint", path);
     return check_progress(path, checkpoint, 0);
@@ -331,7 +387,11 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
     if (!json_is_integer(format) || json_integer_value(format) != FORMAT) {
         status = xp_fail(XP_BAD_DATA, "%s: 'format' is not %d; another version of expanse wrote it", path, FORMAT);
     }
+    task_fields own = {.count = 0};
+    if (status == XP_OK) status = read_task(path, json_object_get(all, "task"), out);
+    if (status == XP_OK) list_task_fields(out->task, &own);
     for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);
+    for (int i = 0; i < own.count && status == XP_OK; i++) status = read_field(path, all, &own.list[i], out);
     if (status == XP_OK) status = read_lists(path, all, out);
     if (status == XP_OK) status = read_tunings(path, json_object_get(all, "tunings"), out);
     json_decref(all);
@@ -394,8 +454,8 @@ xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {
 }
 
 void xp_checkpoint_release(xp_checkpoint *checkpoint) {
-    for (int i = 0; checkpoint->class_names && i < checkpoint->shape.classes; i++) free(checkpoint->class_names[i]);
-    free(checkpoint->class_names);
+    for (int i = 0; checkpoint->output_names && i < checkpoint->shape.outputs; i++) free(checkpoint->output_names[i]);
+    free(checkpoint->output_names);
     free(checkpoint->standardisation.mean);
     free(checkpoint->standardisation.deviation);
     json_decref(checkpoint->tunings);
@@ -404,15 +464,15 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint) {
 
 xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint) {
     const xp_model_shape *shape = &checkpoint->shape;
-    return (xp_dataset){.kind = checkpoint->kind,
-                        .name = "the training data",
-                        .features = shape->features,
-                        .length = shape->length,
-                        .channels = shape->channels,
-                        .height = shape->height,
-                        .breadth = shape->breadth,
-                        .classes = shape->classes,
-                        .class_names = checkpoint->class_names};
+    xp_dataset data = {.kind = checkpoint->kind,
+                       .name = "the training data",
+                       .features = shape->features,
+                       .length = shape->length,
+                       .channels = shape->channels,
+                       .height = shape->height,
+                       .breadth = shape->breadth};
+    checkpoint->task->restore(&data, shape->outputs, checkpoint->output_names);
+    return data;
 }
 
 xp_status xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,

@@ -7,21 +7,22 @@
 
 #include "data/dataset.h"
 #include "graph/store.h"
+#include "task/task.h"
 #include "train/config.h"
 
 #include <jansson.h>
 
 /* Where a run stands; everything that the next step depends on beside the parameters and moments. */
 typedef struct xp_training_state {
-    int64_t step;             /* optimiser steps done */
-    int epoch;                /* the epoch under way, from 0; equal to the epochs finished */
-    int64_t position;         /* steps done of that epoch */
-    double loss_sum;          /* over the samples of the epoch so far */
-    int64_t correct, samples; /* of the epoch so far */
-    double accuracy_best;     /* of the set that judges: validation, else test, else training */
-    double accuracy_at_best;  /* of the test set (else as above) in that epoch: what summary.json reports */
-    int epoch_best;           /* from 1; 0: none yet */
-    double seconds;           /* spent so far */
+    int64_t step;              /* optimiser steps done */
+    int epoch;                 /* the epoch under way, from 0; equal to the epochs finished */
+    int64_t position;          /* steps done of that epoch */
+    double sums[XP_TASK_SUMS]; /* of the task, over the samples of the epoch so far */
+    int64_t samples;           /* of the epoch so far */
+    double best;    /* value of the deciding metric, of the set that judges: validation, else test, else training */
+    double at_best; /* of the test set (else as above) in that epoch: what summary.json reports */
+    int epoch_best; /* from 1; 0: none yet */
+    double seconds; /* spent so far */
     int64_t samples_total;
     double training_seconds; /* spent in training steps alone */
 } xp_training_state;
@@ -30,7 +31,8 @@ typedef struct xp_checkpoint {
     xp_config config;
     xp_model_shape shape;
     const xp_sample_kind *kind;         /* of the data */
-    char **class_names;                 /* [shape.classes], owned */
+    const xp_task *task;                /* what is learned from them */
+    char **output_names;                /* [shape.outputs], owned */
     xp_standardisation standardisation; /* features 0: none was applied */
     xp_training_state state;
     char fingerprint[48];                      /* of all its data */
@@ -59,7 +61,7 @@ void xp_checkpoint_release(xp_checkpoint *checkpoint);
  * computed where the store's has more rows than the folder's. */
 xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
 
-/* The data that a model was trained on, as a header without samples; borrows the class names. */
+/* The data that a model was trained on, as a header without samples; borrows the names of the outputs. */
 xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint);
 /* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and behind a
  * '+' of the test set. The latter two may be NULL. Fails as xp_dataset_read. */

@@ -188,7 +188,7 @@ xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoin
     xp_model model = {0};
     tensors read;
     XP_TRY(xp_store_create(&store));
-    xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, 0, store, false);
+    xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, store, false);
     if (status != XP_OK) status = xp_fail_in(status, "%s: state.json and config.yaml describe no model: ", folder);
     if (status == XP_OK) status = read_tensors(&read, folder, store, moments, true);
     if (status == XP_OK) release_tensors(&read);

@@ -17,7 +17,7 @@ typedef struct series {
 
 typedef struct panel {
     const char *title;
-    series lines[3];
+    series lines[XP_SETS];
     int line_count;
     xp_chart chart;
 } panel;
@@ -101,91 +101,39 @@ static void draw_panel(xp_writer *out, panel *shown, const xp_epoch_row *rows, i
     }
 }
 
-xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_epoch_row *rows, int count) {
-    enum { PANELS = 3, WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 96 };
-    panel panels[PANELS] = {{.title = "loss",
-                             .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_loss)},
-                                       {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_loss)},
-                                       {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_loss)}},
-                             .line_count = 3},
-                            {.title = "accuracy",
-                             .chart.percent = true,
-                             .lines = {{"training", XP_SVG_BLUE, offsetof(xp_epoch_row, train_accuracy)},
-                                       {"validation", XP_SVG_GREEN, offsetof(xp_epoch_row, validation_accuracy)},
-                                       {"test", XP_SVG_ORANGE, offsetof(xp_epoch_row, test_accuracy)}},
-                             .line_count = 3},
-                            {.title = "learning rate",
-                             .lines = {{"", XP_SVG_BLUE, offsetof(xp_epoch_row, learning_rate)}},
-                             .line_count = 1}};
+/* The panels of the task's metrics, and that of the learning rate; returns how many. */
+static int choose_panels(const xp_task *task, panel panels[XP_TASK_METRICS + 1]) {
+    static const char *const colours[XP_SETS] = {XP_SVG_BLUE, XP_SVG_GREEN, XP_SVG_ORANGE};
+    int count = 0;
+    for (; count < task->metric_count; count++) {
+        const xp_metric *metric = &task->metrics[count];
+        panel *made = &panels[count];
+        *made = (panel){.title = metric->name, .line_count = XP_SETS, .chart.percent = strcmp(metric->unit, " %") == 0};
+        for (int set = 0; set < XP_SETS; set++)
+            made->lines[set] =
+                (series){xp_set_name(set), colours[set],
+                         offsetof(xp_epoch_row, metrics) + (size_t)(set * XP_TASK_METRICS + count) * sizeof(double)};
+    }
+    panels[count++] = (panel){
+        .title = "learning rate", .lines = {{"", XP_SVG_BLUE, offsetof(xp_epoch_row, learning_rate)}}, .line_count = 1};
+    return count;
+}
+
+xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_task *task,
+                          const xp_epoch_row *rows, int count) {
+    enum { WIDTH = 330, HEIGHT = 240, LEFT = 76, GAP = 90, TOP = 96 };
+    panel panels[XP_TASK_METRICS + 1];
+    const int shown = choose_panels(task, panels);
     xp_writer out = {0};
-    xp_svg_begin(&out, LEFT + PANELS * WIDTH + (PANELS - 1) * GAP + 30, TOP + HEIGHT + 60, title);
+    xp_svg_begin(&out, LEFT + shown * WIDTH + (shown - 1) * GAP + 30, TOP + HEIGHT + 60, title);
     xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
-    for (int i = 0; i < PANELS; i++) {
+    for (int i = 0; i < shown; i++) {
         panels[i].chart.left = LEFT + i * (WIDTH + GAP);
         panels[i].chart.top = TOP;
         panels[i].chart.width = WIDTH;
         panels[i].chart.height = HEIGHT;
         draw_panel(&out, &panels[i], rows, count);
     }
-    return xp_svg_finish(&out, path);
-}
-
-/* --- confusion matrix --------------------------------------------------------------------------------------------- */
-
-/* From white to the blue of the curves. */
-static void shade(double share, char text[8]) {
-    const double white[3] = {255, 255, 255}, full[3] = {0x1d, 0x4e, 0xd8};
-    double strength = pow(share, 0.6); /* makes the rare errors visible beside a strong diagonal */
-    int mixed[3];
-    for (int i = 0; i < 3; i++) mixed[i] = (int)(white[i] + (full[i] - white[i]) * strength + 0.5);
-    snprintf(text, 8, "#%02x%02x%02x", (unsigned)mixed[0] & 0xff, (unsigned)mixed[1] & 0xff, (unsigned)mixed[2] & 0xff);
-}
-
-/* A name cut to `limit` characters, with a mark; whole UTF-8 characters only. */
-static void shorten(const char *name, size_t limit, char text[64]) {
-    size_t bytes = 0, characters = 0;
-    while (name[bytes] && characters < limit && bytes < 56) {
-        bytes++;
-        while (((unsigned char)name[bytes] & 0xc0) == 0x80) bytes++;
-        characters++;
-    }
-    snprintf(text, 64, "%.*s%s", (int)bytes, name, name[bytes] ? "…" : "");
-}
-
-xp_status xp_confusion_write(const char *path, const char *title, const char *set, const xp_evaluation *evaluation) {
-    int classes = evaluation->classes;
-    double cell = classes <= 12 ? 46 : fmax(6, 560.0 / classes), left = 150, top = 150, side = cell * classes;
-    bool labelled = cell >= 11;
-    xp_writer out = {0};
-    char text[64], colour[8], note[192];
-    xp_svg_begin(&out, fmax(left + side + 40, 480), top + side + 40, title);
-    snprintf(note, sizeof note, "%s: %lld samples, accuracy %.2f %%", set, (long long)evaluation->count,
-             100 * evaluation->accuracy);
-    xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
-    xp_svg_text(&out, left + side / 2, top + side + 24, "middle", 12, XP_SVG_SOFT, "400", "predicted");
-    xp_svg_turned_text(&out, 28, top + side / 2, -90, "middle", 12, XP_SVG_SOFT, "true");
-    for (int row = 0; row < classes; row++) {
-        double y = top + row * cell, total = 0;
-        for (int column = 0; column < classes; column++) total += (double)evaluation->confusion[row * classes + column];
-        if (labelled) {
-            shorten(evaluation->class_names[row], 14, text);
-            xp_svg_text(&out, left - 8, y + cell / 2 + 4, "end", 11, XP_SVG_INK, "400", text);
-            xp_svg_turned_text(&out, left + row * cell + cell / 2 + 4, top - 8, -45, "start", 11, XP_SVG_INK, text);
-        }
-        for (int column = 0; column < classes; column++) {
-            int64_t count = evaluation->confusion[row * classes + column];
-            double x = left + column * cell, share = total > 0 ? (double)count / total : 0;
-            if (count == 0 && !labelled) continue; /* a hundred classes make ten thousand empty cells */
-            shade(share, colour);
-            xp_write(&out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\" stroke=\"%s\"/>\n",
-                     x, y, cell, cell, colour, cell >= 20 ? XP_SVG_GRID : "none");
-            if (count == 0 || cell < 30) continue;
-            snprintf(text, sizeof text, "%lld", (long long)count);
-            xp_svg_text(&out, x + cell / 2, y + cell / 2 + 4, "middle", strlen(text) > 5 ? 9 : 11,
-                        share > 0.4 ? "#ffffff" : XP_SVG_INK, "400", text);
-        }
-    }
-    xp_svg_frame(&out, left, top, side, side);
     return xp_svg_finish(&out, path);
 }
 
@@ -220,7 +168,7 @@ static void draw_map(xp_writer *out, const float *cells, int rows, int columns, 
                     column++;
                     continue;
                 }
-                shade((double)level / LEVELS, colour);
+                xp_svg_shade((double)level / LEVELS, colour);
                 if (!open) xp_write(out, "<path fill=\"%s\" d=\"", colour);
                 xp_write(out, "M%d %dh%dv1h-%dz", column, row, end - column, end - column);
                 open = true;

@@ -1,15 +1,13 @@
-/* Pictures of a run as SVG: learning curves, the confusion matrix, attention maps. Owns the drawing; knows nothing of
+/* Pictures of a run as SVG: learning curves, attention maps. Owns the drawing; knows nothing of
  * training. */
 #ifndef XP_TRAIN_CURVES_H
 #define XP_TRAIN_CURVES_H
 
 #include "train/metrics.h"
 
-/* Loss, accuracy and learning rate over the epochs, one panel each. `note` stands below the title. Writes atomically. */
-xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_epoch_row *rows, int count);
-/* The confusion matrix, rows true, columns predicted, shaded by the share of the row. `set` says what the samples are:
- * "test set after the last epoch, 20". Writes atomically. */
-xp_status xp_confusion_write(const char *path, const char *title, const char *set, const xp_evaluation *evaluation);
+/* The task's metrics and the learning rate over the epochs, one panel each. `note` stands below the title. Writes atomically. */
+xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_task *task,
+                          const xp_epoch_row *rows, int count);
 
 /* One layer's maps, a head beside the other. */
 typedef struct xp_map_row {

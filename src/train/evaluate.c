@@ -19,9 +19,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                        "%s has series of %d steps; the model takes at most %d: train one with --max-length %d or more",
                        path, (*out)->length, trained.length, (*out)->length);
     XP_TRY(xp_dataset_align(&trained, *out));
-    if (options->judged && xp_dataset_check_labels(*out, path) != XP_OK)
-        return xp_fail(XP_BAD_DATA, "%s: there is no accuracy to tell, but expanse predict gives the answers",
-                       xp_last_error());
+    if (options->judged) XP_TRY(checkpoint->task->check(*out, path, XP_DATA_JUDGES));
     if (options->limit && options->in_order)
         xp_dataset_first(*out, options->limit);
     else if (options->limit)
@@ -46,7 +44,7 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     xp_device_options device = {.select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
-    XP_TRY(xp_session_open(&session, config, &shape, &device, checkpoint->tunings, false));
+    XP_TRY(xp_session_open(&session, checkpoint->task, config, &shape, &device, checkpoint->tunings, false));
     xp_status status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     xp_progress progress = {.seconds_left = NAN};
@@ -59,7 +57,8 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
 /* Which weights a checkpoint has. */
 static void describe_weights(const xp_checkpoint *checkpoint, char *text, size_t size) {
     const xp_training_state *state = &checkpoint->state;
-    const char *judge = xp_judging_set(checkpoint->config.data.validation > 0, *checkpoint->config.data.test);
+    const char *judge =
+        xp_set_name(xp_judging_set(checkpoint->config.data.validation > 0, *checkpoint->config.data.test));
     if (state->position > 0 || state->epoch == 0)
         snprintf(text, size, "step %lld", (long long)state->step);
     else if (state->epoch == state->epoch_best)

@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TALLY_AT = 0, PROBABILITIES_AT = 64 }; /* in a set of results */
+enum { TALLY_AT = 0, ANSWERS_AT = 64 }; /* in a set of results */
 
 size_t xp_session_result_bytes(const xp_session *session) {
-    return PROBABILITIES_AT + (size_t)session->shape.batch * (size_t)session->shape.classes * sizeof(float);
+    return ANSWERS_AT + (size_t)session->shape.batch * (size_t)session->shape.outputs * sizeof(float);
 }
 
 static const float *results(const xp_session *session, int set, int at) {
@@ -21,7 +21,7 @@ static const float *results(const xp_session *session, int set, int at) {
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-/* Tells of the sample whose answer is not a number: a class chosen among others would look like an answer. */
+/* Tells of the sample whose answer is not a number: what is chosen among others would look like an answer. */
 static xp_status refuse_answer(const xp_session *session, int64_t sample) {
     const xp_dataset *dataset = session->dataset;
     const int64_t elements = dataset->sample_elements;
@@ -47,9 +47,8 @@ static xp_status collect(xp_session *session) {
     const float *sums = results(session, run->set, TALLY_AT);
     if (sums[XP_TALLY_BROKEN] > 0)
         return refuse_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
-    session->tally.loss_sum += (double)sums[XP_TALLY_LOSS];
-    session->tally.correct += (int64_t)sums[XP_TALLY_SCORE];
-    session->tally.labelled += (int64_t)sums[XP_TALLY_SAMPLES];
+    for (int i = 0; i < XP_TASK_SUMS; i++) session->tally.sums[i] += (double)sums[i];
+    session->tally.counted += (int64_t)sums[XP_TALLY_SAMPLES];
     session->tally.samples += run->filled;
     return XP_OK;
 }
@@ -90,9 +89,9 @@ static xp_status fetch(xp_session *session, xp_plan *plan, int set, const xp_ten
 /* The numbers beside the batch that a part of a training step reads. */
 static void fill_state(const xp_session *session, int set, int64_t step, double rate, int part, float share) {
     const int parts = session->config->training.accumulate;
-    const xp_graph *updated = session->update ? session->update : session->training.graph;
+    const xp_graph *updated = session->update ? session->update : session->training.model.graph;
     *(float *)xp_inputs_field(&session->inputs, set, XP_FIELD_SHARE) = share;
-    if (session->training.graph->random_state)
+    if (session->training.model.graph->random_state)
         xp_step_fill_random(session->config->training.seed, step, part, parts,
                             xp_inputs_field(&session->inputs, set, XP_FIELD_RANDOM));
     if (session->update) xp_step_fill_part(part, xp_inputs_field(&session->inputs, set, XP_FIELD_PART));
@@ -153,11 +152,11 @@ xp_status xp_session_finish(xp_session *session, xp_tally *last) {
 
 /* Enqueues an evaluation of the next batch. */
 static xp_status evaluate_batch(xp_session *session, xp_session_run *run) {
-    const xp_model *model = &session->evaluation;
+    const xp_learner *learner = &session->evaluation;
     XP_TRY(take(session, run));
     XP_TRY(enqueue(session, run, session->evaluation_plan, &session->evaluation_fields));
-    XP_TRY(fetch(session, session->evaluation_plan, run->set, model->tally, TALLY_AT));
-    XP_TRY(fetch(session, session->evaluation_plan, run->set, model->probabilities, PROBABILITIES_AT));
+    XP_TRY(fetch(session, session->evaluation_plan, run->set, learner->tally, TALLY_AT));
+    XP_TRY(fetch(session, session->evaluation_plan, run->set, learner->answers, ANSWERS_AT));
     run->under_way = true;
     return XP_OK;
 }
@@ -172,11 +171,11 @@ xp_status xp_session_step(xp_session *session, xp_tally *tally) {
 /* Waits for the run under way and keeps its answers. */
 static xp_status keep_answers(xp_session *session, xp_evaluation *out) {
     const xp_session_run run = session->run;
-    const int64_t classes = session->shape.classes;
+    const int64_t outputs = session->shape.outputs;
     if (!run.under_way) return XP_OK;
     XP_TRY(collect(session));
-    memcpy(out->probabilities + run.first * classes, results(session, run.set, PROBABILITIES_AT),
-           (size_t)(run.filled * classes) * sizeof(float));
+    memcpy(out->answers + run.first * outputs, results(session, run.set, ANSWERS_AT),
+           (size_t)(run.filled * outputs) * sizeof(float));
     return XP_OK;
 }
 
@@ -184,8 +183,7 @@ static void report(const xp_session *session, double begin, xp_progress *progres
                    const xp_trainer_callbacks *callbacks) {
     const xp_tally *tally = &session->tally;
     progress->step = (tally->samples + session->shape.batch - 1) / session->shape.batch;
-    progress->loss = tally->loss_sum / (double)tally->labelled;
-    progress->accuracy = (double)tally->correct / (double)tally->labelled;
+    xp_task_measure(session->task, tally->sums, tally->counted, progress->metrics);
     progress->samples_per_second = (double)tally->samples / (xp_clock() - begin + 1e-9);
     callbacks->progress(callbacks->user, progress);
 }
@@ -213,12 +211,13 @@ static xp_status evaluate_all(xp_session *session, xp_progress *progress, const 
 
 xp_status xp_session_evaluate(xp_session *session, const xp_dataset *dataset, const char *phase, xp_progress *progress,
                               const xp_trainer_callbacks *callbacks, xp_evaluation *out) {
-    XP_TRY(xp_evaluation_create(out, dataset));
+    XP_TRY(xp_evaluation_create(out, session->task, dataset));
     const int64_t count = dataset->count, batch = session->shape.batch;
     int32_t *order = malloc((size_t)count * sizeof *order);
     xp_status status =
         order ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory to evaluate %lld samples", (long long)count);
     for (int64_t i = 0; i < count && order; i++) order[i] = (int32_t)i;
+    progress->task = session->task;
     progress->phase = phase;
     progress->steps = (count + batch - 1) / batch;
     if (status == XP_OK) {

@@ -10,10 +10,11 @@
 
 /* Where the run is, for the live line; sent every few steps and at the end of each phase. */
 typedef struct xp_progress {
-    const char *phase;     /* "preparing kernels"; then the set at work: "training", "validation", "test" … */
-    int epoch, epochs;     /* from 1; epochs 0: this phase is of no epoch */
-    int64_t step, steps;   /* of this phase of this epoch; kernels, when they are prepared */
-    double loss, accuracy; /* of this set so far in this phase; NaN: there is none */
+    const xp_task *task;
+    const char *phase;   /* "preparing kernels"; then the set at work: "training", "validation", "test" … */
+    int epoch, epochs;   /* from 1; epochs 0: this phase is of no epoch */
+    int64_t step, steps; /* of this phase of this epoch; kernels, when they are prepared */
+    double metrics[XP_TASK_METRICS]; /* of this set so far in this phase; NaN: there is none */
     double learning_rate;
     double samples_per_second;
     double seconds_left; /* of the whole run, or of the kernels' preparation; NaN: not known yet */
@@ -22,7 +23,7 @@ typedef struct xp_progress {
 typedef struct xp_trainer_callbacks {
     void *user;
     void (*progress)(void *user, const xp_progress *progress);
-    void (*epoch)(void *user, const xp_epoch_row *row, int epochs, bool best);
+    void (*epoch)(void *user, const xp_task *task, const xp_epoch_row *row, int epochs, bool best);
     void (*message)(void *user, const char *text);
     /* Before a new run's kernels are made: a chance to tune for a run of so many floating-point operations in all.
      * True: the tuning tables have changed. NULL: never. */

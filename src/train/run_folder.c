@@ -22,10 +22,9 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-static const char header[] =
-    "epoch,train_loss,train_accuracy,validation_loss,validation_accuracy,test_loss,test_accuracy,"
-    "learning_rate,seconds,samples_per_second\n";
-enum { COLUMNS = 10 };
+/* The columns of metrics.csv behind the epoch: the metrics of each set, and these. */
+static const char last_columns[] = "learning_rate,seconds,samples_per_second";
+enum { LAST_COLUMNS = 3, MOST_COLUMNS = XP_SETS * XP_TASK_METRICS + LAST_COLUMNS };
 
 xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size) {
     size_t length = strlen(folder);
@@ -165,13 +164,14 @@ xp_status xp_run_folder_check_free(const char *path) {
                    path, path);
 }
 
-xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config) {
+xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_task *task, const xp_config *config) {
     xp_run_folder folder;
     XP_TRY(start(&folder, path));
     XP_TRY(xp_run_folder_can_be_made(path, 0));
     XP_TRY(xp_folder_make(path));
     XP_TRY(lock_folder(&folder));
     clear_leftovers(&folder);
+    folder.task = task;
     xp_status status = xp_run_folder_configure(&folder, config);
     if (status == XP_OK) status = write_rows(&folder);
     if (status != XP_OK) {
@@ -182,8 +182,45 @@ xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_co
     return XP_OK;
 }
 
+static void write_header(const xp_task *task, xp_writer *out) {
+    static const char *const prefixes[XP_SETS] = {"train", "validation", "test"};
+    xp_write(out, "epoch,");
+    for (int set = 0; set < XP_SETS; set++)
+        for (int i = 0; i < task->metric_count; i++) xp_write(out, "%s_%s,", prefixes[set], task->metrics[i].name);
+    xp_write(out, "%s\n", last_columns);
+}
+
+/* The cells of a row behind the epoch, in the order of the columns; returns how many. */
+static int list_cells(const xp_task *task, xp_epoch_row *row, double *cells[MOST_COLUMNS]) {
+    int count = 0;
+    for (int set = 0; set < XP_SETS; set++)
+        for (int i = 0; i < task->metric_count; i++) cells[count++] = &row->metrics[set][i];
+    cells[count++] = &row->learning_rate;
+    cells[count++] = &row->seconds;
+    cells[count++] = &row->samples_per_second;
+    return count;
+}
+
+/* Reads the next cell, which a comma ends, or a newline when it is the last one. */
+static xp_status read_cell(const char *path, int line, int column, bool last, const char **at, double *out) {
+    size_t length = 0;
+    *out = NAN;
+    XP_TRY(xp_text_number(*at, out, &length));
+    *at += length;
+    if (**at != (last ? '\n' : ','))
+        return xp_fail(XP_BAD_DATA, "%s:%d: column %d is not a number", path, line, column);
+    ++*at;
+    return XP_OK;
+}
+
 static xp_status read_rows(xp_run_folder *folder, const char *path, const char *text, int epochs_done) {
-    if (strncmp(text, header, sizeof header - 1) != 0) {
+    xp_writer header = {0};
+    write_header(folder->task, &header);
+    XP_TRY(xp_writer_status(&header, path));
+    const size_t header_bytes = header.length;
+    const bool ours = strncmp(text, header.text, header_bytes) == 0;
+    xp_writer_release(&header);
+    if (!ours) {
         return xp_fail(XP_BAD_DATA, "%s:1: the columns are not those of a run; it was changed or is another file",
                        path);
     }
@@ -192,32 +229,17 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
     folder->rows = calloc((size_t)epochs_done + 1, sizeof *folder->rows);
     if (!folder->rows) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", path, epochs_done);
     folder->room = epochs_done + 1;
-    const char *at = text + sizeof header - 1;
+    const char *at = text + header_bytes;
     while (folder->count < epochs_done && *at) {
-        double cells[COLUMNS];
-        for (int column = 0; column < COLUMNS; column++) {
-            size_t length = 0;
-            cells[column] = NAN;
-            XP_TRY(xp_text_number(at, &cells[column], &length));
-            at += length;
-            if (*at != (column + 1 < COLUMNS ? ',' : '\n')) {
-                return xp_fail(XP_BAD_DATA, "%s:%d: column %d is not a number", path, folder->count + 2, column + 1);
-            }
-            at++;
-        }
-        if (cells[0] != folder->count + 1) {
-            return xp_fail(XP_BAD_DATA, "%s:%d: expected epoch %d", path, folder->count + 2, folder->count + 1);
-        }
-        folder->rows[folder->count++] = (xp_epoch_row){.epoch = (int)cells[0],
-                                                       .train_loss = cells[1],
-                                                       .train_accuracy = cells[2],
-                                                       .validation_loss = cells[3],
-                                                       .validation_accuracy = cells[4],
-                                                       .test_loss = cells[5],
-                                                       .test_accuracy = cells[6],
-                                                       .learning_rate = cells[7],
-                                                       .seconds = cells[8],
-                                                       .samples_per_second = cells[9]};
+        const int line = folder->count + 2;
+        xp_epoch_row row = {.epoch = folder->count + 1};
+        double *cells[MOST_COLUMNS], epoch;
+        const int columns = list_cells(folder->task, &row, cells);
+        for (int set = 0; set < XP_SETS; set++) xp_task_measure(folder->task, NULL, 0, row.metrics[set]);
+        XP_TRY(read_cell(path, line, 1, false, &at, &epoch));
+        for (int i = 0; i < columns; i++) XP_TRY(read_cell(path, line, i + 2, i + 1 == columns, &at, cells[i]));
+        if (epoch != row.epoch) return xp_fail(XP_BAD_DATA, "%s:%d: expected epoch %d", path, line, row.epoch);
+        folder->rows[folder->count++] = row;
     }
     if (folder->count < epochs_done) {
         return xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint stands at %d", path, folder->count,
@@ -235,10 +257,11 @@ xp_status xp_run_folder_open(xp_run_folder *out, const char *path) {
     return XP_OK;
 }
 
-xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done) {
+xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done) {
     char file[1100];
     char *text = NULL;
     size_t length = 0;
+    folder->task = task;
     XP_TRY(xp_run_folder_file(folder->path, "metrics.csv", file, sizeof file));
     if (epochs_done == 0) return write_rows(folder); /* it may have ended before there was one */
     XP_TRY(xp_file_read(file, &text, &length));
@@ -263,16 +286,14 @@ static xp_status write_rows(const xp_run_folder *folder) {
     char file[1100];
     XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
     xp_writer out = {0};
-    xp_write(&out, "%s", header);
+    write_header(folder->task, &out);
     for (int i = 0; i < folder->count; i++) {
-        const xp_epoch_row *row = &folder->rows[i];
-        const double cells[COLUMNS - 1] = {row->train_loss,          row->train_accuracy, row->validation_loss,
-                                           row->validation_accuracy, row->test_loss,      row->test_accuracy,
-                                           row->learning_rate,       row->seconds,        row->samples_per_second};
-        xp_write(&out, "%d", row->epoch);
-        for (int column = 0; column < COLUMNS - 1; column++) {
+        double *cells[MOST_COLUMNS];
+        const int columns = list_cells(folder->task, &folder->rows[i], cells);
+        xp_write(&out, "%d", folder->rows[i].epoch);
+        for (int column = 0; column < columns; column++) {
             xp_write(&out, ",");
-            if (isfinite(cells[column])) xp_write_number(&out, cells[column]);
+            if (isfinite(*cells[column])) xp_write_number(&out, *cells[column]);
         }
         xp_write(&out, "\n");
     }
@@ -286,11 +307,12 @@ static void make_title(const xp_config *config, char *text, size_t size) {
 }
 
 /* "best epoch 7, chosen on the validation set: test accuracy 95.95 %" */
-static void note_best(const xp_epoch_row *best, char *text, size_t size) {
-    double judged = NAN, accuracy = NAN, loss = NAN;
-    const char *judge = xp_epoch_judge(best, &judged), *set = xp_epoch_result(best, &accuracy, &loss);
-    snprintf(text, size, "best epoch %d, chosen on the %s set: %s accuracy %.2f %%", best->epoch, judge,
-             set ? set : "training", 100 * (set ? accuracy : best->train_accuracy));
+static void note_best(const xp_task *task, const xp_epoch_row *best, char *text, size_t size) {
+    const xp_metric *metric = &task->metrics[task->deciding];
+    const xp_set set = xp_epoch_result(task, best);
+    snprintf(text, size, "best epoch %d, chosen on the %s set: %s %s %.*f%s", best->epoch,
+             xp_set_name(xp_epoch_judge(task, best)), xp_set_name(set), metric->name, metric->digits,
+             metric->scale * xp_epoch_decision(task, best, set), metric->unit);
 }
 
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row,
@@ -306,8 +328,8 @@ xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config
     char file[1100], title[1200], note[128];
     XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
     make_title(config, title, sizeof title);
-    note_best(&folder->rows[epoch_best - 1], note, sizeof note);
-    return xp_curves_write(file, title, note, folder->rows, folder->count);
+    note_best(folder->task, &folder->rows[epoch_best - 1], note, sizeof note);
+    return xp_curves_write(file, title, note, folder->task, folder->rows, folder->count);
 }
 
 /* --- summary ------------------------------------------------------------------------------------------------------ */
@@ -332,25 +354,37 @@ static json_t *set_seed(json_t *all, uint64_t seed) {
     return fits ? set_whole(all, "seed", (int64_t)seed) : set_text(all, "seed", text);
 }
 
+/* "training_accuracy_best": of the task's deciding metric. */
+static const char *key(char name[96], const char *prefix, const xp_task *task, const char *ending) {
+    snprintf(name, 96, "%s%s%s", prefix, task->metrics[task->deciding].name, ending);
+    return name;
+}
+
 /* NULL: memory ended, or a name is not UTF-8. */
 static json_t *describe_summary(const xp_config *config, const xp_run_summary *summary) {
     const xp_epoch_row *best = &summary->best, *last = &summary->last;
+    const xp_task *task = summary->task;
     const bool any = best->epoch > 0;
-    double accuracy_best = NAN, accuracy_final = NAN, loss = NAN, judged = NAN;
-    if (any) xp_epoch_result(best, &accuracy_best, &loss);
+    const xp_set set = any ? xp_epoch_result(task, last) : XP_SET_TRAINING;
+    char name[96];
+    const bool measured = any && set != XP_SET_TRAINING;
     json_t *all = set_text(json_object(), "preset", config->preset);
     all = set_text(all, "attention", config->model.attention);
     all = set_seed(all, config->training.seed);
-    all = set_text(all, "accuracy_set", any ? xp_epoch_result(last, &accuracy_final, &loss) : NULL);
-    all = set_number(all, "accuracy_best", accuracy_best);
-    all = set_number(all, "accuracy_final", accuracy_final);
-    all = set_number(all, "loss_final", loss);
-    all = set_number(all, "training_accuracy_best", any ? best->train_accuracy : NAN);
-    all = set_number(all, "training_accuracy_final", any ? last->train_accuracy : NAN);
-    all = set_number(all, "training_loss_final", any ? last->train_loss : NAN);
-    all = set_number(all, "validation_accuracy_best", any ? best->validation_accuracy : NAN);
+    all = set_text(all, key(name, "", task, "_set"), measured ? xp_set_name(set) : NULL);
+    all = set_number(all, key(name, "", task, "_best"),
+                     measured ? xp_epoch_decision(task, best, xp_epoch_result(task, best)) : NAN);
+    all = set_number(all, key(name, "", task, "_final"), measured ? xp_epoch_decision(task, last, set) : NAN);
+    all = set_number(all, "loss_final", measured ? last->metrics[set][0] : NAN);
+    all = set_number(all, key(name, "training_", task, "_best"),
+                     any ? xp_epoch_decision(task, best, XP_SET_TRAINING) : NAN);
+    all = set_number(all, key(name, "training_", task, "_final"),
+                     any ? xp_epoch_decision(task, last, XP_SET_TRAINING) : NAN);
+    all = set_number(all, "training_loss_final", any ? last->metrics[XP_SET_TRAINING][0] : NAN);
+    all = set_number(all, key(name, "validation_", task, "_best"),
+                     any ? xp_epoch_decision(task, best, XP_SET_VALIDATION) : NAN);
     all = set_whole(all, "epoch_best", best->epoch);
-    all = set_text(all, "epoch_best_chosen_on", any ? xp_epoch_judge(best, &judged) : NULL);
+    all = set_text(all, "epoch_best_chosen_on", any ? xp_set_name(xp_epoch_judge(task, best)) : NULL);
     all = set_whole(all, "epochs", summary->epochs);
     all = set_whole(all, "parameters", summary->parameters);
     all = set_whole(all, "samples", summary->samples);
@@ -364,16 +398,15 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     return xp_json_set(all, "finished", json_boolean(summary->finished));
 }
 
-xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_config *config,
-                                       const xp_evaluation *evaluation) {
+xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, const xp_evaluation *evaluation) {
     char file[1100], title[1200], note[128];
-    double accuracy = NAN, loss = NAN;
+    const xp_task *task = folder->task;
     const xp_epoch_row *last = &folder->rows[folder->count - 1];
-    XP_TRY(xp_run_folder_path(folder->path, "confusion.svg", file, sizeof file));
+    XP_TRY(xp_run_folder_path(folder->path, task->picture, file, sizeof file));
     make_title(config, title, sizeof title);
-    snprintf(note, sizeof note, "%s set after the last epoch, %d", xp_epoch_result(last, &accuracy, &loss),
+    snprintf(note, sizeof note, "%s set after the last epoch, %d", xp_set_name(xp_epoch_result(task, last)),
              last->epoch);
-    return xp_confusion_write(file, title, note, evaluation);
+    return task->draw(file, title, note, evaluation);
 }
 
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary) {

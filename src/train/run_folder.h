@@ -8,7 +8,8 @@
 
 typedef struct xp_run_folder {
     char path[1024];
-    int lock; /* descriptor of the locked folder: one run at a time */
+    int lock;            /* descriptor of the locked folder: one run at a time */
+    const xp_task *task; /* of the rows; NULL: of an opened one that does not go on yet */
     xp_epoch_row *rows;
     int count;
     size_t room;
@@ -16,6 +17,7 @@ typedef struct xp_run_folder {
 
 /* What summary.json says. */
 typedef struct xp_run_summary {
+    const xp_task *task;     /* NULL: nothing is known yet */
     xp_epoch_row best, last; /* the rows of the best and of the last epoch; epoch 0: none is finished yet */
     int epochs;
     int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 where no model was made */
@@ -31,14 +33,14 @@ xp_status xp_run_folder_check_free(const char *path);
  * making it. */
 xp_status xp_run_folder_can_be_made(const char *path, double bytes);
 /* Makes a new run folder with its config.yaml; as above. */
-xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_config *config);
+xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_task *task, const xp_config *config);
 /* Locks an existing one, removes what a killed process left half-written, and gives a checkpoint that it was about to
  * replace its name back. What the folder says of the run is to be
  * read after this: a run that still goes may be about to change it. XP_INVALID_ARGUMENT: another run has the lock. */
 xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
 /* Goes on with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
  * XP_BAD_DATA when rows are missing. */
-xp_status xp_run_folder_resume(xp_run_folder *folder, int epochs_done);
+xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done);
 /* Which configuration the run has: that of its last checkpoint, else of the folder. */
 xp_status xp_run_folder_config(const char *path, xp_config *out);
 /* Writes config.yaml anew. */
@@ -51,9 +53,8 @@ xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, c
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
 /* Draws curves.svg of the rows. */
 xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config *config, int epoch_best);
-/* Draws confusion.svg, of the set that the run is measured by, after the last row's epoch. */
-xp_status xp_run_folder_draw_confusion(const xp_run_folder *folder, const xp_config *config,
-                                       const xp_evaluation *evaluation);
+/* Draws the task's picture of the set that the run is measured by, after the last row's epoch. */
+xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, const xp_evaluation *evaluation);
 /* Writes summary.json, the last file of a run. */
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary);
 /* The name of the kept checkpoint of an epoch: "epoch-0003". */

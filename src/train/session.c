@@ -20,7 +20,7 @@ static xp_status add_optimiser(xp_session *session) {
         .momentum = (float)config->training.momentum,
         .gradient_clip = (float)config->training.gradient_clip,
     };
-    xp_graph *graph = session->training.graph;
+    xp_graph *graph = session->training.model.graph;
     if (config->training.accumulate > 1) {
         XP_TRY(xp_train_accumulate(graph, session->device));
         XP_TRY(xp_graph_create(&session->update, session->store, true));
@@ -31,19 +31,20 @@ static xp_status add_optimiser(xp_session *session) {
 
 /* Where the graphs' inputs lie. */
 static void place_inputs(xp_session *session) {
-    const xp_model *training = &session->training, *evaluation = &session->evaluation;
+    const xp_learner *learner = &session->training, *judged = &session->evaluation;
+    const xp_model *training = &learner->model, *evaluation = &judged->model;
     xp_tensor *const part = session->update ? training->graph->optimiser_state : NULL;
     session->evaluation_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = evaluation->input,
                                                      [XP_FIELD_LENGTHS] = evaluation->lengths,
-                                                     [XP_FIELD_LABELS] = evaluation->labels,
+                                                     [XP_FIELD_LABELS] = judged->labels,
                                                      [XP_FIELD_WEIGHTS] = evaluation->weights}};
     xp_inputs_place(&session->inputs, session->device, &session->evaluation_fields);
     if (!training->graph) return;
     session->training_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = training->input,
                                                    [XP_FIELD_LENGTHS] = training->lengths,
-                                                   [XP_FIELD_LABELS] = training->labels,
+                                                   [XP_FIELD_LABELS] = learner->labels,
                                                    [XP_FIELD_WEIGHTS] = training->weights,
-                                                   [XP_FIELD_SHARE] = training->loss_gradient,
+                                                   [XP_FIELD_SHARE] = learner->loss_gradient,
                                                    [XP_FIELD_RANDOM] = training->graph->random_state,
                                                    [XP_FIELD_PART] = part,
                                                    [XP_FIELD_STEP] = part ? NULL : training->graph->optimiser_state}};
@@ -65,35 +66,38 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
     XP_TRY(xp_device_open(&session->device, device));
     xp_tuning_prefer(session->device, tunings);
     XP_TRY(xp_store_create(&session->store));
-    double smoothing = config->training.label_smoothing;
+    const xp_task_options options = {.label_smoothing = config->training.label_smoothing};
     if (training)
-        XP_TRY(xp_model_build(&session->training, &config->model, &session->shape, smoothing, session->store, true));
-    XP_TRY(xp_model_build(&session->evaluation, &config->model, &session->shape, smoothing, session->store, false));
+        XP_TRY(xp_learner_build(&session->training, session->task, &config->model, &session->shape, &options,
+                                session->store, true));
+    XP_TRY(xp_learner_build(&session->evaluation, session->task, &config->model, &session->shape, &options,
+                            session->store, false));
     if (training) {
-        if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training, &config->model));
+        if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training.model, &config->model));
         XP_TRY(add_optimiser(session));
     }
     place_inputs(session);
     if (training) {
-        XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.graph));
+        XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.model.graph));
         if (session->update) XP_TRY(xp_plan_create(&session->update_plan, session->device, session->update));
     }
-    if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.graph));
-    return xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.graph);
+    if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.model.graph));
+    return xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.model.graph);
 }
 
-xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                          const xp_device_options *device, json_t *tunings, bool training) {
-    *session = (xp_session){.config = config, .shape = *shape};
+xp_status xp_session_open(xp_session *session, const xp_task *task, const xp_config *config,
+                          const xp_model_shape *shape, const xp_device_options *device, json_t *tunings,
+                          bool training) {
+    *session = (xp_session){.config = config, .task = task, .shape = *shape};
     xp_status status = open_session(session, device, tunings, training, (watcher){0});
     if (status != XP_OK) xp_session_close(session);
     return status;
 }
 
-xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                           const xp_device_options *device, json_t *tunings,
+xp_status xp_session_watch(xp_session *session, const xp_task *task, const xp_config *config,
+                           const xp_model_shape *shape, const xp_device_options *device, json_t *tunings,
                            xp_status (*watch)(void *user, xp_graph *graph), void *user) {
-    *session = (xp_session){.config = config, .shape = *shape};
+    *session = (xp_session){.config = config, .task = task, .shape = *shape};
     xp_status status = open_session(session, device, tunings, false, (watcher){watch, user});
     if (status != XP_OK) xp_session_close(session);
     return status;
@@ -116,6 +120,7 @@ json_t *xp_session_tunings(const xp_session *session) {
 /* How far the kernels of all plans are. Each counts in halves: when it is built, and when it has run for the first time,
  * because some drivers compile late. */
 typedef struct preparation {
+    const xp_task *task;
     const xp_trainer_callbacks *callbacks;
     int halves_done, halves;
     double begin, told;
@@ -127,12 +132,12 @@ static xp_status show_preparation(preparation *prepared) {
     const int done = prepared->halves_done, left = prepared->halves - done;
     if (callbacks->progress && (now - prepared->told > 0.1 || done == 0 || left == 0)) {
         prepared->told = now;
-        xp_progress progress = {.phase = "preparing kernels",
+        xp_progress progress = {.task = prepared->task,
+                                .phase = "preparing kernels",
                                 .step = done / 2,
                                 .steps = prepared->halves / 2,
-                                .loss = NAN,
-                                .accuracy = NAN,
                                 .seconds_left = done ? (now - prepared->begin) * left / done : NAN};
+        xp_task_measure(prepared->task, NULL, 0, progress.metrics);
         callbacks->progress(callbacks->user, &progress);
     }
     return callbacks->stop && *callbacks->stop ? xp_fail(XP_INTERRUPTED, "stopped while preparing kernels") : XP_OK;
@@ -158,7 +163,7 @@ static xp_status open_inputs(xp_session *session) {
 
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks) {
     xp_plan *const plans[] = {session->training_plan, session->update_plan, session->evaluation_plan};
-    preparation prepared = {.callbacks = callbacks, .begin = xp_clock()};
+    preparation prepared = {.task = session->task, .callbacks = callbacks, .begin = xp_clock()};
     for (int i = 0; i < 3 && callbacks; i++) {
         if (!plans[i]) continue;
         xp_plan_summary summary;
@@ -185,8 +190,8 @@ void xp_session_close(xp_session *session) {
     xp_plan_close(&session->update_plan);
     xp_plan_close(&session->training_plan);
     xp_graph_close(&session->update);
-    xp_model_release(&session->training);
-    xp_model_release(&session->evaluation);
+    xp_learner_release(&session->training);
+    xp_learner_release(&session->evaluation);
     xp_store_close(&session->store);
     xp_device_close(&session->device);
     *session = (xp_session){0};

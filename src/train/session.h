@@ -9,13 +9,6 @@
 #include "train/inputs.h"
 #include "train/progress.h"
 
-/* What the runs of several batches add up to. */
-typedef struct xp_tally {
-    double loss_sum;
-    int64_t correct, samples;
-    int64_t labelled; /* of the samples: those whose class the model knows; loss and correct are of them */
-} xp_tally;
-
 /* A run of a plan that was enqueued. */
 typedef struct xp_session_run {
     bool under_way; /* its results have not been waited for */
@@ -27,11 +20,12 @@ typedef struct xp_session_run {
 
 typedef struct xp_session {
     const xp_config *config; /* borrowed */
+    const xp_task *task;
     xp_model_shape shape;
     xp_device *device;
     xp_store *store;
-    xp_model training, evaluation; /* training.graph is NULL in a session that only evaluates */
-    xp_graph *update;              /* with gradient accumulation; NULL: the update is in training's own graph */
+    xp_learner training, evaluation; /* training.model.graph is NULL in a session that only evaluates */
+    xp_graph *update;                /* with gradient accumulation; NULL: the update is in training's own graph */
     xp_plan *training_plan, *update_plan, *evaluation_plan;
     xp_inputs inputs;
     xp_field_tensors training_fields, update_fields, evaluation_fields;
@@ -48,12 +42,12 @@ typedef struct xp_session {
 
 /* Opens the device and plans everything; nothing is allocated on the device yet. `tunings`: a checkpoint's, preferred
  * to the tuning tables; NULL: none. On failure *session is released. */
-xp_status xp_session_open(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                          const xp_device_options *device, json_t *tunings, bool training);
+xp_status xp_session_open(xp_session *session, const xp_task *task, const xp_config *config,
+                          const xp_model_shape *shape, const xp_device_options *device, json_t *tunings, bool training);
 /* As above for evaluation alone; `watch` adds to the evaluation graph what it wants to read, and marks it to be kept,
  * before the graph is planned. */
-xp_status xp_session_watch(xp_session *session, const xp_config *config, const xp_model_shape *shape,
-                           const xp_device_options *device, json_t *tunings,
+xp_status xp_session_watch(xp_session *session, const xp_task *task, const xp_config *config,
+                           const xp_model_shape *shape, const xp_device_options *device, json_t *tunings,
                            xp_status (*watch)(void *user, xp_graph *graph), void *user);
 /* The entries of a tuning table that hold what the plans have of it: another session that prefers them computes the
  * same bits. The caller owns them; NULL when memory ends. */

@@ -3,6 +3,7 @@
 #include "core/clock.h"
 #include "core/random.h"
 #include "device/fill.h"
+#include "task/classification.h"
 
 #include <stdlib.h>
 
@@ -31,7 +32,7 @@ static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device 
         .breadth = shape->breadth,
         .sample_elements = images ? (int64_t)shape->channels * shape->height * shape->breadth
                                   : (int64_t)shape->length * shape->features,
-        .classes = shape->classes,
+        .classes = shape->outputs,
     };
     const size_t elements = (size_t)(header.count * header.sample_elements);
     float *values = malloc(elements * sizeof *values);
@@ -44,7 +45,7 @@ static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device 
     xp_random_start(&random, SEED, PURPOSE_LABELS);
     for (int64_t b = 0; b < header.count && status == XP_OK; b++) {
         header.lengths[b] = header.length;
-        header.labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->classes);
+        header.labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->outputs);
     }
     if (status == XP_OK) status = xp_dataset_of_values(out, &header, values);
     if (status == XP_OK) return XP_OK;
@@ -65,7 +66,7 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp
     out->order = calloc((size_t)batch * ROUND, sizeof *out->order);
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
     for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
-    XP_TRY(xp_session_open(&out->session, &out->config, &part, options, NULL, true));
+    XP_TRY(xp_session_open(&out->session, &xp_classification, &out->config, &part, options, NULL, true));
     XP_TRY(make_batch(shape, config->model.kind == XP_MODEL_VISION, out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
@@ -99,6 +100,6 @@ xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *
     }
     XP_TRY(xp_session_finish(&t->session, &tally));
     *seconds = xp_clock() - begin;
-    *loss = tally.loss_sum / (double)t->batch->count;
+    *loss = tally.sums[0] / (double)t->batch->count;
     return XP_OK;
 }

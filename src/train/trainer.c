@@ -88,9 +88,12 @@ static bool is_alike(const xp_checkpoint *checkpoint, const xp_dataset *set) {
            set->channels == shape->channels && set->height == shape->height && set->breadth == shape->breadth;
 }
 
-static bool has_classes(const xp_checkpoint *checkpoint, const xp_dataset *set) {
-    bool same = set->classes == checkpoint->shape.classes;
-    for (int i = 0; i < set->classes && same; i++) same = strcmp(set->class_names[i], checkpoint->class_names[i]) == 0;
+static bool has_outputs(const xp_checkpoint *checkpoint, const xp_dataset *set) {
+    const xp_task *task = checkpoint->task;
+    const int outputs = checkpoint->shape.outputs;
+    bool same = task->outputs(set) == outputs;
+    for (int i = 0; i < outputs && same; i++)
+        same = strcmp(task->output_name(set, i), checkpoint->output_names[i]) == 0;
     return same;
 }
 
@@ -99,7 +102,7 @@ static xp_status reserve_length(const training_run *run, xp_dataset *set) {
     const int wanted = run->checkpoint.config.data.max_length;
     const int length = run->resumed ? run->checkpoint.shape.length : wanted;
     const bool training = set == run->train;
-    if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_classes(&run->checkpoint, set))))
+    if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
         return refuse_data(run, training, !training);
     if (!set->kind->has.length && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
@@ -121,16 +124,16 @@ static xp_status load_data(training_run *run) {
     if (!*config->data.train)
         return xp_fail(XP_INVALID_ARGUMENT, "no training data: give --train FILE or data.train in the configuration");
     XP_TRY(open_data(run, config->data.train, "--train", run->options->train, &run->train));
+    if (!run->resumed) XP_TRY(xp_task_for(run->train, &run->checkpoint.task));
     XP_TRY(reserve_length(run, run->train));
+    const xp_task *task = run->checkpoint.task;
     if (*config->data.test) {
         XP_TRY(open_data(run, config->data.test, "--test", run->options->test, &run->test));
         XP_TRY(reserve_length(run, run->test));
         XP_TRY(xp_dataset_align(run->train, run->test));
     }
-    if (xp_dataset_check_labels(run->train, config->data.train) != XP_OK)
-        return xp_fail(XP_BAD_DATA, "%s: a classifier cannot be trained on it", xp_last_error());
-    if (run->test && xp_dataset_check_labels(run->test, config->data.test) != XP_OK)
-        return xp_fail(XP_BAD_DATA, "%s: it cannot be tested with, but expanse predict gives answers", xp_last_error());
+    XP_TRY(task->check(run->train, config->data.train, XP_DATA_TRAINS));
+    if (run->test) XP_TRY(task->check(run->test, config->data.test, XP_DATA_TESTS));
     if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
     if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
     if (config->data.validation > 0)
@@ -166,17 +169,19 @@ static xp_status describe_data(training_run *run) {
     checkpoint->kind = train->kind;
     checkpoint->shape =
         (xp_model_shape){.batch = checkpoint->config.training.batch / checkpoint->config.training.accumulate,
-                         .classes = train->classes,
+                         .outputs = checkpoint->task->outputs(train),
                          .length = train->length,
                          .features = train->features,
                          .channels = train->channels,
                          .height = train->height,
                          .breadth = train->breadth};
-    checkpoint->class_names = calloc((size_t)train->classes, sizeof *checkpoint->class_names);
-    if (!checkpoint->class_names) return xp_fail(XP_OUT_OF_MEMORY, "no memory for %d class names", train->classes);
-    for (int i = 0; i < train->classes; i++) {
-        checkpoint->class_names[i] = strdup(train->class_names[i]);
-        if (!checkpoint->class_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the class names");
+    const int outputs = checkpoint->shape.outputs;
+    checkpoint->output_names = calloc((size_t)outputs, sizeof *checkpoint->output_names);
+    if (!checkpoint->output_names) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the names of %d outputs", outputs);
+    for (int i = 0; i < outputs; i++) {
+        checkpoint->output_names[i] = strdup(checkpoint->task->output_name(train, i));
+        if (!checkpoint->output_names[i])
+            return xp_fail(XP_OUT_OF_MEMORY, "no memory for the names of %d outputs", outputs);
     }
     return XP_OK;
 }
@@ -199,8 +204,7 @@ static xp_status advise(const training_run *run, xp_status status) {
 static void count_step(training_run *run, const xp_tally *tally) {
     xp_training_state *state = &run->checkpoint.state;
     if (tally->samples == 0) return;
-    state->loss_sum += tally->loss_sum;
-    state->correct += tally->correct;
+    for (int i = 0; i < XP_TASK_SUMS; i++) state->sums[i] += tally->sums[i];
     state->samples += tally->samples;
     state->samples_total += tally->samples;
     state->step++;
@@ -240,16 +244,16 @@ static void report_training(const training_run *run, double *told) {
     *told = now;
     int epochs = run->checkpoint.config.training.epochs;
     int64_t left = run->steps_per_epoch * epochs - state->step;
-    xp_progress progress = {.phase = "training",
+    xp_progress progress = {.task = run->checkpoint.task,
+                            .phase = "training",
                             .epoch = state->epoch + 1,
                             .epochs = epochs,
                             .step = state->position,
                             .steps = run->steps_per_epoch,
-                            .loss = state->loss_sum / (double)state->samples,
-                            .accuracy = (double)state->correct / (double)state->samples,
                             .learning_rate = run->row.learning_rate,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .seconds_left = (double)left * (now - run->started) / (double)state->step};
+    xp_task_measure(run->checkpoint.task, state->sums, state->samples, progress.metrics);
     run->callbacks->progress(run->callbacks->user, &progress);
 }
 
@@ -308,7 +312,8 @@ static xp_status evaluate_set(training_run *run, const xp_dataset *set, const ch
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
 static void summarise(const training_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
-    *out = (xp_run_summary){.epochs = state->epoch,
+    *out = (xp_run_summary){.task = run->checkpoint.task,
+                            .epochs = state->epoch,
                             .parameters = run->session.store ? run->session.store->trainable_count : 0,
                             .samples = run->counts[0],
                             .validation_samples = run->counts[1],
@@ -337,7 +342,8 @@ static const char *missing_file(const training_run *run) {
     const bool any = run->checkpoint.state.epoch > 0, judged = *config->data.test || config->data.validation > 0;
     if (!xp_run_folder_has(&run->folder, "summary.json")) return "summary.json";
     if (any && !xp_run_folder_has(&run->folder, "curves.svg")) return "curves.svg";
-    if (any && judged && !xp_run_folder_has(&run->folder, "confusion.svg")) return "confusion.svg";
+    const char *picture = run->checkpoint.task->picture;
+    if (any && judged && picture && !xp_run_folder_has(&run->folder, picture)) return picture;
     return NULL;
 }
 
@@ -346,13 +352,14 @@ static const char *missing_file(const training_run *run) {
 static xp_status complete(training_run *run) {
     const bool summarised = xp_run_folder_has(&run->folder, "summary.json");
     const xp_dataset *set = run->test ? run->test : run->validation;
+    const char *picture = run->checkpoint.task->picture;
     xp_evaluation evaluation = {0};
     run->row.epoch = run->checkpoint.state.epoch;
     if (!xp_run_folder_has(&run->folder, "curves.svg"))
         XP_TRY(xp_run_folder_draw_curves(&run->folder, &run->checkpoint.config, run->checkpoint.state.epoch_best));
-    if (set && !(summarised && xp_run_folder_has(&run->folder, "confusion.svg"))) {
+    if (set && picture && !(summarised && xp_run_folder_has(&run->folder, picture))) {
         XP_TRY(evaluate_set(run, set, run->test ? "test" : "validation", &evaluation));
-        const xp_status drawn = xp_run_folder_draw_confusion(&run->folder, &run->checkpoint.config, &evaluation);
+        const xp_status drawn = xp_run_folder_draw(&run->folder, &run->checkpoint.config, &evaluation);
         xp_evaluation_release(&evaluation);
         XP_TRY(drawn);
     }
@@ -372,45 +379,44 @@ static xp_status finish_epoch(training_run *run) {
     xp_training_state *state = &run->checkpoint.state;
     xp_evaluation validation = {0}, test = {0};
     xp_epoch_row *row = &run->row;
+    const xp_task *task = run->checkpoint.task;
     xp_status status = XP_OK;
     row->epoch = state->epoch + 1;
-    row->train_loss = state->loss_sum / (double)state->samples;
-    row->train_accuracy = (double)state->correct / (double)state->samples;
-    row->validation_loss = row->validation_accuracy = row->test_loss = row->test_accuracy = NAN;
+    xp_task_measure(task, state->sums, state->samples, row->metrics[XP_SET_TRAINING]);
+    xp_task_measure(task, state->sums, 0, row->metrics[XP_SET_VALIDATION]);
+    xp_task_measure(task, state->sums, 0, row->metrics[XP_SET_TEST]);
     if (run->validation) {
         XP_TRY_OR(status, evaluate_set(run, run->validation, "validation", &validation), out);
-        row->validation_loss = validation.loss;
-        row->validation_accuracy = validation.accuracy;
+        memcpy(row->metrics[XP_SET_VALIDATION], validation.metrics, sizeof validation.metrics);
     }
     if (run->test) {
         XP_TRY_OR(status, evaluate_set(run, run->test, "test", &test), out);
-        row->test_loss = test.loss;
-        row->test_accuracy = test.accuracy;
+        memcpy(row->metrics[XP_SET_TEST], test.metrics, sizeof test.metrics);
     }
-    double judged = NAN;
-    xp_epoch_judge(row, &judged);
-    double shown = run->test ? row->test_accuracy : judged;
-    bool best = state->epoch_best == 0 || judged > state->accuracy_best;
+    const double judged = xp_epoch_decision(task, row, xp_epoch_judge(task, row));
+    const double shown = run->test ? xp_epoch_decision(task, row, XP_SET_TEST) : judged;
+    const bool best = state->epoch_best == 0 || xp_task_is_better(task, judged, state->best);
     const xp_evaluation *judging = run->test ? &test : run->validation ? &validation : NULL;
     row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
     row->seconds = xp_clock() - run->started;
     if (best) {
-        state->accuracy_best = judged;
-        state->accuracy_at_best = shown;
+        state->best = judged;
+        state->at_best = shown;
         state->epoch_best = row->epoch;
     }
     state->epoch++;
     state->position = 0;
-    state->loss_sum = 0;
-    state->correct = state->samples = 0;
+    memset(state->sums, 0, sizeof state->sums);
+    state->samples = 0;
     XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row, state->epoch_best), out);
     if (best) XP_TRY_OR(status, save(run, "best"), out);
     XP_TRY_OR(status, save_epoch(run), out);
     XP_TRY_OR(status, save_last(run), out);
     if (run->callbacks && run->callbacks->epoch)
-        run->callbacks->epoch(run->callbacks->user, row, run->checkpoint.config.training.epochs, best);
+        run->callbacks->epoch(run->callbacks->user, task, row, run->checkpoint.config.training.epochs, best);
     if (state->epoch < run->checkpoint.config.training.epochs) goto out;
-    if (judging) XP_TRY_OR(status, xp_run_folder_draw_confusion(&run->folder, &run->checkpoint.config, judging), out);
+    if (judging && task->picture)
+        XP_TRY_OR(status, xp_run_folder_draw(&run->folder, &run->checkpoint.config, judging), out);
     status = write_summary(run);
 out:
     xp_evaluation_release(&validation);
@@ -485,11 +491,12 @@ static xp_status describe_device(training_run *run) {
 /* ---- what is going to run ---------------------------------------------------------------------------------------- */
 
 /* "test         90 samples of length 8 to 21, 2 features, 3 classes" */
-static void describe_set(xp_writer *out, const char *name, const xp_dataset *set) {
+static void describe_set(xp_writer *out, const xp_task *task, const char *name, const xp_dataset *set) {
     if (!set) return;
     xp_write(out, "%-13s%lld samples of ", name, (long long)set->count);
     set->kind->describe(set, out);
-    xp_write(out, ", %d classes\n", set->classes);
+    task->describe(set, out);
+    xp_write(out, "\n");
 }
 
 /* Device, data, parameters, batch and memory: what one wants to know before a run begins. */
@@ -509,9 +516,10 @@ static void describe_run(const training_run *run, xp_writer *out) {
     xp_text_bytes((double)(training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), arena);
     xp_write(out, "device       %s (%s), kernels %s\n", session->device->name, session->device->selector,
              run->checkpoint.family);
-    describe_set(out, "training", run->train);
-    describe_set(out, "validation", run->validation);
-    describe_set(out, "test", run->test);
+    const xp_task *task = run->checkpoint.task;
+    describe_set(out, task, "training", run->train);
+    describe_set(out, task, "validation", run->validation);
+    describe_set(out, task, "test", run->test);
     xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
     xp_write(out, "batch        %d sample%s a step", config->training.batch, config->training.batch == 1 ? "" : "s");
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
@@ -542,7 +550,8 @@ static xp_status describe_recomputation(const training_run *run, const xp_plan_s
     config.training.recompute = !on;
     xp_session session;
     xp_plan_summary other;
-    XP_TRY(xp_session_open(&session, &config, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
+    XP_TRY(xp_session_open(&session, run->checkpoint.task, &config, &run->checkpoint.shape, &device,
+                           run->checkpoint.tunings, true));
     xp_session_summarise(&session, &other);
     xp_session_close(&session);
     const xp_plan_summary *again = on ? training : &other;
@@ -724,7 +733,7 @@ static xp_status find_finished(training_run *run) {
         return XP_OK;
     }
     XP_TRY(xp_run_folder_samples(&run->folder, &run->counts[0], &run->counts[1], &run->counts[2]));
-    return xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch);
+    return xp_run_folder_resume(&run->folder, run->checkpoint.task, run->checkpoint.state.epoch);
 }
 
 /* Says that, and how there could be more to do. */
@@ -782,10 +791,12 @@ static xp_status prepare(training_run *run, const xp_config *config) {
                                 .family = chosen->device.family,
                                 .profiling = options->profile,
                                 .debug = options->debug};
-    XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, run->checkpoint.tunings, true));
+    XP_TRY(xp_session_open(&run->session, run->checkpoint.task, chosen, &run->checkpoint.shape, &device,
+                           run->checkpoint.tunings, true));
     if (!options->resume && !options->dry_run && tune(run)) {
         xp_session_close(&run->session);
-        XP_TRY(xp_session_open(&run->session, chosen, &run->checkpoint.shape, &device, NULL, true));
+        XP_TRY(
+            xp_session_open(&run->session, run->checkpoint.task, chosen, &run->checkpoint.shape, &device, NULL, true));
     }
     XP_TRY(check_stop(run));
     XP_TRY(describe_device(run));
@@ -793,9 +804,9 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     /* The folder comes before the compilation, which takes long: what is in its way is told at once. */
     XP_TRY(check_room(run));
     if (options->resume)
-        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.state.epoch));
+        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.task, run->checkpoint.state.epoch));
     else
-        XP_TRY(xp_run_folder_create(&run->folder, options->out, chosen));
+        XP_TRY(xp_run_folder_create(&run->folder, options->out, run->checkpoint.task, chosen));
     run->has_folder = true;
     XP_TRY(announce(run));
     XP_TRY(xp_session_realise(&run->session, run->callbacks));

@@ -36,10 +36,10 @@ typedef struct xp_evaluate_options {
     const char *part;   /* "train" or "test", for folders of IDX files; NULL: "test" */
     const char *device; /* NULL: as it was trained */
     const char *family;
-    int64_t limit;   /* samples; 0: all */
-    bool in_order;   /* the limit takes the first samples; else equally many of each class where it can */
-    bool judged;     /* XP_BAD_DATA where a sample has no class, or one that training did not have */
-    int batch;       /* 0: as it was trained */
+    int64_t limit; /* samples; 0: all */
+    bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
+    bool judged; /* XP_BAD_DATA where a sample has no label to judge by, as one of a class that training did not have */
+    int batch;   /* 0: as it was trained */
     bool trust_code; /* take the run's score, whoever gave it (train/trust.h) */
 } xp_evaluate_options;
 

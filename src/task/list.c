@@ -1,0 +1,5 @@
+/* The table of tasks: the first that takes the data is what one learns from them. */
+#include "task/classification.h"
+
+const xp_task *const xp_tasks[] = {&xp_classification};
+const int xp_task_count = sizeof xp_tasks / sizeof *xp_tasks;

@@ -1,0 +1,181 @@
+/* Tasks: what is learned from data. Each is a row of a table that carries what the task has of its own: the loss that it
+ * builds in the graph, what it counts in a batch and measures from that, which metric decides, what it checks, draws and
+ * prints. Knows nothing of step loops, run folders or the terminal. Adding a task touches one file here and the table in
+ * list.c. */
+#ifndef XP_TASK_TASK_H
+#define XP_TASK_TASK_H
+
+#include "core/writer.h"
+#include "data/dataset.h"
+#include "model/model.h"
+#include "ops/attributes.h"
+
+enum { XP_TASK_SUMS = XP_TALLY_SAMPLES, XP_TASK_METRICS = 4 };
+
+/* ---- what is measured -------------------------------------------------------------------------------------------- */
+
+/* What the batches of a pass add up to. */
+typedef struct xp_tally {
+    double sums[XP_TASK_SUMS]; /* those of the losses and of the scores: what a score is, the task says */
+    int64_t samples;
+    int64_t counted; /* of the samples: those whose label the model knows; the sums are of them */
+} xp_tally;
+
+/* One of the sums, and its key in state.json. */
+typedef struct xp_sum {
+    const char *name;
+    bool counts;   /* samples: a whole number, never more than all of them */
+    double lowest; /* that another sum can be */
+} xp_sum;
+
+/* A number that tells how good answers are, computed from the sums of any number of batches. */
+typedef struct xp_metric {
+    const char *name;       /* in columns, keys and print: "accuracy" */
+    const char *unit;       /* printed behind the number: " %", or "" */
+    double scale;           /* printed is the number times this */
+    int digits;             /* printed behind the decimal point */
+    double lowest, highest; /* that the number can have */
+    double (*value)(const double *sums, int64_t counted);
+} xp_metric;
+
+/* ---- the answers to a data set ----------------------------------------------------------------------------------- */
+
+typedef struct xp_task xp_task;
+
+/* A model's answers on one data set. */
+typedef struct xp_evaluation {
+    const xp_task *task;
+    int64_t count;
+    int outputs;                     /* numbers of an answer */
+    float *answers;                  /* [count][outputs] */
+    double metrics[XP_TASK_METRICS]; /* by the task's row; NaN where there is no label to measure by */
+    void *own;                       /* what the task keeps of the data, and finds */
+    char weights[96];                /* a checkpoint's, by xp_evaluate: "epoch 7, the best on the validation set" */
+} xp_evaluation;
+
+/* Makes room for the answers to `dataset`, of which the task copies what it needs; answers are zero until the caller fills
+ * them. On failure *out holds nothing. XP_OUT_OF_MEMORY. */
+xp_status xp_evaluation_create(xp_evaluation *out, const xp_task *task, const xp_dataset *dataset);
+/* Computes the metrics, and what the task finds beside them, from the answers and labels. */
+void xp_evaluation_finish(xp_evaluation *evaluation);
+void xp_evaluation_release(xp_evaluation *evaluation); /* an all-zero one is fine */
+
+/* ---- tables for print -------------------------------------------------------------------------------------------- */
+
+typedef enum xp_task_cell_kind { XP_TASK_TEXT, XP_TASK_WHOLE, XP_TASK_REAL } xp_task_cell_kind;
+
+typedef struct xp_task_column {
+    char *name;        /* in CSV and JSON, owned */
+    const char *title; /* for people; NULL: the name */
+    xp_task_cell_kind kind;
+    int digits;
+    double scale; /* for people the number is shown times this; 0: as it is */
+} xp_task_column;
+
+typedef union xp_task_cell {
+    const char *text; /* NULL: none */
+    int64_t whole;
+    double real;
+} xp_task_cell;
+
+/* A table that a task makes of its answers. */
+typedef struct xp_task_table {
+    const char *name; /* of the rows, in JSON; NULL: they are all that is written */
+    int column_count;
+    int64_t row_count;
+    xp_task_column *columns; /* owned */
+    void (*fill)(const xp_evaluation *evaluation, int64_t row, xp_task_cell *cells);
+} xp_task_table;
+
+/* Makes room for so many columns, which are empty. XP_OUT_OF_MEMORY. */
+xp_status xp_task_table_create(xp_task_table *out, int columns);
+/* Fills the next column without a name with a copy of this one. */
+xp_status xp_task_table_column(xp_task_table *table, const xp_task_column *column);
+void xp_task_table_release(xp_task_table *table); /* an all-zero one is fine */
+
+/* ---- a model that learns ----------------------------------------------------------------------------------------- */
+
+/* What the configuration says of the loss. */
+typedef struct xp_task_options {
+    double label_smoothing;
+} xp_task_options;
+
+/* A model with its task's loss behind it: inputs and outputs, borrowed from the model's graph. */
+typedef struct xp_learner {
+    xp_model model;
+    xp_tensor *labels;        /* [B], by the task */
+    xp_tensor *loss;          /* [1] */
+    xp_tensor *tally;         /* [XP_TALLY_SUMS], of the batch (ops/attributes.h) */
+    xp_tensor *answers;       /* [B,outputs] */
+    xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
+} xp_learner;
+
+/* Builds the model, the loss and, when training, the backward pass to all parameters of the store. On failure *out is
+ * released. */
+xp_status xp_learner_build(xp_learner *out, const xp_task *task, const xp_model_config *config,
+                           const xp_model_shape *shape, const xp_task_options *options, xp_store *store, bool training);
+void xp_learner_release(xp_learner *learner);
+
+/* ---- the rows ---------------------------------------------------------------------------------------------------- */
+
+/* What data are for, when they are checked. */
+typedef enum xp_data_use { XP_DATA_TRAINS, XP_DATA_TESTS, XP_DATA_JUDGES } xp_data_use;
+
+struct xp_task {
+    const char *name;
+
+    /* Whether it is what one learns from such data. */
+    bool (*takes)(const xp_dataset *training);
+    /* Refuses data whose labels do not do for it. The message begins with `path`. XP_BAD_DATA. */
+    xp_status (*check)(const xp_dataset *dataset, const char *path, xp_data_use use);
+    /* Writes what the labels are, behind a comma: ", 3 classes". */
+    void (*describe)(const xp_dataset *dataset, xp_writer *out);
+
+    /* How many numbers an answer has, and the name of each. The keys are those of state.json, and the names' that of the
+     * weights' metadata. */
+    int (*outputs)(const xp_dataset *training);
+    const char *(*output_name)(const xp_dataset *training, int output);
+    const char *outputs_key, *names_key;
+    /* Gives the header of a data set what its labels were in training. Borrows the names. */
+    void (*restore)(xp_dataset *header, int outputs, char **names);
+
+    /* Adds labels and loss behind the model, and keeps what is read: loss, tally and answers. */
+    xp_status (*build)(xp_learner *learner, const xp_task_options *options, bool training);
+
+    /* The sums of the tally, in its order, and metrics, of which the first is the loss. */
+    xp_sum sums[XP_TASK_SUMS];
+    int sum_count;
+    xp_metric metrics[XP_TASK_METRICS];
+    int metric_count;
+    int deciding; /* of the metrics: that of the best epoch */
+    bool higher_is_better;
+
+    /* What an evaluation has of its own. */
+    xp_status (*open)(xp_evaluation *evaluation, const xp_dataset *dataset);
+    void (*finish)(xp_evaluation *evaluation);
+    void (*release)(xp_evaluation *evaluation);
+
+    /* A picture of an evaluation; NULL: there is none. `set` says what the samples are: "test set after the last epoch,
+     * 20". Writes atomically. */
+    const char *picture; /* its file */
+    xp_status (*draw)(const char *path, const char *title, const char *set, const xp_evaluation *evaluation);
+
+    /* What expanse eval prints below the metrics, and what expanse predict writes. *out is released by the caller on
+     * success. `report` may be NULL: nothing. */
+    xp_status (*report)(const xp_evaluation *evaluation, xp_task_table *out);
+    xp_status (*list)(const xp_evaluation *evaluation, xp_task_table *out);
+};
+
+/* Whether one value of the deciding metric is better than another. */
+bool xp_task_is_better(const xp_task *task, double value, double than);
+/* All metrics, from the sums of `counted` samples; out [XP_TASK_METRICS], NaN behind the task's own, and without a sample. */
+void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double *out);
+
+/* The table (list.c). */
+extern const xp_task *const xp_tasks[];
+extern const int xp_task_count;
+/* The first of the table that takes the data. XP_UNSUPPORTED. */
+xp_status xp_task_for(const xp_dataset *training, const xp_task **out);
+const xp_task *xp_task_find(const char *name); /* NULL: there is none of this name */
+
+#endif
