@@ -4,6 +4,7 @@
 #include <expanse/graph.h>
 #include <expanse/ops.h>
 #include <expanse/train.h>
+#include <expanse/version.h>
 
 static void a_device_of_a_queue_is_in_its_context(void **state) {
     cl_context its_context = NULL;
@@ -15,8 +16,56 @@ static void a_device_of_a_queue_is_in_its_context(void **state) {
     assert_ptr_not_equal(its_queue, queue);
     xp_device *made = NULL;
     refuses(xp_device_open_queue(&made, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
-    refuses(xp_device_open_queue(&made, queue, &(xp_device_options){.select = "gpu"}), XP_INVALID_ARGUMENT, "gpu");
+    refuses(xp_device_open_queue(&made, queue, &(xp_device_options){sizeof(xp_device_options), .select = "gpu"}),
+            XP_INVALID_ARGUMENT, "gpu");
     assert_null(made);
+}
+
+/* ---- versions ---------------------------------------------------------------------------------------------------- */
+
+static void the_library_tells_its_version(void **state) {
+    char text[32];
+    snprintf(text, sizeof text, "%d.%d.%d", XP_VERSION_MAJOR, XP_VERSION_MINOR, XP_VERSION_PATCH);
+    assert_string_equal(XP_VERSION, text);
+    assert_string_equal(xp_version(), XP_VERSION);
+    assert_int_equal(xp_api_version(), XP_API_VERSION);
+}
+
+/* A program that was compiled when the struct ended before `gradient_clip`. */
+static void options_of_an_older_program_are_not_read_or_written_behind_their_end(void **state) {
+    const size_t older = offsetof(xp_optimiser_options, gradient_clip);
+    unsigned char memory[sizeof(xp_optimiser_options)];
+    memset(memory, 0xa5, sizeof memory);
+    xp_optimiser_options *options = (xp_optimiser_options *)memory;
+    xp_optimiser_options_init(options, older);
+    for (size_t i = older; i < sizeof memory; i++) assert_int_equal(memory[i], 0xa5);
+    assert_int_equal(options->size, older);
+    assert_true(options->beta2 == 0.999f);
+    xp_device_options device_options;
+    memset(&device_options, 0xa5, sizeof device_options);
+    xp_device_options_init(&device_options, offsetof(xp_device_options, family)); /* behind it: no pointer */
+    xp_device *made = NULL;
+    must(xp_device_open_queue(&made, queue, &device_options));
+    xp_device_close(&made);
+}
+
+static void options_of_a_newer_program_are_refused_where_they_set_what_there_is_not(void **state) {
+    struct {
+        xp_device_options options;
+        long added;
+    } newer = {.added = 0};
+    xp_device *made = NULL;
+    xp_device_options_init(&newer.options, sizeof newer);
+    must(xp_device_open_queue(&made, queue, &newer.options));
+    xp_device_close(&made);
+    newer.added = 1;
+    refuses(xp_device_open_queue(&made, queue, &newer.options), XP_UNSUPPORTED, XP_VERSION);
+}
+
+static void options_that_were_not_filled_are_refused(void **state) {
+    xp_device *made = NULL;
+    refuses(xp_device_open_queue(&made, queue, &(xp_device_options){0}), XP_INVALID_ARGUMENT,
+            "call xp_device_options_default first");
 }
 
 /* ---- a model of one's own ---------------------------------------------------------------------------------------- */
@@ -45,6 +94,27 @@ static void build_model(model *m) {
     m->loss = xp_tensor_keep(xp_cross_entropy(m->graph, m->logits, m->labels, m->weights, 0, NULL, NULL));
     xp_tensor *seed = xp_graph_constant(m->graph, "one", XP_F32, 1, (int64_t[]){1}, &one);
     must(xp_graph_differentiate(m->graph, 1, &m->loss, &seed, 0, NULL, NULL));
+}
+
+static void a_store_lists_its_parameters(void **state) {
+    xp_store *store;
+    int64_t shape[XP_MAX_RANK] = {0};
+    must(xp_store_create(&store));
+    assert_int_equal(xp_store_count(store), 0);
+    must(xp_store_add(store, "w", XP_PARAMETER_DECAYED, XP_INITIAL_CONSTANT, 1, 2, (int64_t[]){3, 4}));
+    must(xp_store_add(store, "mean", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 0, 1, (int64_t[]){5}));
+    assert_int_equal(xp_store_count(store), 2);
+    assert_string_equal(xp_store_name(store, 1), "mean");
+    assert_int_equal(xp_store_kind(store, 1), XP_PARAMETER_STATE);
+    assert_int_equal(xp_store_type(store, 1), XP_F32);
+    assert_int_equal(xp_store_shape(store, 0, shape), 2);
+    assert_int_equal(shape[0], 3);
+    assert_int_equal(shape[1], 4);
+    assert_int_equal(xp_store_shape(store, 1, NULL), 1);
+    assert_null(xp_store_name(store, 2));
+    assert_null(xp_store_name(store, -1));
+    assert_int_equal(xp_store_shape(store, 2, shape), 0);
+    xp_store_close(&store);
 }
 
 static void realise_model(model *m) {
@@ -258,6 +328,11 @@ static int end(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_device_of_a_queue_is_in_its_context),
+        cmocka_unit_test(the_library_tells_its_version),
+        cmocka_unit_test(options_of_an_older_program_are_not_read_or_written_behind_their_end),
+        cmocka_unit_test(options_of_a_newer_program_are_refused_where_they_set_what_there_is_not),
+        cmocka_unit_test(options_that_were_not_filled_are_refused),
+        cmocka_unit_test(a_store_lists_its_parameters),
         cmocka_unit_test(a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer),
         cmocka_unit_test(a_step_in_parts_is_the_step_of_the_whole_batch),
         cmocka_unit_test(weights_travel_through_a_file),

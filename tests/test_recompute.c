@@ -51,7 +51,9 @@ static xp_graph *chain(int layers, int steps, const xp_operation *operation, xp_
     xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 1, (int64_t[]){STEP_ELEMENTS}));
     xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 1, (int64_t[]){STEP_ELEMENTS}), *last = x, *dx;
     for (int n = 0; n < layers * steps; n++) {
-        xp_graph_scope(graph, "encoder.%d.step", n / steps);
+        char scope[64];
+        snprintf(scope, sizeof scope, "encoder.%d.step", n / steps);
+        xp_graph_scope(graph, scope);
         last = y[n] = add_step(graph, operation, last, NULL, NULL);
     }
     xp_graph_scope(graph, "after");

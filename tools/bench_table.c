@@ -3,6 +3,7 @@
 
 #include "core/statistics.h"
 
+#include <expanse/version.h>
 #include <math.h>
 #include <stdlib.h>
 

@@ -151,7 +151,7 @@ int xp_command_bench_attention(int count, char **words) {
     contestant *all = calloc((size_t)arguments.word_count, sizeof *all);
     if (!all) return XP_EXIT_FAILURE;
     for (int i = 0; i < arguments.word_count; i++) all[i].text = arguments.words[i];
-    const xp_device_options options = {.select = device, .family = family};
+    const xp_device_options options = {.size = sizeof(xp_device_options), .select = device, .family = family};
     const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions, format);
     free(all);
     return xp_command_end(status);

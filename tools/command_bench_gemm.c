@@ -105,7 +105,7 @@ int xp_command_bench_gemm(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     const char *const *texts = arguments.word_count ? arguments.words : usual;
     const int products = arguments.word_count ? arguments.word_count : USUAL;
-    const xp_device_options options = {.select = device_name, .family = family};
+    const xp_device_options options = {.size = sizeof(xp_device_options), .select = device_name, .family = family};
     xp_device *device = NULL;
     xp_bench_table table;
     product p;

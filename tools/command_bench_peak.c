@@ -54,7 +54,7 @@ int xp_command_bench_peak(int count, char **words) {
     xp_arguments arguments;
     const int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
-    const xp_device_options options = {.select = device_name, .family = family};
+    const xp_device_options options = {.size = sizeof(xp_device_options), .select = device_name, .family = family};
     xp_device *device = NULL;
     xp_peak now, best;
     xp_status status = xp_device_open(&device, &options);

@@ -123,7 +123,10 @@ static xp_status answer_requests(timing *t) {
 
 static xp_status time_steps(timing *t, bool kernels) {
     xp_bench_table table;
-    const xp_device_options options = {.select = t->device, .family = t->family, .profiling = t->profile || kernels};
+    const xp_device_options options = {.size = sizeof(xp_device_options),
+                                       .select = t->device,
+                                       .family = t->family,
+                                       .profiling = t->profile || kernels};
     XP_TRY(xp_synthetic_open(&t->run, &t->setup.config, &t->setup.shape, &options));
     if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
     if (t->save) XP_TRY(save_start(&t->run.session, t->run.batch, t->save));

@@ -6,6 +6,7 @@
 #include "model/attention.h"
 #include "train/config.h"
 
+#include <expanse/version.h>
 #include <stdio.h>
 #include <xxhash.h>
 #include <yaml.h>

@@ -176,7 +176,10 @@ int xp_command_tune(int count, char **words) {
         return XP_EXIT_USAGE;
     }
     if (trial)
-        return run_trial(&setup, &(xp_device_options){.select = device, .family = family, .profiling = true}, words);
+        return run_trial(&setup,
+                         &(xp_device_options){
+                             .size = sizeof(xp_device_options), .select = device, .family = family, .profiling = true},
+                         words);
 
     char own[PATH_MAX], trials[PATH_MAX];
     const bool cached = xp_cache_path("tuning.json", true, own, sizeof own) == XP_OK &&

@@ -3,6 +3,7 @@
 #include "help.h"
 #include "signals.h"
 
+#include <expanse/version.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "core/writer.h"
 #include "train/config.h"
 
+#include <expanse/version.h>
 #include <stdio.h>
 #include <string.h>
 

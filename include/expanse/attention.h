@@ -29,6 +29,7 @@ typedef struct xp_attention_layout {
 enum { XP_ATTENTION_DQ = 1, XP_ATTENTION_DK = 2, XP_ATTENTION_DV = 4, XP_ATTENTION_DPARAMETERS = 8 };
 
 typedef struct xp_attention_options {
+    size_t size;                  /* of this struct; set by xp_attention_options_default */
     const char *specification;    /* "softmax+bn"; docs/API.md lists the words. "softmax" by default */
     int64_t batch, queries, keys; /* B, N, M */
     int64_t heads, key_heads;     /* H, G; key_heads 0: as many as heads */
@@ -46,7 +47,10 @@ typedef struct xp_attention_options {
 } xp_attention_options;
 
 /* Zeroes, and "softmax". The sizes B, N, M, H, D must be filled. */
-XP_API void xp_attention_options_default(xp_attention_options *options);
+XP_API void xp_attention_options_init(xp_attention_options *options, size_t size); /* size: sizeof *options */
+static inline void xp_attention_options_default(xp_attention_options *options) {
+    xp_attention_options_init(options, sizeof *options);
+}
 
 /* What a specification learns: "beta" [G], "bias" [1,H,N,M], "query_convolution" and "key_convolution" [H·D,K] or
  * [H·D,K,K]. The caller owns their values. */

@@ -38,13 +38,19 @@ XP_API xp_status xp_devices_list(xp_device_info **out, size_t *count, const char
 typedef struct xp_device xp_device;
 
 typedef struct xp_device_options {
+    size_t size;        /* of this struct; set by xp_device_options_default */
     const char *select; /* "0:0", part of a name, "gpu", "cpu"; NULL or "": the first GPU, else the first CPU */
     const char *family; /* "wide", "tiled"; NULL or "auto": by device type */
     bool profiling;     /* time every kernel */
     bool debug;         /* finish after each launch so that a failure names its kernel and layer */
 } xp_device_options;
 
-XP_API void xp_device_options_default(xp_device_options *options);
+/* NULLs and false. Option structs may get more fields at their end, and programs that were compiled before go on to work:
+ * so they are filled by …_default, never by hand alone. */
+XP_API void xp_device_options_init(xp_device_options *options, size_t size); /* size: sizeof *options */
+static inline void xp_device_options_default(xp_device_options *options) {
+    xp_device_options_init(options, sizeof *options);
+}
 
 /* Opens a device with a context and a queue of its own. May be shared between threads. Close it last.
  * XP_NO_DEVICE: nothing fits the selection; the message lists what there is. */

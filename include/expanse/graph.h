@@ -52,6 +52,13 @@ XP_API xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_ki
                               float value, int rank, const int64_t *shape);
 XP_API int xp_store_find(const xp_store *store, const char *name); /* its index; -1: there is none */
 
+/* What was declared, by index from 0 in the order of declaration. Where there is no such parameter: NULL, rank 0. */
+XP_API int xp_store_count(const xp_store *store);
+XP_API const char *xp_store_name(const xp_store *store, int index);          /* valid until the next xp_store_add */
+XP_API int xp_store_shape(const xp_store *store, int index, int64_t *shape); /* as xp_tensor_shape */
+XP_API xp_type xp_store_type(const xp_store *store, int index);
+XP_API xp_parameter_kind xp_store_kind(const xp_store *store, int index);
+
 /* Allocates the buffers on the device, all zero; nothing can be declared afterwards. */
 XP_API xp_status xp_store_allocate(xp_store *store, xp_device *device);
 /* Starting values from the seed, the same on every device; gradients and moments 0. */
@@ -67,8 +74,8 @@ XP_API xp_status xp_store_write(xp_store *store, int buffer, int index, const fl
 XP_API xp_status xp_graph_create(xp_graph **out, xp_store *store, bool training);
 XP_API void xp_graph_close(xp_graph **graph); /* NULL is fine */
 
-/* Printf-like label of what is added from now on, for messages and profiles: "encoder.1.attention". */
-XP_API void xp_graph_scope(xp_graph *graph, const char *format, ...) XP_PRINTF(2, 3);
+/* Label of what is added from now on, for messages and profiles: "encoder.1.attention". At most 63 bytes are kept. */
+XP_API void xp_graph_scope(xp_graph *graph, const char *label);
 
 /* All that make a tensor return NULL when something does not fit, with the reason in xp_last_error(). A NULL for a
  * required tensor gives NULL and leaves the reason alone, so that calls can be nested and the end be tested once. */

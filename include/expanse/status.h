@@ -8,11 +8,9 @@ extern "C" {
 #endif
 
 #if defined(__GNUC__)
-#define XP_API                 __attribute__((visibility("default")))
-#define XP_PRINTF(text, first) __attribute__((__format__(__printf__, text, first)))
+#define XP_API __attribute__((visibility("default")))
 #else
 #define XP_API
-#define XP_PRINTF(text, first)
 #endif
 
 /* 0 is success; all others are positive and so disjoint from OpenCL's negative codes. */

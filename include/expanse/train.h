@@ -12,6 +12,7 @@ typedef enum xp_optimiser_kind { XP_SGD, XP_ADAM, XP_ADAMW, XP_RADAM } xp_optimi
 
 /* As PyTorch's of the same name; ADAMW decouples the decay, the others add decay·p to the gradient. */
 typedef struct xp_optimiser_options {
+    size_t size; /* of this struct; set by xp_optimiser_options_default */
     xp_optimiser_kind kind;
     float beta1, beta2, epsilon; /* of the adaptive ones */
     float momentum;              /* of SGD */
@@ -20,7 +21,10 @@ typedef struct xp_optimiser_options {
 } xp_optimiser_options;
 
 /* ADAMW, 0.9, 0.999, 1e-8, no momentum, decay 0.01, no clipping. */
-XP_API void xp_optimiser_options_default(xp_optimiser_options *options);
+XP_API void xp_optimiser_options_init(xp_optimiser_options *options, size_t size); /* size: sizeof *options */
+static inline void xp_optimiser_options_default(xp_optimiser_options *options) {
+    xp_optimiser_options_init(options, sizeof *options);
+}
 
 /* Adds the update of all trained parameters to a training graph, behind xp_graph_differentiate, and lays the store out
  * for the device: nothing can be declared afterwards. */

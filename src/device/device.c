@@ -1,6 +1,7 @@
 /* Devices: the table of what there is, selection, opening, buffers and transfers. */
 #include "device/device.h"
 
+#include "core/options.h"
 #include "core/text.h"
 #include "device/cache.h"
 #include "device/loader.h"
@@ -238,8 +239,14 @@ xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note
 
 /* ---- selection and opening --------------------------------------------------------------------------------------- */
 
-void xp_device_options_default(xp_device_options *options) {
-    *options = (xp_device_options){0};
+void xp_device_options_init(xp_device_options *options, size_t size) {
+    xp_options_fill(options, size, &(xp_device_options){0}, sizeof *options);
+}
+
+/* NULL: the defaults. */
+static xp_status take_options(xp_device_options *own, const xp_device_options *options) {
+    xp_device_options_default(own);
+    return options ? xp_options_take(own, sizeof *own, options, "xp_device_options") : XP_OK;
 }
 
 static bool contains_ignoring_case(const char *text, const char *part) {
@@ -372,21 +379,21 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
 
 xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
     *out = NULL;
-    xp_device_options defaults = {0};
-    if (!options) options = &defaults;
+    xp_device_options own;
+    XP_TRY(take_options(&own, options));
     found_device found = {0};
-    XP_TRY(select_device(options->select, &found));
-    return open_found(out, &found, options, NULL);
+    XP_TRY(select_device(own.select, &found));
+    return open_found(out, &found, &own, NULL);
 }
 
 xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp_device_options *options) {
     *out = NULL;
-    xp_device_options defaults = {0};
-    if (!options) options = &defaults;
+    xp_device_options own;
+    XP_TRY(take_options(&own, options));
     if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "the queue is NULL");
-    if (options->select && *options->select)
+    if (own.select && *own.select)
         return xp_fail(XP_INVALID_ARGUMENT, "the queue determines the device: \"%s\" cannot select another one",
-                       options->select);
+                       own.select);
     XP_TRY(xp_loader_open());
     found_device found = {0};
     cl_context context = NULL;
@@ -397,7 +404,7 @@ xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetDeviceInfo");
     XP_TRY(describe(&found, 0, 0));
     snprintf(found.info.selector, sizeof found.info.selector, "of a queue");
-    return open_found(out, &found, options, context);
+    return open_found(out, &found, &own, context);
 }
 
 void xp_device_opencl(const xp_device *device, cl_context *context, cl_device_id *id, cl_command_queue *queue) {

@@ -6,7 +6,6 @@
 #include "graph/operation.h"
 #include "graph/store.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -418,9 +417,6 @@ void xp_graph_close(xp_graph **graph) {
     *graph = NULL;
 }
 
-void xp_graph_scope(xp_graph *graph, const char *format, ...) {
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(graph->scope, sizeof graph->scope, format, arguments);
-    va_end(arguments);
+void xp_graph_scope(xp_graph *graph, const char *label) {
+    snprintf(graph->scope, sizeof graph->scope, "%s", label);
 }

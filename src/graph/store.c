@@ -89,6 +89,34 @@ static size_t buffer_bytes(const xp_store *store, int buffer) {
            xp_type_bytes(XP_STORE_TYPE);
 }
 
+static const xp_parameter *at(const xp_store *store, int index) {
+    return index >= 0 && index < store->count ? &store->parameters[index] : NULL;
+}
+
+int xp_store_count(const xp_store *store) {
+    return store->count;
+}
+
+const char *xp_store_name(const xp_store *store, int index) {
+    const xp_parameter *parameter = at(store, index);
+    return parameter ? parameter->name : NULL;
+}
+
+int xp_store_shape(const xp_store *store, int index, int64_t *shape) {
+    const xp_parameter *parameter = at(store, index);
+    for (int i = 0; parameter && shape && i < parameter->rank; i++) shape[i] = parameter->shape[i];
+    return parameter ? parameter->rank : 0;
+}
+
+xp_type xp_store_type(const xp_store *store, int index) {
+    return XP_STORE_TYPE;
+}
+
+xp_parameter_kind xp_store_kind(const xp_store *store, int index) {
+    const xp_parameter *parameter = at(store, index);
+    return parameter ? parameter->kind : XP_PARAMETER_STATE;
+}
+
 size_t xp_store_bytes(const xp_store *store) {
     size_t bytes = 0;
     for (int i = 0; i < XP_STORE_BUFFERS; i++) bytes += buffer_bytes(store, i);

@@ -1,6 +1,7 @@
 /* One attention call on the caller's queue and buffers: a graph of q, k and v as views of the caller's buffers, the
  * specification's operations, their gradients, and one plan whose arena is the workspace. Owns the check of layouts and
  * the binding of buffers; must not know of kernels. */
+#include "core/options.h"
 #include "graph/plan.h"
 #include "graph/store.h"
 #include "model/attention.h"
@@ -255,19 +256,22 @@ static xp_status build(xp_attention_call *call, xp_device *device) {
     return xp_plan_realise_without_arena(call->plan);
 }
 
-void xp_attention_options_default(xp_attention_options *options) {
-    *options = (xp_attention_options){.specification = "softmax"};
+void xp_attention_options_init(xp_attention_options *options, size_t size) {
+    xp_options_fill(options, size, &(xp_attention_options){.specification = "softmax"}, sizeof *options);
 }
 
 xp_status xp_attention_create(xp_attention_call **out, xp_device *device, const xp_attention_options *options) {
     *out = NULL;
+    xp_attention_options own;
+    xp_attention_options_default(&own);
     if (!device) return xp_fail(XP_INVALID_ARGUMENT, "attention: the device is NULL");
+    XP_TRY(xp_options_take(&own, sizeof own, options, "xp_attention_options"));
     xp_attention_call *call = calloc(1, sizeof *call);
     if (!call) return xp_fail(XP_OUT_OF_MEMORY, "no memory for an attention call");
-    call->options = *options;
-    if (!options->specification) call->options.specification = "softmax";
-    if (options->key_heads == 0) call->options.key_heads = options->heads;
-    if (options->value_width == 0) call->options.value_width = options->width;
+    if (!own.specification) own.specification = "softmax";
+    if (own.key_heads == 0) own.key_heads = own.heads;
+    if (own.value_width == 0) own.value_width = own.width;
+    call->options = own;
     xp_status status = build(call, device);
     call->options.specification = NULL; /* the caller's text is not kept */
     if (status != XP_OK) {

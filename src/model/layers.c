@@ -106,7 +106,7 @@ static xp_tensor *feed_forward(xp_builder *builder, const char *layer, xp_tensor
 /* Names and labels one part of a layer. */
 static const char *enter(xp_builder *builder, char scope[XP_NAME_BYTES], int layer, const char *part) {
     snprintf(scope, XP_NAME_BYTES, "encoder.%d.%s", layer, part);
-    xp_graph_scope(builder->graph, "%s", scope);
+    xp_graph_scope(builder->graph, scope);
     return scope;
 }
 

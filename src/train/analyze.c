@@ -215,7 +215,8 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
         shape.batch = options->batch;
     else if (shape.batch * map > MAP_BYTES)
         shape.batch = (int)fmax(1, MAP_BYTES / map);
-    xp_device_options device = {.select = options->device ? options->device : config->device.select,
+    xp_device_options device = {.size = sizeof(xp_device_options),
+                                .select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
     XP_TRY(xp_session_watch(&session, run->checkpoint->task, config, &shape, &device, run->checkpoint->tunings,

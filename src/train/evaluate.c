@@ -41,7 +41,8 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     xp_model_shape shape = checkpoint->shape;
     shape.length = data->length; /* more than in training, where the model takes that */
     if (options->batch > 0) shape.batch = options->batch;
-    xp_device_options device = {.select = options->device ? options->device : config->device.select,
+    xp_device_options device = {.size = sizeof(xp_device_options),
+                                .select = options->device ? options->device : config->device.select,
                                 .family = options->family ? options->family : config->device.family};
     xp_session session;
     XP_TRY(xp_session_open(&session, checkpoint->task, config, &shape, &device, checkpoint->tunings, false));

@@ -12,6 +12,7 @@
 static xp_status add_optimiser(xp_session *session) {
     const xp_config *config = session->config;
     const xp_optimiser_options options = {
+        .size = sizeof options,
         .kind = (xp_optimiser_kind)config->training.optimiser,
         .beta1 = (float)config->training.beta1,
         .beta2 = (float)config->training.beta2,

@@ -2,6 +2,7 @@
  * step to step. Owns no loop; knows nothing of models, data or files. */
 #include "train/step.h"
 
+#include "core/options.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "graph/store.h"
@@ -9,9 +10,10 @@
 
 #include <string.h>
 
-void xp_optimiser_options_default(xp_optimiser_options *options) {
-    *options = (xp_optimiser_options){
+void xp_optimiser_options_init(xp_optimiser_options *options, size_t size) {
+    const xp_optimiser_options defaults = {
         .kind = XP_ADAMW, .beta1 = 0.9f, .beta2 = 0.999f, .epsilon = 1e-8f, .weight_decay = 0.01f};
+    xp_options_fill(options, size, &defaults, sizeof defaults);
 }
 
 /* The graph's node of an operation; NULL: there is none. */
@@ -40,25 +42,28 @@ xp_status xp_train_accumulate(xp_graph *graph, xp_device *device) {
 }
 
 xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options) {
+    xp_optimiser_options own;
+    xp_optimiser_options_default(&own);
+    XP_TRY(xp_options_take(&own, sizeof own, options, "xp_optimiser_options"));
     XP_TRY(lay_out(graph, device));
     if (find_node(graph, "gradient_sum"))
         return xp_fail(XP_INVALID_ARGUMENT,
                        "optimiser: this graph accumulates gradients; the update belongs to a graph of its own");
     const xp_store *store = graph->store;
     const xp_optimiser_attributes attributes = {
-        .kind = options->kind,
-        .beta1 = options->beta1,
-        .beta2 = options->beta2,
-        .epsilon = options->epsilon,
-        .weight_decay = options->weight_decay,
-        .momentum = options->momentum,
+        .kind = own.kind,
+        .beta1 = own.beta1,
+        .beta2 = own.beta2,
+        .epsilon = own.epsilon,
+        .weight_decay = own.weight_decay,
+        .momentum = own.momentum,
         .decayed = store->decayed_elements,
         .trained = store->trained_elements,
     };
     xp_graph_scope(graph, "optimiser");
     xp_tensor *clip = NULL;
-    if (options->gradient_clip > 0) {
-        clip = xp_gradient_norm(graph, options->gradient_clip);
+    if (own.gradient_clip > 0) {
+        clip = xp_gradient_norm(graph, own.gradient_clip);
         if (!clip) return XP_INVALID_ARGUMENT;
     }
     return xp_optimise(graph, clip, &attributes);

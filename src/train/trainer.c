@@ -544,7 +544,8 @@ static xp_status announce(const training_run *run) {
 /* What the other choice would take. */
 static xp_status describe_recomputation(const training_run *run, const xp_plan_summary *training, xp_writer *out) {
     xp_config config = run->checkpoint.config;
-    const xp_device_options device = {.select = config.device.select, .family = config.device.family};
+    const xp_device_options device = {
+        .size = sizeof(xp_device_options), .select = config.device.select, .family = config.device.family};
     const bool on = config.training.recompute;
     char arena[32];
     config.training.recompute = !on;
@@ -787,7 +788,8 @@ static xp_status prepare(training_run *run, const xp_config *config) {
     if (!run->order)
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for the order of %lld samples", (long long)run->train->count);
 
-    xp_device_options device = {.select = chosen->device.select,
+    xp_device_options device = {.size = sizeof(xp_device_options),
+                                .select = chosen->device.select,
                                 .family = chosen->device.family,
                                 .profiling = options->profile,
                                 .debug = options->debug};
