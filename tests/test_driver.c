@@ -3,11 +3,11 @@
 #define _GNU_SOURCE
 #include "device/device.h"
 #include "device/tuning.h"
+#include "devices.h"
 #include "faults/null_opencl.h"
 #include "graph/plan.h"
 #include "ops/gemm_clblast.h"
 #include "ops/ops.h"
-#include "support.h"
 
 #include <dlfcn.h>
 
@@ -117,11 +117,8 @@ static void an_event_that_does_not_come_is_an_error_where_it_is_needed(void **st
 }
 
 static void an_object_that_does_not_come_is_an_error(void **state) {
-    xp_device_options options;
-    xp_device_options_default(&options);
-    options.family = "tiled";
     driver->misuses = 0;
-    assert_int_equal(xp_device_open(&device, &options), XP_OK);
+    device = open_device("tiled");
     driver->fault = NULL_FAULT_NO_OBJECTS;
     assert_int_equal(make_plan(), XP_DEVICE_ERROR);
     assert_non_null(strstr(xp_last_error(), "clCreateKernel returned no object"));

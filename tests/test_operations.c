@@ -1,8 +1,8 @@
 /* Every operation on the default device, in one family, against the reference: what `expanse check` does. */
 #include "check/check.h"
+#include "devices.h"
 #include "ops/operations.h"
 #include "reference/reference.h"
-#include "support.h"
 
 static void every_operation_has_a_reference_and_cases(void **state) {
     assert_int_equal(xp_operation_count, xp_case_entry_count);
@@ -35,13 +35,9 @@ static int cases; /* of each operation; 0: as many as expanse check */
 enum { MAP_CASES = 14 };
 
 static void the_family_agrees_with_the_reference(void **state) {
-    xp_device_options device_options;
     xp_check_options options;
-    xp_device *device;
+    xp_device *device = open_device(family);
     xp_check_summary summary;
-    xp_device_options_default(&device_options);
-    device_options.family = family;
-    MUST(xp_device_open(&device, &device_options));
     const xp_check_report report = {.failure = say_failure, .verdict = say_verdict};
     xp_status status = XP_OK;
     int verdicts = 0, bad = 0;

@@ -1,12 +1,11 @@
 /* Philox4x32-10 against its authors' known answers, on the host and, through a dropout, on the device; normal numbers
  * of the device against the host's. */
-#include "core/random.h"
 #include "device/device.h"
 #include "device/fill.h"
+#include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "ops/ops.h"
-#include "support.h"
 
 #if __has_include(<Random123/philox.h>)
 #include <Random123/philox.h>
@@ -91,16 +90,10 @@ static void draw(xp_device *device, const uint32_t random_state[4], float probab
     xp_graph_close(&graph);
 }
 
-static xp_device *open_device(void) {
-    xp_device *device;
-    MUST(xp_device_open(&device, NULL));
-    return device;
-}
-
 /* A keep decision shows one comparison of a word; many thresholds and keys leave a wrong word nowhere to hide. */
 static void the_device_keeps_what_the_host_would(void **state) {
     static const float probabilities[] = {0.001f, 0.1f, 0.25f, 0.5f, 0.75f, 0.9f, 0.999f};
-    xp_device *device = open_device();
+    xp_device *device = open_device(NULL);
     xp_random random;
     xp_random_start(&random, 21, 1);
     for (size_t p = 0; p < sizeof probabilities / sizeof probabilities[0]; p++) {
@@ -123,7 +116,7 @@ static void the_device_keeps_what_the_host_would(void **state) {
 }
 
 static void the_kept_share_is_as_asked_for(void **state) {
-    xp_device *device = open_device();
+    xp_device *device = open_device(NULL);
     const uint32_t random_state[4] = {7, 0, 1, 0};
     drawn result;
     draw(device, random_state, 0.25f, 3, &result);
@@ -135,7 +128,7 @@ static void the_kept_share_is_as_asked_for(void **state) {
 }
 
 static void seeds_steps_and_streams_draw_apart_and_repeat(void **state) {
-    xp_device *device = open_device();
+    xp_device *device = open_device(NULL);
     static const uint32_t states[][4] = {{7, 0, 1, 0}, {8, 0, 1, 0}, {7, 1, 1, 0}, {7, 0, 2, 0}, {7, 0, 1, 1}};
     drawn first, other;
     draw(device, states[0], 0.5f, 3, &first);
@@ -158,7 +151,7 @@ static void the_device_draws_the_normal_numbers_of_the_host(void **state) {
     static float values[ROOM];
     const float canary = -77;
     const uint64_t seed = 0x123456789abcdef0;
-    xp_device *device = open_device();
+    xp_device *device = open_device(NULL);
     for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
         const int count = counts[c];
         cl_mem buffer;

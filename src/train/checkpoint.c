@@ -4,6 +4,7 @@
 #include "core/exchange.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/text.h"
 #include "core/writer.h"
 #include "device/tuning.h"
 #include "task/classification.h"
@@ -480,9 +481,9 @@ xp_status xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *v
     uint64_t digest = 0;
     XP_TRY(xp_dataset_digest(train, 0, &digest));
     if (validation) XP_TRY(xp_dataset_digest(validation, digest, &digest));
-    const int length = snprintf(text, 48, "%016llx", (unsigned long long)digest);
+    snprintf(text, 48, "%016llx", (unsigned long long)digest);
     if (!test) return XP_OK;
     XP_TRY(xp_dataset_digest(test, 0, &digest));
-    snprintf(text + length, 48 - (size_t)length, "+%016llx", (unsigned long long)digest);
+    xp_text_add(text, 48, "+%016llx", (unsigned long long)digest);
     return XP_OK;
 }
