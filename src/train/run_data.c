@@ -1,0 +1,144 @@
+/* The data of a run: opened, brought to one shape, prepared, and compared with those of the run that is resumed. */
+#include "train/run.h"
+
+#include "core/writer.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What never changes in the training set teaches nothing; in a small other set it may be chance. */
+static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
+    xp_writer note = {0};
+    xp_status status = xp_dataset_note_idle(set, set == run->train, &note);
+    if (status == XP_OK) status = xp_dataset_interpolate(set);
+    if (status == XP_OK && note.text) xp_run_say(run, note.text);
+    xp_writer_release(&note);
+    return status;
+}
+
+/* Opens a file of the data; the path of a resumed run may be an old one. `given`: it was told anew by the flag. */
+static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
+    const xp_status status = xp_dataset_open(out, path, flag + strlen("--"));
+    if (status != XP_IO_ERROR || !run->options->resume || given) return status;
+    return xp_fail(status, "%s; the run recorded this path: where the data were moved, give %s FILE", xp_last_error(),
+                   flag);
+}
+
+/* Either of them, or both. */
+static xp_status refuse_data(const xp_run *run, bool train, bool test) {
+    const xp_config *config = &run->checkpoint.config;
+    static const char remedy[] = "its samples, their lengths or their classes differ; give %s the right file, or start "
+                                 "a new run";
+    char text[160];
+    snprintf(text, sizeof text, remedy, train && test ? "--train and --test" : train ? "--train" : "--test");
+    if (train && test)
+        return xp_fail(XP_BAD_DATA,
+                       "%s is not the data that this run was trained with, nor %s that it was tested with: %s",
+                       config->data.train, config->data.test, text);
+    return xp_fail(XP_BAD_DATA, "%s is not the data that this run was %s with: %s",
+                   train ? config->data.train : config->data.test, train ? "trained" : "tested", text);
+}
+
+/* Whether the set's samples look like those of the checkpoint; fingerprints tell the rest once they are prepared alike. */
+static bool is_alike(const xp_checkpoint *checkpoint, const xp_dataset *set) {
+    const xp_model_shape *shape = &checkpoint->shape;
+    return set->kind == checkpoint->kind && set->features == shape->features && set->length <= shape->length &&
+           set->channels == shape->channels && set->height == shape->height && set->breadth == shape->breadth;
+}
+
+static bool has_outputs(const xp_checkpoint *checkpoint, const xp_dataset *set) {
+    const xp_task *task = checkpoint->task;
+    const int outputs = checkpoint->shape.outputs;
+    bool same = task->outputs(set) == outputs;
+    for (int i = 0; i < outputs && same; i++)
+        same = strcmp(task->output_name(set, i), checkpoint->output_names[i]) == 0;
+    return same;
+}
+
+/* Brings series to the steps that the model is to have: those of the checkpoint, or those that are asked for. */
+static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
+    const int wanted = run->checkpoint.config.data.max_length;
+    const int length = run->resumed ? run->checkpoint.shape.length : wanted;
+    const bool training = set == run->train;
+    if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
+        return refuse_data(run, training, !training);
+    if (!set->kind->has.length && wanted > 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
+                       set->kind->name);
+    if (!set->kind->has.length || length == 0) return XP_OK;
+    if (set->length <= length) {
+        xp_dataset_pad(set, length);
+        return XP_OK;
+    }
+    return xp_fail(
+        XP_INVALID_ARGUMENT,
+        "%s has series of %d steps, more than data.max_length (--max-length): raise it from %d to %d or more",
+        set->name, set->length, length, set->length);
+}
+
+xp_status xp_run_load_data(xp_run *run) {
+    const xp_config *config = &run->checkpoint.config;
+    uint64_t seed = config->training.seed;
+    if (!*config->data.train)
+        return xp_fail(XP_INVALID_ARGUMENT, "no training data: give --train FILE or data.train in the configuration");
+    XP_TRY(open_data(run, config->data.train, "--train", run->options->train, &run->train));
+    if (!run->resumed) XP_TRY(xp_task_for(run->train, &run->checkpoint.task));
+    XP_TRY(reserve_length(run, run->train));
+    const xp_task *task = run->checkpoint.task;
+    if (*config->data.test) {
+        XP_TRY(open_data(run, config->data.test, "--test", run->options->test, &run->test));
+        XP_TRY(reserve_length(run, run->test));
+        XP_TRY(xp_dataset_align(run->train, run->test));
+    }
+    XP_TRY(task->check(run->train, config->data.train, XP_DATA_TRAINS));
+    if (run->test) XP_TRY(task->check(run->test, config->data.test, XP_DATA_TESTS));
+    if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
+    if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
+    if (config->data.validation > 0)
+        XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
+
+    xp_dataset *sets[] = {run->train, run->validation, run->test};
+    for (int i = 0; i < 3; i++) {
+        if (!sets[i]) continue;
+        run->counts[i] = sets[i]->count;
+        XP_TRY(fill_missing(run, sets[i]));
+    }
+    if (config->data.standardise) {
+        if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
+        for (int i = 0; i < 3; i++)
+            if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);
+    }
+    return XP_OK;
+}
+
+xp_status xp_run_describe_data(xp_run *run) {
+    xp_checkpoint *checkpoint = &run->checkpoint;
+    const xp_dataset *train = run->train;
+    char fingerprint[sizeof checkpoint->fingerprint];
+    XP_TRY(xp_checkpoint_fingerprint(train, run->validation, run->test, fingerprint));
+    if (run->resumed) {
+        if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
+        const size_t length = strcspn(fingerprint, "+");
+        return refuse_data(run, strncmp(fingerprint, checkpoint->fingerprint, length) != 0,
+                           strcmp(fingerprint + length, checkpoint->fingerprint + length) != 0);
+    }
+    memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
+    checkpoint->kind = train->kind;
+    checkpoint->shape =
+        (xp_model_shape){.batch = checkpoint->config.training.batch / checkpoint->config.training.accumulate,
+                         .outputs = checkpoint->task->outputs(train),
+                         .length = train->length,
+                         .features = train->features,
+                         .channels = train->channels,
+                         .height = train->height,
+                         .breadth = train->breadth};
+    const int outputs = checkpoint->shape.outputs;
+    checkpoint->output_names = calloc((size_t)outputs, sizeof *checkpoint->output_names);
+    if (!checkpoint->output_names) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the names of %d outputs", outputs);
+    for (int i = 0; i < outputs; i++) {
+        checkpoint->output_names[i] = strdup(checkpoint->task->output_name(train, i));
+        if (!checkpoint->output_names[i])
+            return xp_fail(XP_OUT_OF_MEMORY, "no memory for the names of %d outputs", outputs);
+    }
+    return XP_OK;
+}

@@ -1,0 +1,121 @@
+/* What is said of a run before it begins: device, data, memory, and for a dry run the plan. */
+#include "train/run.h"
+
+#include "core/text.h"
+#include "core/writer.h"
+#include "model/attention.h"
+
+/* "test         90 samples of length 8 to 21, 2 features, 3 classes" */
+static void describe_set(xp_writer *out, const xp_task *task, const char *name, const xp_dataset *set) {
+    if (!set) return;
+    xp_write(out, "%-13s%lld samples of ", name, (long long)set->count);
+    set->kind->describe(set, out);
+    task->describe(set, out);
+    xp_write(out, "\n");
+}
+
+/* Device, data, parameters, batch and memory: what one wants to know before a run begins. */
+static void describe_run(const xp_run *run, xp_writer *out) {
+    const xp_session *session = &run->session;
+    const xp_config *config = &run->checkpoint.config;
+    const int parts = config->training.accumulate, epochs = config->training.epochs;
+    const size_t store = xp_store_bytes(session->store), inputs = xp_session_input_bytes(session);
+    xp_plan_summary training, evaluation;
+    char total[32], stored[32], arena[32], uploaded[32];
+    xp_session_summarise(session, &training);
+    xp_plan_summarise(session->evaluation_plan, &evaluation);
+    const bool lends = evaluation.arena_bytes <= training.arena_bytes;
+    xp_text_bytes((double)inputs, uploaded);
+    xp_text_bytes((double)(store + inputs + training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), total);
+    xp_text_bytes((double)store, stored);
+    xp_text_bytes((double)(training.arena_bytes + (lends ? 0 : evaluation.arena_bytes)), arena);
+    xp_write(out, "device       %s (%s), kernels %s\n", session->device->name, session->device->selector,
+             run->checkpoint.family);
+    const xp_task *task = run->checkpoint.task;
+    describe_set(out, task, "training", run->train);
+    describe_set(out, task, "validation", run->validation);
+    describe_set(out, task, "test", run->test);
+    xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
+    xp_write(out, "batch        %d sample%s a step", config->training.batch, config->training.batch == 1 ? "" : "s");
+    if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
+    xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
+             run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
+    xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s, inputs %s\n", total,
+             parts > 1 ? ", their sums" : "", stored, arena, uploaded);
+}
+
+xp_status xp_run_announce(const xp_run *run) {
+    xp_writer text = {0};
+    describe_run(run, &text);
+    xp_status status = xp_writer_status(&text, "the description of the run");
+    if (status == XP_OK) {
+        text.text[text.length - 1] = '\0'; /* a message ends without a newline */
+        xp_run_say(run, text.text);
+    }
+    xp_writer_release(&text);
+    return status;
+}
+
+/* What the other choice would take. */
+static xp_status describe_recomputation(const xp_run *run, const xp_plan_summary *training, xp_writer *out) {
+    xp_config config = run->checkpoint.config;
+    const xp_device_options device = {
+        .size = sizeof(xp_device_options), .select = config.device.select, .family = config.device.family};
+    const bool on = config.training.recompute;
+    char arena[32];
+    config.training.recompute = !on;
+    xp_session session;
+    xp_plan_summary other;
+    XP_TRY(xp_session_open(&session, run->checkpoint.task, &config, &run->checkpoint.shape, &device,
+                           run->checkpoint.tunings, true));
+    xp_session_summarise(&session, &other);
+    xp_session_close(&session);
+    const xp_plan_summary *again = on ? training : &other;
+    xp_text_bytes((double)other.arena_bytes, arena);
+    xp_write(out, "recompute    %s; %s it: arena %s, %d launches and %.2f GFLOP a training step %s\n",
+             on ? "on" : "off", on ? "without" : "with", arena, again->recomputed_launches,
+             again->recomputed_flops * 1e-9, on ? "less" : "more");
+    return XP_OK;
+}
+
+static xp_status describe_plan(const xp_run *run, xp_writer *out) {
+    const xp_session *session = &run->session;
+    const int parts = session->config->training.accumulate;
+    xp_plan_summary training, evaluation;
+    xp_specification specification;
+    char kernel[200] = "", arena[32], unshared[32], evaluating[32], moved[32], fused[32];
+    xp_session_summarise(session, &training);
+    xp_plan_summarise(session->evaluation_plan, &evaluation);
+    xp_text_bytes((double)training.arena_bytes, arena);
+    xp_text_bytes((double)training.unshared_bytes, unshared);
+    xp_text_bytes((double)evaluation.arena_bytes, evaluating);
+    xp_text_bytes(training.bytes, moved);
+    xp_text_bytes(training.fused_bytes, fused);
+    describe_run(run, out);
+    xp_write(out, "arena        %s: activations %s without sharing\n", arena, unshared);
+    xp_write(out, "evaluation   %s, %s\n", evaluating,
+             evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "beside the arena");
+    XP_TRY(describe_recomputation(run, &training, out));
+    xp_write(out, "accumulate   %d part%s of %d samples a step\n", parts, parts == 1 ? "" : "s", session->shape.batch);
+    if (xp_specification_parse(session->config->model.attention, &specification) == XP_OK)
+        xp_attention_describe(&specification, (float)session->config->model.attention_dropout, kernel, sizeof kernel);
+    xp_write(out, "attention    %s\n", kernel);
+    xp_write(out, "launches     %d a training step (%d kernels), %d an evaluation step\n", training.launches,
+             training.kernels, evaluation.launches);
+    xp_write(out, "fusion       %d launches and %s of traffic saved a training step\n", training.fused, fused);
+    xp_write(out, "arithmetic   %.2f GFLOP a training step, at least %s moved\n", training.flops * 1e-9, moved);
+    return xp_writer_status(out, "the description of the run");
+}
+
+xp_status xp_run_print_plan(const xp_run *run) {
+    const xp_session *session = &run->session;
+    xp_writer text = {0};
+    xp_status status = describe_plan(run, &text);
+    if (status == XP_OK) fputs(text.text, run->options->report);
+    xp_writer_release(&text);
+    if (status != XP_OK || !run->options->launches) return status;
+    fputs("\n", run->options->report);
+    xp_plan_print_launches(session->training_plan, run->options->report);
+    if (session->update_plan) xp_plan_print_launches(session->update_plan, run->options->report);
+    return XP_OK;
+}
