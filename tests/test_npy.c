@@ -60,6 +60,9 @@ static void every_type_and_version_is_read(void **state) {
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", "\x00\x00\xc0\x3f\x00\x00\x80\xff", 8);
     a = parsed(&f);
     assert_true(a.type == XP_NPY_F32 && xp_npy_value(&a, 0) == 1.5 && xp_npy_value(&a, 1) < -1e300);
+    f = made(1, "{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", "\x00\x3e\x00\xfc", 4);
+    a = read(&f);
+    assert_true(a.type == XP_NPY_F16 && xp_npy_value(&a, 0) == 1.5 && xp_npy_value(&a, 1) < -1e300);
     f = made(1, "{'descr': '<f8', 'fortran_order': False, 'shape': (), }", "\x00\x00\x00\x00\x00\x00\x04\xc0", 8);
     a = parsed(&f);
     assert_true(a.type == XP_NPY_F64 && a.rank == 0 && a.elements == 1 && xp_npy_value(&a, 0) == -2.5);

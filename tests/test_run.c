@@ -24,6 +24,11 @@ static void safetensors_read_back_what_was_written(void **state) {
     xp_safetensors set = {0}, back;
     assert_int_equal(xp_safetensors_add(&set, "a.weight", XP_SAFETENSORS_F32, 2, (int64_t[]){2, 3}, weights), XP_OK);
     assert_int_equal(xp_safetensors_add(&set, "steps", XP_SAFETENSORS_I64, 1, (int64_t[]){1}, steps), XP_OK);
+    const uint16_t halves[] = {0x3f80, 0xbf80, 0x7f80};
+    const int32_t words[] = {-5, 7};
+    assert_int_equal(xp_safetensors_add(&set, "bf16", XP_SAFETENSORS_BF16, 1, (int64_t[]){2}, halves), XP_OK);
+    assert_int_equal(xp_safetensors_add(&set, "fp16", XP_SAFETENSORS_F16, 1, (int64_t[]){2}, halves + 1), XP_OK);
+    assert_int_equal(xp_safetensors_add(&set, "int32", XP_SAFETENSORS_I32, 1, (int64_t[]){2}, words), XP_OK);
     assert_int_equal(xp_safetensors_add(&set, "none", XP_SAFETENSORS_F32, 1, (int64_t[]){0}, NULL), XP_OK);
     assert_int_equal(xp_safetensors_add(&set, "scalar", XP_SAFETENSORS_F32, 0, NULL, weights + 1), XP_OK);
     assert_int_equal(xp_safetensors_metadata(&set, "attention", "softmax+\"bn\""), XP_OK);
@@ -36,6 +41,12 @@ static void safetensors_read_back_what_was_written(void **state) {
     assert_int_equal(entry->shape[1], 3);
     assert_memory_equal(entry->data, weights, sizeof weights);
     assert_memory_equal(xp_safetensors_find(&back, "steps")->data, steps, sizeof steps);
+    assert_int_equal(xp_safetensors_find(&back, "bf16")->type, XP_SAFETENSORS_BF16);
+    assert_memory_equal(xp_safetensors_find(&back, "bf16")->data, halves, 2 * sizeof *halves);
+    assert_int_equal(xp_safetensors_find(&back, "fp16")->type, XP_SAFETENSORS_F16);
+    assert_memory_equal(xp_safetensors_find(&back, "fp16")->data, halves + 1, 2 * sizeof *halves);
+    assert_int_equal(xp_safetensors_find(&back, "int32")->type, XP_SAFETENSORS_I32);
+    assert_memory_equal(xp_safetensors_find(&back, "int32")->data, words, sizeof words);
     assert_int_equal(xp_safetensors_find(&back, "none")->elements, 0);
     assert_int_equal(xp_safetensors_find(&back, "scalar")->elements, 1);
     assert_null(xp_safetensors_find(&back, "b"));
@@ -71,7 +82,7 @@ static void damaged_safetensors_are_refused_in_one_sentence(void **state) {
         {"[1,2]  ", -1, 0, "not an object"},
         {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") ",\"a\":" ENTRY("F32", "[1]", "[0,4]") "}", -1, 4, "duplicate"},
         {"{\"a\":3}", -1, 0, "lacks a right dtype"},
-        {"{\"a\":" ENTRY("BF16", "[2]", "[0,4]") "}", -1, 4, "type BF16"},
+        {"{\"a\":" ENTRY("F8_E5M2", "[4]", "[0,4]") "}", -1, 4, "type F8_E5M2"},
         {"{\"a\":" ENTRY("F32", "[1]", "[0,8]") "}", -1, 4, "there are 4"},
         {"{\"a\":" ENTRY("F32", "[1]", "[4,0]") "}", -1, 4, "lies at bytes"},
         {"{\"a\":" ENTRY("F32", "[1]", "[-4,0]") "}", -1, 4, "lies at bytes"},

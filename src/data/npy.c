@@ -2,6 +2,7 @@
 #include "data/npy.h"
 
 #include "core/files.h"
+#include "core/half.h"
 
 #include <stdbool.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@ static const struct {
     const char *code, *name;
     size_t bytes;
 } types[] = {{"b1", "bool", 1}, {"u1", "u1", 1}, {"i1", "i1", 1}, {"i4", "i4", 4},
-             {"i8", "i8", 8},   {"f4", "f4", 4}, {"f8", "f8", 8}};
+             {"i8", "i8", 8},   {"f2", "f2", 2}, {"f4", "f4", 4}, {"f8", "f8", 8}};
 enum { TYPES = sizeof types / sizeof types[0] };
 
 /* The header's text: bytes at … end of the file. */
@@ -81,7 +82,7 @@ static xp_status read_type(header *in, xp_npy *out) {
         }
     const int shown = length < 16 ? (int)length : 16;
     return xp_fail(XP_UNSUPPORTED,
-                   "%s: byte %zu: numbers of type '%.*s' are not supported; save as bool, u1, i1, i4, i8, f4 or f8",
+                   "%s: byte %zu: numbers of type '%.*s' are not supported; save as bool, u1, i1, i4, i8, f2, f4 or f8",
                    in->path, start, shown, text);
 }
 
@@ -218,6 +219,8 @@ double xp_npy_value(const xp_npy *array, int64_t element) {
         return (double)(int32_t)bits;
     case XP_NPY_I64:
         return (double)(int64_t)bits;
+    case XP_NPY_F16:
+        return xp_fp16_value((uint16_t)bits);
     case XP_NPY_F32: {
         const uint32_t word = (uint32_t)bits;
         memcpy(&single, &word, sizeof single);

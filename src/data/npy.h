@@ -15,6 +15,7 @@ typedef enum xp_npy_type {
     XP_NPY_I8,
     XP_NPY_I32,
     XP_NPY_I64,
+    XP_NPY_F16,
     XP_NPY_F32,
     XP_NPY_F64
 } xp_npy_type;

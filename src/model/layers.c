@@ -28,7 +28,8 @@ xp_tensor *xp_layers_linear(xp_builder *builder, const char *scope, xp_tensor *x
     xp_tensor *bias =
         xp_layers_parameter(builder, scope, "bias", XP_PARAMETER_UNDECAYED,
                             small ? XP_INITIAL_CONSTANT : XP_INITIAL_UNIFORM, small ? 0 : bound, 1, &outputs);
-    if (!bias) return NULL; /* without this a failed bias would read as "no bias" */
+    if (!bias) return NULL;                            /* without this a failed bias would read as "no bias" */
+    weight = xp_cast(builder->graph, weight, x->type); /* products have factors of one type */
     return xp_linear(builder->graph, x, weight, bias, (xp_activation)activation);
 }
 
@@ -110,7 +111,7 @@ static const char *enter(xp_builder *builder, char scope[XP_NAME_BYTES], int lay
     return scope;
 }
 
-xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
+static xp_tensor *encode(xp_builder *builder, xp_tensor *x) {
     const xp_model_config *config = builder->config;
     char scope[XP_NAME_BYTES];
     xp_tensor *branch = NULL; /* pre-norm: what the last part adds to x, not yet added */
@@ -137,4 +138,9 @@ xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
         return xp_layers_norm(builder, "final_norm", x, branch, NULL);
     }
     return branch ? xp_add(builder->graph, x, xp_dropout(builder->graph, branch, (float)config->dropout)) : x;
+}
+
+xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
+    x = xp_cast(builder->graph, x, (xp_type)builder->config->storage);
+    return xp_cast(builder->graph, encode(builder, x), XP_F32);
 }

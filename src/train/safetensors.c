@@ -14,8 +14,9 @@
 
 enum { LENGTH_BYTES = 8, HEADER_LIMIT = 100 * 1000 * 1000 /* the format's own limit */, ALIGNMENT = 8 };
 
-static const char *const type_names[] = {"F32", "I64"};
-static const size_t type_bytes[] = {4, 8};
+static const char *const type_names[] = {"F32", "BF16", "F16", "I32", "I64"}; /* by xp_safetensors_type */
+static const size_t type_bytes[] = {4, 2, 2, 4, 8};
+enum { TYPES = sizeof type_bytes / sizeof *type_bytes };
 
 static xp_status no_memory(const char *path) {
     return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the tensors of the file", path);
@@ -131,12 +132,12 @@ static xp_status read_entry(xp_safetensors *out, const char *path, const char *n
                        name);
     }
     int type = -1;
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < TYPES; i++) {
         if (strcmp(json_string_value(dtype), type_names[i]) == 0) type = i;
     }
     if (type < 0) {
-        return xp_fail(XP_BAD_DATA, "%s: tensor '%s' has type %s; only F32 and I64 can be read here", path, name,
-                       json_string_value(dtype));
+        return xp_fail(XP_BAD_DATA, "%s: tensor '%s' has type %s; only F32, BF16, F16, I32 and I64 can be read here",
+                       path, name, json_string_value(dtype));
     }
     if (json_array_size(shape) > XP_SAFETENSORS_RANK) {
         return xp_fail(XP_BAD_DATA, "%s: tensor '%s' has %zu dimensions, more than %d", path, name,

@@ -8,7 +8,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef enum xp_safetensors_type { XP_SAFETENSORS_F32, XP_SAFETENSORS_I64 } xp_safetensors_type;
+typedef enum xp_safetensors_type {
+    XP_SAFETENSORS_F32,
+    XP_SAFETENSORS_BF16,
+    XP_SAFETENSORS_F16,
+    XP_SAFETENSORS_I32,
+    XP_SAFETENSORS_I64
+} xp_safetensors_type;
 
 enum { XP_SAFETENSORS_RANK = 8 };
 

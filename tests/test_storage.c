@@ -1,0 +1,273 @@
+/* Tensors in 16 bits: what their bits mean, which operations take them, and that two layers train with them as they do
+ * in fp32. */
+#include "check/check.h"
+#include "core/half.h"
+#include "graph/operation.h"
+#include "graph/plan.h"
+#include "model/model.h"
+#include "ops/operations.h"
+#include "ops/ops.h"
+
+#include <expanse/train.h>
+
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static const char *const families[] = {"wide", "tiled"};
+static xp_device *devices[2]; /* by place in families */
+
+/* ---- bits -------------------------------------------------------------------------------------------------------- */
+
+static void all_bits_survive_the_way_to_a_number_and_back(void **state) {
+    for (uint32_t bits = 0; bits < 1 << 16; bits++) {
+        const double bf16 = xp_bf16_value((uint16_t)bits), fp16 = xp_fp16_value((uint16_t)bits);
+        if (isnan(bf16))
+            assert_true(isnan(xp_bf16_value(xp_bf16_bits(bf16))));
+        else
+            assert_int_equal(xp_bf16_bits(bf16), bits);
+        if (isnan(fp16))
+            assert_true(isnan(xp_fp16_value(xp_fp16_bits(fp16))));
+        else
+            assert_int_equal(xp_fp16_bits(fp16), bits);
+    }
+}
+
+static void numbers_are_rounded_to_the_nearest_and_ties_to_even(void **state) {
+    static const struct {
+        double value;
+        uint16_t bf16, fp16;
+    } cases[] = {
+        {1, 0x3f80, 0x3c00},
+        {-2, 0xc000, 0xc000},
+        {1.00390625, 0x3f80, 0x3c04}, /* a tie of bf16 */
+        {1.01171875, 0x3f82, 0x3c0c},
+        {1.00048828125, 0x3f80, 0x3c00}, /* a tie of fp16 */
+        {1.00146484375, 0x3f80, 0x3c02},
+        {65504, 0x4780, 0x7bff},
+        {65519.9, 0x4780, 0x7bff},
+        {65520, 0x4780, 0x7c00},
+        {0x1p-24, 0x3380, 0x0001},
+        {0x1p-25, 0x3300, 0x0000},
+        {0x1.8p-24, 0x33c0, 0x0002},
+        {0x1.ffcp-15, 0x3880, 0x0400},
+        {0x1p-133, 0x0001, 0x0000},
+        {3.4e38, 0x7f80, 0x7c00},
+        {-INFINITY, 0xff80, 0xfc00},
+        {-0.0, 0x8000, 0x8000},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(xp_bf16_bits(cases[i].value), cases[i].bf16);
+        assert_int_equal(xp_fp16_bits(cases[i].value), cases[i].fp16);
+    }
+}
+
+/* ---- which operations -------------------------------------------------------------------------------------------- */
+
+/* The node of a case alone in a graph, its stored tensors, or only operand `only`, in bf16. */
+static xp_status plan_node(const xp_node *node, xp_device *device, int only) {
+    xp_graph *graph;
+    xp_plan *plan = NULL;
+    xp_tensor *inputs[XP_MAX_INPUTS] = {0}, *outputs[XP_MAX_OUTPUTS] = {0};
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    for (int i = 0; i < node->input_count + node->output_count; i++) {
+        const bool in = i < node->input_count;
+        const int k = in ? i : i - node->input_count;
+        const xp_tensor *tensor = in ? node->inputs[k] : node->outputs[k];
+        if (!tensor) continue;
+        const unsigned stored = in ? node->operation->stored_inputs : node->operation->stored_outputs;
+        const bool half = tensor->type == XP_F32 && (only < 0 ? stored >> k & 1 : only == i);
+        const xp_type type = half ? XP_BF16 : tensor->type;
+        if (in)
+            inputs[k] = xp_graph_input(graph, tensor->name, type, tensor->rank, tensor->shape);
+        else
+            outputs[k] = xp_graph_tensor(graph, tensor->name, type, tensor->rank, tensor->shape);
+    }
+    xp_graph_scope(graph, "layer");
+    assert_non_null(xp_graph_node(graph, node->operation, node->input_count, inputs, node->output_count, outputs,
+                                  node->attributes, sizeof node->attributes));
+    const xp_status status = xp_plan_create(&plan, device, graph);
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    return status;
+}
+
+/* Whatever the family, an operation's stored tensors may be in bf16; of any other, its name and the tensor's are told. */
+static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take(void **state) {
+    int taking = 0, refused = 0;
+    for (int c = 0; c < xp_case_entry_count; c++) {
+        xp_random variant, shape;
+        xp_case content = {0};
+        xp_random_start(&variant, 7, 1);
+        xp_random_start(&shape, 7, 2);
+        if (xp_case_entries[c].generate(&content, &variant, &shape) != XP_OK) fail_msg("%s", xp_last_error());
+        const xp_node *node = content.node;
+        const xp_operation *operation = node->operation;
+        taking += operation->stored_inputs != 0;
+        for (int f = 0; f < 2; f++) {
+            if (plan_node(node, devices[f], -1) != XP_OK) fail_msg("%s in bf16: %s", operation->name, xp_last_error());
+            for (int i = 0; i < node->input_count; i++) {
+                if (!node->inputs[i] || node->inputs[i]->type != XP_F32 || operation->stored_inputs >> i & 1) continue;
+                if (strcmp(operation->name, "cast") == 0) continue; /* takes all */
+                char text[200];
+                snprintf(text, sizeof text, "layer, operation %s: there are no kernels that take tensor %s in bf16",
+                         operation->name, node->inputs[i]->name);
+                assert_int_equal(plan_node(node, devices[f], i), XP_UNSUPPORTED);
+                if (!strstr(xp_last_error(), text)) fail_msg("\"%s\" does not say \"%s\"", xp_last_error(), text);
+                refused++;
+            }
+        }
+        xp_graph_close(&content.graph);
+        xp_store_close(&content.store);
+    }
+    assert_true(taking >= 11 && refused > 40);
+}
+
+static void factors_of_two_types_are_refused_where_the_graph_is_built(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_graph_input(graph, "x", XP_BF16, 2, (int64_t[]){4, 8});
+    xp_tensor *w = xp_graph_input(graph, "w", XP_F32, 2, (int64_t[]){8, 8});
+    assert_null(xp_linear(graph, x, w, NULL, XP_ACTIVATION_NONE));
+    assert_non_null(strstr(xp_last_error(), "x is in bf16 and w in fp32"));
+    assert_non_null(xp_linear(graph, x, xp_cast(graph, w, XP_BF16), NULL, XP_ACTIVATION_NONE));
+    xp_tensor *words = xp_graph_input(graph, "words", XP_I32, 1, (int64_t[]){4});
+    assert_null(xp_cast(graph, words, XP_BF16));
+    assert_non_null(strstr(xp_last_error(), "words in int32"));
+    xp_graph_close(&graph);
+}
+
+/* ---- training ---------------------------------------------------------------------------------------------------- */
+
+enum { BATCH = 16, LENGTH = 24, FEATURES = 6, CLASSES = 3, STEPS = 240, LAST = 80, FEW_STEPS = 3 };
+
+typedef struct series {
+    float values[BATCH * LENGTH * FEATURES], weights[BATCH];
+    int32_t lengths[BATCH], labels[BATCH];
+} series;
+
+/* Waves whose class is their frequency, in noise; one label in eight is wrong, so that no loss comes near 0. */
+static void draw_series(series *out, xp_random *random) {
+    for (int b = 0; b < BATCH; b++) {
+        const uint32_t class = xp_random_below(random, CLASSES);
+        const double height = 0.5 + xp_random_unit(random);
+        out->weights[b] = 1;
+        out->lengths[b] = LENGTH - (int32_t)xp_random_below(random, LENGTH / 2);
+        out->labels[b] = (int32_t)(xp_random_below(random, 8) == 0 ? xp_random_below(random, CLASSES) : class);
+        for (int n = 0; n < LENGTH; n++)
+            for (int f = 0; f < FEATURES; f++)
+                out->values[(b * LENGTH + n) * FEATURES + f] =
+                    (float)(height * sin(0.3 * (class + 1.0) * n + f) + 0.3 * xp_random_normal(random));
+    }
+}
+
+/* The mean loss of the last steps. Every step has samples of its own: a few that come again would be learned by heart,
+ * and the way there depends on every bit. */
+static double train(xp_device *device, xp_type storage, int steps, int last, size_t *arena_bytes) {
+    const xp_model_config config = {.kind = XP_MODEL_ENCODER,
+                                    .width = 32,
+                                    .heads = 4,
+                                    .layers = 2,
+                                    .feed_forward = 64,
+                                    .dropout = 0.1,
+                                    .attention_dropout = 0.1,
+                                    .pre_norm = true,
+                                    .norm_epsilon = 1e-5,
+                                    .final_norm = true,
+                                    .activation = XP_ACTIVATION_GELU,
+                                    .head = XP_HEAD_MEAN,
+                                    .mask_padding = true,
+                                    .storage = (int)storage,
+                                    .attention = "softmax"};
+    const xp_model_shape shape = {.batch = BATCH, .classes = CLASSES, .length = LENGTH, .features = FEATURES};
+    xp_store *store;
+    xp_model model;
+    xp_plan *plan;
+    xp_plan_summary summary;
+    xp_optimiser_options optimiser;
+    assert_int_equal(xp_store_create(&store), XP_OK);
+    if (xp_model_build(&model, &config, &shape, 0, store, true) != XP_OK) fail_msg("%s", xp_last_error());
+    xp_optimiser_options_default(&optimiser);
+    assert_int_equal(xp_train_optimiser(model.graph, device, &optimiser), XP_OK);
+    if (xp_plan_create(&plan, device, model.graph) != XP_OK) fail_msg("%s", xp_last_error());
+    xp_plan_summarise(plan, &summary);
+    *arena_bytes = summary.arena_bytes;
+    assert_int_equal(xp_store_allocate(store, device), XP_OK);
+    if (xp_plan_realise(plan, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(xp_store_initialise(store, 3), XP_OK);
+    assert_int_equal(xp_plan_write(plan, model.loss_gradient, (float[]){1}), XP_OK);
+    double sum = 0;
+    for (int step = 0; step < steps; step++) {
+        static series batch;
+        xp_random random;
+        float loss;
+        xp_random_start(&random, 11, (uint32_t)step);
+        draw_series(&batch, &random);
+        assert_int_equal(xp_plan_write(plan, model.input, batch.values), XP_OK);
+        assert_int_equal(xp_plan_write(plan, model.lengths, batch.lengths), XP_OK);
+        assert_int_equal(xp_plan_write(plan, model.labels, batch.labels), XP_OK);
+        assert_int_equal(xp_plan_write(plan, model.weights, batch.weights), XP_OK);
+        assert_int_equal(xp_train_step(plan, 5, step + 1, 0.002), XP_OK);
+        if (xp_plan_run(plan) != XP_OK) fail_msg("%s", xp_last_error());
+        assert_int_equal(xp_plan_read(plan, model.loss, &loss), XP_OK);
+        if (step >= steps - last) sum += (double)loss / last;
+    }
+    xp_plan_close(&plan);
+    xp_model_release(&model);
+    xp_store_close(&store);
+    return sum;
+}
+
+static void compare_losses(int family, int steps, int last, double least, double most) {
+    size_t whole, half;
+    const double exact = train(devices[family], XP_F32, steps, last, &whole);
+    const double loss = train(devices[family], XP_BF16, steps, last, &half);
+    print_message("family %s: loss %.5f in fp32, %.5f in bf16; arena %zu and %zu bytes\n", families[family], exact,
+                  loss, whole, half);
+    assert_true(exact > least && exact < most);
+    assert_true(loss != exact && fabs(loss - exact) < 0.01 * exact);
+    assert_true(half * 4 < whole * 3);
+}
+
+/* Without a model, the loss is 1.1; with one that knows all but the wrong labels, 0.35. */
+static void two_layers_train_in_bf16_to_the_loss_of_fp32(void **state) {
+    compare_losses(0, STEPS, LAST, 0.3, 0.5);
+}
+
+/* A CPU runs the kernels of GPUs slowly: some steps show that all of them take part. */
+static void the_tiled_kernels_take_the_same_steps_in_bf16(void **state) {
+    compare_losses(1, FEW_STEPS, FEW_STEPS, 0.9, 2);
+}
+
+static int open_devices(void **state) {
+    for (int f = 0; f < 2; f++) {
+        xp_device_options options;
+        xp_device_options_default(&options);
+        options.family = families[f];
+        if (xp_device_open(&devices[f], &options) != XP_OK) return 1;
+    }
+    return 0;
+}
+
+static int close_devices(void **state) {
+    for (int f = 0; f < 2; f++) xp_device_close(&devices[f]);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_bits_survive_the_way_to_a_number_and_back),
+        cmocka_unit_test(numbers_are_rounded_to_the_nearest_and_ties_to_even),
+        cmocka_unit_test(every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take),
+        cmocka_unit_test(factors_of_two_types_are_refused_where_the_graph_is_built),
+        cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
+        cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),
+    };
+    return cmocka_run_group_tests(tests, open_devices, close_devices);
+}
