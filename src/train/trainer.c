@@ -182,7 +182,8 @@ static void tell_finished(const xp_run *run) {
 /* Checkpoints are of a known size: last/, best/, those that are kept and, while one is replaced, the new one. */
 static xp_status check_room(const xp_run *run) {
     const xp_store *store = run->session.store;
-    const double checkpoint = (double)(store->elements + 2 * store->trained_elements) * sizeof(float);
+    const double checkpoint =
+        (double)(store->elements + 2 * store->trained_elements) * (double)xp_type_bytes(XP_STORE_TYPE);
     const int epochs = run->checkpoint.config.training.epochs, more = run->resumed ? 1 : epochs > 1 ? 3 : 2;
     const int keep = run->checkpoint.config.training.keep, kept = keep < epochs ? keep : epochs;
     return xp_folder_can_be_made(run->options->out, (more + (run->resumed ? 0.0 : kept)) * checkpoint);
