@@ -94,8 +94,8 @@ static void damage_is_placed_and_explained(void **state) {
 
     f = made(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", zeros, 8);
     assert_refused(&f, "byte 20:", "big-endian");
-    f = made(1, "{'descr': '<f2', 'fortran_order': False, 'shape': (2,), }", zeros, 4);
-    assert_refused(&f, "byte 20:", "'<f2' are not supported");
+    f = made(1, "{'descr': '<c2', 'fortran_order': False, 'shape': (2,), }", zeros, 4);
+    assert_refused(&f, "byte 20:", "'<c2' are not supported");
     f = made(1, "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2,), }", zeros, 8);
     assert_refused(&f, "byte 20:", "records");
     f = made(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", zeros, 8);
