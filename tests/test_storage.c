@@ -2,26 +2,15 @@
  * in fp32. */
 #include "check/check.h"
 #include "core/half.h"
+#include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
 #include "model/model.h"
 #include "ops/operations.h"
 #include "ops/ops.h"
+#include "task/classification.h"
 
 #include <expanse/train.h>
-
-#include <math.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-static const char *const families[] = {"wide", "tiled"};
-static xp_device *devices[2]; /* by place in families */
 
 /* ---- bits -------------------------------------------------------------------------------------------------------- */
 
@@ -106,11 +95,11 @@ static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take
         xp_case content = {0};
         xp_random_start(&variant, 7, 1);
         xp_random_start(&shape, 7, 2);
-        if (xp_case_entries[c].generate(&content, &variant, &shape) != XP_OK) fail_msg("%s", xp_last_error());
+        MUST(xp_case_entries[c].generate(&content, &variant, &shape));
         const xp_node *node = content.node;
         const xp_operation *operation = node->operation;
         taking += operation->stored_inputs != 0;
-        for (int f = 0; f < 2; f++) {
+        for (int f = 0; f < FAMILIES; f++) {
             if (plan_node(node, devices[f], -1) != XP_OK) fail_msg("%s in bf16: %s", operation->name, xp_last_error());
             for (int i = 0; i < node->input_count; i++) {
                 if (!node->inputs[i] || node->inputs[i]->type != XP_F32 || operation->stored_inputs >> i & 1) continue;
@@ -185,23 +174,23 @@ static double train(xp_device *device, xp_type storage, int steps, int last, siz
                                     .mask_padding = true,
                                     .storage = (int)storage,
                                     .attention = "softmax"};
-    const xp_model_shape shape = {.batch = BATCH, .classes = CLASSES, .length = LENGTH, .features = FEATURES};
+    const xp_model_shape shape = {.batch = BATCH, .outputs = CLASSES, .length = LENGTH, .features = FEATURES};
     xp_store *store;
-    xp_model model;
+    xp_learner learner;
     xp_plan *plan;
     xp_plan_summary summary;
     xp_optimiser_options optimiser;
     assert_int_equal(xp_store_create(&store), XP_OK);
-    if (xp_model_build(&model, &config, &shape, 0, store, true) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_learner_build(&learner, &xp_classification, &config, &shape, &(xp_task_options){0}, store, true));
     xp_optimiser_options_default(&optimiser);
-    assert_int_equal(xp_train_optimiser(model.graph, device, &optimiser), XP_OK);
-    if (xp_plan_create(&plan, device, model.graph) != XP_OK) fail_msg("%s", xp_last_error());
+    assert_int_equal(xp_train_optimiser(learner.model.graph, device, &optimiser), XP_OK);
+    MUST(xp_plan_create(&plan, device, learner.model.graph));
     xp_plan_summarise(plan, &summary);
     *arena_bytes = summary.arena_bytes;
     assert_int_equal(xp_store_allocate(store, device), XP_OK);
-    if (xp_plan_realise(plan, NULL) != XP_OK) fail_msg("%s", xp_last_error());
+    MUST(xp_plan_realise(plan, NULL));
     assert_int_equal(xp_store_initialise(store, 3), XP_OK);
-    assert_int_equal(xp_plan_write(plan, model.loss_gradient, (float[]){1}), XP_OK);
+    assert_int_equal(xp_plan_write(plan, learner.loss_gradient, (float[]){1}), XP_OK);
     double sum = 0;
     for (int step = 0; step < steps; step++) {
         static series batch;
@@ -209,17 +198,17 @@ static double train(xp_device *device, xp_type storage, int steps, int last, siz
         float loss;
         xp_random_start(&random, 11, (uint32_t)step);
         draw_series(&batch, &random);
-        assert_int_equal(xp_plan_write(plan, model.input, batch.values), XP_OK);
-        assert_int_equal(xp_plan_write(plan, model.lengths, batch.lengths), XP_OK);
-        assert_int_equal(xp_plan_write(plan, model.labels, batch.labels), XP_OK);
-        assert_int_equal(xp_plan_write(plan, model.weights, batch.weights), XP_OK);
+        assert_int_equal(xp_plan_write(plan, learner.model.input, batch.values), XP_OK);
+        assert_int_equal(xp_plan_write(plan, learner.model.lengths, batch.lengths), XP_OK);
+        assert_int_equal(xp_plan_write(plan, learner.labels, batch.labels), XP_OK);
+        assert_int_equal(xp_plan_write(plan, learner.model.weights, batch.weights), XP_OK);
         assert_int_equal(xp_train_step(plan, 5, step + 1, 0.002), XP_OK);
-        if (xp_plan_run(plan) != XP_OK) fail_msg("%s", xp_last_error());
-        assert_int_equal(xp_plan_read(plan, model.loss, &loss), XP_OK);
+        MUST(xp_plan_run(plan));
+        assert_int_equal(xp_plan_read(plan, learner.loss, &loss), XP_OK);
         if (step >= steps - last) sum += (double)loss / last;
     }
     xp_plan_close(&plan);
-    xp_model_release(&model);
+    xp_learner_release(&learner);
     xp_store_close(&store);
     return sum;
 }
@@ -228,7 +217,7 @@ static void compare_losses(int family, int steps, int last, double least, double
     size_t whole, half;
     const double exact = train(devices[family], XP_F32, steps, last, &whole);
     const double loss = train(devices[family], XP_BF16, steps, last, &half);
-    print_message("family %s: loss %.5f in fp32, %.5f in bf16; arena %zu and %zu bytes\n", families[family], exact,
+    print_message("family %s: loss %.5f in fp32, %.5f in bf16; arena %zu and %zu bytes\n", family_names[family], exact,
                   loss, whole, half);
     assert_true(exact > least && exact < most);
     assert_true(loss != exact && fabs(loss - exact) < 0.01 * exact);
@@ -237,27 +226,12 @@ static void compare_losses(int family, int steps, int last, double least, double
 
 /* Without a model, the loss is 1.1; with one that knows all but the wrong labels, 0.35. */
 static void two_layers_train_in_bf16_to_the_loss_of_fp32(void **state) {
-    compare_losses(0, STEPS, LAST, 0.3, 0.5);
+    compare_losses(WIDE, STEPS, LAST, 0.3, 0.5);
 }
 
 /* A CPU runs the kernels of GPUs slowly: some steps show that all of them take part. */
 static void the_tiled_kernels_take_the_same_steps_in_bf16(void **state) {
-    compare_losses(1, FEW_STEPS, FEW_STEPS, 0.9, 2);
-}
-
-static int open_devices(void **state) {
-    for (int f = 0; f < 2; f++) {
-        xp_device_options options;
-        xp_device_options_default(&options);
-        options.family = families[f];
-        if (xp_device_open(&devices[f], &options) != XP_OK) return 1;
-    }
-    return 0;
-}
-
-static int close_devices(void **state) {
-    for (int f = 0; f < 2; f++) xp_device_close(&devices[f]);
-    return 0;
+    compare_losses(TILED, FEW_STEPS, FEW_STEPS, 0.9, 2);
 }
 
 int main(void) {
