@@ -1,5 +1,6 @@
 /* Configurations: presets, files, assignments, faults, printing and reading back, learning rates. */
 #include "core/files.h"
+#include "data/dataset.h"
 #include "ops/ops.h"
 #include "support.h"
 #include "train/config.h"
@@ -284,6 +285,38 @@ static void runs_that_differ_by_their_checkpoints_are_the_same(void **state) {
     assert_string_equal(xp_last_error(), "model.attention is \"softmax\", not \"softmax+bn\"");
 }
 
+/* The model names its samples, and cannot ask the data whether there are any of that name. */
+static void every_model_takes_a_kind_of_data_that_there_is(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    for (config.model.kind = 0; config.model.kind < XP_MODEL_KINDS; config.model.kind++)
+        if (!xp_sample_kind_find(xp_model_samples(&config.model)))
+            fail_msg("model.kind %d takes '%s'", config.model.kind, xp_model_samples(&config.model));
+}
+
+/* A model of the list has its name in the options, and its row beside it. */
+static void the_name_of_a_model_chooses_its_row(void **state) {
+    static const struct {
+        const char *assignment, *samples;
+        bool grid;
+    } models[] = {{"model.kind=encoder", "series", false}, {"model.kind=vision", "images", true}};
+    const xp_model_shape shape = {
+        .batch = 4, .outputs = 2, .length = 64, .features = 3, .channels = 1, .height = 16, .breadth = 12};
+    assert_int_equal(XP_MODEL_KINDS, sizeof models / sizeof *models);
+    for (int i = 0; i < XP_MODEL_KINDS; i++) {
+        xp_config config;
+        xp_model_rows rows;
+        xp_config_default(&config);
+        config.model.head = XP_HEAD_CLASS;
+        config.model.patch = 4;
+        MUST(xp_config_set(&config, models[i].assignment));
+        assert_string_equal(xp_model_samples(&config.model), models[i].samples);
+        xp_model_describe_rows(&config.model, &shape, &rows);
+        assert_int_equal(rows.count, models[i].grid ? 4 * 3 + 1 : 64);
+        assert_int_equal(rows.grid_width, models[i].grid ? 3 : 0);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
@@ -298,6 +331,8 @@ int main(void) {
         cmocka_unit_test(assignments_are_checked),
         cmocka_unit_test(options_are_checked_together),
         cmocka_unit_test(a_model_breaks_the_same_rules_with_and_without_its_data),
+        cmocka_unit_test(every_model_takes_a_kind_of_data_that_there_is),
+        cmocka_unit_test(the_name_of_a_model_chooses_its_row),
         cmocka_unit_test(numbers_out_of_their_ranges_are_refused_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
         cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),

@@ -57,7 +57,7 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
     XP_TRY(xp_command_configure(&out->config, flags->preset, flags->file, arguments));
     if (flags->recompute) out->config.training.recompute = 1;
 
-    const bool images = out->config.model.kind == XP_MODEL_VISION;
+    const xp_sample_kind *kind = xp_sample_kind_find(xp_model_samples(&out->config.model));
     const int patch = out->config.model.patch;
     xp_model_shape *shape = &out->shape;
     shape->batch = out->config.training.batch;
@@ -65,13 +65,14 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
     const bool photographs = !plain && patch >= 14;
     const int side = photographs ? 224 : 28, usual_side = patch > side ? patch : side - side % patch;
     const data_size sizes[] = {
-        {"--length", "length %d", flags->length, 128, images ? NULL : &shape->length},
-        {"--features", "%d features", flags->features, 16, images ? NULL : &shape->features},
-        {"--image", "images of side %d", flags->image, usual_side, images ? &shape->height : NULL},
-        {"--channels", "channels %d", flags->channels, photographs ? 3 : 1, images ? &shape->channels : NULL},
+        {"--length", "length %d", flags->length, 128, kind->has.length ? &shape->length : NULL},
+        {"--features", "%d features", flags->features, 16, kind->has.features ? &shape->features : NULL},
+        {"--image", "images of side %d", flags->image, usual_side, kind->has.height ? &shape->height : NULL},
+        {"--channels", "channels %d", flags->channels, photographs ? 3 : 1,
+         kind->has.channels ? &shape->channels : NULL},
         {"--classes", "%d classes", flags->classes, 10, &shape->outputs},
     };
-    XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], images ? "images" : "series", out));
+    XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], kind->name, out));
     shape->breadth = shape->height;
     if (plain) out->assumed[0] = 0; /* as --help says */
     return XP_OK;
@@ -82,7 +83,7 @@ void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t si
     snprintf(out, size, "%s%sd=%d H=%d L=%d FFN=%d B=%d ", config->preset, *config->preset ? " " : "",
              config->model.width, config->model.heads, config->model.layers, config->model.feed_forward,
              config->training.batch);
-    if (config->model.kind == XP_MODEL_VISION)
+    if (xp_sample_kind_find(xp_model_samples(&config->model))->has.height)
         xp_text_add(out, size, "image=%d patch=%d", setup->shape.height, config->model.patch);
     else
         xp_text_add(out, size, "N=%d", setup->shape.length);

@@ -2,6 +2,7 @@
 #include "signals.h"
 #include "tune.h"
 
+#include "data/dataset.h"
 #include "device/cache.h"
 
 #include <limits.h>
@@ -38,17 +39,22 @@ static bool write_config(const xp_config *config, const char *path) {
 /* As the flags of `expanse tune`: the model is the configuration's, the rest is the data's shape. */
 static xp_status search(const xp_config *config, const xp_model_shape *shape, const char *path,
                         const xp_tune_options *options, int *kept) {
-    const bool images = config->model.kind == XP_MODEL_VISION;
+    const xp_sample_kind *kind = xp_sample_kind_find(xp_model_samples(&config->model));
     const struct {
         const char *name;
         int value;
-    } sizes[] = {{images ? "--image" : "--length", images ? shape->height : shape->length},
-                 {images ? "--channels" : "--features", images ? shape->channels : shape->features},
-                 {"--classes", shape->outputs}};
-    char numbers[3][16];
+        bool used;
+    } sizes[] = {{"--length", shape->length, kind->has.length},
+                 {"--features", shape->features, kind->has.features},
+                 {"--image", shape->height, kind->has.height},
+                 {"--channels", shape->channels, kind->has.channels},
+                 {"--classes", shape->outputs, true}};
+    enum { SIZES = sizeof sizes / sizeof *sizes };
+    char numbers[SIZES][16];
     const char *words[32] = {"--config", path};
     int used = 2;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < SIZES; i++) {
+        if (!sizes[i].used) continue;
         snprintf(numbers[i], sizeof numbers[i], "%d", sizes[i].value);
         words[used++] = sizes[i].name;
         words[used++] = numbers[i];

@@ -1,9 +1,38 @@
-/* The time-series encoder: linear embedding, positions, encoder, head. */
+/* The time-series encoder, a row of the table of models: linear embedding, positions, encoder, head. */
 #include "model/layers.h"
 
 #include "ops/ops.h"
 
 #include <math.h>
+
+/* ---- what it needs ----------------------------------------------------------------------------------------------- */
+
+static void check(const xp_model_config *config, xp_writer *faults) {
+    if (config->head == XP_HEAD_CLASS)
+        xp_write(faults, "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here\n");
+}
+
+static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
+    if (shape->length < 1 || shape->features < 1)
+        xp_write(faults, "data: the model wants time series, and these have no steps\n");
+}
+
+static bool takes_any_length(const xp_model_config *config) {
+    return config->positions == XP_POSITIONS_SINUSOIDAL && config->head == XP_HEAD_MEAN && config->mask_padding;
+}
+
+static void describe_rows(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out) {
+    *out = (xp_model_rows){.count = shape->length, .masked = config->mask_padding};
+}
+
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
+
+static xp_status add_input(xp_model *model, const xp_model_config *config, const xp_model_shape *shape) {
+    const int64_t batch = shape->batch, sizes[] = {batch, shape->length, shape->features};
+    model->input = xp_graph_input(model->graph, "series", XP_F32, 3, sizes);
+    model->lengths = xp_graph_input(model->graph, "lengths", XP_I32, 1, &batch);
+    return model->input && model->lengths ? XP_OK : XP_OUT_OF_MEMORY;
+}
 
 static xp_tensor *positions(xp_builder *builder, int64_t rows) {
     int64_t shape[] = {rows, builder->config->width};
@@ -12,7 +41,7 @@ static xp_tensor *positions(xp_builder *builder, int64_t rows) {
     return xp_layers_parameter(builder, "", "positions", XP_PARAMETER_UNDECAYED, XP_INITIAL_UNIFORM, 0.02f, 2, shape);
 }
 
-xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
+static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
     const xp_model_config *config = builder->config;
     xp_graph *graph = builder->graph;
     xp_tensor *lengths = builder->lengths; /* of the series, whatever attention may see */
@@ -35,3 +64,11 @@ xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp
     }
     return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }
+
+const xp_model_row xp_model_encoder = {.samples = "series",
+                                       .check = check,
+                                       .check_data = check_data,
+                                       .takes_any_length = takes_any_length,
+                                       .describe_rows = describe_rows,
+                                       .add_input = add_input,
+                                       .build = build};

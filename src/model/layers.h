@@ -1,8 +1,9 @@
-/* The pieces that both model families are made of: parameters by name, normalisation, attention from a specification,
+/* The row of a model in the table, and the pieces that models are made of: parameters by name, normalisation, attention from a specification,
  * the transformer layer. Knows a graph and a configuration; nothing of data or training. */
 #ifndef XP_MODEL_LAYERS_H
 #define XP_MODEL_LAYERS_H
 
+#include "core/writer.h"
 #include "model/model.h"
 
 /* What every builder below is handed. */
@@ -31,8 +32,22 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
 /* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width]. */
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x);
 
-/* The two families (encoder.c, vision.c): from the model's input to [B,outputs]. */
-xp_tensor *xp_model_encoder(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
-xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
+/* What a model has of its own. Adding one touches its file and list.h. */
+typedef struct xp_model_row {
+    const char *samples; /* the kind of data that it takes, by its name in src/data */
+    bool grid;           /* attention sees the patches of an image, else a sequence */
+    void (*check)(const xp_model_config *config, xp_writer *faults);
+    void (*check_data)(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults);
+    bool (*takes_any_length)(const xp_model_config *config); /* apart from its attention; NULL: never */
+    void (*describe_rows)(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out);
+    /* Adds the input of the graph, and the lengths where there are any. */
+    xp_status (*add_input)(xp_model *model, const xp_model_config *config, const xp_model_shape *shape);
+    /* From the input to [B,outputs]. */
+    xp_tensor *(*build)(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
+} xp_model_row;
+
+#define XP_MODEL_DECLARE(KIND, name) extern const xp_model_row xp_model_##name;
+XP_MODEL_LIST(XP_MODEL_DECLARE)
+#undef XP_MODEL_DECLARE
 
 #endif

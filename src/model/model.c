@@ -9,6 +9,23 @@
 #include <stdio.h>
 #include <string.h>
 
+/* ---- the table --------------------------------------------------------------------------------------------------- */
+
+static const xp_model_row *row_of(const xp_model_config *config) {
+#define ROW(KIND, name) &xp_model_##name,
+    static const xp_model_row *const rows[] = {XP_MODEL_LIST(ROW)};
+#undef ROW
+    return rows[config->kind];
+}
+
+const char *xp_model_samples(const xp_model_config *config) {
+    return row_of(config)->samples;
+}
+
+void xp_model_describe_rows(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out) {
+    row_of(config)->describe_rows(config, shape, out);
+}
+
 /* ---- checking ---------------------------------------------------------------------------------------------------- */
 
 static void check_width(const xp_model_config *config, xp_writer *faults) {
@@ -23,39 +40,26 @@ static void check_width(const xp_model_config *config, xp_writer *faults) {
                  config->key_heads, config->heads);
 }
 
-static void check_head(const xp_model_config *config, xp_writer *faults) {
-    if (config->kind != XP_MODEL_VISION && config->head == XP_HEAD_CLASS)
-        xp_write(faults, "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here\n");
-    if (config->kind == XP_MODEL_VISION && config->head == XP_HEAD_FLATTEN)
-        xp_write(faults, "model.head: 'flatten' belongs to time series; take 'class' or 'mean' here\n");
-}
-
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
     if (shape->batch < 1) xp_write(faults, "training: a batch of %d samples is empty\n", shape->batch);
     if (shape->outputs < 1) xp_write(faults, "data: there is nothing to be learned of a sample\n");
-    if (config->kind == XP_MODEL_ENCODER) {
-        if (shape->length < 1 || shape->features < 1)
-            xp_write(faults, "data: the model wants time series, and these have no steps\n");
-    } else if (shape->height < 1 || shape->breadth < 1) {
-        xp_write(faults, "data: the model wants images, and these are none\n");
-    } else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch) {
-        xp_write(faults, "model.patch: patches of %d do not divide images of %d by %d\n", config->patch, shape->height,
-                 shape->breadth);
-    }
+    row_of(config)->check_data(config, shape, faults);
 }
 
-/* The longest series, or the longer side of the patch grid; as long as can be where the data are not known. */
+/* The rows of the longest sequence, or of the longer side of the grid; as many as can be where the data are not known. */
 static int longest(const xp_model_config *config, const xp_model_shape *shape) {
+    xp_model_rows rows;
     if (!shape) return INT_MAX;
-    if (config->kind == XP_MODEL_ENCODER || config->patch < 1) return shape->length;
-    return (shape->height > shape->breadth ? shape->height : shape->breadth) / config->patch;
+    xp_model_describe_rows(config, shape, &rows);
+    if (!row_of(config)->grid) return rows.count;
+    return rows.grid_height > rows.grid_width ? rows.grid_height : rows.grid_width;
 }
 
 static xp_status check_attention(const xp_model_config *config, const xp_model_shape *shape) {
     const xp_specification_use use = {.heads = config->heads,
                                       .key_heads = config->key_heads,
                                       .longest = longest(config, shape),
-                                      .grid = config->kind == XP_MODEL_VISION};
+                                      .grid = row_of(config)->grid};
     xp_specification specification;
     XP_TRY(xp_specification_parse(config->attention, &specification));
     return xp_specification_check(&specification, &use);
@@ -68,7 +72,7 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
     check_width(config, &faults);
     const xp_status attention = check_attention(config, shape);
     if (attention != XP_OK) xp_write(&faults, "model.attention: %s\n", xp_last_error());
-    check_head(config, &faults);
+    row_of(config)->check(config, &faults);
     if (shape) check_data(config, shape, &faults);
     xp_status status = attention == XP_OUT_OF_MEMORY ? attention : xp_writer_status(&faults, "model");
     if (status == XP_OK && faults.length > 0)
@@ -79,8 +83,8 @@ xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *sh
 
 bool xp_model_takes_any_length(const xp_model_config *config) {
     xp_specification spec;
-    if (config->kind != XP_MODEL_ENCODER || config->positions != XP_POSITIONS_SINUSOIDAL ||
-        config->head != XP_HEAD_MEAN || !config->mask_padding ||
+    const xp_model_row *row = row_of(config);
+    if (!row->takes_any_length || !row->takes_any_length(config) ||
         xp_specification_parse(config->attention, &spec) != XP_OK)
         return false;
     for (int i = 0; i < spec.name_count; i++)
@@ -91,19 +95,10 @@ bool xp_model_takes_any_length(const xp_model_config *config) {
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static xp_status add_inputs(xp_model *model, const xp_model_config *config, const xp_model_shape *shape) {
-    xp_graph *graph = model->graph;
-    int64_t batch = shape->batch;
-    xp_graph_scope(graph, "input");
-    if (config->kind == XP_MODEL_ENCODER) {
-        model->input = xp_graph_input(graph, "series", XP_F32, 3, (int64_t[]){batch, shape->length, shape->features});
-        model->lengths = xp_graph_input(graph, "lengths", XP_I32, 1, &batch);
-        if (!model->lengths) return XP_OUT_OF_MEMORY;
-    } else {
-        model->input = xp_graph_input(graph, "images", XP_F32, 4,
-                                      (int64_t[]){batch, shape->channels, shape->height, shape->breadth});
-    }
-    model->weights = xp_graph_input(graph, "weights", XP_F32, 1, &batch);
-    return model->input && model->weights ? XP_OK : XP_OUT_OF_MEMORY;
+    xp_graph_scope(model->graph, "input");
+    XP_TRY(row_of(config)->add_input(model, config, shape));
+    model->weights = xp_graph_input(model->graph, "weights", XP_F32, 1, (int64_t[]){shape->batch});
+    return model->weights ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
 static xp_status build(xp_model *model, const xp_model_config *config, const xp_model_shape *shape, xp_store *store) {
@@ -112,8 +107,7 @@ static xp_status build(xp_model *model, const xp_model_config *config, const xp_
     XP_TRY(add_inputs(model, config, shape));
     builder.lengths = model->lengths;
     builder.weights = model->weights;
-    model->output = config->kind == XP_MODEL_ENCODER ? xp_model_encoder(&builder, shape, model->input)
-                                                     : xp_model_vision(&builder, shape, model->input);
+    model->output = row_of(config)->build(&builder, shape, model->input);
     return model->output ? XP_OK : XP_INVALID_ARGUMENT;
 }
 

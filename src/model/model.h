@@ -8,9 +8,12 @@
 
 #include "graph/graph.h"
 #include "graph/store.h"
+#include "model/list.h"
 #include "model/specification.h"
 
-typedef enum xp_model_kind { XP_MODEL_ENCODER, XP_MODEL_VISION } xp_model_kind;
+#define XP_MODEL_KIND(KIND, name) XP_MODEL_##KIND,
+typedef enum xp_model_kind { XP_MODEL_LIST(XP_MODEL_KIND) XP_MODEL_KINDS } xp_model_kind;
+#undef XP_MODEL_KIND
 typedef enum xp_norm_kind { XP_NORM_LAYER, XP_NORM_BATCH } xp_norm_kind;
 typedef enum xp_positions { XP_POSITIONS_LEARNED, XP_POSITIONS_SINUSOIDAL } xp_positions;
 typedef enum xp_head { XP_HEAD_FLATTEN, XP_HEAD_MEAN, XP_HEAD_CLASS } xp_head;
@@ -56,6 +59,17 @@ typedef struct xp_model {
 /* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one message,
  * one a line, each with its option. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
+
+/* Which samples the model takes, by the name of their kind in src/data: "series", "images". */
+const char *xp_model_samples(const xp_model_config *config);
+
+/* The rows that attention sees of a sample: one after another, or a grid. */
+typedef struct xp_model_rows {
+    int count;
+    bool masked;                              /* those behind a sample's length are not seen */
+    int grid_height, grid_width, class_token; /* 0 where there is no grid; the token comes first */
+} xp_model_rows;
+void xp_model_describe_rows(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out);
 
 /* Whether a trained model takes series of any length: what its parameters are depends on none. */
 bool xp_model_takes_any_length(const xp_model_config *config);

@@ -1,9 +1,43 @@
-/* The vision transformer: patches, optional class token, positions, encoder, pooled head. */
+/* The vision transformer, a row of the table of models: patches, optional class token, positions, encoder, pooled head. */
 #include "model/layers.h"
 
 #include "ops/ops.h"
 
-xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
+/* ---- what it needs ----------------------------------------------------------------------------------------------- */
+
+static void check(const xp_model_config *config, xp_writer *faults) {
+    if (config->head == XP_HEAD_FLATTEN)
+        xp_write(faults, "model.head: 'flatten' belongs to time series; take 'class' or 'mean' here\n");
+}
+
+static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
+    if (shape->height < 1 || shape->breadth < 1)
+        xp_write(faults, "data: the model wants images, and these are none\n");
+    else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch)
+        xp_write(faults, "model.patch: patches of %d do not divide images of %d by %d\n", config->patch, shape->height,
+                 shape->breadth);
+}
+
+static void describe_rows(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out) {
+    if (config->patch < 1) {
+        *out = (xp_model_rows){.count = 0};
+        return;
+    }
+    *out = (xp_model_rows){.grid_height = shape->height / config->patch,
+                           .grid_width = shape->breadth / config->patch,
+                           .class_token = config->head == XP_HEAD_CLASS};
+    out->count = out->grid_height * out->grid_width + out->class_token;
+}
+
+/* ---- the graph --------------------------------------------------------------------------------------------------- */
+
+static xp_status add_input(xp_model *model, const xp_model_config *config, const xp_model_shape *shape) {
+    const int64_t sizes[] = {shape->batch, shape->channels, shape->height, shape->breadth};
+    model->input = xp_graph_input(model->graph, "images", XP_F32, 4, sizes);
+    return model->input ? XP_OK : XP_OUT_OF_MEMORY;
+}
+
+static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
     const xp_model_config *config = builder->config;
     xp_graph *graph = builder->graph;
     builder->small_normal_init = true;
@@ -32,3 +66,11 @@ xp_tensor *xp_model_vision(xp_builder *builder, const xp_model_shape *shape, xp_
     x = xp_sequence_pool(graph, x, NULL, config->head == XP_HEAD_CLASS ? XP_POOL_CLASS : XP_POOL_MEAN);
     return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }
+
+const xp_model_row xp_model_vision = {.samples = "images",
+                                      .grid = true,
+                                      .check = check,
+                                      .check_data = check_data,
+                                      .describe_rows = describe_rows,
+                                      .add_input = add_input,
+                                      .build = build};

@@ -165,14 +165,12 @@ static xp_status describe(analysis_run *run, const xp_model_shape *shape) {
     xp_analysis *result = run->result;
     xp_specification specification;
     XP_TRY(xp_specification_parse(model->attention, &specification));
-    run->tokens = shape->length;
-    run->masked = model->kind == XP_MODEL_ENCODER && model->mask_padding;
-    if (model->kind == XP_MODEL_VISION) {
-        run->keys = (xp_head_keys){.grid_height = shape->height / model->patch,
-                                   .grid_width = shape->breadth / model->patch,
-                                   .class_token = model->head == XP_HEAD_CLASS};
-        run->tokens = run->keys.grid_height * run->keys.grid_width + run->keys.class_token;
-    }
+    xp_model_rows rows;
+    xp_model_describe_rows(model, shape, &rows);
+    run->tokens = rows.count;
+    run->masked = rows.masked;
+    run->keys =
+        (xp_head_keys){.grid_height = rows.grid_height, .grid_width = rows.grid_width, .class_token = rows.class_token};
     if (run->tokens > LONGEST)
         return xp_fail(XP_UNSUPPORTED, "maps of %d rows are too large to be stored; at most %d are possible",
                        run->tokens, LONGEST);

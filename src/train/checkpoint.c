@@ -320,7 +320,7 @@ static xp_status check_progress(const char *path, const xp_checkpoint *checkpoin
 static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) {
     const xp_model_shape *shape = &checkpoint->shape;
     const xp_sample_kind *kind = checkpoint->kind;
-    const xp_sample_kind *taken = checkpoint->config.model.kind == XP_MODEL_ENCODER ? &xp_series_kind : &xp_images_kind;
+    const xp_sample_kind *taken = xp_sample_kind_find(xp_model_samples(&checkpoint->config.model));
     if (kind != taken)
         return xp_fail(XP_BAD_DATA,
                        "%s: 'data' are %s, but model.kind of config.yaml is for %s; take another checkpoint", path,

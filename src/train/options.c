@@ -13,7 +13,8 @@
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
-static const xp_option_choice model_kinds[] = {{"encoder", XP_MODEL_ENCODER}, {"vision", XP_MODEL_VISION}, {NULL, 0}};
+#define MODEL_KIND(KIND, name) {#name, XP_MODEL_##KIND},
+static const xp_option_choice model_kinds[] = {XP_MODEL_LIST(MODEL_KIND){NULL, 0}};
 static const xp_option_choice norms[] = {{"layer", XP_NORM_LAYER}, {"batch", XP_NORM_BATCH}, {NULL, 0}};
 static const xp_option_choice activations[] = {{"relu", XP_ACTIVATION_RELU}, {"gelu", XP_ACTIVATION_GELU}, {NULL, 0}};
 /* In older files this was a switch, and on was ReLU. */

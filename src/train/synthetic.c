@@ -18,11 +18,18 @@ static xp_status draw_values(xp_device *device, size_t elements, float *values) 
     return status;
 }
 
+static int64_t count_elements(const xp_model_shape *shape, const xp_sample_kind *kind) {
+    return (int64_t)(kind->has.length ? shape->length : 1) * (kind->has.features ? shape->features : 1) *
+           (kind->has.channels ? shape->channels : 1) * (kind->has.height ? shape->height : 1) *
+           (kind->has.breadth ? shape->breadth : 1);
+}
+
 /* Of those values, and of labels that are drawn, too. */
-static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device *device, xp_dataset **out) {
+static xp_status make_batch(const xp_model_shape *shape, const xp_sample_kind *kind, xp_device *device,
+                            xp_dataset **out) {
     enum { SEED = 1, PURPOSE_LABELS = 1 };
     xp_dataset header = {
-        .kind = images ? &xp_images_kind : &xp_series_kind,
+        .kind = kind,
         .name = "the synthetic batch",
         .count = shape->batch,
         .features = shape->features,
@@ -30,8 +37,7 @@ static xp_status make_batch(const xp_model_shape *shape, bool images, xp_device 
         .channels = shape->channels,
         .height = shape->height,
         .breadth = shape->breadth,
-        .sample_elements = images ? (int64_t)shape->channels * shape->height * shape->breadth
-                                  : (int64_t)shape->length * shape->features,
+        .sample_elements = count_elements(shape, kind),
         .classes = shape->outputs,
     };
     const size_t elements = (size_t)(header.count * header.sample_elements);
@@ -67,7 +73,7 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
     for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
     XP_TRY(xp_session_open(&out->session, &xp_classification, &out->config, &part, options, NULL, true));
-    XP_TRY(make_batch(shape, config->model.kind == XP_MODEL_VISION, out->session.device, &out->batch));
+    XP_TRY(make_batch(shape, xp_sample_kind_find(xp_model_samples(&config->model)), out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
 }
