@@ -41,13 +41,11 @@ static xp_status save_start(xp_session *session, const xp_dataset *batch, const 
         labels[b] = batch->labels[b];
         status = xp_dataset_read(batch, b, samples + b * batch->sample_elements);
     }
-    if (status == XP_OK)
-        status =
-            batch->kind == &xp_images_kind
-                ? xp_safetensors_add(&set, "batch.images", XP_SAFETENSORS_F32, 4,
-                                     (int64_t[]){batch->count, batch->channels, batch->height, batch->breadth}, samples)
-                : xp_safetensors_add(&set, "batch.series", XP_SAFETENSORS_F32, 3,
-                                     (int64_t[]){batch->count, batch->length, batch->features}, samples);
+    int64_t shape[1 + XP_SAMPLE_RANK] = {batch->count};
+    const int rank = 1 + batch->kind->shape(batch, shape + 1);
+    char name[32];
+    snprintf(name, sizeof name, "batch.%s", batch->kind->name);
+    if (status == XP_OK) status = xp_safetensors_add(&set, name, XP_SAFETENSORS_F32, rank, shape, samples);
     if (status == XP_OK)
         status = xp_safetensors_add(&set, "batch.labels", XP_SAFETENSORS_I64, 1, &batch->count, labels);
     if (status == XP_OK) status = xp_safetensors_write(&set, path);

@@ -91,7 +91,7 @@ xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {
 
 void xp_dataset_pad(xp_dataset *dataset, int length) {
     dataset->length = length;
-    dataset->sample_elements = (int64_t)length * dataset->features;
+    dataset->sample_elements = xp_sample_elements(dataset);
 }
 
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other) {

@@ -21,6 +21,7 @@ typedef struct xp_feature_place {
 } xp_feature_place;
 
 /* What a sample is. A row of a table: nothing else depends on which kinds there are. */
+enum { XP_SAMPLE_RANK = 4 };
 typedef struct xp_sample_kind {
     const char *name;    /* in messages and checkpoints: "series" */
     const char *feature; /* what one of its features is called: "dimension" */
@@ -28,6 +29,8 @@ typedef struct xp_sample_kind {
         bool length, features, channels, height, breadth;
     } has;            /* which sizes it has; the others are 0 */
     bool has_missing; /* a value may be NaN */
+    /* Of a sample as it is read, such as [length, features]; the rank is returned. */
+    int (*shape)(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]);
     int (*features)(const xp_dataset *dataset);
     /* The features follow each other, or take turns: together they are the sample without its padding. */
     xp_feature_place (*place)(const xp_dataset *dataset, int64_t sample, int feature);
@@ -38,6 +41,7 @@ typedef struct xp_sample_kind {
 } xp_sample_kind;
 extern const xp_sample_kind xp_series_kind, xp_images_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
+int64_t xp_sample_elements(const xp_dataset *dataset);       /* the product of the shape */
 
 /* Per-feature (series, over all valid time steps) or per-channel (images) mean and deviation. */
 typedef struct xp_standardisation {

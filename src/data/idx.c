@@ -166,7 +166,7 @@ static xp_status open_idx(xp_dataset *dataset, xp_opening *opening) {
     dataset->channels = 1;
     dataset->height = (int)sizes[1];
     dataset->breadth = (int)sizes[2];
-    dataset->sample_elements = sizes[1] * sizes[2];
+    dataset->sample_elements = xp_sample_elements(dataset);
     idx_source *source = calloc(1, sizeof *source);
     if (!source) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", path);
     *source = (idx_source){.source = {.read = read_idx, .close = close_idx, .data_sets = 1},

@@ -6,6 +6,12 @@
 
 /* --- series ------------------------------------------------------------------------------------------------------- */
 
+static int series_shape(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]) {
+    shape[0] = dataset->length;
+    shape[1] = dataset->features;
+    return 2;
+}
+
 static int series_features(const xp_dataset *dataset) {
     return dataset->features;
 }
@@ -35,12 +41,20 @@ const xp_sample_kind xp_series_kind = {.name = "series",
                                        .feature = "dimension",
                                        .has = {.length = true, .features = true},
                                        .has_missing = true,
+                                       .shape = series_shape,
                                        .features = series_features,
                                        .place = series_place,
                                        .check_alike = series_check_alike,
                                        .describe = series_describe};
 
 /* --- images ------------------------------------------------------------------------------------------------------- */
+
+static int images_shape(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]) {
+    shape[0] = dataset->channels;
+    shape[1] = dataset->height;
+    shape[2] = dataset->breadth;
+    return 3;
+}
 
 static int images_features(const xp_dataset *dataset) {
     return dataset->channels;
@@ -67,6 +81,7 @@ static void images_describe(const xp_dataset *dataset, xp_writer *out) {
 const xp_sample_kind xp_images_kind = {.name = "images",
                                        .feature = "channel",
                                        .has = {.channels = true, .height = true, .breadth = true},
+                                       .shape = images_shape,
                                        .features = images_features,
                                        .place = images_place,
                                        .check_alike = images_check_alike,
@@ -79,4 +94,11 @@ const xp_sample_kind *xp_sample_kind_find(const char *name) {
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
     return NULL;
+}
+
+int64_t xp_sample_elements(const xp_dataset *dataset) {
+    int64_t shape[XP_SAMPLE_RANK], elements = 1;
+    const int rank = dataset->kind->shape(dataset, shape);
+    for (int i = 0; i < rank; i++) elements *= shape[i];
+    return elements;
 }

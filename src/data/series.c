@@ -280,7 +280,7 @@ static xp_status lay_out(const xp_series *series, xp_dataset *dataset) {
         if (series->lengths[i] > dataset->length) dataset->length = series->lengths[i];
         first[i + 1] = first[i] + (int64_t)series->lengths[i] * series->dimensions;
     }
-    dataset->sample_elements = (int64_t)dataset->length * dataset->features;
+    dataset->sample_elements = xp_sample_elements(dataset);
     xp_status status = xp_data_allocate((void **)&values, (int64_t)series->used, sizeof *values, series->path);
     if (status == XP_OK) {
         transpose(series, values);

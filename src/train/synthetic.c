@@ -18,12 +18,6 @@ static xp_status draw_values(xp_device *device, size_t elements, float *values) 
     return status;
 }
 
-static int64_t count_elements(const xp_model_shape *shape, const xp_sample_kind *kind) {
-    return (int64_t)(kind->has.length ? shape->length : 1) * (kind->has.features ? shape->features : 1) *
-           (kind->has.channels ? shape->channels : 1) * (kind->has.height ? shape->height : 1) *
-           (kind->has.breadth ? shape->breadth : 1);
-}
-
 /* Of those values, and of labels that are drawn, too. */
 static xp_status make_batch(const xp_model_shape *shape, const xp_sample_kind *kind, xp_device *device,
                             xp_dataset **out) {
@@ -37,9 +31,9 @@ static xp_status make_batch(const xp_model_shape *shape, const xp_sample_kind *k
         .channels = shape->channels,
         .height = shape->height,
         .breadth = shape->breadth,
-        .sample_elements = count_elements(shape, kind),
         .classes = shape->outputs,
     };
+    header.sample_elements = xp_sample_elements(&header);
     const size_t elements = (size_t)(header.count * header.sample_elements);
     float *values = malloc(elements * sizeof *values);
     header.lengths = malloc((size_t)header.count * sizeof *header.lengths);
