@@ -24,6 +24,21 @@ def run(*words, **options):
     return result.stdout
 
 
+def write_series(path):
+    """Series of unequal lengths, with gaps inside, at both ends and over a whole dimension."""
+    text = "@timeStamps false\n@dimensions 3\n@equalLength false\n@classLabel true a b c\n@data\n"
+    for i in range(21):
+        parts = []
+        for feature in range(3):
+            values = [f"{(1 + feature) * math.sin(0.3 * t * (1 + i % 3) + i + feature):.4f}" for t in range(9 + i % 6)]
+            if i % 4 == 0:
+                values[0] = values[-1] = "?"
+                values[3] = values[4] = "NaN"
+            parts.append(",".join(["?"] * len(values) if i % 7 == feature else values))
+        text += ":".join(parts) + ":" + "abc"[i % 3] + "\n"
+    open(path, "w").write(text)
+
+
 with tempfile.TemporaryDirectory() as folder:
     run("meson", "install", "-C", build, "--no-rebuild", "--destdir", folder)
     package = glob.glob(f"{folder}/**/pkgconfig/expanse.pc", recursive=True)[0]
@@ -40,11 +55,29 @@ with tempfile.TemporaryDirectory() as folder:
         shutil.copy(path, folder)
     print(run("make", "-C", folder, f"CC={' '.join(compiler)}", "CFLAGS=-std=c11 -O2 -Wall -Wextra -Werror",
               env=environment))
-    for example in ("attention", "train"):
+    for example in ("attention", "model"):
         print(run(f"./{example}", cwd=folder, env=environment), end="")
-    lines = len(open(f"{source}/examples/attention.c").read().splitlines())
-    if lines > 60:
-        sys.exit(f"examples/attention.c has grown to {lines} lines")
+    for example, most in (("attention", 60), ("train", 45)):
+        lines = len(open(f"{source}/examples/{example}.c").read().splitlines())
+        if lines > most:
+            sys.exit(f"examples/{example}.c has grown to {lines} lines")
+
+    # A preset, trained from C: the same weights as the command's.
+    write_series(f"{folder}/series.ts")
+    options = ["training.epochs=2", "training.batch=8", "width=16", "heads=2", "layers=1", "feed_forward=16", "attention=softmax"]
+    told = run("./train", "series.ts", "run", *options, cwd=folder, env=environment)
+    print(told, end="")
+    if not re.fullmatch(r"epoch 1 of 2: loss [\d.]+, accuracy [\d.]+ %\nepoch 2 of 2: loss .*\nepoch [12] was the best: run/best/.*\n", told):
+        sys.exit(f"examples/train.c tells something else:\n{told}")
+    flags = [word for option in options for word in ("--set", option)]
+    run(f"{build}/src/expanse", "train", "--preset", "uea-flowformer", "--train", "series.ts", *flags, "--no-tune", "--quiet",
+        "--out", "command", cwd=folder)
+    if open(f"{folder}/run/best/model.safetensors", "rb").read() != open(f"{folder}/command/best/model.safetensors", "rb").read():
+        sys.exit("examples/train.c: other weights than expanse train's")
+    for words, message in ((["epochs=-1"], "epochs"), (["epoch=1"], "epochs")):
+        refused = subprocess.run(["./train", "series.ts", "other", *words], capture_output=True, text=True, cwd=folder, env=environment)
+        if refused.returncode != 1 or not refused.stderr.startswith("invalid argument: ") or message not in refused.stderr:
+            sys.exit(f"./train with {words}: {refused}")
 
 
 # ---- examples/load.py -----------------------------------------------------------------------------------------------
@@ -59,21 +92,6 @@ MODELS = {
     "vision": ("train-images-idx3-ubyte",
                f"{VISION} --attention softmax+bn+sh(1,2) --set head=class --set standardise=off"),
 }
-
-
-def write_series(path):
-    """Series of unequal lengths, with gaps inside, at both ends and over a whole dimension."""
-    text = "@timeStamps false\n@dimensions 3\n@equalLength false\n@classLabel true a b c\n@data\n"
-    for i in range(21):
-        parts = []
-        for feature in range(3):
-            values = [f"{(1 + feature) * math.sin(0.3 * t * (1 + i % 3) + i + feature):.4f}" for t in range(9 + i % 6)]
-            if i % 4 == 0:
-                values[0] = values[-1] = "?"
-                values[3] = values[4] = "NaN"
-            parts.append(",".join(["?"] * len(values) if i % 7 == feature else values))
-        text += ":".join(parts) + ":" + "abc"[i % 3] + "\n"
-    open(path, "w").write(text)
 
 
 def write_images(folder):
