@@ -42,7 +42,7 @@ int main(void) {
     check(xp_attention_backward(attention, queue, &tensors, 0, NULL, NULL));
     clEnqueueReadBuffer(queue, buffer[3], CL_TRUE, 0, sizeof o, o, 0, NULL, NULL);
     clEnqueueReadBuffer(queue, buffer[6], CL_TRUE, 0, sizeof dv, dv, 0, NULL, NULL);
-    double worst = 0, left = 0, right = 0; /* o is linear in v, so that the sums of o·d_o and of v·dv are equal */
+    double worst = 0, left = 0, right = 0; /* o is linear in v, so the sums of o·d_o and of v·dv are equal */
     for (int i = 0; i < COUNT; i++) left += (double)o[i] * v[i], right += (double)v[i] * dv[i];
     for (int n = 0; n < N; n++) { /* one sample and head in plain C */
         double sum = 0, first = 0;

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The answers of a trained model without Expanse: the numbers of expanse predict, from the file of weights alone, in
+"""Predictions of a trained model without Expanse: the results of expanse predict, computed from the weight file alone, in
 NumPy. docs/MODEL.md describes each step. Usage: load.py RUN/best/model.safetensors DATA, a .ts file or IDX images"""
 import gzip, json, math, re, sys
 import numpy as np

@@ -1,5 +1,5 @@
-/* A model of your own, trained: one transformer layer that tells which of three frequencies a noisy series has. The
- * loss falls, and the weights travel through a file. Compile:
+/* A model of your own, trained: one transformer layer that recognises which of three frequencies a noisy series has.
+ * The loss decreases, and the weights are saved and loaded. Compile:
  *   cc -std=c11 model.c $(pkg-config --cflags --libs expanse) -lm -o model */
 #include <expanse/device.h>
 #include <expanse/graph.h>
@@ -17,7 +17,7 @@ static void check(xp_status status) {
     exit(1);
 }
 
-/* A parameter of the store and the graph; NULL, as all builders, when something does not fit. */
+/* A parameter of the store and the graph; NULL on failure, as with all builders. */
 static xp_tensor *parameter(xp_store *store, xp_graph *graph, const char *name, float bound, int rank, int64_t rows,
                             int64_t columns) {
     const int64_t shape[] = {rows, columns};
@@ -72,7 +72,7 @@ int main(int count, char **words) {
     xp_tensor *weights = xp_graph_constant(graph, "weights", XP_F32, 1, (int64_t[]){BATCH}, ones);
     xp_tensor *seed = xp_graph_constant(graph, "one", XP_F32, 1, (int64_t[]){1}, &one);
     xp_tensor *loss = xp_cross_entropy(graph, build(store, graph, input), classes, weights, 0, NULL, NULL);
-    if (!xp_tensor_keep(loss)) check(xp_last_status()); /* of the first builder that failed */
+    if (!xp_tensor_keep(loss)) check(xp_last_status()); /* the status of the first builder that failed */
     check(xp_graph_differentiate(graph, 1, &loss, &seed, 0, NULL, NULL));
     xp_optimiser_options optimiser;
     xp_optimiser_options_default(&optimiser);

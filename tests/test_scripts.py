@@ -189,7 +189,7 @@ def check_on_device(folder):
         limits = dict(re.findall(r"\[(\w+)\]=(\d+)", script.read()))
     expect("limits", told and {**told, "prototype": "30"} == limits and sum(map(int, told.values())) <= 200, f"{told} {limits}")
     result = subprocess.run([f"{house}/tools/on-device", "run", out, "bend"], capture_output=True, text=True)
-    expect("a step", result.returncode == 1 and "there is no step 'bend'" in result.stderr, result)
+    expect("a step", result.returncode == 1 and "unknown step 'bend'" in result.stderr, result)
 
 
 def check_beside_pytorch(folder):
