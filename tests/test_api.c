@@ -160,7 +160,7 @@ static void a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer(v
         }
         must(xp_store_read(m.store, XP_STORE_VALUES, xp_store_find(m.store, "head.weight"), weights[way]));
         assert_true(losses[way][4] < losses[way][0]);
-        refuses(xp_plan_bind(m.plan, m.logits, buffer), XP_INVALID_ARGUMENT, "shares its place");
+        refuses(xp_plan_bind(m.plan, m.logits, buffer), XP_INVALID_ARGUMENT, "shares its memory");
         refuses(xp_plan_read(m.plan, m.logits, losses), XP_INVALID_ARGUMENT, "kept");
         clReleaseMemObject(buffer);
         close_model(&m);

@@ -335,7 +335,8 @@ static void a_workspace_may_be_the_callers_and_part_of_a_larger_buffer(void **st
 static void a_backward_pass_may_be_repeated(void **state) {
     call c;
     start(&c, make("softmax+bn+sh(1,2)", 7), "softmax+bn+sh(1,2)", scattered, true);
-    refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "none ran yet");
+    refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT,
+            "run a forward pass");
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     for (int i = 0; i < 3; i++) must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     assert_defined(&c);
@@ -493,11 +494,11 @@ static void options_that_make_no_sense_are_refused_by_name(void **state) {
     REFUSED(bad.gradients = 64, XP_INVALID_ARGUMENT, "gradients");
     REFUSED(bad.q.offset = -1, XP_INVALID_ARGUMENT, "offset -1 of q");
     REFUSED(bad.k.stride[1] = -8, XP_INVALID_ARGUMENT, "of k");
-    REFUSED(bad.v.offset = INT64_MAX, XP_UNSUPPORTED, "v reaches");
+    REFUSED(bad.v.offset = INT64_MAX, XP_UNSUPPORTED, "v extends");
     REFUSED((bad.dk = (xp_attention_layout){0, {M * H * D, H * D, D - 1}}), XP_INVALID_ARGUMENT, "rows of dk overlap");
     REFUSED((bad.o = (xp_attention_layout){0, {0, H * E, E}}), XP_INVALID_ARGUMENT, "rows of o overlap");
     REFUSED(bad.packed_samples = 2, XP_INVALID_ARGUMENT, "packed");
-    REFUSED((bad.gradients = XP_ATTENTION_DPARAMETERS), XP_INVALID_ARGUMENT, "learns no parameters");
+    REFUSED((bad.gradients = XP_ATTENTION_DPARAMETERS), XP_INVALID_ARGUMENT, "no learned parameters");
     refuses(xp_attention_create(&made, NULL, &good), XP_INVALID_ARGUMENT, "device");
     finish(&c);
 }

@@ -47,7 +47,7 @@ static void files_that_do_not_fit_are_refused(void **state) {
     xp_specification s = parsed("softmax+mask(%s/none.npy)", scratch_folder);
     assert_refused(&s, "none.npy");
     s = parsed("softmax+mask(%s)", scratch_write_npy("f.npy", "<f4", "6,6", bytes, 36 * 4));
-    assert_refused(&s, "numbers of type f4: a mask is bool");
+    assert_refused(&s, "numbers of type f4: a mask contains bool");
     s = parsed("softmax+mask(%s)", scratch_write_npy("s.npy", "|b1", "6,7", bytes, 42));
     assert_refused(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("h.npy", "|b1", "3,6,6", bytes, 108));
@@ -156,8 +156,8 @@ static void packed_samples_have_masks_of_the_longest(void **state) {
         const char *text, *reason;
     } cases[] = {{"softmax+bn+causal+block(4)", NULL},
                  {"linear+window(2,2)", NULL},
-                 {"softmax+sh(1,2)", "sh does not take packed samples"},
-                 {"softmax+conv1d(3)", "convolution does not take packed samples"}};
+                 {"softmax+sh(1,2)", "sh does not support packed samples"},
+                 {"softmax+conv1d(3)", "convolution does not support packed samples"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const xp_specification s = parsed("%s", cases[i].text);
         xp_graph *graph = new_graph();
@@ -291,7 +291,7 @@ static void models_refuse_what_does_not_fit_them(void **state) {
                  {XP_MODEL_ENCODER, 2, "softmax+sh(1,2)", "key_heads"},
                  {XP_MODEL_ENCODER, 0, "softmax+conv2d(3)", "conv2d needs the patch grid"},
                  {XP_MODEL_VISION, 0, "softmax+conv1d(3)", "conv1d needs a sequence"},
-                 {XP_MODEL_VISION, 0, "softmax+sh(1,2)+causal", "causal does not go with sh on an image"},
+                 {XP_MODEL_VISION, 0, "softmax+sh(1,2)+causal", "causal cannot be combined with sh on an image"},
                  {XP_MODEL_ENCODER, 0, "softmax+mask(/nowhere/m.npy)", "/nowhere/m.npy"}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const xp_model_config config = config_of(cases[i].kind, cases[i].attention, cases[i].key_heads);

@@ -87,7 +87,7 @@ static void an_unknown_preset_names_the_nearest(void **state) {
     assert_int_equal(xp_config_preset(&config, "vit-tiny28"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "did you mean 'vit-tiny-28'"));
     assert_int_equal(xp_config_preset(&config, "resnet-fifty"), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "known are deit-tiny, uea-flowformer"));
+    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, uea-flowformer"));
 }
 
 static void a_printed_configuration_reads_back_the_same(void **state) {
@@ -144,7 +144,7 @@ static void faults_have_their_place_and_a_way_out(void **state) {
     assert_fault("model:\n  pre_norm: perhaps\n", ":2:13: ", "not on or off");
     assert_fault("model:\n  width: [1, 2]\n", ":2:10: ", "one value");
     assert_fault("model:\n  width:\n    a: 1\n", ":3:5: ", "one value");
-    assert_fault("model:\n  width: 4\n  width: 8\n", ":3:3: ", "second time");
+    assert_fault("model:\n  width: 4\n  width: 8\n", ":3:3: ", "given twice");
     assert_fault("training:\n  seed: -1\n", ":2:9: ", "whole number from 0");
     assert_fault("training:\n  seed: 18446744073709551616\n", ":2:9: ", "whole number from 0");
     assert_fault("device:\n  family: wild\n", ":2:11: ", "did you mean 'wide'");
@@ -210,9 +210,9 @@ static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state
         {"heads=3", "model.heads: 3 heads do not divide the width 64; choose a divisor, such as 8"},
         {"heads=8", ""},
         {"key_heads=3", "model.key_heads: 3 key heads do not divide 4 heads; choose a divisor, or 0 for as many"},
-        {"head=class", "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here"},
+        {"head=class", "model.head: a class token belongs to vision models; use 'flatten' or 'mean'"},
         {"attention=softmax+conv2d(3)",
-         "model.attention: attention \"softmax+conv2d(3)\": conv2d needs the patch grid of an image: take conv1d"}};
+         "model.attention: attention \"softmax+conv2d(3)\": conv2d needs the patch grid of an image: use conv1d"}};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         xp_config config;
         xp_config_default(&config);

@@ -137,7 +137,7 @@ static void class_names_may_hold_spaces(void **state) {
                    "go left  now|go left", "01");
     assert_classes("@classLabel true a b a\n@data\n1:b\n", "a|b", "1"); /* named twice, it is one */
     refuse_text("@classLabel true run walk up\n@data\n1:walk down\n", XP_BAD_DATA,
-                "toy.ts:3:3: 'walk down' is none of the classes that the header names");
+                "toy.ts:3:3: 'walk down' is not one of the classes in the header");
 }
 
 static void class_names_that_no_file_of_a_run_could_hold_are_placed(void **state) {
@@ -181,7 +181,7 @@ static void samples_may_come_without_labels(void **state) {
     xp_dataset_close(&dataset);
     refuse_text(
         "@univariate true\n@classLabel true a\n@data\n1,2:a\n1,2\n", XP_BAD_DATA,
-        "toy.ts:5:4: the sample has 1 field parted by ':', fewer than the 1 dimension that line 1 says and a class");
+        "toy.ts:5:4: the sample has 1 field separated by ':', fewer than the 1 dimension of line 1 and a class");
 }
 
 static void single_samples_may_have_a_question_mark_for_a_label(void **state) {
@@ -203,7 +203,7 @@ static void a_label_where_the_first_sample_has_none_is_refused(void **state) {
 
 static void a_colon_behind_the_label_is_named(void **state) {
     refuse_text("@univariate true\n@classLabel true a\n@data\n1,2:a:\n", XP_BAD_DATA,
-                "toy.ts:4:6: there is a ':' too many");
+                "toy.ts:4:6: there is one ':' too many");
 }
 
 #define STAMPED "@timestamps TRUE\n@classLabel true a b\n@data\n"
@@ -229,8 +229,8 @@ static void times_that_positions_cannot_stand_for_are_refused(void **state) {
     refuse_text(STAMPED "(2023-02-28,1),(2023-03-01,2),(2023-03-03,2):a\n", XP_UNSUPPORTED,
                 "toy.ts:4:31: the time steps");
     refuse_text(STAMPED "(1,1),(1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:7: the time steps");
-    refuse_text(STAMPED "(noon,1):a\n", XP_BAD_DATA, "toy.ts:4:2: 'noon' is no time stamp");
-    refuse_text(STAMPED "(2024-13-01 10:00,1):a\n", XP_BAD_DATA, "toy.ts:4:2: '2024-13-01 10:00' is no time stamp");
+    refuse_text(STAMPED "(noon,1):a\n", XP_BAD_DATA, "toy.ts:4:2: 'noon' is not a time stamp");
+    refuse_text(STAMPED "(2024-13-01 10:00,1):a\n", XP_BAD_DATA, "toy.ts:4:2: '2024-13-01 10:00' is not a time stamp");
     refuse_text(STAMPED "(0,1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:5: more than one value at a time");
     refuse_text(STAMPED "(0,1),2:a\n", XP_BAD_DATA, "toy.ts:4:7: expected a value with its time stamp");
     refuse_text(STAMPED "(0,x):a\n", XP_BAD_DATA, "toy.ts:4:4: 'x' is not a number");
@@ -263,7 +263,8 @@ static void a_letter_where_a_number_belongs_is_placed(void **state) {
     refuse_text(HEADER CLASSES "1,2:3,4:calm\n1,x5:3,4:calm\n", XP_BAD_DATA, "toy.ts:9:3: 'x5' is not a number");
     refuse_text(HEADER CLASSES "1,2:3,4.5q:calm\n", XP_BAD_DATA, "toy.ts:8:7: '4.5q' is not a number");
     refuse_text(HEADER CLASSES "1,2:3,inf:calm\n", XP_BAD_DATA, "toy.ts:8:7: 'inf' is not a number");
-    refuse_text(HEADER CLASSES "1,1e60:3,4:calm\n", XP_BAD_DATA, "toy.ts:8:3: '1e60' does not fit single precision");
+    refuse_text(HEADER CLASSES "1,1e60:3,4:calm\n", XP_BAD_DATA,
+                "toy.ts:8:3: '1e60' is outside the range of single precision");
     refuse_text(HEADER CLASSES "1,,2:3,4,5:calm\n", XP_BAD_DATA, "toy.ts:8:3: a value is missing");
     refuse_text(HEADER CLASSES "1,2::calm\n", XP_BAD_DATA, "toy.ts:8:5: a value is missing");
 }
@@ -287,18 +288,18 @@ static void zero_classes_and_zero_samples_are_refused(void **state) {
 
 static void samples_that_do_not_fit_are_refused_with_the_line_that_says_so(void **state) {
     refuse_text(HEADER CLASSES "1:2:3:calm\n", XP_BAD_DATA,
-                "toy.ts:8:11: the sample has 3 dimensions, more than the 2 that line 4 says");
+                "toy.ts:8:11: the sample has 3 dimensions, more than the 2 of line 4");
     refuse_text("@univariate true\n@classLabel true 0 1\n@data\n1,2:3,4:0\n", XP_BAD_DATA,
-                "toy.ts:4:10: the sample has 2 dimensions, more than the 1 that line 1 says");
+                "toy.ts:4:10: the sample has 2 dimensions, more than the 1 of line 1");
     refuse_text("@classLabel true a\n@data\n1:2:a\n3:a\n", XP_BAD_DATA,
-                "toy.ts:4:4: the sample has 1 dimension, fewer than the 2 that line 3 says");
+                "toy.ts:4:4: the sample has 1 dimension, fewer than the 2 of line 3");
     refuse_text(HEADER CLASSES "1,2:3:calm\n", XP_BAD_DATA,
                 "toy.ts:8:5: dimension 2 has 1 step, fewer than the 2 of the first");
-    refuse_text(HEADER CLASSES "1,2:3,4:clam\n", XP_BAD_DATA, "toy.ts:8:9: 'clam' is none of the classes");
+    refuse_text(HEADER CLASSES "1,2:3,4:clam\n", XP_BAD_DATA, "toy.ts:8:9: 'clam' is not one of the classes");
     refuse_text("@equalLength true\n@classLabel true a\n@data\n1,2:a\n1,2,3:a\n", XP_BAD_DATA,
-                "toy.ts:5:1: the series has 3 steps, more than the 2 that line 4 says");
+                "toy.ts:5:1: the series has 3 steps, more than the 2 of line 4");
     refuse_text("@equalLength true\n@seriesLength 3\n@classLabel true a\n@data\n1,2:a\n", XP_BAD_DATA,
-                "toy.ts:5:1: the series has 2 steps, fewer than the 3 that line 2 says");
+                "toy.ts:5:1: the series has 2 steps, fewer than the 3 of line 2");
     refuse_text(HEADER CLASSES "1:2:calm\n@data\n", XP_BAD_DATA, "toy.ts:9:1: a header line cannot follow @data");
 }
 
@@ -373,19 +374,19 @@ static void faults_of_arff_are_placed(void **state) {
          "toy.ts:8:1: the series has 1 step, fewer than the 2 numeric attributes of the header; the file ends there: "
          "is it cut off?",
          XP_BAD_DATA},
-        {UNIVARIATE, "1,2,c\n", "toy.ts:8:5: 'c' is none of the classes", XP_BAD_DATA},
+        {UNIVARIATE, "1,2,c\n", "toy.ts:8:5: 'c' is not one of the classes", XP_BAD_DATA},
         {UNIVARIATE, "1,x,a\n", "toy.ts:8:3: 'x' is not a number", XP_BAD_DATA},
-        {UNIVARIATE, "1 2 a\n", "toy.ts:8:6: the sample has no class behind its values", XP_BAD_DATA},
+        {UNIVARIATE, "1 2 a\n", "toy.ts:8:6: the sample has no class after its values", XP_BAD_DATA},
         {UNIVARIATE, "{0 1, 2 a}\n", "toy.ts:8:1: samples in the sparse form", XP_UNSUPPORTED},
         {UNIVARIATE, "", "toy.ts:8:1: the file ends without samples", XP_BAD_DATA},
         {RELATIONAL, "'1,2\\n3,4',a\n'1,2',b\n",
          "toy.ts:9:1: the sample has 1 dimension, fewer than the 2 that line 8 has", XP_BAD_DATA},
         {RELATIONAL, "'1,2\\n3',a\n", "toy.ts:8:7: the series has 1 step, fewer than the 2", XP_BAD_DATA},
-        {RELATIONAL, "'1,2\\n3,4,a\n", "toy.ts:8:12: the sample has no class behind its values", XP_BAD_DATA},
+        {RELATIONAL, "'1,2\\n3,4,a\n", "toy.ts:8:12: the sample has no class after its values", XP_BAD_DATA},
         {"@relation x\n@attribute a string\n", "", "toy.ts:2:14: attributes of the type 'string'", XP_UNSUPPORTED},
         {"@relation x\n@attribute a {x,y\n", "", "toy.ts:2:18: expected '}'", XP_BAD_DATA},
         {"@relation x\nhello\n", "", "toy.ts:2:1: expected @relation, @attribute", XP_BAD_DATA},
-        {"@relation x\n@attribute a {}\n@attribute a real\n", "", "toy.ts:3:1: an attribute behind that of the classes",
+        {"@relation x\n@attribute a {}\n@attribute a real\n", "", "toy.ts:3:1: an attribute after that of the classes",
          XP_UNSUPPORTED},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -523,8 +524,8 @@ static void damaged_images_are_refused_at_their_byte(void **state) {
     refuse_images(3, 1, whole, XP_BAD_DATA, "byte 3: this is an IDX label file");
     refuse_images(7, 0, whole, XP_BAD_DATA, "byte 4: the file holds no samples");
     refuse_images(11, 0, whole, XP_BAD_DATA, "byte 8: the images have no pixels");
-    refuse_images(4, 0xff, whole, XP_BAD_DATA, "byte 4: a size of");
-    refuse_images(0, 0, whole + 1, XP_BAD_DATA, "byte 25: the file ends there, but its header promises 24 bytes");
+    refuse_images(4, 0xff, whole, XP_BAD_DATA, "byte 4: the size");
+    refuse_images(0, 0, whole + 1, XP_BAD_DATA, "byte 25: the file ends there, but its header announces 24 bytes");
     for (size_t cut = 1; cut < whole; cut++) refuse_images(0, 0, cut, XP_BAD_DATA, "odd-images-idx3-ubyte: byte ");
 }
 
@@ -579,16 +580,16 @@ static void assert_note(const char *text, bool constant, const char *expected) {
 static void dimensions_that_tell_nothing_are_named(void **state) {
     const char *text = "@dimensions 4\n@classLabel true a\n@data\n?,?:1,2:3,?:5,5:a\n?:1:3:5:a\n";
     assert_note(text, true,
-                "toy.ts: dimension 1 is missing in every sample, and 0 is taken; dimensions 3 and 4 never change, and "
-                "so tell nothing");
-    assert_note(text, false, "toy.ts: dimension 1 is missing in every sample, and 0 is taken");
+                "toy.ts: dimension 1 is missing in every sample and set to 0; dimensions 3 and 4 never change and "
+                "contain no information");
+    assert_note(text, false, "toy.ts: dimension 1 is missing in every sample and set to 0");
     assert_note("@classLabel true a\n@data\n1,1:2,3:a\n", true,
-                "toy.ts: dimension 1 never changes, and so tells nothing");
+                "toy.ts: dimension 1 never changes and contains no information");
     assert_note("@classLabel true a\n@data\n1,2:3,?:a\n?,2:1,4:a\n", true, "");
     assert_note("@classLabel true a\n@data\n?:?:?:?:?:?:?:?:?:1:a\n1:?:?:?:?:?:?:?:?:2:a\n", false,
-                "toy.ts: dimensions 2, 3, 4, 5, 6, 7, 8 and 9 are missing in every sample, and 0 is taken");
+                "toy.ts: dimensions 2, 3, 4, 5, 6, 7, 8 and 9 are missing in every sample and set to 0");
     assert_note("@classLabel true a\n@data\n?:?:?:?:?:?:?:?:?:?:1:a\n", false,
-                "toy.ts: dimensions 1, 2, 3, 4, 5, 6, 7, 8 and 2 more are missing in every sample, and 0 is taken");
+                "toy.ts: dimensions 1, 2, 3, 4, 5, 6, 7, 8 and 2 more are missing in every sample and set to 0");
 }
 
 static void alignment_matches_classes_by_name_and_pads_both(void **state) {

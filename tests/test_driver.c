@@ -101,7 +101,7 @@ static void commands_without_times_leave_out_the_profile(void **state) {
         driver->fault = faults[i];
         xp_plan_forget_profile(plan);
         char *text = profile_of_three_runs();
-        assert_non_null(strstr(text, "tells no times of its commands"));
+        assert_non_null(strstr(text, "reports no times for its commands"));
         free(text);
     }
 }

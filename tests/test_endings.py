@@ -359,7 +359,7 @@ def check_completion():
             write(f"complete/{folder}/state.json", "{}")
         write("complete/confusion.svg.77.partial", "<svg")
         result = must("train", "--resume", run)
-        expect("completion", f"{name} is missing: it is made now" in result.stdout, result.stdout)
+        expect("completion", f"{name} is missing and is written now" in result.stdout, result.stdout)
         after = snapshot([run])
         expect("completion", after.keys() == before.keys(), f"{after.keys() ^ before.keys()}")
         differing = [key for key in before if before[key] != after.get(key) and not key.endswith("summary.json")]

@@ -80,9 +80,9 @@ static void damage_is_placed_and_explained(void **state) {
         assert_non_null(strstr(xp_last_error(), "a.npy: byte "));
     }
     f.length++;
-    assert_refused(&f, "byte 136:", "8 bytes of numbers, and 9");
+    assert_refused(&f, "byte 136:", "8 bytes of numbers, but there are 9");
     f.length -= 2;
-    assert_refused(&f, "byte 135:", "8 bytes of numbers, and 7");
+    assert_refused(&f, "byte 135:", "8 bytes of numbers, but there are 7");
     f.length = 9;
     assert_refused(&f, "byte 9:", "ends inside its header");
     f.bytes[6] = 4;
@@ -121,9 +121,9 @@ static void damage_is_placed_and_explained(void **state) {
     f = made(1, "{'descr': '<f4', 'colour': False, 'shape': (2,)}", zeros, 8);
     assert_refused(&f, "byte 27:", "once");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} x", zeros, 8);
-    assert_refused(&f, "byte 66:", "behind the header");
+    assert_refused(&f, "byte 66:", "after the dictionary");
     f = made(1, "{'descr: 4", zeros, 8);
-    assert_refused(&f, "byte 12:", "no end");
+    assert_refused(&f, "byte 12:", "no closing quote");
     f = made(1, "['descr']", zeros, 8);
     assert_refused(&f, "byte 10:", "\"{\"");
 }

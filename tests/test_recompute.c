@@ -131,7 +131,7 @@ static void a_scope_ends_at_its_name_or_at_a_dot(void **state) {
     xp_graph_scope(graph, "encoder.0");
     assert_non_null(
         add_step(graph, &step, xp_graph_input(graph, "x", XP_F32, 1, (int64_t[]){STEP_ELEMENTS}), NULL, NULL));
-    assert_refused(graph, "encoder.0", "differentiate it before");
+    assert_refused(graph, "encoder.0", "call xp_graph_differentiate first");
     xp_graph_close(&graph);
 }
 

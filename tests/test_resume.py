@@ -50,7 +50,7 @@ def check_early_end():
     expect("an early end", "no checkpoint yet" in result.stdout, result.stdout)
     same_weights("an early end", whole, run)
     os.makedirs(os.path.join(ROOT, "nothing"))
-    refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["holds no checkpoint"], 1)
+    refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["contains no checkpoint"], 1)
     refused("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
 
 
@@ -186,7 +186,7 @@ def check_extension():
 
 def check_finished():
     """Resuming a run that has all its epochs says so, and how it could be longer; it changes nothing and is no failure."""
-    for schedule, how in (("constant", "--epochs N, with more than 2, makes it longer"), ("cosine", "a longer run is a new one")):
+    for schedule, how in (("constant", "--epochs N, with more than 2, extends it"), ("cosine", "cannot be extended")):
         run = os.path.join(ROOT, f"finished-{schedule}")
         must("train", *SMALL, *DATA, "--set", f"schedule={schedule}", "--epochs", "2", "--out", run)
         before = snapshot([run])

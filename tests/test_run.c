@@ -81,7 +81,7 @@ static void damaged_safetensors_are_refused_in_one_sentence(void **state) {
         {"{\"a\":", -1, 0, "not the JSON"},
         {"[1,2]  ", -1, 0, "not an object"},
         {"{\"a\":" ENTRY("F32", "[1]", "[0,4]") ",\"a\":" ENTRY("F32", "[1]", "[0,4]") "}", -1, 4, "duplicate"},
-        {"{\"a\":3}", -1, 0, "lacks a right dtype"},
+        {"{\"a\":3}", -1, 0, "has no valid dtype"},
         {"{\"a\":" ENTRY("F8_E5M2", "[4]", "[0,4]") "}", -1, 4, "type F8_E5M2"},
         {"{\"a\":" ENTRY("F32", "[1]", "[0,8]") "}", -1, 4, "there are 4"},
         {"{\"a\":" ENTRY("F32", "[1]", "[4,0]") "}", -1, 4, "lies at bytes"},
@@ -410,10 +410,10 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     free(cut);
     assert_int_equal(xp_run_folder_open(&folder, scratch_path("cut")), XP_OK);
     assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 13), XP_BAD_DATA);
-    assert_message("has 12 epochs, but the checkpoint stands at 13");
+    assert_message("has 12 epochs, but the checkpoint is at 13");
     assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
     assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 1), XP_BAD_DATA);
-    assert_message("metrics.csv:1: the columns");
+    assert_message("metrics.csv:1: unexpected columns");
     xp_run_folder_close(&folder);
 }
 
@@ -474,7 +474,7 @@ static void a_missing_checkpoint_is_told(void **state) {
     assert_int_equal(xp_run_folder_checkpoint(scratch_path("nowhere"), true, path, sizeof path), XP_IO_ERROR);
     assert_message("there is no such folder");
     assert_int_equal(xp_run_folder_checkpoint(scratch_path("cut"), true, path, sizeof path), XP_BAD_DATA);
-    assert_message("holds no checkpoint");
+    assert_message("contains no checkpoint");
     assert_int_equal(xp_run_folder_checkpoint(scratch_folder, true, path, sizeof path), XP_OK);
     assert_string_equal(path, scratch_path("last")); /* there is no best/ */
 }

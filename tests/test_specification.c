@@ -193,21 +193,21 @@ static void scores_are_one_expression_with_names(void **state) {
     assert_refused("softmax+score(\"score", 15, "not closed");
     assert_refused("softmax+score(\"score\n\")", 21, "a new line");
     assert_refused("softmax+score(\"(score\")", 16, "a \")\" is missing");
-    assert_refused("softmax+score(\"score)\")", 21, "closes no bracket");
-    assert_refused("softmax+score(\"score + (t[head)]\",t=t.npy)", 31, "closes no bracket");
-    assert_refused("softmax+score(\")(\")", 16, "no place here");
+    assert_refused("softmax+score(\"score)\")", 21, "has no opening bracket");
+    assert_refused("softmax+score(\"score + (t[head)]\",t=t.npy)", 31, "has no opening bracket");
+    assert_refused("softmax+score(\")(\")", 16, "is not allowed here");
     assert_refused("softmax+score(\"score * 2\")", 15, "its derivative");
     assert_refused("softmax+score(\"score * 2\", derivative=\"\")", 39, "is empty");
-    assert_refused("softmax+score(\"score * 2\", derivative=\"2)\")", 41, "closes no bracket");
+    assert_refused("softmax+score(\"score * 2\", derivative=\"2)\")", 41, "has no opening bracket");
     assert_refused("softmax+score(\"score\", derivative=\"1\", derivative=\"1\")", 40, "twice");
     assert_refused("softmax+score(\"score\", 3)", 24, "derivative=");
     assert_refused("softmax+score(\"score\", a)", 25, "\"=\"");
     assert_refused("softmax+score(\"score\", a=)", 26, "a .npy file");
     assert_refused("softmax+score(\"score\", a=1, a=2)", 29, "twice");
-    assert_refused("softmax+score(\"score\", head=1)", 24, "something else already");
-    assert_refused("softmax+score(\"score\", exp=1)", 24, "something else already");
-    assert_refused("softmax+score(\"score\", float=1)", 24, "something else already");
-    assert_refused("softmax+score(\"score\", XP_D=1)", 24, "something else already");
+    assert_refused("softmax+score(\"score\", head=1)", 24, "is already a name");
+    assert_refused("softmax+score(\"score\", exp=1)", 24, "is already a name");
+    assert_refused("softmax+score(\"score\", float=1)", 24, "is already a name");
+    assert_refused("softmax+score(\"score\", XP_D=1)", 24, "is already a name");
     assert_refused("softmax+score(\"score\", a=1e99)", 26, "too large");
     assert_refused("softmax+score(\"score\", a=1, b=2, c=3, d=4, e=5)", 44, "more than 4 names");
     assert_refused("softmax+score(\"score\", abcdefghijklmnopqrstuvwxyzabcdefgh=1)", 24, "more than 31 letters");
@@ -221,57 +221,57 @@ static void a_score_is_a_number_and_nothing_else(void **state) {
         int column; /* within the text, from 1 */
         const char *reason;
     } wrong[] = {
-        {"score + 0.0f * *(volatile __global float*)(8ul)", 16, "\"*\" has no place"},
+        {"score + 0.0f * *(volatile __global float*)(8ul)", 16, "\"*\" is not allowed"},
         {"score + (float)1", 10, "\"float\" is not known"},
         {"score + (float2)(1.0f)", 10, "\"float2\" is not known"},
-        {"score + &head", 9, "\"&\" has no place"},
-        {"score + (head & 1)", 15, "\"&\" has no place"},
-        {"score + (head | 1)", 15, "\"|\" has no place"},
-        {"score + (head << 1)", 16, "\"<\" has no place"},
-        {"score + ~head", 9, "\"~\" has no place"},
-        {"score.x", 6, "\".\" has no place"},
-        {"t[0].x + score", 5, "\".\" has no place"},
+        {"score + &head", 9, "\"&\" is not allowed"},
+        {"score + (head & 1)", 15, "\"&\" is not allowed"},
+        {"score + (head | 1)", 15, "\"|\" is not allowed"},
+        {"score + (head << 1)", 16, "\"<\" is not allowed"},
+        {"score + ~head", 9, "\"~\" is not allowed"},
+        {"score.x", 6, "\".\" is not allowed"},
+        {"t[0].x + score", 5, "\".\" is not allowed"},
         {"t->x + score", 1, "\"t\" is a table"},
         {"score + t", 9, "\"t\" is a table"},
-        {"score + *t", 9, "\"*\" has no place"},
-        {"score[0]", 6, "\"[\" has no place"},
+        {"score + *t", 9, "\"*\" is not allowed"},
+        {"score[0]", 6, "\"[\" is not allowed"},
         {"score + (c + t)[1]", 14, "\"t\" is a table"},
-        {"score + t[score]", 10, "no whole number"},
-        {"score + as_float(head)", 9, "\"as_float\" is no function"},
-        {"score + printf(head)", 9, "\"printf\" is no function"},
-        {"score + get_global_id(0)", 9, "is no function"},
-        {"score + sincos(score, c)", 9, "is no function"},
+        {"score + t[score]", 10, "not a whole number"},
+        {"score + as_float(head)", 9, "\"as_float\" is not a known function"},
+        {"score + printf(head)", 9, "\"printf\" is not a known function"},
+        {"score + get_global_id(0)", 9, "is not a known function"},
+        {"score + sincos(score, c)", 9, "is not a known function"},
         {"score + exp", 9, "\"exp\" is not known"},
-        {"score + c(1)", 9, "\"c\" is no function"},
+        {"score + c(1)", 9, "\"c\" is not a known function"},
         {"score + (exp)(score)", 10, "\"exp\" is not known"},
-        {"score + sizeof(head)", 9, "is no function"},
-        {"score + __builtin_trap()", 9, "is no function"},
+        {"score + sizeof(head)", 9, "is not a known function"},
+        {"score + __builtin_trap()", 9, "is not a known function"},
         {"score + (__global)", 10, "is not known"},
-        {"score; x", 6, "\";\" has no place"},
-        {"{score}", 1, "\"{\" has no place"},
-        {"score}", 6, "\"}\" has no place"},
-        {"#x", 1, "\"#\" has no place"},
-        {"score + \\n", 9, "has no place"},
-        {"score + '('", 9, "has no place"},
+        {"score; x", 6, "\";\" is not allowed"},
+        {"{score}", 1, "\"{\" is not allowed"},
+        {"score}", 6, "\"}\" is not allowed"},
+        {"#x", 1, "\"#\" is not allowed"},
+        {"score + \\n", 9, "is not allowed"},
+        {"score + '('", 9, "is not allowed"},
         {"score // 1", 7, "a comment"},
         {"score /* 1", 7, "a comment"},
-        {"score ä", 7, "\"ä\" has no place"},
-        {"score, 1", 6, "\",\" has no place"},
-        {"score = 1", 7, "\"=\" has no place"},
-        {"score += 1", 8, "\"=\" has no place"},
-        {"score++", 6, "\"++\" has no place"},
-        {"score - --c", 9, "\"--\" has no place"},
-        {"score--1", 6, "\"--\" has no place"},
-        {"score <: 1", 8, "\":\" has no place"},
-        {"score ?\?/ 1", 8, "\"?\" has no place"},
-        {"score ?: 1", 8, "\":\" has no place"},
+        {"score ä", 7, "\"ä\" is not allowed"},
+        {"score, 1", 6, "\",\" is not allowed"},
+        {"score = 1", 7, "\"=\" is not allowed"},
+        {"score += 1", 8, "\"=\" is not allowed"},
+        {"score++", 6, "\"++\" is not allowed"},
+        {"score - --c", 9, "\"--\" is not allowed"},
+        {"score--1", 6, "\"--\" is not allowed"},
+        {"score <: 1", 8, "\":\" is not allowed"},
+        {"score ?\?/ 1", 8, "\"?\" is not allowed"},
+        {"score ?: 1", 8, "\":\" is not allowed"},
         {"goto", 1, "is not known"},
-        {"score + asm(1)", 9, "is no function"},
+        {"score + asm(1)", 9, "is not a known function"},
         {"score + 1.0f.x", 9, "expected a number"},
         {"score + 1e-3c", 9, "expected a number"},
         {"score + 0x10", 9, "expected a number"},
         {"score + 8ul", 9, "expected a number"},
-        {"score + 010", 9, "begins with no 0"},
+        {"score + 010", 9, "must not begin with 0"},
         {"score + 99999999999", 9, "at most"},
         {"score + key_index / head", 19, "divided by a whole number other than 0"},
         {"score + key_index % 0", 19, "divided by a whole number other than 0"},
@@ -280,7 +280,7 @@ static void a_score_is_a_number_and_nothing_else(void **state) {
         {"abs(score)", 1, "fabs"},
         {"score + max(1)", 14, "max takes 2 arguments"},
         {"score + exp(1.0f, 2.0f)", 17, "exp takes 1 argument"},
-        {"score + exp()", 13, "\")\" has no place"},
+        {"score + exp()", 13, "\")\" is not allowed"},
         {"score + query_idx", 9, "did you mean \"query_index\"?"},
         {"score + d", 9, "\"d\" is not known"},
     };
@@ -427,21 +427,21 @@ static void models_limit_scales(void **state) {
 }
 
 static void parts_that_do_not_go_together_are_refused(void **state) {
-    assert_denied("linear+alibi", &SERIES, "alibi belongs to softmax");
-    assert_denied("linear+softcap(5)", &SERIES, "softcap belongs to softmax");
-    assert_denied("linear+bias", &SERIES, "bias belongs to softmax");
-    assert_denied("linear+score(\"score\")", &SERIES, "score belongs to softmax");
-    assert_denied("softmax+unnormalised", &SERIES, "unnormalised belongs to linear");
-    assert_denied("softmax+conv1d(3)+conv2d(3)", &SERIES, "choose the one");
+    assert_denied("linear+alibi", &SERIES, "alibi works only with softmax");
+    assert_denied("linear+softcap(5)", &SERIES, "softcap works only with softmax");
+    assert_denied("linear+bias", &SERIES, "bias works only with softmax");
+    assert_denied("linear+score(\"score\")", &SERIES, "score works only with softmax");
+    assert_denied("softmax+unnormalised", &SERIES, "unnormalised works only with linear");
+    assert_denied("softmax+conv1d(3)+conv2d(3)", &SERIES, "choose one");
     assert_denied("softmax+conv2d(3)", &SERIES, "conv2d needs the patch grid");
     assert_denied("softmax+conv1d(3)", &IMAGE, "conv1d needs a sequence");
     assert_denied("softmax+conv2d(3)+causal", &IMAGE, "after a query");
     assert_denied("softmax+conv2d(3)+window(3,0)", &IMAGE, "after a query");
-    assert_denied("softmax+sh(1,2)+causal", &IMAGE, "causal does not go with sh on an image");
-    assert_denied("softmax+sh(1,2)+window(2,2)", &IMAGE, "window does not go with sh on an image");
-    assert_denied("softmax+sh(1,2)+strided(2)", &IMAGE, "strided does not go with sh on an image");
-    assert_denied("softmax+sh(1,2)+alibi", &IMAGE, "alibi does not go with sh on an image");
-    assert_denied("softmax+sh(1,2)+causal(last)", &SERIES, "causal(last) does not go with sh");
+    assert_denied("softmax+sh(1,2)+causal", &IMAGE, "causal cannot be combined with sh on an image");
+    assert_denied("softmax+sh(1,2)+window(2,2)", &IMAGE, "window cannot be combined with sh on an image");
+    assert_denied("softmax+sh(1,2)+strided(2)", &IMAGE, "strided cannot be combined with sh on an image");
+    assert_denied("softmax+sh(1,2)+alibi", &IMAGE, "alibi cannot be combined with sh on an image");
+    assert_denied("softmax+sh(1,2)+causal(last)", &SERIES, "causal(last) cannot be combined with sh");
     assert_denied("softmax+block(4)+mask(m.npy)", &SERIES, "block and mask");
     assert_allowed("softmax+causal+window(3,2)+strided(2)+sh(1,2)+conv1d(3)+bn(scale=off)+alibi", &SERIES);
     assert_allowed("linear(identity)+unnormalised+scale(2)+causal(last)+block(4)", &SERIES);

@@ -126,7 +126,7 @@ def check_pipes():
             os.remove(os.path.join(copy, name, "state.json"))
             make(os.path.join(copy, name, "state.json"))
         result = expanse("eval", copy, "--data", FILES["test"], "--quiet", timeout=60)
-        expect("no file", result.returncode == 1 and "holds no checkpoint" in result.stderr, result.stderr)
+        expect("no file", result.returncode == 1 and "contains no checkpoint" in result.stderr, result.stderr)
     shutil.rmtree(copy)
 
 

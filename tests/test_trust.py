@@ -37,7 +37,7 @@ def commands(run):
 def asks(name, run, *reasons, which=("eval", "predict", "analyze", "train")):
     for command in which:
         words = commands(run)[command]
-        refused(f"{command}: {name}", words, [r"score\(", "a score is code", "--trust-code", *reasons], 1)
+        refused(f"{command}: {name}", words, [r"score\(", "which is code", "--trust-code", *reasons], 1)
         takes(f"{command}: {name}, vouched for", [*words, "--trust-code"])
 
 
@@ -90,9 +90,9 @@ def check_scores():
     for folder in ("best", "last"):
         text = open(path("evil", folder, "config.yaml")).read()
         write(f"evil/{folder}/config.yaml", re.sub(r"attention: .*", lambda _: f'attention: "{evil}"', text, count=1))
-    refused("an address, vouched for", ["train", "--resume", run, "--trust-code"], [r"column 31: \"\*\" has no place here"], 1)
+    refused("an address, vouched for", ["train", "--resume", run, "--trust-code"], [r"column 31: \"\*\" is not allowed here"], 1)
     write("evil.yaml", f'model:\n  attention: "{evil}"\n')
-    refused("an address in a file", ["train", "--config", path("evil.yaml"), "--train", "missing.ts"], ["has no place here"], 2)
+    refused("an address in a file", ["train", "--config", path("evil.yaml"), "--train", "missing.ts"], ["is not allowed here"], 2)
     refused("--trust-code of a new run", ["train", "--trust-code", "--train", "missing.ts"], ["--resume"], 2)
 
 
@@ -119,7 +119,7 @@ def as_nobody(*words, **variables):
 
 
 def check_homes():
-    """A home that cannot be written into hides no device, and where PoCL has no place at all that is what is told."""
+    """A home that cannot be written into hides no device, and where PoCL is not allowed at all that is what is told."""
     if os.geteuid() != 0 or not shutil.which("setpriv"):
         return print("homes: only root can be somebody else")
     temporary = path("temporary")

@@ -103,7 +103,7 @@ static void print_conclusion(void *user, const xp_tune_conclusion *conclusion) {
                r->clear, conclusion->written, r->output, 100 * conclusion->ratio);
     else
         printf("%snothing was written: %s\n", r->clear,
-               conclusion->candidates ? "no gain is certain, since every interval reaches down to 1"
+               conclusion->candidates ? "no gain is significant: every interval includes 1"
                                       : "nothing faster was found");
 }
 

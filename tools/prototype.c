@@ -320,7 +320,7 @@ static void set(run *r, const char *word) {
                 *last = 0;
             }
         v.number = number(r, inner);
-        if (v.kind != FLOAT && v.number != floor(v.number)) fail(2, "%s = %g is no whole number", name, v.number);
+        if (v.kind != FLOAT && v.number != floor(v.number)) fail(2, "%s = %g is not a whole number", name, v.number);
         if (v.kind >= BUFFER_INT && v.number < 1) fail(2, "%s would be empty", name);
         r->values[r->count++] = v;
     }

@@ -19,15 +19,16 @@ typedef struct first_search {
 static void print_conclusion(void *user, const xp_tune_conclusion *conclusion) {
     const first_search *s = user;
     if (conclusion->late)
-        printf("tuning       the defaults stay: nothing could be confirmed within %.0f s; expanse tune goes on from "
-               "here\n",
+        printf("tuning       the defaults are kept: nothing could be confirmed within %.0f s; expanse tune continues "
+               "from here\n",
                s->options.at_most);
     else if (conclusion->written)
-        printf("tuning       a step takes %.0f %% of its time now: %s\n", 100 * conclusion->ratio, s->options.output);
+        printf("tuning       a step now takes %.0f %% of its former time: %s\n", 100 * conclusion->ratio,
+               s->options.output);
     else if (conclusion->candidates)
-        printf("tuning       the defaults stay: no gain is certain, since every interval reaches down to 1\n");
+        printf("tuning       the defaults are kept: no gain is significant: every interval includes 1\n");
     else
-        printf("tuning       the defaults stay: nothing faster was found\n");
+        printf("tuning       the defaults are kept: nothing faster was found\n");
 }
 
 static bool write_config(const xp_config *config, const char *path) {
@@ -83,13 +84,15 @@ bool xp_tune_first(const xp_config *config, const xp_model_shape *shape, const x
     close(file);
     xp_tune_options options;
     xp_tune_options_brief(&options, trials, table);
-    printf("tuning       for %s, which is new here: at most %.0f s after the first compilation (--no-tune: never)\n",
-           device->name, options.at_most);
+    printf(
+        "tuning       for %s, which is not tuned yet: at most %.0f s after the first compilation (--no-tune: never)\n",
+        device->name, options.at_most);
     fflush(stdout);
     int kept = 0;
     xp_status status = write_config(config, path) ? search(config, shape, path, &options, &kept)
                                                   : xp_fail(XP_IO_ERROR, "%s cannot be written", path);
     remove(path);
-    if (status != XP_OK && status != XP_INTERRUPTED) printf("tuning       the defaults stay: %s\n", xp_last_error());
+    if (status != XP_OK && status != XP_INTERRUPTED)
+        printf("tuning       the defaults are kept: %s\n", xp_last_error());
     return kept > 0;
 }

@@ -79,7 +79,7 @@ static xp_status read_attribute(arff_reader *reader, xp_slice rest) {
     const xp_slice type = next_word(series, &(xp_slice){rest.begin, rest.end});
     if (reader->classed)
         return xp_series_fail(series, XP_UNSUPPORTED, series->line.begin,
-                              "an attribute behind that of the classes is not supported; the class must be the last");
+                              "an attribute after that of the classes is not supported; the class must be the last");
     if (xp_slice_is(type, "numeric") || xp_slice_is(type, "real") || xp_slice_is(type, "integer")) {
         if (reader->relational && !reader->nested)
             return xp_series_fail(series, XP_UNSUPPORTED, type.begin,
@@ -178,7 +178,7 @@ static xp_status read_sample(arff_reader *reader) {
     for (const char *stop; (stop = field_end(series, last.begin, line.end, ',')) < line.end; last.begin = stop + 1)
         comma = stop;
     if (!comma)
-        return xp_series_fail(series, XP_BAD_DATA, line.end, "the sample has no class behind its values%s",
+        return xp_series_fail(series, XP_BAD_DATA, line.end, "the sample has no class after its values%s",
                               xp_series_cut_off(series));
     const xp_slice values = {line.begin, comma};
     XP_TRY(read_dimensions(reader, reader->relational ? unquote(series, values) : values));

@@ -64,7 +64,7 @@ static const xp_format *find_format(const xp_opening *opening) {
 static xp_status check_text(const xp_opening *opening) {
     const char *nothing = memchr(opening->bytes, '\0', opening->length);
     if (!nothing) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s: byte %td: the text holds a NUL character; fetch the file again", opening->path,
+    return xp_fail(XP_BAD_DATA, "%s: byte %td: the text holds a NUL character; download the file again", opening->path,
                    nothing - opening->bytes);
 }
 

@@ -24,8 +24,9 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
                              int64_t *sizes) {
     size_t header = 4 + 4 * (size_t)dimensions;
     if (length < header) {
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: the file ends inside the %zu-byte header of IDX %s; fetch it again",
-                       path, length, header, what);
+        return xp_fail(XP_BAD_DATA,
+                       "%s: byte %zu: the file ends inside the %zu-byte header of IDX %s; download it again", path,
+                       length, header, what);
     }
     uint32_t magic = big_endian(bytes), expected = (uint32_t)TYPE_U8 << 8 | (uint32_t)dimensions;
     if (magic != expected && has_magic(bytes, length) && bytes[2] != TYPE_U8) {
@@ -35,7 +36,7 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
     }
     if (magic != expected) {
         return xp_fail(XP_BAD_DATA,
-                       "%s: byte 0: the magic number is 0x%08x where IDX %s have 0x%08x; is it another file?", path,
+                       "%s: byte 0: the magic number is 0x%08x, but IDX %s have 0x%08x; is this the right file?", path,
                        magic, what, expected);
     }
     int64_t total = 1;
@@ -46,15 +47,15 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
                            i == 0 ? "the file holds no samples" : "the images have no pixels");
         }
         if (sizes[i] > INT_MAX || total > INT64_MAX / sizes[i]) {
-            return xp_fail(XP_BAD_DATA, "%s: byte %d: a size of %lld makes no sense; the file is damaged", path,
-                           4 + 4 * i, (long long)sizes[i]);
+            return xp_fail(XP_BAD_DATA, "%s: byte %d: the size %lld is invalid; the file is damaged", path, 4 + 4 * i,
+                           (long long)sizes[i]);
         }
         total *= sizes[i];
     }
     if ((uint64_t)(length - header) != (uint64_t)total) {
         return xp_fail(XP_BAD_DATA,
-                       "%s: byte %zu: the file ends there, but its header promises %lld bytes; fetch it again", path,
-                       length, (long long)total + (long long)header);
+                       "%s: byte %zu: the file ends there, but its header announces %lld bytes; download it again",
+                       path, length, (long long)total + (long long)header);
     }
     return XP_OK;
 }
@@ -157,7 +158,7 @@ static void close_idx(xp_source *source) {
 static xp_status open_idx(xp_dataset *dataset, xp_opening *opening) {
     const char *path = opening->path, *bytes = opening->bytes;
     if (has_magic(bytes, opening->length) && bytes[2] == TYPE_U8 && bytes[3] == 1) {
-        return xp_fail(XP_BAD_DATA, "%s: byte 3: this is an IDX label file; name the image file beside it", path);
+        return xp_fail(XP_BAD_DATA, "%s: byte 3: this is an IDX label file; give the image file beside it", path);
     }
     int64_t sizes[3];
     XP_TRY(read_header(path, bytes, opening->length, 3, "images", sizes));
@@ -185,8 +186,9 @@ const xp_format xp_format_idx = {XP_FORMAT_BINARY, recognises_idx, open_idx};
 static xp_status find_images(const char *folder, const char *part, char path[PATH_MAX]) {
     bool test = part && strcmp(part, "test") == 0;
     if (!part || (!test && strcmp(part, "train") != 0)) {
-        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a folder; of it the part 'train' or 'test' can be read, not '%s'",
-                       folder, part ? part : "");
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s: is a folder, of which the part 'train' or 'test' can be read, not '%s'", folder,
+                       part ? part : "");
     }
     static const char *const prefixes[2][2] = {{"train", "training"}, {"t10k", "test"}};
     static const char *const endings[] = {"-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte",

@@ -22,7 +22,7 @@ static xp_feature_place series_place(const xp_dataset *dataset, int64_t sample, 
 
 static xp_status series_check_alike(const xp_dataset *dataset, const xp_dataset *other) {
     if (dataset->features == other->features) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s has %d dimensions and %s has %d; both parts need as many", dataset->name,
+    return xp_fail(XP_BAD_DATA, "%s has %d dimensions and %s has %d; both parts need the same number", dataset->name,
                    dataset->features, other->name, other->features);
 }
 

@@ -46,12 +46,13 @@ static xp_status expect(header *in, char wanted) {
 static xp_status read_string(header *in, const char **text, size_t *length) {
     const char quote = look(in);
     if (quote != '\'' && quote != '"')
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: expected a word in quotes in the header of a .npy file", in->path,
+        return xp_fail(XP_BAD_DATA, "%s: byte %zu: expected a quoted string in the header of a .npy file", in->path,
                        in->at);
     const size_t start = ++in->at;
     while (in->at < in->end && in->bytes[in->at] != quote) in->at++;
     if (in->at >= in->end)
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: a word in the header of a .npy file has no end", in->path, start);
+        return xp_fail(XP_BAD_DATA, "%s: byte %zu: a string in the header of a .npy file has no closing quote",
+                       in->path, start);
     *text = in->bytes + start;
     *length = in->at++ - start;
     return XP_OK;
@@ -138,9 +139,10 @@ static xp_status read_header(header *in, xp_npy *out) {
         XP_TRY(read_string(in, &text, &length));
         while (key < KEYS && !is(text, length, keys[key])) key++;
         if (key == KEYS || seen[key])
-            return xp_fail(XP_BAD_DATA,
-                           "%s: byte %zu: the header of a .npy file has descr, fortran_order and shape, once", in->path,
-                           start);
+            return xp_fail(
+                XP_BAD_DATA,
+                "%s: byte %zu: the header of a .npy file must have descr, fortran_order and shape, once each", in->path,
+                start);
         seen[key] = true;
         XP_TRY(expect(in, ':'));
         XP_TRY(key == DESCR ? read_type(in, out) : key == ORDER ? read_order(in) : read_shape(in, out));
@@ -149,7 +151,8 @@ static xp_status read_header(header *in, xp_npy *out) {
     for (int i = 0; i < KEYS; i++)
         if (!seen[i]) return xp_fail(XP_BAD_DATA, "%s: byte %zu: the header lacks %s", in->path, in->at, keys[i]);
     if (look(in) != 0 || in->at < in->end)
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: something stands behind the header's dictionary", in->path, in->at);
+        return xp_fail(XP_BAD_DATA, "%s: byte %zu: unexpected text after the dictionary of the header", in->path,
+                       in->at);
     return XP_OK;
 }
 
@@ -157,29 +160,29 @@ xp_status xp_npy_parse(xp_npy *out, const char *path, const char *bytes, size_t 
     xp_npy made = {.elements = 1};
     const unsigned char *b = (const unsigned char *)bytes;
     if (length < MAGIC_BYTES || memcmp(bytes, magic, MAGIC_BYTES) != 0)
-        return xp_fail(XP_BAD_DATA, "%s: byte 0: this is no .npy file; write one with numpy.save", path);
+        return xp_fail(XP_BAD_DATA, "%s: byte 0: this is not a .npy file; write one with numpy.save", path);
     if (length < LENGTH_AT + 2)
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: the file ends inside its header; fetch it again", path, length);
+        return xp_fail(XP_BAD_DATA, "%s: byte %zu: the file ends inside its header; download it again", path, length);
     const unsigned version = b[VERSION_AT];
     if (version < 1 || version > 3 || b[VERSION_AT + 1] != 0)
         return xp_fail(XP_UNSUPPORTED, "%s: byte %d: version %u.%u of .npy is not known; 1.0, 2.0 and 3.0 are", path,
                        VERSION_AT, version, (unsigned)b[VERSION_AT + 1]);
     const size_t text = version == 1 ? LENGTH_AT + 2 : LENGTH_AT + 4;
     if (length < text)
-        return xp_fail(XP_BAD_DATA, "%s: byte %zu: the file ends inside its header; fetch it again", path, length);
+        return xp_fail(XP_BAD_DATA, "%s: byte %zu: the file ends inside its header; download it again", path, length);
     size_t text_bytes = (size_t)b[LENGTH_AT] | (size_t)b[LENGTH_AT + 1] << 8;
     if (version > 1) text_bytes |= (size_t)b[LENGTH_AT + 2] << 16 | (size_t)b[LENGTH_AT + 3] << 24;
     if (text_bytes > length - text)
-        return xp_fail(XP_BAD_DATA, "%s: byte %d: a header of %zu bytes is longer than the file; fetch it again", path,
-                       LENGTH_AT, text_bytes);
+        return xp_fail(XP_BAD_DATA, "%s: byte %d: a header of %zu bytes is longer than the file; download it again",
+                       path, LENGTH_AT, text_bytes);
     header in = {path, bytes, text, text + text_bytes};
     XP_TRY(read_header(&in, &made));
     const size_t wanted = (size_t)made.elements * types[made.type].bytes, there = length - in.end;
     if (wanted != there)
-        return xp_fail(XP_BAD_DATA,
-                       "%s: byte %zu: the header promises %zu bytes of numbers, and %zu are there; save the "
-                       "array again",
-                       path, there < wanted ? length : in.end + wanted, wanted, there);
+        return xp_fail(
+            XP_BAD_DATA,
+            "%s: byte %zu: the header announces %zu bytes of numbers, but there are %zu; save the array again", path,
+            there < wanted ? length : in.end + wanted, wanted, there);
     made.data = b + in.end;
     *out = made;
     return XP_OK;

@@ -103,7 +103,7 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
 
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation) {
     if (!(fraction > 0 && fraction < 1)) {
-        return xp_fail(XP_INVALID_ARGUMENT, "the validation part has to be a fraction between 0 and 1, without these");
+        return xp_fail(XP_INVALID_ARGUMENT, "the validation fraction must be greater than 0 and less than 1");
     }
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_SPLIT));

@@ -125,12 +125,13 @@ xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writ
     if (missing_count + same_count > 0) xp_write(note, "%s: ", dataset->name);
     if (missing_count > 0) {
         list_features(note, dataset, missing, missing_count);
-        xp_write(note, " %s missing in every sample, and 0 is taken%s", missing_count > 1 ? "are" : "is",
+        xp_write(note, " %s missing in every sample and set to 0%s", missing_count > 1 ? "are" : "is",
                  same_count > 0 ? "; " : "");
     }
     if (same_count > 0) {
         list_features(note, dataset, same, same_count);
-        xp_write(note, " never change%s, and so tell%s nothing", same_count > 1 ? "" : "s", same_count > 1 ? "" : "s");
+        xp_write(note, " never change%s and contain%s no information", same_count > 1 ? "" : "s",
+                 same_count > 1 ? "" : "s");
     }
     status = xp_writer_status(note, "the note on missing values");
 done:
@@ -148,7 +149,8 @@ xp_status xp_dataset_interpolate(xp_dataset *dataset) {
     for (int feature = 0; feature < dataset->kind->features(dataset); feature++)
         any = any || known[feature].low <= known[feature].high;
     free(known);
-    if (!any) return xp_fail(XP_BAD_DATA, "%s: every value is missing; look at what wrote the file", dataset->name);
+    if (!any)
+        return xp_fail(XP_BAD_DATA, "%s: every value is missing; check the program that wrote the file", dataset->name);
     dataset->fills_missing = true;
     return XP_OK;
 }

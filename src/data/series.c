@@ -123,18 +123,17 @@ xp_status xp_series_read_value(xp_series *series, const char **at, const char *e
     size_t taken = measure_missing(begin, end);
     if (taken == 0) XP_TRY(xp_text_number(begin, &value, &taken));
     if (begin >= end || (taken == 0 && (*begin == series->separator || *begin == ':'))) {
-        return xp_series_fail(series, XP_BAD_DATA, begin,
-                              "a value is missing; write a number, or ? where it is unknown");
+        return xp_series_fail(series, XP_BAD_DATA, begin, "a value is missing; write a number, or ? if it is unknown");
     }
     const char *behind = begin + taken;
     while (series->separator != ' ' && behind < end && xp_series_is_blank(series, *behind)) behind++;
     if (taken == 0 || behind > end || (behind < end && *behind != series->separator)) {
         return xp_series_fail(series, XP_BAD_DATA, begin,
-                              "'%.*s' is not a number; write a decimal number, or ? where it is unknown",
+                              "'%.*s' is not a number; write a decimal number, or ? if it is unknown",
                               offending_length(series, begin, end), begin);
     }
     if (fabs(value) > FLT_MAX) {
-        return xp_series_fail(series, XP_BAD_DATA, begin, "'%.*s' does not fit single precision",
+        return xp_series_fail(series, XP_BAD_DATA, begin, "'%.*s' is outside the range of single precision",
                               offending_length(series, begin, end), begin);
     }
     *at = behind;
@@ -164,8 +163,8 @@ xp_status xp_series_read_values(xp_series *series, xp_slice values, int *length)
 xp_status xp_series_check_steps(const xp_series *series, const char *place, int dimension, int steps, int first) {
     if (dimension == 0 || steps == first) return XP_OK;
     return xp_series_fail(series, XP_BAD_DATA, place,
-                          "dimension %d has %d step%s, %s than the %d of the first; all need as many%s", dimension + 1,
-                          steps, steps == 1 ? "" : "s", steps < first ? "fewer" : "more", first,
+                          "dimension %d has %d step%s, %s than the %d of the first; all need the same number%s",
+                          dimension + 1, steps, steps == 1 ? "" : "s", steps < first ? "fewer" : "more", first,
                           steps < first ? xp_series_cut_off(series) : "");
 }
 
@@ -231,9 +230,7 @@ static xp_status number_labels(xp_series *series, const xp_names *listed, int64_
         if (numbers[i] >= 0 || xp_slice_is_missing((xp_slice){name->text, name->text + name->length})) continue;
         status = xp_series_check_name(series, (xp_slice){name->text, name->text + name->length});
         if (status == XP_OK)
-            status = xp_series_fail(series, XP_BAD_DATA, name->text,
-                                    "'%.*s' is none of the classes that the header "
-                                    "names%s",
+            status = xp_series_fail(series, XP_BAD_DATA, name->text, "'%.*s' is not one of the classes in the header%s",
                                     name->length > 40 ? 40 : (int)name->length, name->text,
                                     name->text + name->length == series->end ? xp_series_cut_off(series) : "");
     }

@@ -47,7 +47,7 @@ static xp_status read_time(const xp_series *series, xp_slice text, double *time)
     if (taken > 0 && text.begin + taken == text.end) return XP_OK;
     const int shown = text.end - text.begin < 32 ? (int)(text.end - text.begin) : 32;
     return xp_series_fail(series, XP_BAD_DATA, text.begin,
-                          "'%.*s' is no time stamp; write a number, or YYYY-MM-DD HH:MM:SS", shown, text.begin);
+                          "'%.*s' is not a time stamp; write a number, or YYYY-MM-DD HH:MM:SS", shown, text.begin);
 }
 
 /* (time,value): *at stands behind the parenthesis then. */
@@ -86,8 +86,8 @@ xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length) 
         if (*length == 1) first_step = time - before;
         if (*length > 0 && !is_step(time - before, first_step))
             return xp_series_fail(series, XP_UNSUPPORTED, pair,
-                                  "the time steps of this series are not equal, and times of their own are not "
-                                  "supported; resample to equal steps, or write the values alone");
+                                  "the time steps of this series are not equal, and irregular times are not supported; "
+                                  "resample to equal steps, or write the values alone");
         if (*length == INT_MAX)
             return xp_series_fail(series, XP_UNSUPPORTED, pair, "a series of more than %d steps is not supported",
                                   INT_MAX);

@@ -68,8 +68,8 @@ static xp_status read_series_length(ts_reader *reader, xp_slice tag, xp_slice *r
         reader->series_length = 0;
     } else if (!read_digits(value, &reader->series_length)) {
         return xp_series_fail(&reader->series, XP_BAD_DATA, value.begin,
-                              "%.*s needs a whole number here, or -1 where the lengths differ",
-                              (int)(tag.end - tag.begin), tag.begin);
+                              "%.*s needs a whole number here, or -1 if the lengths differ", (int)(tag.end - tag.begin),
+                              tag.begin);
     }
     reader->series_length_at = tag.begin;
     return XP_OK;
@@ -80,7 +80,7 @@ static xp_status read_class_label(ts_reader *reader, xp_slice tag, xp_slice *res
     reader->class_names = xp_series_trim(&reader->series, *rest);
     if (reader->labelled == NO || reader->class_names.begin < reader->class_names.end) return XP_OK;
     return xp_series_fail(&reader->series, XP_BAD_DATA, rest->end,
-                          "%.*s true names no class; list the class names behind it, or say false",
+                          "%.*s true names no class; list the class names after it, or write false",
                           (int)(tag.end - tag.begin), tag.begin);
 }
 
@@ -213,16 +213,16 @@ static xp_status check_fields(ts_reader *reader, int64_t fields, xp_slice last) 
     if (found == expected) return XP_OK;
     if (found == expected + 1 && last.begin == last.end)
         return xp_series_fail(series, XP_BAD_DATA, series->line.end - 1,
-                              "there is a ':' too many at the end of the sample; remove it");
+                              "there is one ':' too many at the end of the sample; remove it");
     const int line = xp_series_line_of(series, series->dimensions_at);
     if (reader->label_field && found == expected - 1 && begins_a_value(last)) /* it may be either that is missing */
         return xp_series_fail(series, XP_BAD_DATA, series->line.end,
-                              "the sample has %lld field%s parted by ':', fewer than the %lld dimension%s that line %d "
-                              "says and a class label%s",
+                              "the sample has %lld field%s separated by ':', fewer than the %lld dimension%s of line "
+                              "%d and a class label%s",
                               (long long)fields, fields == 1 ? "" : "s", (long long)expected, expected == 1 ? "" : "s",
                               line, xp_series_cut_off(series));
     return xp_series_fail(series, XP_BAD_DATA, series->line.end,
-                          "the sample has %lld dimension%s, %s than the %lld that line %d says%s", (long long)found,
+                          "the sample has %lld dimension%s, %s than the %lld of line %d%s", (long long)found,
                           found == 1 ? "" : "s", found < expected ? "fewer" : "more", (long long)expected, line,
                           found < expected ? xp_series_cut_off(series) : "");
 }
@@ -237,8 +237,8 @@ static xp_status check_length(ts_reader *reader, int length) {
     const int expected = reader->series_length;
     if (expected == length) return XP_OK;
     return xp_series_fail(series, XP_BAD_DATA, series->line.begin,
-                          "the series has %d step%s, %s than the %d that line %d says, and @equalLength is true%s",
-                          length, length == 1 ? "" : "s", length < expected ? "fewer" : "more", expected,
+                          "the series has %d step%s, %s than the %d of line %d, and @equalLength is true%s", length,
+                          length == 1 ? "" : "s", length < expected ? "fewer" : "more", expected,
                           xp_series_line_of(series, reader->series_length_at),
                           length < expected ? xp_series_cut_off(series) : "");
 }

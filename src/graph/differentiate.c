@@ -78,9 +78,10 @@ static xp_status check(int output_count, xp_tensor *const *outputs, xp_tensor *c
                            xp_tensor_shape_text(output, other, sizeof other));
     }
     for (int i = 0; i < leaf_count; i++) {
-        if (!leaves[i]) return xp_fail(XP_INVALID_ARGUMENT, "the tensor whose gradient is number %d is NULL", i);
+        if (!leaves[i]) return xp_fail(XP_INVALID_ARGUMENT, "leaf %d is NULL", i);
         if (!leaves[i]->needs_gradient)
-            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no gradient: it was not asked for before building",
+            return xp_fail(XP_INVALID_ARGUMENT,
+                           "tensor %s has no gradient: call xp_tensor_want_gradient before building on it",
                            leaves[i]->name);
     }
     return XP_OK;

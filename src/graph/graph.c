@@ -135,7 +135,7 @@ xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
         if (graph->tensors[i]->role == XP_ROLE_STORE && graph->tensors[i]->store_index == buffer)
             return graph->tensors[i];
     if (!graph->store || !graph->store->laid_out) {
-        xp_fail(XP_INVALID_ARGUMENT, "the store's %s were asked for before it was laid out", names[buffer]);
+        xp_fail(XP_INVALID_ARGUMENT, "the %s of the store were requested before the store was laid out", names[buffer]);
         return NULL;
     }
     int64_t elements = buffer == XP_STORE_VALUES ? graph->store->elements : graph->store->trained_elements;
@@ -246,7 +246,7 @@ xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const 
     if (!view) return NULL;
     char from[128], to[128];
     if (xp_tensor_elements(view) != xp_tensor_elements(tensor) || !xp_tensor_is_dense(tensor)) {
-        xp_fail(XP_INVALID_ARGUMENT, "tensor %s: %s cannot be seen as %s", tensor->name,
+        xp_fail(XP_INVALID_ARGUMENT, "tensor %s: %s cannot be reshaped to %s", tensor->name,
                 xp_tensor_shape_text(tensor, from, sizeof from), xp_tensor_shape_text(view, to, sizeof to));
         return NULL;
     }

@@ -79,7 +79,7 @@ static xp_status place_tensors(xp_plan *plan) {
             char shape[128];
             return xp_fail(
                 XP_OUT_OF_MEMORY,
-                "tensor %s %s needs %zu MiB, more than one buffer of %s may have (%zu MiB): use a smaller batch",
+                "tensor %s %s needs %zu MiB, but a buffer of %s can be no larger than %zu MiB: use a smaller batch",
                 tensor->name, xp_tensor_shape_text(tensor, shape, sizeof shape), block->bytes >> 20, plan->device->name,
                 plan->slab_bytes >> 20);
         }
@@ -103,8 +103,8 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
                 return emitter->emit(plan, node, emitter->family);
     const xp_tensor *stored = xp_node_stored_tensor(node);
     if (stored)
-        return xp_fail(XP_UNSUPPORTED, "there are no kernels that take tensor %s in %s here: cast it to %s",
-                       stored->name, xp_type_name(stored->type), xp_type_name(XP_F32));
+        return xp_fail(XP_UNSUPPORTED, "no kernels for this device accept tensor %s in %s: cast it to %s", stored->name,
+                       xp_type_name(stored->type), xp_type_name(XP_F32));
     return xp_fail(XP_UNSUPPORTED, "there are no kernels for these shapes on %s", device->name);
 }
 

@@ -233,7 +233,7 @@ xp_status xp_plan_print_profile(xp_plan *plan, FILE *out) {
     if (plan->profiled_runs == 0)
         return xp_fail(XP_INVALID_ARGUMENT, "no step was profiled: open the device with profiling");
     if (plan->profiled_seconds <= 0) {
-        fprintf(out, "no profile: %s tells no times of its commands\n", plan->device->name);
+        fprintf(out, "no profile: %s reports no times for its commands\n", plan->device->name);
         return XP_OK;
     }
     xp_peak peak;

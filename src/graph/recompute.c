@@ -163,8 +163,8 @@ static xp_status rebuild(recomputation *r) {
 static xp_status mark(const recomputation *r, const char *scope) {
     int count = 0;
     if (r->forward_count == r->node_count)
-        return xp_fail(XP_INVALID_ARGUMENT, "recompute %s: the graph has no backward pass yet: differentiate it before",
-                       scope);
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "recompute %s: the graph has no backward pass yet: call xp_graph_differentiate first", scope);
     for (int n = 0; n < r->forward_count; n++) {
         if (!in_scope(r->graph->nodes[n], scope)) continue;
         if (r->graph->nodes[n]->recomputed)

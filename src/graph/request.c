@@ -72,7 +72,7 @@ xp_status xp_plan_launch(xp_plan *plan, const xp_node *node, const xp_launch_req
         return xp_fail(XP_UNSUPPORTED, "kernel %s has more than %d arguments", request->kernel, XP_MAX_ARGUMENTS - 1);
     for (int i = 0; i < request->argument_count; i++)
         if (request->arguments[i].kind == XP_ARGUMENT_INT && request->arguments[i].i == INT_MIN)
-            return xp_fail(XP_UNSUPPORTED, "kernel %s: a size is beyond 2^31: use a smaller batch", request->kernel);
+            return xp_fail(XP_UNSUPPORTED, "kernel %s: a size exceeds 2^31: use a smaller batch", request->kernel);
     for (int i = 0; i < request->dimensions; i++)
         if (request->local[i] == 0 || request->global[i] == 0 || request->global[i] % request->local[i] != 0)
             return xp_fail(XP_UNSUPPORTED, "kernel %s: the global size %zu is not a multiple of the local size %zu",
@@ -110,7 +110,7 @@ xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
         i++;
     if (i == plan->tuned_count) {
         if (!xp_array_reserve(&plan->tuned, &plan->tuned_room, (size_t)i, 1, sizeof *plan->tuned))
-            return xp_fail(XP_OUT_OF_MEMORY, "no memory for the choices of a plan");
+            return xp_fail(XP_OUT_OF_MEMORY, "no memory for the tuning requests of a plan");
         plan->tuned[plan->tuned_count++] = (xp_plan_tuned){.tuning = *tuning, .operation = node->operation->name};
     }
     tuning->handle = i + 1;

@@ -45,7 +45,7 @@ static xp_status check_storage(const xp_plan *plan, int first, int end) {
             const xp_tensor *tensor =
                 launch->host ? launch->request.call.tensors[i] : launch->request.kernel.arguments[i].tensor;
             if (!xp_plan_has_storage(plan, tensor))
-                return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first",
+                return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: call xp_plan_bind first",
                                xp_tensor_root(tensor)->name);
         }
     }
@@ -77,7 +77,7 @@ xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue 
     const int first = phase == XP_PHASE_BACKWARD ? plan->forward_end : 0;
     const int end = phase == XP_PHASE_FORWARD ? plan->forward_end : plan->count;
     if (done) *done = NULL;
-    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "there is no queue to run on: it is NULL");
+    if (!queue) return xp_fail(XP_INVALID_ARGUMENT, "the queue is NULL");
     if ((wait_count > 0) != (wait != NULL))
         return xp_fail(XP_INVALID_ARGUMENT, "%u events to wait for, but the list of events is %s", wait_count,
                        wait ? "given" : "NULL");
@@ -89,7 +89,8 @@ xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue 
         code = clGetCommandQueueInfo(queue, CL_QUEUE_PROPERTIES, sizeof properties, &properties, NULL);
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetCommandQueueInfo");
     if (context != plan->device->context)
-        return xp_fail(XP_INVALID_ARGUMENT, "the queue is of another context than the device %s", plan->device->name);
+        return xp_fail(XP_INVALID_ARGUMENT, "the queue belongs to another context than the device %s",
+                       plan->device->name);
 
     const bool ordered = !(properties & CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE);
     xp_status status = XP_OK;
@@ -138,7 +139,7 @@ xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer
 }
 
 static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset) {
-    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to transfer");
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "the tensor is NULL");
     if (!plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no storage before it is realised");
     if (!xp_tensor_is_dense(tensor))
         return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is a view with gaps: transfer its base", tensor->name);
@@ -147,7 +148,7 @@ static xp_status dense_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *b
 
 /* What may share its place holds nothing of meaning after a run. */
 static xp_status check_kept(const xp_plan *plan, const xp_tensor *tensor) {
-    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to read");
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "the tensor is NULL");
     const xp_tensor *root = xp_tensor_root(tensor);
     XP_TRY(xp_plan_check_member(plan, root));
     if (!xp_plan_in_arena(root) || root->role == XP_ROLE_INPUT || root->keep || plan->places[root->id].bound)

@@ -37,7 +37,7 @@ static xp_status sub_buffer(cl_mem whole, size_t offset, size_t bytes, cl_mem *o
 
 xp_status xp_plan_check_member(const xp_plan *plan, const xp_tensor *root) {
     if (root->graph == plan->graph && root->id < plan->place_count) return XP_OK;
-    return xp_fail(XP_INVALID_ARGUMENT, "tensor %s is not of this plan, or was made after it", root->name);
+    return xp_fail(XP_INVALID_ARGUMENT, "tensor %s does not belong to this plan, or was created after it", root->name);
 }
 
 /* Holds a buffer as one's own, to be released: *out is NULL where that fails. */
@@ -60,7 +60,7 @@ xp_status xp_plan_buffer(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
     if (!place->buffer) {
         size_t bytes = xp_tensor_bytes(root);
         if (root->external)
-            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: bind the caller's first", root->name);
+            return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer: call xp_plan_bind first", root->name);
         switch (root->role) {
         case XP_ROLE_STORE:
             XP_TRY(share(store->buffers[root->store_index], &place->buffer));
@@ -78,7 +78,7 @@ xp_status xp_plan_buffer(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
         case XP_ROLE_ACTIVATION:
         case XP_ROLE_INPUT: {
             const xp_block *block = &plan->blocks[root->id];
-            if (!block->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no place in this plan", root->name);
+            if (!block->used) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no storage in this plan", root->name);
             if (!plan->slabs) return xp_fail(XP_INVALID_ARGUMENT, "the plan has no arena yet");
             XP_TRY(sub_buffer(plan->slabs[block->offset / plan->slab_bytes],
                               plan->slab_start + block->offset % plan->slab_bytes, bytes, &place->buffer));
@@ -113,7 +113,7 @@ static xp_status set_argument(xp_plan *plan, cl_kernel kernel, cl_uint index, co
         break;
     }
     if (code != CL_SUCCESS)
-        return xp_fail(XP_DEVICE_ERROR, "argument %u is refused: %s", index, xp_cl_error_name(code));
+        return xp_fail(XP_DEVICE_ERROR, "the driver rejected argument %u: %s", index, xp_cl_error_name(code));
     return XP_OK;
 }
 
@@ -208,7 +208,7 @@ static xp_status build_kernels(xp_plan *plan) {
 }
 
 xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
-    if (plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan was realised before");
+    if (plan->realised) return xp_fail(XP_INVALID_ARGUMENT, "the plan is already realised");
     const xp_store *store = plan->graph->store;
     if (store && store->count > 0 && !store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the graph's store has no buffers yet: allocate it before the plan");
@@ -227,8 +227,7 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
 xp_status xp_plan_realise_without_arena(xp_plan *plan) {
     if (plan->arena_bytes > plan->slab_bytes)
         return xp_fail(XP_OUT_OF_MEMORY,
-                       "a workspace of %zu MiB is more than one buffer of %s may have (%zu MiB): use "
-                       "a smaller batch",
+                       "a workspace of %zu MiB is larger than a buffer of %s can be (%zu MiB): use a smaller batch",
                        plan->arena_bytes >> 20, plan->device->name, plan->slab_bytes >> 20);
     XP_TRY(build_kernels(plan));
     XP_TRY(set_all_tensors(plan, NULL));
@@ -247,11 +246,13 @@ static xp_status check_buffer(const xp_plan *plan, const char *what, const char 
     if (code == CL_SUCCESS) code = clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof size, &size, NULL);
     if (code == CL_SUCCESS) code = clGetMemObjectInfo(buffer, CL_MEM_TYPE, sizeof type, &type, NULL);
     if (code != CL_SUCCESS)
-        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s is none: %s", what, name, xp_cl_error_name(code));
+        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s is not a valid memory object: %s", what, name,
+                       xp_cl_error_name(code));
     if (type != CL_MEM_OBJECT_BUFFER)
         return xp_fail(XP_INVALID_ARGUMENT, "the memory object of %s %s is not a buffer", what, name);
     if (context != plan->device->context)
-        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s is of another context than the device", what, name);
+        return xp_fail(XP_INVALID_ARGUMENT, "the buffer of %s %s belongs to another context than the device", what,
+                       name);
     if (size < bytes)
         return xp_fail(XP_INVALID_ARGUMENT, "%s %s needs %zu bytes, offset and gaps included; its buffer has %zu", what,
                        name, bytes, size);
@@ -259,12 +260,12 @@ static xp_status check_buffer(const xp_plan *plan, const char *what, const char 
 }
 
 xp_status xp_plan_bind(xp_plan *plan, const xp_tensor *tensor, cl_mem buffer) {
-    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "there is no tensor to bind a buffer to");
+    if (!tensor) return xp_fail(XP_INVALID_ARGUMENT, "the tensor is NULL");
     const xp_tensor *root = xp_tensor_root(tensor);
     XP_TRY(xp_plan_check_member(plan, root));
     if (!root->external && root->role != XP_ROLE_INPUT && !root->keep)
         return xp_fail(XP_INVALID_ARGUMENT,
-                       "tensor %s shares its place: only inputs and kept tensors can have the caller's buffer",
+                       "tensor %s shares its memory: only inputs and kept tensors can use a buffer of the caller",
                        root->name);
     if (root->external && !buffer) return xp_fail(XP_INVALID_ARGUMENT, "tensor %s has no buffer", root->name);
     xp_place *place = &plan->places[root->id];

@@ -39,7 +39,7 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
     if (known >= 0) {
         const xp_parameter *old = &store->parameters[known];
         if (old->rank != rank || memcmp(old->shape, shape, (size_t)rank * sizeof *shape) != 0)
-            return xp_fail(XP_INVALID_ARGUMENT, "parameter %s was declared before with another shape", name);
+            return xp_fail(XP_INVALID_ARGUMENT, "parameter %s was already declared with another shape", name);
         return XP_OK;
     }
     if (store->laid_out)
@@ -156,7 +156,7 @@ static void fill_initial(const xp_parameter *parameter, uint64_t seed, float *va
 }
 
 xp_status xp_store_allocate(xp_store *store, xp_device *device) {
-    if (store->buffers[XP_STORE_VALUES]) return xp_fail(XP_INVALID_ARGUMENT, "the store was allocated before");
+    if (store->buffers[XP_STORE_VALUES]) return xp_fail(XP_INVALID_ARGUMENT, "the store is already allocated");
     XP_TRY(xp_store_lay_out(store, device->limits.alignment_bytes));
     if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
     store->device = device;
@@ -234,7 +234,8 @@ static xp_status check_access(const xp_store *store, int buffer, int index) {
         return xp_fail(XP_INVALID_ARGUMENT, "the store has no buffer number %d", buffer);
     const xp_parameter *parameter = &store->parameters[index];
     if (!store->buffers[buffer])
-        return xp_fail(XP_INVALID_ARGUMENT, "%s cannot be reached: the store is not allocated", parameter->name);
+        return xp_fail(XP_INVALID_ARGUMENT, "%s cannot be read or written: the store is not allocated",
+                       parameter->name);
     if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE)
         return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
     return XP_OK;

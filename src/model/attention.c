@@ -41,7 +41,7 @@ static xp_tensor *parameter(const chain *c, const char *name, xp_parameter_kind 
                             int rank, const int64_t *shape) {
     char full[XP_NAME_BYTES];
     if (!c->graph->store) {
-        deny(c, XP_INVALID_ARGUMENT, "%s is learned, and this graph has no parameters", name);
+        deny(c, XP_INVALID_ARGUMENT, "%s is learned, but this graph has no parameters", name);
         return NULL;
     }
     snprintf(full, sizeof full, "%s%s%s", c->scope, *c->scope ? "." : "", name);
@@ -112,19 +112,19 @@ static xp_status open_sieve(const chain *c, sieve *s) {
     if (rank >= 3) s->heads = shape[rank - 3];
     if (rank >= 4) s->samples = shape[rank - 4];
     if (s->file.type == XP_NPY_F32 || s->file.type == XP_NPY_F64)
-        return deny(c, XP_INVALID_ARGUMENT, "%s holds numbers of type %s: a mask is bool or whole numbers, not 0: seen",
+        return deny(c, XP_INVALID_ARGUMENT,
+                    "%s contains numbers of type %s: a mask contains bool or whole numbers, where all but 0 mean seen",
                     file, xp_npy_type_name(s->file.type));
     const int64_t samples = c->in->packed ? c->in->key_lengths->shape[0] - 1 : c->q->shape[0];
     if (rank < 2 || rank > 4 || shape[rank - 2] != s->rows || shape[rank - 1] != s->columns ||
         (s->heads != 1 && s->heads != c->heads) || (s->samples != 1 && s->samples != samples)) {
         char text[200] = "[";
         for (int i = 0; i < rank; i++) xp_text_add(text, sizeof text, "%s%lld", i ? "," : "", (long long)shape[i]);
-        return deny(
-            c, XP_INVALID_ARGUMENT,
-            "%s is %s], and %lld queries and %lld keys%s need [%lld,%lld], with heads (%lld) and samples before "
-            "them where they differ",
-            file, text, (long long)c->queries, (long long)c->keys, s->block > 1 ? " in blocks" : "", (long long)s->rows,
-            (long long)s->columns, (long long)c->heads);
+        return deny(c, XP_INVALID_ARGUMENT,
+                    "%s is %s], but %lld queries and %lld keys%s need [%lld,%lld], preceded by heads (%lld) and "
+                    "samples if they differ",
+                    file, text, (long long)c->queries, (long long)c->keys, s->block > 1 ? " in blocks" : "",
+                    (long long)s->rows, (long long)s->columns, (long long)c->heads);
     }
     return XP_OK;
 }
@@ -404,8 +404,8 @@ static xp_status check(const chain *c) {
     const xp_attention_layer_inputs *in = c->in;
     if (c->q->rank != 4 || c->k->rank != 4 || c->v->rank != 4 || c->q->shape[2] % c->k->shape[2] != 0)
         return deny(c, XP_INVALID_ARGUMENT,
-                    "queries %s, keys %s and values %s have to be [samples,length,heads,width], with heads that the "
-                    "keys' divide",
+                    "queries %s, keys %s and values %s must be [samples,length,heads,width], and the number of key "
+                    "heads must divide that of the query heads",
                     c->q->name, c->k->name, c->v->name);
     const int64_t side = in->grid_height > in->grid_width ? in->grid_height : in->grid_width;
     const xp_specification_use use = {.heads = (int)c->q->shape[2],
@@ -418,7 +418,7 @@ static xp_status check(const chain *c) {
                     "packed samples need the starts of queries and of keys, and the longest of each");
     const bool separate = c->spec->scale_count || c->spec->conv1d || c->spec->conv2d;
     if (in->packed && separate)
-        return deny(c, XP_UNSUPPORTED, "%s does not take packed samples: pad them",
+        return deny(c, XP_UNSUPPORTED, "%s does not support packed samples: pad them",
                     c->spec->scale_count ? "sh" : "convolution");
     return XP_OK;
 }

@@ -82,7 +82,7 @@ static xp_status read_layout(const xp_attention_options *options, int slot, layo
                            names[slot]);
         if (__builtin_mul_overflow(shape[i] - 1, out->stride[i], &reach) ||
             __builtin_add_overflow(last, reach, &last) || last >= INT_MAX)
-            return xp_fail(XP_UNSUPPORTED, "attention: %s reaches beyond 2^31 elements of its buffer", names[slot]);
+            return xp_fail(XP_UNSUPPORTED, "attention: %s extends beyond 2^31 elements of its buffer", names[slot]);
     }
     out->extent = last + 1;
     if (written && overlaps(out))
@@ -115,7 +115,7 @@ static xp_status check_sizes(const xp_attention_options *options) {
                  {"value_width", options->value_width}};
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
         if (sizes[i].value < 1 || sizes[i].value >= INT_MAX)
-            return xp_fail(XP_INVALID_ARGUMENT, "attention: %s is %lld: it has to be at least 1, and below 2^31",
+            return xp_fail(XP_INVALID_ARGUMENT, "attention: %s is %lld: it must be at least 1 and below 2^31",
                            sizes[i].name, (long long)sizes[i].value);
     const unsigned known = XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV | XP_ATTENTION_DPARAMETERS;
     if (options->gradients & ~known)
@@ -123,8 +123,7 @@ static xp_status check_sizes(const xp_attention_options *options) {
     if (options->packed_samples == 0) return XP_OK;
     if (options->packed_samples < 1 || options->packed_samples >= INT_MAX - 1 || options->batch != 1)
         return xp_fail(XP_INVALID_ARGUMENT,
-                       "attention: %lld packed samples in a batch of %lld: packed ones lie in a "
-                       "batch of 1",
+                       "attention: %lld packed samples in a batch of %lld: packed samples need a batch of 1",
                        (long long)options->packed_samples, (long long)options->batch);
     if (!options->has_key_lengths || !options->has_query_lengths)
         return xp_fail(XP_INVALID_ARGUMENT, "attention: packed samples need key_lengths and query_lengths, as starts");
@@ -173,7 +172,7 @@ static void keep_what_backward_reads(const xp_graph *graph) {
 /* The parameters that the layer declared, as the caller's buffers. */
 static xp_status find_parameters(xp_attention_call *call) {
     if (call->store->count > XP_ATTENTION_PARAMETERS)
-        return xp_fail(XP_UNSUPPORTED, "attention: %d parameters are more than a call takes", call->store->count);
+        return xp_fail(XP_UNSUPPORTED, "attention: %d parameters are more than a call supports", call->store->count);
     for (int t = 0; t < call->graph->tensor_count; t++) {
         xp_tensor *tensor = call->graph->tensors[t];
         if (tensor->role != XP_ROLE_PARAMETER) continue;
@@ -203,13 +202,13 @@ static xp_status build_backward(xp_attention_call *call, xp_tensor *o, xp_tensor
         slots[count++] = gradient_slots[i];
     }
     if (!o->needs_gradient)
-        return xp_fail(XP_INVALID_ARGUMENT, "attention: this specification learns no parameters to have gradients");
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: this specification has no learned parameters");
     XP_TRY(add_input(call, D_O, false, &d_o));
     XP_TRY(xp_graph_differentiate(graph, 1, &o, &d_o, count, leaves, gradients));
     find_parameter_gradients(call);
     graph->backward = true; /* copies of gradients belong to it */
     for (int i = 0; i < count; i++) {
-        if (!gradients[i]) return xp_fail(XP_UNSUPPORTED, "attention: nothing gives %s a gradient", names[slots[i]]);
+        if (!gradients[i]) return xp_fail(XP_UNSUPPORTED, "attention: %s has no gradient", names[slots[i]]);
         XP_TRY(add_output(call, slots[i], gradients[i]));
     }
     graph->backward = false;
@@ -330,8 +329,7 @@ static xp_status bind_tensors(xp_attention_call *call, const xp_attention_tensor
         if (backward && call->d_parameters[i])
             XP_TRY(xp_plan_bind(call->plan, call->d_parameters[i], tensors->d_parameters[i]));
     }
-    if (!call->lse && tensors->lse)
-        return xp_fail(XP_UNSUPPORTED, "attention: lse is no part of linear attention: leave it NULL");
+    if (!call->lse && tensors->lse) return xp_fail(XP_UNSUPPORTED, "attention: linear attention has no lse: pass NULL");
     return call->lse ? xp_plan_bind(call->plan, call->lse, tensors->lse) : XP_OK;
 }
 
@@ -370,9 +368,9 @@ xp_status xp_attention_backward(xp_attention_call *attention, cl_command_queue q
     if (done) *done = NULL;
     XP_TRY(check_call(attention, queue, tensors));
     if (!attention->options.gradients)
-        return xp_fail(XP_INVALID_ARGUMENT, "attention: the options ask for no gradient");
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: the options request no gradient");
     if (!attention->ran_forward)
-        return xp_fail(XP_INVALID_ARGUMENT, "attention: a backward pass follows a forward pass, and none ran yet");
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: run a forward pass before the backward pass");
     XP_TRY(bind_tensors(attention, tensors, true));
     return xp_plan_enqueue_phase(attention->plan, XP_PHASE_BACKWARD, queue, wait_count, wait, done);
 }

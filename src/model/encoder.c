@@ -9,12 +9,12 @@
 
 static void check(const xp_model_config *config, xp_writer *faults) {
     if (config->head == XP_HEAD_CLASS)
-        xp_write(faults, "model.head: a class token belongs to vision models; take 'flatten' or 'mean' here\n");
+        xp_write(faults, "model.head: a class token belongs to vision models; use 'flatten' or 'mean'\n");
 }
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
     if (shape->length < 1 || shape->features < 1)
-        xp_write(faults, "data: the model wants time series, and these have no steps\n");
+        xp_write(faults, "data: the model needs time series, but these data have no steps\n");
 }
 
 static bool takes_any_length(const xp_model_config *config) {

@@ -114,13 +114,13 @@ static bool refuse_token(reader *in, const char *expected) {
         while (length < NAME_BYTES && is_word(here[length])) length++;
     else
         while ((here[length] & 0xc0) == 0x80) length++;
-    return refuse(in, in->at, "\"%.*s\" has no place here: expected %s", length, here, expected);
+    return refuse(in, in->at, "\"%.*s\" is not allowed here: expected %s", length, here, expected);
 }
 
 /* Likewise behind a part that is whole. */
 static bool refuse_end(reader *in, const char *expected) {
     const char c = look(in);
-    if (c == ')' || c == ']') return refuse(in, in->at, "this \"%c\" closes no bracket", c);
+    if (c == ')' || c == ']') return refuse(in, in->at, "this \"%c\" has no opening bracket", c);
     return refuse_token(in, expected);
 }
 
@@ -130,7 +130,7 @@ static bool read_choice(reader *in, value *out);
 
 /* Reads a part in brackets whose opening one stands at `open`. */
 static bool read_bracket(reader *in, size_t open, char close, value *out) {
-    if (++in->depth > DEEPEST) return refuse(in, open, "there are more than %d brackets in brackets", DEEPEST);
+    if (++in->depth > DEEPEST) return refuse(in, open, "brackets are nested more than %d deep", DEEPEST);
     if (!read_choice(in, out)) return false;
     if (look(in) == 0) return refuse(in, open, "this \"%c\" is not closed: a \"%c\" is missing", in->text[open], close);
     if (look(in) != close) return refuse_end(in, "an operator or the end of the bracket");
@@ -151,9 +151,9 @@ static bool read_number(reader *in, value *out) {
     if (is_word(in->text[in->at]) || in->text[in->at] == '.')
         return refuse(in, start, "expected a number such as 3, 0.5f or 1e-3f");
     if (!whole) return true;
-    if (number > 2147483647) return refuse(in, start, "a whole number has at most the value 2147483647");
+    if (number > 2147483647) return refuse(in, start, "a whole number is at most 2147483647");
     if (length > 1 && in->text[start] == '0')
-        return refuse(in, start, "a whole number begins with no 0, which would make it an octal one");
+        return refuse(in, start, "a whole number must not begin with 0, which would make it octal");
     *out = (value){.kind = WHOLE, .divides = number != 0};
     return true;
 }
@@ -164,9 +164,9 @@ static bool read_call(reader *in, const char *name, size_t start, value *out) {
     bool real = false, uses_score = false;
     if (function < 0)
         return refuse(in, start,
-                      "\"%s\" is no function of scores: expected one such as abs, fabs, exp, log, tanh or max", name);
+                      "\"%s\" is not a known function: expected one such as abs, fabs, exp, log, tanh or max", name);
     const int arguments = functions[function].arguments;
-    if (++in->depth > DEEPEST) return refuse(in, open, "there are more than %d brackets in brackets", DEEPEST);
+    if (++in->depth > DEEPEST) return refuse(in, open, "brackets are nested more than %d deep", DEEPEST);
     for (int i = 0; i < arguments; i++) {
         value argument;
         in->at++; /* the bracket, or a comma */
@@ -195,7 +195,7 @@ static bool read_index(reader *in, const char *name, size_t start, value *out) {
     if (look(in) != '[') return refuse(in, start, "\"%s\" is a table: expected its index, as in %s[head]", name, name);
     in->at++;
     if (!read_bracket(in, open, ']', &index)) return false;
-    if (index.kind != WHOLE) return refuse(in, open, "the index of \"%s\" is no whole number", name);
+    if (index.kind != WHOLE) return refuse(in, open, "the index of \"%s\" is not a whole number", name);
     *out = (value){.kind = REAL, .uses_score = index.uses_score};
     return true;
 }
@@ -207,11 +207,10 @@ static bool refuse_name(reader *in, const char *name, size_t start) {
     for (int i = 0; i < in->name_count && i < 8; i++) all[count++] = in->names[i].text;
     const char *nearest = xp_text_nearest(name, all, count);
     if (nearest) return refuse(in, start, "\"%s\" is not known; did you mean \"%s\"?", name, nearest);
-    return refuse(
-        in, start,
-        "\"%s\" is not known: a score has score, batch, head, query_index, key_index, and names that are given "
-        "a value behind it, as in %s=0.5",
-        name, name);
+    return refuse(in, start,
+                  "\"%s\" is not known: a score has score, batch, head, query_index, key_index, and names that are "
+                  "given a value after it, as in %s=0.5",
+                  name, name);
 }
 
 static bool read_name(reader *in, value *out) {
@@ -240,8 +239,8 @@ static bool read_operand(reader *in, value *out) {
     const char c = look(in);
     const size_t start = in->at;
     if (c == '-' || c == '+' || c == '!') {
-        if (c != '!' && in->text[start + 1] == c) return refuse(in, start, "\"%c%c\" has no place here", c, c);
-        if (++in->depth > DEEPEST) return refuse(in, start, "there are more than %d signs before signs", DEEPEST);
+        if (c != '!' && in->text[start + 1] == c) return refuse(in, start, "\"%c%c\" is not allowed here", c, c);
+        if (++in->depth > DEEPEST) return refuse(in, start, "there are more than %d signs in a row", DEEPEST);
         in->at++;
         if (!read_operand(in, out)) return false;
         in->depth--;
@@ -304,9 +303,9 @@ static bool read_operators(reader *in, int level, value *out) {
         const char *text = operators[operator].text;
         in->at += strlen(text);
         if (*text == '/' && (in->text[in->at] == '/' || in->text[in->at] == '*'))
-            return refuse(in, place, "a comment has no place here");
+            return refuse(in, place, "a comment is not allowed here");
         if ((*text == '+' || *text == '-') && in->text[in->at] == *text)
-            return refuse(in, place, "\"%s%s\" has no place here", text, text);
+            return refuse(in, place, "\"%s%s\" is not allowed here", text, text);
         value right;
         if (!read_operators(in, operators[operator].level + 1, &right) || !combine(in, operator, place, &right, out))
             return false;
@@ -317,10 +316,11 @@ static bool read_choice(reader *in, value *out) {
     value yes, no;
     if (!read_operators(in, 1, out)) return false;
     if (look(in) != '?') return true;
-    if (++in->depth > DEEPEST) return refuse(in, in->at, "there are more than %d choices in choices", DEEPEST);
+    if (++in->depth > DEEPEST)
+        return refuse(in, in->at, "conditional expressions are nested more than %d deep", DEEPEST);
     in->at++;
     if (!read_choice(in, &yes)) return false;
-    if (look(in) != ':') return refuse_token(in, "\":\" and the other choice");
+    if (look(in) != ':') return refuse_token(in, "\":\" and the other expression");
     in->at++;
     if (!read_choice(in, &no)) return false;
     in->depth--;

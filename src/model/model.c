@@ -33,7 +33,7 @@ static void check_width(const xp_model_config *config, xp_writer *faults) {
         xp_write(faults, "model.heads: %d heads do not divide the width %d; choose a divisor, such as %d\n",
                  config->heads, config->width, config->width % 8 == 0 && config->heads != 8 ? 8 : 1);
     else if (config->width / config->heads > 256)
-        xp_write(faults, "model.heads: a head would be %d wide; at most 256 are possible, so take more heads\n",
+        xp_write(faults, "model.heads: a head would be %d wide; the maximum is 256, so use more heads\n",
                  config->width / config->heads);
     if (config->key_heads > 0 && config->heads % config->key_heads != 0)
         xp_write(faults, "model.key_heads: %d key heads do not divide %d heads; choose a divisor, or 0 for as many\n",

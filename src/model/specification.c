@@ -101,7 +101,7 @@ static xp_status read_convolution(xp_cursor *reader, const char *example, int *o
     const size_t start = reader->at;
     XP_TRY(xp_cursor_whole(reader, "an odd width", 1, WIDEST_CONVOLUTION, out));
     if (*out % 2 == 0)
-        return xp_cursor_refuse(reader, start, "expected an odd width, such as %d: an even one has no middle",
+        return xp_cursor_refuse(reader, start, "expected an odd width, such as %d: an even width has no centre",
                                 *out + 1);
     return xp_cursor_close(reader);
 }
@@ -182,7 +182,7 @@ static xp_status read_part(xp_cursor *reader, bool seen[PARTS], xp_specification
     xp_cursor_word(reader, word);
     const int part = xp_word_find(word, parts, PARTS);
     if (xp_word_find(word, xp_kernel_names, KERNELS) >= 0)
-        return xp_cursor_refuse(reader, start, "the kernel stands at the beginning, once");
+        return xp_cursor_refuse(reader, start, "the kernel comes first, and only once");
     if (part < 0) return xp_cursor_refuse_word(reader, start, word, parts, PARTS, PARTS_EXPECTED);
     if (seen[part]) return xp_cursor_refuse(reader, start, "%s is given twice", word);
     seen[part] = true;
@@ -224,7 +224,8 @@ static xp_status read_part(xp_cursor *reader, bool seen[PARTS], xp_specification
 }
 
 xp_status xp_specification_parse(const char *text, xp_specification *out) {
-    if (!text) return xp_fail(XP_INVALID_ARGUMENT, "there is no attention specification: \"softmax\" is the plain one");
+    if (!text)
+        return xp_fail(XP_INVALID_ARGUMENT, "the attention specification is empty: \"softmax\" is plain attention");
     xp_cursor reader = {text, 0};
     bool seen[PARTS] = {false};
     xp_specification made = {.bn_beta = XP_BN_BETA, .bn_scale = true, .bn_epsilon = XP_BN_EPSILON};

@@ -33,23 +33,23 @@ static xp_status deny(const xp_specification *specification, const char *format,
 
 static xp_status check_kernel(const xp_specification *s) {
     static const char softmax_only[] =
-        "%s belongs to softmax: linear attention has no exponent that it could change; leave it out, or take softmax";
+        "%s works only with softmax: linear attention has no exponent to change; omit it, or use softmax";
     if (s->features && s->alibi) return deny(s, softmax_only, "alibi");
     if (s->features && s->soft_cap > 0) return deny(s, softmax_only, "softcap");
     if (s->features && s->bias) return deny(s, softmax_only, "bias");
     if (s->features && s->score[0]) return deny(s, softmax_only, "score");
     if (!s->features && s->unnormalised)
-        return deny(s, "unnormalised belongs to linear: the exponentials of softmax have no bound without their sum; "
-                       "leave it out, or take linear");
+        return deny(s, "unnormalised works only with linear: without their sum, the exponentials of softmax are "
+                       "unbounded; omit it, or use linear");
     return XP_OK;
 }
 
 static xp_status check_convolution(const xp_specification *s, const xp_specification_use *use) {
-    if (s->conv1d && s->conv2d) return deny(s, "conv1d and conv2d do not go together: choose the one");
-    if (s->conv1d && use->grid) return deny(s, "conv1d needs a sequence, and a patch grid is none: take conv2d");
-    if (s->conv2d && !use->grid) return deny(s, "conv2d needs the patch grid of an image: take conv1d");
+    if (s->conv1d && s->conv2d) return deny(s, "conv1d and conv2d cannot be combined: choose one");
+    if (s->conv1d && use->grid) return deny(s, "conv1d needs a sequence, but this is a patch grid: use conv2d");
+    if (s->conv2d && !use->grid) return deny(s, "conv2d needs the patch grid of an image: use conv1d");
     if (s->conv2d && xp_specification_is_one_sided(s))
-        return deny(s, "conv2d looks at patches after a query, which %s must not see: leave one of them out",
+        return deny(s, "conv2d uses patches after a query, which %s must not see: omit one of them",
                     s->causal ? "causal" : "window(…,0)");
     return XP_OK;
 }
@@ -64,9 +64,7 @@ static xp_status check_scaled_heads(const xp_specification *s, const xp_specific
             return deny(s, "sh scale %d is longer than the longest series or grid side, %d: use scales up to %d",
                         s->scales[i], use->longest, use->longest);
     if (use->key_heads && use->key_heads != use->heads)
-        return deny(s,
-                    "sh gives every head a training set of its own, and %d key heads serve %d heads: set key_heads "
-                    "to 0",
+        return deny(s, "sh gives every head its own keys, but %d key heads are shared by %d heads: set key_heads to 0",
                     use->key_heads, use->heads);
     const char *pattern = s->causal   ? "causal"
                           : s->window ? "window"
@@ -74,10 +72,11 @@ static xp_status check_scaled_heads(const xp_specification *s, const xp_specific
                           : s->alibi  ? "alibi"
                                       : NULL;
     if (use->grid && pattern)
-        return deny(s, "%s does not go with sh on an image: a pooled patch is no interval of the sequence", pattern);
+        return deny(s, "%s cannot be combined with sh on an image: a pooled patch is not an interval of the sequence",
+                    pattern);
     if (s->causal_last)
-        return deny(s, "causal(last) does not go with sh: the pooled keys have another end than the queries; take "
-                       "causal(first)");
+        return deny(s, "causal(last) cannot be combined with sh: pooled keys and queries end at different positions; "
+                       "use causal(first)");
     return XP_OK;
 }
 
@@ -85,6 +84,6 @@ xp_status xp_specification_check(const xp_specification *specification, const xp
     XP_TRY(check_kernel(specification));
     XP_TRY(check_convolution(specification, use));
     if (specification->block && specification->mask_file[0])
-        return deny(specification, "block and mask do not go together: put both into one mask");
+        return deny(specification, "block and mask cannot be combined: put both into one mask");
     return check_scaled_heads(specification, use);
 }

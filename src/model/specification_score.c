@@ -74,7 +74,7 @@ static xp_status read_score_option(xp_cursor *reader, xp_specification *out, sco
     }
     if (xp_word_find(word, reserved, RESERVED) >= 0 || xp_expression_has(word) || strncmp(word, "XP_", 3) == 0 ||
         word[0] == '_')
-        return xp_cursor_refuse(reader, start, "\"%s\" means something else already: choose another name", word);
+        return xp_cursor_refuse(reader, start, "\"%s\" is already a name: choose another one", word);
     for (int i = 0; i < out->name_count; i++)
         if (strcmp(word, out->names[i].name) == 0) return xp_cursor_refuse(reader, start, "%s is given twice", word);
     if (out->name_count == XP_SPECIFICATION_NAMES)
@@ -93,9 +93,8 @@ xp_status xp_specification_read_score(xp_cursor *reader, xp_specification *out) 
     XP_TRY(check_expression(reader, places.score, out->score, out, &additive));
     if (out->derivative[0]) return check_expression(reader, places.derivative, out->derivative, out, &additive);
     if (!additive)
-        return xp_cursor_refuse(
-            reader, places.score - 1,
-            "this is not the score plus or minus something, so its derivative by the score is needed: "
-            "score(\"…\", derivative=\"…\")");
+        return xp_cursor_refuse(reader, places.score - 1,
+                                "this does more than add to the score, so its derivative with respect to the score is "
+                                "needed: score(\"…\", derivative=\"…\")");
     return XP_OK;
 }

@@ -7,12 +7,12 @@
 
 static void check(const xp_model_config *config, xp_writer *faults) {
     if (config->head == XP_HEAD_FLATTEN)
-        xp_write(faults, "model.head: 'flatten' belongs to time series; take 'class' or 'mean' here\n");
+        xp_write(faults, "model.head: 'flatten' belongs to time series; use 'class' or 'mean'\n");
 }
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
     if (shape->height < 1 || shape->breadth < 1)
-        xp_write(faults, "data: the model wants images, and these are none\n");
+        xp_write(faults, "data: the model needs images, but these data are none\n");
     else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch)
         xp_write(faults, "model.patch: patches of %d do not divide images of %d by %d\n", config->patch, shape->height,
                  shape->breadth);

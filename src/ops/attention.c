@@ -18,14 +18,14 @@ static bool is_sequence(const xp_tensor *tensor, const char *role) {
     if (tensor->rank == 4 && xp_type_is_real(tensor->type) && (tensor->stride[3] == 1 || tensor->shape[3] == 1))
         return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s has to be [samples,length,heads,width] of reals with unit stride",
+    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s must be [samples,length,heads,width] of reals with unit stride",
             role, tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
     return false;
 }
 
 static bool mismatch(const char *role, const xp_tensor *tensor, const char *other_role, const xp_tensor *other) {
     char text[96], other_text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s and %s %s %s do not fit together", role, tensor->name,
+    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s and %s %s %s are incompatible", role, tensor->name,
             xp_tensor_shape_text(tensor, text, sizeof text), other_role, other->name,
             xp_tensor_shape_text(other, other_text, sizeof other_text));
     return false;
@@ -43,12 +43,13 @@ static bool sequences_fit(const xp_tensor *q, const xp_tensor *k, const xp_tenso
     if (v->shape[0] != k->shape[0] || v->shape[1] != k->shape[1] || v->shape[2] != k->shape[2])
         return mismatch("values", v, "keys", k);
     if (packed && q->shape[0] != 1) {
-        xp_fail(XP_INVALID_ARGUMENT, "attention: packed samples are one sequence, and queries %s are %lld", q->name,
+        xp_fail(XP_INVALID_ARGUMENT, "attention: packed samples form one sequence, but queries %s are %lld", q->name,
                 (long long)q->shape[0]);
         return false;
     }
     if (q->shape[3] > WIDEST_HEAD || v->shape[3] > WIDEST_HEAD) {
-        xp_fail(XP_UNSUPPORTED, "attention: heads of %lld and %lld columns are too wide: take more heads (%d at most)",
+        xp_fail(XP_UNSUPPORTED,
+                "attention: heads of %lld and %lld columns are too wide: use more heads (at most %d columns each)",
                 (long long)q->shape[3], (long long)v->shape[3], WIDEST_HEAD);
         return false;
     }
@@ -90,7 +91,7 @@ static bool table_fits(const xp_tensor *table, const char *role, xp_type type, c
         (table->shape[1] == 1 || table->shape[1] == heads) && table->shape[2] == rows && table->shape[3] == columns)
         return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s has to be dense [1 or %lld,1 or %lld,%lld,%lld]%s", role,
+    xp_fail(XP_INVALID_ARGUMENT, "attention: %s %s %s must be dense [1 or %lld,1 or %lld,%lld,%lld]%s", role,
             table->name, xp_tensor_shape_text(table, text, sizeof text), (long long)samples, (long long)heads,
             (long long)rows, (long long)columns,
             type == XP_I32 ? " of whole numbers, 32 columns a word" : " of floats");
@@ -115,7 +116,7 @@ static xp_status check_attributes(const xp_attention_inputs *in, const xp_attent
         return xp_fail(XP_INVALID_ARGUMENT, "attention: a window, stride or block is negative");
     if (a->kernel == XP_KERNEL_LINEAR && (a->soft_cap > 0 || a->alibi || in->bias || a->score))
         return xp_fail(XP_UNSUPPORTED,
-                       "attention: soft cap, ALiBi, bias and score belong to softmax, not to linear weights");
+                       "attention: soft cap, ALiBi, bias and score work only with softmax, not with linear weights");
     if (a->kernel == XP_KERNEL_SOFTMAX && a->normaliser != XP_NORMALISER_SUM)
         return xp_fail(XP_UNSUPPORTED, "attention: softmax is always divided by its sum");
     if (a->scale_count < 0 || a->scale_count > XP_MAX_SCALES ||
@@ -129,11 +130,11 @@ static xp_status check_attributes(const xp_attention_inputs *in, const xp_attent
     int users = 0;
     while (users < XP_SCORE_NAMES && in->user[users]) users++;
     if (users != (a->score ? a->score->tensor_count : 0))
-        return xp_fail(XP_INVALID_ARGUMENT, "attention: the score names %d tensors, and %d are given",
+        return xp_fail(XP_INVALID_ARGUMENT, "attention: the score names %d tensors, but %d are given",
                        a->score ? a->score->tensor_count : 0, users);
     for (int i = 0; i < users; i++)
         if (!is_table(in->user[i], XP_F32))
-            return xp_fail(XP_INVALID_ARGUMENT, "attention: tensor %s of the score has to be dense floats",
+            return xp_fail(XP_INVALID_ARGUMENT, "attention: tensor %s of the score must be dense floats",
                            in->user[i]->name);
     return XP_OK;
 }
@@ -195,7 +196,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     xp_tensor *d_o = d_outputs[0], *d_lse = d_outputs[1], *outputs[4] = {0};
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     if (!d_o && !d_lse) return XP_OK;
-    if (!d_o) return xp_fail(XP_UNSUPPORTED, "%s: a gradient arrives at lse and none at o", node->label);
+    if (!d_o) return xp_fail(XP_UNSUPPORTED, "%s: lse has a gradient, but o has none", node->label);
     if (d_lse && t.attributes->kernel == XP_KERNEL_LINEAR)
         return xp_fail(XP_UNSUPPORTED, "%s: the divisor of linear weights is not differentiated", node->label);
     if (!is_sequence(d_o, "the gradient")) return XP_INVALID_ARGUMENT;

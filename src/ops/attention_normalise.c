@@ -60,9 +60,8 @@ static xp_status check_lengths(const xp_tensor *q, const xp_tensor *k, const xp_
 
 static xp_status check_attributes(const xp_attention_normalise_attributes *attributes, int64_t key_heads) {
     if (attributes->constant && (!attributes->prefix || attributes->both))
-        return xp_fail(XP_INVALID_ARGUMENT,
-                       "attention_normalise: a column for the row constant belongs to prefix statistics of softmax: "
-                       "set prefix and not both, or leave constant out");
+        return xp_fail(XP_INVALID_ARGUMENT, "attention_normalise: a column for the row constant belongs to prefix "
+                                            "statistics of softmax: set prefix and not both, or omit constant");
     if (attributes->key_scale_count < 0 || attributes->key_scale_count > XP_MAX_SCALES ||
         (attributes->key_scale_count > 0 && key_heads % attributes->key_scale_count != 0))
         return xp_fail(XP_INVALID_ARGUMENT, "attention_normalise: %d key scales do not divide %lld key heads",
@@ -74,10 +73,8 @@ static xp_status check_attributes(const xp_attention_normalise_attributes *attri
     if (attributes->key_scale_count > 0 && attributes->packed)
         return xp_fail(XP_UNSUPPORTED, "attention_normalise: packed samples have no pooled keys: pad them instead");
     if (attributes->key_scale_count > 0 && attributes->prefix && attributes->align_last)
-        return xp_fail(
-            XP_UNSUPPORTED,
-            "attention_normalise: queries cannot stand at the last of pooled keys, whose rows are not known: "
-            "leave align_last out");
+        return xp_fail(XP_UNSUPPORTED, "attention_normalise: queries cannot be aligned with the last pooled key, whose "
+                                       "rows are not known: omit align_last");
     return XP_OK;
 }
 
@@ -135,8 +132,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     xp_tensor *q = node->inputs[INPUT_Q], *k = node->inputs[INPUT_K], *beta = node->inputs[INPUT_BETA];
     if (!d_outputs[OUTPUT_Q] || !d_outputs[OUTPUT_K] || d_outputs[OUTPUT_MU] || d_outputs[OUTPUT_S2])
         return xp_fail(XP_UNSUPPORTED,
-                       "%s: gradients must arrive at both the normalised queries and the normalised "
-                       "keys, and at nothing else",
+                       "%s: both the normalised queries and the normalised keys must have gradients, and nothing else",
                        node->label);
     xp_tensor *inputs[BACK_INPUTS] = {[BACK_D_Q_OUT] = xp_graph_dense(graph, d_outputs[OUTPUT_Q]),
                                       [BACK_D_K_OUT] = xp_graph_dense(graph, d_outputs[OUTPUT_K]),

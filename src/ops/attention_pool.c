@@ -34,7 +34,7 @@ static xp_status check(const xp_tensor *x, const xp_tensor *lengths, const xp_at
         return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: lengths %s must be dense whole numbers [%lld]",
                        xp_tensor_shape_text(lengths, text, sizeof text), (long long)batch);
     if (!has_grid(attributes)) return XP_OK;
-    if (lengths) return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: a patch grid is whole and takes no lengths");
+    if (lengths) return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: a patch grid is complete and has no lengths");
     const int64_t cells = (int64_t)attributes->grid_height * attributes->grid_width + (attributes->class_token != 0);
     if (attributes->grid_width < 1 || cells != sequence)
         return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: x %s must have %lld rows: a grid of %d × %d%s",

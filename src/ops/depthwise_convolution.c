@@ -22,7 +22,7 @@ static xp_status check_grid(const xp_tensor *x, const xp_tensor *lengths,
                             const xp_depthwise_convolution_attributes *attributes) {
     char text[128];
     if (lengths)
-        return xp_fail(XP_INVALID_ARGUMENT, "depthwise_convolution: a patch grid is whole and takes no lengths");
+        return xp_fail(XP_INVALID_ARGUMENT, "depthwise_convolution: a patch grid is complete and has no lengths");
     if (attributes->causal)
         return xp_fail(XP_INVALID_ARGUMENT,
                        "depthwise_convolution: a patch grid has no order: a causal convolution needs a sequence");

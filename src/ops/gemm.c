@@ -57,7 +57,7 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
                                            .activation = XP_ACTIVATION_NONE};
     if (b->shape[transpose_b ? 1 : 0] != attributes.k) {
         char left[96], right[96];
-        xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s%s and %s %s%s do not fit together", a->name,
+        xp_fail(XP_INVALID_ARGUMENT, "matrix product: %s %s%s and %s %s%s are incompatible", a->name,
                 xp_tensor_shape_text(a, left, sizeof left), transpose_a ? " transposed" : "", b->name,
                 xp_tensor_shape_text(b, right, sizeof right), transpose_b ? " transposed" : "");
         return NULL;
@@ -74,13 +74,14 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
     if (!same_type(x, weight)) return NULL;
     if (x->shape[x->rank - 1] != k) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT, "linear layer: input %s %s has not the rows of %lld numbers that weight %s needs",
-                x->name, xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
+        xp_fail(XP_INVALID_ARGUMENT,
+                "linear layer: input %s %s does not have the rows of %lld numbers that weight %s needs", x->name,
+                xp_tensor_shape_text(x, text, sizeof text), (long long)k, weight->name);
         return NULL;
     }
     if (bias && (bias->rank != 1 || bias->shape[0] != n || bias->type != XP_F32)) {
         char text[96];
-        xp_fail(XP_INVALID_ARGUMENT, "linear layer: bias %s %s has not the %lld floats that weight %s needs",
+        xp_fail(XP_INVALID_ARGUMENT, "linear layer: bias %s %s does not have the %lld floats that weight %s needs",
                 bias->name, xp_tensor_shape_text(bias, text, sizeof text), (long long)n, weight->name);
         return NULL;
     }

@@ -96,9 +96,8 @@ static xp_status use_parameters(cl_device_id device, const long *wanted) {
     const bool before = used[i].device != NULL;
     if (wanted[SIDE] == DATABASE)
         return !before ? XP_OK
-                       : xp_fail(XP_UNSUPPORTED,
-                                 "this process has set CLBlast's parameters for the device, and the library has no way "
-                                 "back to its own: use them in a new process");
+                       : xp_fail(XP_UNSUPPORTED, "this process has changed the parameters of CLBlast for the device, "
+                                                 "and CLBlast cannot restore its own: use them in a new process");
     if (before && memcmp(used[i].parameters, wanted, sizeof used[i].parameters) == 0) return XP_OK;
     used[i].device = device;
     memset(used[i].parameters, 0, sizeof used[i].parameters); /* where it fails, some may have been set */

@@ -116,7 +116,7 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
     int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns;
     char shape[128];
     if (branch && !xp_tensor_same_shape(x, branch)) {
-        xp_fail(XP_INVALID_ARGUMENT, "layer norm: the branch %s %s has not the shape of %s", branch->name,
+        xp_fail(XP_INVALID_ARGUMENT, "layer norm: the branch %s %s does not have the shape of %s", branch->name,
                 xp_tensor_shape_text(branch, shape, sizeof shape), x->name);
         return NULL;
     }

@@ -15,14 +15,14 @@ enum { BLOCK = 64, STRIP = 64, STATE_ITEMS = 64, STATE_TILE = 32, SUM_ITEMS = 64
 static bool is_sequence(const char *operation, const xp_tensor *tensor, const char *role) {
     if (tensor->rank == 4 && tensor->type == XP_F32 && xp_view_has_unit_columns(tensor)) return true;
     char text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "%s: %s %s %s has to be [samples,length,heads,width] of floats with unit stride",
+    xp_fail(XP_INVALID_ARGUMENT, "%s: %s %s %s must be [samples,length,heads,width] of floats with unit stride",
             operation, role, tensor->name, xp_tensor_shape_text(tensor, text, sizeof text));
     return false;
 }
 
 static bool is_feature(const char *operation, int feature) {
     if (feature >= XP_FEATURE_IDENTITY && feature <= XP_FEATURE_SQUARE) return true;
-    xp_fail(XP_INVALID_ARGUMENT, "%s: feature map %d is none of %d (identity) to %d (square)", operation, feature,
+    xp_fail(XP_INVALID_ARGUMENT, "%s: feature map %d is not between %d (identity) and %d (square)", operation, feature,
             XP_FEATURE_IDENTITY, XP_FEATURE_SQUARE);
     return false;
 }
@@ -105,7 +105,7 @@ static const char *const name = "linear_attention";
 
 static bool mismatch(const char *role, const xp_tensor *tensor, const char *other_role, const xp_tensor *other) {
     char text[96], other_text[96];
-    xp_fail(XP_INVALID_ARGUMENT, "%s: %s %s %s and %s %s %s do not fit together", name, role, tensor->name,
+    xp_fail(XP_INVALID_ARGUMENT, "%s: %s %s %s and %s %s %s are incompatible", name, role, tensor->name,
             xp_tensor_shape_text(tensor, text, sizeof text), other_role, other->name,
             xp_tensor_shape_text(other, other_text, sizeof other_text));
     return false;
@@ -130,7 +130,8 @@ static bool fits(const xp_tensor *q, const xp_tensor *k, const xp_tensor *v, con
         return false;
     }
     if (q->shape[3] > WIDEST_HEAD || v->shape[3] > WIDEST_HEAD) {
-        xp_fail(XP_UNSUPPORTED, "%s: heads of %lld and %lld columns are too wide: take more heads (%d at most)", name,
+        xp_fail(XP_UNSUPPORTED,
+                "%s: heads of %lld and %lld columns are too wide: use more heads (at most %d columns each)", name,
                 (long long)q->shape[3], (long long)v->shape[3], WIDEST_HEAD);
         return false;
     }
@@ -140,7 +141,7 @@ static bool fits(const xp_tensor *q, const xp_tensor *k, const xp_tensor *v, con
         return mismatch("query lengths", query_lengths, "queries", q);
     if (!is_feature(name, attributes->features)) return false;
     if (attributes->normaliser < XP_NORMALISER_SUM || attributes->normaliser > XP_NORMALISER_NONE) {
-        xp_fail(XP_INVALID_ARGUMENT, "%s: normaliser %d is none of %d (sum), %d (count) and %d (none)", name,
+        xp_fail(XP_INVALID_ARGUMENT, "%s: normaliser %d is not %d (sum), %d (count) or %d (none)", name,
                 attributes->normaliser, XP_NORMALISER_SUM, XP_NORMALISER_COUNT, XP_NORMALISER_NONE);
         return false;
     }

@@ -38,10 +38,10 @@ xp_status xp_gradient_sum(xp_graph *graph) {
 
 xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes) {
     if (attributes->kind < XP_SGD || attributes->kind > XP_RADAM)
-        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: there is no kind %d", attributes->kind);
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: unknown kind %d", attributes->kind);
     bool adaptive = attributes->kind != XP_SGD;
     if (clip_or_null && (clip_or_null->rank != 1 || clip_or_null->shape[0] != 2))
-        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be [2], as gradient_norm gives it",
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be [2], the output of gradient_norm",
                        clip_or_null->name);
     xp_tensor *inputs[INPUTS] = {step_gradients(graph), clip_or_null, xp_graph_optimiser_state(graph)};
     xp_tensor *outputs[OUTPUTS] = {xp_graph_store_buffer(graph, XP_STORE_VALUES)};

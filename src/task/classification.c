@@ -21,8 +21,8 @@ static bool takes(const xp_dataset *training) {
 static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use use) {
     static const char *const consequences[] = {
         [XP_DATA_TRAINS] = "a classifier cannot be trained on it",
-        [XP_DATA_TESTS] = "it cannot be tested with, but expanse predict gives answers",
-        [XP_DATA_JUDGES] = "there is no accuracy to tell, but expanse predict gives the answers"};
+        [XP_DATA_TESTS] = "it cannot be used as test data, but expanse predict accepts it",
+        [XP_DATA_JUDGES] = "there is no accuracy to compute, but expanse predict works"};
     if (xp_dataset_check_labels(dataset, path) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: %s", xp_last_error(), consequences[use]);
     if (use == XP_DATA_TRAINS && dataset->classes < 2)

@@ -172,8 +172,8 @@ static xp_status describe(analysis_run *run, const xp_model_shape *shape) {
     run->keys =
         (xp_head_keys){.grid_height = rows.grid_height, .grid_width = rows.grid_width, .class_token = rows.class_token};
     if (run->tokens > LONGEST)
-        return xp_fail(XP_UNSUPPORTED, "maps of %d rows are too large to be stored; at most %d are possible",
-                       run->tokens, LONGEST);
+        return xp_fail(XP_UNSUPPORTED, "maps of %d rows are too large to be stored; the maximum is %d", run->tokens,
+                       LONGEST);
     snprintf(result->attention, sizeof result->attention, "%s", model->attention);
     result->heads = model->heads;
     result->layer_count = run->wanted < 0 ? model->layers : 1;

@@ -39,7 +39,7 @@ static json_t *output_names(const xp_checkpoint *checkpoint) {
 
 /* Takes over `value`. */
 static xp_status add_json(xp_safetensors *set, const char *key, json_t *value) {
-    if (!value) return xp_fail(XP_BAD_DATA, "metadata '%s': a text in it is not UTF-8, or memory ended", key);
+    if (!value) return xp_fail(XP_BAD_DATA, "metadata '%s': a string in it is not UTF-8, or memory ran out", key);
     xp_writer text = {0};
     xp_json_write(&text, value, JSON_COMPACT);
     json_decref(value);
@@ -176,7 +176,7 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
     all = xp_json_set(all, "deviation", reals(fit->deviation, fit->features));
     if (checkpoint->tunings) all = xp_json_set(all, "tunings", json_incref(checkpoint->tunings));
-    if (!all) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ended", path);
+    if (!all) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ran out", path);
     xp_writer text = {0};
     xp_json_write(&text, all, JSON_INDENT(2));
     json_decref(all);
@@ -216,7 +216,7 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
         return XP_OK;
     }
     if (entry->kind == FIELD_TEXT)
-        return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no text that fits; take another checkpoint", path,
+        return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not a valid string; take another checkpoint", path,
                        entry->name);
     return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no %snumber from %.15g to %.15g; take another checkpoint", path,
                    entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->lowest, entry->highest);
@@ -291,7 +291,7 @@ static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *
 /* Refuses the field unless its value is the expected one. */
 static xp_status expect(const char *path, const char *name, int64_t value, int64_t expected, const char *by) {
     if (value == expected) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld where %s make it %lld; take another checkpoint", path, name,
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, but %s make it %lld; take another checkpoint", path, name,
                    (long long)value, by, (long long)expected);
 }
 
@@ -368,7 +368,7 @@ static xp_status check_state(const char *path, const xp_checkpoint *checkpoint) 
         if (sum->counts) XP_TRY(expect_at_most(path, sum->name, (int64_t)state->sums[i], state->samples, "'samples'"));
     }
     if (!is_fingerprint(checkpoint->fingerprint))
-        return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is not one of data; take another checkpoint", path);
+        return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is invalid; take another checkpoint", path);
     return check_progress(path, checkpoint, 0);
 }
 

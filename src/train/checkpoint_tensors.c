@@ -44,7 +44,7 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, int64_t
             if (isfinite(blocks[i][e])) continue;
             return xp_fail(XP_BAD_DATA,
                            "the parameter '%s' is not finite after step %lld: lower the learning rate, or look for "
-                           "extreme values in the data; the checkpoint before is kept",
+                           "extreme values in the data; the previous checkpoint is kept",
                            parameter->name, (long long)step);
         }
         XP_TRY(xp_safetensors_add(set, name, XP_SAFETENSORS_F32, parameter->rank, parameter->shape, blocks[i]));
@@ -95,7 +95,7 @@ static xp_status match(const xp_safetensors *set, const char *path, const char *
     const xp_safetensors_entry *entry = xp_safetensors_find(set, name);
     print_shape(parameter->rank, parameter->shape, here);
     if (!entry) {
-        return xp_fail(XP_BAD_DATA, "%s: is of another model: it has no tensor '%s' %s", path, name, here);
+        return xp_fail(XP_BAD_DATA, "%s: belongs to another model: it has no tensor '%s' %s", path, name, here);
     }
     bool same = entry->type == XP_SAFETENSORS_F32 && entry->rank == parameter->rank;
     const bool computed = parameter->kind == XP_PARAMETER_STATE && parameter->initial == XP_INITIAL_SINUSOID;
@@ -103,7 +103,7 @@ static xp_status match(const xp_safetensors *set, const char *path, const char *
         same = entry->shape[i] == parameter->shape[i];
     if (!same) {
         print_shape(entry->rank, entry->shape, there);
-        return xp_fail(XP_BAD_DATA, "%s: is of another model: its tensor '%s' is %s, but this model's is %s", path,
+        return xp_fail(XP_BAD_DATA, "%s: belongs to another model: its tensor '%s' is %s, but this model's is %s", path,
                        name, entry->type == XP_SAFETENSORS_F32 ? there : "not F32", here);
     }
     *out = entry;
@@ -132,12 +132,12 @@ static xp_status check_group(const xp_safetensors *set, const char *path, const 
                     xp_store_find(store, set->entries[e].name + length) >= 0;
         }
         if (!known) {
-            return xp_fail(XP_BAD_DATA, "%s: is of another model: this one has no parameter for its tensor '%s'", path,
-                           set->entries[e].name);
+            return xp_fail(XP_BAD_DATA, "%s: belongs to another model: this one has no parameter for its tensor '%s'",
+                           path, set->entries[e].name);
         }
     }
-    return xp_fail(XP_BAD_DATA, "%s: is of another model: it has %d tensors, but this model has %d", path, set->count,
-                   expected);
+    return xp_fail(XP_BAD_DATA, "%s: belongs to another model: it has %d tensors, but this model has %d", path,
+                   set->count, expected);
 }
 
 static xp_status fill_buffer(const xp_safetensors *set, const char *path, const char *prefix, xp_store *store,
@@ -189,7 +189,8 @@ xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoin
     tensors read;
     XP_TRY(xp_store_create(&store));
     xp_status status = xp_model_build(&model, &checkpoint->config.model, &checkpoint->shape, store, false);
-    if (status != XP_OK) status = xp_fail_in(status, "%s: state.json and config.yaml describe no model: ", folder);
+    if (status != XP_OK)
+        status = xp_fail_in(status, "%s: state.json and config.yaml do not describe a valid model: ", folder);
     if (status == XP_OK) status = read_tensors(&read, folder, store, moments, true);
     if (status == XP_OK) release_tensors(&read);
     xp_model_release(&model);

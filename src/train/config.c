@@ -80,8 +80,7 @@ xp_status xp_config_check(const xp_config *config) {
     }
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
         config->training.warmup >= config->training.epochs) {
-        xp_write(&faults,
-                 "training.warmup: %g epochs leave nothing of the %d epochs of training; lower it, such as %g\n",
+        xp_write(&faults, "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer, such as %g\n",
                  config->training.warmup, config->training.epochs, 0.1 * config->training.epochs);
     }
     return xp_faults_report(&faults, "configuration", XP_INVALID_ARGUMENT);

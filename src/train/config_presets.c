@@ -48,7 +48,7 @@ xp_status xp_config_preset(xp_config *config, const char *name) {
     xp_status status = xp_writer_status(&known, "presets");
     if (status == XP_OK)
         status = nearest ? xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; did you mean '%s'?", name, nearest)
-                         : xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; known are %s", name, known.text);
+                         : xp_fail(XP_INVALID_ARGUMENT, "unknown preset '%s'; the presets are %s", name, known.text);
     xp_writer_release(&known);
     return status;
 }

@@ -116,7 +116,7 @@ static bool read_mapping(reader *in, const char *section) {
                 going = kept;
             }
         } else if (going) {
-            xp_write(in->faults, "%s:%zu:%zu: '%s' wants one value, not a list or a section\n", in->name,
+            xp_write(in->faults, "%s:%zu:%zu: '%s' needs one value, not a list or a section\n", in->name,
                      found.value_line, found.value_column, found.key);
             going = skip_value(in);
         }
@@ -155,8 +155,8 @@ static void apply_setting(reader *in, xp_config *config, int index) {
         bool same_section = (!each->section && !other->section) ||
                             (each->section && other->section && strcmp(each->section, other->section) == 0);
         if (same_section && strcmp(each->key, other->key) == 0) {
-            xp_write(in->faults, "%s:%zu:%zu: '%s' is given a second time; the first is in line %zu\n", in->name,
-                     each->line, each->column, each->key, other->line);
+            xp_write(in->faults, "%s:%zu:%zu: '%s' is given twice; the first is in line %zu\n", in->name, each->line,
+                     each->column, each->key, other->line);
             return;
         }
     }

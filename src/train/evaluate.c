@@ -15,9 +15,10 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
     const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
     if (longer && !xp_model_takes_any_length(&checkpoint->config.model))
-        return xp_fail(XP_BAD_DATA,
-                       "%s has series of %d steps; the model takes at most %d: train one with --max-length %d or more",
-                       path, (*out)->length, trained.length, (*out)->length);
+        return xp_fail(
+            XP_BAD_DATA,
+            "%s has series of %d steps; the model accepts at most %d: train one with --max-length %d or more", path,
+            (*out)->length, trained.length, (*out)->length);
     XP_TRY(xp_dataset_align(&trained, *out));
     if (options->judged) XP_TRY(checkpoint->task->check(*out, path, XP_DATA_JUDGES));
     if (options->limit && options->in_order)

@@ -30,8 +30,8 @@ static xp_status refuse_answer(const xp_session *session, int64_t sample) {
     for (int64_t e = 0; e < elements && known; e++) largest = fmaxf(largest, fabsf(values[e]));
     free(values);
     return xp_fail(XP_BAD_DATA,
-                   "%s: the model's answer to sample %lld (counted from 0) is not a number; the sample's "
-                   "values%s go up to %.3g",
+                   "%s: the prediction for sample %lld (counted from 0) is not a number; the values of the sample%s "
+                   "are as large as %.3g",
                    dataset->name, (long long)xp_dataset_number(dataset, sample),
                    session->config->data.standardise ? ", standardised as in training," : "", (double)largest);
 }

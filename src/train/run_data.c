@@ -20,7 +20,7 @@ static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
     const xp_status status = xp_dataset_open(out, path, flag + strlen("--"));
     if (status != XP_IO_ERROR || !run->options->resume || given) return status;
-    return xp_fail(status, "%s; the run recorded this path: where the data were moved, give %s FILE", xp_last_error(),
+    return xp_fail(status, "%s; the run recorded this path; if the data have moved, give %s FILE", xp_last_error(),
                    flag);
 }
 

@@ -221,8 +221,7 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
     const bool ours = strncmp(text, header.text, header_bytes) == 0;
     xp_writer_release(&header);
     if (!ours) {
-        return xp_fail(XP_BAD_DATA, "%s:1: the columns are not those of a run; it was changed or is another file",
-                       path);
+        return xp_fail(XP_BAD_DATA, "%s:1: unexpected columns; the file was changed or is not that of a run", path);
     }
     free(folder->rows);
     folder->count = 0;
@@ -242,8 +241,7 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
         folder->rows[folder->count++] = row;
     }
     if (folder->count < epochs_done) {
-        return xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint stands at %d", path, folder->count,
-                       epochs_done);
+        return xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint is at %d", path, folder->count, epochs_done);
     }
     return XP_OK;
 }
@@ -483,7 +481,6 @@ xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *tex
     if (descriptor < 0) return xp_fail(XP_IO_ERROR, "%s: the run folder cannot be opened: %s", path, strerror(errno));
     close(descriptor);
     return xp_fail(XP_BAD_DATA,
-                   "%s: holds no checkpoint (best/ or last/ with a state.json); give the --out of a "
-                   "training run",
+                   "%s: contains no checkpoint (best/ or last/ with a state.json); give the --out of a training run",
                    path);
 }

@@ -128,7 +128,7 @@ static xp_status read_entry(xp_safetensors *out, const char *path, const char *n
                   json_array_size(offsets) == 2 && json_is_integer(json_array_get(offsets, 0)) &&
                   json_is_integer(json_array_get(offsets, 1));
     if (!formed) {
-        return xp_fail(XP_BAD_DATA, "%s: tensor '%s' lacks a right dtype, shape or data_offsets in the header", path,
+        return xp_fail(XP_BAD_DATA, "%s: tensor '%s' has no valid dtype, shape or data_offsets in the header", path,
                        name);
     }
     int type = -1;

@@ -18,13 +18,12 @@ static xp_status describe_device(xp_run *run) {
     if (!tunings) return xp_fail(XP_OUT_OF_MEMORY, "no memory to note the kernels' parameters");
     if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
                          strcmp(checkpoint->driver, device->driver) != 0 || strcmp(checkpoint->family, family) != 0))
-        xp_run_say(
-            run, "this run began on another device, driver or kernel family: it goes on with the kernel parameters of "
-                 "this one, and its bits will differ from a run that was never cut");
+        xp_run_say(run, "this run began on another device, driver or kernel family: it continues with the kernel "
+                        "parameters of this one, and its bits will differ from those of an uninterrupted run");
     else if (run->resumed && !json_equal(checkpoint->tunings, tunings))
-        xp_run_say(run,
-                   "this run began with kernels of another version, or without a note of their parameters: it goes on "
-                   "with those of the tuning table, and its bits may differ from a run that was never cut");
+        xp_run_say(
+            run, "this run began with kernels of another version, or without a note of their parameters: it continues "
+                 "with those of the tuning table, and its bits may differ from those of an uninterrupted run");
     json_decref(checkpoint->tunings);
     checkpoint->tunings = tunings;
     snprintf(checkpoint->device, sizeof checkpoint->device, "%s", device->name);
@@ -49,7 +48,7 @@ static xp_status find_state(xp_run *run) {
     run->has_folder = true;
     XP_TRY(xp_run_folder_path(out, "state.json", last, size));
     if (xp_file_exists(last))
-        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a checkpoint; give --resume the run folder that it lies in", out);
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: is a checkpoint; give --resume the run folder that contains it", out);
     xp_status status = xp_run_folder_checkpoint(out, false, last, size);
     if (status == XP_OK) {
         run->resumed = true;
@@ -79,15 +78,14 @@ static xp_status lengthen(xp_run *run, int epochs) {
     const int before = config->training.epochs;
     const char *schedule = schedule_of_length(config);
     if (epochs < before)
-        return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only give it more",
-                       run->options->out, before);
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only extend it", run->options->out,
+                       before);
     if (epochs == before) return XP_OK;
     if (run->checkpoint.state.step > 0 && schedule)
-        return xp_fail(
-            XP_INVALID_ARGUMENT,
-            "%s: the learning rate of its %s schedule depends on the number of epochs from the first step on: "
-            "a run of %d epochs would have gone otherwise; start a new one",
-            run->options->out, schedule, epochs);
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s: the learning rate of its %s schedule depends on the number of epochs from the first step "
+                       "on, so a run of %d epochs would have been different; start a new run",
+                       run->options->out, schedule, epochs);
     run->epochs_before = before;
     config->training.epochs = epochs;
     return XP_OK;
@@ -105,7 +103,7 @@ static xp_status take_changes(xp_run *run) {
     if (options->test && !*config->data.test)
         return xp_fail(
             XP_INVALID_ARGUMENT,
-            "%s: the run has no test set, and --test only says where one is now; expanse eval takes any data",
+            "%s: the run has no test set, and --test only gives the new path of one; expanse eval accepts any data",
             options->out);
     for (int i = 0; i < 4; i++) {
         char assignment[2048];
@@ -132,7 +130,7 @@ static xp_status record_changes(xp_run *run) {
     if (run->epochs_before >= 0) {
         XP_TRY(xp_run_folder_forget_summary(&run->folder));
         if (run->resumed) XP_TRY(xp_run_save(run, "last"));
-        snprintf(text, sizeof text, "the run is made longer, from %d to %d epochs", run->epochs_before,
+        snprintf(text, sizeof text, "the run is extended from %d to %d epochs", run->epochs_before,
                  config->training.epochs);
         xp_run_say(run, text);
     }
@@ -157,7 +155,7 @@ static xp_status find_finished(xp_run *run) {
     const char *missing = xp_run_missing_file(run);
     run->finished = !missing;
     if (missing) {
-        snprintf(text, sizeof text, "all epochs are done, but %s is missing: it is made now", missing);
+        snprintf(text, sizeof text, "all epochs are done, but %s is missing and is written now", missing);
         xp_run_say(run, text);
         return XP_OK;
     }
@@ -171,10 +169,10 @@ static void tell_finished(const xp_run *run) {
     const int epochs = config->training.epochs;
     char text[1400], how[160];
     if (run->checkpoint.state.step > 0 && schedule_of_length(config))
-        snprintf(how, sizeof how, "its %s schedule was made for this length: a longer run is a new one",
+        snprintf(how, sizeof how, "its %s schedule depends on the number of epochs, so the run cannot be extended",
                  schedule_of_length(config));
     else
-        snprintf(how, sizeof how, "--epochs N, with more than %d, makes it longer", epochs);
+        snprintf(how, sizeof how, "--epochs N, with more than %d, extends it", epochs);
     snprintf(text, sizeof text, "finished     epoch %d of %d is done; %s", epochs, epochs, how);
     xp_run_say(run, text);
 }
@@ -260,7 +258,7 @@ static void release(xp_run *run) {
 
 static xp_status print_profile(const xp_run *run) {
     if (run->steps_made > 0) return xp_session_print_profile(&run->session, run->options->report);
-    fprintf(run->options->report, "nothing to profile: no step of training was left to make\n");
+    fprintf(run->options->report, "nothing to profile: there was no training step left\n");
     return XP_OK;
 }
 

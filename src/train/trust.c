@@ -34,7 +34,7 @@ static xp_status state_folder(char path[PATH_MAX]) {
 static xp_status make_key(int folder, const char *path) {
     uint8_t key[KEY_BYTES];
     if (getrandom(key, sizeof key, 0) != (ssize_t)sizeof key)
-        return xp_fail(XP_IO_ERROR, "%s: the system gives no random numbers for a key", path);
+        return xp_fail(XP_IO_ERROR, "%s: the system provides no random numbers for a key", path);
     const xp_status status = xp_private_file_write(folder, path, key_file, false, key, sizeof key);
     return status == XP_INVALID_ARGUMENT ? XP_OK : status;
 }
@@ -52,10 +52,10 @@ static xp_status read_key(uint8_t key[KEY_BYTES]) {
     if (status == XP_OK) status = xp_private_file_read(folder, file, key_file, &bytes, &length);
     if (status == XP_OK && fstatat(folder, key_file, &info, AT_SYMLINK_NOFOLLOW) == 0 &&
         info.st_mode & (S_IRWXG | S_IRWXO))
-        status = xp_fail(XP_IO_ERROR, "%s: other users may read it, so it proves nothing; remove it", file);
+        status = xp_fail(XP_IO_ERROR, "%s: other users can read it, so it is not secret; remove it", file);
     close(folder);
     if (status == XP_OK && length != KEY_BYTES)
-        status = xp_fail(XP_BAD_DATA, "%s: is no key of %d bytes; remove it", file, KEY_BYTES);
+        status = xp_fail(XP_BAD_DATA, "%s: is not a key of %d bytes; remove it", file, KEY_BYTES);
     if (status == XP_OK) memcpy(key, bytes, KEY_BYTES);
     free(bytes);
     return status;
@@ -115,13 +115,12 @@ static xp_status check_mark(const char *folder, const char *score) {
     if (make_mark(score, mark) == XP_OK) {
         if (has_mark(folder, mark)) return XP_OK;
     } else {
-        snprintf(reason, sizeof reason, " (you have no key for marks: %.400s)", xp_last_error());
+        snprintf(reason, sizeof reason, " (there is no key to mark your runs: %.400s)", xp_last_error());
     }
-    return xp_fail(
-        XP_INVALID_ARGUMENT,
-        "%s: its attention holds %s, and a score is code: nothing shows that you gave it%s; look at it, and add "
-        "--trust-code if it may run",
-        folder, score + strlen("softmax+"), reason);
+    return xp_fail(XP_INVALID_ARGUMENT,
+                   "%s: its attention contains %s, which is code, and the run is not marked as yours%s; look at it, "
+                   "and add --trust-code to accept it",
+                   folder, score + strlen("softmax+"), reason);
 }
 
 xp_status xp_trust_check(const char *folder, const char *attention) {

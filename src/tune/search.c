@@ -159,8 +159,8 @@ static xp_status check_filter(const xp_search *s) {
         if (strstr(names, kernel)) continue;
         xp_text_add(names, sizeof names, "%s%s", *names ? ", " : "", kernel);
     }
-    return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' fits no kernel of the step: there are %s", s->options->filter,
-                   names);
+    return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' matches no kernel of the step: there are %s",
+                   s->options->filter, names);
 }
 
 static xp_status ask(xp_search *s) {
@@ -185,7 +185,7 @@ static xp_status ask(xp_search *s) {
             : xp_fail(XP_UNSUPPORTED, "a step with %zu kernels to tune: at most %d", count, XP_TUNE_QUESTIONS);
     for (size_t i = 0; i < count && status == XP_OK; i++, s->count++)
         if (!xp_tune_read_question(s, &s->questions[i], json_array_get(list, i)))
-            status = xp_fail(XP_UNSUPPORTED, "the default of %s is not among its values, or these are too many",
+            status = xp_fail(XP_UNSUPPORTED, "the default of %s is not one of its values, or there are too many",
                              s->questions[i].kernel);
     json_decref(answer);
     number_kernels(s);
@@ -256,8 +256,8 @@ xp_status xp_tune_search(const xp_tune_options *options, const xp_tune_callbacks
     *kept = 0;
     xp_search s = {.options = options, .callbacks = callbacks, .folder = "/tmp/expanse-tune-XXXXXX"};
     if (options->filter && regcomp(&s.filter, options->filter, REG_EXTENDED | REG_NOSUB) != 0)
-        return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' is no regular expression", options->filter);
-    if (!mkdtemp(s.folder)) return xp_fail(XP_IO_ERROR, "no folder for the tuner's tables in /tmp");
+        return xp_fail(XP_INVALID_ARGUMENT, "--filter: '%s' is not a regular expression", options->filter);
+    if (!mkdtemp(s.folder)) return xp_fail(XP_IO_ERROR, "cannot create a folder for the tables of the tuner in /tmp");
     snprintf(s.defaults, sizeof s.defaults, "%s/defaults.json", s.folder);
     snprintf(s.candidates, sizeof s.candidates, "%s/candidates.json", s.folder);
     s.verified = json_object();
