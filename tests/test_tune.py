@@ -83,7 +83,7 @@ def lanes_of(environment):
 
 
 def ask(environment, family, kernels):
-    """The questions of some kernels: what a search of no round leaves among its trials, by kernel."""
+    """The requests of some kernels: what a search of no round leaves among its trials, by kernel."""
     begun = tune(environment, "--rounds", "0", "--filter", kernels, "--family", family, *PATIENTLY)
     expect("a search of no round", begun.returncode == 0 and "nothing was written: nothing faster was found" in begun.stdout,
            begun.stdout + begun.stderr)
@@ -91,13 +91,13 @@ def ask(environment, family, kernels):
     return {tuple(key.split(" | ")[:5]) for key in trials if re.fullmatch(kernels, key.split(" | ")[2])}
 
 
-def leave_to_try(folder, questions, wanted, names, values):
+def leave_to_try(folder, requests, wanted, names, values):
     """Marks all combinations of values as tried and slow, but for the wanted ones."""
     path = f"{folder}/tuning-trials.json"
     trials = json.load(open(path))
-    for question in questions:
+    for request in requests:
         for combination in itertools.product(*values):
-            key = " | ".join((*question, " ".join(f"{name}={value}" for name, value in zip(names, combination))))
+            key = " | ".join((*request, " ".join(f"{name}={value}" for name, value in zip(names, combination))))
             trials[key] = 2.0
             if combination in wanted:
                 del trials[key]
@@ -135,13 +135,13 @@ def check_search(plain, kernels, lanes):
     """Of a crashing, a wrong, a slow and a faster candidate the last one is kept."""
     own, other = (48, 96) if lanes == 8 else (96, 48)
     environment, folder = cache({**plain, "XP_CL_DIR": plant(kernels, own, other)}, "searched")
-    questions = ask(environment, "wide", "gemm_wide")
+    requests = ask(environment, "wide", "gemm_wide")
     hanging, other_folder = cache(environment, "hanging", f"{folder}/tuning-trials.json")
-    leave_to_try(folder, questions, [(rows, 512, depth, lanes) for rows, depth in ((24, 512), (other, 512), (own, 1024))], *WIDE)
+    leave_to_try(folder, requests, [(rows, 512, depth, lanes) for rows, depth in ((24, 512), (other, 512), (own, 1024))], *WIDE)
     done = tune(environment, "--filter", "gemm_wide", "--family", "wide", *PATIENTLY)
     expect("a search with bad candidates ends well", done.returncode == 0, done.stdout[-800:] + done.stderr)
     products = entries_in(folder, "gemm_wide")
-    expect("the faster one is found", len(products) > len(questions) / 2, done.stdout[-1500:])
+    expect("the faster one is found", len(products) > len(requests) / 2, done.stdout[-1500:])
     for entry in products:
         expect("it is neither slow, nor wrong, nor crashing",
                entry["values"] == {"BLOCK_ROWS": own, "BLOCK_COLUMNS": 512, "BLOCK_DEPTH": 1024, "LANES": lanes}, entry)
@@ -153,7 +153,7 @@ def check_search(plain, kernels, lanes):
     again = tune(environment, "--filter", "gemm_wide", "--family", "wide", "--rounds", "1", *PATIENTLY)
     expect("what was tried is not tried again", again.returncode == 0 and "rejected" not in again.stdout and "round" not in again.stdout, again.stdout)
 
-    leave_to_try(other_folder, questions, [(192, 512, 512, lanes)], *WIDE)
+    leave_to_try(other_folder, requests, [(192, 512, 512, lanes)], *WIDE)
     done = tune(hanging, "--filter", "gemm_wide", "--family", "wide", "--minutes", "10000", "--timeout", "5")
     expect("a hang ends", done.returncode == 0 and re.search("rejected: gemm_wide BLOCK_ROWS=192 .*the driver hangs", done.stdout), done.stdout + done.stderr)
     expect("nothing is written without a gain", not entries_in(other_folder, "gemm_wide") and "nothing was written" in done.stdout, done.stdout)
@@ -203,10 +203,10 @@ def check_library(plain, kernels):
     shutil.copytree(kernels, f"{ROOT}/slow")
     open(f"{ROOT}/slow/gemm_tiled.cl", "w").write(slow)
     environment, folder = cache({**plain, "XP_CL_DIR": f"{ROOT}/slow"}, "library")
-    questions = ask(environment, "tiled", "gemm_tiled")
+    requests = ask(environment, "tiled", "gemm_tiled")
     own = ("SIDE", "OWN_ROWS", "OWN_COLUMNS", "DEPTH"), ((8, 16), (4, 8), (4, 8), (16, 32))
-    leave_to_try(folder, questions, [(16, 4, 4, 16, 2)], (*own[0], "LIBRARY"), (*own[1], (1, 2)))
-    device, driver, _, version, _ = next(iter(questions))
+    leave_to_try(folder, requests, [(16, 4, 4, 16, 2)], (*own[0], "LIBRARY"), (*own[1], (1, 2)))
+    device, driver, _, version, _ = next(iter(requests))
     leave_to_try(folder, [(device, driver, "clblast", version, "all")], [(8, 4, 8, 32, 2, 2), (16, 8, 4, 16, 4, 1)],
                  (*own[0], "VECTOR", "LOCAL"), (*own[1], (1, 2, 4), (1, 2)))
     done = tune(environment, "--filter", "gemm_tiled|clblast", "--family", "tiled", *PATIENTLY)
@@ -236,7 +236,7 @@ def check_lanes(plain, lanes):
     environment, folder = cache(plain, "lanes")
     asked = {kernel: entry for attention in ("softmax", "linear(elu)") for kernel, entry in entries_of(environment, "wide", attention).items()}
     kernels = {"gemm_wide", *(f"{layer}_wide {way}" for layer in ("attention", "linear_attention") for way in ("forward", "backward"))}
-    expect("the kernels with vectors have questions", kernels <= asked.keys(), asked.keys())
+    expect("the kernels with vectors have requests", kernels <= asked.keys(), asked.keys())
     other = 24 - lanes
     write_table(folder, *({**asked[kernel], "values": {"LANES": other}} for kernel in kernels))
     check_right(environment, f"vectors of {other}", "^(gemm|(linear_)?attention(_backward)?)$", "wide", 4)

@@ -1,4 +1,4 @@
-/* The tuning table: which entry serves a question, which gain is believed, and what CLBlast's parameters do to a
+/* The tuning table: which entry serves a request, which gain is significant, and what CLBlast's parameters do to a
  * process. And the search, with trials whose answers are made up here. */
 #include "core/random.h"
 #include "core/statistics.h"
@@ -9,22 +9,22 @@
 
 static xp_device *device;
 
-static const xp_tuning question = {.kernel = "asked",
-                                   .file = "gemm_tiled",
-                                   .shape = "nt 8x8x8",
-                                   .count = 2,
-                                   .parameters = {{"ROWS", 1, {1, 2, 3, 4, 5, 6}}, {"COLUMNS", 1, {1, 2}}}};
+static const xp_tuning request = {.kernel = "asked",
+                                  .file = "gemm_tiled",
+                                  .shape = "nt 8x8x8",
+                                  .count = 2,
+                                  .parameters = {{"ROWS", 1, {1, 2, 3, 4, 5, 6}}, {"COLUMNS", 1, {1, 2}}}};
 
-/* An entry of the question's kernel, of this device, with ROWS = `rows`; `changed` (NULL: none) gets another text. */
+/* An entry of the request's kernel, of this device, with ROWS = `rows`; `changed` (NULL: none) gets another text. */
 static json_t *entry(const char *shape, int rows, const char *changed, const char *text) {
-    json_t *made = xp_tuning_entry(device, &question, shape);
+    json_t *made = xp_tuning_entry(device, &request, shape);
     json_object_set_new(json_object_get(made, "values"), "ROWS", json_integer(rows));
     if (changed) json_object_set_new(made, changed, json_string(text));
     return made;
 }
 
 static long answer(json_t *entries) {
-    xp_tuning tuning = question;
+    xp_tuning tuning = request;
     xp_tuning_prefer(device, entries);
     json_decref(entries);
     xp_tuning_look_up(device, &tuning);
@@ -120,13 +120,13 @@ static void the_interval_of_a_median_holds_it_as_often_as_it_says(void **state) 
 /* One product of 64 x 64 x 64 by CLBlast with SIDE = `side`, realised, which calls the library once. */
 static xp_status multiply(int side) {
     enum { EDGE = 64 };
-    const xp_tuning questions[] = {
+    const xp_tuning requests[] = {
         {.kernel = "gemm_tiled", .file = "gemm_tiled", .count = 1, .parameters = {{.name = "LIBRARY", .value = 2}}},
         {.kernel = "clblast", .file = "gemm_tiled", .count = 1, .parameters = {{.name = "SIDE", .value = side}}}};
     json_t *entries = json_array();
     xp_graph *graph;
     xp_plan *plan = NULL;
-    for (int i = 0; i < 2; i++) json_array_append_new(entries, xp_tuning_entry(device, &questions[i], "*"));
+    for (int i = 0; i < 2; i++) json_array_append_new(entries, xp_tuning_entry(device, &requests[i], "*"));
     xp_tuning_prefer(device, entries);
     json_decref(entries);
     assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
@@ -160,7 +160,7 @@ static void parameters_of_clblast_stay_for_the_process(void **state) {
 
 /* ---- the search -------------------------------------------------------------------------------------------------- */
 
-/* A step with one question, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS = `wrong`. */
+/* A step with one request, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS = `wrong`. */
 typedef struct made_up {
     int fast, wrong, trials, checks, rejected, kept, concluded;
     xp_status failure; /* of the trials; XP_OK: they answer */
@@ -186,9 +186,9 @@ static xp_status made_up_trial(void *user, const xp_tune_order *order, double se
     for (int i = 0; i < order->steps && order->candidates; i++)
         json_array_append_new(ratios, json_real(rows_in(order->candidates) == m->fast ? 0.5 : 1.2));
     json_t *told = json_pack("{s:f,s:O,s:[{s:s,s:s,s:s,s:o,s:[{s:s,s:i,s:[iii],s:i}],s:f,s:o,s:b}]}", "step", 1.0,
-                             "ratios", ratios, "questions", "kernel", "asked", "operation", "gemm", "shape", "nt 8x8x8",
-                             "entry", asked, "parameters", "name", "ROWS", "default", 1, "values", 1, 2, 3, "settles",
-                             0, "seconds", 0.5, "ratios", ratios, "lasting", 0);
+                             "ratios", ratios, "requests", "kernel", "asked", "operation", "gemm", "shape", "nt 8x8x8",
+                             "entry", asked, "parameters", "name", "ROWS", "default", 1, "values", 1, 2, 3, "exclusive",
+                             0, "seconds", 0.5, "ratios", ratios, "persistent", 0);
     assert_non_null(told);
     reply->answer = json_dumps(told, 0);
     reply->length = strlen(reply->answer);

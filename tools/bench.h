@@ -1,4 +1,4 @@
-/* What the benchmarks share: a timed run, a row of results, and the table of them. */
+/* Shared by the benchmarks: a timed run, a row of results, and their table. */
 #ifndef XP_TOOLS_BENCH_H
 #define XP_TOOLS_BENCH_H
 
@@ -20,7 +20,7 @@ typedef struct xp_bench_row {
     int repetitions;
     double flops, bytes; /* of one repetition; 0 where unknown */
     double ratio;        /* to another row's time; 0: none */
-    double arena_bytes;  /* 0: not told */
+    double arena_bytes;  /* 0: not printed */
 } xp_bench_row;
 
 typedef struct xp_bench_table {
@@ -32,7 +32,7 @@ typedef struct xp_bench_table {
 /* Measures the peak of the device and prints the lines above the rows. Close it after success. */
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device);
 void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row);
-/* Prints the rows, unless `status` tells that the timing failed, and returns it, or what went wrong in printing. */
+/* Prints the rows, unless `status` says that the timing failed. Returns `status`, or the error of printing. */
 xp_status xp_bench_table_close(xp_bench_table *bench, xp_status status);
 
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor);           /* with normal numbers */

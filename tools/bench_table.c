@@ -1,4 +1,4 @@
-/* The table of timed runs: its columns, and what they are made of. Knows nothing of what was timed. */
+/* The table of timed runs: its columns, and how they are computed. Does not know what was timed. */
 #include "bench.h"
 
 #include "core/statistics.h"
@@ -26,7 +26,7 @@ static const xp_column columns[] = {
 
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device) {
     *bench = (xp_bench_table){.device = device};
-    XP_TRY(xp_peak_measure(device, &bench->peak)); /* the record of a busy moment would flatter every kernel */
+    XP_TRY(xp_peak_measure(device, &bench->peak)); /* a peak recorded under load would make every kernel look better */
     XP_TRY(xp_peak_record(device, &bench->peak));  /* and take the best that was ever seen */
     xp_table_open(&bench->table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
     xp_table_note(&bench->table, "%s, driver %s, %u compute units, Expanse %s; peak %.1f GFLOP/s, %.1f GB/s",

@@ -29,7 +29,7 @@ enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 64, MOST_BYTES = 1 << 22 };
 static void become_child(const char *const *words, const char *const *environment, int answer, pid_t parent) {
     const char *arguments[MOST_WORDS + 2] = {"expanse"};
     sigset_t none;
-    prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody else would end one that hangs */
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* otherwise a hanging process would never end */
     if (getppid() != parent) _exit(1);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL); /* the parent may have signals blocked */

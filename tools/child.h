@@ -1,5 +1,5 @@
-/* This command again as a child process, which a bad driver may crash or hang: one answer comes back, or the reason why
- * none did. Knows nothing of what is asked. */
+/* Runs this command again as a child process, which a faulty driver may crash or hang, and returns its answer or the
+ * reason why there is none. Does not know what the child computes. */
 #ifndef XP_TOOLS_CHILD_H
 #define XP_TOOLS_CHILD_H
 
@@ -19,7 +19,7 @@ typedef struct xp_child {
 
 /* Runs `expanse words[0] words[1] …` (the last is NULL) with name=value pairs added to the environment (the last is
  * NULL), its output thrown away, for at most `seconds`. XP_IO_ERROR only when no process could be made; XP_INTERRUPTED
- * where a signal ended it or came to this process, which says nothing of the driver. */
+ * where a signal ended it or came to this process, which means nothing about the driver. */
 xp_status xp_child_run(const char *const *words, const char *const *environment, double seconds, xp_child *out);
 
 /* In the child: sends the answer. */

@@ -1,4 +1,4 @@
-/* Reads flags, and says what is wrong with them. Knows nothing of what they do. */
+/* Parses flags and reports errors in them. Does not know what they do. */
 #include "command.h"
 
 #include "help.h"

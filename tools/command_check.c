@@ -10,9 +10,9 @@
 #include <string.h>
 
 enum { SHOWN_FAILURES = 5 /* of one operation and family; the rest are counted */ };
-static const double MOST_WORST = 1e9; /* of an error beside its bound; an infinite one is told so */
+static const double MOST_WORST = 1e9; /* limit of an error relative to its bound; replaces infinity */
 
-/* No line is longer than 100 characters: all widths are told, and a verdict is printed when it is there. */
+/* No line is longer than 100 characters: all widths are fixed, so each verdict is printed at once. */
 static const xp_column columns[] = {
     {"operation", "operation", XP_CELL_TEXT, .width = 28},
     {"family", "family", XP_CELL_TEXT, .width = 6},

@@ -1,11 +1,11 @@
-/* A configuration from what the command line says. Owns the order in which preset, file and flags are laid over each
- * other; knows neither options nor their ranges. */
+/* A configuration from the command line. Owns the order in which preset, file and flags override one another; knows
+ * neither options nor their ranges. */
 #include "command.h"
 
 #include "core/writer.h"
 #include "train/config.h"
 
-/* That memory ended is no fault of the command line. */
+/* That memory ran out is no fault of the command line. */
 static void note_fault(xp_writer *faults, xp_status status) {
     if (status == XP_OUT_OF_MEMORY)
         faults->failed = true;

@@ -57,7 +57,7 @@ static int check_words(const char *command, const xp_arguments *arguments, const
 
 /* --- tables of a task --------------------------------------------------------------------------------------------- */
 
-/* Prints what a task gives as a table; `head` adds what stands above the rows, NULL: nothing. */
+/* Prints what a task gives as a table; `head` adds the lines above the rows; NULL: none. */
 static xp_status print_rows(const xp_evaluation *evaluation, const xp_task_table *rows, FILE *out,
                             xp_table_format format, void (*head)(xp_table *table, const void *user), const void *user) {
     static const xp_cell_kind kinds[] = {
@@ -99,7 +99,7 @@ static xp_status print_rows(const xp_evaluation *evaluation, const xp_task_table
 
 /* --- eval --------------------------------------------------------------------------------------------------------- */
 
-/* What stands above the rows. */
+/* The lines above the rows. */
 typedef struct report_head {
     const xp_evaluation *evaluation;
     const char *model, *data;

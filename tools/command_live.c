@@ -68,9 +68,9 @@ static int line_length(const field *fields, int count) {
     return length;
 }
 
-/* The cursor goes back to the line's first column, and what stands behind the new text is cleared to the screen's end: a
- * terminal that was made narrower may have wrapped the old text, below the cursor. The last column stays free, because
- * some terminals go on to the next line behind it. */
+/* The cursor goes back to the line's first column, and everything after the new text is cleared to the end of the
+ * screen: a terminal that was made narrower may have wrapped the old text to lines below the cursor. The last column
+ * stays free, because some terminals wrap after it. */
 static void print_line(xp_live *live, field *fields, int count) {
     const int room = columns_of(live->out) - 1;
     while (line_length(fields, count) > room) {
@@ -125,7 +125,8 @@ static void show_line(xp_live *live, const xp_progress *progress) {
     print_line(live, fields, FIELDS);
 }
 
-/* ---- what the trainer tells -------------------------------------------------------------------------------------- */
+/* ---- callbacks of the trainer
+ * -------------------------------------------------------------------------------------- */
 
 static bool is_preparation(const xp_progress *progress) {
     return strcmp(progress->phase, "preparing kernels") == 0;

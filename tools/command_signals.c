@@ -1,5 +1,5 @@
-/* A thread of its own waits for the signals; all others, and the processes that drivers start, have them blocked: the
- * terminal sends Ctrl-C to a driver's linker as well, and a kernel that it was at work on would fail to build. */
+/* A separate thread waits for the signals; all others, and the processes that drivers start, block them: the terminal
+ * also sends Ctrl-C to the linker of a driver, and the kernel that is being linked would fail to build. */
 #define _GNU_SOURCE
 #include "signals.h"
 
@@ -66,8 +66,8 @@ void xp_signals_catch(void) {
     sigemptyset(&signals);
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
         if (numbers[i] == SIGALRM || !is_ignored(numbers[i])) sigaddset(&signals, numbers[i]);
-    /* Where a file grows beyond its limit, SIGXFSZ goes to the thread that wrote: blocked there, the write fails as on a
-     * full disk. */
+    /* Where a file grows beyond its limit, SIGXFSZ goes to the thread that wrote: blocked there, the write fails as on
+     * a full disk. */
     pthread_sigmask(SIG_BLOCK, &signals, NULL);
     if (!is_ignored(SIGPIPE)) sigaction(SIGPIPE, &(struct sigaction){.sa_handler = note_closed_pipe}, NULL);
     if (pthread_create(&waiting, NULL, wait_for_signals, &signals) == 0)

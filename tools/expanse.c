@@ -22,7 +22,7 @@ static const xp_subcommand subcommands[] = {
     {"bench", "time kernels and training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };
-/* A full disk or a closed pipe behind stdout must not end as success. */
+/* A full disk or a closed pipe at stdout must not end with success. */
 static int finish(int code) {
     if (fflush(stdout) == 0 && !ferror(stdout)) return code;
     if (code == XP_EXIT_OK) {

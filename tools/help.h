@@ -1,11 +1,11 @@
-/* How the commands describe themselves: --help, the manual page and the completions of shells, all from their tables of
+/* The descriptions of the commands: --help, the manual page and shell completions, all generated from the tables of
  * flags. */
 #ifndef XP_TOOLS_HELP_H
 #define XP_TOOLS_HELP_H
 
 #include "command.h"
 
-/* Answers --help; as part of a page, in the page's form. */
+/* Prints the help of a command; as part of a page, in the format of the page. */
 void xp_help_print(const xp_usage *usage);
 
 typedef enum xp_help_page { XP_HELP_MAN, XP_HELP_BASH, XP_HELP_ZSH, XP_HELP_FISH } xp_help_page;

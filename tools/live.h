@@ -1,4 +1,4 @@
-/* What a run shows while it goes: on a terminal one line that changes, into a pipe a line for each epoch. */
+/* What a run prints while it is active: on a terminal one line that changes, to a pipe one line per epoch. */
 #ifndef XP_TOOLS_LIVE_H
 #define XP_TOOLS_LIVE_H
 
@@ -9,8 +9,8 @@ typedef struct xp_live {
     bool terminal; /* the line may be written over */
     bool colour;
     bool quiet;
-    bool logs;             /* lines that stay tell of the kernels' preparation */
-    bool line_open;        /* a live line is standing, to be cleared before anything else is printed */
+    bool logs;             /* permanent lines report the preparation of kernels */
+    bool line_open;        /* a progress line is shown; clear it before printing anything else */
     double prepared_since; /* clock; 0: the kernels are not being prepared */
     double next_log;       /* seconds since then, at which a pipe gets the next line about them */
     const char *folder;    /* named once, when the run has made it; NULL: nothing to name */

@@ -326,7 +326,7 @@ static void set(run *r, const char *word) {
     }
 }
 
-/* Reads one description, from behind its "run:"; returns where it ends. */
+/* Reads one description, from after its "run:"; returns its end. */
 static const char *describe(const char *at, run *out) {
     const int begin = line;
     *out = (run){.repeat = 20};
@@ -537,7 +537,7 @@ static bool check_attention(run *r, value **roles, const double *sizes_given, bo
     return (!lse || verdict(&sums, rows, r->tolerance, true)) && right;
 }
 
-/* What expect= says: which function, its tensors (outputs first), its sizes, and the word behind them. */
+/* What expect= says: which function, its tensors (outputs first), its sizes, and the word after them. */
 typedef struct expectation {
     bool attention;
     value *roles[5];

@@ -1,4 +1,4 @@
-/* The four looks of a table. Knows nothing of flags. */
+/* The four formats of a table. Knows no flags. */
 #include "table.h"
 
 #include "core/array.h"
@@ -75,7 +75,7 @@ size_t xp_table_line(const char *text, int width) {
     return line_bytes(text, width, false);
 }
 
-/* The longest piece that line_bytes does not break of its own accord. */
+/* The longest piece that line_bytes does not break. */
 static int least_width(const char *text, bool number) {
     int least = 0;
     while (*text) {
@@ -347,7 +347,8 @@ static int narrow(xp_table *table, bool numbers, const int *least, int line) {
     return line;
 }
 
-/* As wide as the widest cell; where that is too much, titles of numbers are broken, then texts, at last within words. */
+/* As wide as the widest cell; where that is too much, titles of numbers are broken, then texts, at last within
+ * words. */
 static void choose_widths(xp_table *table) {
     const size_t count = (size_t)table->shown_count;
     int line = -GAP, *least = calloc(count + 1, sizeof *least);

@@ -1,5 +1,5 @@
-/* Tables as text, Markdown, CSV (RFC 4180) or JSON: the one writer behind `-o FORMAT`. Owns how a table looks; knows
- * nothing of what stands in it. */
+/* Tables as text, Markdown, CSV (RFC 4180) or JSON: the one writer behind `-o FORMAT`. Owns the formatting of tables;
+ * does not know their content. */
 #ifndef XP_TOOLS_TABLE_H
 #define XP_TOOLS_TABLE_H
 
@@ -19,11 +19,11 @@ extern const char *const xp_table_formats[]; /* "text", "md", "csv", "json", NUL
     { "-o", "FORMAT", "text, md, csv or json", .choices = xp_table_formats, .choice = (format_) }
 
 typedef enum xp_cell_kind {
-    XP_CELL_TEXT,  /* to the left; NULL: empty */
-    XP_CELL_WHOLE, /* to the right, as all numbers; XP_CELL_EMPTY: empty */
+    XP_CELL_TEXT,  /* left-aligned; NULL: empty */
+    XP_CELL_WHOLE, /* right-aligned, as all numbers; XP_CELL_EMPTY: empty */
     XP_CELL_REAL,  /* NaN: empty */
     XP_CELL_TRUTH, /* yes or no */
-    XP_CELL_TREE   /* JSON alone has it; taken over by the table; NULL: empty */
+    XP_CELL_TREE   /* only in JSON; owned by the table; NULL: empty */
 } xp_cell_kind;
 
 typedef struct xp_column {
@@ -35,7 +35,7 @@ typedef struct xp_column {
     double scale;    /* text and Markdown show the number times this: 100 for percent; 0: as it is */
     /* In text: characters that the column takes. When all shown columns have a width, each row is written at once;
      * else the rows wait for the end, columns are as wide as need be, and those without a value are left out. Either
-     * way, text that is too long for its column goes on in the next line. */
+     * way, text that is too long for its column continues in the next line. */
     int width;
 } xp_column;
 
@@ -70,7 +70,7 @@ typedef struct xp_table {
     size_t held_count, held_room; /* texts */
     int row_count;
     xp_writer below; /* notes that wait for the end */
-    bool failed;     /* memory ended */
+    bool failed;     /* memory ran out */
 } xp_table;
 
 /* Borrows the columns until the table is closed. JSON is an array of rows, or with rows_name an object that holds this
@@ -78,27 +78,26 @@ typedef struct xp_table {
 void xp_table_open(xp_table *table, FILE *out, xp_table_format format, const xp_column *columns, int count,
                    const char *rows_name);
 
-/* A paragraph for people, in text and Markdown alone: above the table before its first row, else below (at once where
- * rows are written at once). One that begins with a space is a line of its own form and not wrapped; "" is an empty
- * line of text. */
+/* A paragraph, only in text and Markdown: above the table before its first row, else below (at once where
+ * rows are written at once). A paragraph that begins with a space is not wrapped; "" is an empty line of text. */
 void xp_table_note(xp_table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* A member of the JSON object beside the rows; takes the value. Text may be any bytes (xp_table_text); a number that is
- * none is left out. */
+/* A member of the JSON object beside the rows; takes the value. Text may be any bytes (xp_table_text); NaN is
+ * omitted. */
 void xp_table_fact(xp_table *table, const char *name, json_t *value);
 void xp_table_fact_text(xp_table *table, const char *name, const char *text);
 void xp_table_fact_real(xp_table *table, const char *name, double value);
-/* A JSON string of any bytes: where they are no UTF-8, question marks stand for what is not ASCII. */
+/* A JSON string from any bytes: if they are not UTF-8, question marks replace what is not ASCII. */
 json_t *xp_table_text(const char *text);
 
-/* cells [count], in the order of the columns; nothing is kept of them but trees. */
+/* cells [count], in the order of the columns; only trees are kept. */
 void xp_table_row(xp_table *table, const xp_cell *cells);
 
-/* The file that `write` makes of a table: the whole or none. */
+/* Saves the file that `write` makes of a table, completely or not at all. */
 xp_status xp_table_save(const char *path, xp_status (*write)(FILE *out, const void *user), const void *user);
 
-/* Writes what is held, unless `status` tells that the work failed: a part must not be taken for the whole. Returns
- * `status`, or what went wrong in writing. */
+/* Writes what is held, unless `status` says that the work failed: a part must not look like the whole. Returns
+ * `status`, or the error of writing. */
 xp_status xp_table_close(xp_table *table, xp_status status);
 
 #endif

@@ -1,4 +1,4 @@
-/* The short search before the first longer training on a device, as the command runs it and tells of it. */
+/* The short search before the first longer training on a device: runs it and prints its result. */
 #include "signals.h"
 #include "tune.h"
 

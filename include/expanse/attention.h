@@ -34,10 +34,10 @@ typedef struct xp_attention_options {
     int64_t batch, queries, keys; /* B, N, M */
     int64_t heads, key_heads;     /* H, G; key_heads 0: as many as heads */
     int64_t width, value_width;   /* D, E, at most 256; value_width 0: width */
-    bool has_key_lengths;         /* key_lengths I32 [B]: keys behind are neither read nor seen */
-    bool has_query_lengths;       /* query_lengths I32 [B]: queries behind give 0 */
-    /* Samples of any length behind each other in one: B is 1, N and M count all rows, and both lengths are starts, I32
-     * [packed_samples + 1], rising from 0: sample s has rows starts[s] … starts[s+1]-1. 0: not packed. */
+    bool has_key_lengths;         /* key_lengths I32 [B]: later keys are neither read nor seen */
+    bool has_query_lengths;       /* query_lengths I32 [B]: later queries give 0 */
+    /* Samples of any length, one after another in one sequence: B is 1, N and M count all rows, and both lengths are
+     * starts, I32 [packed_samples + 1], rising from 0: sample s has rows starts[s] … starts[s+1]-1. 0: not packed. */
     int64_t packed_samples;
     int64_t longest_queries, longest_keys; /* when packed: no sample has more rows */
     float dropout;                         /* of the weights, in [0,1); drawn from the tensors' seed and step */
@@ -92,12 +92,13 @@ XP_API size_t xp_attention_workspace_bytes(const xp_attention_call *attention);
 
 /* Runs one forward pass of attention: o, and lse where given.
  *
- * The call enqueues behind wait[0..wait_count) (NULL for none) and returns; *done (may be NULL) is the event of its
- * last command, released by the caller. The queue is one of the device's context, and may run out of order. The
- * workspace holds what the backward pass needs: between the two, nothing else may write it, q, k, v, o or lse, and no
- * other call may use it.
+ * The call enqueues its commands after wait[0..wait_count) (NULL for none) and returns; *done (may be NULL) is the
+ * event of its last command, released by the caller. The queue belongs to the context of the device, and may be out of
+ * order. The workspace holds what the backward pass needs: between the two, nothing else may write it, q, k, v, o or
+ * lse, and no other call may use it.
  *
- * XP_INVALID_ARGUMENT  a buffer that is missing, too small or of another context; the message names the tensor. */
+ * XP_INVALID_ARGUMENT  a buffer that is missing, too small or belongs to another context; the message names the
+ * tensor. */
 XP_API xp_status xp_attention_forward(xp_attention_call *attention, cl_command_queue queue,
                                       const xp_attention_tensors *tensors, cl_uint wait_count, const cl_event *wait,
                                       cl_event *done);

@@ -1,4 +1,4 @@
-/* OpenCL devices: which there are, and opening one. */
+/* OpenCL devices: listing and opening them. */
 #ifndef EXPANSE_DEVICE_H
 #define EXPANSE_DEVICE_H
 
@@ -30,9 +30,9 @@ typedef struct xp_device_info {
 } xp_device_info;
 
 /* Lists all devices of all platforms. *out is allocated (NULL when *count is 0); the caller frees it with free().
- * Platforms that fail are skipped; *note (may be NULL) then holds one sentence about them, else "": a static text of
- * this thread. XP_NO_DEVICE when there is no OpenCL loader or no platform at all; the message says what is missing or
- * cannot be loaded, and what to install. */
+ * Platforms that fail are skipped; *note (may be NULL) then holds a sentence about them, else ""; the text belongs to
+ * this thread. XP_NO_DEVICE: there is no OpenCL loader or no platform; the message says what is missing or cannot be
+ * loaded, and what to install. */
 XP_API xp_status xp_devices_list(xp_device_info **out, size_t *count, const char **note);
 
 typedef struct xp_device xp_device;
@@ -45,15 +45,15 @@ typedef struct xp_device_options {
     bool debug;         /* finish after each launch so that a failure names its kernel and layer */
 } xp_device_options;
 
-/* NULLs and false. Option structs may get more fields at their end, and programs that were compiled before go on to work:
- * so they are filled by …_default, never by hand alone. */
+/* NULLs and false. Option structs may get more fields at their end, and programs that were compiled earlier continue to
+ * work: therefore always fill them with …_default first. */
 XP_API void xp_device_options_init(xp_device_options *options, size_t size); /* size: sizeof *options */
 static inline void xp_device_options_default(xp_device_options *options) {
     xp_device_options_init(options, sizeof *options);
 }
 
-/* Opens a device with a context and a queue of its own. May be shared between threads. Close it last.
- * XP_NO_DEVICE: nothing fits the selection; the message lists what there is. */
+/* Opens a device with its own context and queue. May be shared between threads. Close it last.
+ * XP_NO_DEVICE: nothing matches the selection; the message lists the devices. */
 XP_API xp_status xp_device_open(xp_device **out, const xp_device_options *options);
 XP_API void xp_device_close(xp_device **device); /* NULL is fine */
 

@@ -39,8 +39,7 @@ typedef enum xp_parameter_kind { XP_PARAMETER_DECAYED, XP_PARAMETER_UNDECAYED, X
  * deviations. SINUSOID: positions [rows,width] of sines and cosines. */
 typedef enum xp_initial { XP_INITIAL_CONSTANT, XP_INITIAL_UNIFORM, XP_INITIAL_NORMAL, XP_INITIAL_SINUSOID } xp_initial;
 
-/* What there is of every parameter; STATE has values only. SUMS: gradients of several runs, where xp_train_accumulate
- * asked for them. */
+/* The buffers of every parameter; STATE has values only. SUMS: gradients of several runs, with xp_train_accumulate. */
 enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2, XP_STORE_SUMS, XP_STORE_BUFFERS };
 
 XP_API xp_status xp_store_create(xp_store **out);
@@ -50,7 +49,7 @@ XP_API void xp_store_close(xp_store **store); /* NULL is fine */
  * XP_INVALID_ARGUMENT: another shape than before, or the store was laid out (by an optimiser, or allocated). */
 XP_API xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind, xp_initial initial,
                               float value, int rank, const int64_t *shape);
-XP_API int xp_store_find(const xp_store *store, const char *name); /* its index; -1: there is none */
+XP_API int xp_store_find(const xp_store *store, const char *name); /* its index; -1: no such parameter */
 
 /* What was declared, by index from 0 in the order of declaration. Where there is no such parameter: NULL, rank 0. */
 XP_API int xp_store_count(const xp_store *store);
@@ -89,7 +88,7 @@ XP_API xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name); /* of t
 /* The same elements under another shape; of dense tensors. */
 XP_API xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const int64_t *shape);
 /* Cuts along `axis` (at most 8 long): part[i] is slice i, without that axis. [B,N,3,H,D] along 2 gives three [B,N,H,D],
- * and copies nothing. `part` has room for one tensor a slice. A gradient has to reach all parts or none. */
+ * and copies nothing. `part` has room for one tensor per slice. Either all parts get a gradient or none. */
 XP_API xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part);
 
 /* The same with `parts` (at most 8) slices of sizes[i] along `axis`, which they keep: [B,N,H+2G,D] along 2 gives
@@ -111,19 +110,19 @@ XP_API int64_t xp_tensor_elements(const xp_tensor *tensor);
 
 /* Adds the backward pass: from outputs[i], whose gradient is seeds[i] (F32, the same shape; a constant 1 for a loss),
  * to every parameter that is trained (its gradient is then in XP_STORE_GRADIENTS after a run) and to the inputs
- * leaves[i] that want one: leaf_gradients[i] is that tensor, NULL where nothing reaches it; keep it to read it. Once a
- * graph, when the forward pass is complete. XP_UNSUPPORTED: an operation on the way has no gradient; the message names
- * it. */
+ * leaves[i], marked by xp_tensor_want_gradient: leaf_gradients[i] is the gradient, NULL if the outputs do not depend on
+ * it; keep it to read it. Call it once per graph, after the forward pass is complete. XP_UNSUPPORTED: an operation on
+ * the path has no gradient; the message names it. */
 XP_API xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *const *outputs,
                                         xp_tensor *const *seeds, int leaf_count, xp_tensor *const *leaves,
                                         xp_tensor **leaf_gradients);
 
-/* Trades time for memory: activations of the nodes labelled `scope`, or `scope` with a dot and more behind it, are
- * given up after the forward pass and made anew where the backward pass reads them, bit for bit. What is read outside
- * the scope stays, and so do kept tensors, the outputs of attention, and what is made together with state that is
- * updated. Behind xp_graph_differentiate, once a scope; one scope for each layer leaves the memory of one layer and of
- * the tensors between them. XP_INVALID_ARGUMENT: before differentiation, no such scope, or a scope that is recomputed
- * already. */
+/* Trades time for memory: activations of the nodes labelled `scope`, or `scope` followed by a dot and more, are
+ * discarded after the forward pass and recomputed where the backward pass reads them, bit for bit. What is read outside
+ * the scope is kept, as are kept tensors, the outputs of attention, and what is computed together with state that is
+ * updated. Call it after xp_graph_differentiate, once per scope; one scope per layer leaves the memory of one layer and
+ * of the tensors between layers. XP_INVALID_ARGUMENT: before differentiation, no such scope, or a scope that is
+ * recomputed already. */
 XP_API xp_status xp_graph_recompute(xp_graph *graph, const char *scope);
 
 /* ---- the plan ---------------------------------------------------------------------------------------------------- */
@@ -135,7 +134,7 @@ typedef struct xp_plan_summary {
     double flops, bytes;     /* arithmetic and least traffic of a run */
     int recomputed_launches; /* of all: those that run again in the backward pass … */
     double recomputed_flops; /* … and their arithmetic */
-    int fused;               /* operations that others have taken in: launches that there are not … */
+    int fused;               /* operations that were fused into others: launches saved … */
     double fused_bytes;      /* … and their traffic */
 } xp_plan_summary;
 

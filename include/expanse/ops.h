@@ -17,7 +17,7 @@ typedef enum xp_activation { XP_ACTIVATION_NONE, XP_ACTIVATION_RELU, XP_ACTIVATI
 /* activation(x·weightᵀ + bias): x […,K], weight [C,K] (PyTorch's order), bias [C] or NULL -> […,C]. */
 XP_API xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias,
                             xp_activation activation);
-/* op(a)·op(b) of matrices, op transposing where asked: [m,k]·[k,n] -> [m,n]. */
+/* op(a)·op(b) of matrices, op transposes if requested: [m,k]·[k,n] -> [m,n]. */
 XP_API xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b);
 
 /* The same numbers in another element type, rounded to nearest; x itself where it has the type. Not of int32. */
@@ -48,12 +48,12 @@ XP_API xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch);
 /* CLASS: row 0. MEAN: the mean of the first lengths[b] rows (lengths I32 [B]; NULL: all). x [B,N,C] -> [B,C]. */
 typedef enum xp_pool { XP_POOL_CLASS, XP_POOL_MEAN } xp_pool;
 XP_API xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool);
-/* x with the rows at and behind lengths[b] set to 0. */
+/* x with the rows from lengths[b] on set to 0. */
 XP_API xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths);
 
 /* Attention by its specification line ("softmax+bn", "softmax+sh(1,2)"; docs/API.md lists the words): q [B,N,H,D], k
  * [B,M,G,D], v [B,M,G,E], views with unit last stride (parts of a split) or dense -> o [B,N,H,E]. H is a multiple of G;
- * D and E are at most 256. key_lengths I32 [B]: keys behind are not seen; NULL: all are. What the line learns is
+ * D and E are at most 256. key_lengths I32 [B]: later keys are not seen; NULL: all are. Learned parts of the line are
  * declared in the store as "<name>.beta" …. No rows × keys matrix is ever stored. */
 XP_API xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *name, xp_tensor *q, xp_tensor *k,
                             xp_tensor *v, xp_tensor *key_lengths, float dropout);

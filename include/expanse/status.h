@@ -18,7 +18,7 @@ typedef enum xp_status {
     XP_OK = 0,
     XP_INVALID_ARGUMENT = 1, /* a value, shape or option that makes no sense; the message names it */
     XP_UNSUPPORTED = 2,      /* right in itself, but not possible on this device or in this version */
-    XP_OUT_OF_MEMORY = 3,    /* host or device memory; the message says how much was asked for */
+    XP_OUT_OF_MEMORY = 3,    /* host or device memory; the message says how much was requested */
     XP_IO_ERROR = 4,         /* a file or folder could not be read or written */
     XP_BAD_DATA = 5,         /* a file was read but its content is wrong; the message has file:line or byte offset */
     XP_NO_DEVICE = 6,        /* no OpenCL device fits the selection */
@@ -27,10 +27,10 @@ typedef enum xp_status {
     XP_INTERRUPTED = 9       /* the caller asked to stop; everything that a resume needs was saved */
 } xp_status;
 
-/* The detail of this thread's last failure: one sentence that says where and what to do. Never NULL; empty when nothing
- * failed yet. Valid until the thread's next failing call. */
+/* The last failure in this thread: a sentence that says where it happened and what to do. Never NULL; empty if nothing
+ * has failed. Valid until the thread's next failing call. */
 XP_API const char *xp_last_error(void);
-/* Its code: why a builder gave NULL. XP_OK when nothing failed yet. */
+/* The code of that failure: why a builder returned NULL. XP_OK if nothing has failed. */
 XP_API xp_status xp_last_status(void);
 
 /* The name of a code, for logs: "invalid argument". */

@@ -26,19 +26,19 @@ static inline void xp_optimiser_options_default(xp_optimiser_options *options) {
     xp_optimiser_options_init(options, sizeof *options);
 }
 
-/* Adds the update of all trained parameters to a training graph, behind xp_graph_differentiate, and lays the store out
+/* Adds the update of all trained parameters to a training graph, after xp_graph_differentiate, and lays out the store
  * for the device: nothing can be declared afterwards. */
 XP_API xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options);
 
-/* Gradient accumulation: a step whose batch is run in parts, each a run of one plan, before one update. Behind
- * xp_graph_differentiate, in place of xp_train_optimiser, this adds each run's gradients to XP_STORE_SUMS, and lays the
- * store out; the store must not be allocated yet. xp_train_optimiser is then called for another graph of the same
- * store, with a plan of its own, that is run behind the last part. Seed each part's loss with its share of the batch,
- * so that the sum is the gradient of the mean. */
+/* Gradient accumulation: a step runs its batch in parts, each a run of one plan, before one update. Call it after
+ * xp_graph_differentiate, instead of xp_train_optimiser; it adds the gradients of each run to XP_STORE_SUMS and lays
+ * out the store, which must not be allocated yet. Then call xp_train_optimiser for another graph of the same store,
+ * with its own plan, and run that plan after the last part. Seed the loss of each part with its share of the batch, so
+ * that the sum is the gradient of the mean. */
 XP_API xp_status xp_train_accumulate(xp_graph *graph, xp_device *device);
 
-/* Before each run of a plan that accumulates, in place of xp_train_step: part, from 0, of so many parts of a step. Part
- * 0 begins the sums anew. The parts' dropouts are independent. Blocks. */
+/* Call it before each run of a plan that accumulates, instead of xp_train_step: `part`, from 0, of the `parts` of a
+ * step. Part 0 resets the sums. The parts have independent dropout. Blocks. */
 XP_API xp_status xp_train_part(xp_plan *plan, uint64_t seed, int64_t step, int part, int parts);
 
 /* Before each run of a training plan: the step (counted from 1), its learning rate, and the seed of all dropout. The

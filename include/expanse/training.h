@@ -28,13 +28,14 @@ XP_API void xp_training_close(xp_training **training); /* NULL is fine */
 /* Sets one option: "training.epochs=20". The section may be left out where no other has such a key.
  * XP_INVALID_ARGUMENT: no such option, or a value that it cannot have; the message names both. */
 XP_API xp_status xp_training_set(xp_training *training, const char *assignment);
-/* Lays a YAML file over the configuration, as --config does. XP_BAD_DATA: the message has each fault's file:line:column. */
+/* Lays a YAML file over the configuration, as --config does. XP_BAD_DATA: the message has each fault's
+ * file:line:column. */
 XP_API xp_status xp_training_read(xp_training *training, const char *path);
 
 typedef struct xp_training_callbacks {
     size_t size; /* of this struct; set by xp_training_callbacks_default */
     void *user;
-    /* After each epoch, counted from 1: xp_training_metric now tells of this one. NULL: not reported. */
+    /* After each epoch, counted from 1: xp_training_metric now returns the values of this epoch. NULL: not reported. */
     void (*epoch)(void *user, const xp_training *training, int epoch, int epochs);
     /* A sentence for people: about the data, the device, what will run. NULL: not reported. */
     void (*message)(void *user, const char *text);
@@ -47,15 +48,16 @@ static inline void xp_training_callbacks_default(xp_training_callbacks *callback
 }
 
 /* Trains from new weights in a new run folder. Blocks until the last epoch is finished. callbacks may be NULL.
- * XP_INVALID_ARGUMENT: options that do not fit together, or a folder that is not empty. XP_INTERRUPTED: xp_training_stop
- * was called; the folder holds what `expanse train --resume` needs. */
+ * XP_INVALID_ARGUMENT: options that do not fit together, or a folder that is not empty. XP_INTERRUPTED:
+ * xp_training_stop was called; the folder holds what `expanse train --resume` needs. */
 XP_API xp_status xp_training_run(xp_training *training, const char *folder, const xp_training_callbacks *callbacks);
 
-/* Ends the run after the step that it is at. May be called from a callback, from another thread and from a signal handler. */
+/* Ends the run after the step that it is at. May be called from a callback, from another thread and from a signal
+ * handler. */
 XP_API void xp_training_stop(xp_training *training);
 
-/* A metric of the last finished epoch. set: "training", "validation" or "test"; metric: a column of metrics.csv, such as
- * "loss" or "accuracy". NaN: it was not measured. */
+/* A metric of the last finished epoch. set: "training", "validation" or "test"; metric: a column of metrics.csv, such
+ * as "loss" or "accuracy". NaN: it was not measured. */
 XP_API double xp_training_metric(const xp_training *training, const char *set, const char *metric);
 /* The epoch whose weights are in <folder>/best; 0: none is finished. */
 XP_API int xp_training_best_epoch(const xp_training *training);

@@ -151,7 +151,7 @@ static xp_status add_sequences(xp_case *out, const variant_entry *v, const case_
         made->leaves[made->leaf_count++] = all;
     } else {
         static const char *const names[] = {"q", "k", "v"};
-        /* Packed samples: all of them behind each other in one sequence. */
+        /* Packed samples: all of them one after another in one sequence. */
         const int64_t B = v->packed ? 1 : s->B, times = v->packed ? s->B : 1;
         for (int i = 0; i < 3; i++) {
             qkv[i] = xp_graph_input(

@@ -39,7 +39,7 @@ static xp_attention_normalise_attributes draw_attributes(xp_random *variant) {
     return attributes;
 }
 
-/* Where packed samples begin: some are empty, and rows may be left over behind the last. */
+/* Where packed samples begin: some are empty, and rows may be left over after the last. */
 static xp_tensor *draw_starts(xp_case *out, xp_random *shape, const char *name, int64_t samples, int64_t rows) {
     int32_t starts[8] = {0};
     for (int64_t s = 1; s <= samples; s++) {

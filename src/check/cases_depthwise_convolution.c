@@ -83,7 +83,7 @@ xp_status xp_case_depthwise_convolution_backward(xp_case *out, xp_random *varian
     for (int i = 0; i < out->graph->node_count; i++)
         if (out->graph->nodes[i]->operation == &xp_operation_depthwise_convolution_backward)
             out->node = out->graph->nodes[i];
-    /* gradients behind the lengths are not read either */
+    /* gradients after the lengths are not read either */
     for (int i = 0; i < out->fill_count; i++)
         if (out->fills[i].fill == XP_FILL_LENGTH) xp_case_poison(out, seeds[0], out->fills[i].tensor);
     return XP_OK;

@@ -148,7 +148,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         .scale = c->normaliser == XP_NORMALISER_SUM ? 1.0f : 1.0f / sqrtf((float)D)};
     made->o = xp_linear_attention(out->graph, qkv[0], qkv[1], qkv[2], key_lengths, made->query_lengths, &attributes);
     if (!made->o) return XP_INVALID_ARGUMENT;
-    /* Queries before all keys, keys behind all queries; the weight of a single key does not depend on its score. */
+    /* Queries before all keys, keys after all queries; the weight of a single key does not depend on its score. */
     out->zeros_expected = c->causal || c->query_lengths || (backward && M <= 2);
     snprintf(out->shape, sizeof out->shape,
              "B=%d H=%d G=%d N=%d M=%d D=%d E=%d feature=%d z=%d causal=%d%d lengths=%d%d packed=%d wanted=%u", (int)B,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GUARD = 32 /* elements behind each tensor that nobody may write */ };
+enum { GUARD = 32 /* elements after each tensor that no kernel may write */ };
 
 /* ---- words ------------------------------------------------------------------------------------------------------- */
 

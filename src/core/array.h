@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Makes room for `more` elements of `bytes` bytes behind the first `count`. `array` is the address of the pointer to the
+/* Makes room for `more` elements of `bytes` bytes after the first `count`. `array` is the address of the pointer to the
  * elements, which may be NULL; *room is how many there is room for, and at least doubles when it grows, so that adding
  * one after another copies each element a few times only. New elements are not initialised. false: there is no memory,
  * and nothing has changed. */

@@ -89,7 +89,7 @@ static char *read_escape(reader *in, char *to) {
     return code > 0 && (code < 0xdc00 || code > 0xdfff) ? xp_text_append(to, (unsigned)code) : NULL;
 }
 
-/* The caller frees the text. NULL: a fault, or memory ended. */
+/* The caller frees the text. NULL: a fault, or memory ran out. */
 static char *read_string(reader *in) {
     if (!take(in, '"')) {
         reject(in, "expected a text in quotes");

@@ -1,5 +1,5 @@
 /* Public option structs that may grow at their end without a new interface: each begins with its size as the caller was
- * compiled, so that a library with more fields neither writes nor reads behind the caller's struct. Knows no field but
+ * compiled, so that a library with more fields neither writes nor reads beyond the caller's struct. Knows no field but
  * the size. */
 #ifndef XP_CORE_OPTIONS_H
 #define XP_CORE_OPTIONS_H
@@ -8,7 +8,7 @@
 
 #include <stddef.h>
 
-/* Fills the caller's struct of `size` bytes with the first of the `bytes` of defaults, and zeroes behind them. */
+/* Fills the caller's struct of `size` bytes with the first of the `bytes` of defaults, and zeroes the rest. */
 void xp_options_fill(void *options, size_t size, const void *defaults, size_t bytes);
 
 /* Lays what the caller has filled over *own, which holds the defaults in `bytes` bytes. `name` is the struct's.

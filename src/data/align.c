@@ -19,8 +19,8 @@ static int compare_classes(const void *a, const void *b) {
     return strcmp(((const class_entry *)a)->name, ((const class_entry *)b)->name);
 }
 
-/* Fills numbers [classes of other] with the number in `dataset` of each class that a sample of `other` has, and lists
- * behind names[dataset->classes] those that are not among them. Returns how many names there are then. */
+/* Fills numbers [classes of other] with the number in `dataset` of each class that a sample of `other` has, and appends
+ * to names, from names[dataset->classes] on, those that are not among them. Returns the new number of names. */
 static int number_classes(const xp_dataset *dataset, const class_entry *sorted, const xp_dataset *other, int *numbers,
                           const char **names) {
     int count = dataset->classes;

@@ -1,5 +1,5 @@
-/* The .arff format of Weka as the UEA/UCR archive writes it: a series is all attributes but the last, which is its class;
- * of several dimensions, the series is one relational attribute, in quotes, its dimensions parted by \n. */
+/* The .arff format of Weka as the UEA/UCR archive writes it: a series is all attributes but the last, which is its
+ * class; of several dimensions, the series is one relational attribute, in quotes, its dimensions parted by \n. */
 #include "data/formats.h"
 #include "data/series.h"
 
@@ -20,7 +20,7 @@ static bool is_quote(char character) {
     return character == '\'' || character == '"';
 }
 
-/* The end of the quoted text that begins here, behind its quote; NULL when there is none. */
+/* The position after the closing quote of the quoted text that begins here; NULL: there is none. */
 static const char *quoted_end(const char *at, const char *end) {
     const char quote = *at;
     for (at++; at < end; at++) {

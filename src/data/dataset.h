@@ -1,5 +1,5 @@
-/* Data sets: opening, preparing, splitting, batching. A data set is a part of a source, which keeps the samples as it found
- * them; what is done to a sample, such as standardisation, is done whenever it is read. Owns both; knows nothing of models or
+/* Data sets: opening, preparing, splitting, batching. A data set is a part of a source, which keeps the samples
+ * unchanged; steps such as standardisation are applied whenever a sample is read. Owns both; knows no models or
  * devices. */
 #ifndef XP_DATA_DATASET_H
 #define XP_DATA_DATASET_H
@@ -60,30 +60,30 @@ struct xp_dataset {
     int64_t sample_elements;       /* length·features or channels·height·breadth */
     int32_t *lengths;              /* [count], own steps of the series; NULL for images */
     int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
-    int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: as they stand here */
+    int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: in this order */
     int classes;
-    int unseen;         /* classes behind these, which the data set that this one was aligned to does not have */
+    int unseen;         /* further classes, which the data set that this one was aligned to does not have */
     char **class_names; /* [classes + unseen] */
     bool fills_missing;
     const xp_standardisation *standardisation; /* borrowed; NULL: none */
 };
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
- * file, whose label file lies beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
+ * file, with its label file beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
  * "test"). All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or
  * byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
-/* A data set of values in memory, [count][sample_elements], in the shape of `header`, whose lengths and labels (or NULL) it
- * takes over, as `values`, on success. XP_OUT_OF_MEMORY. */
+/* A data set of values in memory, [count][sample_elements], in the shape of `header`, whose lengths and labels (or
+ * NULL) it takes over, as `values`, on success. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float *values);
 void xp_dataset_close(xp_dataset **dataset);
 
-/* Writes one sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
- * that are the same everywhere; nothing when there are none. XP_OUT_OF_MEMORY. */
+/* Writes a sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
+ * that never change; nothing if there are none. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note);
 
-/* From now on NaN inside a series are filled by linear interpolation over time, the ends by the nearest value, an all-NaN
- * feature by 0. XP_BAD_DATA: there is nothing else. */
+/* From now on NaN inside a series are filled by linear interpolation over time, the ends by the nearest value, an
+ * all-NaN feature by 0. XP_BAD_DATA: there is nothing else. */
 xp_status xp_dataset_interpolate(xp_dataset *dataset);
 
 xp_status xp_standardisation_fit(xp_standardisation *out, const xp_dataset *training);
@@ -95,7 +95,7 @@ void xp_standardisation_release(xp_standardisation *standardisation);
  * longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
  * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
-/* Zeros behind every series up to so many steps, not fewer than it has. */
+/* Pads every series with zeros to this number of steps, which is at least its length. */
 void xp_dataset_pad(xp_dataset *dataset, int length);
 /* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message begins with `path` and
  * ends without a remedy. */
@@ -121,11 +121,11 @@ xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *valu
 typedef struct xp_batch {
     float *values;             /* [size][sample_elements] */
     int32_t *lengths, *labels; /* [size]; NULL: not wanted */
-    float *weights;            /* [size]: 1, or 0 behind the last sample */
+    float *weights;            /* [size]: 1, or 0 after the last sample */
     int filled;                /* real samples */
 } xp_batch;
-/* Reads the samples order[first … first+size-1]; behind the last one: zero values, length 0, label 0, weight 0. The label
- * of a sample that has none is -1. Fails as xp_dataset_read. */
+/* Reads the samples order[first … first+size-1]; after the last one: zero values, length 0, label 0, weight 0. The
+ * label of a sample without one is -1. Fails as xp_dataset_read. */
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out);
 

@@ -1,16 +1,15 @@
-/* Sources of samples: a table of formats, whose rows open and read them. Each knows its format and nothing of paths beyond
- * the name that its messages need, and the files that belong to one. */
+/* Sources of samples: a table of formats, whose rows open and read them. Each knows its format and nothing of paths
+ * beyond the name that its messages need, and the files that belong to one. */
 #ifndef XP_DATA_FORMATS_H
 #define XP_DATA_FORMATS_H
 
 #include "data/dataset.h"
 
-/* What there is to open. */
+/* What to open. */
 typedef struct xp_opening {
     const char *path;
-    const char *part; /* of a folder, "train" or "test"; NULL: none was named */
-    char
-        *bytes; /* of a file, decompressed, with a NUL behind them; text is UTF-8. A row that keeps them leaves NULL. */
+    const char *part; /* of a folder, "train" or "test"; NULL: not given */
+    char *bytes; /* of a file, decompressed, with a NUL after them; text is UTF-8. The row that keeps them sets NULL */
     size_t length;
 } xp_opening;
 
@@ -22,8 +21,8 @@ struct xp_source {
     int data_sets;
 };
 
-/* A format: a row of the table in dataset.c. `open` sets the data set's kind, sizes, lengths, labels, classes and source; on
- * failure the caller closes the data set. */
+/* A format: a row of the table in dataset.c. `open` sets the data set's kind, sizes, lengths, labels, classes and
+ * source; on failure the caller closes the data set. */
 typedef enum xp_format_of { XP_FORMAT_BINARY, XP_FORMAT_TEXT, XP_FORMAT_FOLDER } xp_format_of;
 typedef struct xp_format {
     xp_format_of of;
@@ -34,11 +33,11 @@ extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_f
 
 /* Has `path` opened as a file, by its content: for a folder's row that has chosen one. */
 xp_status xp_data_open_file(xp_dataset *dataset, const char *path);
-/* Gives the data set a source of values in memory, which it takes over on success, as `first` [count + 1]: where each sample
- * begins, and where the last one ends; NULL: they are of one size. */
+/* Gives the data set a source of values in memory, which it takes over on success, as `first` [count + 1]: where each
+ * sample begins, and where the last one ends; NULL: they are of one size. */
 xp_status xp_values_open(xp_dataset *dataset, float *values, int64_t *first);
 
-/* Allocates `count` zeroed elements of `size` bytes, refusing products that do not fit the machine's memory. */
+/* Allocates `count` zeroed elements of `size` bytes, rejecting products that exceed the memory of the machine. */
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what);
 /* Sets classes and class_names, copying the names. The data set has none yet. */
 xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, int classes);

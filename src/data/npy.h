@@ -1,4 +1,4 @@
-/* NumPy's .npy files: an array of numbers in host memory. Owns the format; knows nothing of what the numbers mean. */
+/* NumPy's .npy files: an array of numbers in host memory. Owns the format; does not know what the numbers mean. */
 #ifndef XP_DATA_NPY_H
 #define XP_DATA_NPY_H
 

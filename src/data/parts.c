@@ -66,7 +66,7 @@ static void release_class_order(class_order *order) {
     free(order->first);
 }
 
-/* The group of a sample: its class, or one behind all classes for those without one. */
+/* The group of a sample: its class, or one after all classes for samples without one. */
 static int group_of(const xp_dataset *dataset, int labelled, int64_t sample) {
     const int label = dataset->labels ? dataset->labels[sample] : -1;
     return label < 0 ? labelled : label;

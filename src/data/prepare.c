@@ -1,5 +1,5 @@
-/* Samples as they are read: missing values filled, standardised, padded; and what their values tell before. Knows no file
- * format. */
+/* Preparation of samples when they are read: fills missing values, standardises, pads; and statistics of their values
+ * before. Knows no file format. */
 #include "data/formats.h"
 
 #include <math.h>
@@ -47,7 +47,8 @@ xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *valu
     return XP_OK;
 }
 
-/* --- what the values tell ----------------------------------------------------------------------------------------- */
+/* --- statistics of the values
+ * ----------------------------------------------------------------------------------------- */
 
 /* What is known of one feature, over all samples. */
 typedef struct feature_values {
@@ -56,8 +57,9 @@ typedef struct feature_values {
     int64_t count;
 } feature_values;
 
-/* Adds to each of all[features] one sample's values: least, greatest, sum and number; or, around the given means, squares.
- */
+/* Adds to each of all[features] one sample's values: least, greatest, sum and number; or, around the given means,
+ * squares.
+ * */
 static void note_sample(const xp_dataset *dataset, int64_t sample, const float *values, const double *means,
                         feature_values *all) {
     const int features = dataset->kind->features(dataset);

@@ -1,12 +1,12 @@
-/* What the text formats of series have in common: a walk over lines, values, labels, and the samples, which are collected
- * until the longest is known and fixes the layout. Owns what is collected; knows no format. */
+/* What the text formats of series have in common: a walk over lines, values, labels, and the samples, which are
+ * collected until the longest is known and fixes the layout. Owns what is collected; knows no format. */
 #ifndef XP_DATA_SERIES_H
 #define XP_DATA_SERIES_H
 
 #include "data/dataset.h"
 #include "data/names.h"
 
-/* A class more needs a row more of every table of classes × classes, and a longer name is none. */
+/* Tables of classes × classes limit the number of classes; names are limited, too. */
 enum { XP_DATA_CLASSES = 10000, XP_DATA_NAME_BYTES = 255 };
 
 typedef struct xp_slice {
@@ -21,7 +21,7 @@ typedef struct xp_series {
     char separator;              /* between values: , or \t, or a space for any run of blanks */
     xp_slice line;               /* the current one without its end and the blanks around it */
     int dimensions;              /* 0: not known yet */
-    const char *dimensions_at;   /* what told */
+    const char *dimensions_at;   /* its source */
     float *values;               /* [used], sample by sample, in each dimension by dimension */
     size_t used, room;
     int32_t *lengths, *labels; /* [count]; labels are numbers in `seen`, or -1 */
@@ -30,7 +30,7 @@ typedef struct xp_series {
     xp_names seen; /* the samples' labels, slices of the text */
 } xp_series;
 
-/* text ends in NUL behind its `length` bytes and outlives the reader, which begins behind a byte order mark. */
+/* text has a NUL after its `length` bytes and outlives the reader, which begins after a byte order mark. */
 xp_series xp_series_begin(const char *path, const char *text, size_t length, char separator);
 void xp_series_release(xp_series *series);
 
@@ -41,25 +41,26 @@ bool xp_series_next_line(xp_series *series);
 xp_status xp_series_fail(const xp_series *series, xp_status status, const char *place, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 int xp_series_line_of(const xp_series *series, const char *place);
-/* What to add to a message about something that lacks: a question, where the text ends within the current line. */
+/* What to add to a message about something missing: a question, if the text ends within the current line. */
 const char *xp_series_cut_off(const xp_series *series);
 
-bool xp_series_is_blank(const xp_series *series, char character); /* a separator is none */
+bool xp_series_is_blank(const xp_series *series, char character); /* not a separator */
 xp_slice xp_series_trim(const xp_series *series, xp_slice slice);
 bool xp_slice_is(xp_slice slice, const char *word); /* in any case of letters */
 bool xp_slice_is_missing(xp_slice value);           /* ?, nan with or without sign */
 
-/* Reads one value from *at, which stands behind it then: at `end`, or at a separator. */
+/* Reads one value from *at and moves *at past it: to `end`, or to a separator. */
 xp_status xp_series_read_value(xp_series *series, const char **at, const char *end, float *value);
 xp_status xp_series_append(xp_series *series, float value);
-/* Appends the values of one dimension; *length is how many. Refuses none at all and more than an int counts. */
+/* Appends the values of one dimension; *length is their number. Rejects an empty series, and one longer than an int can
+ * count. */
 xp_status xp_series_read_values(xp_series *series, xp_slice values, int *length);
 /* Fails unless dimension number `dimension` (from 0) has as many steps as the first. */
 xp_status xp_series_check_steps(const xp_series *series, const char *place, int dimension, int steps, int first);
 /* Ends a sample whose values are appended. An empty label: it has none. */
 xp_status xp_series_end_sample(xp_series *series, int length, xp_slice label);
 
-/* A name that can be told in every file of a run: UTF-8 without control characters, not too long. */
+/* A name that every file of a run can hold: UTF-8 without control characters, not too long. */
 xp_status xp_series_check_name(const xp_series *series, xp_slice name);
 /* Gives the data set its samples and classes: those in `listed`, in their order. XP_BAD_DATA: a sample has another.
  * Where it has ? or nan and no class is called so, it has none. */

@@ -13,7 +13,7 @@ static int64_t count_days(int64_t year, int month, int day) {
     return year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
 }
 
-/* YYYY-MM-DD, and behind a space or T hours, minutes, and whole or broken seconds, as seconds. */
+/* YYYY-MM-DD, and after a space or T hours, minutes, and whole or broken seconds, as seconds. */
 static bool read_date(xp_slice text, double *seconds) {
     enum { YEAR, MONTH, DAY, HOUR, MINUTE, PARTS };
     static const char ends[] = "-- :";
@@ -50,7 +50,7 @@ static xp_status read_time(const xp_series *series, xp_slice text, double *time)
                           "'%.*s' is not a time stamp; write a number, or YYYY-MM-DD HH:MM:SS", shown, text.begin);
 }
 
-/* (time,value): *at stands behind the parenthesis then. */
+/* (time,value): moves *at past the parenthesis. */
 static xp_status read_pair(xp_series *series, const char **at, const char *end, double *time, float *value) {
     const char *close = **at == '(' ? memchr(*at, ')', (size_t)(end - *at)) : NULL;
     const char *comma = close ? memchr(*at, ',', (size_t)(close - *at)) : NULL;

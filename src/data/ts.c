@@ -1,4 +1,4 @@
-/* The .ts text format of the UEA/UCR archive. Owns its grammar; knows nothing of files, models or missing-value policy.
+/* The .ts text format of the UEA/UCR archive. Owns its grammar; knows no files, models or treatment of missing values.
  */
 #include "data/formats.h"
 #include "data/series.h"
@@ -14,10 +14,10 @@ typedef struct ts_reader {
     answer equal_length, labelled, stamped;
     const char *univariate_at;     /* what says that there is one dimension, or NULL */
     int series_length;             /* 0: not said */
-    const char *series_length_at;  /* what told: the header, or the first sample */
+    const char *series_length_at;  /* determined by the header or the first sample */
     xp_slice class_names;          /* the rest of the line of @classLabel */
     const char *labels_at;         /* the first sample */
-    bool label_field, label_empty; /* behind the dimensions of each sample there is one more field; without a label */
+    bool label_field, label_empty; /* after the dimensions of each sample there is one more field; without a label */
 } ts_reader;
 
 /* --- header ------------------------------------------------------------------------------------------------------- */
@@ -151,7 +151,7 @@ static xp_status read_header(ts_reader *reader) {
 
 /* --- samples ------------------------------------------------------------------------------------------------------ */
 
-/* Where the field that begins here ends: at a colon, in a stamped field at one behind a parenthesis. */
+/* Where the field that begins here ends: at a colon, in a stamped field at one after a parenthesis. */
 static const char *field_end(const ts_reader *reader, const char *at, const char *end) {
     const xp_slice field = xp_series_trim(&reader->series, (xp_slice){at, end});
     const char *stop = field.begin;
@@ -182,8 +182,9 @@ static bool begins_a_value(xp_slice field) {
     return field.begin < field.end && (strchr("0123456789.+-(?", *field.begin) || xp_slice_is_missing(field));
 }
 
-/* The first sample tells whether the samples have a label behind their dimensions: a header may list classes, and the
- * samples have none. Writers of samples without labels end them in a colon all the same, behind which nothing stands. */
+/* The first sample shows whether the samples have a label after their dimensions: a header may list classes although
+ * the samples have no labels. Programs that write samples without labels may still end them with a colon, followed by
+ * nothing. */
 static void learn_fields(ts_reader *reader, int64_t fields, xp_slice last) {
     xp_series *series = &reader->series;
     reader->labels_at = series->line.begin;
@@ -313,7 +314,7 @@ static xp_status open_ts(xp_dataset *dataset, xp_opening *opening) {
     return status;
 }
 
-/* What no other row recognises: so that its messages tell what a file needs. */
+/* The format of last resort, so that its messages say what a file needs. */
 static bool recognises_ts(const xp_opening *opening) {
     return true;
 }

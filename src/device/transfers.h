@@ -23,7 +23,7 @@ const char *xp_transfers_results(const xp_transfers *transfers, int set);
 
 /* Copies the set's input to the device. What is enqueued on the device's queue afterwards comes after that. */
 xp_status xp_transfers_send(xp_transfers *transfers, int set);
-/* Has bytes of a buffer copied into the results at `at`, behind what the device's queue has. */
+/* Copies bytes of a buffer to the results at `at`, after what is in the device's queue. */
 xp_status xp_transfers_fetch(xp_transfers *transfers, int set, cl_mem buffer, size_t offset, size_t bytes, size_t at);
 /* What was copied, and in how many seconds by the device's clock, of devices opened with profiling. */
 typedef struct xp_transfer_times {

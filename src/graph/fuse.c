@@ -1,6 +1,6 @@
-/* Fusion: an operation that only combines another's result with a partner, element by element, is taken in by the one
- * that makes the result, where its row says that it can. Owns when that is the same computation; must not know which
- * operations there are. */
+/* Fusion: an operation that only combines the result of another with a partner, element by element, is fused into the
+ * operation that computes the result, if the row of that operation permits it. Decides when this is the same
+ * computation; must not know which operations there are. */
 #include "graph/operation.h"
 
 #include <string.h>

@@ -1,5 +1,5 @@
-/* How an operation's emitters turn a node into launches: requests that a plan copies into its list. Must not know what is
- * done with the list (graph/plan.h). */
+/* How an operation's emitters turn a node into launches: requests that a plan copies into its list. Must not know what
+ * is done with the list (graph/plan.h). */
 #ifndef XP_GRAPH_LAUNCH_H
 #define XP_GRAPH_LAUNCH_H
 
@@ -71,11 +71,11 @@ typedef struct xp_host_request {
 } xp_host_request;
 xp_status xp_plan_host_call(xp_plan *plan, const xp_node *node, const xp_host_request *request);
 
-/* Storage that only this node's launches use. F32 elements; NULL when memory ends. */
+/* Storage that only this node's launches use. F32 elements; NULL if memory runs out. */
 xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements);
 
-/* Chooses the parameters of the node's kernels by the device's tuning table, keeps the question for the tuner, and gives
- * it a handle: launches that use the values name it in their variant. */
+/* Chooses the parameters of the node's kernels from the tuning table of the device, records the request for the tuner,
+ * and gives it a handle, which launches that use the values set in their variant. */
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
 xp_device *xp_plan_device(const xp_plan *plan);

@@ -1,5 +1,6 @@
 /* What an operation is: one row of functions. Everything else in the project treats operations through it; there is no
- * other switch over operations. Needs no device: an emitter is given a plan that it hands launches to (graph/launch.h). */
+ * other switch over operations. Needs no device: an emitter is given a plan that it hands launches to
+ * (graph/launch.h). */
 #ifndef XP_GRAPH_OPERATION_H
 #define XP_GRAPH_OPERATION_H
 
@@ -57,7 +58,7 @@ bool xp_supports_single(const xp_device *device, const xp_node *node);
 bool xp_supports_storage(const xp_device *device, const xp_node *node);
 /* The type of a node's stored tensors; XP_F32 where it has none. */
 xp_type xp_node_storage(const xp_node *node);
-/* The first tensor in 16 bits; NULL: there is none. */
+/* The first tensor in 16 bits; NULL: none. */
 const xp_tensor *xp_node_stored_tensor(const xp_node *node);
 
 /* The operation's attributes struct of a node. */

@@ -1,4 +1,4 @@
-/* Where blocks of memory lie in one arena, by the times between which their content matters. Pure: knows no tensor, no
+/* Places blocks of memory in one arena, by the times between which their content is needed. Pure: knows no tensor, no
  * plan and no device. */
 #ifndef XP_GRAPH_PLACEMENT_H
 #define XP_GRAPH_PLACEMENT_H

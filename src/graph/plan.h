@@ -11,15 +11,15 @@
 #include <stdio.h>
 
 xp_graph *xp_plan_graph(const xp_plan *plan);
-/* Before xp_plan_realise: a buffer of its own for each tensor, in place of the arena, for harnesses: nothing shares its
- * place, and tools that watch memory accesses see each tensor's bounds. */
+/* Before xp_plan_realise: allocates a separate buffer for each tensor instead of the arena, for harnesses: no memory is
+ * shared, and tools that check memory accesses see the bounds of each tensor. */
 xp_status xp_plan_separate(xp_plan *plan);
 /* The storage of a tensor, for harnesses: buffer and offset in bytes. */
 xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset);
 
-/* Before xp_plan_realise: `prepared` is called when a kernel has been built, and again when it has run for the first time
- * in xp_plan_warm, for each kernel of the summary's count: a long preparation can be shown, and be stopped by a status
- * other than XP_OK, which the call then returns. */
+/* Before xp_plan_realise: `prepared` is called when a kernel has been built, and again when it has run for the first
+ * time in xp_plan_warm, for each kernel of the summary's count: a long preparation can be shown, and be stopped by a
+ * status other than XP_OK, which the call then returns. */
 void xp_plan_watch(xp_plan *plan, xp_status (*prepared)(void *user), void *user);
 /* xp_plan_realise for a plan whose arena comes later: xp_plan_bind_arena. The arena must fit one buffer. */
 xp_status xp_plan_realise_without_arena(xp_plan *plan);
@@ -47,12 +47,12 @@ typedef struct xp_profile_row {
     double seconds, flops, bytes; /* of all runs */
 } xp_profile_row;
 /* Fills rows[room] in the order of the first launches and returns their number: one for each kernel, or for each
- * variant of one. Launches beyond the room are left out. */
+ * variant of one. Launches beyond the room are omitted. */
 int xp_plan_profile(const xp_plan *plan, bool by_variant, xp_profile_row *rows, int room);
-/* The questions of all nodes, those of one kernel and shape put together. Owned by the plan. */
+/* The tuning requests of all nodes; those of one kernel and shape are merged. Owned by the plan. */
 typedef struct xp_plan_tuned {
     xp_tuning tuning;      /* with the values that the plan has */
-    const char *operation; /* of the nodes that asked it */
+    const char *operation; /* of the nodes that made it */
     double seconds;        /* of the launches of these nodes, all runs, when profiling */
 } xp_plan_tuned;
 int xp_plan_tunings(xp_plan *plan, const xp_plan_tuned **out);

@@ -46,7 +46,7 @@ struct xp_plan {
     cl_mem arena_given; /* the caller's buffer that the only slab is of; NULL: our own */
     bool borrowed;
     bool realised;
-    xp_status (*watch)(void *user); /* NULL: nobody watches the preparation */
+    xp_status (*watch)(void *user); /* NULL: no callback */
     void *watch_user;
     xp_plan_tuned *tuned;
     int tuned_count;

@@ -1,4 +1,4 @@
-/* What a plan tells about itself: sizes, launches, and the time of each kernel. */
+/* Reports about a plan: sizes, launches, and the time of each kernel. */
 #include "graph/plan_internal.h"
 
 #include "core/statistics.h"
@@ -131,7 +131,7 @@ xp_status xp_plan_run_profiled(xp_plan *plan) {
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
     }
     uint64_t begin = 0, previous = 0;
-    xp_launch *untimed = NULL; /* a library call after `previous` whose event tells no times */
+    xp_launch *untimed = NULL; /* a library call after `previous` whose event has no times */
     for (int i = 0; i < done && status == XP_OK; i++) {
         uint64_t start, end;
         if (!xp_device_event_times(events[i], &start, &end) || end < previous) {

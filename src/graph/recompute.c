@@ -1,5 +1,5 @@
-/* Recomputation: a differentiated graph gives up activations of the forward pass and makes them anew where the backward
- * pass reads them. Owns what stays and what runs again; knows nothing of layers or devices. */
+/* Recomputation: a differentiated graph discards activations of the forward pass and computes them again where the
+ * backward pass reads them. Decides what is kept and what runs again; knows no layers or devices. */
 #include "graph/graph.h"
 
 #include "graph/operation.h"
@@ -13,7 +13,7 @@ typedef struct recomputation {
     bool *again;                   /* by node of the forward pass: a copy of it may run in the backward pass */
     bool *updated;                 /* by id: state that the forward pass writes */
     bool *stays;                   /* by id of a tensor without a base: the backward pass reads it as it is */
-    xp_tensor **copies;            /* by tensor id: what was made anew in its place so far */
+    xp_tensor **copies;            /* by tensor id: its recomputed copy so far */
     xp_node **order;               /* all nodes with the copies between them; has room for a copy of every one */
     int order_count;
 } recomputation;
@@ -31,7 +31,7 @@ static bool in_scope(const xp_node *node, const char *scope) {
 
 /* ---- what stays -------------------------------------------------------------------------------------------------- */
 
-/* Whether all that the node wrote is the backward pass's to make anew. */
+/* Whether the backward pass recomputes everything that the node wrote. */
 static bool gives_up(const recomputation *r, const xp_node *node) {
     for (int i = 0; i < node->output_count; i++)
         if (node->outputs[i] && r->stays[xp_tensor_root(node->outputs[i])->id]) return false;

@@ -1,5 +1,5 @@
-/* What emitters ask a plan for: launches, library calls, scratch, and questions of tuning. Owns the checks of a request;
- * knows nothing of storage. */
+/* What emitters request from a plan: launches, library calls, scratch, and tuning. Owns the checks of a request; knows
+ * no storage. */
 #include "graph/plan_internal.h"
 
 #include "core/array.h"
@@ -10,7 +10,7 @@
 /* ---- arguments --------------------------------------------------------------------------------------------------- */
 
 static xp_argument *next_argument(xp_launch_request *request, xp_argument_kind kind) {
-    if (request->argument_count == XP_MAX_ARGUMENTS) return NULL; /* xp_plan_launch refuses the request */
+    if (request->argument_count == XP_MAX_ARGUMENTS) return NULL; /* xp_plan_launch rejects the request */
     xp_argument *argument = &request->arguments[request->argument_count++];
     *argument = (xp_argument){.kind = kind};
     return argument;

@@ -4,8 +4,8 @@
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-/* A library call takes no events: barriers stand before and after it where the queue does not order by itself. The
- * event is the library's own where it serves, because some drivers know no times of barriers. */
+/* A library call takes no events: barriers are placed before and after it if the queue is out of order. The event is
+ * that of the library if possible, because some drivers report no times for barriers. */
 static xp_status enqueue_call(const xp_launch *launch, cl_command_queue queue, bool ordered, cl_uint wait_count,
                               const cl_event *wait, cl_event *event) {
     cl_int code = CL_SUCCESS;

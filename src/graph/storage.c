@@ -170,7 +170,7 @@ static xp_status set_all_tensors(xp_plan *plan, const xp_tensor *only) {
     return XP_OK;
 }
 
-/* Libraries compile at their first call: have that behind us before the first step. */
+/* Libraries compile at their first call, so make it before the first step. */
 static xp_status warm_call(xp_plan *plan, const xp_launch *launch) {
     const xp_host_request *request = &launch->request.call;
     for (int i = 0; i < request->tensor_count; i++)

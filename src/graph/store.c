@@ -123,7 +123,7 @@ size_t xp_store_bytes(const xp_store *store) {
     return bytes;
 }
 
-/* Each parameter has a stream of its own, so that adding one leaves the others' values as they were. */
+/* Each parameter has its own stream, so adding one does not change the values of the others. */
 static void fill_initial(const xp_parameter *parameter, uint64_t seed, float *values) {
     xp_random random;
     uint32_t name_hash = 2166136261u; /* FNV-1a: the stream follows the name, not the order of declaration */

@@ -1,5 +1,5 @@
 /* Parameters and what training keeps beside them: values, gradients, moments, running statistics, as a few flat device
- * buffers. Owns the buffers; knows nothing of models or optimisers.
+ * buffers. Owns the buffers; knows no models and no optimisers.
  *
  * Order inside a flat buffer: parameters with weight decay, then those without, then state that is not trained, each
  * aligned so that sub-buffers are legal; the gaps hold zeros. */
@@ -11,7 +11,7 @@
 
 #include <expanse/graph.h>
 
-/* Values, gradients, moments and sums are fp32 always: kernels that want weights in 16 bits read a copy (xp_cast). */
+/* Values, gradients, moments and sums are fp32 always: kernels that use weights in 16 bits read a copy (xp_cast). */
 #define XP_STORE_TYPE XP_F32
 
 typedef struct xp_parameter {

@@ -1,4 +1,4 @@
-/* How kernels are told what type their tensors are stored in (cl/storage.clh). Knows no operation. */
+/* The options that tell kernels the storage types of their tensors (cl/storage.clh). Knows no operation. */
 #ifndef XP_GRAPH_STORED_H
 #define XP_GRAPH_STORED_H
 

@@ -32,7 +32,7 @@ double xp_type_round(xp_type type, double value) {
                             : (double)(float)value;
 }
 
-/* Operand i: the inputs, and behind them the outputs. */
+/* Operand i: the inputs, followed by the outputs. */
 static const xp_tensor *operand(const xp_node *node, int i) {
     return i < node->input_count ? node->inputs[i] : node->outputs[i - node->input_count];
 }

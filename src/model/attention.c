@@ -87,7 +87,7 @@ static xp_tensor *named_tensor(const chain *c, const char *file) {
 /* What says whether query i may look at key j, before pooling. */
 typedef struct sieve {
     xp_npy file;            /* no data: disjoint blocks */
-    int64_t samples, heads; /* that it tells apart; 1: it does not */
+    int64_t samples, heads; /* that it distinguishes; 1: none */
     int64_t rows, columns;  /* of the file */
     int64_t block;          /* rows and columns that one of its elements speaks for */
 } sieve;
@@ -134,7 +134,7 @@ typedef struct pooled_key {
     int64_t first, lines, run, pitch;
 } pooled_key;
 
-/* False behind the head's last pooled key. */
+/* False after the last pooled key of the head. */
 static bool find_window(const chain *c, int64_t scale, int64_t j, pooled_key *out) {
     const int64_t height = c->in->grid_height, breadth = c->in->grid_width, token = c->in->class_token;
     if (height == 0) {
@@ -291,7 +291,8 @@ static xp_status normalise(chain *c) {
     if (xp_specification_is_one_sided(spec)) {
         attributes.prefix = 1;
         attributes.align_last = spec->causal_last;
-        /* What a row of scores is shifted by cancels in the softmax, unless the score is bent behind it. */
+        /* A constant added to a row of scores cancels in the softmax, unless the score is changed by a nonlinear
+         * function afterwards. */
         attributes.constant = !spec->features && (spec->soft_cap > 0 || spec->score[0]);
         attributes.key_scale_count = spec->scale_count;
         for (int i = 0; i < spec->scale_count; i++) attributes.key_scales[i] = (int16_t)spec->scales[i];
@@ -358,7 +359,7 @@ static void set_pattern(const chain *c, xp_attention_attributes *attributes) {
     if (spec->causal) attributes->right = 0;
     attributes->stride = spec->stride;
     attributes->align_last = spec->causal_last;
-    /* On a grid no part of the specification looks at where a pooled key stands. */
+    /* On a grid, no part of the specification uses the position of a pooled key. */
     if (c->in->grid_height || !(spec->causal || spec->window || spec->stride > 1 || spec->alibi)) return;
     attributes->scale_count = spec->scale_count;
     for (int i = 0; i < spec->scale_count; i++) attributes->scales[i] = (int16_t)spec->scales[i];

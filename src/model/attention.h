@@ -1,5 +1,5 @@
-/* One attention layer's core, from a specification and queries, keys and values to o: the chain of operations that the
- * specification asks for, and the parameters and files that it needs. Knows a graph and a specification; nothing of
+/* The core of an attention layer, from a specification and queries, keys and values to o: the sequence of operations
+ * that the specification requires, and the parameters and files that it needs. Knows a graph and a specification; no
  * models, configurations or training. */
 #ifndef XP_MODEL_ATTENTION_H
 #define XP_MODEL_ATTENTION_H
@@ -21,8 +21,8 @@ typedef struct xp_attention_layer_inputs {
 
 /* Returns o [B,N,H,E], dense, or NULL with the reason in xp_last_error(). Learned parts are declared in graph->store as
  * "<scope>.beta" [G], "<scope>.bias" [1,H,N,M'], "<scope>.query_convolution" and ".key_convolution" [H·D,K] or
- * [H·D,K,K]; a graph without a store refuses them. Files are read now. *lse (may be NULL): as "attention" writes it;
- * NULL where the linear kernel runs, which keeps none. */
+ * [H·D,K,K]; a graph without a store rejects them. Files are read now. *lse (may be NULL): the output of "attention";
+ * NULL for the linear kernel, which has none. */
 xp_tensor *xp_attention_layer(xp_graph *graph, const xp_specification *specification, const char *scope,
                               const xp_attention_layer_inputs *inputs, xp_tensor **lse);
 

@@ -1,4 +1,4 @@
-/* Reading an expression by its grammar: what no rule takes is refused. */
+/* Parses an expression by its grammar: what no rule accepts is rejected. */
 #include "model/expression.h"
 
 #include "core/text.h"
@@ -18,7 +18,7 @@ typedef enum kind { WHOLE, REAL, TABLE } kind;
 typedef struct value {
     kind kind;
     bool uses_score, additive;
-    bool divides; /* a whole number other than 0, as it stands there */
+    bool divides; /* a literal whole number other than 0 */
 } value;
 
 typedef struct reader {
@@ -105,7 +105,7 @@ static bool is_word(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
 
-/* Says what is wrong with what stands where something else was expected. */
+/* Reports the text at this position, where something else was expected. */
 static bool refuse_token(reader *in, const char *expected) {
     const char c = look(in), *here = in->text + in->at;
     if (c == 0) return refuse(in, in->at, "the expression ends too early: expected %s", expected);
@@ -117,7 +117,7 @@ static bool refuse_token(reader *in, const char *expected) {
     return refuse(in, in->at, "\"%.*s\" is not allowed here: expected %s", length, here, expected);
 }
 
-/* Likewise behind a part that is whole. */
+/* The same after a complete part. */
 static bool refuse_end(reader *in, const char *expected) {
     const char c = look(in);
     if (c == ')' || c == ']') return refuse(in, in->at, "this \"%c\" has no opening bracket", c);
@@ -128,7 +128,7 @@ static const char AN_OPERAND[] = "a number, a name, a function or a bracket";
 
 static bool read_choice(reader *in, value *out);
 
-/* Reads a part in brackets whose opening one stands at `open`. */
+/* Reads a part in brackets; the opening one is at `open`. */
 static bool read_bracket(reader *in, size_t open, char close, value *out) {
     if (++in->depth > DEEPEST) return refuse(in, open, "brackets are nested more than %d deep", DEEPEST);
     if (!read_choice(in, out)) return false;
@@ -266,7 +266,7 @@ static const struct {
                  {">", 4},  {"+", 5},  {"-", 5},  {"*", 6},  {"/", 6},  {"%", 6}};
 enum { OPERATORS = sizeof operators / sizeof operators[0], COMPARISONS_END = 4, SUM = 5 };
 
-/* The operator that stands here; -1: none. */
+/* The operator at this position; -1: none. */
 static int find_operator(reader *in) {
     look(in);
     const char *here = in->text + in->at;

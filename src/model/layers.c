@@ -79,7 +79,7 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
         .k = part[1],
         .v = part[2],
         .key_lengths = builder->lengths,
-        /* Where other rows do not look at them, the rows behind a series' end may hold anything: the head drops them.
+        /* If other rows do not read them, the rows after the end of a series may hold anything: the head drops them.
          */
         .query_lengths = spec->causal_last || spec->conv1d ? builder->lengths : NULL,
         .grid_height = builder->grid_height,

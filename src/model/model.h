@@ -1,5 +1,5 @@
-/* Models: from a configuration to graphs. Owns the architecture of the two model families; knows nothing of files, run
- * folders or optimisers.
+/* Models: from a configuration to graphs. Owns the architecture of the two model families; knows no files, run folders
+ * or optimisers.
  *
  * encoder: time series [B,N,F] with lengths -> [B,outputs]. vision: images [B,Ch,Y,X] -> [B,outputs]. What the outputs
  * mean, and their loss, is for src/task. */
@@ -27,7 +27,7 @@ typedef struct xp_model_config {
     int pre_norm; /* else post-norm */
     int norm;     /* xp_norm_kind */
     double norm_epsilon;
-    int final_norm;      /* a normalisation behind the last layer */
+    int final_norm;      /* a normalisation after the last layer */
     int activation;      /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
     int positions;       /* xp_positions */
     int scale_input;     /* multiply the embedding by sqrt(width) */
@@ -56,8 +56,8 @@ typedef struct xp_model {
     xp_tensor *output;  /* [B,outputs] */
 } xp_model;
 
-/* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one message,
- * one a line, each with its option. XP_INVALID_ARGUMENT. */
+/* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one
+ * message, one a line, each with its option. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
 
 /* Which samples the model takes, by the name of their kind in src/data: "series", "images". */
@@ -66,7 +66,7 @@ const char *xp_model_samples(const xp_model_config *config);
 /* The rows that attention sees of a sample: one after another, or a grid. */
 typedef struct xp_model_rows {
     int count;
-    bool masked;                              /* those behind a sample's length are not seen */
+    bool masked;                              /* those after a sample's length are not seen */
     int grid_height, grid_width, class_token; /* 0 where there is no grid; the token comes first */
 } xp_model_rows;
 void xp_model_describe_rows(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out);

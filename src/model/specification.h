@@ -1,5 +1,5 @@
-/* The attention specification: the four answers of the primal-dual framework as one struct and one line of text. Owns
- * parsing, printing and checking; knows nothing of graphs.
+/* The attention specification: the four choices of the primal-dual framework as one struct and one line of text. Owns
+ * parsing, printing and checking; knows no graphs.
  *
  *     specification = kernel { "+" part }
  *     kernel  = "softmax" | "linear" [ "(" "elu" | "relu" | "identity" | "square" ")" ]               (elu by default)
@@ -15,8 +15,8 @@
  *             | "alibi" | "softcap" "(" C ")" | "scale" "(" X ")" | "bias"             (bias: learned, [1,H,N,M])
  *             | "score" "(" TEXT { "," "derivative=" TEXT | "," NAME "=" NUMBER | "," NAME "=" FILE } ")"
  *
- * A TEXT stands in "…" and is an expression (model/expression.h). A FILE may stand in "…", and has to where it holds
- * more than letters, digits and . _ - / or is a number.
+ * A TEXT is in "…" and is an expression (model/expression.h). A FILE may be in "…", and must be if it has other
+ * characters than letters, digits and . _ - / or is a number.
  *
  * Blanks are free. Printing gives the shortest text that parses back to the same struct. */
 #ifndef XP_MODEL_SPECIFICATION_H
@@ -71,7 +71,7 @@ typedef struct xp_specification {
 } xp_specification;
 
 /* XP_INVALID_ARGUMENT: the message quotes the text, marks the place with its column, and says what is expected; a
- * misspelt word names the nearest known one. Whether the parts go together is xp_specification_check()'s to say. */
+ * misspelt word names the nearest known one. xp_specification_check() checks whether the parts can be combined. */
 xp_status xp_specification_parse(const char *text, xp_specification *out);
 /* Appends the text. */
 void xp_specification_write(xp_writer *out, const xp_specification *specification);
@@ -82,12 +82,13 @@ typedef struct xp_specification_use {
     int longest;          /* the longest series, or the longer side of the patch grid */
     bool grid;            /* rows are the patches of an image */
 } xp_specification_use;
-/* Refuses parts that do not go together, or not with this use, by name and with the reason. XP_INVALID_ARGUMENT. */
+/* Rejects parts that cannot be combined, or not in this use; the message names them and the reason.
+ * XP_INVALID_ARGUMENT. */
 xp_status xp_specification_check(const xp_specification *specification, const xp_specification_use *use);
 /* Fails with the reason after the specification's text, of which a long one is cut. */
 xp_status xp_specification_refuse(const xp_specification *specification, xp_status status, const char *reason);
 
-/* No query sees a key behind its own row. */
+/* No query sees a key after its own row. */
 bool xp_specification_is_one_sided(const xp_specification *specification);
 
 #endif

@@ -28,15 +28,16 @@ typedef struct xp_cursor {
 /* Quotes the text around `at`, without bytes that would upset a terminal, and points to its column. */
 xp_status xp_cursor_refuse(const xp_cursor *reader, size_t at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-/* `word` is none of the list: names the nearest, or what is expected. */
+/* `word` is not in the list: the message names the nearest word, or what is expected. */
 xp_status xp_cursor_refuse_word(const xp_cursor *reader, size_t at, const char *word, const char *const *list,
                                 int count, const char *expected);
-/* The next character that is no blank, which the cursor then stands on. */
+/* Moves to the next character that is not a blank, and returns it. */
 char xp_cursor_look(xp_cursor *reader);
 bool xp_cursor_take(xp_cursor *reader, char wanted);
 xp_status xp_cursor_open(xp_cursor *reader, const char *example); /* "(" */
 xp_status xp_cursor_close(xp_cursor *reader);                     /* ")" */
-/* The letters and digits from here on; an empty word where there are none. Overlong words are cut: none is known. */
+/* The letters and digits from here on; an empty word if there are none. Overlong words are cut; no known word is so
+ * long. */
 void xp_cursor_word(xp_cursor *reader, char word[XP_WORD_BYTES]);
 /* One word of a list; *out is its place there. */
 xp_status xp_cursor_choice(xp_cursor *reader, const char *const *list, int count, const char *expected, int *out);

@@ -1,4 +1,4 @@
-/* Reading the part score(…): the user's expressions, their names, and what the names stand for. */
+/* Parses the part score(…): the user's expressions, their names, and the meaning of the names. */
 #include "core/text.h"
 #include "model/expression.h"
 #include "model/specification_parts.h"
@@ -17,7 +17,7 @@ static const char *const reserved[] = {
     "ulong",      "union",      "unsigned", "ushort",   "void",   "volatile",  "while",   "write_only"};
 enum { RESERVED = sizeof reserved / sizeof reserved[0] };
 
-/* Where its texts stand in the specification: they are checked when all names are known. */
+/* Positions of its texts in the specification: they are checked when all names are known. */
 typedef struct score_places {
     size_t score, derivative;
 } score_places;

@@ -7,7 +7,7 @@
 #include "ops/building.h"
 #include "ops/views.h"
 
-/* Inputs of "attention" (and of "attention_map", with lse behind them), and of "attention_backward". */
+/* Inputs of "attention" (and of "attention_map", with lse after them), and of "attention_backward". */
 enum {
     XP_ATTENTION_Q,
     XP_ATTENTION_K,
@@ -53,7 +53,7 @@ void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t
                               int pass);
 /* SIGHT_PARAMETERS, in their order. */
 void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);
-/* A gradient that nobody wants has no argument of its own: its variant of the kernel never touches the pointer. */
+/* A gradient that is not requested has no argument: that variant of the kernel never uses the pointer. */
 void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 /* A grid of groups × heads × samples of `local` work-items each. CPU devices, whose work-groups are one work-item, deal
  * out long runs of neighbours: there uneven heads come first (HEADS_FIRST), so that every run has its share of all. */

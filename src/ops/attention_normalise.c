@@ -102,7 +102,7 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
                                  const xp_attention_normalise_attributes *attributes, xp_tensor **q_out,
                                  xp_tensor **k_out) {
     *q_out = *k_out = NULL;
-    if (!q || !k) return XP_INVALID_ARGUMENT; /* whoever made it NULL has said why */
+    if (!q || !k) return XP_INVALID_ARGUMENT; /* the message is recorded already */
     XP_TRY(check_shapes(q, k, beta_or_null));
     XP_TRY(check_lengths(q, k, key_lengths, query_lengths_or_starts, attributes->packed));
     XP_TRY(check_attributes(attributes, k->shape[2]));

@@ -62,7 +62,7 @@ static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant
     return xp_plan_launch(plan, node, &request);
 }
 
-/* One pass of the backward ones: what they share, before their outputs and behind them. */
+/* One of the backward passes: what they share, before and after their outputs. */
 static void pass_inputs(xp_launch_request *request, const xp_variant *variant, const xp_attention_tensors *t,
                         const xp_attention_sizes *s, xp_tensor *delta) {
     request->file = "attention_tiled";

@@ -23,8 +23,8 @@ typedef struct xp_gemm_attributes {
     int combine;    /* an xp_combine */
 } xp_gemm_attributes;
 
-/* ---- graph/copy.c: "add", "copy": the graph's own, without attributes -------------------------------------------------
- * copy reads and writes views. */
+/* ---- graph/copy.c: "add", "copy": the graph's own, without attributes
+ * ------------------------------------------------- copy reads and writes views. */
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "dropout" ----------------------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
@@ -120,14 +120,15 @@ typedef struct xp_cross_entropy_attributes {
 } xp_cross_entropy_attributes;
 
 /* ---- ops/tally.c: "correct", "tally"; no attributes, no gradients ---------------------------------------------------
- * correct   the first of the largest probabilities is the answer; a sample counts when its weight is not 0 and its label is
+ * correct   the first of the largest probabilities is the answer; a sample counts when its weight is not 0 and its
+ * label is
  *           a class
- * inputs:   probabilities [B,C], labels I32 [B], weights [B]
- * outputs:  correct [B]: 1, 0, or NaN where a probability is not finite; counted [B]: 1 or 0
+ * inputs:   probabilities [B,C], labels I32 [B], weights [B] outputs:  correct [B]: 1, 0, or NaN where a probability is
+ * not finite; counted [B]: 1 or 0
  *
- * tally     the sums over the samples that count; scores: what a sample's answer is worth by some metric, such as correct
- * inputs:   losses, scores, counted, weights [B]
- * outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the first sample of a weight other than 0 whose loss or score is
+ * tally     the sums over the samples that count; scores: what a sample's answer is worth by some metric, such as
+ * correct inputs:   losses, scores, counted, weights [B] outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the
+ * first sample of a weight other than 0 whose loss or score is
  *           not finite (0: none) */
 enum { XP_TALLY_LOSS, XP_TALLY_SCORE, XP_TALLY_SAMPLES, XP_TALLY_BROKEN, XP_TALLY_SUMS };
 
@@ -307,7 +308,7 @@ typedef struct xp_attention_pool_attributes {
  * outputs: y [B,N,H,D] dense. Loads stop at the length.
  * Backward
  * inputs:  dy, x, weight, lengths
- * outputs: dx (views fine), d_weight; NULL where no reader wants them */
+ * outputs: dx (views fine), d_weight; NULL if no reader needs them */
 typedef struct xp_depthwise_convolution_attributes {
     int width; /* k, 1 … 127 */
     int causal;
@@ -315,19 +316,19 @@ typedef struct xp_depthwise_convolution_attributes {
 } xp_depthwise_convolution_attributes;
 
 /* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
- * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor
- * min(1, limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
+ * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor min(1,
+ * limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
  *
- * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or begins anew.
+ * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or starts the sums
+ * again.
  *
- * optimiser: one launch over all trained elements, in place on the store's values and moments.
- * inputs:  gradients, clip [2] or NULL, optimiser_state [8]
- * outputs: values, moment 1, moment 2 (NULL for plain SGD)
- * Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
- * (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
+ * optimiser: one launch over all trained elements, in place on the store's values and moments. inputs:  gradients, clip
+ * [2] or NULL, optimiser_state [8] outputs: values, moment 1, moment 2 (NULL for plain SGD) Elements below `decayed`
+ * have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient (PyTorch). The norm and the step
+ * read the sums in place of the gradients where the store accumulates.
  *
  * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
- * rectification (0: momentum step without the second moment), [4] 0: gradient_sum begins anew, [5..7] unused. */
+ * rectification (0: momentum step without the second moment), [4] 0: gradient_sum starts again, [5..7] unused. */
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;

@@ -6,8 +6,8 @@
 
 #include <math.h>
 
-/* Attributes of a new dropout with a stream of its own; probability 0, and no stream used up, when there is nothing to
- * drop. XP_INVALID_ARGUMENT when the probability is not in [0, 1). */
+/* Attributes of a new dropout with its own stream; with probability 0, no stream is used. XP_INVALID_ARGUMENT: the
+ * probability is not in [0, 1). */
 static inline xp_status xp_building_dropout(xp_graph *graph, const char *name, float probability,
                                             xp_dropout_attributes *out) {
     *out = (xp_dropout_attributes){0};

@@ -1,4 +1,4 @@
-/* Cast: a tensor's numbers in another element type. Owns its rule and launch; must not know why somebody wants it. */
+/* Cast: converts a tensor to another element type. Owns its rule and launch; must not know what it is used for. */
 #include "graph/stored.h"
 #include "ops/ops.h"
 

@@ -1,4 +1,4 @@
-/* A convolution of each column of queries or keys with taps of its own, and the way back. Owns shapes, gradient rule
+/* A convolution of each column of queries or keys with its own taps, and the backward pass. Owns shapes, gradient rule
  * and launches; must not know what attention does with the results. */
 #include "graph/launch.h"
 #include "ops/building.h"

@@ -1,4 +1,4 @@
-/* Matrix products and linear layers: shapes, gradients, and which kernels make them. Knows nothing of models. */
+/* Matrix products and linear layers: shapes, gradients, and which kernels compute them. Knows no models. */
 #include "graph/stored.h"
 #include "ops/building.h"
 #include "ops/gemm_clblast.h"

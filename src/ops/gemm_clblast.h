@@ -12,8 +12,8 @@ enum { XP_LIBRARY_OURS = 1, XP_LIBRARY_CLBLAST };
 /* Whether the library is installed. */
 bool xp_clblast_is_there(void);
 
-/* Looks up the library's parameters, one set for all products of the device, and keeps the question for the tuner. For
- * each node that the library could serve. */
+/* Looks up the parameters of the library, one set for all products of the device, and records the request for the
+ * tuner. Call it for each node that the library can compute. */
 xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
 /* Adds y [m,n] = a·b with the parameters of `tuning` to the plan; there is no epilogue. chosen_by: handle of the tuning

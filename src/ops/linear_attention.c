@@ -55,7 +55,7 @@ static bool heads_are_neighbours(const xp_tensor *x) {
     return x->shape[2] == 1 || (x->stride[2] == x->shape[3] && x->stride[3] == 1);
 }
 
-/* Sizes and arguments that end both kernels; heads that lie behind each other count as one. */
+/* Sizes and arguments that end both kernels; heads that follow one another in memory count as one. */
 static xp_status launch_feature_map(xp_plan *plan, const xp_node *node, xp_launch_request *request, bool one_head) {
     enum { COLUMNS = 64 };
     const int64_t *shape = node->outputs[0]->shape;
@@ -196,7 +196,7 @@ typedef struct pass {
     int64_t group; /* query heads per key head */
     int64_t chunk, block /* rows of outputs in a work-group */, state /* elements of one */;
     int64_t key_slots, query_slots;
-    int64_t share; /* query heads per head of key states: lengths of its own make states of its own */
+    int64_t share; /* query heads per head of key states: separate lengths require separate states */
 } pass;
 
 /* Chunks as long as the narrower side of a state, so that all states together are at most as large as the wider one of

@@ -1,5 +1,5 @@
-/* The list of operations, the only one: the tables of operations, of reference functions and of check cases are made
- * from it. FACTOR is what a device may err by, in multiples of an honest single-precision computation's own error. */
+/* The only list of operations: the tables of operations, of reference functions and of check cases are generated from
+ * it. FACTOR is the permitted error of a device, as a multiple of the error of a plain single-precision computation. */
 #ifndef XP_OPS_LIST_H
 #define XP_OPS_LIST_H
 

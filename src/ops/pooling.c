@@ -1,5 +1,5 @@
-/* From a sequence to one row, and zeros behind a sequence's length. Owns the rules and launches of both; must not know
- * what the rows hold. */
+/* From a sequence to one row, and zeros after the length of a sequence. Owns the rules and launches of both; must not
+ * know what the rows hold. */
 #include "graph/launch.h"
 #include "ops/building.h"
 

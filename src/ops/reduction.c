@@ -1,5 +1,5 @@
-/* Sums of columns: shape and launches. Owns the order of summation, which the shape alone fixes; knows nothing of who
- * asks for sums. */
+/* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape; does not know what
+ * the sums are used for. */
 #include "graph/stored.h"
 #include "ops/building.h"
 

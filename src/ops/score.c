@@ -15,7 +15,7 @@ static bool is_word(char c) {
     return isalnum((unsigned char)c) || c == '_';
 }
 
-/* The tensor that the name at `text` is, with a bracket behind it; -1: none. *length is that of name and bracket. */
+/* The tensor that the name at `text` is, with a bracket after it; -1: none. *length is that of name and bracket. */
 static int indexed_tensor(const char *text, const xp_score *score, size_t *length) {
     size_t name = 0;
     while (is_word(text[name])) name++;

@@ -4,10 +4,10 @@
 
 #include "ops/ops.h"
 
-/* The OpenCL C that defines user_score and user_derivative; of the graph's memory. NULL with the reason: no memory.
- * The texts stand on lines of their own under the file names XP_SCORE_FILE and XP_DERIVATIVE_FILE, so that a compiler's
- * message names a place in them. An index of a tensor is written so that it stays within its elements: one before the
- * first or behind the last reads the last. `tensors` are inputs.user. */
+/* The OpenCL C that defines user_score and user_derivative; of the graph's memory. NULL: no memory. Each text is on its
+ * own line with the file name XP_SCORE_FILE or XP_DERIVATIVE_FILE, so that a compiler error names a position in it. The
+ * code limits an index of a tensor to its elements: one before the first or after the last reads the last. `tensors`
+ * are inputs.user. */
 #define XP_SCORE_FILE      "score"
 #define XP_DERIVATIVE_FILE "derivative"
 const char *xp_score_prelude(xp_graph *graph, const xp_score *score, xp_tensor *const *tensors);

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <tgmath.h>
 
-/* Where the inputs stand, in the order of the node's. */
+/* Positions of the inputs, in the order of the node. */
 typedef struct places {
     int q, k, v, key_lengths, random_state, query_lengths, bias, mask, user;
 } places;
@@ -156,7 +156,7 @@ static xp_real dot_absolute(const xp_real *a, const xp_real *b, int64_t count) {
     return sum;
 }
 
-/* What becomes of scale · q·k. */
+/* The score from scale · q·k. */
 typedef struct score {
     xp_real value;
     xp_real slope;      /* by the scaled product */

@@ -31,7 +31,7 @@ static problem problem_of(const xp_node *node, const xp_tensor *q, const xp_tens
                      .key_lengths_rank = key_lengths ? key_lengths->rank : 0};
 }
 
-/* The rows of a sample as rows of the tensor with its batch laid end to end. */
+/* The rows of a sample as rows of the tensor, with the samples one after another. */
 typedef struct span {
     int64_t first, count;
 } span;
@@ -67,12 +67,12 @@ static int64_t statistic_of(const problem *p, int64_t g, int64_t i, span keys, s
     if (!attributes->prefix) return 0;
     const int64_t scale = attributes->key_scale_count ? attributes->key_scales[g % attributes->key_scale_count] : 1;
     const int64_t at = attributes->align_last ? i + keys.count - queries.count : i;
-    /* key j stands at its last row, j·scale + scale - 1 */
+    /* key j is at its last row, j·scale + scale - 1 */
     const int64_t visible = clamp(at < 0 ? 0 : (at + 1) / scale, 0, keys.count);
     return visible - 1;
 }
 
-/* Where element d of a statistic lies. */
+/* The position of element d of a statistic. */
 static int64_t place_of(const problem *p, int64_t s, int64_t g, int64_t t, span keys, int64_t d) {
     return ((p->attributes->prefix ? keys.first + t : s) * p->key_heads + g) * p->width + d;
 }

@@ -1,5 +1,5 @@
 /* The oracle: every operation in plain C, compiled twice, with real = double (the truth of tests and `expanse check`)
- * and with real = float (how far an honest single-precision computation lands from it). Written for clarity and never
+ * and with real = float (how far a plain single-precision computation deviates from it). Written for clarity and never
  * for speed; shares no code with the kernels. A function's file is reference/<family of operations>.c. */
 #ifndef XP_REFERENCE_REFERENCE_H
 #define XP_REFERENCE_REFERENCE_H
@@ -28,7 +28,7 @@ typedef struct xp_reference_call {
 
 typedef void (*xp_reference_function)(const xp_reference_call *call);
 
-/* The functions of an operation by its name; NULL when there is none (a test forbids that). */
+/* The functions of an operation by its name; NULL if there is none (a test ensures that there is). */
 typedef struct xp_reference_entry {
     const char *operation;
     xp_reference_function exact, single;

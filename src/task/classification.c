@@ -12,7 +12,7 @@ enum { LOSS_SUM = XP_TALLY_LOSS, CORRECT = XP_TALLY_SCORE, SUMS };
 
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
-/* Whatever has no class for a sample is refused by the check, which says where. */
+/* The check rejects data with samples without a class. */
 static bool takes(const xp_dataset *training) {
     (void)training;
     return true;

@@ -7,10 +7,10 @@
 
 extern const xp_task xp_classification;
 
-/* What an evaluation of classes has of its own. */
+/* The evaluation of a classification. */
 typedef struct xp_classes {
     int classes;
-    int unseen;           /* classes of the data behind these, which the model does not know */
+    int unseen;           /* further classes of the data, which the model does not know */
     char **names;         /* [classes + unseen], owned */
     int32_t *labels;      /* [count], -1: the sample has none; NULL when the data have none */
     int32_t *predictions; /* [count] */

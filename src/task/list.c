@@ -1,4 +1,4 @@
-/* The table of tasks: the first that takes the data is what one learns from them. */
+/* The table of tasks: the first one that accepts the data is used. */
 #include "task/classification.h"
 
 const xp_task *const xp_tasks[] = {&xp_classification};

@@ -1,7 +1,7 @@
-/* Tasks: what is learned from data. Each is a row of a table that carries what the task has of its own: the loss that it
- * builds in the graph, what it counts in a batch and measures from that, which metric decides, what it checks, draws and
- * prints. Knows nothing of step loops, run folders or the terminal. Adding a task touches one file here and the table in
- * list.c. */
+/* Tasks: what is learned from data. Each is a row of a table with everything specific to the task: the loss that it
+ * builds in the graph, what it counts in a batch and measures from that, which metric selects the best epoch, what it
+ * checks, draws and prints. Knows no training loop, run folders or terminal. Adding a task touches one file here and
+ * the table in list.c. */
 #ifndef XP_TASK_TASK_H
 #define XP_TASK_TASK_H
 
@@ -28,12 +28,12 @@ typedef struct xp_sum {
     double lowest; /* that another sum can be */
 } xp_sum;
 
-/* A number that tells how good answers are, computed from the sums of any number of batches. */
+/* A measure of quality, computed from the sums of any number of batches. */
 typedef struct xp_metric {
     const char *name;       /* in columns, keys and print: "accuracy" */
-    const char *unit;       /* printed behind the number: " %", or "" */
+    const char *unit;       /* printed after the number: " %", or "" */
     double scale;           /* printed is the number times this */
-    int digits;             /* printed behind the decimal point */
+    int digits;             /* printed after the decimal point */
     double lowest, highest; /* that the number can have */
     double (*value)(const double *sums, int64_t counted);
 } xp_metric;
@@ -53,8 +53,8 @@ typedef struct xp_evaluation {
     char weights[96];                /* a checkpoint's, by xp_evaluate: "epoch 7, the best on the validation set" */
 } xp_evaluation;
 
-/* Makes room for the answers to `dataset`, of which the task copies what it needs; answers are zero until the caller fills
- * them. On failure *out holds nothing. XP_OUT_OF_MEMORY. */
+/* Allocates the answers for `dataset`, of which the task copies what it needs; answers are zero until the caller fills
+ * them. On failure *out is empty. XP_OUT_OF_MEMORY. */
 xp_status xp_evaluation_create(xp_evaluation *out, const xp_task *task, const xp_dataset *dataset);
 /* Computes the metrics, and what the task finds beside them, from the answers and labels. */
 void xp_evaluation_finish(xp_evaluation *evaluation);
@@ -87,7 +87,7 @@ typedef struct xp_task_table {
     void (*fill)(const xp_evaluation *evaluation, int64_t row, xp_task_cell *cells);
 } xp_task_table;
 
-/* Makes room for so many columns, which are empty. XP_OUT_OF_MEMORY. */
+/* Allocates this number of empty columns. XP_OUT_OF_MEMORY. */
 xp_status xp_task_table_create(xp_task_table *out, int columns);
 /* Fills the next column without a name with a copy of this one. */
 xp_status xp_task_table_column(xp_task_table *table, const xp_task_column *column);
@@ -95,12 +95,12 @@ void xp_task_table_release(xp_task_table *table); /* an all-zero one is fine */
 
 /* ---- a model that learns ----------------------------------------------------------------------------------------- */
 
-/* What the configuration says of the loss. */
+/* Options of the loss from the configuration. */
 typedef struct xp_task_options {
     double label_smoothing;
 } xp_task_options;
 
-/* A model with its task's loss behind it: inputs and outputs, borrowed from the model's graph. */
+/* A model followed by the loss of its task: inputs and outputs, borrowed from the graph of the model. */
 typedef struct xp_learner {
     xp_model model;
     xp_tensor *labels;        /* [B], by the task */
@@ -124,22 +124,22 @@ typedef enum xp_data_use { XP_DATA_TRAINS, XP_DATA_TESTS, XP_DATA_JUDGES } xp_da
 struct xp_task {
     const char *name;
 
-    /* Whether it is what one learns from such data. */
+    /* Whether the task applies to such data. */
     bool (*takes)(const xp_dataset *training);
-    /* Refuses data whose labels do not do for it. The message begins with `path`. XP_BAD_DATA. */
+    /* Rejects data with unsuitable labels. The message begins with `path`. XP_BAD_DATA. */
     xp_status (*check)(const xp_dataset *dataset, const char *path, xp_data_use use);
-    /* Writes what the labels are, behind a comma: ", 3 classes". */
+    /* Describes the labels, after a comma: ", 3 classes". */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
 
-    /* How many numbers an answer has, and the name of each. The keys are those of state.json, and the names' that of the
-     * weights' metadata. */
+    /* How many numbers an answer has, and the name of each. The keys are those of state.json, and the names' that of
+     * the weights' metadata. */
     int (*outputs)(const xp_dataset *training);
     const char *(*output_name)(const xp_dataset *training, int output);
     const char *outputs_key, *names_key;
     /* Gives the header of a data set what its labels were in training. Borrows the names. */
     void (*restore)(xp_dataset *header, int outputs, char **names);
 
-    /* Adds labels and loss behind the model, and keeps what is read: loss, tally and answers. */
+    /* Adds labels and loss after the model, and keeps what is read: loss, tally and answers. */
     xp_status (*build)(xp_learner *learner, const xp_task_options *options, bool training);
 
     /* The sums of the tally, in its order, and metrics, of which the first is the loss. */
@@ -150,12 +150,12 @@ struct xp_task {
     int deciding; /* of the metrics: that of the best epoch */
     bool higher_is_better;
 
-    /* What an evaluation has of its own. */
+    /* The task's own part of an evaluation. */
     xp_status (*open)(xp_evaluation *evaluation, const xp_dataset *dataset);
     void (*finish)(xp_evaluation *evaluation);
     void (*release)(xp_evaluation *evaluation);
 
-    /* A picture of an evaluation; NULL: there is none. `set` says what the samples are: "test set after the last epoch,
+    /* A picture of an evaluation; NULL: none. `set` describes the samples: "test set after the last epoch,
      * 20". Writes atomically. */
     const char *picture; /* its file */
     xp_status (*draw)(const char *path, const char *title, const char *set, const xp_evaluation *evaluation);
@@ -168,7 +168,8 @@ struct xp_task {
 
 /* Whether one value of the deciding metric is better than another. */
 bool xp_task_is_better(const xp_task *task, double value, double than);
-/* All metrics, from the sums of `counted` samples; out [XP_TASK_METRICS], NaN behind the task's own, and without a sample. */
+/* All metrics, from the sums of `counted` samples; out [XP_TASK_METRICS], NaN after those of the task, and without a
+ * sample. */
 void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double *out);
 
 /* The table (list.c). */
@@ -176,6 +177,6 @@ extern const xp_task *const xp_tasks[];
 extern const int xp_task_count;
 /* The first of the table that takes the data. XP_UNSUPPORTED. */
 xp_status xp_task_for(const xp_dataset *training, const xp_task **out);
-const xp_task *xp_task_find(const char *name); /* NULL: there is none of this name */
+const xp_task *xp_task_find(const char *name); /* NULL: no task has this name */
 
 #endif

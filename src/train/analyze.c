@@ -1,4 +1,4 @@
-/* The pass over the data that compares the heads of each layer, and the files that tell of it. */
+/* The pass over the data that compares the heads of each layer, and the files with its results. */
 #include "train/analyze.h"
 
 #include "core/clock.h"
@@ -37,7 +37,7 @@ typedef struct analysis_run {
     layer_watch *watches; /* [result->layer_count] */
     xp_head_keys keys;    /* without the scale, which is the head's */
     int tokens;           /* rows of a whole sequence, N */
-    bool masked;          /* attention leaves out what is behind a series' end */
+    bool masked;          /* attention ignores rows after the end of a series */
     float *expanded, *shrunk;
 } analysis_run;
 
@@ -159,7 +159,7 @@ out:
 
 /* --- the whole analysis ------------------------------------------------------------------------------------------- */
 
-/* What the specification and the shapes say of the heads. */
+/* What follows for the heads from the specification and the shapes. */
 static xp_status describe(analysis_run *run, const xp_model_shape *shape) {
     const xp_model_config *model = &run->checkpoint->config.model;
     xp_analysis *result = run->result;

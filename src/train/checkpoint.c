@@ -1,4 +1,4 @@
-/* Checkpoint folders: what stands in state.json and config.yaml, and the whole. */
+/* Checkpoint folders: the content of state.json and config.yaml, and the folder as a whole. */
 #include "train/checkpoint.h"
 
 #include "core/exchange.h"
@@ -29,7 +29,7 @@ static json_t *reals(const double *values, int count) {
     return array;
 }
 
-/* NULL when a name is not UTF-8, or memory ended. */
+/* NULL when a name is not UTF-8, or memory ran out. */
 static json_t *output_names(const xp_checkpoint *checkpoint) {
     json_t *names = json_array();
     for (int i = 0; i < checkpoint->shape.outputs; i++)
@@ -288,7 +288,7 @@ static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *
 
 /* --- whether the fields of a state belong together ---------------------------------------------------------------- */
 
-/* Refuses the field unless its value is the expected one. */
+/* Rejects the field unless its value is the expected one. */
 static xp_status expect(const char *path, const char *name, int64_t value, int64_t expected, const char *by) {
     if (value == expected) return XP_OK;
     return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, but %s make it %lld; take another checkpoint", path, name,

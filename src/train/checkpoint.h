@@ -1,7 +1,7 @@
 /* Checkpoints: a folder with model.safetensors (all parameters and running statistics by name, and in its metadata what
- * prediction needs beside them), training.safetensors (moments), state.json (where the run stands, and what prediction
- * needs to know of the training data) and config.yaml; docs/MODEL.md describes them. Owns the folder's format and its
- * atomic replacement; knows nothing of the training loop. */
+ * prediction needs beside them), training.safetensors (moments), state.json (the progress of the run, and what
+ * prediction needs to know about the training data) and config.yaml; docs/MODEL.md describes them. Owns the folder's
+ * format and its atomic replacement; does not know the training loop. */
 #ifndef XP_TRAIN_CHECKPOINT_H
 #define XP_TRAIN_CHECKPOINT_H
 
@@ -12,7 +12,7 @@
 
 #include <jansson.h>
 
-/* Where a run stands; everything that the next step depends on beside the parameters and moments. */
+/* The progress of a run: everything that the next step depends on, apart from the parameters and moments. */
 typedef struct xp_training_state {
     int64_t step;              /* optimiser steps done */
     int epoch;                 /* the epoch under way, from 0; equal to the epochs finished */
@@ -45,7 +45,7 @@ typedef struct xp_checkpoint {
  * folder that it replaced could not be removed; xp_last_error() names it. XP_BAD_DATA: a parameter is not finite; the
  * old one stays. */
 xp_status xp_checkpoint_write(const char *folder, const xp_checkpoint *checkpoint, xp_store *store, bool *left);
-/* Writes config.yaml anew. */
+/* Rewrites config.yaml. */
 xp_status xp_checkpoint_configure(const char *folder, const xp_config *config);
 /* Reads state.json and config.yaml, and checks each value against its range and the others. *out is released by the
  * caller on success. XP_IO_ERROR, XP_BAD_DATA. */
@@ -53,7 +53,7 @@ xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out);
 /* Checks that the folder's tensors are those of the model that it describes; needs no device. XP_IO_ERROR, XP_BAD_DATA.
  */
 xp_status xp_checkpoint_check(const char *folder, const xp_checkpoint *checkpoint, bool moments);
-/* Checks that the run can stand where it does, with so many training samples. XP_BAD_DATA. */
+/* Checks that this progress is possible with this number of training samples. XP_BAD_DATA. */
 xp_status xp_checkpoint_check_samples(const char *folder, const xp_checkpoint *checkpoint, int64_t samples);
 void xp_checkpoint_release(xp_checkpoint *checkpoint);
 /* Fills the realised store's values, and its moments when `moments`. XP_BAD_DATA when the folder holds another model:
@@ -63,7 +63,7 @@ xp_status xp_checkpoint_load(const char *folder, xp_store *store, bool moments);
 
 /* The data that a model was trained on, as a header without samples; borrows the names of the outputs. */
 xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint);
-/* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and behind a
+/* Hex digests of samples, lengths and labels: of the training file with the part split off for validation, and after a
  * '+' of the test set. The latter two may be NULL. Fails as xp_dataset_read. */
 xp_status xp_checkpoint_fingerprint(const xp_dataset *train, const xp_dataset *validation, const xp_dataset *test,
                                     char text[48]);

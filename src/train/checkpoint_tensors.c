@@ -12,7 +12,7 @@
 
 enum { PATH_BYTES = 1200 };
 
-/* What a group has: buffers of the store, and what stands before their parameters' names in the file. */
+/* A group of tensors: buffers of the store, and the prefix of their parameters' names in the file. */
 typedef struct kind {
     const char *file;
     int count, buffers[2];
@@ -39,7 +39,7 @@ static xp_status gather(xp_store *store, int buffer, const char *prefix, int64_t
         blocks[i] = malloc((size_t)parameter->elements * sizeof **blocks);
         if (!blocks[i]) return xp_fail(XP_OUT_OF_MEMORY, "no memory to copy parameter %s", parameter->name);
         XP_TRY(xp_store_read(store, buffer, i, blocks[i]));
-        /* What no further step can mend must not replace a checkpoint that is good. */
+        /* Values that no further step can repair must not replace a good checkpoint. */
         for (int64_t e = 0; step >= 0 && buffer == XP_STORE_VALUES && e < parameter->elements; e++) {
             if (isfinite(blocks[i][e])) continue;
             return xp_fail(XP_BAD_DATA,

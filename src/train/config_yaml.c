@@ -9,8 +9,8 @@
 #include <string.h>
 #include <yaml.h>
 
-/* One "key: value" of a file, with the section it stands in; collected first, so that a preset named anywhere in the
- * file is laid under all of it. */
+/* One "key: value" of a file, with the section it stands in; collected first, so that all of the file overrides a
+ * preset named anywhere in it. */
 typedef struct setting {
     char *section, *key, *value; /* section NULL: at the top */
     size_t line, column;         /* from 1, of the key */
@@ -32,7 +32,7 @@ static void fault_at(reader *in, const yaml_mark_t *mark, const char *text) {
     xp_write(in->faults, "%s:%zu:%zu: %s\n", in->name, mark->line + 1, mark->column + 1, text);
 }
 
-/* What was not read for want of memory is told once, by xp_faults_report(). */
+/* Failures of memory are reported once, by xp_faults_report(). */
 static bool end_memory(reader *in) {
     in->faults->failed = true;
     return false;

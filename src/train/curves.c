@@ -141,7 +141,7 @@ xp_status xp_curves_write(const char *path, const char *title, const char *note,
 
 enum { LEVELS = 32 };
 
-/* The largest finite cell; 0 when there is none. */
+/* The largest finite cell; 0 if there is none. */
 static double largest(const float *cells, int count) {
     double most = 0;
     for (int i = 0; i < count; i++) {

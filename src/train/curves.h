@@ -1,11 +1,11 @@
-/* Pictures of a run as SVG: learning curves, attention maps. Owns the drawing; knows nothing of
- * training. */
+/* Pictures of a run as SVG: learning curves, attention maps. Owns the drawing; knows no training. */
 #ifndef XP_TRAIN_CURVES_H
 #define XP_TRAIN_CURVES_H
 
 #include "train/metrics.h"
 
-/* The task's metrics and the learning rate over the epochs, one panel each. `note` stands below the title. Writes atomically. */
+/* The task's metrics and the learning rate over the epochs, one panel each. `note` is printed below the title. Writes
+ * atomically. */
 xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_task *task,
                           const xp_epoch_row *rows, int count);
 

@@ -1,11 +1,10 @@
 /* How much the heads of a layer differ: the arithmetic on maps and outputs in host memory (FRAMEWORK.md §4, "head
- * redundancy": the larger the distance, the less the heads repeat each other). Knows nothing of devices, models or
- * files. */
+ * redundancy": the larger the distance, the less redundant the heads). Knows no devices, models or files. */
 #ifndef XP_TRAIN_HEADS_H
 #define XP_TRAIN_HEADS_H
 
-/* Which rows of the sequence a head's keys stand for: a scaled head's key averages `scale` rows, or scale × scale of
- * the patch grid behind a class token that stays as it is. The last key of a line averages what is there. */
+/* Which rows of the sequence the keys of a head represent: a key of a scaled head averages `scale` rows, or scale ×
+ * scale cells of the patch grid after an unchanged class token. The last key of a line averages the remaining ones. */
 typedef struct xp_head_keys {
     int scale;                                /* 1: every row itself */
     int grid_height, grid_width, class_token; /* 0: along the sequence */
@@ -15,8 +14,8 @@ typedef struct xp_head_keys {
 int xp_head_key_count(const xp_head_keys *keys, int rows);
 
 /* Writes weights on keys as weights on rows, so that heads of different scales can be compared: the weight of a key is
- * divided equally among the rows that it averages. map [queries][stride], out [queries][rows]; behind each query's keys
- * nothing is read. */
+ * divided equally among the rows that it averages. map [queries][stride], out [queries][rows]; nothing after the keys
+ * of a query is read. */
 void xp_head_expand(const xp_head_keys *keys, const float *map, int stride, int queries, int rows, float *out);
 
 /* The mean over all pairs of heads of ‖A_h − A_g‖_F / √(rows·columns): the L2 distance of a mean entry. 0: all heads

@@ -1,5 +1,5 @@
-/* What a run measures: the row of an epoch, and which set decides. Owns which sets there are; what is measured of them is the
- * task's. Knows nothing of devices or files. */
+/* What a run measures: the row of an epoch, and which set decides. Owns which sets there are; what is measured of them
+ * is the task's. Knows nothing of devices or files. */
 #ifndef XP_TRAIN_METRICS_H
 #define XP_TRAIN_METRICS_H
 
@@ -12,7 +12,7 @@ typedef struct xp_epoch_row {
     int epoch;                                /* from 1 */
     double metrics[XP_SETS][XP_TASK_METRICS]; /* of each set, by the task's row; NaN: there is no such set */
     double learning_rate;                     /* of the epoch's last step */
-    double seconds;                           /* since the run began, evaluation included; goes on across a resume */
+    double seconds;                           /* since the run began, including evaluation; continues after a resume */
     double samples_per_second;                /* of training */
 } xp_epoch_row;
 

@@ -150,7 +150,7 @@ static const xp_option *find(const char *section, const char *key) {
     return NULL;
 }
 
-/* Says what the user may have meant, as the end of a sentence. */
+/* Appends a suggestion to a sentence. */
 static void suggest(xp_writer *out, const char *section, const char *key) {
     const char *names[OPTIONS];
     int count = 0;

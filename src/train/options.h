@@ -1,5 +1,5 @@
-/* The option table of a configuration: the names, kinds, ranges, defaults and comments of its options, and their values as
- * text. It serves the files that make up train/config.h; who reads a configuration includes that. */
+/* The option table of a configuration: the names, kinds, ranges, defaults and comments of its options, and their values
+ * as text. It serves the files that make up train/config.h; who reads a configuration includes that. */
 #ifndef XP_TRAIN_OPTIONS_H
 #define XP_TRAIN_OPTIONS_H
 
@@ -34,19 +34,19 @@ typedef struct xp_option {
 
 extern const xp_option xp_options[]; /* in the order in which they are printed; ends in a NULL section */
 
-/* The option of a section; section NULL: of any, "": of none. Where there is no such option, a line of faults that begins
- * with `place` says so, and what the user may have meant. */
+/* The option of a section; section NULL: any, "": none. If there is no such option, adds a line to the faults that
+ * begins with `place` and suggests a similar name. */
 const xp_option *xp_option_find(const char *section, const char *key, const char *place, xp_writer *faults);
-/* Whether there is such a section; where not, a line of faults that begins with `place` says so. */
+/* Whether there is such a section; if not, adds a line to the faults that begins with `place`. */
 bool xp_option_section(const char *section, const char *place, xp_writer *faults);
 /* Sets one option from text; a fault is one line that begins with `place`. */
 void xp_option_set(xp_config *config, const xp_option *entry, const char *text, const char *place, xp_writer *faults);
-/* Appends the value as it stands in a configuration file. */
+/* Appends the value as in a configuration file. */
 void xp_option_write(xp_writer *out, const xp_config *config, const xp_option *entry);
 void xp_option_write_quoted(xp_writer *out, const char *text);
 
-/* Turns gathered faults into the result, and releases them; each is a line, the last without its end. Where memory ended,
- * what was not read is no fault of the text. */
+/* Turns gathered faults into the result, and releases them; each is a line, the last without its end. If memory ran
+ * out, what was not read is no fault of the text. */
 xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status);
 
 /* Overlays a YAML text; *config stays as it is when anything is wrong. */

@@ -1,5 +1,5 @@
-/* Passes over data sets: batch after batch, one uploaded while the plan runs on the one before. For each run the host waits
- * once, for the run before it. */
+/* Passes over data sets: batch after batch, one uploaded while the plan runs on the one before. For each run the host
+ * waits once, for the run before it. */
 #include "train/session.h"
 
 #include "core/clock.h"
@@ -21,7 +21,7 @@ static const float *results(const xp_session *session, int set, int at) {
 
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
-/* Tells of the sample whose answer is not a number: what is chosen among others would look like an answer. */
+/* Reports the sample whose result is not a number; the index of a maximum would look like a valid result. */
 static xp_status refuse_answer(const xp_session *session, int64_t sample) {
     const xp_dataset *dataset = session->dataset;
     const int64_t elements = dataset->sample_elements;
@@ -59,7 +59,7 @@ static xp_tally hand_out(xp_session *session) {
     return tally;
 }
 
-/* A run that nobody asked for the results of may still read its inputs. */
+/* A run whose results are not read may still read its inputs. */
 void xp_session_end(xp_session *session) {
     xp_feed_end(session->feed);
     if (session->run.under_way) xp_transfers_wait(session->inputs.transfers, session->run.set, NULL);

@@ -1,4 +1,4 @@
-/* What whoever trains, evaluates or analyzes tells its caller on the way, and how it is asked to stop. */
+/* How training, evaluation and analysis report progress to their caller, and how the caller stops them. */
 #ifndef XP_TRAIN_PROGRESS_H
 #define XP_TRAIN_PROGRESS_H
 
@@ -14,7 +14,7 @@ typedef struct xp_progress {
     const char *phase;   /* "preparing kernels"; then the set at work: "training", "validation", "test" … */
     int epoch, epochs;   /* from 1; epochs 0: this phase is of no epoch */
     int64_t step, steps; /* of this phase of this epoch; kernels, when they are prepared */
-    double metrics[XP_TASK_METRICS]; /* of this set so far in this phase; NaN: there is none */
+    double metrics[XP_TASK_METRICS]; /* of this set so far in this phase; NaN: none */
     double learning_rate;
     double samples_per_second;
     double seconds_left; /* of the whole run, or of the kernels' preparation; NaN: not known yet */
@@ -25,11 +25,11 @@ typedef struct xp_trainer_callbacks {
     void (*progress)(void *user, const xp_progress *progress);
     void (*epoch)(void *user, const xp_task *task, const xp_epoch_row *row, int epochs, bool best);
     void (*message)(void *user, const char *text);
-    /* Before a new run's kernels are made: a chance to tune for a run of so many floating-point operations in all.
-     * True: the tuning tables have changed. NULL: never. */
+    /* Called before the kernels of a new run are built, with the total number of its floating-point operations, so that
+     * the caller can tune. Returns whether the tuning tables have changed. NULL: no tuning. */
     bool (*tune)(void *user, const xp_config *config, const xp_model_shape *shape, const xp_device *device,
                  double flops);
-    /* Steps follow: from now on there is something to save. NULL: nobody wants to know. */
+    /* Called before the first step: from now on there is something to save. May be NULL. */
     void (*begin)(void *user);
     /* Non-zero: finish the step or the kernel, save, return XP_INTERRUPTED. NULL: never. */
     const volatile sig_atomic_t *stop;

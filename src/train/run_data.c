@@ -16,7 +16,7 @@ static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
     return status;
 }
 
-/* Opens a file of the data; the path of a resumed run may be an old one. `given`: it was told anew by the flag. */
+/* Opens a file of the data; the path of a resumed run may be outdated. `given`: the flag has set it. */
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
     const xp_status status = xp_dataset_open(out, path, flag + strlen("--"));
     if (status != XP_IO_ERROR || !run->options->resume || given) return status;
@@ -39,7 +39,8 @@ static xp_status refuse_data(const xp_run *run, bool train, bool test) {
                    train ? config->data.train : config->data.test, train ? "trained" : "tested", text);
 }
 
-/* Whether the set's samples look like those of the checkpoint; fingerprints tell the rest once they are prepared alike. */
+/* Whether the set's samples look like those of the checkpoint; fingerprints are compared once both are prepared in the
+ * same way. */
 static bool is_alike(const xp_checkpoint *checkpoint, const xp_dataset *set) {
     const xp_model_shape *shape = &checkpoint->shape;
     return set->kind == checkpoint->kind && set->features == shape->features && set->length <= shape->length &&
@@ -55,7 +56,7 @@ static bool has_outputs(const xp_checkpoint *checkpoint, const xp_dataset *set) 
     return same;
 }
 
-/* Brings series to the steps that the model is to have: those of the checkpoint, or those that are asked for. */
+/* Pads series to the length of the model: that of the checkpoint, or the requested one. */
 static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
     const int wanted = run->checkpoint.config.data.max_length;
     const int length = run->resumed ? run->checkpoint.shape.length : wanted;

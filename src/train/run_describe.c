@@ -14,7 +14,7 @@ static void describe_set(xp_writer *out, const xp_task *task, const char *name, 
     xp_write(out, "\n");
 }
 
-/* Device, data, parameters, batch and memory: what one wants to know before a run begins. */
+/* Prints device, data, parameters, batch and memory before a run begins. */
 static void describe_run(const xp_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
     const xp_config *config = &run->checkpoint.config;

@@ -22,7 +22,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* The columns of metrics.csv behind the epoch: the metrics of each set, and these. */
+/* The columns of metrics.csv after the epoch: the metrics of each set, and these. */
 static const char last_columns[] = "learning_rate,seconds,samples_per_second";
 enum { LAST_COLUMNS = 3, MOST_COLUMNS = XP_SETS * XP_TASK_METRICS + LAST_COLUMNS };
 
@@ -46,7 +46,7 @@ void xp_run_folder_epoch_name(int epoch, char name[32]) {
     snprintf(name, 32, "epoch-%04d", epoch);
 }
 
-/* The epoch of a kept checkpoint's name; -1: it is none. */
+/* The epoch in the name of a kept checkpoint; -1: not such a name. */
 static int epoch_of(const char *name) {
     char same[32];
     const long epoch = strncmp(name, "epoch-", 6) == 0 ? strtol(name + 6, NULL, 10) : -1;
@@ -70,7 +70,7 @@ static bool is_checkpoint_leftover(const char *name) {
     return strcmp(owner, "best") == 0 || strcmp(owner, "last") == 0 || epoch_of(owner) >= 0;
 }
 
-/* The lock says that nobody is at work here now. What cannot be removed does no harm. */
+/* The lock ensures that no other process is active here. What cannot be removed does no harm. */
 static void clear_leftover(const xp_run_folder *folder, const char *name) {
     char path[1200];
     if (is_checkpoint_leftover(name))
@@ -190,7 +190,7 @@ static void write_header(const xp_task *task, xp_writer *out) {
     xp_write(out, "%s\n", last_columns);
 }
 
-/* The cells of a row behind the epoch, in the order of the columns; returns how many. */
+/* The cells of a row after the epoch, in the order of the columns; returns how many. */
 static int list_cells(const xp_task *task, xp_epoch_row *row, double *cells[MOST_COLUMNS]) {
     int count = 0;
     for (int set = 0; set < XP_SETS; set++)
@@ -279,7 +279,7 @@ void xp_run_folder_close(xp_run_folder *folder) {
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-/* The file is small and written anew each time: a full disk or a power cut leaves the rows before. */
+/* The file is small and rewritten each time, so a full disk or a power failure keeps the earlier rows. */
 static xp_status write_rows(const xp_run_folder *folder) {
     char file[1100];
     XP_TRY(xp_run_folder_path(folder->path, "metrics.csv", file, sizeof file));
@@ -358,7 +358,7 @@ static const char *key(char name[96], const char *prefix, const xp_task *task, c
     return name;
 }
 
-/* NULL: memory ended, or a name is not UTF-8. */
+/* NULL: memory ran out, or a name is not UTF-8. */
 static json_t *describe_summary(const xp_config *config, const xp_run_summary *summary) {
     const xp_epoch_row *best = &summary->best, *last = &summary->last;
     const xp_task *task = summary->task;

@@ -1,5 +1,5 @@
-/* A run's folder: config.yaml, metrics.csv, summary.json, curves.svg, confusion.svg, best/, last/, epoch-0001/ …. Owns which names
- * there are and that nothing is ever silently overwritten; knows nothing of the training loop. */
+/* A run's folder: config.yaml, metrics.csv, summary.json, curves.svg, confusion.svg, best/, last/, epoch-0001/ …. Owns
+ * which names there are and that nothing is ever silently overwritten; does not know the training loop. */
 #ifndef XP_TRAIN_RUN_FOLDER_H
 #define XP_TRAIN_RUN_FOLDER_H
 
@@ -26,26 +26,26 @@ typedef struct xp_run_summary {
     char device[128], driver[128], family[16];
 } xp_run_summary;
 
-/* Whether a new run may have the folder: there is none, or nothing in it but what a killed process left half-written.
- * XP_INVALID_ARGUMENT: it holds anything else; the message says what to do. */
+/* Whether a new run can use the folder: it does not exist, or contains nothing but what a killed process left
+ * half-written. XP_INVALID_ARGUMENT: it contains anything else; the message says what to do. */
 xp_status xp_run_folder_check_free(const char *path);
-/* Whether a new run folder can be made there, with so many bytes free: asked before what takes long. Errors as those of
- * making it. */
+/* Whether a new run folder can be made there, with this much free space: call it before long work. Fails as making the
+ * folder does. */
 xp_status xp_run_folder_can_be_made(const char *path, double bytes);
 /* Makes a new run folder with its config.yaml; as above. */
 xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_task *task, const xp_config *config);
-/* Locks an existing one, removes what a killed process left half-written, and gives a checkpoint that it was about to
- * replace its name back. What the folder says of the run is to be
- * read after this: a run that still goes may be about to change it. XP_INVALID_ARGUMENT: another run has the lock. */
+/* Locks an existing one, removes what a killed process left half-written, and restores the name of a checkpoint that it
+ * was about to replace. Read the content of the folder only after this call: a run that is still active may be changing
+ * it. XP_INVALID_ARGUMENT: another run has the lock. */
 xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
-/* Goes on with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
- * XP_BAD_DATA when rows are missing. */
+/* Continues with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
+ * XP_BAD_DATA: rows are missing. */
 xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done);
 /* Which configuration the run has: that of its last checkpoint, else of the folder. */
 xp_status xp_run_folder_config(const char *path, xp_config *out);
-/* Writes config.yaml anew. */
+/* Rewrites config.yaml. */
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
-/* Removes summary.json, if it is there: what it says of the run is no longer so. */
+/* Removes summary.json, if it exists, because it is out of date. */
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);

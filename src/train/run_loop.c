@@ -92,7 +92,7 @@ static xp_status save_last(xp_run *run) {
     return XP_OK;
 }
 
-/* Saves within an epoch, where the configuration wants it. */
+/* Saves within an epoch, if configured. */
 static xp_status save_sometimes(xp_run *run) {
     const xp_cadence *every = &run->checkpoint.config.training.checkpoint_every;
     const bool due = (every->steps > 0 && run->steps_enqueued % every->steps == 0) ||
@@ -113,7 +113,7 @@ static xp_status save_epoch(xp_run *run) {
     return XP_OK;
 }
 
-/* Saves where the run stands and ends it. */
+/* Saves the progress of the run and ends it. */
 static xp_status interrupt(xp_run *run) {
     XP_TRY(save_last(run));
     return xp_fail(XP_INTERRUPTED, "stopped after step %lld; continue with: expanse train --resume %s",

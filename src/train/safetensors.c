@@ -48,7 +48,7 @@ xp_status xp_safetensors_add(xp_safetensors *set, const char *name, xp_safetenso
     return XP_OK;
 }
 
-/* What xp_safetensors_metadata made; NULL: memory ended. */
+/* What xp_safetensors_metadata made; NULL: memory ran out. */
 static json_t *load_metadata(const char *text) {
     json_t *all = NULL;
     json_error_t error;
@@ -119,7 +119,8 @@ xp_status xp_safetensors_write(const xp_safetensors *set, const char *path) {
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* Checks one entry's description against the file and lists it. `data_bytes` is what lies behind the header. */
+/* Checks one entry's description against the file and lists it. `data_bytes` is the size of the data after the
+ * header. */
 static xp_status read_entry(xp_safetensors *out, const char *path, const char *name, json_t *described,
                             const char *data, size_t data_bytes) {
     json_t *dtype = json_object_get(described, "dtype"), *shape = json_object_get(described, "shape");

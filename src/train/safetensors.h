@@ -1,5 +1,5 @@
 /* The safetensors file format: a JSON header with names, types, shapes and offsets, then the bytes. Owns the format;
- * knows nothing of models. Files are written atomically and read with every number checked against the file's size. */
+ * knows no models. Files are written atomically and read with every number checked against the file's size. */
 #ifndef XP_TRAIN_SAFETENSORS_H
 #define XP_TRAIN_SAFETENSORS_H
 

@@ -1,4 +1,4 @@
-/* Learning-rate schedules, by step. Owns their formulas; knows nothing of optimisers. */
+/* Learning-rate schedules, by step. Owns their formulas; knows no optimisers. */
 #include "train/config.h"
 
 #include <math.h>

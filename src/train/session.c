@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* With accumulation the update is a graph of its own. */
+/* With accumulation the update is a separate graph. */
 static xp_status add_optimiser(xp_session *session) {
     const xp_config *config = session->config;
     const xp_optimiser_options options = {
@@ -30,7 +30,7 @@ static xp_status add_optimiser(xp_session *session) {
     return xp_train_optimiser(graph, session->device, &options);
 }
 
-/* Where the graphs' inputs lie. */
+/* Where the inputs of the graphs are. */
 static void place_inputs(xp_session *session) {
     const xp_learner *learner = &session->training, *judged = &session->evaluation;
     const xp_model *training = &learner->model, *evaluation = &judged->model;
@@ -118,8 +118,8 @@ json_t *xp_session_tunings(const xp_session *session) {
     return entries;
 }
 
-/* How far the kernels of all plans are. Each counts in halves: when it is built, and when it has run for the first time,
- * because some drivers compile late. */
+/* How far the kernels of all plans are. Each counts in halves: when it is built, and when it has run for the first
+ * time, because some drivers compile late. */
 typedef struct preparation {
     const xp_task *task;
     const xp_trainer_callbacks *callbacks;

@@ -44,16 +44,16 @@ typedef struct xp_session {
  * to the tuning tables; NULL: none. On failure *session is released. */
 xp_status xp_session_open(xp_session *session, const xp_task *task, const xp_config *config,
                           const xp_model_shape *shape, const xp_device_options *device, json_t *tunings, bool training);
-/* As above for evaluation alone; `watch` adds to the evaluation graph what it wants to read, and marks it to be kept,
+/* As above for evaluation alone; `watch` adds to the evaluation graph what it needs to read, and marks it to be kept,
  * before the graph is planned. */
 xp_status xp_session_watch(xp_session *session, const xp_task *task, const xp_config *config,
                            const xp_model_shape *shape, const xp_device_options *device, json_t *tunings,
                            xp_status (*watch)(void *user, xp_graph *graph), void *user);
 /* The entries of a tuning table that hold what the plans have of it: another session that prefers them computes the
- * same bits. The caller owns them; NULL when memory ends. */
+ * same bits. The caller owns them; NULL if memory runs out. */
 json_t *xp_session_tunings(const xp_session *session);
-/* Allocates, compiles and warms everything, and tells `callbacks` (may be NULL) how far it is. The parameters hold
- * nothing of meaning until they are initialised or loaded. XP_INTERRUPTED: `stop` came between two kernels. */
+/* Allocates, compiles and warms everything, and reports progress to `callbacks` (may be NULL). The parameters are
+ * undefined until they are initialised or loaded. XP_INTERRUPTED: `stop` came between two kernels. */
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks);
 void xp_session_close(xp_session *session); /* an all-zero one is fine */
 
@@ -76,9 +76,9 @@ void xp_session_begin(xp_session *session, const xp_dataset *dataset, const int3
 /* Nothing more is prepared, and what is under way is forgotten. */
 void xp_session_end(xp_session *session);
 
-/* Enqueues one step of training (counted from 1) on the next samples, in as many parts as the configuration says, and waits
- * for the step before, which *before tells: its samples are 0 where there was none. XP_BAD_DATA, of this and of what follows:
- * an answer is not a number; the message names the sample and ends without a remedy. */
+/* Enqueues one step of training (counted from 1) on the next samples, in as many parts as the configuration says, and
+ * waits for the step before, which *before tells: its samples are 0 where there was none. XP_BAD_DATA, of this and of
+ * what follows: an answer is not a number; the message names the sample and ends without a remedy. */
 xp_status xp_session_train(xp_session *session, int64_t step, double rate, xp_tally *before);
 /* Waits for the last step. */
 xp_status xp_session_finish(xp_session *session, xp_tally *last);

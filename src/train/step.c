@@ -1,5 +1,5 @@
-/* What turns a differentiated graph into a training step: the optimiser behind it, and the numbers that change from
- * step to step. Owns no loop; knows nothing of models, data or files. */
+/* What turns a differentiated graph into a training step: the optimiser, and the numbers that change from step to step.
+ * Owns no loop; knows no models, data or files. */
 #include "train/step.h"
 
 #include "core/options.h"

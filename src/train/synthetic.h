@@ -1,4 +1,4 @@
-/* A training session on one synthetic batch, for benchmarks and the tuner: the same numbers at each start. */
+/* A training session on one synthetic batch, for benchmarks and the tuner: the same numbers in every run. */
 #ifndef XP_TRAIN_SYNTHETIC_H
 #define XP_TRAIN_SYNTHETIC_H
 
@@ -14,7 +14,8 @@ typedef struct xp_synthetic {
     int64_t step, ahead; /* steps done, and those that the order still has */
 } xp_synthetic;
 
-/* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close it, whatever the outcome. */
+/* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close
+ * it, whatever the outcome. */
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
                             const xp_device_options *options);
 void xp_synthetic_close(xp_synthetic *synthetic);

@@ -38,7 +38,7 @@ static xp_status check_trust(const xp_run *run, const char *folder) {
     return run->options->trust_code ? XP_OK : xp_trust_check(folder, run->checkpoint.config.model.attention);
 }
 
-/* Reads where the run of a folder stands: its last checkpoint, or the configuration alone when it ended before the
+/* Reads the progress of the run in a folder: its last checkpoint, or the configuration alone when it ended before the
  * first one. */
 static xp_status find_state(xp_run *run) {
     const char *out = run->options->out;
@@ -148,7 +148,7 @@ static bool tune(xp_run *run) {
     return callbacks->tune(callbacks->user, config, &run->checkpoint.shape, run->session.device, step.flops * steps);
 }
 
-/* Whether a resumed run has nothing left to do, not even its summary to write. It needs no data to be told of. */
+/* Whether a resumed run is complete, including its summary. Its data are not needed. */
 static xp_status find_finished(xp_run *run) {
     char text[128];
     if (!run->resumed || run->checkpoint.state.epoch < run->checkpoint.config.training.epochs) return XP_OK;
@@ -230,7 +230,7 @@ static xp_status prepare(xp_run *run, const xp_config *config) {
     XP_TRY(check_stop(run));
     XP_TRY(describe_device(run));
     if (options->dry_run) return XP_OK;
-    /* The folder comes before the compilation, which takes long: what is in its way is told at once. */
+    /* The folder is made before the compilation, which takes long, so that errors are reported at once. */
     XP_TRY(check_room(run));
     if (options->resume)
         XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.task, run->checkpoint.state.epoch));

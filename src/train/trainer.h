@@ -11,9 +11,9 @@
 
 typedef struct xp_train_options {
     const char *out; /* run folder */
-    bool resume;     /* go on from out/last, or from out/config.yaml without one; `config` is not read */
+    bool resume;     /* continue from out/last, or without one from out/config.yaml; `config` is not read */
     int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
-    bool trust_code; /* of a resumed run: take its score, whoever gave it (train/trust.h) */
+    bool trust_code; /* for a resumed run: accept its score without a mark (train/trust.h) */
     bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
     const xp_cadence *checkpoint_every; /* of a resumed run, from now on; NULL: as configured */
     int keep;                           /* as well; -1: as configured */
@@ -26,8 +26,8 @@ typedef struct xp_train_options {
     FILE *report;
 } xp_train_options;
 
-/* Trains; with 0 epochs, only writes the initial weights, to which a resume adds epochs. *result is filled as far as the
- * run came. XP_INTERRUPTED: stopped by `stop`, with everything saved that a resume needs. */
+/* Trains; with 0 epochs, only writes the initial weights, to which a resume adds epochs. *result is filled as far as
+ * the run came. XP_INTERRUPTED: stopped by `stop`, with everything saved that a resume needs. */
 xp_status xp_train(const xp_config *config, const xp_train_options *options, const xp_trainer_callbacks *callbacks,
                    xp_run_summary *result);
 
@@ -40,7 +40,7 @@ typedef struct xp_evaluate_options {
     bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
     bool judged; /* XP_BAD_DATA where a sample has no label to judge by, as one of a class that training did not have */
     int batch;   /* 0: as it was trained */
-    bool trust_code; /* take the run's score, whoever gave it (train/trust.h) */
+    bool trust_code; /* accept the score of the run without a mark (train/trust.h) */
 } xp_evaluate_options;
 
 /* Answers of a trained model on a data set. `model` is a run folder (its best/ is taken) or a checkpoint folder. */

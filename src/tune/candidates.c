@@ -1,18 +1,18 @@
 /* Which combination a kernel tries next. */
 #include "tune/search.h"
 
-/* The combination that stands for all that are the same: those of a settling value, whatever the other parameters. */
-static int representative(const xp_question *q, int combination) {
+/* The combination that represents all equivalent ones: those with an exclusive value, whatever the other parameters. */
+static int representative(const xp_tune_request *q, int combination) {
     for (int p = 0, unit = 1; p < q->parameters; unit *= q->sizes[p++]) {
         const int own = xp_tune_digit(q, combination, p);
-        if (q->settles[p] && q->values[p][own] == q->settles[p])
+        if (q->exclusive[p] && q->values[p][own] == q->exclusive[p])
             return q->fallback + (own - xp_tune_digit(q, q->fallback, p)) * unit;
     }
     return combination;
 }
 
 /* Untried, and of no value that has failed three times and never worked. */
-static bool worth_trying(const xp_question *q, int combination) {
+static bool worth_trying(const xp_tune_request *q, int combination) {
     if (q->ratio[combination] != XP_TUNE_UNTRIED || representative(q, combination) != combination) return false;
     for (int p = 0; p < q->parameters; p++) {
         int failed = 0, worked = 0;
@@ -24,15 +24,15 @@ static bool worth_trying(const xp_question *q, int combination) {
     return true;
 }
 
-static int random_untried(xp_search *s, const xp_question *q) {
+static int random_untried(xp_search *s, const xp_tune_request *q) {
     int untried = 0, chosen = q->fallback;
     for (int c = 0; c < q->combinations; c++)
         if (worth_trying(q, c) && xp_random_below(&s->random, (uint32_t)++untried) == 0) chosen = c;
     return chosen;
 }
 
-/* An untried combination one step away from the best in one parameter; the default where there is none. */
-static int untried_neighbour(xp_search *s, const xp_question *q) {
+/* An untried combination one step away from the best in one parameter; the default if there is none. */
+static int untried_neighbour(xp_search *s, const xp_tune_request *q) {
     int found = 0, chosen = q->fallback;
     for (int p = 0, unit = 1; p < q->parameters; unit *= q->sizes[p++])
         for (int step = -1; step <= 1; step += 2) {
@@ -45,12 +45,12 @@ static int untried_neighbour(xp_search *s, const xp_question *q) {
     return chosen;
 }
 
-/* A question of the kernel that has something left to try, more often one with a large share; NULL: there is none. */
-static xp_question *leader_of(xp_search *s, int kernel) {
-    xp_question *leader = NULL;
+/* A request of the kernel with untried combinations, more often one with a large share; NULL: none. */
+static xp_tune_request *leader_of(xp_search *s, int kernel) {
+    xp_tune_request *leader = NULL;
     double sum = 0;
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         if (q->group != kernel || !q->searched || random_untried(s, q) == q->fallback) continue;
         sum += q->share;
         if (xp_random_unit(&s->random) * sum <= q->share) leader = q;
@@ -59,14 +59,14 @@ static xp_question *leader_of(xp_search *s, int kernel) {
 }
 
 bool xp_tune_pick(xp_search *s, int kernel) {
-    const xp_question *leader = leader_of(s, kernel);
+    const xp_tune_request *leader = leader_of(s, kernel);
     int combination = 0;
     if (leader) {
         combination = s->rounds % 3 == 0 ? leader->fallback : untried_neighbour(s, leader);
         if (combination == leader->fallback) combination = random_untried(s, leader);
     }
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         if (q->group != kernel) continue;
         q->pick = leader && q->searched && q->ratio[combination] == XP_TUNE_UNTRIED ? combination : q->base;
     }

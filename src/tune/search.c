@@ -1,6 +1,7 @@
-/* The order of the search: each round every question (a kernel at a shape) gets a candidate, and one trial times them
- * all beside the defaults, in turn, launch by launch. Lasting questions, whose values a process cannot take back, come
- * in a second pass, on top of what the first one kept, and are timed after the defaults. Knows no kernel. */
+/* The order of the search: in each round every request (a kernel at a shape) gets a candidate, and one trial times all
+ * candidates and the defaults, which take turns, launch by launch. Persistent requests, whose values a process cannot
+ * undo, follow in a second pass with the winners of the first one, and are timed after the defaults. Knows no
+ * kernel. */
 #include "tune/search.h"
 
 #include "core/clock.h"
@@ -13,7 +14,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const double LASTING_PART = 0.3; /* of the time, at least, where there are lasting questions */
+static const double PERSISTENT_PART = 0.3; /* of the time, at least, if there are persistent requests */
 
 bool xp_tune_too_late(const xp_search *s) {
     return s->deadline > 0 && xp_clock() >= s->deadline;
@@ -39,7 +40,7 @@ xp_status xp_tune_merge(const char *path, const json_t *entries) {
 static xp_status write_table(const xp_search *s, const char *path, const int *chosen) {
     json_t *entries = json_array();
     for (int i = 0; i < s->count; i++)
-        entries = xp_json_append(entries, xp_tune_entry(&s->questions[i], chosen ? chosen[i] : s->questions[i].base));
+        entries = xp_json_append(entries, xp_tune_entry(&s->requests[i], chosen ? chosen[i] : s->requests[i].base));
     remove(path);
     const xp_status status = xp_tune_merge(path, entries);
     json_decref(entries);
@@ -51,7 +52,7 @@ xp_status xp_tune_run_trial(xp_search *s, const int *chosen, int steps, json_t *
     *answer = NULL;
     *reply = (xp_tune_reply){.answer = NULL};
     for (int i = 0; i < s->count && chosen; i++)
-        order.in_turn = order.in_turn && !(s->questions[i].lasting && chosen[i] != s->questions[i].base);
+        order.in_turn = order.in_turn && !(s->requests[i].persistent && chosen[i] != s->requests[i].base);
     if (chosen) XP_TRY(write_table(s, s->candidates, chosen));
     /* The limit is for a start and a compilation; the first, of which nothing is known, has ten minutes at least. */
     double limit =
@@ -86,9 +87,9 @@ double xp_tune_median_ratio(const json_t *told) {
 
 static void take_ratios(xp_search *s, const json_t *answer, const int *chosen) {
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         if (chosen[i] == q->base) continue;
-        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
+        const json_t *told = json_array_get(json_object_get(answer, "requests"), (size_t)i);
         q->ratio[chosen[i]] = xp_tune_median_ratio(told);
         if (q->ratio[chosen[i]] < q->ratio[q->best]) q->best = chosen[i];
         xp_tune_remember(s, q, chosen[i]);
@@ -96,10 +97,10 @@ static void take_ratios(xp_search *s, const json_t *answer, const int *chosen) {
 }
 
 static void reject(xp_search *s, int kernel, const char *reason) {
-    const xp_question *told = NULL;
+    const xp_tune_request *told = NULL;
     char values[XP_TUNE_VALUES_TEXT];
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         if (q->group != kernel || q->pick == q->base) continue;
         q->ratio[q->pick] = XP_TUNE_REJECTED;
         xp_tune_remember(s, q, q->pick);
@@ -113,9 +114,9 @@ static void reject(xp_search *s, int kernel, const char *reason) {
 /* Tries kernels [first, last) with their picks, the others as they were; where that fails, each half of them
  * alone, down to the one whose candidate is to blame. */
 static xp_status try_range(xp_search *s, int first, int last) {
-    int chosen[XP_TUNE_QUESTIONS], tried = 0;
+    int chosen[XP_TUNE_REQUESTS], tried = 0;
     for (int i = 0; i < s->count; i++) {
-        const xp_question *q = &s->questions[i];
+        const xp_tune_request *q = &s->requests[i];
         chosen[i] = q->group >= first && q->group < last ? q->pick : q->base;
         tried += chosen[i] != q->base;
     }
@@ -137,16 +138,16 @@ static xp_status try_range(xp_search *s, int first, int last) {
     return try_range(s, (first + last) / 2, last);
 }
 
-/* The lasting ones come last. */
+/* The persistent ones come last. */
 static void number_kernels(xp_search *s) {
-    for (int lasting = 0; lasting < 2; lasting++) {
+    for (int persistent = 0; persistent < 2; persistent++) {
         for (int i = 0; i < s->count; i++) {
-            xp_question *q = &s->questions[i];
+            xp_tune_request *q = &s->requests[i];
             int first = 0;
-            while (strcmp(s->questions[first].kernel, q->kernel) != 0) first++;
-            if (q->lasting == (lasting == 1)) q->group = first < i ? s->questions[first].group : s->kernels++;
+            while (strcmp(s->requests[first].kernel, q->kernel) != 0) first++;
+            if (q->persistent == (persistent == 1)) q->group = first < i ? s->requests[first].group : s->kernels++;
         }
-        if (!lasting) s->joint_kernels = s->kernels;
+        if (!persistent) s->joint_kernels = s->kernels;
     }
 }
 
@@ -154,7 +155,7 @@ static xp_status check_filter(const xp_search *s) {
     char names[512] = "";
     if (!s->options->filter) return XP_OK;
     for (int i = 0; i < s->count; i++) {
-        const char *kernel = s->questions[i].kernel;
+        const char *kernel = s->requests[i].kernel;
         if (regexec(&s->filter, kernel, 0, NULL, 0) == 0) return XP_OK;
         if (strstr(names, kernel)) continue;
         xp_text_add(names, sizeof names, "%s%s", *names ? ", " : "", kernel);
@@ -166,7 +167,7 @@ static xp_status check_filter(const xp_search *s) {
 static xp_status ask(xp_search *s) {
     json_t *answer = NULL;
     xp_tune_reply reply;
-    XP_TRY(write_table(s, s->defaults, NULL)); /* empty: no question is known yet, and the built-in table holds */
+    XP_TRY(write_table(s, s->defaults, NULL)); /* empty: no request is known yet, and the built-in table applies */
     XP_TRY(xp_tune_run_trial(s, NULL, XP_TUNE_STEPS, &answer, &reply));
     if (!answer && reply.status != XP_OK) return xp_fail(reply.status, "%s", reply.reason);
     if (!answer)
@@ -175,31 +176,31 @@ static xp_status ask(xp_search *s) {
             "a training step with the default kernels does not run (%s): expanse bench step with the same flags "
             "shows why",
             reply.reason);
-    const json_t *list = json_object_get(answer, "questions");
+    const json_t *list = json_object_get(answer, "requests");
     const size_t count = json_array_size(list);
     s->step_seconds = json_number_value(json_object_get(answer, "step"));
-    s->questions = calloc(count + 1, sizeof *s->questions);
+    s->requests = calloc(count + 1, sizeof *s->requests);
     xp_status status =
-        s->questions && count <= XP_TUNE_QUESTIONS
+        s->requests && count <= XP_TUNE_REQUESTS
             ? XP_OK
-            : xp_fail(XP_UNSUPPORTED, "a step with %zu kernels to tune: at most %d", count, XP_TUNE_QUESTIONS);
+            : xp_fail(XP_UNSUPPORTED, "a step with %zu kernels to tune: at most %d", count, XP_TUNE_REQUESTS);
     for (size_t i = 0; i < count && status == XP_OK; i++, s->count++)
-        if (!xp_tune_read_question(s, &s->questions[i], json_array_get(list, i)))
+        if (!xp_tune_read_request(s, &s->requests[i], json_array_get(list, i)))
             status = xp_fail(XP_UNSUPPORTED, "the default of %s is not one of its values, or there are too many",
-                             s->questions[i].kernel);
+                             s->requests[i].kernel);
     json_decref(answer);
     number_kernels(s);
     if (status == XP_OK) status = check_filter(s);
     if (status != XP_OK) return status;
-    for (int i = 0; i < s->count; i++) xp_tune_recall(s, &s->questions[i]);
+    for (int i = 0; i < s->count; i++) xp_tune_recall(s, &s->requests[i]);
     return write_table(s, s->defaults, NULL);
 }
 
-/* Of the whole step, from the ratios of this pass's questions. */
+/* Of the whole step, from the ratios of the requests of this pass. */
 static double expected_ratio(const xp_search *s) {
     double ratio = 1;
     for (int i = 0; i < s->count; i++) {
-        const xp_question *q = &s->questions[i];
+        const xp_tune_request *q = &s->requests[i];
         if (xp_tune_in_pass(s, q)) ratio -= q->share * (1 - q->ratio[q->best]);
     }
     return ratio;
@@ -228,7 +229,7 @@ static xp_status search_kernels(xp_search *s, int first, int last, double end, i
 }
 
 /* Only what the first pass has kept shows how much of the step they are. */
-static xp_status search_lasting_kernels(xp_search *s, double end, int *kept) {
+static xp_status search_persistent_kernels(xp_search *s, double end, int *kept) {
     json_t *answer = NULL;
     xp_tune_reply reply;
     bool any = false;
@@ -237,10 +238,10 @@ static xp_status search_lasting_kernels(xp_search *s, double end, int *kept) {
     if (!answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run: %s", reply.reason);
     s->step_seconds = json_number_value(json_object_get(answer, "step"));
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
-        const json_t *told = json_array_get(json_object_get(answer, "questions"), (size_t)i);
+        xp_tune_request *q = &s->requests[i];
+        const json_t *told = json_array_get(json_object_get(answer, "requests"), (size_t)i);
         xp_tune_weigh(s, q, json_number_value(json_object_get(told, "seconds")));
-        any = any || (q->lasting && q->searched);
+        any = any || (q->persistent && q->searched);
     }
     json_decref(answer);
     return any ? search_kernels(s, s->joint_kernels, s->kernels, end, kept) : XP_OK;
@@ -248,7 +249,7 @@ static xp_status search_lasting_kernels(xp_search *s, double end, int *kept) {
 
 /* That a search was begun is known even if it had no time to try anything. */
 static void remember_defaults(xp_search *s) {
-    for (int i = 0; i < s->count; i++) xp_tune_remember(s, &s->questions[i], s->questions[i].fallback);
+    for (int i = 0; i < s->count; i++) xp_tune_remember(s, &s->requests[i], s->requests[i].fallback);
     xp_tune_save_tried(s);
 }
 
@@ -269,11 +270,11 @@ xp_status xp_tune_search(const xp_tune_options *options, const xp_tune_callbacks
     const bool both = s.kernels > s.joint_kernels && !options->brief;
     if (options->at_most > 0) s.deadline = start + options->at_most;
     if (status == XP_OK)
-        status = search_kernels(&s, 0, s.joint_kernels, both ? end - LASTING_PART * options->seconds : end, kept);
+        status = search_kernels(&s, 0, s.joint_kernels, both ? end - PERSISTENT_PART * options->seconds : end, kept);
     if (status == XP_OK && both)
-        status = search_lasting_kernels(&s, fmax(end, xp_clock() + LASTING_PART * options->seconds), kept);
-    for (int i = 0; i < s.count; i++) json_decref(s.questions[i].about);
-    free(s.questions);
+        status = search_persistent_kernels(&s, fmax(end, xp_clock() + PERSISTENT_PART * options->seconds), kept);
+    for (int i = 0; i < s.count; i++) json_decref(s.requests[i].about);
+    free(s.requests);
     if (options->filter) regfree(&s.filter);
     json_decref(s.trials);
     json_decref(s.verified);

@@ -12,11 +12,11 @@
 
 enum { DEFAULTS, CANDIDATES, SIDES, MOST_STEPS = 32 };
 
-/* What one side's questions took, step by step. */
+/* The times of the requests of one side, step by step. */
 typedef struct side {
     xp_synthetic run;
     double loss[MOST_STEPS], total[MOST_STEPS];
-    double *seconds; /* [questions][MOST_STEPS] */
+    double *seconds; /* [requests][MOST_STEPS] */
 } side;
 
 static xp_status open_side(side *s, const xp_config *config, const xp_model_shape *shape,
@@ -25,8 +25,8 @@ static xp_status open_side(side *s, const xp_config *config, const xp_model_shap
     setenv("EXPANSE_TUNING", table, 1);
     XP_TRY(xp_synthetic_open(&s->run, config, shape, options));
     const xp_plan_tuned *tuned;
-    const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
-    s->seconds = calloc((size_t)questions * MOST_STEPS + 1, sizeof *s->seconds);
+    const int requests = xp_plan_tunings(s->run.session.training_plan, &tuned);
+    s->seconds = calloc((size_t)requests * MOST_STEPS + 1, sizeof *s->seconds);
     if (!s->seconds) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a trial");
     return xp_synthetic_run(&s->run, 1, &seconds, &loss);
 }
@@ -37,8 +37,8 @@ static xp_status run_step(side *s, int step) {
     double wall;
     xp_plan_forget_profile(plan);
     XP_TRY(xp_synthetic_run(&s->run, 1, &wall, &s->loss[step]));
-    const int questions = xp_plan_tunings(plan, &tuned);
-    for (int q = 0; q < questions; q++) s->seconds[q * MOST_STEPS + step] = tuned[q].seconds;
+    const int requests = xp_plan_tunings(plan, &tuned);
+    for (int q = 0; q < requests; q++) s->seconds[q * MOST_STEPS + step] = tuned[q].seconds;
     s->total[step] = xp_plan_profiled_seconds(plan);
     return XP_OK;
 }
@@ -63,11 +63,11 @@ static bool differs(const xp_tuning *a, const xp_tuning *b) {
     return false;
 }
 
-/* Whether any question that has a candidate may gain by it, after the first pair of steps. */
-static bool promises(const side sides[SIDES], int questions) {
+/* Whether any request with a candidate may become faster, after the first pair of steps. */
+static bool promises(const side sides[SIDES], int requests) {
     const xp_plan_tuned *tuned[SIDES];
     for (int i = 0; i < SIDES; i++) xp_plan_tunings(sides[i].run.session.training_plan, &tuned[i]);
-    for (int q = 0; q < questions; q++)
+    for (int q = 0; q < requests; q++)
         if (differs(&tuned[DEFAULTS][q].tuning, &tuned[CANDIDATES][q].tuning) &&
             sides[CANDIDATES].seconds[q * MOST_STEPS] < 1.05 * sides[DEFAULTS].seconds[q * MOST_STEPS])
             return true;
@@ -83,13 +83,13 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
             values = xp_json_append(values, json_integer(t->parameters[p].values[v]));
         parameters = xp_json_append(parameters, json_pack("{s:s,s:I,s:o,s:I}", "name", t->parameters[p].name, "default",
                                                           (json_int_t)t->parameters[p].fallback, "values", values,
-                                                          "settles", (json_int_t)t->parameters[p].exclusive));
+                                                          "exclusive", (json_int_t)t->parameters[p].exclusive));
     }
     json_t *told = json_pack("{s:s,s:s,s:s,s:o,s:o,s:f,s:o,s:b}", "kernel", t->kernel, "operation", tuned->operation,
                              "shape", t->shape, "entry", xp_tuning_entry(device, t, t->shape), "parameters", parameters,
-                             "seconds", seconds, "ratios", ratios, "lasting", t->persistent);
+                             "seconds", seconds, "ratios", ratios, "persistent", t->persistent);
     if (!t->requires.kernel) return told;
-    return xp_json_set(told, "reached",
+    return xp_json_set(told, "requires",
                        json_pack("{s:s,s:{s:I}}", "kernel", t->requires.kernel, "values", t->requires.parameter,
                                  (json_int_t)t->requires.value));
 }
@@ -97,15 +97,15 @@ static json_t *describe(const xp_device *device, const xp_plan_tuned *tuned, dou
 static xp_status write_answer(side sides[SIDES], bool both, bool in_turn, int steps, xp_writer *out) {
     side *s = &sides[DEFAULTS], *candidates = both ? &sides[CANDIDATES] : NULL;
     const xp_plan_tuned *tuned;
-    const int questions = xp_plan_tunings(s->run.session.training_plan, &tuned);
+    const int requests = xp_plan_tunings(s->run.session.training_plan, &tuned);
     json_t *list = json_array(), *whole = ratios_of(both ? candidates->total : NULL, s->total, in_turn, steps);
-    for (int q = 0; q < questions; q++) {
+    for (int q = 0; q < requests; q++) {
         double *own = s->seconds + q * MOST_STEPS;
         json_t *ratios = ratios_of(both ? candidates->seconds + q * MOST_STEPS : NULL, own, in_turn, steps);
-        const double seconds = xp_median(own, steps); /* sorts: behind the pairs */
+        const double seconds = xp_median(own, steps); /* sorts: after the pairs */
         list = xp_json_append(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
-    json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "questions", list);
+    json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "requests", list);
     xp_json_write(out, root, JSON_COMPACT);
     json_decref(root);
     return xp_writer_status(out, "a trial's answer");
@@ -135,11 +135,11 @@ xp_status xp_tune_trial(const xp_config *config, const xp_model_shape *shape, co
     for (int step = 0; step < steps && status == XP_OK && !in_turn; step++) status = run_step(&sides[DEFAULTS], step);
     if (status == XP_OK && both) status = open_side(&sides[CANDIDATES], config, shape, options, order->candidates);
     const xp_plan_tuned *tuned;
-    const int questions = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
+    const int requests = status == XP_OK ? xp_plan_tunings(sides[DEFAULTS].run.session.training_plan, &tuned) : 0;
     int done = 0;
     while (done < steps && status == XP_OK) {
         status = run_pair(sides, both, in_turn, done++);
-        if (both && status == XP_OK && !promises(sides, questions)) break;
+        if (both && status == XP_OK && !promises(sides, requests)) break;
     }
     if (status == XP_OK) status = write_answer(sides, both, in_turn, done, answer);
     for (int i = 0; i < SIDES; i++) {

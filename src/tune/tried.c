@@ -31,7 +31,7 @@ xp_status xp_tune_load_tried(xp_search *s) {
     return load(s->options->trials, &s->trials);
 }
 
-static void trial_key(const xp_question *q, int combination, char *out, size_t size) {
+static void trial_key(const xp_tune_request *q, int combination, char *out, size_t size) {
     static const char *const parts[] = {"device", "driver", "kernel", "version", "shape"};
     const json_t *entry = json_object_get(q->about, "entry");
     char values[XP_TUNE_VALUES_TEXT];
@@ -41,13 +41,13 @@ static void trial_key(const xp_question *q, int combination, char *out, size_t s
     xp_text_add(out, size, "%s", values);
 }
 
-void xp_tune_remember(xp_search *s, const xp_question *q, int combination) {
+void xp_tune_remember(xp_search *s, const xp_tune_request *q, int combination) {
     char key[600];
     trial_key(q, combination, key, sizeof key);
     json_object_set_new(s->trials, key, json_real(q->ratio[combination]));
 }
 
-void xp_tune_recall(xp_search *s, xp_question *q) {
+void xp_tune_recall(xp_search *s, xp_tune_request *q) {
     char key[600];
     for (int c = 0; c < q->combinations; c++) {
         trial_key(q, c, key, sizeof key);

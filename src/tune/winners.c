@@ -1,5 +1,5 @@
-/* What is believed of a search: winners are compared with the reference, confirmed in pairs of steps, and written where
- * their gain is certain. */
+/* The conclusion of a search: winners are compared with the reference, confirmed in pairs of steps, and written if
+ * their gain is significant. */
 #include "tune/search.h"
 
 #include "core/clock.h"
@@ -13,12 +13,12 @@
 enum { FINAL_PAIRS = 9, FEWEST_PAIRS = 6, CHECK_CASES = 60 };
 static const double LEAST_GAIN = 1.03; /* in the search; less is not worth a confirmation */
 
-bool xp_tune_in_pass(const xp_search *s, const xp_question *q) {
+bool xp_tune_in_pass(const xp_search *s, const xp_tune_request *q) {
     return q->group >= s->first && q->group < s->last;
 }
 
-/* The same for every shape; `changed` (NULL: nothing) is laid over it. NULL: memory ended. */
-static json_t *entry_for_all(const xp_question *q, int combination, json_t *changed) {
+/* The same for every shape; `changed` (NULL: nothing) overrides it. NULL: memory ran out. */
+static json_t *entry_for_all(const xp_tune_request *q, int combination, json_t *changed) {
     json_t *entry = xp_json_set(xp_tune_entry(q, combination), "shape", json_string("*"));
     if (!entry || !changed || json_object_update(entry, changed) == 0) return entry;
     json_decref(entry);
@@ -27,7 +27,7 @@ static json_t *entry_for_all(const xp_question *q, int combination, json_t *chan
 
 /* Ragged random shapes of the operation with the candidate's values, and what else leads to its kernel, for every one
  * of them. */
-static xp_status verify(xp_search *s, const xp_question *q, int combination, bool *right) {
+static xp_status verify(xp_search *s, const xp_tune_request *q, int combination, bool *right) {
     char path[96], reason[160], values[XP_TUNE_VALUES_TEXT], key[240];
     xp_tune_print_values(q, combination, values);
     snprintf(key, sizeof key, "%s %s", q->kernel, values);
@@ -35,9 +35,9 @@ static xp_status verify(xp_search *s, const xp_question *q, int combination, boo
     *right = json_is_true(known);
     if (known) return XP_OK;
     snprintf(path, sizeof path, "%s/check.json", s->folder);
-    json_t *reached = json_object_get(q->about, "reached");
+    json_t *requires = json_object_get(q->about, "requires");
     json_t *entries = xp_json_append(json_array(), entry_for_all(q, combination, NULL));
-    if (reached) entries = xp_json_append(entries, entry_for_all(q, combination, reached));
+    if (requires) entries = xp_json_append(entries, entry_for_all(q, combination, requires));
     remove(path);
     const xp_status written = xp_tune_merge(path, entries);
     json_decref(entries);
@@ -56,7 +56,7 @@ static xp_status verify(xp_search *s, const xp_question *q, int combination, boo
 }
 
 /* The next best combination that is right, down to the default. */
-static xp_status settle(xp_search *s, xp_question *q) {
+static xp_status settle(xp_search *s, xp_tune_request *q) {
     while (q->best != q->fallback) {
         bool right;
         XP_TRY(verify(s, q, q->best, &right));
@@ -70,15 +70,15 @@ static xp_status settle(xp_search *s, xp_question *q) {
     return XP_OK;
 }
 
-/* Runs the candidates beside the defaults until there are enough pairs of every question, in *answer. A trial of lasting
- * questions gives one pair. *answer is NULL when a trial failed: *reply tells why. */
+/* Runs the candidates and the defaults until there are enough pairs of every request, in *answer. A trial of persistent
+ * requests gives one pair. *answer is NULL if a trial failed: *reply has the reason. */
 static xp_status confirm(xp_search *s, const int *chosen, json_t **answer, xp_tune_reply *reply) {
-    bool lasting = false;
+    bool persistent = false;
     for (int i = 0; i < s->count; i++)
-        lasting = lasting || (s->questions[i].lasting && chosen[i] != s->questions[i].base);
-    const int pairs = s->options->brief || lasting ? FEWEST_PAIRS : FINAL_PAIRS;
-    XP_TRY(xp_tune_run_trial(s, chosen, lasting ? XP_TUNE_STEPS : pairs, answer, reply));
-    for (int trial = 1; lasting && *answer && trial < pairs; trial++) {
+        persistent = persistent || (s->requests[i].persistent && chosen[i] != s->requests[i].base);
+    const int pairs = s->options->brief || persistent ? FEWEST_PAIRS : FINAL_PAIRS;
+    XP_TRY(xp_tune_run_trial(s, chosen, persistent ? XP_TUNE_STEPS : pairs, answer, reply));
+    for (int trial = 1; persistent && *answer && trial < pairs; trial++) {
         json_t *more = NULL;
         XP_TRY(xp_tune_run_trial(s, chosen, XP_TUNE_STEPS, &more, reply));
         if (!more) {
@@ -88,8 +88,8 @@ static xp_status confirm(xp_search *s, const int *chosen, json_t **answer, xp_tu
         }
         json_array_extend(json_object_get(*answer, "ratios"), json_object_get(more, "ratios"));
         for (int i = 0; i < s->count; i++) {
-            json_t *own = json_array_get(json_object_get(*answer, "questions"), (size_t)i);
-            const json_t *other = json_array_get(json_object_get(more, "questions"), (size_t)i);
+            json_t *own = json_array_get(json_object_get(*answer, "requests"), (size_t)i);
+            const json_t *other = json_array_get(json_object_get(more, "requests"), (size_t)i);
             json_array_extend(json_object_get(own, "ratios"), json_object_get(other, "ratios"));
         }
         json_decref(more);
@@ -97,8 +97,8 @@ static xp_status confirm(xp_search *s, const int *chosen, json_t **answer, xp_tu
     return XP_OK;
 }
 
-/* Whether the table that is written to has an entry of the question's kernel on this device. */
-static bool has_entry(const xp_search *s, const xp_question *q) {
+/* Whether the output table has an entry for the kernel of the request on this device. */
+static bool has_entry(const xp_search *s, const xp_tune_request *q) {
     json_t *entries = NULL, *own = xp_tune_entry(q, q->base);
     bool found = false;
     size_t index;
@@ -116,7 +116,8 @@ static bool has_entry(const xp_search *s, const xp_question *q) {
     return found;
 }
 
-static void report_finding(const xp_search *s, const xp_question *q, int chosen, const xp_interval *gain, bool kept) {
+static void report_finding(const xp_search *s, const xp_tune_request *q, int chosen, const xp_interval *gain,
+                           bool kept) {
     char before[XP_TUNE_VALUES_TEXT], after[XP_TUNE_VALUES_TEXT];
     if (!s->callbacks->finding) return;
     xp_tune_print_values(q, q->fallback, before);
@@ -137,11 +138,11 @@ static void report_conclusion(const xp_search *s, const xp_tune_conclusion *conc
 }
 
 xp_status xp_tune_conclude(xp_search *s, int *kept) {
-    int chosen[XP_TUNE_QUESTIONS], candidates = 0, written = 0;
+    int chosen[XP_TUNE_REQUESTS], candidates = 0, written = 0;
     json_t *answer = NULL;
     xp_tune_reply reply;
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         chosen[i] = q->base;
         if (!xp_tune_in_pass(s, q)) continue;
         if (q->ratio[q->best] > 1 / LEAST_GAIN) q->best = q->fallback;
@@ -158,16 +159,16 @@ xp_status xp_tune_conclude(xp_search *s, int *kept) {
     if (candidates && !answer) return xp_fail(XP_DEVICE_ERROR, "the winners do not run together: %s", reply.reason);
     json_t *entries = json_array();
     for (int i = 0; i < s->count; i++) {
-        xp_question *q = &s->questions[i];
+        xp_tune_request *q = &s->requests[i];
         if (!xp_tune_in_pass(s, q)) continue;
         double ratios[XP_TUNE_RATIOS];
         xp_interval gain;
-        const int pairs = xp_tune_read_ratios(json_array_get(json_object_get(answer, "questions"), (size_t)i), ratios);
+        const int pairs = xp_tune_read_ratios(json_array_get(json_object_get(answer, "requests"), (size_t)i), ratios);
         const bool keep = xp_tuning_gains(ratios, pairs, &gain) && chosen[i] != q->fallback;
         report_finding(s, q, chosen[i], &gain, keep);
         if (keep) q->base = chosen[i];
         /* products were timed beside the library's own parameters: an entry of another model's must not stay */
-        if (!keep && !(q->lasting && q->searched && has_entry(s, q))) continue;
+        if (!keep && !(q->persistent && q->searched && has_entry(s, q))) continue;
         json_t *entry = xp_json_set(xp_tune_entry(q, q->base), "gain", json_real(keep ? gain.median : 1));
         entries = xp_json_append(entries, entry);
         written += keep;

@@ -1,18 +1,18 @@
-/* The questions of a search, as a trial tells them, and the combinations of values that answer them. */
+/* The tuning requests of a search, as a trial reports them, and the combinations of values that can be tried. */
 #include "core/json.h"
 #include "core/text.h"
 #include "tune/search.h"
 
-static const double LEAST_SHARE = 0.005; /* of the step: questions below it are left alone */
+static const double LEAST_SHARE = 0.005; /* of the step: requests below it are not searched */
 
-int xp_tune_digit(const xp_question *q, int combination, int parameter) {
+int xp_tune_digit(const xp_tune_request *q, int combination, int parameter) {
     for (int p = 0; p < parameter; p++) combination /= q->sizes[p];
     return combination % q->sizes[parameter];
 }
 
-json_t *xp_tune_entry(const xp_question *q, int combination) {
+json_t *xp_tune_entry(const xp_tune_request *q, int combination) {
     json_t *about = json_object_get(q->about, "entry"), *entry = json_copy(about), *values = json_object();
-    const bool whole = entry && json_equal(entry, about); /* json_copy does not tell what it leaves out */
+    const bool whole = entry && json_equal(entry, about); /* json_copy may omit members silently */
     for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
         values = xp_json_set(values, json_string_value(json_object_get(parameter, "name")),
@@ -24,7 +24,7 @@ json_t *xp_tune_entry(const xp_question *q, int combination) {
     return NULL;
 }
 
-void xp_tune_print_values(const xp_question *q, int combination, char text[XP_TUNE_VALUES_TEXT]) {
+void xp_tune_print_values(const xp_tune_request *q, int combination, char text[XP_TUNE_VALUES_TEXT]) {
     text[0] = '\0';
     for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(json_object_get(q->about, "parameters"), (size_t)p);
@@ -34,26 +34,26 @@ void xp_tune_print_values(const xp_question *q, int combination, char text[XP_TU
     }
 }
 
-void xp_tune_weigh(const xp_search *s, xp_question *q, double seconds) {
+void xp_tune_weigh(const xp_search *s, xp_tune_request *q, double seconds) {
     q->share = seconds / s->step_seconds;
     const bool wanted = s->options->filter ? regexec(&s->filter, q->kernel, 0, NULL, 0) == 0 : q->share >= LEAST_SHARE;
     q->searched = wanted && q->share > 0 && q->combinations > 1;
 }
 
-bool xp_tune_read_question(const xp_search *s, xp_question *q, json_t *about) {
-    *q = (xp_question){.about = json_incref(about),
-                       .kernel = json_string_value(json_object_get(about, "kernel")),
-                       .shape = json_string_value(json_object_get(about, "shape")),
-                       .operation = json_string_value(json_object_get(about, "operation")),
-                       .lasting = json_is_true(json_object_get(about, "lasting")),
-                       .combinations = 1};
+bool xp_tune_read_request(const xp_search *s, xp_tune_request *q, json_t *about) {
+    *q = (xp_tune_request){.about = json_incref(about),
+                           .kernel = json_string_value(json_object_get(about, "kernel")),
+                           .shape = json_string_value(json_object_get(about, "shape")),
+                           .operation = json_string_value(json_object_get(about, "operation")),
+                           .persistent = json_is_true(json_object_get(about, "persistent")),
+                           .combinations = 1};
     const json_t *parameters = json_object_get(about, "parameters");
     q->parameters = (int)json_array_size(parameters);
     for (int p = 0; p < q->parameters; p++) {
         const json_t *parameter = json_array_get(parameters, (size_t)p), *values = json_object_get(parameter, "values");
         const long fallback = (long)json_integer_value(json_object_get(parameter, "default"));
         int at = -1;
-        q->settles[p] = (long)json_integer_value(json_object_get(parameter, "settles"));
+        q->exclusive[p] = (long)json_integer_value(json_object_get(parameter, "exclusive"));
         q->sizes[p] = (int)json_array_size(values);
         for (int v = 0; v < q->sizes[p]; v++) {
             q->values[p][v] = (long)json_integer_value(json_array_get(values, (size_t)v));
