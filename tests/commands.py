@@ -58,7 +58,7 @@ def snapshot(roots):
     return found
 
 
-def refused(name, words, expected, code=None, watched=None, **options):
+def rejected(name, words, expected, code=None, watched=None, **options):
     """The command must say one sentence that holds all of `expected`, exit non-zero, and leave every file as it was."""
     watched = watched or [ROOT]
     before = snapshot(watched)

@@ -24,7 +24,7 @@ static void must_cl(cl_int code) {
     if (code != CL_SUCCESS) fail_msg("OpenCL code %d", code);
 }
 
-static void refuses(xp_status status, xp_status expected, const char *part) {
+static void rejects(xp_status status, xp_status expected, const char *part) {
     if (status != expected || !strstr(xp_last_error(), part))
         fail_msg("expected \"%s\" with \"%s\", got \"%s\": %s", xp_status_name(expected), part, xp_status_name(status),
                  xp_last_error());

@@ -29,7 +29,7 @@ RANDOM = numpy.random.default_rng(5)
 
 
 def ours(program, path):
-    """Labels and series [dimensions, steps] of a file, or the message that refuses it."""
+    """Labels and series [dimensions, steps] of a file, or the message that rejects it."""
     done = subprocess.run([program, path], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     if done.returncode:
         return done.stderr.strip()
@@ -90,7 +90,7 @@ def main():
         for path in itertools.chain(brought_files(), written_files(folder)):
             try:
                 if path.suffix == ".ts" and is_regression(path):
-                    assert "regression targets" in ours(program, path), f"{path}: regression is not refused by name"
+                    assert "regression targets" in ours(program, path), f"{path}: regression is not rejected by name"
                 else:
                     compare(program, path)
                 compared += 1

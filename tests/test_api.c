@@ -15,8 +15,8 @@ static void a_device_of_a_queue_is_in_its_context(void **state) {
     assert_ptr_equal(its_id, device_id);
     assert_ptr_not_equal(its_queue, queue);
     xp_device *made = NULL;
-    refuses(xp_device_open_queue(&made, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
-    refuses(xp_device_open_queue(&made, queue, &(xp_device_options){sizeof(xp_device_options), .select = "gpu"}),
+    rejects(xp_device_open_queue(&made, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
+    rejects(xp_device_open_queue(&made, queue, &(xp_device_options){sizeof(xp_device_options), .select = "gpu"}),
             XP_INVALID_ARGUMENT, "gpu");
     assert_null(made);
 }
@@ -49,7 +49,7 @@ static void options_of_an_older_program_are_not_read_or_written_behind_their_end
     xp_device_close(&made);
 }
 
-static void options_of_a_newer_program_are_refused_where_they_set_what_there_is_not(void **state) {
+static void options_of_a_newer_program_are_rejected_where_they_set_what_there_is_not(void **state) {
     struct {
         xp_device_options options;
         long added;
@@ -59,12 +59,12 @@ static void options_of_a_newer_program_are_refused_where_they_set_what_there_is_
     must(xp_device_open_queue(&made, queue, &newer.options));
     xp_device_close(&made);
     newer.added = 1;
-    refuses(xp_device_open_queue(&made, queue, &newer.options), XP_UNSUPPORTED, XP_VERSION);
+    rejects(xp_device_open_queue(&made, queue, &newer.options), XP_UNSUPPORTED, XP_VERSION);
 }
 
-static void options_that_were_not_filled_are_refused(void **state) {
+static void options_that_were_not_filled_are_rejected(void **state) {
     xp_device *made = NULL;
-    refuses(xp_device_open_queue(&made, queue, &(xp_device_options){0}), XP_INVALID_ARGUMENT,
+    rejects(xp_device_open_queue(&made, queue, &(xp_device_options){0}), XP_INVALID_ARGUMENT,
             "call xp_device_options_default first");
 }
 
@@ -160,8 +160,8 @@ static void a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer(v
         }
         must(xp_store_read(m.store, XP_STORE_VALUES, xp_store_find(m.store, "head.weight"), weights[way]));
         assert_true(losses[way][4] < losses[way][0]);
-        refuses(xp_plan_bind(m.plan, m.logits, buffer), XP_INVALID_ARGUMENT, "shares its memory");
-        refuses(xp_plan_read(m.plan, m.logits, losses), XP_INVALID_ARGUMENT, "kept");
+        rejects(xp_plan_bind(m.plan, m.logits, buffer), XP_INVALID_ARGUMENT, "shares its memory");
+        rejects(xp_plan_read(m.plan, m.logits, losses), XP_INVALID_ARGUMENT, "kept");
         clReleaseMemObject(buffer);
         close_model(&m);
     }
@@ -193,7 +193,7 @@ static void train_in_parts(int parts, float weights[CLASSES * FEATURES]) {
     options.gradient_clip = 0.1f;
     if (parts > 1) {
         must(xp_train_accumulate(graph, device));
-        refuses(xp_train_optimiser(graph, device, &options), XP_INVALID_ARGUMENT, "a graph of its own");
+        rejects(xp_train_optimiser(graph, device, &options), XP_INVALID_ARGUMENT, "a graph of its own");
         must(xp_graph_create(&update, store, true));
     }
     must(xp_train_optimiser(update ? update : graph, device, &options));
@@ -203,10 +203,10 @@ static void train_in_parts(int parts, float weights[CLASSES * FEATURES]) {
     if (update) {
         must(xp_plan_create(&update_plan, device, update));
         must(xp_plan_realise(update_plan, plan));
-        refuses(xp_train_part(plan, 1, 1, parts, parts), XP_INVALID_ARGUMENT, "count from 0");
-        refuses(xp_train_part(update_plan, 1, 1, 0, parts), XP_INVALID_ARGUMENT, "does not accumulate");
-        refuses(xp_train_step(plan, 1, 1, 0.1), XP_INVALID_ARGUMENT, "xp_train_part");
-        refuses(xp_train_accumulate(update, device), XP_INVALID_ARGUMENT, "allocated");
+        rejects(xp_train_part(plan, 1, 1, parts, parts), XP_INVALID_ARGUMENT, "count from 0");
+        rejects(xp_train_part(update_plan, 1, 1, 0, parts), XP_INVALID_ARGUMENT, "does not accumulate");
+        rejects(xp_train_step(plan, 1, 1, 0.1), XP_INVALID_ARGUMENT, "xp_train_part");
+        rejects(xp_train_accumulate(update, device), XP_INVALID_ARGUMENT, "allocated");
     }
     must(xp_store_initialise(store, 1));
     for (int step = 1; step <= STEPS; step++) {
@@ -253,8 +253,8 @@ static void weights_travel_through_a_file(void **state) {
     must(xp_weights_load(m.store, path));
     must(xp_store_read(m.store, XP_STORE_VALUES, index, after));
     assert_memory_equal(before, after, sizeof before);
-    refuses(xp_weights_load(m.store, scratch_path("nothing")), XP_IO_ERROR, "nothing");
-    refuses(xp_weights_load(m.store, scratch_write("damaged", "0123456789", 10)), XP_BAD_DATA, "damaged");
+    rejects(xp_weights_load(m.store, scratch_path("nothing")), XP_IO_ERROR, "nothing");
+    rejects(xp_weights_load(m.store, scratch_write("damaged", "0123456789", 10)), XP_BAD_DATA, "damaged");
     close_model(&m);
 }
 
@@ -264,26 +264,26 @@ static void misuse_of_a_graph_is_one_sentence(void **state) {
     build_model(&other);
     float data[CLASSES * FEATURES];
     assert_null(xp_add(m.graph, m.x, other.x));
-    refuses(XP_INVALID_ARGUMENT, XP_INVALID_ARGUMENT, "x");
+    rejects(XP_INVALID_ARGUMENT, XP_INVALID_ARGUMENT, "x");
     assert_null(xp_graph_parameter(m.graph, "tail.weight"));
-    refuses(XP_INVALID_ARGUMENT, XP_INVALID_ARGUMENT, "tail.weight");
+    rejects(XP_INVALID_ARGUMENT, XP_INVALID_ARGUMENT, "tail.weight");
     assert_null(xp_linear(m.graph, NULL, NULL, NULL, XP_ACTIVATION_NONE));
     assert_int_equal(xp_graph_split(m.graph, NULL, 0, NULL), XP_INVALID_ARGUMENT);
-    refuses(xp_graph_differentiate(m.graph, 1, &m.loss, &m.x, 0, NULL, NULL), XP_INVALID_ARGUMENT, "x [6,4]");
-    refuses(xp_graph_differentiate(m.graph, 0, NULL, NULL, 1, &m.x, &m.x), XP_INVALID_ARGUMENT, "tensor x");
-    refuses(xp_store_read(m.store, XP_STORE_VALUES, -1, data), XP_INVALID_ARGUMENT, "-1");
-    refuses(xp_store_read(m.store, XP_STORE_VALUES, 0, data), XP_INVALID_ARGUMENT, "not allocated");
-    refuses(xp_store_initialise(m.store, 1), XP_INVALID_ARGUMENT, "allocated");
+    rejects(xp_graph_differentiate(m.graph, 1, &m.loss, &m.x, 0, NULL, NULL), XP_INVALID_ARGUMENT, "x [6,4]");
+    rejects(xp_graph_differentiate(m.graph, 0, NULL, NULL, 1, &m.x, &m.x), XP_INVALID_ARGUMENT, "tensor x");
+    rejects(xp_store_read(m.store, XP_STORE_VALUES, -1, data), XP_INVALID_ARGUMENT, "-1");
+    rejects(xp_store_read(m.store, XP_STORE_VALUES, 0, data), XP_INVALID_ARGUMENT, "not allocated");
+    rejects(xp_store_initialise(m.store, 1), XP_INVALID_ARGUMENT, "allocated");
     must(xp_plan_create(&m.plan, device, m.graph));
-    refuses(xp_plan_run(m.plan), XP_INVALID_ARGUMENT, "realised");
-    refuses(xp_plan_realise(m.plan, NULL), XP_INVALID_ARGUMENT, "store");
+    rejects(xp_plan_run(m.plan), XP_INVALID_ARGUMENT, "realised");
+    rejects(xp_plan_realise(m.plan, NULL), XP_INVALID_ARGUMENT, "store");
     must(xp_store_allocate(m.store, device));
-    refuses(xp_store_read(m.store, 7, 0, data), XP_INVALID_ARGUMENT, "number 7");
+    rejects(xp_store_read(m.store, 7, 0, data), XP_INVALID_ARGUMENT, "number 7");
     must(xp_plan_realise(m.plan, NULL));
-    refuses(xp_train_step(m.plan, 1, 0, 0.1), XP_INVALID_ARGUMENT, "count from 1");
-    refuses(xp_store_add(m.store, "late", XP_PARAMETER_DECAYED, XP_INITIAL_CONSTANT, 0, 1, (int64_t[]){1}),
+    rejects(xp_train_step(m.plan, 1, 0, 0.1), XP_INVALID_ARGUMENT, "count from 1");
+    rejects(xp_store_add(m.store, "late", XP_PARAMETER_DECAYED, XP_INITIAL_CONSTANT, 0, 1, (int64_t[]){1}),
             XP_INVALID_ARGUMENT, "late");
-    refuses(xp_plan_write(m.plan, other.x, model_x), XP_INVALID_ARGUMENT, "tensor x");
+    rejects(xp_plan_write(m.plan, other.x, model_x), XP_INVALID_ARGUMENT, "tensor x");
     close_model(&other);
     close_model(&m);
 }
@@ -330,8 +330,8 @@ int main(void) {
         cmocka_unit_test(a_device_of_a_queue_is_in_its_context),
         cmocka_unit_test(the_library_tells_its_version),
         cmocka_unit_test(options_of_an_older_program_are_not_read_or_written_behind_their_end),
-        cmocka_unit_test(options_of_a_newer_program_are_refused_where_they_set_what_there_is_not),
-        cmocka_unit_test(options_that_were_not_filled_are_refused),
+        cmocka_unit_test(options_of_a_newer_program_are_rejected_where_they_set_what_there_is_not),
+        cmocka_unit_test(options_that_were_not_filled_are_rejected),
         cmocka_unit_test(a_store_lists_its_parameters),
         cmocka_unit_test(a_plan_runs_on_the_callers_queue_with_inputs_in_the_callers_buffer),
         cmocka_unit_test(a_step_in_parts_is_the_step_of_the_whole_batch),

@@ -292,7 +292,7 @@ static void two_runs_give_the_same_bits(void **state) {
     }
 }
 
-static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
+static void shapes_that_do_not_fit_are_rejected_by_name(void **state) {
     xp_graph *graph;
     MUST(xp_graph_create(&graph, NULL, true));
     xp_tensor *q = xp_graph_input(graph, "my queries", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
@@ -328,7 +328,7 @@ int main(void) {
         cmocka_unit_test(huge_logits_choose_one_key),
         cmocka_unit_test(a_single_key_is_copied),
         cmocka_unit_test(two_runs_give_the_same_bits),
-        cmocka_unit_test(shapes_that_do_not_fit_are_refused_by_name),
+        cmocka_unit_test(shapes_that_do_not_fit_are_rejected_by_name),
     };
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

@@ -309,7 +309,7 @@ static void a_workspace_may_be_the_callers_and_part_of_a_larger_buffer(void **st
     assert_true(bytes > 0);
     cl_mem small = new_buffer(bytes - 4), whole = new_buffer(bytes + 4096);
     c.tensors.workspace = small;
-    refuses(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "workspace");
+    rejects(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "workspace");
     cl_int code;
     cl_buffer_region region = {4096, bytes};
     cl_mem part = clCreateSubBuffer(whole, CL_MEM_READ_WRITE, CL_BUFFER_CREATE_TYPE_REGION, &region, &code);
@@ -335,7 +335,7 @@ static void a_workspace_may_be_the_callers_and_part_of_a_larger_buffer(void **st
 static void a_backward_pass_may_be_repeated(void **state) {
     call c;
     start(&c, make("softmax+bn+sh(1,2)", 7), "softmax+bn+sh(1,2)", scattered, true);
-    refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT,
+    rejects(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT,
             "run a forward pass");
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     for (int i = 0; i < 3; i++) must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
@@ -392,7 +392,7 @@ static void every_kind_of_line_runs_with_its_parameters(void **state) {
         must(xp_attention_create(&c.attention, device, &c.options));
         const bool linear = strncmp(lines[i].line, "linear", 6) == 0;
         if (linear) {
-            refuses(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_UNSUPPORTED, "lse");
+            rejects(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_UNSUPPORTED, "lse");
             c.tensors.lse = NULL;
         }
         xp_attention_parameter parameters[XP_ATTENTION_PARAMETERS];
@@ -446,7 +446,7 @@ static void learned_parameters_are_the_callers_buffers(void **state) {
     assert_int_equal(xp_attention_parameters(c.attention, parameters), 1);
     assert_string_equal(parameters[0].name, "beta");
     assert_true(parameters[0].rank == 1 && parameters[0].shape[0] == H);
-    refuses(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "beta");
+    rejects(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "beta");
     c.tensors.parameters[0] = new_buffer(H * 4);
     const float step = 1e-2f;
     static float o[4096];
@@ -461,7 +461,7 @@ static void learned_parameters_are_the_callers_buffers(void **state) {
     const float ones[H] = {1, 1};
     must_cl(clEnqueueWriteBuffer(queue, c.tensors.parameters[0], CL_TRUE, 0, sizeof ones, ones, 0, NULL, NULL));
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
-    refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "d_beta");
+    rejects(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "d_beta");
     c.tensors.d_parameters[0] = new_buffer(H * 4);
     must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     float d_beta[H];
@@ -473,37 +473,37 @@ static void learned_parameters_are_the_callers_buffers(void **state) {
     finish(&c);
 }
 
-static void options_that_make_no_sense_are_refused_by_name(void **state) {
+static void options_that_make_no_sense_are_rejected_by_name(void **state) {
     call c;
     start(&c, make("softmax", 10), "softmax", NULL, true);
     const xp_attention_options good = c.options;
     xp_attention_call *made = NULL;
-#define REFUSED(change, status, part)                                                                                  \
+#define REJECTED(change, status, part)                                                                                 \
     do {                                                                                                               \
         xp_attention_options bad = good;                                                                               \
         change;                                                                                                        \
-        refuses(xp_attention_create(&made, device, &bad), status, part);                                               \
+        rejects(xp_attention_create(&made, device, &bad), status, part);                                               \
         assert_null(made);                                                                                             \
     } while (0)
-    REFUSED(bad.specification = "softmux", XP_INVALID_ARGUMENT, "softmux");
-    REFUSED(bad.batch = 0, XP_INVALID_ARGUMENT, "batch");
-    REFUSED(bad.keys = -3, XP_INVALID_ARGUMENT, "keys");
-    REFUSED(bad.key_heads = 3, XP_INVALID_ARGUMENT, "heads");
-    REFUSED(bad.width = 300, XP_UNSUPPORTED, "256");
-    REFUSED(bad.dropout = 1, XP_INVALID_ARGUMENT, "dropout");
-    REFUSED(bad.gradients = 64, XP_INVALID_ARGUMENT, "gradients");
-    REFUSED(bad.q.offset = -1, XP_INVALID_ARGUMENT, "offset -1 of q");
-    REFUSED(bad.k.stride[1] = -8, XP_INVALID_ARGUMENT, "of k");
-    REFUSED(bad.v.offset = INT64_MAX, XP_UNSUPPORTED, "v extends");
-    REFUSED((bad.dk = (xp_attention_layout){0, {M * H * D, H * D, D - 1}}), XP_INVALID_ARGUMENT, "rows of dk overlap");
-    REFUSED((bad.o = (xp_attention_layout){0, {0, H * E, E}}), XP_INVALID_ARGUMENT, "rows of o overlap");
-    REFUSED(bad.packed_samples = 2, XP_INVALID_ARGUMENT, "packed");
-    REFUSED((bad.gradients = XP_ATTENTION_DPARAMETERS), XP_INVALID_ARGUMENT, "no learned parameters");
-    refuses(xp_attention_create(&made, NULL, &good), XP_INVALID_ARGUMENT, "device");
+    REJECTED(bad.specification = "softmux", XP_INVALID_ARGUMENT, "softmux");
+    REJECTED(bad.batch = 0, XP_INVALID_ARGUMENT, "batch");
+    REJECTED(bad.keys = -3, XP_INVALID_ARGUMENT, "keys");
+    REJECTED(bad.key_heads = 3, XP_INVALID_ARGUMENT, "heads");
+    REJECTED(bad.width = 300, XP_UNSUPPORTED, "256");
+    REJECTED(bad.dropout = 1, XP_INVALID_ARGUMENT, "dropout");
+    REJECTED(bad.gradients = 64, XP_INVALID_ARGUMENT, "gradients");
+    REJECTED(bad.q.offset = -1, XP_INVALID_ARGUMENT, "offset -1 of q");
+    REJECTED(bad.k.stride[1] = -8, XP_INVALID_ARGUMENT, "of k");
+    REJECTED(bad.v.offset = INT64_MAX, XP_UNSUPPORTED, "v extends");
+    REJECTED((bad.dk = (xp_attention_layout){0, {M * H * D, H * D, D - 1}}), XP_INVALID_ARGUMENT, "rows of dk overlap");
+    REJECTED((bad.o = (xp_attention_layout){0, {0, H * E, E}}), XP_INVALID_ARGUMENT, "rows of o overlap");
+    REJECTED(bad.packed_samples = 2, XP_INVALID_ARGUMENT, "packed");
+    REJECTED((bad.gradients = XP_ATTENTION_DPARAMETERS), XP_INVALID_ARGUMENT, "no learned parameters");
+    rejects(xp_attention_create(&made, NULL, &good), XP_INVALID_ARGUMENT, "device");
     finish(&c);
 }
 
-static void tensors_that_do_not_fit_are_refused_by_name(void **state) {
+static void tensors_that_do_not_fit_are_rejected_by_name(void **state) {
     call c;
     start(&c, make("softmax", 11), "softmax", NULL, true);
     cl_int code;
@@ -540,15 +540,15 @@ static void tensors_that_do_not_fit_are_refused_by_name(void **state) {
             xp_status status = fields[i].backward ? xp_attention_backward(c.attention, queue, &bad, 0, NULL, &done)
                                                   : xp_attention_forward(c.attention, queue, &bad, 0, NULL, &done);
             if (w == 1) snprintf(part, sizeof part, "tensor %s is", fields[i].name);
-            refuses(status, XP_INVALID_ARGUMENT, part);
-            refuses(status, XP_INVALID_ARGUMENT, reasons[w]);
+            rejects(status, XP_INVALID_ARGUMENT, part);
+            rejects(status, XP_INVALID_ARGUMENT, reasons[w]);
             assert_null(done);
         }
     }
-    refuses(xp_attention_forward(c.attention, foreign, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
-    refuses(xp_attention_forward(c.attention, NULL, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
-    refuses(xp_attention_forward(c.attention, queue, &c.tensors, 2, NULL, NULL), XP_INVALID_ARGUMENT, "events");
-    refuses(xp_attention_forward(NULL, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "NULL");
+    rejects(xp_attention_forward(c.attention, foreign, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
+    rejects(xp_attention_forward(c.attention, NULL, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "queue");
+    rejects(xp_attention_forward(c.attention, queue, &c.tensors, 2, NULL, NULL), XP_INVALID_ARGUMENT, "events");
+    rejects(xp_attention_forward(NULL, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "NULL");
     /* None of it changed anything. */
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
     must(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL));
@@ -569,7 +569,7 @@ static void a_forward_only_call_takes_the_smaller_workspace(void **state) {
     must(xp_attention_create(&c.attention, device, &c.options));
     assert_true(xp_attention_workspace_bytes(c.attention) < both);
     must(xp_attention_forward(c.attention, queue, &c.tensors, 0, NULL, NULL));
-    refuses(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "no gradient");
+    rejects(xp_attention_backward(c.attention, queue, &c.tensors, 0, NULL, NULL), XP_INVALID_ARGUMENT, "no gradient");
     xp_attention_close(&c.attention);
     c.options.specification = "softmax";
     must(xp_attention_create(&c.attention, device, &c.options));
@@ -714,8 +714,8 @@ int main(void) {
         cmocka_unit_test(dropout_follows_seed_and_step_in_both_passes),
         cmocka_unit_test(every_kind_of_line_runs_with_its_parameters),
         cmocka_unit_test(learned_parameters_are_the_callers_buffers),
-        cmocka_unit_test(options_that_make_no_sense_are_refused_by_name),
-        cmocka_unit_test(tensors_that_do_not_fit_are_refused_by_name),
+        cmocka_unit_test(options_that_make_no_sense_are_rejected_by_name),
+        cmocka_unit_test(tensors_that_do_not_fit_are_rejected_by_name),
         cmocka_unit_test(a_forward_only_call_takes_the_smaller_workspace),
         cmocka_unit_test(packed_samples_give_what_separate_calls_give),
         cmocka_unit_test(grouped_key_heads_give_what_repeated_ones_give),

@@ -35,33 +35,33 @@ static xp_graph *new_graph(void) {
     return graph;
 }
 
-static void assert_refused(const xp_specification *specification, const char *reason) {
+static void assert_rejected(const xp_specification *specification, const char *reason) {
     xp_graph *graph = new_graph();
     assert_null(layer(graph, specification, 6, 0, 0, 0));
     if (!strstr(xp_last_error(), reason)) fail_msg("\"%s\" does not name \"%s\"", xp_last_error(), reason);
     xp_graph_close(&graph);
 }
 
-static void files_that_do_not_fit_are_refused(void **state) {
+static void files_that_do_not_fit_are_rejected(void **state) {
     static const unsigned char bytes[64 * 8];
     xp_specification s = parsed("softmax+mask(%s/none.npy)", scratch_folder);
-    assert_refused(&s, "none.npy");
+    assert_rejected(&s, "none.npy");
     s = parsed("softmax+mask(%s)", scratch_write_npy("f.npy", "<f4", "6,6", bytes, 36 * 4));
-    assert_refused(&s, "numbers of type f4: a mask contains bool");
+    assert_rejected(&s, "numbers of type f4: a mask contains bool");
     s = parsed("softmax+mask(%s)", scratch_write_npy("s.npy", "|b1", "6,7", bytes, 42));
-    assert_refused(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
+    assert_rejected(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("h.npy", "|b1", "3,6,6", bytes, 108));
-    assert_refused(&s, "is [3,6,6]");
+    assert_rejected(&s, "is [3,6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("b.npy", "|b1", "3,4,6,6", bytes, 432));
-    assert_refused(&s, "is [3,4,6,6]");
+    assert_rejected(&s, "is [3,4,6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("l.npy", "|b1", "6,", bytes, 6));
-    assert_refused(&s, "is [6]");
+    assert_rejected(&s, "is [6]");
     s = parsed("softmax+block(%s,4)", scratch_write_npy("k.npy", "|b1", "6,6", bytes, 36));
-    assert_refused(&s, "in blocks need [2,2]");
+    assert_rejected(&s, "in blocks need [2,2]");
     s = parsed("softmax+score(\"score + t[0]\",t=%s/none.npy)", scratch_folder);
-    assert_refused(&s, "none.npy");
+    assert_rejected(&s, "none.npy");
     s = parsed("softmax+bias");
-    assert_refused(&s, "bias is learned, and this graph has no parameters");
+    assert_rejected(&s, "bias is learned, and this graph has no parameters");
 }
 
 static const xp_tensor *constant(const xp_graph *graph) {
@@ -283,7 +283,7 @@ static void models_are_built_with_every_part(void **state) {
     }
 }
 
-static void models_refuse_what_does_not_fit_them(void **state) {
+static void models_reject_what_does_not_fit_them(void **state) {
     static const struct {
         int kind, key_heads;
         const char *attention, *reason;
@@ -308,7 +308,7 @@ static void models_refuse_what_does_not_fit_them(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_that_do_not_fit_are_refused),
+        cmocka_unit_test(files_that_do_not_fit_are_rejected),
         cmocka_unit_test(masks_are_packed_bit_by_bit),
         cmocka_unit_test(blocks_keep_one_bit_each),
         cmocka_unit_test(a_pooled_key_is_seen_if_its_whole_window_is),
@@ -316,7 +316,7 @@ int main(void) {
         cmocka_unit_test(the_kernel_is_the_one_that_is_told),
         cmocka_unit_test(an_index_of_a_table_stays_within_it),
         cmocka_unit_test(models_are_built_with_every_part),
-        cmocka_unit_test(models_refuse_what_does_not_fit_them),
+        cmocka_unit_test(models_reject_what_does_not_fit_them),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -144,11 +144,11 @@ static void a_row_of_prefix_statistics_ignores_the_future_bit_for_bit(void **sta
         }
 }
 
-static void what_does_not_fit_is_refused_by_name(void **state) {
+static void what_does_not_fit_is_rejected_by_name(void **state) {
     static const struct {
         xp_attention_normalise_attributes attributes;
         const char *part;
-    } refused[] = {
+    } rejected[] = {
         {{.constant = 1}, "row constant"},
         {{.prefix = 1, .both = 1, .constant = 1}, "row constant"},
         {{.key_scale_count = 3, .key_scales = {1, 1, 1}}, "3 key scales"},
@@ -163,10 +163,10 @@ static void what_does_not_fit_is_refused_by_name(void **state) {
     xp_tensor *three = xp_graph_input(graph, "k", XP_F32, 4, (int64_t[]){2, 5, 3, 8});
     xp_tensor *lengths = xp_graph_input(graph, "lengths", XP_I32, 1, (int64_t[]){3});
     xp_tensor *beta = xp_graph_input(graph, "beta", XP_F32, 1, (int64_t[]){4});
-    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+    for (size_t i = 0; i < sizeof rejected / sizeof rejected[0]; i++) {
         assert_int_not_equal(
-            xp_attention_normalise(graph, q, k, NULL, NULL, NULL, &refused[i].attributes, &q_out, &k_out), XP_OK);
-        if (!strstr(xp_last_error(), refused[i].part)) fail_msg("%s", xp_last_error());
+            xp_attention_normalise(graph, q, k, NULL, NULL, NULL, &rejected[i].attributes, &q_out, &k_out), XP_OK);
+        if (!strstr(xp_last_error(), rejected[i].part)) fail_msg("%s", xp_last_error());
     }
     assert_int_not_equal(xp_attention_normalise(graph, q, three, NULL, NULL, NULL, &CAUSAL, &q_out, &k_out), XP_OK);
     assert_non_null(strstr(xp_last_error(), "k [2,5,3,8]"));
@@ -184,7 +184,7 @@ int main(void) {
         cmocka_unit_test(prefix_bn_equals_the_definition_when_means_are_100_times_the_deviation),
         cmocka_unit_test(the_constant_column_completes_the_score),
         cmocka_unit_test(a_row_of_prefix_statistics_ignores_the_future_bit_for_bit),
-        cmocka_unit_test(what_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(what_does_not_fit_is_rejected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -379,7 +379,7 @@ static void a_grid_is_pooled_in_squares_beside_its_class_token(void **state) {
     }
 }
 
-static void shapes_that_do_not_fit_are_refused_by_name(void **state) {
+static void shapes_that_do_not_fit_are_rejected_by_name(void **state) {
     xp_graph *graph;
     MUST(xp_graph_create(&graph, NULL, false));
     xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 4, (int64_t[]){2, 6, 4, 8}), *q_out, *k_out;
@@ -409,7 +409,7 @@ int main(void) {
         cmocka_unit_test(a_learned_beta_equals_the_same_constant_bit_for_bit),
         cmocka_unit_test(masked_keys_enter_nothing),
         cmocka_unit_test(a_grid_is_pooled_in_squares_beside_its_class_token),
-        cmocka_unit_test(shapes_that_do_not_fit_are_refused_by_name),
+        cmocka_unit_test(shapes_that_do_not_fit_are_rejected_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

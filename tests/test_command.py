@@ -18,7 +18,7 @@ import subprocess
 import termios
 import xml.dom.minidom
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, refused, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, rejected, series, snapshot, write
 
 KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
 
@@ -59,8 +59,8 @@ def check_run(run, train, test):
         expect(name, row["predicted"] == "ab"[shares.index(max(shares))], f"row {row}")
     right = sum(row["predicted"] == row["true"] for row in rows) / len(rows)
     expect(name, abs(right - summary["accuracy_best"]) < 1e-9, f"{right} of the answers are right")
-    refused("answers that exist already", ["predict", run, "--data", test, "--output", answers], ["already exists"], 2)
-    refused("a run folder that exists", ["train", *SMALL, "--train", train, "--out", run], ["not empty", "--resume", "--out"])
+    rejected("answers that exist already", ["predict", run, "--data", test, "--output", answers], ["already exists"], 2)
+    rejected("a run folder that exists", ["train", *SMALL, "--train", train, "--out", run], ["not empty", "--resume", "--out"])
 
     text = must("train", *SMALL, "--train", train, "--print-config").stdout
     config = write("printed.yaml", text)
@@ -81,7 +81,7 @@ def check_predict(run, test):
     expect("data without labels", answers(bare) == without, "other answers than to the same data with labels")
     expect("data without labels, the first", answers(bare, "--limit", "5") == without[:6], "others than the file's first five")
     for limit in ([], ["--limit", "5"]):
-        refused("accuracy without labels", ["eval", run, "--data", bare, "--quiet", *limit], [r"bare\.ts", "no class labels"], 1)
+        rejected("accuracy without labels", ["eval", run, "--data", bare, "--quiet", *limit], [r"bare\.ts", "no class labels"], 1)
 
 
 def change_queries(run, change):
@@ -138,9 +138,9 @@ def check_analyze(train, test):
     after = layers("same")["layers"][0]
     expect(name, before["map_distance"] > 1e-4 and before["output_distance"] > 1e-4, str(before))
     expect(name, after["map_distance"] == 0 and after["output_distance"] == 0, str(after))
-    refused("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
-    refused("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["already exists"], 2)
-    refused("an analysis of nothing", ["analyze", run], ["--data"], 2)
+    rejected("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
+    rejected("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["already exists"], 2)
+    rejected("an analysis of nothing", ["analyze", run], ["--data"], 2)
 
 
 def check_sets(train, test):
@@ -202,19 +202,19 @@ def check_formats(run, train, test):
         expect("predict in JSON", same and abs(float(one["probability a"]) - other["probability a"]) < 1e-8, f"{one} {other}")
     found = json.loads(must("analyze", run, "--data", test, "-o", "json").stdout)
     expect("analyze in JSON", len(found["layers"]) == 1 and found["layers"][0]["map_distance"] > 0, str(found))
-    refused("a format of no result", ["train", *SMALL, "--train", train, "--dry-run", "-o", "json"], ["--dry-run"], 2)
+    rejected("a format of no result", ["train", *SMALL, "--train", train, "--dry-run", "-o", "json"], ["--dry-run"], 2)
     odd = os.path.join(os.fsencode(ROOT), b"caf\xe9")
     result = expanse("train", *SMALL, "--train", train, "--epochs", "1", "--out", odd, "-o", "json", errors="replace")
     expect("a folder that is not UTF-8", result.returncode == 0 and json.loads(result.stdout)["folder"].endswith("caf?"), str(result))
     result = expanse("eval", odd, "--data", test, errors="replace")
     expect("a folder that is not UTF-8", result.returncode == 0 and "accuracy" in result.stdout, str(result))
     huge = write("huge.ts", re.sub(r"0\.\d+", "3e38", open(test).read(), count=1))
-    refused("answers that are no numbers", ["eval", run, "--data", huge, "--quiet"], ["sample 0 ", "is not a number"], 1)
+    rejected("answers that are no numbers", ["eval", run, "--data", huge, "--quiet"], ["sample 0 ", "is not a number"], 1)
     timed = must("bench", "step", "--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "4", "--length", "8",
                  "--repetitions", "1", "--profile", "-o", "json")
     expect("a profile beside JSON", len(json.loads(timed.stdout)) == 1 and "idle between launches" in timed.stderr, str(timed))
-    refused("a format that there is not", ["eval", run, "--data", test, "-o", "xml"], ["'xml' is not text, md, csv or json"], 2)
-    refused("an answer's folder", ["predict", run, "--data", test, "--out", answers], ["unknown flag '--out'"], 2)
+    rejected("a format that there is not", ["eval", run, "--data", test, "-o", "xml"], ["'xml' is not text, md, csv or json"], 2)
+    rejected("an answer's folder", ["predict", run, "--data", test, "--out", answers], ["unknown flag '--out'"], 2)
 
 
 def check_input(run, test):
@@ -252,7 +252,7 @@ def check_plan(train, test):
     expect("dry run", launches and len(rows) == int(launches[1]), f"{len(rows)} rows\n{listing}")
     expect("dry run", all(len(line) <= 100 for line in whole.splitlines()), "longer than 100 columns")
     expect("dry run", snapshot([ROOT]) == before, "left files")
-    refused("launches of a run", [*words, "--launches"], ["--dry-run"], 2)
+    rejected("launches of a run", [*words, "--launches"], ["--dry-run"], 2)
     profiled = must(*words, "--epochs", "1", "--profile", "--out", os.path.join(ROOT, "profiled")).stdout
     table = profiled[profiled.index("kernel   ") :].splitlines()
     rows = [line for line in table[1:] if re.match(r"\w+ +\d+ +[\d.]+ ", line)]
@@ -339,31 +339,31 @@ def check_live(train, test):
 
 
 def check_usage(train):
-    refused("no command", [], ["--help"], 2)
-    refused("unknown command", ["trian"], ["did you mean 'train'"], 2)
-    refused("unknown flag", ["train", "--epoch", "3"], ["did you mean '--epochs'"], 2)
-    refused("flag without value", ["train", "--epochs"], ["needs a value"], 2)
-    refused("no data", ["train", *SMALL], ["--train"], 2)
-    refused("no number", ["train", *SMALL, "--train", train, "--epochs", "many"], ["'many' is not a whole number"], 2)
-    refused("unknown preset", ["train", "--preset", "uea-mtvs", "--train", train], ["did you mean 'uea-mvts'"], 2)
-    refused("unknown key", ["train", *SMALL, "--train", train, "--set", "layerz=2"], ["did you mean 'layers'"], 2)
-    refused("heads", ["train", *SMALL, "--train", train, "--set", "heads=3"], ["3 heads do not divide the width 16"], 2)
-    refused("missing configuration", ["train", "--config", "/nonexistent.yaml", "--train", train], ["/nonexistent.yaml"], 2)
+    rejected("no command", [], ["--help"], 2)
+    rejected("unknown command", ["trian"], ["did you mean 'train'"], 2)
+    rejected("unknown flag", ["train", "--epoch", "3"], ["did you mean '--epochs'"], 2)
+    rejected("flag without value", ["train", "--epochs"], ["needs a value"], 2)
+    rejected("no data", ["train", *SMALL], ["--train"], 2)
+    rejected("no number", ["train", *SMALL, "--train", train, "--epochs", "many"], ["'many' is not a whole number"], 2)
+    rejected("unknown preset", ["train", "--preset", "uea-mtvs", "--train", train], ["did you mean 'uea-mvts'"], 2)
+    rejected("unknown key", ["train", *SMALL, "--train", train, "--set", "layerz=2"], ["did you mean 'layers'"], 2)
+    rejected("heads", ["train", *SMALL, "--train", train, "--set", "heads=3"], ["3 heads do not divide the width 16"], 2)
+    rejected("missing configuration", ["train", "--config", "/nonexistent.yaml", "--train", train], ["/nonexistent.yaml"], 2)
     result = expanse("train", "--train", train, "--set", "widht=4", "--set", "heads=x", "--attention", "sofmax")
     expect("several faults", result.returncode == 2 and len(result.stderr.splitlines()) == 3, result.stderr)
     config = write("bad.yaml", "model:\n  width: 16\n  heds: 2\n")
-    refused("bad configuration", ["train", "--config", config, "--train", train], [r"bad\.yaml:3:3: ", "did you mean 'heads'"], 2)
+    rejected("bad configuration", ["train", "--config", config, "--train", train], [r"bad\.yaml:3:3: ", "did you mean 'heads'"], 2)
     for spec, expected in (("softmx", "softmax"), ("softmax+bm", "bn"), ("softmax+sh(1,", "softmax"), ("softmax+sh(0)", "0")):
-        refused(f"specification {spec}", ["train", *SMALL, "--train", train, "--attention", spec], ["model.attention", expected], 2)
+        rejected(f"specification {spec}", ["train", *SMALL, "--train", train, "--attention", spec], ["model.attention", expected], 2)
 
 
 def check_data(train):
-    out = ["--out", os.path.join(ROOT, "refused"), "--epochs", "1"]
+    out = ["--out", os.path.join(ROOT, "rejected"), "--epochs", "1"]
     whole = series()
 
     def bad(name, text, *expected):
         path = write("bad.ts", text)
-        refused(name, ["train", *SMALL, "--train", path, *out], [r"bad\.ts", *expected])
+        rejected(name, ["train", *SMALL, "--train", path, *out], [r"bad\.ts", *expected])
 
     bad("a truncated .ts", whole[: whole.rindex(":")], r":\d+")
     bad("a letter in a .ts", whole.replace("0.455", "0.4s5", 1), r":\d+:\d+")
@@ -374,28 +374,28 @@ def check_data(train):
     bad("a .ts with an unknown class", whole + "0.1,0.2:c\n", r":\d+")
     bad("a .ts without labels", re.sub(r":[ab]\n", "\n", whole).replace("@classLabel true a b", "@classLabel false"), "label")
     test = write("other.ts", whole.replace("@classLabel true a b", "@classLabel true a b c") + "0.1,0.2:c\n")
-    refused("a class that training lacks", ["train", *SMALL, "--train", train, "--test", test, *out], ["c"])
-    refused("no such file", ["train", *SMALL, "--train", "/nonexistent.ts", *out], ["/nonexistent.ts"], 1)
-    refused("a scale longer than the series", ["train", *SMALL, "--train", train, "--attention", "softmax+sh(1,10)", *out],
+    rejected("a class that training lacks", ["train", *SMALL, "--train", train, "--test", test, *out], ["c"])
+    rejected("no such file", ["train", *SMALL, "--train", "/nonexistent.ts", *out], ["/nonexistent.ts"], 1)
+    rejected("a scale longer than the series", ["train", *SMALL, "--train", train, "--attention", "softmax+sh(1,10)", *out],
             ["10"])
     vision = ["train", "--preset", "vit-tiny-28", "--set", "patch=4", *out, "--train"]
-    refused("IDX with a wrong magic", [*vision, images("magic", magic=0x1234)], ["magic/"])
-    refused("IDX with short data", [*vision, images("short", cut=30)], ["short/"])
-    refused("IDX without labels", [*vision, images("lonely", labels=False)], ["lonely/"])
-    refused("IDX without images", [*vision, images("none", count=0)], ["none/"])
-    refused("a patch that does not divide the image", [*vision, images("odd", side=9)], ["patch|9"])
+    rejected("IDX with a wrong magic", [*vision, images("magic", magic=0x1234)], ["magic/"])
+    rejected("IDX with short data", [*vision, images("short", cut=30)], ["short/"])
+    rejected("IDX without labels", [*vision, images("lonely", labels=False)], ["lonely/"])
+    rejected("IDX without images", [*vision, images("none", count=0)], ["none/"])
+    rejected("a patch that does not divide the image", [*vision, images("odd", side=9)], ["patch|9"])
     path = images("packed")
     packed = gzip.compress(open(path, "rb").read())
     os.remove(path)
     path = write("packed/train-images-idx3-ubyte.gz", packed[: len(packed) // 2])
-    refused("a cut gzip file", [*vision, path], ["packed/"])
+    rejected("a cut gzip file", [*vision, path], ["packed/"])
 
 
 def check_device(train):
-    out = ["--out", os.path.join(ROOT, "refused"), "--epochs", "1"]
-    refused("a device that does not exist", ["train", *SMALL, "--train", train, "--device", "9:9", *out], ["9:9"])
-    refused("a device by a wrong name", ["train", *SMALL, "--train", train, "--device", "abacus", *out], ["abacus"])
-    refused("an unknown family", ["train", *SMALL, "--train", train, "--family", "tilde", *out], ["did you mean 'tiled'"], 2)
+    out = ["--out", os.path.join(ROOT, "rejected"), "--epochs", "1"]
+    rejected("a device that does not exist", ["train", *SMALL, "--train", train, "--device", "9:9", *out], ["9:9"])
+    rejected("a device by a wrong name", ["train", *SMALL, "--train", train, "--device", "abacus", *out], ["abacus"])
+    rejected("an unknown family", ["train", *SMALL, "--train", train, "--family", "tilde", *out], ["did you mean 'tiled'"], 2)
 
 
 def check_svr():
@@ -417,13 +417,13 @@ def check_svr():
     good = write("points.csv", "x,y\n" + rows)
     printed = json.loads(must("svr", "--attention", "softmax", "--data", good, "-o", "json").stdout)
     expect("svr", printed["points"] == 20 and len(printed["results"]) == 1, f"{printed}")
-    refused("an attention that the laboratory lacks", ["svr", "--attention", "sofmax"], ["did you mean 'softmax'"], 2)
-    refused("a cost that is no number", ["svr", "--C", "much"], ["--C: 'much' is not a number"], 2)
-    refused("a cost of nothing", ["svr", "--C", "0"], ["--C: 0 is not between 1e-09 and 1"], 2)
-    refused("an odd number of dimensions", ["svr", "--dimensions", "15"], ["15 dimensions"], 2)
-    refused("points twice", ["svr", "--points", "20", "--data", good], ["omit them with --data"], 2)
-    refused("no such points", ["svr", "--data", "/nonexistent.csv"], ["/nonexistent.csv"], 1)
-    refused("points with a word", ["svr", "--data", write("word.csv", "x,y\n" + rows + "a,2\n")], [r"word\.csv:22:1: "], 1)
+    rejected("an attention that the laboratory lacks", ["svr", "--attention", "sofmax"], ["did you mean 'softmax'"], 2)
+    rejected("a cost that is no number", ["svr", "--C", "much"], ["--C: 'much' is not a number"], 2)
+    rejected("a cost of nothing", ["svr", "--C", "0"], ["--C: 0 is not between 1e-09 and 1"], 2)
+    rejected("an odd number of dimensions", ["svr", "--dimensions", "15"], ["15 dimensions"], 2)
+    rejected("points twice", ["svr", "--points", "20", "--data", good], ["omit them with --data"], 2)
+    rejected("no such points", ["svr", "--data", "/nonexistent.csv"], ["/nonexistent.csv"], 1)
+    rejected("points with a word", ["svr", "--data", write("word.csv", "x,y\n" + rows + "a,2\n")], [r"word\.csv:22:1: "], 1)
 
 
 def check_check():
@@ -437,7 +437,7 @@ def check_check():
         expect(name, verdict["largest_seconds"] > 0 and "=" in verdict["largest_shape"], str(verdict))
     found = json.loads(must("check", "--filter", "^gemm wide m=1 ", "-o", "json").stdout)["verdicts"]
     expect(name, len(found) == 1 and found[0]["family"] == "wide" and 0 < found[0]["cases"] < 100, str(found))
-    refused("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 2)
+    rejected("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 2)
     broken = os.path.join(ROOT, "kernels")
     shutil.copytree(KERNELS, broken)
     path = os.path.join(broken, "copy.cl")
@@ -467,11 +467,11 @@ def check_doctor():
         expect(name, result.returncode == 1 and expected in result.stdout, result.stdout + result.stderr)
     result = expanse("doctor", "--device", "9:9")
     expect(name, result.returncode == 1 and "Not fit for training" in result.stdout and "9:9" in result.stdout, result.stdout)
-    refused("a probe that is none", ["doctor", "--only", "leg"], ["leg"], 2)
+    rejected("a probe that is none", ["doctor", "--only", "leg"], ["leg"], 2)
 
 
 def check_bench():
-    """Every benchmark answers in every format; what it cannot time is refused in one sentence."""
+    """Every benchmark answers in every format; what it cannot time is rejected in one sentence."""
     small = ["--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "2", "--length", "8", "--repetitions", "2"]
     products = ["gemm", "33x17x5nt", "--repetitions", "2"]
     for words in (["step", *small], ["kernels", *small], products, ["attention", "softmax", "--length", "16", "--repetitions", "2"]):
@@ -493,14 +493,14 @@ def check_bench():
                         (["step", "--heads", "0"], "model.heads: '0' is not a whole number from 1 to"),
                         (["kernels", "--layers", "2147483647"], "model.layers: '2147483647' is not"), (["step", "--length", "0"], "--length: 0 is not"),
                         (["step", "--preset", "uea-mtvs"], "did you mean 'uea-mvts'"), (["step", "--preset", "uea-mvts", "--image", "8"], "--image: the model reads series")):
-        refused = expanse("bench", *words)
-        expect("bench refuses", refused.returncode in (1, 2) and part in refused.stderr and refused.stderr.count("\n") == 1, refused.stderr)
-    refused = expanse("tune", "--preset", "uea-mtvs", "--heads", "0")
+        rejected = expanse("bench", *words)
+        expect("bench rejects", rejected.returncode in (1, 2) and part in rejected.stderr and rejected.stderr.count("\n") == 1, rejected.stderr)
+    rejected = expanse("tune", "--preset", "uea-mtvs", "--heads", "0")
     lines = ["expanse: unknown preset 'uea-mtvs'; did you mean 'uea-mvts'?", "expanse: model.heads: '0' is not a whole number from 1 to 1024"]
-    expect("tune refuses a model as train does", refused.returncode == 2 and refused.stderr.splitlines() == lines, refused.stderr)
+    expect("tune rejects a model as train does", rejected.returncode == 2 and rejected.stderr.splitlines() == lines, rejected.stderr)
     missing = expanse("bench", *products, env={**os.environ, "EXPANSE_TUNING": "/nowhere/table.json"})
     expect("a tuning table that is not there", missing.returncode == 1 and "/nowhere/table.json" in missing.stderr, missing.stderr)
-    print("bench: every format, and refusals")
+    print("bench: every format, and rejections")
 
 
 def check_models(run, train, test):
@@ -510,23 +510,23 @@ def check_models(run, train, test):
     shutil.copytree(run, mixed)
     for folder in ("best", "last"):
         shutil.copy(os.path.join(other, folder, "model.safetensors"), os.path.join(mixed, folder, "model.safetensors"))
-    refused("weights of another model", ["eval", mixed, "--data", test], ["another model", "tensor '"], 1)
-    refused("resume with weights of another model", ["train", "--resume", mixed, "--epochs", "4", "--quiet"], ["another model"], 1)
+    rejected("weights of another model", ["eval", mixed, "--data", test], ["another model", "tensor '"], 1)
+    rejected("resume with weights of another model", ["train", "--resume", mixed, "--epochs", "4", "--quiet"], ["another model"], 1)
     images_path = images("fine")
-    refused("data of another kind", ["eval", run, "--data", images_path], ["fine/|series"], 1)
-    refused("no run folder", ["eval", os.path.join(ROOT, "nowhere"), "--data", test], ["no such folder"], 1)
-    refused("a folder without a run", ["eval", os.path.dirname(images_path), "--data", test], ["no checkpoint"], 1)
+    rejected("data of another kind", ["eval", run, "--data", images_path], ["fine/|series"], 1)
+    rejected("no run folder", ["eval", os.path.join(ROOT, "nowhere"), "--data", test], ["no such folder"], 1)
+    rejected("a folder without a run", ["eval", os.path.dirname(images_path), "--data", test], ["no checkpoint"], 1)
     damaged = os.path.join(ROOT, "damaged")
     shutil.copytree(run, damaged)
     path = os.path.join(damaged, "best", "model.safetensors")
     os.truncate(path, os.path.getsize(path) - 4)
-    refused("cut weights", ["predict", damaged, "--data", test], ["model.safetensors", "tensor"], 1)
+    rejected("cut weights", ["predict", damaged, "--data", test], ["model.safetensors", "tensor"], 1)
     write("damaged/best/state.json", "{")
-    refused("a damaged state", ["predict", damaged, "--data", test], [r"state\.json:\d+:\d+"], 1)
+    rejected("a damaged state", ["predict", damaged, "--data", test], [r"state\.json:\d+:\d+"], 1)
     changed = write("changed.ts", series(30))
     text = open(os.path.join(damaged, "last", "config.yaml")).read().replace(train, changed)
     write("damaged/last/config.yaml", text)
-    refused("resume with other data", ["train", "--resume", damaged, "--quiet", "--epochs", "9"], ["changed.ts"], 1)
+    rejected("resume with other data", ["train", "--resume", damaged, "--quiet", "--epochs", "9"], ["changed.ts"], 1)
 
 
 def check_unreadable(run, test):
@@ -564,7 +564,7 @@ def check_full_disk(train, test):
 
     # Python ignores SIGXFSZ, and so the command gets EFBIG as it would get ENOSPC.
     checkpoints = [os.path.join(run, "last"), os.path.join(run, "best")]
-    refused("a full disk", ["train", "--resume", run, "--quiet"], ["writing failed"], 1, checkpoints, preexec_fn=limit,
+    rejected("a full disk", ["train", "--resume", run, "--quiet"], ["writing failed"], 1, checkpoints, preexec_fn=limit,
             restore_signals=False)
     must("train", "--resume", run, "--quiet")
     summary = json.load(open(os.path.join(run, "summary.json")))

@@ -226,7 +226,7 @@ static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state
 }
 
 /* A caller that fills the struct itself meets the same ranges as a file. */
-static void numbers_out_of_their_ranges_are_refused_before_they_divide(void **state) {
+static void numbers_out_of_their_ranges_are_rejected_before_they_divide(void **state) {
     for (int i = 0; i < 6; i++) {
         xp_config config;
         xp_config_default(&config);
@@ -333,7 +333,7 @@ int main(void) {
         cmocka_unit_test(a_model_breaks_the_same_rules_with_and_without_its_data),
         cmocka_unit_test(every_model_takes_a_kind_of_data_that_there_is),
         cmocka_unit_test(the_name_of_a_model_chooses_its_row),
-        cmocka_unit_test(numbers_out_of_their_ranges_are_refused_before_they_divide),
+        cmocka_unit_test(numbers_out_of_their_ranges_are_rejected_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
         cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),
     };

@@ -133,7 +133,7 @@ static void durations_have_units(void **state) {
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         int64_t seconds = 0;
         char printed[32];
-        if (!xp_text_duration(good[i].text, &seconds)) fail_msg("'%s' is refused", good[i].text);
+        if (!xp_text_duration(good[i].text, &seconds)) fail_msg("'%s' is rejected", good[i].text);
         assert_int_equal(seconds, good[i].seconds);
         xp_text_print_duration(seconds, printed);
         assert_string_equal(printed, good[i].printed);
@@ -247,7 +247,7 @@ static void json_is_read_as_jansson_reads_it(void **state) {
     }
 }
 
-static void what_is_no_json_is_refused_with_its_place(void **state) {
+static void what_is_no_json_is_rejected_with_its_place(void **state) {
     static const struct {
         const char *text;
         int line, column;
@@ -332,7 +332,7 @@ int main(void) {
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),
         cmocka_unit_test(numbers_read_alike_with_a_decimal_comma),
         cmocka_unit_test(json_is_read_as_jansson_reads_it),
-        cmocka_unit_test(what_is_no_json_is_refused_with_its_place),
+        cmocka_unit_test(what_is_no_json_is_rejected_with_its_place),
         cmocka_unit_test(brackets_without_end_do_not_take_the_stack),
         cmocka_unit_test(numbers_are_the_shortest_text_that_reads_back),
     };

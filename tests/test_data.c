@@ -1,4 +1,4 @@
-/* Data sets: what the readers take, what they refuse and in which words, and what preparation does to the samples. */
+/* Data sets: what the readers take, what they reject and in which words, and what preparation does to the samples. */
 #include "data/feed.h"
 #include "data/formats.h"
 #include "support.h"
@@ -17,8 +17,8 @@ static xp_dataset *open_text(const char *text) {
     return dataset;
 }
 
-static void assert_refused(const char *name, const void *bytes, size_t length, xp_status expected,
-                           const char *message) {
+static void assert_rejected(const char *name, const void *bytes, size_t length, xp_status expected,
+                            const char *message) {
     xp_dataset *dataset = NULL;
     xp_status status = xp_dataset_open(&dataset, scratch_write(name, bytes, length), "train");
     if (status != expected || !strstr(xp_last_error(), message)) {
@@ -40,8 +40,8 @@ static float *values_of(const xp_dataset *dataset) {
     return kept[turn];
 }
 
-static void refuse_text(const char *text, xp_status expected, const char *message) {
-    assert_refused("toy.ts", text, strlen(text), expected, message);
+static void reject_text(const char *text, xp_status expected, const char *message) {
+    assert_rejected("toy.ts", text, strlen(text), expected, message);
 }
 
 static void a_file_of_unequal_series_is_laid_out_by_time(void **state) {
@@ -98,8 +98,8 @@ static void nan_with_or_without_a_sign_is_a_missing_value(void **state) {
     for (int i = 0; i < 6; i++) assert_true(!!isnan(values_of(dataset)[i]) == missing[i]);
     assert_true(values_of(dataset)[4] == -2);
     xp_dataset_close(&dataset);
-    refuse_text("@classLabel true a\n@data\n-nano:a\n", XP_BAD_DATA, "toy.ts:3:1: '-nano' is not a number");
-    refuse_text("@classLabel true a\n@data\n--nan:a\n", XP_BAD_DATA, "toy.ts:3:1: '--nan' is not a number");
+    reject_text("@classLabel true a\n@data\n-nano:a\n", XP_BAD_DATA, "toy.ts:3:1: '-nano' is not a number");
+    reject_text("@classLabel true a\n@data\n--nan:a\n", XP_BAD_DATA, "toy.ts:3:1: '--nan' is not a number");
 }
 
 static void a_series_length_of_minus_1_or_0_says_nothing(void **state) {
@@ -112,7 +112,7 @@ static void a_series_length_of_minus_1_or_0_says_nothing(void **state) {
         assert_int_equal(dataset->lengths[1], 1);
         xp_dataset_close(&dataset);
     }
-    refuse_text("@seriesLength -2\n" CLASSES "1:calm\n", XP_BAD_DATA,
+    reject_text("@seriesLength -2\n" CLASSES "1:calm\n", XP_BAD_DATA,
                 "toy.ts:1:15: @seriesLength needs a whole number");
 }
 
@@ -136,22 +136,22 @@ static void class_names_may_hold_spaces(void **state) {
     assert_classes("@classLabel true  go left  now go left\n@data\n1: go left  now \n2:go left\n",
                    "go left  now|go left", "01");
     assert_classes("@classLabel true a b a\n@data\n1:b\n", "a|b", "1"); /* named twice, it is one */
-    refuse_text("@classLabel true run walk up\n@data\n1:walk down\n", XP_BAD_DATA,
+    reject_text("@classLabel true run walk up\n@data\n1:walk down\n", XP_BAD_DATA,
                 "toy.ts:3:3: 'walk down' is not one of the classes in the header");
 }
 
 static void class_names_that_no_file_of_a_run_could_hold_are_placed(void **state) {
-    refuse_text("@classLabel true caf\xe9 bar\n@data\n1:bar\n", XP_BAD_DATA,
+    reject_text("@classLabel true caf\xe9 bar\n@data\n1:bar\n", XP_BAD_DATA,
                 "toy.ts:1:21: the name of a class is not UTF-8");
-    refuse_text("@classLabel true a\xed\xa0\x80\n@data\n1:b\n", XP_BAD_DATA,
+    reject_text("@classLabel true a\xed\xa0\x80\n@data\n1:b\n", XP_BAD_DATA,
                 "toy.ts:1:19: the name of a class is not UTF-8");
-    refuse_text("@classLabel true a\x1b[2J b\n@data\n1:b\n", XP_BAD_DATA,
+    reject_text("@classLabel true a\x1b[2J b\n@data\n1:b\n", XP_BAD_DATA,
                 "toy.ts:1:19: the name of a class has a control");
-    refuse_text("ab\xff 1 2\nb 1 2\n", XP_BAD_DATA, "toy.ts:1:3: the name of a class is not UTF-8");
+    reject_text("ab\xff 1 2\nb 1 2\n", XP_BAD_DATA, "toy.ts:1:3: the name of a class is not UTF-8");
     char text[600] = "@classLabel true ";
     memset(text + strlen(text), 'x', 256);
     strcat(text, "\n@data\n1:b\n");
-    refuse_text(text, XP_BAD_DATA, "toy.ts:1:18: the name of a class has 256 bytes");
+    reject_text(text, XP_BAD_DATA, "toy.ts:1:18: the name of a class has 256 bytes");
     assert_classes("@classLabel true \xc3\xa9t\xc3\xa9 \xf0\x9f\x98\x80\n@data\n1:\xf0\x9f\x98\x80\n",
                    "\xc3\xa9t\xc3\xa9|\xf0\x9f\x98\x80", "1");
 }
@@ -179,7 +179,7 @@ static void samples_may_come_without_labels(void **state) {
     assert_int_equal(dataset->features, 2);
     assert_null(dataset->labels);
     xp_dataset_close(&dataset);
-    refuse_text(
+    reject_text(
         "@univariate true\n@classLabel true a\n@data\n1,2:a\n1,2\n", XP_BAD_DATA,
         "toy.ts:5:4: the sample has 1 field separated by ':', fewer than the 1 dimension of line 1 and a class");
 }
@@ -194,15 +194,15 @@ static void single_samples_may_have_a_question_mark_for_a_label(void **state) {
     assert_classes("@univariate true\n@classLabel true a nan\n@data\n1:nan\n", "a|nan", "1");
 }
 
-static void a_label_where_the_first_sample_has_none_is_refused(void **state) {
-    refuse_text("@univariate true\n@classLabel true a\n@data\n1:a\n1:\n", XP_BAD_DATA,
+static void a_label_where_the_first_sample_has_none_is_rejected(void **state) {
+    reject_text("@univariate true\n@classLabel true a\n@data\n1:a\n1:\n", XP_BAD_DATA,
                 "toy.ts:5:3: the sample has no class label, and that of line 4 has one");
-    refuse_text("@univariate true\n@classLabel true a\n@data\n1:\n1:a\n", XP_BAD_DATA,
+    reject_text("@univariate true\n@classLabel true a\n@data\n1:\n1:a\n", XP_BAD_DATA,
                 "toy.ts:5:3: the sample has a class label, and that of line 4 has none");
 }
 
 static void a_colon_behind_the_label_is_named(void **state) {
-    refuse_text("@univariate true\n@classLabel true a\n@data\n1,2:a:\n", XP_BAD_DATA,
+    reject_text("@univariate true\n@classLabel true a\n@data\n1,2:a:\n", XP_BAD_DATA,
                 "toy.ts:4:6: there is one ':' too many");
 }
 
@@ -223,84 +223,84 @@ static void values_at_equal_steps_of_time_are_read(void **state) {
     xp_dataset_close(&dataset);
 }
 
-static void times_that_positions_cannot_stand_for_are_refused(void **state) {
-    refuse_text(STAMPED "(0,1),(1,2),(3,4):a\n", XP_UNSUPPORTED,
+static void times_that_positions_cannot_stand_for_are_rejected(void **state) {
+    reject_text(STAMPED "(0,1),(1,2),(3,4):a\n", XP_UNSUPPORTED,
                 "toy.ts:4:13: the time steps of this series are not equal");
-    refuse_text(STAMPED "(2023-02-28,1),(2023-03-01,2),(2023-03-03,2):a\n", XP_UNSUPPORTED,
+    reject_text(STAMPED "(2023-02-28,1),(2023-03-01,2),(2023-03-03,2):a\n", XP_UNSUPPORTED,
                 "toy.ts:4:31: the time steps");
-    refuse_text(STAMPED "(1,1),(1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:7: the time steps");
-    refuse_text(STAMPED "(noon,1):a\n", XP_BAD_DATA, "toy.ts:4:2: 'noon' is not a time stamp");
-    refuse_text(STAMPED "(2024-13-01 10:00,1):a\n", XP_BAD_DATA, "toy.ts:4:2: '2024-13-01 10:00' is not a time stamp");
-    refuse_text(STAMPED "(0,1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:5: more than one value at a time");
-    refuse_text(STAMPED "(0,1),2:a\n", XP_BAD_DATA, "toy.ts:4:7: expected a value with its time stamp");
-    refuse_text(STAMPED "(0,x):a\n", XP_BAD_DATA, "toy.ts:4:4: 'x' is not a number");
-    refuse_text("@classLabel true a\n@data\n(0,1):a\n", XP_BAD_DATA,
+    reject_text(STAMPED "(1,1),(1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:7: the time steps");
+    reject_text(STAMPED "(noon,1):a\n", XP_BAD_DATA, "toy.ts:4:2: 'noon' is not a time stamp");
+    reject_text(STAMPED "(2024-13-01 10:00,1):a\n", XP_BAD_DATA, "toy.ts:4:2: '2024-13-01 10:00' is not a time stamp");
+    reject_text(STAMPED "(0,1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:5: more than one value at a time");
+    reject_text(STAMPED "(0,1),2:a\n", XP_BAD_DATA, "toy.ts:4:7: expected a value with its time stamp");
+    reject_text(STAMPED "(0,x):a\n", XP_BAD_DATA, "toy.ts:4:4: 'x' is not a number");
+    reject_text("@classLabel true a\n@data\n(0,1):a\n", XP_BAD_DATA,
                 "toy.ts:3:1: values with time stamps, (time,value), need '@timeStamps true'");
 }
 
-static void regression_is_refused_by_name(void **state) {
-    refuse_text("@problemName x\n@targetlabel true\n@data\n1:2\n", XP_UNSUPPORTED,
+static void regression_is_rejected_by_name(void **state) {
+    reject_text("@problemName x\n@targetlabel true\n@data\n1:2\n", XP_UNSUPPORTED,
                 "toy.ts:2:1: regression targets (@targetlabel true)");
-    refuse_text("@relation x\n@attribute a relational\n@attribute b real\n@end a\n@attribute y real\n@data\n",
+    reject_text("@relation x\n@attribute a relational\n@attribute b real\n@end a\n@attribute y real\n@data\n",
                 XP_UNSUPPORTED, "toy.ts:5:14: a number to predict (regression)");
-    refuse_text("@relation x\n@attribute a real\n@attribute y real\n@data\n1,2\n", XP_UNSUPPORTED,
+    reject_text("@relation x\n@attribute a real\n@attribute y real\n@data\n1,2\n", XP_UNSUPPORTED,
                 "toy.ts:4:1: no attribute before @data lists classes");
 }
 
-static void more_classes_than_are_supported_are_refused_at_once(void **state) {
+static void more_classes_than_are_supported_are_rejected_at_once(void **state) {
     enum { CLASSES_TOO_MANY = 10001 };
     char *text = malloc(CLASSES_TOO_MANY * 16 + 100), *at = text + sprintf(text, "@classLabel true");
     for (int i = 0; i < CLASSES_TOO_MANY; i++) at += sprintf(at, " c%d", i);
     sprintf(at, "\n@data\n1:c0\n");
-    refuse_text(text, XP_UNSUPPORTED, "there are more classes than the 10000 that are supported");
+    reject_text(text, XP_UNSUPPORTED, "there are more classes than the 10000 that are supported");
     at = text;
     for (int i = 0; i <= CLASSES_TOO_MANY; i++) at += sprintf(at, "%d.5 1 2\n", i);
-    refuse_text(text, XP_UNSUPPORTED, "are these values and not classes?");
+    reject_text(text, XP_UNSUPPORTED, "are these values and not classes?");
     free(text);
 }
 
 static void a_letter_where_a_number_belongs_is_placed(void **state) {
-    refuse_text(HEADER CLASSES "1,2:3,4:calm\n1,x5:3,4:calm\n", XP_BAD_DATA, "toy.ts:9:3: 'x5' is not a number");
-    refuse_text(HEADER CLASSES "1,2:3,4.5q:calm\n", XP_BAD_DATA, "toy.ts:8:7: '4.5q' is not a number");
-    refuse_text(HEADER CLASSES "1,2:3,inf:calm\n", XP_BAD_DATA, "toy.ts:8:7: 'inf' is not a number");
-    refuse_text(HEADER CLASSES "1,1e60:3,4:calm\n", XP_BAD_DATA,
+    reject_text(HEADER CLASSES "1,2:3,4:calm\n1,x5:3,4:calm\n", XP_BAD_DATA, "toy.ts:9:3: 'x5' is not a number");
+    reject_text(HEADER CLASSES "1,2:3,4.5q:calm\n", XP_BAD_DATA, "toy.ts:8:7: '4.5q' is not a number");
+    reject_text(HEADER CLASSES "1,2:3,inf:calm\n", XP_BAD_DATA, "toy.ts:8:7: 'inf' is not a number");
+    reject_text(HEADER CLASSES "1,1e60:3,4:calm\n", XP_BAD_DATA,
                 "toy.ts:8:3: '1e60' is outside the range of single precision");
-    refuse_text(HEADER CLASSES "1,,2:3,4,5:calm\n", XP_BAD_DATA, "toy.ts:8:3: a value is missing");
-    refuse_text(HEADER CLASSES "1,2::calm\n", XP_BAD_DATA, "toy.ts:8:5: a value is missing");
+    reject_text(HEADER CLASSES "1,,2:3,4,5:calm\n", XP_BAD_DATA, "toy.ts:8:3: a value is missing");
+    reject_text(HEADER CLASSES "1,2::calm\n", XP_BAD_DATA, "toy.ts:8:5: a value is missing");
 }
 
 static void faults_of_the_header_are_placed(void **state) {
-    refuse_text("@univariate maybe\n", XP_BAD_DATA, "toy.ts:1:13: @univariate needs 'true' or 'false'");
-    refuse_text("@dimensions none\n", XP_BAD_DATA, "toy.ts:1:13: @dimensions needs a whole number above 0");
-    refuse_text("@seriesLength 99999999999\n", XP_BAD_DATA, "toy.ts:1:15: @seriesLength needs a whole number");
-    refuse_text("@univariate true\n1,2:a\n", XP_BAD_DATA, "toy.ts:2:1: expected a header line");
-    refuse_text("@univariate true\n@dimensions 3\n@classLabel true a\n@data\n", XP_BAD_DATA,
+    reject_text("@univariate maybe\n", XP_BAD_DATA, "toy.ts:1:13: @univariate needs 'true' or 'false'");
+    reject_text("@dimensions none\n", XP_BAD_DATA, "toy.ts:1:13: @dimensions needs a whole number above 0");
+    reject_text("@seriesLength 99999999999\n", XP_BAD_DATA, "toy.ts:1:15: @seriesLength needs a whole number");
+    reject_text("@univariate true\n1,2:a\n", XP_BAD_DATA, "toy.ts:2:1: expected a header line");
+    reject_text("@univariate true\n@dimensions 3\n@classLabel true a\n@data\n", XP_BAD_DATA,
                 "toy.ts:2:1: 3 dimensions contradict @univariate true in line 1");
-    refuse_text("@univariate true\n@data\n1,2:a\n", XP_BAD_DATA, "toy.ts:2:1: no @classLabel line before @data");
-    refuse_text("@univariate true\n", XP_BAD_DATA, "toy.ts:2:1: the file ends without an @data line");
+    reject_text("@univariate true\n@data\n1,2:a\n", XP_BAD_DATA, "toy.ts:2:1: no @classLabel line before @data");
+    reject_text("@univariate true\n", XP_BAD_DATA, "toy.ts:2:1: the file ends without an @data line");
 }
 
-static void zero_classes_and_zero_samples_are_refused(void **state) {
-    refuse_text("@classLabel true\n@data\n1,2:a\n", XP_BAD_DATA, "toy.ts:1:17: @classLabel true names no class");
-    refuse_text(HEADER CLASSES, XP_BAD_DATA, "toy.ts:8:1: the file ends without samples; is it cut off?");
-    refuse_text("", XP_BAD_DATA, "toy.ts: byte 0: the file is empty");
+static void zero_classes_and_zero_samples_are_rejected(void **state) {
+    reject_text("@classLabel true\n@data\n1,2:a\n", XP_BAD_DATA, "toy.ts:1:17: @classLabel true names no class");
+    reject_text(HEADER CLASSES, XP_BAD_DATA, "toy.ts:8:1: the file ends without samples; is it cut off?");
+    reject_text("", XP_BAD_DATA, "toy.ts: byte 0: the file is empty");
 }
 
-static void samples_that_do_not_fit_are_refused_with_the_line_that_says_so(void **state) {
-    refuse_text(HEADER CLASSES "1:2:3:calm\n", XP_BAD_DATA,
+static void samples_that_do_not_fit_are_rejected_with_the_line_that_says_so(void **state) {
+    reject_text(HEADER CLASSES "1:2:3:calm\n", XP_BAD_DATA,
                 "toy.ts:8:11: the sample has 3 dimensions, more than the 2 of line 4");
-    refuse_text("@univariate true\n@classLabel true 0 1\n@data\n1,2:3,4:0\n", XP_BAD_DATA,
+    reject_text("@univariate true\n@classLabel true 0 1\n@data\n1,2:3,4:0\n", XP_BAD_DATA,
                 "toy.ts:4:10: the sample has 2 dimensions, more than the 1 of line 1");
-    refuse_text("@classLabel true a\n@data\n1:2:a\n3:a\n", XP_BAD_DATA,
+    reject_text("@classLabel true a\n@data\n1:2:a\n3:a\n", XP_BAD_DATA,
                 "toy.ts:4:4: the sample has 1 dimension, fewer than the 2 of line 3");
-    refuse_text(HEADER CLASSES "1,2:3:calm\n", XP_BAD_DATA,
+    reject_text(HEADER CLASSES "1,2:3:calm\n", XP_BAD_DATA,
                 "toy.ts:8:5: dimension 2 has 1 step, fewer than the 2 of the first");
-    refuse_text(HEADER CLASSES "1,2:3,4:clam\n", XP_BAD_DATA, "toy.ts:8:9: 'clam' is not one of the classes");
-    refuse_text("@equalLength true\n@classLabel true a\n@data\n1,2:a\n1,2,3:a\n", XP_BAD_DATA,
+    reject_text(HEADER CLASSES "1,2:3,4:clam\n", XP_BAD_DATA, "toy.ts:8:9: 'clam' is not one of the classes");
+    reject_text("@equalLength true\n@classLabel true a\n@data\n1,2:a\n1,2,3:a\n", XP_BAD_DATA,
                 "toy.ts:5:1: the series has 3 steps, more than the 2 of line 4");
-    refuse_text("@equalLength true\n@seriesLength 3\n@classLabel true a\n@data\n1,2:a\n", XP_BAD_DATA,
+    reject_text("@equalLength true\n@seriesLength 3\n@classLabel true a\n@data\n1,2:a\n", XP_BAD_DATA,
                 "toy.ts:5:1: the series has 2 steps, fewer than the 3 of line 2");
-    refuse_text(HEADER CLASSES "1:2:calm\n@data\n", XP_BAD_DATA, "toy.ts:9:1: a header line cannot follow @data");
+    reject_text(HEADER CLASSES "1:2:calm\n@data\n", XP_BAD_DATA, "toy.ts:9:1: a header line cannot follow @data");
 }
 
 static void assert_guess(const char *text, bool guessed) {
@@ -327,12 +327,12 @@ static void only_text_that_ends_within_a_line_is_guessed_to_be_cut_off(void **st
 
 /* Only a cut between two samples, before the first label, or within a label that leaves another label, can pass for a
  * whole file. */
-static void a_truncated_file_is_refused_wherever_it_is_cut(void **state) {
+static void a_truncated_file_is_rejected_wherever_it_is_cut(void **state) {
     const char *text = HEADER CLASSES "1,2,3:4,5,6:wild\n7,8:9,10:calm\n";
     size_t first_label = (size_t)(strstr(text, ":wild") - text), first_end = first_label + 5, whole = strlen(text) - 1;
     for (size_t cut = 1; cut < whole; cut++) {
         if (cut == first_label || cut == first_label + 1 || cut == first_end || cut == first_end + 1) continue;
-        assert_refused("cut.ts", text, cut, XP_BAD_DATA, "cut.ts:");
+        assert_rejected("cut.ts", text, cut, XP_BAD_DATA, "cut.ts:");
     }
 }
 
@@ -392,10 +392,10 @@ static void faults_of_arff_are_placed(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         char text[512];
         snprintf(text, sizeof text, "%s%s%s", cases[i].header, classes, cases[i].rest);
-        refuse_text(text, cases[i].status, cases[i].message);
+        reject_text(text, cases[i].status, cases[i].message);
     }
-    assert_refused("cut.arff", "@relation x\n@attribute a real", 29, XP_BAD_DATA,
-                   "the file ends without an @data line");
+    assert_rejected("cut.arff", "@relation x\n@attribute a real", 29, XP_BAD_DATA,
+                    "the file ends without an @data line");
 }
 
 /* --- tables of the UCR archive ------------------------------------------------------------------------------------ */
@@ -422,10 +422,10 @@ static void tables_begin_each_line_with_its_label(void **state) {
         xp_dataset_close(&dataset);
     }
     assert_classes("walk up,1,2\nb,3,4\n7,5,6\n", "7|b|walk up", "210");
-    refuse_text("1\t2\t3\n2\t\t4\n", XP_BAD_DATA, "toy.ts:2:3: a value is missing");
-    refuse_text("1,2,3\n,2,4\n", XP_BAD_DATA, "toy.ts:2:1: the line begins without a label");
-    refuse_text("1 2 x\n", XP_BAD_DATA, "toy.ts:1:5: 'x' is not a number");
-    refuse_text("label,value\n1,2\n", XP_BAD_DATA, "toy.ts:1:1: expected a header line");
+    reject_text("1\t2\t3\n2\t\t4\n", XP_BAD_DATA, "toy.ts:2:3: a value is missing");
+    reject_text("1,2,3\n,2,4\n", XP_BAD_DATA, "toy.ts:2:1: the line begins without a label");
+    reject_text("1 2 x\n", XP_BAD_DATA, "toy.ts:1:5: 'x' is not a number");
+    reject_text("label,value\n1,2\n", XP_BAD_DATA, "toy.ts:1:1: expected a header line");
 }
 
 /* --- encodings ---------------------------------------------------------------------------------------------------- */
@@ -452,19 +452,19 @@ static void utf_16_of_either_byte_order_is_read(void **state) {
     }
 }
 
-static void text_that_holds_a_nul_character_is_refused(void **state) {
+static void text_that_holds_a_nul_character_is_rejected(void **state) {
     char text[1024] = "@classLabel true a\n@data\n";
     while (strlen(text) < 600) strcat(text, "1,2:a\n");
     const size_t length = strlen(text);
     memcpy(text + length, "1\0,2:a\n", 8);
-    assert_refused("toy.ts", text, length + 8, XP_BAD_DATA, "the text holds a NUL character");
+    assert_rejected("toy.ts", text, length + 8, XP_BAD_DATA, "the text holds a NUL character");
 }
 
 static void line_ends_of_old_macintoshes_are_read(void **state) {
     xp_dataset *dataset = open_text("@univariate true\r@classLabel true a\r@data\r1,2:a\r3,4:a\r");
     assert_int_equal(dataset->count, 2);
     xp_dataset_close(&dataset);
-    refuse_text("@univariate true\r@classLabel true a\r@data\r1,2:a\r3,x:a\r", XP_BAD_DATA, "toy.ts:5:3: 'x'");
+    reject_text("@univariate true\r@classLabel true a\r@data\r1,2:a\r3,x:a\r", XP_BAD_DATA, "toy.ts:5:3: 'x'");
 }
 
 /* --- IDX ---------------------------------------------------------------------------------------------------------- */
@@ -509,39 +509,39 @@ static void a_folder_needs_a_part_that_it_has(void **state) {
     assert_non_null(strstr(xp_last_error(), "nothing.ts: cannot be opened"));
 }
 
-static void refuse_images(size_t at, unsigned char byte, size_t length, xp_status expected, const char *message) {
+static void reject_images(size_t at, unsigned char byte, size_t length, xp_status expected, const char *message) {
     unsigned char bytes[sizeof two_images + 1] = {0};
     memcpy(bytes, two_images, sizeof two_images);
     bytes[at] = byte;
-    assert_refused("odd-images-idx3-ubyte", bytes, length, expected, message);
+    assert_rejected("odd-images-idx3-ubyte", bytes, length, expected, message);
 }
 
-static void damaged_images_are_refused_at_their_byte(void **state) {
+static void damaged_images_are_rejected_at_their_byte(void **state) {
     size_t whole = sizeof two_images;
-    refuse_images(0, 7, whole, XP_BAD_DATA, "odd-images-idx3-ubyte: byte 0: the magic number is 0x07000803");
-    refuse_images(3, 4, whole, XP_BAD_DATA, "byte 0: the magic number is 0x00000804");
-    refuse_images(2, 0x0D, whole, XP_UNSUPPORTED, "byte 2: IDX values of type 0x0d");
-    refuse_images(3, 1, whole, XP_BAD_DATA, "byte 3: this is an IDX label file");
-    refuse_images(7, 0, whole, XP_BAD_DATA, "byte 4: the file holds no samples");
-    refuse_images(11, 0, whole, XP_BAD_DATA, "byte 8: the images have no pixels");
-    refuse_images(4, 0xff, whole, XP_BAD_DATA, "byte 4: the size");
-    refuse_images(0, 0, whole + 1, XP_BAD_DATA, "byte 25: the file ends there, but its header announces 24 bytes");
-    for (size_t cut = 1; cut < whole; cut++) refuse_images(0, 0, cut, XP_BAD_DATA, "odd-images-idx3-ubyte: byte ");
+    reject_images(0, 7, whole, XP_BAD_DATA, "odd-images-idx3-ubyte: byte 0: the magic number is 0x07000803");
+    reject_images(3, 4, whole, XP_BAD_DATA, "byte 0: the magic number is 0x00000804");
+    reject_images(2, 0x0D, whole, XP_UNSUPPORTED, "byte 2: IDX values of type 0x0d");
+    reject_images(3, 1, whole, XP_BAD_DATA, "byte 3: this is an IDX label file");
+    reject_images(7, 0, whole, XP_BAD_DATA, "byte 4: the file holds no samples");
+    reject_images(11, 0, whole, XP_BAD_DATA, "byte 8: the images have no pixels");
+    reject_images(4, 0xff, whole, XP_BAD_DATA, "byte 4: the size");
+    reject_images(0, 0, whole + 1, XP_BAD_DATA, "byte 25: the file ends there, but its header announces 24 bytes");
+    for (size_t cut = 1; cut < whole; cut++) reject_images(0, 0, cut, XP_BAD_DATA, "odd-images-idx3-ubyte: byte ");
 }
 
-static void labels_that_do_not_belong_to_the_images_are_refused(void **state) {
+static void labels_that_do_not_belong_to_the_images_are_rejected(void **state) {
     unsigned char three[] = {0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 2};
     scratch_write("pair-labels-idx1-ubyte", three, sizeof three);
-    assert_refused("pair-images-idx3-ubyte", two_images, sizeof two_images, XP_BAD_DATA,
-                   "pair-labels-idx1-ubyte: byte 4: 3 labels for 2 images");
+    assert_rejected("pair-images-idx3-ubyte", two_images, sizeof two_images, XP_BAD_DATA,
+                    "pair-labels-idx1-ubyte: byte 4: 3 labels for 2 images");
     scratch_write("pair-labels-idx1-ubyte", three, sizeof three - 1);
-    assert_refused("pair-images-idx3-ubyte", two_images, sizeof two_images, XP_BAD_DATA,
-                   "pair-labels-idx1-ubyte: byte 10: the file ends there");
+    assert_rejected("pair-images-idx3-ubyte", two_images, sizeof two_images, XP_BAD_DATA,
+                    "pair-labels-idx1-ubyte: byte 10: the file ends there");
 }
 
-static void bytes_of_no_known_format_are_refused(void **state) {
+static void bytes_of_no_known_format_are_rejected(void **state) {
     const unsigned char picture[] = {0x89, 'P', 'N', 'G', 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-    assert_refused("picture", picture, sizeof picture, XP_BAD_DATA, "byte 0: the magic number is 0x89504e47");
+    assert_rejected("picture", picture, sizeof picture, XP_BAD_DATA, "byte 0: the magic number is 0x89504e47");
 }
 
 /* --- preparation -------------------------------------------------------------------------------------------------- */
@@ -561,7 +561,7 @@ static void standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding(v
     xp_dataset_close(&dataset);
 }
 
-static void data_with_every_value_missing_are_refused(void **state) {
+static void data_with_every_value_missing_are_rejected(void **state) {
     xp_dataset *dataset = open_text("@univariate true\n@classLabel true a b\n@data\n?,nan:a\n-nan:b\n");
     assert_int_equal(xp_dataset_interpolate(dataset), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "toy.ts: every value is missing"));
@@ -924,31 +924,31 @@ int main(void) {
         cmocka_unit_test(class_names_that_no_file_of_a_run_could_hold_are_placed),
         cmocka_unit_test(samples_may_come_without_labels),
         cmocka_unit_test(single_samples_may_have_a_question_mark_for_a_label),
-        cmocka_unit_test(a_label_where_the_first_sample_has_none_is_refused),
+        cmocka_unit_test(a_label_where_the_first_sample_has_none_is_rejected),
         cmocka_unit_test(a_colon_behind_the_label_is_named),
         cmocka_unit_test(values_at_equal_steps_of_time_are_read),
-        cmocka_unit_test(times_that_positions_cannot_stand_for_are_refused),
-        cmocka_unit_test(regression_is_refused_by_name),
-        cmocka_unit_test(more_classes_than_are_supported_are_refused_at_once),
+        cmocka_unit_test(times_that_positions_cannot_stand_for_are_rejected),
+        cmocka_unit_test(regression_is_rejected_by_name),
+        cmocka_unit_test(more_classes_than_are_supported_are_rejected_at_once),
         cmocka_unit_test(a_letter_where_a_number_belongs_is_placed),
         cmocka_unit_test(faults_of_the_header_are_placed),
-        cmocka_unit_test(zero_classes_and_zero_samples_are_refused),
-        cmocka_unit_test(samples_that_do_not_fit_are_refused_with_the_line_that_says_so),
+        cmocka_unit_test(zero_classes_and_zero_samples_are_rejected),
+        cmocka_unit_test(samples_that_do_not_fit_are_rejected_with_the_line_that_says_so),
         cmocka_unit_test(only_text_that_ends_within_a_line_is_guessed_to_be_cut_off),
-        cmocka_unit_test(a_truncated_file_is_refused_wherever_it_is_cut),
+        cmocka_unit_test(a_truncated_file_is_rejected_wherever_it_is_cut),
         cmocka_unit_test(arff_holds_series_of_one_dimension_and_of_several),
         cmocka_unit_test(faults_of_arff_are_placed),
         cmocka_unit_test(tables_begin_each_line_with_its_label),
         cmocka_unit_test(utf_16_of_either_byte_order_is_read),
-        cmocka_unit_test(text_that_holds_a_nul_character_is_refused),
+        cmocka_unit_test(text_that_holds_a_nul_character_is_rejected),
         cmocka_unit_test(line_ends_of_old_macintoshes_are_read),
         cmocka_unit_test(images_and_their_labels_are_read_plain_or_compressed),
         cmocka_unit_test(a_folder_needs_a_part_that_it_has),
-        cmocka_unit_test(damaged_images_are_refused_at_their_byte),
-        cmocka_unit_test(labels_that_do_not_belong_to_the_images_are_refused),
-        cmocka_unit_test(bytes_of_no_known_format_are_refused),
+        cmocka_unit_test(damaged_images_are_rejected_at_their_byte),
+        cmocka_unit_test(labels_that_do_not_belong_to_the_images_are_rejected),
+        cmocka_unit_test(bytes_of_no_known_format_are_rejected),
         cmocka_unit_test(standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding),
-        cmocka_unit_test(data_with_every_value_missing_are_refused),
+        cmocka_unit_test(data_with_every_value_missing_are_rejected),
         cmocka_unit_test(dimensions_that_tell_nothing_are_named),
         cmocka_unit_test(alignment_matches_classes_by_name_and_pads_both),
         cmocka_unit_test(alignment_keeps_classes_that_the_other_does_not_have_apart),

@@ -42,7 +42,7 @@ static void a_selector_and_a_name_open_the_same_device(void **state) {
     assert_null(first);
 }
 
-static void an_unknown_device_is_refused_with_the_list(void **state) {
+static void an_unknown_device_is_rejected_with_the_list(void **state) {
     xp_device *device;
     assert_int_equal(open_by("no such device", NULL, &device), XP_NO_DEVICE);
     assert_null(device);
@@ -50,7 +50,7 @@ static void an_unknown_device_is_refused_with_the_list(void **state) {
     assert_non_null(strstr(xp_last_error(), "available:"));
 }
 
-static void an_unknown_family_is_refused_by_name(void **state) {
+static void an_unknown_family_is_rejected_by_name(void **state) {
     xp_device *device;
     assert_int_equal(open_by(NULL, "narrow", &device), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "narrow"));
@@ -74,7 +74,7 @@ static void a_buffer_keeps_what_is_written(void **state) {
     xp_device_close(&device);
 }
 
-static void a_buffer_beyond_the_device_is_refused(void **state) {
+static void a_buffer_beyond_the_device_is_rejected(void **state) {
     xp_device *device;
     assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
     cl_mem buffer;
@@ -214,10 +214,10 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_has_exactly_one_default),
         cmocka_unit_test(a_selector_and_a_name_open_the_same_device),
-        cmocka_unit_test(an_unknown_device_is_refused_with_the_list),
-        cmocka_unit_test(an_unknown_family_is_refused_by_name),
+        cmocka_unit_test(an_unknown_device_is_rejected_with_the_list),
+        cmocka_unit_test(an_unknown_family_is_rejected_by_name),
         cmocka_unit_test(a_buffer_keeps_what_is_written),
-        cmocka_unit_test(a_buffer_beyond_the_device_is_refused),
+        cmocka_unit_test(a_buffer_beyond_the_device_is_rejected),
         cmocka_unit_test(a_variant_prints_its_options_in_order),
         cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_cache_folder_that_others_may_write_into_is_not_used, make_folder,

@@ -19,7 +19,7 @@ import tempfile
 import termios
 import time
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, must, own_programs, refused, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, snapshot, write
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGPIPE)
 ENDLESS = ["--epochs", "100000"]
@@ -281,7 +281,7 @@ def check_max_time():
     with open(slow, "w"):
         ended("a time limit while data are read", process, 3, "stopped before the first step\n")
     for value in ("5", "0s", "2 h", "-1m", "1w", ""):
-        refused("a time that is none", [*WORDS, *DATA, "--max-time", value], ["--max-time", "such as 90s"], 2)
+        rejected("a time that is none", [*WORDS, *DATA, "--max-time", value], ["--max-time", "such as 90s"], 2)
 
 
 def check_auto():
@@ -305,11 +305,11 @@ def check_auto():
     process.kill()
     process.communicate()
     expect("--resume auto", not any(line.startswith("epoch   1/") for line in lines), "begins again")
-    refused("--resume auto of another run", [*words, "--epochs", "3"], ["training.epochs is 100000, not 3", "--out"], 2)
-    refused("--resume auto of other data", [*words[:-6], "--limit", "20", *words[-6:], *ENDLESS], ["data.train_limit is 0, not 20"], 2)
+    rejected("--resume auto of another run", [*words, "--epochs", "3"], ["training.epochs is 100000, not 3", "--out"], 2)
+    rejected("--resume auto of other data", [*words[:-6], "--limit", "20", *words[-6:], *ENDLESS], ["data.train_limit is 0, not 20"], 2)
     os.makedirs(path("other"))
     write("other/file", "")
-    refused("--resume auto of something else", [*words, "--out", path("other")], ["other/config.yaml"], 1)
+    rejected("--resume auto of something else", [*words, "--out", path("other")], ["other/config.yaml"], 1)
     done = [*WORDS, *DATA, "--epochs", "2", "--out", path("done"), "--resume", "auto"]
     must(*done, "--quiet")
     expect("--resume auto of a finished run", "epoch 2 of 2 is done" in must(*done).stdout, "does not say so")
@@ -323,8 +323,8 @@ def check_auto():
 def check_taken():
     taken = path("taken")
     must(*WORDS, *DATA, "--epochs", "0", "--out", taken, "--quiet")
-    refused("a folder that is taken", [*WORDS, *DATA, "--out", taken], ["not empty", f"--resume {taken}", "--out"], 2)
-    refused("a file in place of a folder", [*WORDS, *DATA, "--out", write("plain", "")], ["not a folder"], 2)
+    rejected("a folder that is taken", [*WORDS, *DATA, "--out", taken], ["not empty", f"--resume {taken}", "--out"], 2)
+    rejected("a file in place of a folder", [*WORDS, *DATA, "--out", write("plain", "")], ["not a folder"], 2)
     must(*WORDS, *DATA, "--out", taken, "--dry-run")
 
 

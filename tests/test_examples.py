@@ -75,9 +75,9 @@ with tempfile.TemporaryDirectory() as folder:
     if open(f"{folder}/run/best/model.safetensors", "rb").read() != open(f"{folder}/command/best/model.safetensors", "rb").read():
         sys.exit("examples/train.c: other weights than expanse train's")
     for words, message in ((["epochs=-1"], "epochs"), (["epoch=1"], "epochs")):
-        refused = subprocess.run(["./train", "series.ts", "other", *words], capture_output=True, text=True, cwd=folder, env=environment)
-        if refused.returncode != 1 or not refused.stderr.startswith("invalid argument: ") or message not in refused.stderr:
-            sys.exit(f"./train with {words}: {refused}")
+        rejected = subprocess.run(["./train", "series.ts", "other", *words], capture_output=True, text=True, cwd=folder, env=environment)
+        if rejected.returncode != 1 or not rejected.stderr.startswith("invalid argument: ") or message not in rejected.stderr:
+            sys.exit(f"./train with {words}: {rejected}")
 
 
 # ---- examples/load.py -----------------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ static void a_gzip_file_of_two_members_is_joined(void **state) {
     free(read);
 }
 
-static void a_cut_or_damaged_gzip_file_is_refused_at_every_length(void **state) {
+static void a_cut_or_damaged_gzip_file_is_rejected_at_every_length(void **state) {
     char text[4000];
     for (size_t i = 0; i < sizeof text; i++) text[i] = (char)('a' + i * i % 23);
     const char *path = scratch_path("whole.gz");
@@ -89,7 +89,7 @@ static void a_cut_or_damaged_gzip_file_is_refused_at_every_length(void **state) 
 }
 
 /* Zeros take a thousandth of their size as gzip. */
-static void gzip_data_that_would_fill_the_memory_are_refused_and_a_little_of_them_is_read(void **state) {
+static void gzip_data_that_would_fill_the_memory_are_rejected_and_a_little_of_them_is_read(void **state) {
     static const char zeros[1 << 20];
     const char *path = scratch_path("zeros.gz");
     for (int mebibytes = 16; mebibytes <= 96; mebibytes += 80) {
@@ -106,7 +106,7 @@ static void gzip_data_that_would_fill_the_memory_are_refused_and_a_little_of_the
     }
 }
 
-static void a_stream_without_end_is_refused(void **state) {
+static void a_stream_without_end_is_rejected(void **state) {
     char *read = NULL;
     size_t length = 0;
     assert_int_not_equal(xp_file_read("/dev/zero", &read, &length), XP_OK);
@@ -285,7 +285,7 @@ static void a_private_folder_is_made_for_its_user_alone(void **state) {
     close(folder);
 }
 
-static void a_private_folder_that_others_may_write_into_is_refused(void **state) {
+static void a_private_folder_that_others_may_write_into_is_rejected(void **state) {
     int folder;
     char path[512];
     snprintf(path, sizeof path, "%s", scratch_path("open"));
@@ -327,9 +327,9 @@ int main(void) {
         cmocka_unit_test(a_written_file_reads_back),
         cmocka_unit_test(a_write_that_fails_leaves_the_old_file_and_no_scrap),
         cmocka_unit_test(a_gzip_file_of_two_members_is_joined),
-        cmocka_unit_test(a_cut_or_damaged_gzip_file_is_refused_at_every_length),
-        cmocka_unit_test(gzip_data_that_would_fill_the_memory_are_refused_and_a_little_of_them_is_read),
-        cmocka_unit_test(a_stream_without_end_is_refused),
+        cmocka_unit_test(a_cut_or_damaged_gzip_file_is_rejected_at_every_length),
+        cmocka_unit_test(gzip_data_that_would_fill_the_memory_are_rejected_and_a_little_of_them_is_read),
+        cmocka_unit_test(a_stream_without_end_is_rejected),
         cmocka_unit_test(missing_files_and_folders_are_named),
         cmocka_unit_test(folders_are_made_with_their_parents_and_not_over_files),
         cmocka_unit_test(what_can_be_made_is_known_before_it_is_made),
@@ -337,7 +337,7 @@ int main(void) {
         cmocka_unit_test(a_link_of_a_temporary_name_is_not_followed),
         cmocka_unit_test(files_keep_the_modes_that_the_umask_leaves),
         cmocka_unit_test(a_private_folder_is_made_for_its_user_alone),
-        cmocka_unit_test(a_private_folder_that_others_may_write_into_is_refused),
+        cmocka_unit_test(a_private_folder_that_others_may_write_into_is_rejected),
         cmocka_unit_test(a_private_file_is_no_link_and_of_nobody_else),
         cmocka_unit_test(a_folder_of_plain_files_is_removed_and_no_other),
         cmocka_unit_test(a_new_folder_takes_the_place_of_the_old_one),

@@ -8,7 +8,7 @@ import shutil
 import signal
 import subprocess
 
-from commands import EXPANSE, ROOT, expanse, expect, finish, must, refused, write
+from commands import EXPANSE, ROOT, expanse, expect, finish, must, rejected, write
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 WIDTH = 100
@@ -68,7 +68,7 @@ def check_help(pages):
 
 
 def check_ranges(pages):
-    """Every flag whose default is a number refuses what is none and what is out of its range, before anything is opened."""
+    """Every flag whose default is a number rejects what is none and what is out of its range, before anything is opened."""
     count = 0
     for page in pages:
         for flag, argument, sentence in page.flags:
@@ -82,11 +82,11 @@ def check_ranges(pages):
                 one = len(result.stderr.splitlines()) == 1 and result.stdout == ""
                 expect(f"{page.name} {flag} '{value}'", result.returncode == 2 and one, f"{result.returncode} {result.stderr}")
     expect("numbers", count > 40, f"only {count} flags were tried")
-    print(f"{count} flags with numbers refuse what is none")
+    print(f"{count} flags with numbers reject what is none")
 
 
 def check_extremes(pages):
-    """No number crashes or hangs the command: it is refused before a device is looked for, or taken."""
+    """No number crashes or hangs the command: it is rejected before a device is looked for, or taken."""
     count = 0
     needed = {"eval": ["missing", "--data", "missing.ts"], "predict": ["missing", "--data", "missing.ts"],
               "analyze": ["missing", "--data", "missing.ts"], "train": ["--train", "missing.ts"],
@@ -110,7 +110,7 @@ def check_extremes(pages):
             result = expanse("train", "--train", "missing.ts", "--set", f"{key}={value}", timeout=120)
             expect(f"--set {key}={value}", result.returncode == 2 and key in result.stderr, f"{result.returncode} {result.stderr}")
     expect("extremes", count > 90, f"only {count} numbers were tried")
-    print(f"{count} numbers refuse what is out of their range, and crash at none")
+    print(f"{count} numbers reject what is out of their range, and crash at none")
 
 
 def check_sizes():
@@ -125,25 +125,25 @@ def check_sizes():
 
 
 def check_choices():
-    refused("a format that is none", ["devices", "-o", "xml"], ["-o: 'xml' is not text, md, csv or json"], 2)
-    refused("a family that is none", ["check", "--family", "tilde"], ["--family: 'tilde' is not auto, wide or tiled"], 2)
-    refused("a shell that is none", ["--completion", "csh"], ["bash, zsh or fish"], 2)
-    refused("a number below its range", ["check", "--cases", "0"], ["--cases: 0 is not between 1 and 1000000"], 2)
-    refused("a cadence that is none", ["train", "--checkpoint-every", "5x"], ["training.checkpoint_every: '5x' is not a whole number of steps"], 2)
-    refused("a real out of its range", ["svr", "--C", "0"], ["--C: 0 is not between 1e-09 and 1000000000"], 2)
+    rejected("a format that is none", ["devices", "-o", "xml"], ["-o: 'xml' is not text, md, csv or json"], 2)
+    rejected("a family that is none", ["check", "--family", "tilde"], ["--family: 'tilde' is not auto, wide or tiled"], 2)
+    rejected("a shell that is none", ["--completion", "csh"], ["bash, zsh or fish"], 2)
+    rejected("a number below its range", ["check", "--cases", "0"], ["--cases: 0 is not between 1 and 1000000"], 2)
+    rejected("a cadence that is none", ["train", "--checkpoint-every", "5x"], ["training.checkpoint_every: '5x' is not a whole number of steps"], 2)
+    rejected("a real out of its range", ["svr", "--C", "0"], ["--C: 0 is not between 1e-09 and 1000000000"], 2)
 
 
 def check_exit_codes():
     text = must("--help").stdout
     for code in ("0", "1", "2", "3", r"128 \+ N"):
         expect("exit codes", re.search(rf"^  {code}  +\S", text, re.M), f"{code} is not told")
-    refused("no command", [], ["--help"], 2)
-    refused("no benchmark", ["bench"], ["bench --help"], 2)
-    refused("unknown command", ["bench", "peek"], ["did you mean 'peak'"], 2)
-    refused("unknown flag of all", ["--versoin"], ["did you mean '--version'"], 2)
-    refused("a product that is none", ["bench", "gemm", "3x4"], ["3x4"], 2)
-    refused("a specification that is none", ["bench", "attention", "softmx"], ["did you mean \"softmax\""], 2)
-    refused("a device that is not there", ["svr", "--device", "9:9"], ["9:9"], 1)
+    rejected("no command", [], ["--help"], 2)
+    rejected("no benchmark", ["bench"], ["bench --help"], 2)
+    rejected("unknown command", ["bench", "peek"], ["did you mean 'peak'"], 2)
+    rejected("unknown flag of all", ["--versoin"], ["did you mean '--version'"], 2)
+    rejected("a product that is none", ["bench", "gemm", "3x4"], ["3x4"], 2)
+    rejected("a specification that is none", ["bench", "attention", "softmx"], ["did you mean \"softmax\""], 2)
+    rejected("a device that is not there", ["svr", "--device", "9:9"], ["9:9"], 1)
     expect("version", re.fullmatch(r"\d+\.\d+\.\d+\n", must("--version").stdout), "")
     for number in (signal.SIGINT, signal.SIGTERM):
         with subprocess.Popen([EXPANSE, "check", "--filter", "^gemm$", "--cases", "100000", "-o", "csv"], stdout=subprocess.PIPE) as process:

@@ -41,7 +41,7 @@ static xp_status mix_emit(xp_plan *plan, const xp_node *node, xp_family family) 
 
 /* ---- shapes and views -------------------------------------------------------------------------------------------- */
 
-static void a_reshape_keeps_the_elements_or_is_refused(void **state) {
+static void a_reshape_keeps_the_elements_or_is_rejected(void **state) {
     xp_graph *graph;
     assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
     xp_tensor *x = xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){6, 4});
@@ -265,7 +265,7 @@ static void a_tensor_that_is_read_before_it_is_written_is_named(void **state) {
     xp_graph_close(&graph);
 }
 
-static void a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated(void **state) {
+static void a_tensor_beyond_one_buffer_is_rejected_before_anything_is_allocated(void **state) {
     xp_graph *graph;
     assert_int_equal(xp_graph_create(&graph, NULL, false), XP_OK);
     int64_t elements = (int64_t)(device->limits.allocation_bytes / 4) + 1;
@@ -355,7 +355,7 @@ static int close_device(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_reshape_keeps_the_elements_or_is_refused),
+        cmocka_unit_test(a_reshape_keeps_the_elements_or_is_rejected),
         cmocka_unit_test(the_parts_of_a_split_lie_where_they_should),
         cmocka_unit_test(slices_keep_their_axis),
         cmocka_unit_test(gradients_of_parts_are_written_into_the_whole_without_a_copy),
@@ -366,7 +366,7 @@ int main(void) {
         cmocka_unit_test(no_block_crosses_the_end_of_a_slab),
         cmocka_unit_test(a_chain_needs_two_places_only),
         cmocka_unit_test(a_tensor_that_is_read_before_it_is_written_is_named),
-        cmocka_unit_test(a_tensor_beyond_one_buffer_is_refused_before_anything_is_allocated),
+        cmocka_unit_test(a_tensor_beyond_one_buffer_is_rejected_before_anything_is_allocated),
         cmocka_unit_test(the_store_puts_decayed_before_undecayed_before_state),
         cmocka_unit_test(initial_values_depend_on_nothing_but_seed_and_name),
     };

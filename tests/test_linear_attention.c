@@ -207,7 +207,7 @@ static void memory_grows_with_the_length_alone(void **state) {
         }
 }
 
-static void what_does_not_fit_is_refused_by_name(void **state) {
+static void what_does_not_fit_is_rejected_by_name(void **state) {
     xp_graph *graph;
     xp_linear_attention_attributes attributes = {.features = XP_FEATURE_ELU, .scale = 1.0f};
     MUST(xp_graph_create(&graph, NULL, true));
@@ -234,7 +234,7 @@ int main(void) {
         cmocka_unit_test(both_passes_equal_the_quadratic_form),
         cmocka_unit_test(a_causal_row_ignores_the_future_bit_for_bit),
         cmocka_unit_test(memory_grows_with_the_length_alone),
-        cmocka_unit_test(what_does_not_fit_is_refused_by_name),
+        cmocka_unit_test(what_does_not_fit_is_rejected_by_name),
     };
     return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

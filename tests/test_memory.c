@@ -346,7 +346,7 @@ static void count_programs(xp_writer *out) {
     xp_write(out, "%d", count);
 }
 
-static void a_kernel_is_made_and_kept_by_its_whole_key_or_refused(void **state) {
+static void a_kernel_is_made_and_kept_by_its_whole_key_or_rejected(void **state) {
     setenv("EXPANSE_CACHE_DIR", scratch_path("programs"), 1);
     holds(&(act){make_kernel, count_programs});
     unsetenv("EXPANSE_CACHE_DIR");
@@ -372,7 +372,7 @@ int main(void) {
         cmocka_unit_test(a_table_is_written_whole_or_not_at_all),
         cmocka_unit_test_teardown(a_tuning_table_is_written_whole_or_not_at_all, close_device),
         cmocka_unit_test_teardown(a_tuning_table_that_is_there_is_used, close_device),
-        cmocka_unit_test_teardown(a_kernel_is_made_and_kept_by_its_whole_key_or_refused, close_device),
+        cmocka_unit_test_teardown(a_kernel_is_made_and_kept_by_its_whole_key_or_rejected, close_device),
     };
     return cmocka_run_group_tests(tests, begin, scratch_remove);
 }

@@ -1,4 +1,4 @@
-/* NumPy files: what is read, and what damaged ones are refused with. The bytes are written by hand. */
+/* NumPy files: what is read, and what damaged ones are rejected with. The bytes are written by hand. */
 #include "core/random.h"
 #include "data/npy.h"
 #include "support.h"
@@ -29,7 +29,7 @@ static xp_npy parsed(const file *f) {
     return array;
 }
 
-static void assert_refused(const file *f, const char *place, const char *reason) {
+static void assert_rejected(const file *f, const char *place, const char *reason) {
     xp_npy array;
     if (xp_npy_parse(&array, "a.npy", f->bytes, f->length) == XP_OK) fail_msg("\"%s\" is let through", reason);
     if (!strstr(xp_last_error(), place) || !strstr(xp_last_error(), reason))
@@ -72,7 +72,7 @@ static void every_type_and_version_is_read(void **state) {
 static void damage_is_placed_and_explained(void **state) {
     static const char zeros[16];
     file f = {.bytes = "PK\x03\x04 a zip file", .length = 16};
-    assert_refused(&f, "a.npy: byte 0:", "numpy.save");
+    assert_rejected(&f, "a.npy: byte 0:", "numpy.save");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }", zeros, 8);
     for (size_t length = 0; length < f.length; length++) {
         xp_npy array;
@@ -80,59 +80,59 @@ static void damage_is_placed_and_explained(void **state) {
         assert_non_null(strstr(xp_last_error(), "a.npy: byte "));
     }
     f.length++;
-    assert_refused(&f, "byte 136:", "8 bytes of numbers, but there are 9");
+    assert_rejected(&f, "byte 136:", "8 bytes of numbers, but there are 9");
     f.length -= 2;
-    assert_refused(&f, "byte 135:", "8 bytes of numbers, but there are 7");
+    assert_rejected(&f, "byte 135:", "8 bytes of numbers, but there are 7");
     f.length = 9;
-    assert_refused(&f, "byte 9:", "ends inside its header");
+    assert_rejected(&f, "byte 9:", "ends inside its header");
     f.bytes[6] = 4;
     f.length = 100;
-    assert_refused(&f, "byte 6:", "version 4.0");
+    assert_rejected(&f, "byte 6:", "version 4.0");
     f.bytes[6] = 2;
     f.bytes[11] = 1;
-    assert_refused(&f, "byte 8:", "longer than the file");
+    assert_rejected(&f, "byte 8:", "longer than the file");
 
     f = made(1, "{'descr': '>f4', 'fortran_order': False, 'shape': (2,), }", zeros, 8);
-    assert_refused(&f, "byte 20:", "big-endian");
+    assert_rejected(&f, "byte 20:", "big-endian");
     f = made(1, "{'descr': '<c2', 'fortran_order': False, 'shape': (2,), }", zeros, 4);
-    assert_refused(&f, "byte 20:", "'<c2' are not supported");
+    assert_rejected(&f, "byte 20:", "'<c2' are not supported");
     f = made(1, "{'descr': [('x', '<f4')], 'fortran_order': False, 'shape': (2,), }", zeros, 8);
-    assert_refused(&f, "byte 20:", "records");
+    assert_rejected(&f, "byte 20:", "records");
     f = made(1, "{'descr': '<f4', 'fortran_order': True, 'shape': (2,), }", zeros, 8);
-    assert_refused(&f, "byte 44:", "ascontiguousarray");
+    assert_rejected(&f, "byte 44:", "ascontiguousarray");
     f = made(1, "{'descr': '<f4', 'fortran_order': Maybe, 'shape': (2,), }", zeros, 8);
-    assert_refused(&f, "byte 44:", "True or False");
+    assert_rejected(&f, "byte 44:", "True or False");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }", zeros, 0);
-    assert_refused(&f, "byte 61:", "empty");
+    assert_rejected(&f, "byte 61:", "empty");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (-2,), }", zeros, 8);
-    assert_refused(&f, "byte 61:", "a size");
+    assert_rejected(&f, "byte 61:", "a size");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2 3), }", zeros, 8);
-    assert_refused(&f, "byte 63:", "\")\"");
+    assert_rejected(&f, "byte 63:", "\")\"");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999,), }", zeros, 8);
-    assert_refused(&f, "byte 61:", "too large");
+    assert_rejected(&f, "byte 61:", "too large");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296), }", zeros, 8);
-    assert_refused(&f, "byte 73:", "too large");
+    assert_rejected(&f, "byte 73:", "too large");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1, 1, 1, 1, 1, 1, 1, 1), }", zeros, 4);
-    assert_refused(&f, "byte 85:", "more than 8 dimensions");
+    assert_rejected(&f, "byte 85:", "more than 8 dimensions");
     f = made(1, "{'descr': '<f4', 'fortran_order': False}", zeros, 8);
-    assert_refused(&f, "byte 50:", "lacks shape");
+    assert_rejected(&f, "byte 50:", "lacks shape");
     f = made(1, "{'descr': '<f4', 'descr': '<f4', 'shape': (2,)}", zeros, 8);
-    assert_refused(&f, "byte 27:", "once");
+    assert_rejected(&f, "byte 27:", "once");
     f = made(1, "{'descr': '<f4', 'colour': False, 'shape': (2,)}", zeros, 8);
-    assert_refused(&f, "byte 27:", "once");
+    assert_rejected(&f, "byte 27:", "once");
     f = made(1, "{'descr': '<f4', 'fortran_order': False, 'shape': (2,)} x", zeros, 8);
-    assert_refused(&f, "byte 66:", "after the dictionary");
+    assert_rejected(&f, "byte 66:", "after the dictionary");
     f = made(1, "{'descr: 4", zeros, 8);
-    assert_refused(&f, "byte 12:", "no closing quote");
+    assert_rejected(&f, "byte 12:", "no closing quote");
     f = made(1, "['descr']", zeros, 8);
-    assert_refused(&f, "byte 10:", "\"{\"");
+    assert_rejected(&f, "byte 10:", "\"{\"");
 }
 
 static void mutated_files_never_crash(void **state) {
     static const char zeros[24];
     xp_random random;
     xp_random_start(&random, 53, 0);
-    int accepted = 0, refused = 0;
+    int accepted = 0, rejected = 0;
     for (int i = 0; i < 40000; i++) {
         file f = made(1 + (int)xp_random_below(&random, 3),
                       "{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }", zeros, 24);
@@ -152,13 +152,13 @@ static void mutated_files_never_crash(void **state) {
             accepted++;
             for (int64_t e = 0; e < array.elements; e++) (void)xp_npy_value(&array, e);
         } else {
-            refused++;
+            rejected++;
             assert_true(status == XP_BAD_DATA || status == XP_UNSUPPORTED);
             assert_non_null(strstr(xp_last_error(), "a.npy: byte "));
         }
         free(copy);
     }
-    assert_true(accepted > 100 && refused > 100);
+    assert_true(accepted > 100 && rejected > 100);
 }
 
 static void files_are_read_and_released(void **state) {

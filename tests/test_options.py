@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Each option of the table, changed: what it describes changes, as the command shows it in the weights that it writes, in
-metrics.csv, summary.json and state.json, or in what it refuses. A key of --print-config without an entry here fails.
+metrics.csv, summary.json and state.json, or in what it rejects. A key of --print-config without an entry here fails.
 Usage: test_options.py EXPANSE"""
 import csv
 import filecmp

@@ -72,7 +72,7 @@ static void assert_recomputes(xp_graph *graph, const char *scope) {
     MUST(xp_graph_recompute(graph, scope));
 }
 
-static void assert_refused(xp_graph *graph, const char *scope, const char *reason) {
+static void assert_rejected(xp_graph *graph, const char *scope, const char *reason) {
     assert_int_equal(xp_graph_recompute(graph, scope), XP_INVALID_ARGUMENT);
     if (!strstr(xp_last_error(), scope) || !strstr(xp_last_error(), reason))
         fail_msg("\"%s\" names not both %s and \"%s\"", xp_last_error(), scope, reason);
@@ -121,17 +121,17 @@ static void a_scope_ends_at_its_name_or_at_a_dot(void **state) {
     assert_int_equal(copies(graph), 1);
     assert_recomputes(graph, "encoder.10.step");
     assert_int_equal(copies(graph), 2);
-    assert_refused(graph, "encoder.10", "encoder.10.step are recomputed already");
-    assert_refused(graph, "encoder.10.step", "recomputed already");
-    assert_refused(graph, "encoder.12", "no operation");
-    assert_refused(graph, "encoder.2.st", "no operation");
+    assert_rejected(graph, "encoder.10", "encoder.10.step are recomputed already");
+    assert_rejected(graph, "encoder.10.step", "recomputed already");
+    assert_rejected(graph, "encoder.12", "no operation");
+    assert_rejected(graph, "encoder.2.st", "no operation");
     assert_int_equal(copies(graph), 2);
     xp_graph_close(&graph);
     assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
     xp_graph_scope(graph, "encoder.0");
     assert_non_null(
         add_step(graph, &step, xp_graph_input(graph, "x", XP_F32, 1, (int64_t[]){STEP_ELEMENTS}), NULL, NULL));
-    assert_refused(graph, "encoder.0", "call xp_graph_differentiate first");
+    assert_rejected(graph, "encoder.0", "call xp_graph_differentiate first");
     xp_graph_close(&graph);
 }
 

@@ -10,7 +10,7 @@ import resource
 import shutil
 import sys
 
-from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, refused, series, snapshot, write
+from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, snapshot, write
 
 DATA = []  # words that name the data of a small run
 
@@ -28,7 +28,7 @@ def check_lock():
     write("locked/last/state.json", "{")  # as if the other one were in the middle of it
     folder = os.open(run, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    refused("a run that still goes", ["train", "--resume", run], ["another run is writing here"], 1)
+    rejected("a run that still goes", ["train", "--resume", run], ["another run is writing here"], 1)
     os.close(folder)
 
 
@@ -44,14 +44,14 @@ def check_early_end():
 
     result = expanse(*words, run, preexec_fn=limit, restore_signals=False)
     expect("an early end", result.returncode == 1 and "writing failed" in result.stderr and not os.path.exists(f"{run}/last"), result.stderr)
-    refused("a folder of an early end", [*words, run], ["not empty", "--resume"], 2)
+    rejected("a folder of an early end", [*words, run], ["not empty", "--resume"], 2)
     os.remove(os.path.join(run, "metrics.csv"))  # the end may come before it is written
     result = must("train", "--resume", run)
     expect("an early end", "no checkpoint yet" in result.stdout, result.stdout)
     same_weights("an early end", whole, run)
     os.makedirs(os.path.join(ROOT, "nothing"))
-    refused("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["contains no checkpoint"], 1)
-    refused("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
+    rejected("a folder without a run", ["train", "--resume", os.path.join(ROOT, "nothing")], ["contains no checkpoint"], 1)
+    rejected("a checkpoint in place of a run", ["train", "--resume", f"{run}/last"], ["is a checkpoint"], 1)
 
 
 def check_summary():
@@ -100,16 +100,16 @@ def check_data():
     for name, changed in (("another test set", kept.replace("0.455", "0.456", 1)), ("a larger test set", kept + "0.1,0.2:a\n"),
                           ("a test set of longer series", kept + "1,1,1,1,1,1,1,1,1,1:a\n")):
         write("test.ts", changed)
-        refused(name, longer, [r"test\.ts is not the data", "give --test the right file"], 1)
+        rejected(name, longer, [r"test\.ts is not the data", "give --test the right file"], 1)
     write("test.ts", kept)
     config = os.path.join(run, "last", "config.yaml")
     text = open(config).read()
     write(config, text.replace("seed: 1 ", "seed: 2 ").replace("seed: 1\n", "seed: 2\n"))  # another validation part
-    refused("another validation part", longer, [r"train\.ts is not the data"], 1)
+    rejected("another validation part", longer, [r"train\.ts is not the data"], 1)
 
 
 def check_moved():
-    """A run goes on where its folder and its data were moved to, on the kernels that it is given; other data are refused."""
+    """A run goes on where its folder and its data were moved to, on the kernels that it is given; other data are rejected."""
     old, new, run, moved = (os.path.join(ROOT, name) for name in ("old", "new", "moving", "moved"))
     os.makedirs(old)
     for name, text in (("train.ts", series()), ("test.ts", series(12))):
@@ -122,16 +122,16 @@ def check_moved():
     expect("a finished run without its data", re.search(r"^training +24 .*\n^test +12 ", result.stdout, re.M), result.stdout)
     must("eval", moved, "--data", f"{new}/test.ts", "--quiet")
     longer = ["train", "--resume", moved, "--epochs", "2"]
-    refused("data that were moved", [*longer, "--quiet"], [f"{old}/train.ts: cannot be opened", "give --train FILE"], 1)
-    refused("test data that were moved", [*longer, "--train", f"{new}/train.ts", "--quiet"], [f"{old}/test.ts: ", "give --test FILE"], 1)
-    refused("no file", [*longer, "--train", f"{new}/none.ts", "--quiet"], [r"none\.ts: cannot be opened: No such file or directory$"], 1)
+    rejected("data that were moved", [*longer, "--quiet"], [f"{old}/train.ts: cannot be opened", "give --train FILE"], 1)
+    rejected("test data that were moved", [*longer, "--train", f"{new}/train.ts", "--quiet"], [f"{old}/test.ts: ", "give --test FILE"], 1)
+    rejected("no file", [*longer, "--train", f"{new}/none.ts", "--quiet"], [r"none\.ts: cannot be opened: No such file or directory$"], 1)
     both = ["--train", f"{new}/test.ts", "--test", f"{new}/train.ts"]
-    refused("data that were exchanged", [*longer, *both, "--quiet"], [r"test\.ts is not the data .* trained with, nor \S*train\.ts"], 1)
+    rejected("data that were exchanged", [*longer, *both, "--quiet"], [r"test\.ts is not the data .* trained with, nor \S*train\.ts"], 1)
     for name, text in (("more dimensions", re.sub(r"^(0.*):([ab])$", r"\1:\1:\2", series(), flags=re.M).replace("@univariate true", "@univariate false")),
                        ("other classes", series().replace(" a b", " c d").replace(":a", ":c").replace(":b", ":d"))):
         other = write("other.ts", text)
-        refused(f"data of {name}", [*longer, "--train", other, "--quiet"], [r"other\.ts is not the data that this run was trained with:"], 1)
-    refused("data of a finished run", ["train", "--resume", moved, "--test", f"{new}/train.ts", "--train", f"{new}/train.ts"],
+        rejected(f"data of {name}", [*longer, "--train", other, "--quiet"], [r"other\.ts is not the data that this run was trained with:"], 1)
+    rejected("data of a finished run", ["train", "--resume", moved, "--test", f"{new}/train.ts", "--train", f"{new}/train.ts"],
             [r"train\.ts is not the data that this run was tested with"], 1)
     result = expanse(*longer[:2], "../moved", "--epochs", "2", "--train", "train.ts", "--test", "./test.ts", "--quiet", "--device", "cpu", cwd=new)
     expect("moved data", result.returncode == 0, result.stderr)
@@ -148,12 +148,12 @@ def check_moved():
     expect("another family", "its bits will differ" in result.stdout and "kernels tiled" in result.stdout, result.stdout)
     alone = os.path.join(ROOT, "alone")
     must("train", *SMALL, "--train", f"{new}/train.ts", "--epochs", "1", "--out", alone, "--quiet")
-    refused("a test set that was none", ["train", "--resume", alone, "--test", f"{new}/test.ts"], ["has no test set", "expanse eval"], 1)
-    refused("another batch", ["train", "--resume", alone, "--limit", "3"], ["only --epochs", "--train and --test"], 2)
+    rejected("a test set that was none", ["train", "--resume", alone, "--test", f"{new}/test.ts"], ["has no test set", "expanse eval"], 1)
+    rejected("another batch", ["train", "--resume", alone, "--limit", "3"], ["only --epochs", "--train and --test"], 2)
 
 
 def check_extension():
-    """A run made longer is the run that was that long from the start, where that is true; else it is refused."""
+    """A run made longer is the run that was that long from the start, where that is true; else it is rejected."""
     long, run = os.path.join(ROOT, "long"), os.path.join(ROOT, "short")
     words = ["train", *SMALL, *DATA, "--set", "warmup=1.5", "--quiet"]
     must(*words, "--epochs", "5", "--out", long)
@@ -166,16 +166,16 @@ def check_extension():
         expect("a longer run", one == other, f"{file}: {other}")
     summary = json.load(open(os.path.join(run, "summary.json")))
     expect("a longer run", summary["epochs"] == 5 and summary["finished"], str(summary))
-    refused("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
+    rejected("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
     must("train", "--resume", run, "--epochs", "5", "--quiet")  # the same number changes nothing
-    refused("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
-    refused("no epochs", ["train", "--resume", run, "--epochs", "0"], ["has 5 epochs", "more"], 1)
-    refused("no number of epochs", ["train", "--resume", run, "--epochs", "-1"], ["epochs"], 2)
+    rejected("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
+    rejected("no epochs", ["train", "--resume", run, "--epochs", "0"], ["has 5 epochs", "more"], 1)
+    rejected("no number of epochs", ["train", "--resume", run, "--epochs", "-1"], ["epochs"], 2)
     for schedule in ("cosine", "one-cycle"):
         folder = os.path.join(ROOT, schedule)
         must(*words, "--set", f"schedule={schedule}", "--epochs", "2", "--out", folder)
         must("train", "--resume", folder, "--epochs", "2", "--quiet")
-        refused(f"a longer {schedule} run", ["train", "--resume", folder, "--epochs", "5"], [schedule, "depends on the number"], 1)
+        rejected(f"a longer {schedule} run", ["train", "--resume", folder, "--epochs", "5"], [schedule, "depends on the number"], 1)
     folder = os.path.join(ROOT, "step")  # of its length, a schedule in steps knows nothing
     steps = [*words, "--set", "schedule=step", "--set", "step_epochs=1", "--epochs"]
     must(*steps, "2", "--out", folder)
@@ -242,7 +242,7 @@ def check_accumulation():
     near = all(abs(a - b) <= 1e-5 * abs(a) for a, b in zip(*losses))
     expect("accumulated losses", len(losses[0]) == 4 and near, str(losses))
     must("eval", runs["four"], "--data", DATA[3], "--quiet")
-    refused("parts that do not divide", [*words, "1", "--accumulate", "3", "--out", runs["whole"]], ["training.accumulate", "such as 2"], 2)
+    rejected("parts that do not divide", [*words, "1", "--accumulate", "3", "--out", runs["whole"]], ["training.accumulate", "such as 2"], 2)
     arenas = []
     for parts in ("1", "4"):
         text = must(*words[:-2], "--accumulate", parts, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
@@ -312,7 +312,7 @@ def check_tunings():
            result.stdout + result.stderr)
     expect("kernels of another version", state(run) == state(other), "their parameters are not those of the table")
     write(path, text.replace('"version"', '"edition"'))
-    refused("damaged parameters", ["train", "--resume", run, "--quiet"], [r"state\.json: 'tunings'"], 1)
+    rejected("damaged parameters", ["train", "--resume", run, "--quiet"], [r"state\.json: 'tunings'"], 1)
 
 
 def main():

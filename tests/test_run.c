@@ -69,7 +69,7 @@ static void write_raw(const char *path, const char *header, long long announced,
 
 #define ENTRY(dtype, shape, offsets) "{\"dtype\":\"" dtype "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
-static void damaged_safetensors_are_refused_in_one_sentence(void **state) {
+static void damaged_safetensors_are_rejected_in_one_sentence(void **state) {
     static const struct {
         const char *header;
         long long announced;
@@ -273,7 +273,7 @@ static void a_folder_that_cannot_be_removed_does_not_end_the_run(void **state) {
 }
 
 /* What a value of a state can be is told by the configuration, by the other values, and by its kind. */
-static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(void **state) {
+static void a_state_whose_values_do_not_belong_together_is_rejected_by_its_key(void **state) {
     static const char *const values[] = {
         "0",    "1",     "-1",  "7",  "65536", "2147483647", "2147483648", "9223372036854775807",
         "null", "\"x\"", "1.5", "[]", "1e308", "{}",         "true",       "1e999"};
@@ -287,7 +287,7 @@ static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(vo
                                            {"length", "65536"}, {"length", "2147483647"}};
     char *text = NULL;
     size_t length = 0;
-    int refused = 0;
+    int rejected = 0;
     MUST(xp_file_read(scratch_path("last/state.json"), &text, &length));
     json_t *whole = json_loads(text, 0, NULL);
     assert_non_null(whole);
@@ -316,16 +316,16 @@ static void a_state_whose_values_do_not_belong_together_is_refused_by_its_key(vo
             snprintf(quoted, sizeof quoted, "'%s'", key);
             /* One of two values that do not agree is named, which need not be the changed one. */
             if (!number) assert_message(quoted);
-            refused++;
+            rejected++;
         }
     }
-    assert_true(refused > 200);
+    assert_true(rejected > 200);
     json_decref(whole);
     assert_int_equal(xp_file_write_atomic(scratch_path("last/state.json"), text, length), XP_OK);
     free(text);
 }
 
-static void damaged_states_are_refused_in_one_sentence(void **state) {
+static void damaged_states_are_rejected_in_one_sentence(void **state) {
     static const char *const pairs[][2] = {{"\"epoch\": 3", "\"epoch\": -3"},
                                            {"\"epoch\": 3", "\"epoch\": \"3\""},
                                            {"\"format\": 1", "\"format\": 2"},
@@ -528,11 +528,11 @@ static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(safetensors_read_back_what_was_written),
-        cmocka_unit_test(damaged_safetensors_are_refused_in_one_sentence),
+        cmocka_unit_test(damaged_safetensors_are_rejected_in_one_sentence),
         cmocka_unit_test(checkpoints_keep_every_bit),
         cmocka_unit_test(a_folder_that_cannot_be_removed_does_not_end_the_run),
-        cmocka_unit_test(damaged_states_are_refused_in_one_sentence),
-        cmocka_unit_test(a_state_whose_values_do_not_belong_together_is_refused_by_its_key),
+        cmocka_unit_test(damaged_states_are_rejected_in_one_sentence),
+        cmocka_unit_test(a_state_whose_values_do_not_belong_together_is_rejected_by_its_key),
         cmocka_unit_test(a_run_folder_is_never_overwritten),
         cmocka_unit_test(a_resumed_folder_goes_on_at_the_checkpoint),
         cmocka_unit_test(what_a_killed_process_left_is_put_right),

@@ -1,4 +1,4 @@
-/* The attention specification: what parses, what is refused and where the message points. */
+/* The attention specification: what parses, what is rejected and where the message points. */
 #include "core/random.h"
 #include "model/expression.h"
 #include "model/specification.h"
@@ -31,7 +31,7 @@ static void assert_prints(const char *text, const char *expected) {
     assert_string_equal(printed(&specification), expected);
 }
 
-static void assert_refused(const char *text, int column, const char *reason) {
+static void assert_rejected(const char *text, int column, const char *reason) {
     xp_specification specification;
     char place[32];
     snprintf(place, sizeof place, "column %d: ", column);
@@ -109,112 +109,112 @@ static void printing_is_short_and_in_one_order(void **state) {
 }
 
 static void faults_are_marked_and_explained(void **state) {
-    assert_refused("", 1, "expected a kernel");
-    assert_refused("  ", 3, "expected a kernel");
-    assert_refused("bn", 1, "kernel first");
-    assert_refused("sotfmax", 1, "did you mean \"softmax\"?");
-    assert_refused("linear(", 8, "elu, relu, identity or square");
-    assert_refused("linear(ellu)", 8, "did you mean \"elu\"?");
-    assert_refused("linear(elu", 11, "\")\"");
-    assert_refused("linear+linear", 8, "once");
-    assert_refused("softmax(elu)", 8, "\"+\"");
-    assert_refused("softmax+causl", 9, "did you mean \"causal\"?");
-    assert_refused("softmax+causal(fist)", 16, "did you mean \"first\"?");
-    assert_refused("softmax+causal()", 16, "first or last");
-    assert_refused("softmax+causal+causal", 16, "twice");
-    assert_refused("softmax+window", 15, "\"(\"");
-    assert_refused("softmax+window(-1,2)", 16, "a whole number from 0");
-    assert_refused("softmax+window(1,-2)", 18, "a whole number from 0");
-    assert_refused("softmax+window(1)", 17, "the rows to the right");
-    assert_refused("softmax+window(1,2", 19, "\")\"");
-    assert_refused("softmax+window(1,9999999999)", 18, "to 1000000000");
-    assert_refused("softmax+strided(0)", 17, "a whole number from 1");
-    assert_refused("softmax+strided(x)", 17, "a whole number from 1");
-    assert_refused("softmax+conv1d(4)", 16, "odd width, such as 5");
-    assert_refused("softmax+conv2d(0)", 16, "odd width");
-    assert_refused("softmax+conv1d", 15, "conv1d(3)");
-    assert_refused("softmax+block(blocks.npy)", 25, "the rows of a block");
-    assert_refused("softmax+block()", 15, "a .npy file");
-    assert_refused("softmax+block(0)", 15, "a whole number from 1");
-    assert_refused("softmax+block(a,0)", 17, "a whole number from 1");
-    assert_refused("softmax+mask(my mask.npy)", 17, "\")\"");
-    assert_refused("softmax+mask(m*.npy)", 15, "\")\"");
-    assert_refused("softmax+mask()", 14, "a .npy file");
-    assert_refused("softmax+mask(\"\")", 14, "is empty");
-    assert_refused("softmax+mask(\"a.npy)", 14, "not closed");
-    assert_refused("softmax+softcap(0)", 17, "greater than 0");
-    assert_refused("softmax+softcap(-5)", 17, "greater than 0");
-    assert_refused("softmax+softcap", 16, "softcap(50)");
-    assert_refused("softmax+scale(0)", 15, "greater than 0");
-    assert_refused("softmax+scale(1e-60)", 15, "greater than 0");
-    assert_refused("softmax+scale()", 15, "a number for scale");
-    assert_refused("softmax+bias(1)", 13, "the end");
-    assert_refused("softmax+alibi+alibi", 15, "twice");
-    assert_refused("softmax+nb", 9, "did you mean");
-    assert_refused("softmax+quicksand", 9, "expected a part");
-    assert_refused("softmax+", 9, "expected a part");
-    assert_refused("softmax+softmax", 9, "once");
-    assert_refused("softmax bn", 9, "\"+\"");
-    assert_refused("softmax+bn+bn", 12, "twice");
-    assert_refused("softmax+sh(1)+sh(2)", 15, "twice");
-    assert_refused("softmax+sh(1)x", 14, "the end");
-    assert_refused("softmax+bn(", 12, "beta, scale or eps");
-    assert_refused("softmax+bn()", 12, "beta, scale or eps");
-    assert_refused("softmax+bn(bta=1)", 12, "did you mean \"beta\"?");
-    assert_refused("softmax+bn(beta=1", 18, "\")\"");
-    assert_refused("softmax+bn(beta 1)", 17, "\"=\"");
-    assert_refused("softmax+bn(beta=)", 17, "a number");
-    assert_refused("softmax+bn(beta=nan)", 17, "\"nan\" is not known");
-    assert_refused("softmax+bn(beta=1e99)", 17, "too large");
-    assert_refused("softmax+bn(beta=lerned)", 17, "did you mean \"learned\"?");
-    assert_refused("softmax+bn(beta=1,beta=2)", 19, "twice");
-    assert_refused("softmax+bn(beta=0,6)", 19, "\"6\" is not known");
-    assert_refused("softmax+bn(eps=0)", 16, "greater than 0");
-    assert_refused("softmax+bn(eps=-1e-5)", 16, "greater than 0");
-    assert_refused("softmax+bn(eps=1e-99)", 16, "greater than 0");
-    assert_refused("softmax+bn(scale=maybe)", 18, "on or off");
-    assert_refused("softmax+sh", 11, "the scales");
-    assert_refused("softmax+sh()", 12, "a whole number");
-    assert_refused("softmax+sh(0)", 12, "a whole number");
-    assert_refused("softmax+sh(-1)", 12, "a whole number");
-    assert_refused("softmax+sh(1.5)", 12, "a whole number");
-    assert_refused("softmax+sh(1,,2)", 14, "a whole number");
-    assert_refused("softmax+sh(99999999999999999999999)", 12, "a whole number");
-    assert_refused("softmax+sh(1;2)", 13, "\",\"");
+    assert_rejected("", 1, "expected a kernel");
+    assert_rejected("  ", 3, "expected a kernel");
+    assert_rejected("bn", 1, "kernel first");
+    assert_rejected("sotfmax", 1, "did you mean \"softmax\"?");
+    assert_rejected("linear(", 8, "elu, relu, identity or square");
+    assert_rejected("linear(ellu)", 8, "did you mean \"elu\"?");
+    assert_rejected("linear(elu", 11, "\")\"");
+    assert_rejected("linear+linear", 8, "once");
+    assert_rejected("softmax(elu)", 8, "\"+\"");
+    assert_rejected("softmax+causl", 9, "did you mean \"causal\"?");
+    assert_rejected("softmax+causal(fist)", 16, "did you mean \"first\"?");
+    assert_rejected("softmax+causal()", 16, "first or last");
+    assert_rejected("softmax+causal+causal", 16, "twice");
+    assert_rejected("softmax+window", 15, "\"(\"");
+    assert_rejected("softmax+window(-1,2)", 16, "a whole number from 0");
+    assert_rejected("softmax+window(1,-2)", 18, "a whole number from 0");
+    assert_rejected("softmax+window(1)", 17, "the rows to the right");
+    assert_rejected("softmax+window(1,2", 19, "\")\"");
+    assert_rejected("softmax+window(1,9999999999)", 18, "to 1000000000");
+    assert_rejected("softmax+strided(0)", 17, "a whole number from 1");
+    assert_rejected("softmax+strided(x)", 17, "a whole number from 1");
+    assert_rejected("softmax+conv1d(4)", 16, "odd width, such as 5");
+    assert_rejected("softmax+conv2d(0)", 16, "odd width");
+    assert_rejected("softmax+conv1d", 15, "conv1d(3)");
+    assert_rejected("softmax+block(blocks.npy)", 25, "the rows of a block");
+    assert_rejected("softmax+block()", 15, "a .npy file");
+    assert_rejected("softmax+block(0)", 15, "a whole number from 1");
+    assert_rejected("softmax+block(a,0)", 17, "a whole number from 1");
+    assert_rejected("softmax+mask(my mask.npy)", 17, "\")\"");
+    assert_rejected("softmax+mask(m*.npy)", 15, "\")\"");
+    assert_rejected("softmax+mask()", 14, "a .npy file");
+    assert_rejected("softmax+mask(\"\")", 14, "is empty");
+    assert_rejected("softmax+mask(\"a.npy)", 14, "not closed");
+    assert_rejected("softmax+softcap(0)", 17, "greater than 0");
+    assert_rejected("softmax+softcap(-5)", 17, "greater than 0");
+    assert_rejected("softmax+softcap", 16, "softcap(50)");
+    assert_rejected("softmax+scale(0)", 15, "greater than 0");
+    assert_rejected("softmax+scale(1e-60)", 15, "greater than 0");
+    assert_rejected("softmax+scale()", 15, "a number for scale");
+    assert_rejected("softmax+bias(1)", 13, "the end");
+    assert_rejected("softmax+alibi+alibi", 15, "twice");
+    assert_rejected("softmax+nb", 9, "did you mean");
+    assert_rejected("softmax+quicksand", 9, "expected a part");
+    assert_rejected("softmax+", 9, "expected a part");
+    assert_rejected("softmax+softmax", 9, "once");
+    assert_rejected("softmax bn", 9, "\"+\"");
+    assert_rejected("softmax+bn+bn", 12, "twice");
+    assert_rejected("softmax+sh(1)+sh(2)", 15, "twice");
+    assert_rejected("softmax+sh(1)x", 14, "the end");
+    assert_rejected("softmax+bn(", 12, "beta, scale or eps");
+    assert_rejected("softmax+bn()", 12, "beta, scale or eps");
+    assert_rejected("softmax+bn(bta=1)", 12, "did you mean \"beta\"?");
+    assert_rejected("softmax+bn(beta=1", 18, "\")\"");
+    assert_rejected("softmax+bn(beta 1)", 17, "\"=\"");
+    assert_rejected("softmax+bn(beta=)", 17, "a number");
+    assert_rejected("softmax+bn(beta=nan)", 17, "\"nan\" is not known");
+    assert_rejected("softmax+bn(beta=1e99)", 17, "too large");
+    assert_rejected("softmax+bn(beta=lerned)", 17, "did you mean \"learned\"?");
+    assert_rejected("softmax+bn(beta=1,beta=2)", 19, "twice");
+    assert_rejected("softmax+bn(beta=0,6)", 19, "\"6\" is not known");
+    assert_rejected("softmax+bn(eps=0)", 16, "greater than 0");
+    assert_rejected("softmax+bn(eps=-1e-5)", 16, "greater than 0");
+    assert_rejected("softmax+bn(eps=1e-99)", 16, "greater than 0");
+    assert_rejected("softmax+bn(scale=maybe)", 18, "on or off");
+    assert_rejected("softmax+sh", 11, "the scales");
+    assert_rejected("softmax+sh()", 12, "a whole number");
+    assert_rejected("softmax+sh(0)", 12, "a whole number");
+    assert_rejected("softmax+sh(-1)", 12, "a whole number");
+    assert_rejected("softmax+sh(1.5)", 12, "a whole number");
+    assert_rejected("softmax+sh(1,,2)", 14, "a whole number");
+    assert_rejected("softmax+sh(99999999999999999999999)", 12, "a whole number");
+    assert_rejected("softmax+sh(1;2)", 13, "\",\"");
     xp_specification specification;
     assert_int_equal(xp_specification_parse(NULL, &specification), XP_INVALID_ARGUMENT);
 }
 
 static void scores_are_one_expression_with_names(void **state) {
-    assert_refused("softmax+score", 14, "score(\"");
-    assert_refused("softmax+score(score)", 15, "in double quotes");
-    assert_refused("softmax+score(\"\")", 15, "is empty");
-    assert_refused("softmax+score(\"  \")", 18, "ends too early");
-    assert_refused("softmax+score(\"score", 15, "not closed");
-    assert_refused("softmax+score(\"score\n\")", 21, "a new line");
-    assert_refused("softmax+score(\"(score\")", 16, "a \")\" is missing");
-    assert_refused("softmax+score(\"score)\")", 21, "has no opening bracket");
-    assert_refused("softmax+score(\"score + (t[head)]\",t=t.npy)", 31, "has no opening bracket");
-    assert_refused("softmax+score(\")(\")", 16, "is not allowed here");
-    assert_refused("softmax+score(\"score * 2\")", 15, "its derivative");
-    assert_refused("softmax+score(\"score * 2\", derivative=\"\")", 39, "is empty");
-    assert_refused("softmax+score(\"score * 2\", derivative=\"2)\")", 41, "has no opening bracket");
-    assert_refused("softmax+score(\"score\", derivative=\"1\", derivative=\"1\")", 40, "twice");
-    assert_refused("softmax+score(\"score\", 3)", 24, "derivative=");
-    assert_refused("softmax+score(\"score\", a)", 25, "\"=\"");
-    assert_refused("softmax+score(\"score\", a=)", 26, "a .npy file");
-    assert_refused("softmax+score(\"score\", a=1, a=2)", 29, "twice");
-    assert_refused("softmax+score(\"score\", head=1)", 24, "is already a name");
-    assert_refused("softmax+score(\"score\", exp=1)", 24, "is already a name");
-    assert_refused("softmax+score(\"score\", float=1)", 24, "is already a name");
-    assert_refused("softmax+score(\"score\", XP_D=1)", 24, "is already a name");
-    assert_refused("softmax+score(\"score\", a=1e99)", 26, "too large");
-    assert_refused("softmax+score(\"score\", a=1, b=2, c=3, d=4, e=5)", 44, "more than 4 names");
-    assert_refused("softmax+score(\"score\", abcdefghijklmnopqrstuvwxyzabcdefgh=1)", 24, "more than 31 letters");
-    assert_refused("softmax+score(\"score\" a=1)", 23, "\",\"");
+    assert_rejected("softmax+score", 14, "score(\"");
+    assert_rejected("softmax+score(score)", 15, "in double quotes");
+    assert_rejected("softmax+score(\"\")", 15, "is empty");
+    assert_rejected("softmax+score(\"  \")", 18, "ends too early");
+    assert_rejected("softmax+score(\"score", 15, "not closed");
+    assert_rejected("softmax+score(\"score\n\")", 21, "a new line");
+    assert_rejected("softmax+score(\"(score\")", 16, "a \")\" is missing");
+    assert_rejected("softmax+score(\"score)\")", 21, "has no opening bracket");
+    assert_rejected("softmax+score(\"score + (t[head)]\",t=t.npy)", 31, "has no opening bracket");
+    assert_rejected("softmax+score(\")(\")", 16, "is not allowed here");
+    assert_rejected("softmax+score(\"score * 2\")", 15, "its derivative");
+    assert_rejected("softmax+score(\"score * 2\", derivative=\"\")", 39, "is empty");
+    assert_rejected("softmax+score(\"score * 2\", derivative=\"2)\")", 41, "has no opening bracket");
+    assert_rejected("softmax+score(\"score\", derivative=\"1\", derivative=\"1\")", 40, "twice");
+    assert_rejected("softmax+score(\"score\", 3)", 24, "derivative=");
+    assert_rejected("softmax+score(\"score\", a)", 25, "\"=\"");
+    assert_rejected("softmax+score(\"score\", a=)", 26, "a .npy file");
+    assert_rejected("softmax+score(\"score\", a=1, a=2)", 29, "twice");
+    assert_rejected("softmax+score(\"score\", head=1)", 24, "is already a name");
+    assert_rejected("softmax+score(\"score\", exp=1)", 24, "is already a name");
+    assert_rejected("softmax+score(\"score\", float=1)", 24, "is already a name");
+    assert_rejected("softmax+score(\"score\", XP_D=1)", 24, "is already a name");
+    assert_rejected("softmax+score(\"score\", a=1e99)", 26, "too large");
+    assert_rejected("softmax+score(\"score\", a=1, b=2, c=3, d=4, e=5)", 44, "more than 4 names");
+    assert_rejected("softmax+score(\"score\", abcdefghijklmnopqrstuvwxyzabcdefgh=1)", 24, "more than 31 letters");
+    assert_rejected("softmax+score(\"score\" a=1)", 23, "\",\"");
 }
 
-/* Of each kind of text that would make a score more than a number: where it is refused, and for what. */
+/* Of each kind of text that would make a score more than a number: where it is rejected, and for what. */
 static void a_score_is_a_number_and_nothing_else(void **state) {
     static const struct {
         const char *text;
@@ -287,9 +287,9 @@ static void a_score_is_a_number_and_nothing_else(void **state) {
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         char text[256];
         snprintf(text, sizeof text, "softmax+score(\"%s\",derivative=\"1\",c=1,t=t.npy)", wrong[i].text);
-        assert_refused(text, 15 + wrong[i].column, wrong[i].reason);
+        assert_rejected(text, 15 + wrong[i].column, wrong[i].reason);
         snprintf(text, sizeof text, "softmax+score(\"1\",derivative=\"%s\",c=1,t=t.npy)", wrong[i].text);
-        assert_refused(text, 30 + wrong[i].column, wrong[i].reason);
+        assert_rejected(text, 30 + wrong[i].column, wrong[i].reason);
     }
 }
 
@@ -310,7 +310,7 @@ static void a_score_computes_with_numbers_names_and_tables(void **state) {
     }
 }
 
-static void brackets_are_refused_before_they_are_too_deep(void **state) {
+static void brackets_are_rejected_before_they_are_too_deep(void **state) {
     for (const char *const *opening = (const char *const[]){"(", "-(", "exp(", "t[", "score?1:", "- ", NULL}; *opening;
          opening++) {
         char text[XP_SPECIFICATION_BYTES + 100] = "softmax+score(\"";
@@ -380,14 +380,14 @@ static void long_texts_are_quoted_around_the_place(void **state) {
     assert_true(strlen(xp_last_error()) < 400);
 }
 
-static void too_many_scales_are_refused(void **state) {
+static void too_many_scales_are_rejected(void **state) {
     char text[512] = "softmax+sh(1";
     for (int i = 1; i < XP_SPECIFICATION_SCALES; i++) strcat(text, ",1");
     char *end = text + strlen(text);
     strcpy(end, ")");
     assert_int_equal(parsed(text).scale_count, XP_SPECIFICATION_SCALES);
     strcpy(end, ",1)");
-    assert_refused(text, (int)(end - text) + 2, "more than 64");
+    assert_rejected(text, (int)(end - text) + 2, "more than 64");
 }
 
 static void a_failure_leaves_the_struct_alone(void **state) {
@@ -426,7 +426,7 @@ static void models_limit_scales(void **state) {
     assert_allowed("softmax+sh(1,2)", &(xp_specification_use){.heads = 4, .key_heads = 4, .longest = 9});
 }
 
-static void parts_that_do_not_go_together_are_refused(void **state) {
+static void parts_that_do_not_go_together_are_rejected(void **state) {
     assert_denied("linear+alibi", &SERIES, "alibi works only with softmax");
     assert_denied("linear+softcap(5)", &SERIES, "softcap works only with softmax");
     assert_denied("linear+bias", &SERIES, "bias works only with softmax");
@@ -553,7 +553,7 @@ static void printing_and_parsing_are_inverse(void **state) {
 static void damaged_texts_never_crash(void **state) {
     xp_random random;
     xp_random_start(&random, 43, 0);
-    int accepted = 0, refused = 0;
+    int accepted = 0, rejected = 0;
     for (int i = 0; i < 20000; i++) {
         char text[8192];
         const xp_specification drawn = draw(&random);
@@ -578,11 +578,11 @@ static void damaged_texts_never_crash(void **state) {
         } else {
             assert_int_equal(status, XP_INVALID_ARGUMENT);
             assert_non_null(strstr(xp_last_error(), "column "));
-            refused++;
+            rejected++;
         }
         free(copy);
     }
-    assert_true(accepted > 100 && refused > 100);
+    assert_true(accepted > 100 && rejected > 100);
 }
 
 static void random_bytes_never_crash(void **state) {
@@ -612,14 +612,14 @@ int main(void) {
         cmocka_unit_test(scores_are_one_expression_with_names),
         cmocka_unit_test(a_score_is_a_number_and_nothing_else),
         cmocka_unit_test(a_score_computes_with_numbers_names_and_tables),
-        cmocka_unit_test(brackets_are_refused_before_they_are_too_deep),
+        cmocka_unit_test(brackets_are_rejected_before_they_are_too_deep),
         cmocka_unit_test(sums_with_the_score_need_no_derivative),
         cmocka_unit_test(long_texts_are_quoted_around_the_place),
-        cmocka_unit_test(too_many_scales_are_refused),
+        cmocka_unit_test(too_many_scales_are_rejected),
         cmocka_unit_test(a_failure_leaves_the_struct_alone),
         cmocka_unit_test(messages_hold_no_control_bytes),
         cmocka_unit_test(models_limit_scales),
-        cmocka_unit_test(parts_that_do_not_go_together_are_refused),
+        cmocka_unit_test(parts_that_do_not_go_together_are_rejected),
         cmocka_unit_test(one_sided_patterns_are_told),
         cmocka_unit_test(printing_and_parsing_are_inverse),
         cmocka_unit_test(damaged_texts_never_crash),

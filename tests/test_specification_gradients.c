@@ -1,6 +1,6 @@
 /* Whole attention layers, from specifications that cover every pair of features: their gradients in double precision by
  * central finite differences on the host, then the device's, in both kernel families, against the double ones. What is
- * refused is refused with its reason, and listed.
+ * rejected is rejected with its reason, and listed.
  *
  *     test_specification_gradients [EVERY [FAMILY]]     the device runs every EVERY-th specification; 0: none */
 #include "check/interpreter.h"
@@ -424,7 +424,7 @@ static bool denied[FACTORS][MOST_VALUES][FACTORS][MOST_VALUES];
 static row rows[MOST_ROWS];
 static int row_count;
 
-/* Lengths are for sequences; everything else is the layer's to refuse. */
+/* Lengths are for sequences; everything else is the layer's to reject. */
 static bool is_possible(const row *r) {
     if (r->value[LENGTHS] && r->value[PLACE]) return false;
     layer l;
@@ -513,8 +513,8 @@ static void generate(void) {
     }
 }
 
-static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **state) {
-    int pairs = 0, refused = 0;
+static void every_pair_of_features_is_covered_or_rejected_with_a_reason(void **state) {
+    int pairs = 0, rejected = 0;
     for (int a = 0; a < FACTORS; a++)
         for (int b = a + 1; b < FACTORS; b++)
             for (int x = 0; x < factors[a].count; x++)
@@ -529,13 +529,13 @@ static void every_pair_of_features_is_covered_or_refused_with_a_reason(void **st
                     assert_int_not_equal(build(&l, &r), XP_OK);
                     release(&l);
                     const char *reason = strstr(xp_last_error(), "\": ");
-                    if (!reason) fail_msg("refused without a reason: %s", xp_last_error());
-                    printf("refused   %s %s, %s %s: %s\n", factors[a].name, factors[a].values[x], factors[b].name,
+                    if (!reason) fail_msg("rejected without a reason: %s", xp_last_error());
+                    printf("rejected   %s %s, %s %s: %s\n", factors[a].name, factors[a].values[x], factors[b].name,
                            factors[b].values[y], reason + 3);
-                    refused++;
+                    rejected++;
                 }
-    printf("%d pairs of values, %d of them refused, the others in %d specifications\n", pairs, refused, row_count);
-    assert_true(row_count >= WANTED && refused > 10);
+    printf("%d pairs of values, %d of them rejected, the others in %d specifications\n", pairs, rejected, row_count);
+    assert_true(row_count >= WANTED && rejected > 10);
 }
 
 static void gradients_agree_with_differences_and_the_device_with_them(void **state) {
@@ -562,7 +562,7 @@ int main(int argc, char **argv) {
     if (argc > 1) every = atoi(argv[1]);
     if (argc > 2) only_family = argv[2];
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_pair_of_features_is_covered_or_refused_with_a_reason),
+        cmocka_unit_test(every_pair_of_features_is_covered_or_rejected_with_a_reason),
         cmocka_unit_test(gradients_agree_with_differences_and_the_device_with_them),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);

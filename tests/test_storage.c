@@ -89,7 +89,7 @@ static xp_status plan_node(const xp_node *node, xp_device *device, int only) {
 
 /* Whatever the family, an operation's stored tensors may be in bf16; of any other, its name and the tensor's are told. */
 static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take(void **state) {
-    int taking = 0, refused = 0;
+    int taking = 0, rejected = 0;
     for (int c = 0; c < xp_case_entry_count; c++) {
         xp_random variant, shape;
         xp_case content = {0};
@@ -109,16 +109,16 @@ static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take
                          operation->name, node->inputs[i]->name);
                 assert_int_equal(plan_node(node, devices[f], i), XP_UNSUPPORTED);
                 if (!strstr(xp_last_error(), text)) fail_msg("\"%s\" does not say \"%s\"", xp_last_error(), text);
-                refused++;
+                rejected++;
             }
         }
         xp_graph_close(&content.graph);
         xp_store_close(&content.store);
     }
-    assert_true(taking >= 11 && refused > 40);
+    assert_true(taking >= 11 && rejected > 40);
 }
 
-static void factors_of_two_types_are_refused_where_the_graph_is_built(void **state) {
+static void factors_of_two_types_are_rejected_where_the_graph_is_built(void **state) {
     xp_graph *graph;
     assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
     xp_tensor *x = xp_graph_input(graph, "x", XP_BF16, 2, (int64_t[]){4, 8});
@@ -239,7 +239,7 @@ int main(void) {
         cmocka_unit_test(all_bits_survive_the_way_to_a_number_and_back),
         cmocka_unit_test(numbers_are_rounded_to_the_nearest_and_ties_to_even),
         cmocka_unit_test(every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take),
-        cmocka_unit_test(factors_of_two_types_are_refused_where_the_graph_is_built),
+        cmocka_unit_test(factors_of_two_types_are_rejected_where_the_graph_is_built),
         cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
         cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),
     };

@@ -298,7 +298,7 @@ static void a_csv_is_sorted_and_standardised(void **state) {
     xp_svr_points_release(&points);
 }
 
-static void refuse(const char *text, const char *expected) {
+static void reject(const char *text, const char *expected) {
     xp_svr_points_options options = xp_svr_points_default();
     xp_svr_points points;
     const char *path = scratch_write("bad.csv", text, strlen(text));
@@ -307,19 +307,19 @@ static void refuse(const char *text, const char *expected) {
 }
 
 static void bad_data_are_named_with_their_place(void **state) {
-    refuse("", "bad.csv:1:1: the first line names");
-    refuse("x,speed\n1,2\n", "bad.csv:1:3: the first line names");
-    refuse("x1,x2\n1,2\n", "no column is named y");
-    refuse("y\n1\n", "no column is named x");
-    refuse("x,y\n1,2\n3,4\n", "2 points; between 8 and 4096");
-    refuse("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,7\n7,8\n8,\n", "bad.csv:9: 1 values where");
-    refuse("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,seven\n7,8\n8,9\n", "bad.csv:7:3: expected a number");
-    refuse("x,y\n1,2\n2,3\n3,4\n4,5,6\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:4: more values");
-    refuse("x,y\n1,2\n2,3\n3,4\n4,1e60\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:3: expected a number");
-    refuse("x,y\n1,2\n2,2\n3,2\n4,2\n5,2\n6,2\n7,2\n8,2\n", "nothing to fit");
+    reject("", "bad.csv:1:1: the first line names");
+    reject("x,speed\n1,2\n", "bad.csv:1:3: the first line names");
+    reject("x1,x2\n1,2\n", "no column is named y");
+    reject("y\n1\n", "no column is named x");
+    reject("x,y\n1,2\n3,4\n", "2 points; between 8 and 4096");
+    reject("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,7\n7,8\n8,\n", "bad.csv:9: 1 values where");
+    reject("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,seven\n7,8\n8,9\n", "bad.csv:7:3: expected a number");
+    reject("x,y\n1,2\n2,3\n3,4\n4,5,6\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:4: more values");
+    reject("x,y\n1,2\n2,3\n3,4\n4,1e60\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:3: expected a number");
+    reject("x,y\n1,2\n2,2\n3,2\n4,2\n5,2\n6,2\n7,2\n8,2\n", "nothing to fit");
 }
 
-static void options_that_make_no_sense_are_refused(void **state) {
+static void options_that_make_no_sense_are_rejected(void **state) {
     xp_svr_points_options options = xp_svr_points_default();
     xp_svr_points points;
     options.dimensions = 15;
@@ -364,7 +364,7 @@ int main(void) {
         cmocka_unit_test(every_query_stands_in_one_block),
         cmocka_unit_test(a_csv_is_sorted_and_standardised),
         cmocka_unit_test(bad_data_are_named_with_their_place),
-        cmocka_unit_test(options_that_make_no_sense_are_refused),
+        cmocka_unit_test(options_that_make_no_sense_are_rejected),
     };
     return cmocka_run_group_tests(tests, open_all, close_all);
 }

@@ -211,7 +211,7 @@ static void an_evaluation_measures_what_the_task_does(void **state) {
     xp_evaluation_release(&evaluation);
 }
 
-static void a_checkpoint_of_a_task_that_is_not_known_is_refused_by_name(void **state) {
+static void a_checkpoint_of_a_task_that_is_not_known_is_rejected_by_name(void **state) {
     char *text = NULL;
     size_t length = 0;
     MUST(xp_file_read(scratch_path("run/best/state.json"), &text, &length));
@@ -243,7 +243,7 @@ int main(void) {
         cmocka_unit_test(a_run_is_what_the_row_of_its_task_says),
         cmocka_unit_test(a_run_goes_on_with_the_task_that_it_recorded),
         cmocka_unit_test(an_evaluation_measures_what_the_task_does),
-        cmocka_unit_test(a_checkpoint_of_a_task_that_is_not_known_is_refused_by_name),
+        cmocka_unit_test(a_checkpoint_of_a_task_that_is_not_known_is_rejected_by_name),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

@@ -8,7 +8,7 @@ import re
 import shutil
 import sys
 
-from commands import ROOT, SMALL, expanse, expect, finish, must, refused, series, write
+from commands import ROOT, SMALL, expanse, expect, finish, must, rejected, series, write
 
 FILES = {}  # paths of the data
 RUN = os.path.join(ROOT, "run")  # two epochs of a small model
@@ -24,14 +24,14 @@ def values(row):
 
 
 def check_numbers():
-    """Answers that are no numbers are refused by every command, with the first sample's number in its file, and leave nothing."""
+    """Answers that are no numbers are rejected by every command, with the first sample's number in its file, and leave nothing."""
     lines = series(12).splitlines()
     lines[-3] = re.sub(r"^[\d.]+", "3e38", lines[-3])  # sample 9
     huge = write("huge.ts", "\n".join(lines) + "\n")
     told = [r"huge\.ts: ", r"answer to sample 9 \(counted from 0\) is not a number", r"go up to (inf|\S*e\+3\d)", "extreme values"]
     for words in (["eval"], ["eval", "--limit", "11"], ["predict", "--output", os.path.join(ROOT, "no.csv")],
                   ["analyze", "--out", os.path.join(ROOT, "no")], ["eval", "--batch", "4"]):
-        refused(f"{words[0]} of a sample without an answer", [words[0], RUN, "--data", huge, "--quiet", *words[1:]], [*told, "earlier epoch"], 1)
+        rejected(f"{words[0]} of a sample without an answer", [words[0], RUN, "--data", huge, "--quiet", *words[1:]], [*told, "earlier epoch"], 1)
     for name, words in (("test", ["--train", FILES["train"], "--test", huge]),
                         ("training", ["--train", huge, "--set", "standardise=off", "--batch", "12"])):
         result = expanse("train", *SMALL, *LAYER, *words, "--epochs", "1", "--out", os.path.join(ROOT, f"no-{name}"), "--quiet")
@@ -40,7 +40,7 @@ def check_numbers():
 
 
 def check_labels():
-    """predict answers for classes that training did not have, and without labels; eval, which has nothing to compare, refuses."""
+    """predict answers for classes that training did not have, and without labels; eval, which has nothing to compare, rejects."""
     lines = series(12).replace("true a b", "true a b odd").splitlines()
     lines[-4] = lines[-4].rpartition(":")[0] + ":odd"  # sample 8
     odd = write("odd.ts", "\n".join(lines) + "\n")
@@ -55,18 +55,18 @@ def check_labels():
     expect("unseen classes", len(kept) == 9 and kept[8]["true"] == "odd", str(kept))
     told = [r"sample 8 \(counted from 0\) has the class 'odd'", "expanse predict"]
     for words in ([], ["--limit", "6"]):
-        refused("accuracy on a class that training did not have", ["eval", RUN, "--data", odd, "--quiet", *words], told, 1)
-        refused("accuracy without labels", ["eval", RUN, "--data", bare, "--quiet", *words], [r"bare\.ts has no class labels", "expanse predict"], 1)
+        rejected("accuracy on a class that training did not have", ["eval", RUN, "--data", odd, "--quiet", *words], told, 1)
+        rejected("accuracy without labels", ["eval", RUN, "--data", bare, "--quiet", *words], [r"bare\.ts has no class labels", "expanse predict"], 1)
         must("analyze", RUN, "--data", odd, "--quiet", *words)  # needs no labels
     words = ["train", *SMALL, "--epochs", "1", "--out", os.path.join(ROOT, "no"), "--train"]
-    refused("a test class that training does not have", [*words, FILES["train"], "--test", odd], told, 1)
-    refused("a test set without labels", [*words, FILES["train"], "--test", bare], ["no class labels", "expanse predict"], 1)
+    rejected("a test class that training does not have", [*words, FILES["train"], "--test", odd], told, 1)
+    rejected("a test set without labels", [*words, FILES["train"], "--test", bare], ["no class labels", "expanse predict"], 1)
 
 
 def check_lengths():
     """Longer series than those of training need reserved steps, or a model that nothing binds to a length; both answer alike."""
     long = write("long.ts", series(12, length=14))
-    refused("longer series", ["predict", RUN, "--data", long, "--quiet"], ["series of 14 steps", "at most 9", "--max-length 14"], 1)
+    rejected("longer series", ["predict", RUN, "--data", long, "--quiet"], ["series of 14 steps", "at most 9", "--max-length 14"], 1)
     words = ["train", *SMALL, "--train", FILES["train"], "--epochs", "0", "--quiet", "--set", "positions=sinusoidal", "--set", "head=mean"]
     runs = {name: os.path.join(ROOT, f"length-{name}") for name in ("free", "reserved", "bound", "long")}
     must(*words, "--out", runs["free"])
@@ -83,12 +83,12 @@ def check_lengths():
     for setting in ("mask_padding=off", "attention=softmax+bias"):
         shutil.rmtree(runs["bound"], ignore_errors=True)
         must(*words, "--set", setting, "--out", runs["bound"])
-        refused(f"longer series with {setting}", ["predict", runs["bound"], "--data", long, "--quiet"], ["--max-length 14"], 1)
+        rejected(f"longer series with {setting}", ["predict", runs["bound"], "--data", long, "--quiet"], ["--max-length 14"], 1)
     words = ["train", *SMALL, "--train", FILES["train"], "--epochs", "1", "--quiet"]
     must(*words, "--test", long, "--out", runs["long"])  # a test set reserves its length by itself
     expect("a longer test set", len(answers(runs["long"], long)) == 12)
     must("train", "--resume", runs["reserved"], "--epochs", "1", "--quiet")
-    refused("too few reserved steps", [*words, "--max-length", "8", "--out", runs["long"] + "er"], [r"train\.ts has series of 9 steps", "raise it from 8 to 9"], 1)
+    rejected("too few reserved steps", [*words, "--max-length", "8", "--out", runs["long"] + "er"], [r"train\.ts has series of 9 steps", "raise it from 8 to 9"], 1)
 
 
 def check_states():
@@ -104,7 +104,7 @@ def check_states():
     for key, value in changes:
         write("damaged/last/state.json", json.dumps({**whole, key: value}))
         for words in (["eval", f"{damaged}/last", "--data", FILES["test"]], ["train", "--resume", damaged, "--epochs", "9"]):
-            refused(f"{words[0]} of a state with {key} {value}", [*words, "--quiet"], [r"state\.json: '|state\.json and config|another model"], 1, env=environment, timeout=60)
+            rejected(f"{words[0]} of a state with {key} {value}", [*words, "--quiet"], [r"state\.json: '|state\.json and config|another model"], 1, env=environment, timeout=60)
     expect("a damaged state", not os.listdir(caches), f"kernels were compiled for it: {os.listdir(caches)}")
 
 
@@ -134,15 +134,15 @@ def check_places():
     """What cannot be written is told before anything is read or compiled."""
     nowhere = "/nonexistent.ts"  # it would be told next
     file = write("plain", "")
-    refused("answers in no folder", ["predict", RUN, "--data", nowhere, "--output", f"{ROOT}/none/a.csv"], [r"the folder \S*none does not exist"], 1)
-    refused("answers below a file", ["predict", RUN, "--data", nowhere, "--output", f"{file}/a.csv"], ["plain is not a folder"], 1)
-    refused("an analysis below a file", ["analyze", RUN, "--data", nowhere, "--out", f"{file}/a/b"], ["plain is not a folder"], 1)
+    rejected("answers in no folder", ["predict", RUN, "--data", nowhere, "--output", f"{ROOT}/none/a.csv"], [r"the folder \S*none does not exist"], 1)
+    rejected("answers below a file", ["predict", RUN, "--data", nowhere, "--output", f"{file}/a.csv"], ["plain is not a folder"], 1)
+    rejected("an analysis below a file", ["analyze", RUN, "--data", nowhere, "--out", f"{file}/a/b"], ["plain is not a folder"], 1)
     words = ["train", *SMALL, "--train", nowhere, "--out"]
-    refused("a run below a file", [*words, f"{file}/a/b"], ["plain is not a folder"], 1)
-    refused("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 2)
-    refused("a run in a folder that is taken", [*words, RUN], ["not empty", "--resume"])
+    rejected("a run below a file", [*words, f"{file}/a/b"], ["plain is not a folder"], 1)
+    rejected("a run in place of a file", [*words, file], ["plain: exists and is not a folder"], 2)
+    rejected("a run in a folder that is taken", [*words, RUN], ["not empty", "--resume"])
     os.symlink("nowhere", os.path.join(ROOT, "dangling"))
-    refused("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["dangling: exists and is not a folder"], 2, [RUN])
+    rejected("a run in place of a link to nothing", [*words, os.path.join(ROOT, "dangling")], ["dangling: exists and is not a folder"], 2, [RUN])
     os.remove(os.path.join(ROOT, "dangling"))
 
 

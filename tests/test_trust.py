@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whose code runs: a run folder's score is refused unless this user gave it, or vouches for it now; and where the command
+"""Whose code runs: a run folder's score is rejected unless this user gave it, or vouches for it now; and where the command
 keeps what it runs later. Usage: test_trust.py EXPANSE"""
 import json
 import os
@@ -8,7 +8,7 @@ import shutil
 import stat
 import subprocess
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, must, refused, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, must, rejected, series, snapshot, write
 
 STATE = os.path.join(ROOT, "state")
 os.environ["XDG_STATE_HOME"] = STATE
@@ -37,12 +37,12 @@ def commands(run):
 def asks(name, run, *reasons, which=("eval", "predict", "analyze", "train")):
     for command in which:
         words = commands(run)[command]
-        refused(f"{command}: {name}", words, [r"score\(", "which is code", "--trust-code", *reasons], 1)
+        rejected(f"{command}: {name}", words, [r"score\(", "which is code", "--trust-code", *reasons], 1)
         takes(f"{command}: {name}, vouched for", [*words, "--trust-code"])
 
 
 def takes(name, words):
-    refused(name, words, [r"(missing|waves)\.ts"], 1)
+    rejected(name, words, [r"(missing|waves)\.ts"], 1)
 
 
 def check_runs():
@@ -84,16 +84,16 @@ def check_runs():
 
 
 def check_scores():
-    """What a score must not say is refused whoever gave it."""
+    """What a score must not say is rejected whoever gave it."""
     evil = "softmax+score(\\\"score + 0.0f * *(volatile __global float*)(8ul)\\\")"
     run = copy("evil")
     for folder in ("best", "last"):
         text = open(path("evil", folder, "config.yaml")).read()
         write(f"evil/{folder}/config.yaml", re.sub(r"attention: .*", lambda _: f'attention: "{evil}"', text, count=1))
-    refused("an address, vouched for", ["train", "--resume", run, "--trust-code"], [r"column 31: \"\*\" is not allowed here"], 1)
+    rejected("an address, vouched for", ["train", "--resume", run, "--trust-code"], [r"column 31: \"\*\" is not allowed here"], 1)
     write("evil.yaml", f'model:\n  attention: "{evil}"\n')
-    refused("an address in a file", ["train", "--config", path("evil.yaml"), "--train", "missing.ts"], ["is not allowed here"], 2)
-    refused("--trust-code of a new run", ["train", "--trust-code", "--train", "missing.ts"], ["--resume"], 2)
+    rejected("an address in a file", ["train", "--config", path("evil.yaml"), "--train", "missing.ts"], ["is not allowed here"], 2)
+    rejected("--trust-code of a new run", ["train", "--trust-code", "--train", "missing.ts"], ["--resume"], 2)
 
 
 def check_links():
@@ -148,7 +148,7 @@ def check_drivers():
     for vendors, reason in ((path("none"), "no OpenCL driver is registered in .*none"), (path("broken"), "broken.icd names libnothere.so.9, which cannot be loaded: .*No such file"),
                             ("libnothere.so.9", "OCL_ICD_VENDORS names libnothere.so.9, which cannot be loaded")):
         os.environ["OCL_ICD_VENDORS"] = vendors
-        refused(f"devices, {reason}", ["devices"], [reason], 1)
+        rejected(f"devices, {reason}", ["devices"], [reason], 1)
     text = " ".join(expanse("doctor").stdout.split())
     expect("doctor's reason", "No such file or directory." in text, text)
     del os.environ["OCL_ICD_VENDORS"]
@@ -160,7 +160,7 @@ def check_caches():
     os.chmod(path("shared"), 0o777)
     for folder, reason in ((path("shared"), "chmod 700"), ("/" + "x" * 5000, "too long"), (path("file", "below"), "cannot be made")):
         os.environ["EXPANSE_CACHE_DIR"] = folder
-        refused(f"tune with a cache folder: {reason}", ["tune"], ["--output", reason], 2)
+        rejected(f"tune with a cache folder: {reason}", ["tune"], ["--output", reason], 2)
         result = expanse("train", *SMALL, "--no-tune", "--train", "missing.ts")
         lines = [line for line in result.stderr.splitlines() if "nothing can be cached" in line]
         expect(f"train with a cache folder: {reason}", len(lines) == 1 and re.search(reason, lines[0]), result.stderr)

@@ -167,7 +167,7 @@ def check_search(plain, kernels, lanes):
     expect("a run uses it", "-DBLOCK_DEPTH=1024" in plan, plan[:2000])
     open(shared, "w").write('{"format": 1, "entries": [{"device": 3}]}')
     bad = tune(environment, "--import", shared)
-    expect("a table that is none is refused by its place", bad.returncode == 1 and "entry 1" in bad.stderr, bad.stderr)
+    expect("a table that is none is rejected by its place", bad.returncode == 1 and "entry 1" in bad.stderr, bad.stderr)
     open(shared, "w").write("{")
     bad = tune(environment, "--import", shared)
     expect("and damaged JSON by line and column", bad.returncode == 1 and re.search(r"shared.json:1:\d", bad.stderr), bad.stderr)

@@ -53,7 +53,7 @@ static const xp_flag *find_flag(const xp_usage *usage, const char *name, size_t 
     return NULL;
 }
 
-static int refuse_flag(const xp_usage *usage, const char *name, size_t length) {
+static int reject_flag(const xp_usage *usage, const char *name, size_t length) {
     const char *names[FLAGS_LIMIT];
     char word[128];
     int count = 0;
@@ -154,7 +154,7 @@ int xp_arguments_read(const xp_usage *usage, int count, char **words, xp_argumen
         }
         size_t length = strcspn(word, "=");
         const xp_flag *flag = find_flag(usage, word, length);
-        if (!flag) return refuse_flag(usage, word, length);
+        if (!flag) return reject_flag(usage, word, length);
         if (flag->on) {
             if (word[length] == '=') return xp_command_misuse("%s takes no value", flag->name);
             *flag->on = true;

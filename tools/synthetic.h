@@ -56,7 +56,7 @@ typedef struct xp_synthetic_setup {
     char assumed[160];
 } xp_synthetic_setup;
 
-/* XP_INVALID_ARGUMENT: as `expanse train` refuses a configuration, or a size of the wrong kind of data. */
+/* XP_INVALID_ARGUMENT: as `expanse train` rejects a configuration, or a size of the wrong kind of data. */
 xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_arguments *arguments,
                                  xp_synthetic_setup *out);
 

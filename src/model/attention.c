@@ -33,7 +33,7 @@ static xp_status deny(const chain *c, xp_status status, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    return xp_specification_refuse(c->spec, status, reason);
+    return xp_specification_reject(c->spec, status, reason);
 }
 
 /* A learned part "<scope>.<name>". */

@@ -86,8 +86,8 @@ bool xp_expression_has(const char *name) {
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
-static bool refuse(reader *in, size_t place, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static bool refuse(reader *in, size_t place, const char *format, ...) {
+static bool reject(reader *in, size_t place, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static bool reject(reader *in, size_t place, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     vsnprintf(in->out->reason, sizeof in->out->reason, format, arguments);
@@ -106,22 +106,22 @@ static bool is_word(char c) {
 }
 
 /* Reports the text at this position, where something else was expected. */
-static bool refuse_token(reader *in, const char *expected) {
+static bool reject_token(reader *in, const char *expected) {
     const char c = look(in), *here = in->text + in->at;
-    if (c == 0) return refuse(in, in->at, "the expression ends too early: expected %s", expected);
+    if (c == 0) return reject(in, in->at, "the expression ends too early: expected %s", expected);
     int length = 1;
     if (is_word(c))
         while (length < NAME_BYTES && is_word(here[length])) length++;
     else
         while ((here[length] & 0xc0) == 0x80) length++;
-    return refuse(in, in->at, "\"%.*s\" is not allowed here: expected %s", length, here, expected);
+    return reject(in, in->at, "\"%.*s\" is not allowed here: expected %s", length, here, expected);
 }
 
 /* The same after a complete part. */
-static bool refuse_end(reader *in, const char *expected) {
+static bool reject_end(reader *in, const char *expected) {
     const char c = look(in);
-    if (c == ')' || c == ']') return refuse(in, in->at, "this \"%c\" has no opening bracket", c);
-    return refuse_token(in, expected);
+    if (c == ')' || c == ']') return reject(in, in->at, "this \"%c\" has no opening bracket", c);
+    return reject_token(in, expected);
 }
 
 static const char AN_OPERAND[] = "a number, a name, a function or a bracket";
@@ -130,10 +130,10 @@ static bool read_choice(reader *in, value *out);
 
 /* Reads a part in brackets; the opening one is at `open`. */
 static bool read_bracket(reader *in, size_t open, char close, value *out) {
-    if (++in->depth > DEEPEST) return refuse(in, open, "brackets are nested more than %d deep", DEEPEST);
+    if (++in->depth > DEEPEST) return reject(in, open, "brackets are nested more than %d deep", DEEPEST);
     if (!read_choice(in, out)) return false;
-    if (look(in) == 0) return refuse(in, open, "this \"%c\" is not closed: a \"%c\" is missing", in->text[open], close);
-    if (look(in) != close) return refuse_end(in, "an operator or the end of the bracket");
+    if (look(in) == 0) return reject(in, open, "this \"%c\" is not closed: a \"%c\" is missing", in->text[open], close);
+    if (look(in) != close) return reject_end(in, "an operator or the end of the bracket");
     in->at++;
     in->depth--;
     return true;
@@ -144,16 +144,16 @@ static bool read_number(reader *in, value *out) {
     size_t length;
     double number = 0;
     *out = (value){.kind = REAL};
-    if (xp_text_number(in->text + start, &number, &length) != XP_OK || length == 0) return refuse_token(in, AN_OPERAND);
+    if (xp_text_number(in->text + start, &number, &length) != XP_OK || length == 0) return reject_token(in, AN_OPERAND);
     in->at += length;
     const bool whole = length == digits;
     if (!whole && (in->text[in->at] == 'f' || in->text[in->at] == 'F')) in->at++;
     if (is_word(in->text[in->at]) || in->text[in->at] == '.')
-        return refuse(in, start, "expected a number such as 3, 0.5f or 1e-3f");
+        return reject(in, start, "expected a number such as 3, 0.5f or 1e-3f");
     if (!whole) return true;
-    if (number > 2147483647) return refuse(in, start, "a whole number is at most 2147483647");
+    if (number > 2147483647) return reject(in, start, "a whole number is at most 2147483647");
     if (length > 1 && in->text[start] == '0')
-        return refuse(in, start, "a whole number must not begin with 0, which would make it octal");
+        return reject(in, start, "a whole number must not begin with 0, which would make it octal");
     *out = (value){.kind = WHOLE, .divides = number != 0};
     return true;
 }
@@ -163,23 +163,23 @@ static bool read_call(reader *in, const char *name, size_t start, value *out) {
     const size_t open = in->at;
     bool real = false, uses_score = false;
     if (function < 0)
-        return refuse(in, start,
+        return reject(in, start,
                       "\"%s\" is not a known function: expected one such as abs, fabs, exp, log, tanh or max", name);
     const int arguments = functions[function].arguments;
-    if (++in->depth > DEEPEST) return refuse(in, open, "brackets are nested more than %d deep", DEEPEST);
+    if (++in->depth > DEEPEST) return reject(in, open, "brackets are nested more than %d deep", DEEPEST);
     for (int i = 0; i < arguments; i++) {
         value argument;
         in->at++; /* the bracket, or a comma */
         if (!read_choice(in, &argument)) return false;
         if (functions[function].takes == WHOLES && argument.kind != WHOLE)
-            return refuse(in, start, "%s takes whole numbers; fabs and fdim take others", name);
+            return reject(in, start, "%s takes whole numbers; fabs and fdim take others", name);
         real = real || argument.kind == REAL;
         uses_score = uses_score || argument.uses_score;
         const char wanted = i + 1 < arguments ? ',' : ')', next = look(in);
-        if (next == 0) return refuse(in, open, "this \"(\" is not closed: a \")\" is missing");
+        if (next == 0) return reject(in, open, "this \"(\" is not closed: a \")\" is missing");
         if (next != wanted && (next == ',' || next == ')'))
-            return refuse(in, in->at, "%s takes %d argument%s", name, arguments, arguments == 1 ? "" : "s");
-        if (next != wanted) return refuse_token(in, "an operator, \",\" or \")\"");
+            return reject(in, in->at, "%s takes %d argument%s", name, arguments, arguments == 1 ? "" : "s");
+        if (next != wanted) return reject_token(in, "an operator, \",\" or \")\"");
     }
     in->at++;
     in->depth--;
@@ -192,22 +192,22 @@ static bool read_call(reader *in, const char *name, size_t start, value *out) {
 static bool read_index(reader *in, const char *name, size_t start, value *out) {
     const size_t open = in->at;
     value index;
-    if (look(in) != '[') return refuse(in, start, "\"%s\" is a table: expected its index, as in %s[head]", name, name);
+    if (look(in) != '[') return reject(in, start, "\"%s\" is a table: expected its index, as in %s[head]", name, name);
     in->at++;
     if (!read_bracket(in, open, ']', &index)) return false;
-    if (index.kind != WHOLE) return refuse(in, open, "the index of \"%s\" is not a whole number", name);
+    if (index.kind != WHOLE) return reject(in, open, "the index of \"%s\" is not a whole number", name);
     *out = (value){.kind = REAL, .uses_score = index.uses_score};
     return true;
 }
 
-static bool refuse_name(reader *in, const char *name, size_t start) {
+static bool reject_name(reader *in, const char *name, size_t start) {
     const char *all[KNOWN + FUNCTIONS + 8];
     int count = 0;
     for (int i = 0; i < KNOWN; i++) all[count++] = known[i].name;
     for (int i = 0; i < in->name_count && i < 8; i++) all[count++] = in->names[i].text;
     const char *nearest = xp_text_nearest(name, all, count);
-    if (nearest) return refuse(in, start, "\"%s\" is not known; did you mean \"%s\"?", name, nearest);
-    return refuse(in, start,
+    if (nearest) return reject(in, start, "\"%s\" is not known; did you mean \"%s\"?", name, nearest);
+    return reject(in, start,
                   "\"%s\" is not known: a score has score, batch, head, query_index, key_index, and names that are "
                   "given a value after it, as in %s=0.5",
                   name, name);
@@ -220,7 +220,7 @@ static bool read_name(reader *in, value *out) {
     for (; is_word(in->text[in->at]); in->at++)
         if (length < sizeof name - 1) name[length++] = in->text[in->at];
     name[length] = 0;
-    if (in->at - start >= sizeof name) return refuse(in, start, "\"%s…\" is not known", name);
+    if (in->at - start >= sizeof name) return reject(in, start, "\"%s…\" is not known", name);
     if (look(in) == '(') return read_call(in, name, start, out);
     for (int i = 0; i < in->name_count; i++) {
         if (strcmp(in->names[i].text, name) != 0) continue;
@@ -232,15 +232,15 @@ static bool read_name(reader *in, value *out) {
         *out = (value){.kind = known[i].kind, .uses_score = i == 0, .additive = i == 0};
         return true;
     }
-    return refuse_name(in, name, start);
+    return reject_name(in, name, start);
 }
 
 static bool read_operand(reader *in, value *out) {
     const char c = look(in);
     const size_t start = in->at;
     if (c == '-' || c == '+' || c == '!') {
-        if (c != '!' && in->text[start + 1] == c) return refuse(in, start, "\"%c%c\" is not allowed here", c, c);
-        if (++in->depth > DEEPEST) return refuse(in, start, "there are more than %d signs in a row", DEEPEST);
+        if (c != '!' && in->text[start + 1] == c) return reject(in, start, "\"%c%c\" is not allowed here", c, c);
+        if (++in->depth > DEEPEST) return reject(in, start, "there are more than %d signs in a row", DEEPEST);
         in->at++;
         if (!read_operand(in, out)) return false;
         in->depth--;
@@ -255,7 +255,7 @@ static bool read_operand(reader *in, value *out) {
     }
     if (isdigit((unsigned char)c) || c == '.') return read_number(in, out);
     if (is_word(c)) return read_name(in, out);
-    return refuse_token(in, AN_OPERAND);
+    return reject_token(in, AN_OPERAND);
 }
 
 /* By precedence, the loosest first; of two that begin alike, the longer one. */
@@ -279,9 +279,9 @@ static bool combine(reader *in, int operator, size_t place, const value *right, 
     const char sign = operators[operator].text[0];
     const int level = operators[operator].level;
     const bool whole = left->kind == WHOLE && right->kind == WHOLE;
-    if (sign == '%' && !whole) return refuse(in, place, "\"%%\" is for whole numbers; fmod is for others");
+    if (sign == '%' && !whole) return reject(in, place, "\"%%\" is for whole numbers; fmod is for others");
     if ((sign == '/' || sign == '%') && whole && !right->divides)
-        return refuse(
+        return reject(
             in, place,
             "whole numbers are divided by a whole number other than 0, as in key_index / 16; multiply by 1.0f "
             "to divide otherwise");
@@ -303,9 +303,9 @@ static bool read_operators(reader *in, int level, value *out) {
         const char *text = operators[operator].text;
         in->at += strlen(text);
         if (*text == '/' && (in->text[in->at] == '/' || in->text[in->at] == '*'))
-            return refuse(in, place, "a comment is not allowed here");
+            return reject(in, place, "a comment is not allowed here");
         if ((*text == '+' || *text == '-') && in->text[in->at] == *text)
-            return refuse(in, place, "\"%s%s\" is not allowed here", text, text);
+            return reject(in, place, "\"%s%s\" is not allowed here", text, text);
         value right;
         if (!read_operators(in, operators[operator].level + 1, &right) || !combine(in, operator, place, &right, out))
             return false;
@@ -317,10 +317,10 @@ static bool read_choice(reader *in, value *out) {
     if (!read_operators(in, 1, out)) return false;
     if (look(in) != '?') return true;
     if (++in->depth > DEEPEST)
-        return refuse(in, in->at, "conditional expressions are nested more than %d deep", DEEPEST);
+        return reject(in, in->at, "conditional expressions are nested more than %d deep", DEEPEST);
     in->at++;
     if (!read_choice(in, &yes)) return false;
-    if (look(in) != ':') return refuse_token(in, "\":\" and the other expression");
+    if (look(in) != ':') return reject_token(in, "\":\" and the other expression");
     in->at++;
     if (!read_choice(in, &no)) return false;
     in->depth--;
@@ -334,7 +334,7 @@ bool xp_expression_read(const char *text, const xp_expression_name *names, int c
     value all;
     *out = (xp_expression){.additive = false};
     if (!read_choice(&in, &all)) return false;
-    if (look(&in) != 0) return refuse_end(&in, "an operator or the end");
+    if (look(&in) != 0) return reject_end(&in, "an operator or the end");
     out->additive = all.additive;
     return true;
 }

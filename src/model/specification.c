@@ -50,15 +50,15 @@ static xp_status read_knob(xp_cursor *reader, xp_specification *out, bool seen[K
     xp_cursor_look(reader);
     const size_t start = reader->at;
     XP_TRY(xp_cursor_choice(reader, knobs, KNOBS, "beta, scale or eps", &knob));
-    if (seen[knob]) return xp_cursor_refuse(reader, start, "%s is given twice", knobs[knob]);
+    if (seen[knob]) return xp_cursor_reject(reader, start, "%s is given twice", knobs[knob]);
     seen[knob] = true;
     if (!xp_cursor_take(reader, '='))
-        return xp_cursor_refuse(reader, reader->at, "expected \"=\" after %s", knobs[knob]);
+        return xp_cursor_reject(reader, reader->at, "expected \"=\" after %s", knobs[knob]);
     const char next = xp_cursor_look(reader);
     const size_t value = reader->at;
     if (knob == KNOB_EPS) {
         XP_TRY(xp_cursor_number(reader, "eps", &out->bn_epsilon));
-        return out->bn_epsilon > 0 ? XP_OK : xp_cursor_refuse(reader, value, "eps must be greater than 0");
+        return out->bn_epsilon > 0 ? XP_OK : xp_cursor_reject(reader, value, "eps must be greater than 0");
     }
     if (knob == KNOB_BETA) {
         static const char *const learned[] = {"learned"};
@@ -79,20 +79,20 @@ static xp_status read_bn(xp_cursor *reader, xp_specification *out) {
     bool seen[KNOBS] = {false};
     do XP_TRY(read_knob(reader, out, seen));
     while (xp_cursor_take(reader, ','));
-    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_refuse(reader, reader->at, "expected \",\" or \")\"");
+    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_reject(reader, reader->at, "expected \",\" or \")\"");
 }
 
 static xp_status read_sh(xp_cursor *reader, xp_specification *out) {
     if (!xp_cursor_take(reader, '('))
-        return xp_cursor_refuse(reader, reader->at, "expected \"(\" and the scales of the heads: sh(1,1,2,4)");
+        return xp_cursor_reject(reader, reader->at, "expected \"(\" and the scales of the heads: sh(1,1,2,4)");
     do {
         xp_cursor_look(reader);
         if (out->scale_count == XP_SPECIFICATION_SCALES)
-            return xp_cursor_refuse(reader, reader->at, "there are more than %d scales", XP_SPECIFICATION_SCALES);
+            return xp_cursor_reject(reader, reader->at, "there are more than %d scales", XP_SPECIFICATION_SCALES);
         XP_TRY(xp_cursor_whole(reader, "a scale", 1, LARGEST_WHOLE, &out->scales[out->scale_count]));
         out->scale_count++;
     } while (xp_cursor_take(reader, ','));
-    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_refuse(reader, reader->at, "expected \",\" or \")\"");
+    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_reject(reader, reader->at, "expected \",\" or \")\"");
 }
 
 static xp_status read_convolution(xp_cursor *reader, const char *example, int *out) {
@@ -101,7 +101,7 @@ static xp_status read_convolution(xp_cursor *reader, const char *example, int *o
     const size_t start = reader->at;
     XP_TRY(xp_cursor_whole(reader, "an odd width", 1, WIDEST_CONVOLUTION, out));
     if (*out % 2 == 0)
-        return xp_cursor_refuse(reader, start, "expected an odd width, such as %d: an even width has no centre",
+        return xp_cursor_reject(reader, start, "expected an odd width, such as %d: an even width has no centre",
                                 *out + 1);
     return xp_cursor_close(reader);
 }
@@ -121,7 +121,7 @@ static xp_status read_window(xp_cursor *reader, xp_specification *out) {
     XP_TRY(xp_cursor_open(reader, "window(64,64) sees 64 rows to the left and 64 to the right"));
     XP_TRY(xp_cursor_whole(reader, "the rows to the left", 0, LARGEST_SPAN, &out->left));
     if (!xp_cursor_take(reader, ','))
-        return xp_cursor_refuse(reader, reader->at, "expected \",\" and the rows to the right: window(64,64)");
+        return xp_cursor_reject(reader, reader->at, "expected \",\" and the rows to the right: window(64,64)");
     XP_TRY(xp_cursor_whole(reader, "the rows to the right", 0, LARGEST_SPAN, &out->right));
     return xp_cursor_close(reader);
 }
@@ -142,7 +142,7 @@ static xp_status read_block(xp_cursor *reader, xp_specification *out) {
     if (ahead.at == reader->at || xp_cursor_look(&ahead) != ')') {
         XP_TRY(xp_cursor_file(reader, out->block_file));
         if (!xp_cursor_take(reader, ','))
-            return xp_cursor_refuse(reader, reader->at, "expected \",\" and the rows of a block: block(blocks.npy,16)");
+            return xp_cursor_reject(reader, reader->at, "expected \",\" and the rows of a block: block(blocks.npy,16)");
     }
     XP_TRY(xp_cursor_whole(reader, "the rows of a block", 1, LARGEST_SPAN, &out->block));
     return xp_cursor_close(reader);
@@ -163,9 +163,9 @@ static xp_status read_kernel(xp_cursor *reader, xp_specification *out) {
     xp_cursor_word(reader, word);
     const int kernel = xp_word_find(word, xp_kernel_names, KERNELS);
     if (xp_word_find(word, parts, PARTS) >= 0)
-        return xp_cursor_refuse(reader, start, "expected the kernel first: softmax+%s", word);
+        return xp_cursor_reject(reader, start, "expected the kernel first: softmax+%s", word);
     if (kernel < 0)
-        return xp_cursor_refuse_word(reader, start, word, xp_kernel_names, KERNELS, "a kernel: softmax or linear");
+        return xp_cursor_reject_word(reader, start, word, xp_kernel_names, KERNELS, "a kernel: softmax or linear");
     if (kernel == XP_KERNEL_SOFTMAX) return XP_OK;
     out->features = XP_FEATURES_ELU;
     if (!xp_cursor_take(reader, '(')) return XP_OK;
@@ -182,9 +182,9 @@ static xp_status read_part(xp_cursor *reader, bool seen[PARTS], xp_specification
     xp_cursor_word(reader, word);
     const int part = xp_word_find(word, parts, PARTS);
     if (xp_word_find(word, xp_kernel_names, KERNELS) >= 0)
-        return xp_cursor_refuse(reader, start, "the kernel comes first, and only once");
-    if (part < 0) return xp_cursor_refuse_word(reader, start, word, parts, PARTS, PARTS_EXPECTED);
-    if (seen[part]) return xp_cursor_refuse(reader, start, "%s is given twice", word);
+        return xp_cursor_reject(reader, start, "the kernel comes first, and only once");
+    if (part < 0) return xp_cursor_reject_word(reader, start, word, parts, PARTS, PARTS_EXPECTED);
+    if (seen[part]) return xp_cursor_reject(reader, start, "%s is given twice", word);
     seen[part] = true;
     switch (part) {
     case PART_UNNORMALISED:
@@ -232,7 +232,7 @@ xp_status xp_specification_parse(const char *text, xp_specification *out) {
     XP_TRY(read_kernel(&reader, &made));
     while (xp_cursor_take(&reader, '+')) XP_TRY(read_part(&reader, seen, &made));
     if (xp_cursor_look(&reader) != 0)
-        return xp_cursor_refuse(&reader, reader.at, "expected \"+\" and a part, or the end");
+        return xp_cursor_reject(&reader, reader.at, "expected \"+\" and a part, or the end");
     *out = made;
     return XP_OK;
 }

@@ -86,7 +86,7 @@ typedef struct xp_specification_use {
  * XP_INVALID_ARGUMENT. */
 xp_status xp_specification_check(const xp_specification *specification, const xp_specification_use *use);
 /* Fails with the reason after the specification's text, of which a long one is cut. */
-xp_status xp_specification_refuse(const xp_specification *specification, xp_status status, const char *reason);
+xp_status xp_specification_reject(const xp_specification *specification, xp_status status, const char *reason);
 
 /* No query sees a key after its own row. */
 bool xp_specification_is_one_sided(const xp_specification *specification);

@@ -10,7 +10,7 @@ bool xp_specification_is_one_sided(const xp_specification *specification) {
     return specification->causal || (specification->window && specification->right == 0);
 }
 
-xp_status xp_specification_refuse(const xp_specification *specification, xp_status status, const char *reason) {
+xp_status xp_specification_reject(const xp_specification *specification, xp_status status, const char *reason) {
     enum { MOST = 160 };
     xp_writer text = {0};
     xp_specification_write(&text, specification);
@@ -28,7 +28,7 @@ static xp_status deny(const xp_specification *specification, const char *format,
     va_start(arguments, format);
     vsnprintf(reason, sizeof reason, format, arguments);
     va_end(arguments);
-    return xp_specification_refuse(specification, XP_INVALID_ARGUMENT, reason);
+    return xp_specification_reject(specification, XP_INVALID_ARGUMENT, reason);
 }
 
 static xp_status check_kernel(const xp_specification *s) {

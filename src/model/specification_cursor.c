@@ -14,7 +14,7 @@ static bool is_continuation(char byte) {
     return ((unsigned char)byte & 0xc0) == 0x80;
 }
 
-xp_status xp_cursor_refuse(const xp_cursor *reader, size_t at, const char *format, ...) {
+xp_status xp_cursor_reject(const xp_cursor *reader, size_t at, const char *format, ...) {
     char reason[512], quote[XP_QUOTE_BYTES];
     const size_t length = strlen(reader->text);
     size_t first = length >= sizeof quote && at > BEFORE_PLACE ? at - BEFORE_PLACE : 0;
@@ -45,11 +45,11 @@ bool xp_cursor_take(xp_cursor *reader, char wanted) {
 }
 
 xp_status xp_cursor_open(xp_cursor *reader, const char *example) {
-    return xp_cursor_take(reader, '(') ? XP_OK : xp_cursor_refuse(reader, reader->at, "expected \"(\": %s", example);
+    return xp_cursor_take(reader, '(') ? XP_OK : xp_cursor_reject(reader, reader->at, "expected \"(\": %s", example);
 }
 
 xp_status xp_cursor_close(xp_cursor *reader) {
-    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_refuse(reader, reader->at, "expected \")\"");
+    return xp_cursor_take(reader, ')') ? XP_OK : xp_cursor_reject(reader, reader->at, "expected \")\"");
 }
 
 static bool is_word(char c) {
@@ -70,12 +70,12 @@ int xp_word_find(const char *word, const char *const *list, int count) {
     return -1;
 }
 
-xp_status xp_cursor_refuse_word(const xp_cursor *reader, size_t at, const char *word, const char *const *list,
+xp_status xp_cursor_reject_word(const xp_cursor *reader, size_t at, const char *word, const char *const *list,
                                 int count, const char *expected) {
     const char *nearest = *word ? xp_text_nearest(word, list, count) : NULL;
-    if (!*word) return xp_cursor_refuse(reader, at, "expected %s", expected);
-    if (nearest) return xp_cursor_refuse(reader, at, "\"%s\" is not known; did you mean \"%s\"?", word, nearest);
-    return xp_cursor_refuse(reader, at, "\"%s\" is not known; expected %s", word, expected);
+    if (!*word) return xp_cursor_reject(reader, at, "expected %s", expected);
+    if (nearest) return xp_cursor_reject(reader, at, "\"%s\" is not known; did you mean \"%s\"?", word, nearest);
+    return xp_cursor_reject(reader, at, "\"%s\" is not known; expected %s", word, expected);
 }
 
 xp_status xp_cursor_choice(xp_cursor *reader, const char *const *list, int count, const char *expected, int *out) {
@@ -84,7 +84,7 @@ xp_status xp_cursor_choice(xp_cursor *reader, const char *const *list, int count
     const size_t start = reader->at;
     xp_cursor_word(reader, word);
     *out = xp_word_find(word, list, count);
-    return *out < 0 ? xp_cursor_refuse_word(reader, start, word, list, count, expected) : XP_OK;
+    return *out < 0 ? xp_cursor_reject_word(reader, start, word, list, count, expected) : XP_OK;
 }
 
 xp_status xp_cursor_number(xp_cursor *reader, const char *what, float *out) {
@@ -92,8 +92,8 @@ xp_status xp_cursor_number(xp_cursor *reader, const char *what, float *out) {
     double value = 0;
     size_t length;
     XP_TRY(xp_text_number(reader->text + reader->at, &value, &length));
-    if (length == 0) return xp_cursor_refuse(reader, reader->at, "expected a number for %s", what);
-    if (!isfinite((float)value)) return xp_cursor_refuse(reader, reader->at, "the number for %s is too large", what);
+    if (length == 0) return xp_cursor_reject(reader, reader->at, "expected a number for %s", what);
+    if (!isfinite((float)value)) return xp_cursor_reject(reader, reader->at, "the number for %s is too large", what);
     reader->at += length;
     *out = (float)value;
     return XP_OK;
@@ -104,7 +104,7 @@ xp_status xp_cursor_positive(xp_cursor *reader, const char *what, const char *ex
     xp_cursor_look(reader);
     const size_t start = reader->at;
     XP_TRY(xp_cursor_number(reader, what, out));
-    if (!(*out > 0)) return xp_cursor_refuse(reader, start, "%s must be greater than 0", what);
+    if (!(*out > 0)) return xp_cursor_reject(reader, start, "%s must be greater than 0", what);
     return xp_cursor_close(reader);
 }
 
@@ -118,7 +118,7 @@ xp_status xp_cursor_whole(xp_cursor *reader, const char *what, int lowest, int h
     }
     const char next = reader->text[reader->at];
     if (reader->at == start || value < lowest || value > highest || next == '.' || is_word(next))
-        return xp_cursor_refuse(reader, start, "expected %s, a whole number from %d to %d", what, lowest, highest);
+        return xp_cursor_reject(reader, start, "expected %s, a whole number from %d to %d", what, lowest, highest);
     *out = (int)value;
     return XP_OK;
 }
@@ -129,18 +129,18 @@ bool xp_is_bare(char c) {
 
 xp_status xp_cursor_quoted(xp_cursor *reader, const char *what, char out[XP_SPECIFICATION_BYTES]) {
     if (xp_cursor_look(reader) != '"')
-        return xp_cursor_refuse(reader, reader->at, "expected %s in double quotes", what);
+        return xp_cursor_reject(reader, reader->at, "expected %s in double quotes", what);
     const size_t start = ++reader->at;
     while (reader->text[reader->at] && reader->text[reader->at] != '"') {
         if (iscntrl((unsigned char)reader->text[reader->at]))
-            return xp_cursor_refuse(reader, reader->at, "%s cannot hold a control character or a new line", what);
+            return xp_cursor_reject(reader, reader->at, "%s cannot hold a control character or a new line", what);
         reader->at++;
     }
     const size_t length = reader->at - start;
-    if (!reader->text[reader->at]) return xp_cursor_refuse(reader, start - 1, "the quotes of %s are not closed", what);
-    if (length == 0) return xp_cursor_refuse(reader, start - 1, "%s is empty", what);
+    if (!reader->text[reader->at]) return xp_cursor_reject(reader, start - 1, "the quotes of %s are not closed", what);
+    if (length == 0) return xp_cursor_reject(reader, start - 1, "%s is empty", what);
     if (length >= XP_SPECIFICATION_BYTES)
-        return xp_cursor_refuse(reader, start - 1, "%s has %zu characters, more than %d", what, length,
+        return xp_cursor_reject(reader, start - 1, "%s has %zu characters, more than %d", what, length,
                                 XP_SPECIFICATION_BYTES - 1);
     memset(out, 0, XP_SPECIFICATION_BYTES);
     memcpy(out, reader->text + start, length);
@@ -154,11 +154,11 @@ xp_status xp_cursor_file(xp_cursor *reader, char out[XP_SPECIFICATION_BYTES]) {
     while (xp_is_bare(reader->text[reader->at])) reader->at++;
     const size_t length = reader->at - start;
     if (length == 0)
-        return xp_cursor_refuse(reader, start,
+        return xp_cursor_reject(reader, start,
                                 "expected a .npy file, in double quotes if its name has other characters than "
                                 "letters, digits and . _ - /");
     if (length >= XP_SPECIFICATION_BYTES)
-        return xp_cursor_refuse(reader, start, "the file's name has %zu characters, more than %d", length,
+        return xp_cursor_reject(reader, start, "the file's name has %zu characters, more than %d", length,
                                 XP_SPECIFICATION_BYTES - 1);
     memset(out, 0, XP_SPECIFICATION_BYTES);
     memcpy(out, reader->text + start, length);

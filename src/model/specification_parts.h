@@ -26,10 +26,10 @@ typedef struct xp_cursor {
 } xp_cursor;
 
 /* Quotes the text around `at`, without bytes that would upset a terminal, and points to its column. */
-xp_status xp_cursor_refuse(const xp_cursor *reader, size_t at, const char *format, ...)
+xp_status xp_cursor_reject(const xp_cursor *reader, size_t at, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 /* `word` is not in the list: the message names the nearest word, or what is expected. */
-xp_status xp_cursor_refuse_word(const xp_cursor *reader, size_t at, const char *word, const char *const *list,
+xp_status xp_cursor_reject_word(const xp_cursor *reader, size_t at, const char *word, const char *const *list,
                                 int count, const char *expected);
 /* Moves to the next character that is not a blank, and returns it. */
 char xp_cursor_look(xp_cursor *reader);

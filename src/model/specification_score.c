@@ -34,7 +34,7 @@ static xp_status check_expression(const xp_cursor *reader, size_t place, const c
     for (int i = 0; i < s->name_count; i++) names[i] = (xp_expression_name){s->names[i].name, s->names[i].file[0] != 0};
     xp_expression expression;
     if (!xp_expression_read(text, names, s->name_count, &expression))
-        return xp_cursor_refuse(reader, place + expression.place, "%s", expression.reason);
+        return xp_cursor_reject(reader, place + expression.place, "%s", expression.reason);
     *additive = expression.additive;
     return XP_OK;
 }
@@ -62,24 +62,24 @@ static xp_status read_score_option(xp_cursor *reader, xp_specification *out, sco
     const size_t start = reader->at;
     xp_cursor_word(reader, word);
     if (!*word || isdigit((unsigned char)*word))
-        return xp_cursor_refuse(reader, start,
+        return xp_cursor_reject(reader, start,
                                 "expected derivative=\"…\", or a name of the expression and its value: c=0.5");
     if (reader->at - start >= XP_WORD_BYTES)
-        return xp_cursor_refuse(reader, start, "the name has more than %d letters", XP_WORD_BYTES - 1);
+        return xp_cursor_reject(reader, start, "the name has more than %d letters", XP_WORD_BYTES - 1);
     if (strcmp(word, "derivative") == 0) {
-        if (out->derivative[0]) return xp_cursor_refuse(reader, start, "derivative is given twice");
+        if (out->derivative[0]) return xp_cursor_reject(reader, start, "derivative is given twice");
         if (!xp_cursor_take(reader, '='))
-            return xp_cursor_refuse(reader, reader->at, "expected \"=\" after derivative");
+            return xp_cursor_reject(reader, reader->at, "expected \"=\" after derivative");
         return read_expression(reader, "the derivative", out->derivative, &places->derivative);
     }
     if (xp_word_find(word, reserved, RESERVED) >= 0 || xp_expression_has(word) || strncmp(word, "XP_", 3) == 0 ||
         word[0] == '_')
-        return xp_cursor_refuse(reader, start, "\"%s\" is already a name: choose another one", word);
+        return xp_cursor_reject(reader, start, "\"%s\" is already a name: choose another one", word);
     for (int i = 0; i < out->name_count; i++)
-        if (strcmp(word, out->names[i].name) == 0) return xp_cursor_refuse(reader, start, "%s is given twice", word);
+        if (strcmp(word, out->names[i].name) == 0) return xp_cursor_reject(reader, start, "%s is given twice", word);
     if (out->name_count == XP_SPECIFICATION_NAMES)
-        return xp_cursor_refuse(reader, start, "there are more than %d names", XP_SPECIFICATION_NAMES);
-    if (!xp_cursor_take(reader, '=')) return xp_cursor_refuse(reader, reader->at, "expected \"=\" after %s", word);
+        return xp_cursor_reject(reader, start, "there are more than %d names", XP_SPECIFICATION_NAMES);
+    if (!xp_cursor_take(reader, '=')) return xp_cursor_reject(reader, reader->at, "expected \"=\" after %s", word);
     return read_named_value(reader, word, out);
 }
 
@@ -89,11 +89,11 @@ xp_status xp_specification_read_score(xp_cursor *reader, xp_specification *out) 
     bool additive = false;
     XP_TRY(read_expression(reader, "the score", out->score, &places.score));
     while (xp_cursor_take(reader, ',')) XP_TRY(read_score_option(reader, out, &places));
-    if (!xp_cursor_take(reader, ')')) return xp_cursor_refuse(reader, reader->at, "expected \",\" or \")\"");
+    if (!xp_cursor_take(reader, ')')) return xp_cursor_reject(reader, reader->at, "expected \",\" or \")\"");
     XP_TRY(check_expression(reader, places.score, out->score, out, &additive));
     if (out->derivative[0]) return check_expression(reader, places.derivative, out->derivative, out, &additive);
     if (!additive)
-        return xp_cursor_refuse(reader, places.score - 1,
+        return xp_cursor_reject(reader, places.score - 1,
                                 "this does more than add to the score, so its derivative with respect to the score is "
                                 "needed: score(\"…\", derivative=\"…\")");
     return XP_OK;

@@ -203,7 +203,7 @@ static bool read_number(const char *text, double *value) {
     return xp_text_number(text, value, &length) == XP_OK && length > 0 && text[length] == '\0';
 }
 
-static void refuse(xp_writer *faults, const char *place, const xp_option *entry, const char *text, const char *wanted) {
+static void reject(xp_writer *faults, const char *place, const xp_option *entry, const char *text, const char *wanted) {
     xp_write(faults, "%s%s.%s: '%s' is not %s", place, entry->section, entry->key, text, wanted);
 }
 
@@ -229,7 +229,7 @@ static void set_choice(xp_config *config, const xp_option *entry, const char *te
         }
         return;
     }
-    refuse(faults, place, entry, text, "one of");
+    reject(faults, place, entry, text, "one of");
     for (int i = 0; i < count; i++) xp_write(faults, "%s %s", i ? "," : "", names[i]);
     const char *nearest = xp_text_nearest(text, names, count);
     if (nearest) xp_write(faults, "; did you mean '%s'?", nearest);
@@ -265,7 +265,7 @@ static void set_seed(xp_config *config, const xp_option *entry, const char *text
     errno = 0;
     uint64_t seed = strtoull(text, &end, 10);
     if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0) {
-        refuse(faults, place, entry, text, "a whole number from 0 to 18446744073709551615\n");
+        reject(faults, place, entry, text, "a whole number from 0 to 18446744073709551615\n");
         return;
     }
     memcpy((char *)config + entry->offset, &seed, sizeof seed);
@@ -280,7 +280,7 @@ static void set_switch(xp_config *config, const xp_option *entry, const char *te
         memcpy((char *)config + entry->offset, &value, sizeof value);
         return;
     }
-    refuse(faults, place, entry, text, "on or off\n");
+    reject(faults, place, entry, text, "on or off\n");
 }
 
 static void set_number(xp_config *config, const xp_option *entry, const char *text, const char *place,
@@ -290,7 +290,7 @@ static void set_number(xp_config *config, const xp_option *entry, const char *te
     bool good = read_number(text, &value) && isfinite(value) && value >= entry->lowest && value <= entry->highest &&
                 (!whole || value == floor(value));
     if (!good) {
-        refuse(faults, place, entry, text, whole ? "a whole number from " : "a number from ");
+        reject(faults, place, entry, text, whole ? "a whole number from " : "a number from ");
         if (whole)
             xp_write(faults, "%.0f to %.0f\n", entry->lowest, entry->highest);
         else
@@ -314,7 +314,7 @@ static void set_cadence(xp_config *config, const xp_option *entry, const char *t
     const bool counts = read_number(text, &steps) && steps >= 1 && steps <= most && steps == floor(steps);
     if (counts) every.steps = (int64_t)steps;
     if (!counts && strcmp(text, "off") != 0 && !xp_text_duration(text, &every.seconds)) {
-        refuse(faults, place, entry, text, "a whole number of steps from 1, a time such as 90s, 10m or 2h, or off\n");
+        reject(faults, place, entry, text, "a whole number of steps from 1, a time such as 90s, 10m or 2h, or off\n");
         return;
     }
     memcpy((char *)config + entry->offset, &every, sizeof every);

@@ -22,7 +22,7 @@ static const float *results(const xp_session *session, int set, int at) {
 /* ---- waiting ----------------------------------------------------------------------------------------------------- */
 
 /* Reports the sample whose result is not a number; the index of a maximum would look like a valid result. */
-static xp_status refuse_answer(const xp_session *session, int64_t sample) {
+static xp_status reject_answer(const xp_session *session, int64_t sample) {
     const xp_dataset *dataset = session->dataset;
     const int64_t elements = dataset->sample_elements;
     float *values = calloc((size_t)elements, sizeof *values), largest = 0;
@@ -46,7 +46,7 @@ static xp_status collect(xp_session *session) {
     xp_feed_return(session->feed);
     const float *sums = results(session, run->set, TALLY_AT);
     if (sums[XP_TALLY_BROKEN] > 0)
-        return refuse_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
+        return reject_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
     for (int i = 0; i < XP_TASK_SUMS; i++) session->tally.sums[i] += (double)sums[i];
     session->tally.counted += (int64_t)sums[XP_TALLY_SAMPLES];
     session->tally.samples += run->filled;

@@ -25,7 +25,7 @@ static xp_status open_data(const xp_run *run, const char *path, const char *flag
 }
 
 /* Either of them, or both. */
-static xp_status refuse_data(const xp_run *run, bool train, bool test) {
+static xp_status reject_data(const xp_run *run, bool train, bool test) {
     const xp_config *config = &run->checkpoint.config;
     static const char remedy[] = "its samples, their lengths or their classes differ; give %s the right file, or start "
                                  "a new run";
@@ -62,7 +62,7 @@ static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
     const int length = run->resumed ? run->checkpoint.shape.length : wanted;
     const bool training = set == run->train;
     if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
-        return refuse_data(run, training, !training);
+        return reject_data(run, training, !training);
     if (!set->kind->has.length && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
                        set->kind->name);
@@ -120,7 +120,7 @@ xp_status xp_run_describe_data(xp_run *run) {
     if (run->resumed) {
         if (strcmp(fingerprint, checkpoint->fingerprint) == 0) return XP_OK;
         const size_t length = strcspn(fingerprint, "+");
-        return refuse_data(run, strncmp(fingerprint, checkpoint->fingerprint, length) != 0,
+        return reject_data(run, strncmp(fingerprint, checkpoint->fingerprint, length) != 0,
                            strcmp(fingerprint + length, checkpoint->fingerprint + length) != 0);
     }
     memcpy(checkpoint->fingerprint, fingerprint, sizeof fingerprint);
