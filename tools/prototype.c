@@ -201,7 +201,7 @@ static double factor(run *r, const char **at) {
     if (**at == '(') {
         ++*at;
         const double x = sum(r, at);
-        if (**at != ')') fail(2, "\"%s\" lacks a closing parenthesis", name);
+        if (**at != ')') fail(2, "\"%s\" has no closing parenthesis", name);
         ++*at;
         if (length == 4 && strncmp(name, "ceil", 4) == 0) return ceil(x);
         if (length == 4 && strncmp(name, "sqrt", 4) == 0) return sqrt(x);
@@ -209,7 +209,7 @@ static double factor(run *r, const char **at) {
         fail(2, "there is no function \"%.*s\"", (int)length, name);
     }
     const value *v = length ? find(r, name, length) : NULL;
-    if (!v) fail(2, "\"%s\" is no expression of numbers and of values that stand before it", name);
+    if (!v) fail(2, "\"%s\" is not an expression of numbers and of earlier values", name);
     return v->number;
 }
 
@@ -236,7 +236,7 @@ static double sum(run *r, const char **at) {
 static double number(run *r, const char *text) {
     const char *at = text;
     const double x = sum(r, &at);
-    if (*at || !isfinite(x)) fail(2, "\"%s\" is no number", text);
+    if (*at || !isfinite(x)) fail(2, "\"%s\" is not a number", text);
     return x;
 }
 
@@ -316,7 +316,7 @@ static void set(run *r, const char *word) {
                 char *last = text + strlen(text) - 1;
                 v.kind = kinds[i].kind;
                 inner = text + strlen(kinds[i].word);
-                if (*last != (v.kind == FLOAT ? ')' : ']')) fail(2, "\"%s\" lacks its closing bracket", word);
+                if (*last != (v.kind == FLOAT ? ')' : ']')) fail(2, "\"%s\" has no closing bracket", word);
                 *last = 0;
             }
         v.number = number(r, inner);
@@ -357,7 +357,7 @@ static const char *describe(const char *at, run *out) {
         fail(2, "%s: global= and local= are needed, with as many numbers each", out->kernel);
     for (cl_uint i = 0; i < out->dimensions; i++)
         if (out->global[i] % out->local[i])
-            fail(2, "%s: global %zu is no multiple of local %zu", out->kernel, out->global[i], out->local[i]);
+            fail(2, "%s: global %zu is not a multiple of local %zu", out->kernel, out->global[i], out->local[i]);
     if (out->repeat < 1 || out->repeat > REPEAT) fail(2, "%s: repeat is between 1 and %d", out->kernel, REPEAT);
     if (*out->expect && !(out->tolerance > 0)) fail(2, "%s: expect= needs a tolerance=", out->kernel);
     return at;
@@ -559,7 +559,7 @@ static void read_expectation(run *r, expectation *out) {
         value *v = find(r, word, strlen(word));
         if (i < tensors && !(out->attention && i == 1 && strcmp(word, "-") == 0)) {
             if (!v || v->kind < BUFFER_FLOAT)
-                fail(2, "%s: expect= names \"%s\", which is no buffer of numbers", r->kernel, word);
+                fail(2, "%s: expect= names \"%s\", which is not a buffer of numbers", r->kernel, word);
             out->roles[i] = v;
         } else if (i >= tensors && i < wanted) {
             const double x = number(r, word);

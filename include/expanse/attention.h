@@ -18,9 +18,9 @@
 extern "C" {
 #endif
 
-/* Where element [b,n,h,d] of a tensor lies in its buffer: offset + b·stride[0] + n·stride[1] + h·stride[2] + d, all in
- * elements. All strides 0: dense [B,N,H,D]. A [B,H,N,D] buffer has strides {H·N·D, D, N·D}. Rows of inputs may overlap
- * (a stride of 0 repeats); those of outputs must not. */
+/* The position of element [b,n,h,d] of a tensor in its buffer: offset + b·stride[0] + n·stride[1] + h·stride[2] + d,
+ * all in elements. All strides 0: dense [B,N,H,D]. A [B,H,N,D] buffer has strides {H·N·D, D, N·D}. Rows of inputs may
+ * overlap (a stride of 0 repeats); those of outputs must not. */
 typedef struct xp_attention_layout {
     int64_t offset, stride[3];
 } xp_attention_layout;
@@ -76,10 +76,11 @@ typedef struct xp_attention_tensors {
 /* An attention with its kernels compiled; created with xp_attention_create, used by one thread at a time. */
 typedef struct xp_attention_call xp_attention_call;
 
-/* Plans and compiles for the device, which is borrowed until the close; options are copied. Creating takes as long as a
- * compilation when the kernels are not in the cache on disk.
- * XP_INVALID_ARGUMENT  a specification, size or layout that makes no sense; the message names it.
- * XP_UNSUPPORTED       more than this version or the device can; the message says what. XP_BUILD_ERROR. */
+/* Plans and compiles for the device, which is borrowed until the close; options are copied. Creation takes as long as a
+ * compilation if the kernels are not in the disk cache.
+ *
+ * XP_INVALID_ARGUMENT  an invalid specification, size or layout; the message names it.
+ * XP_UNSUPPORTED       not supported by this version or by the device; the message says what. XP_BUILD_ERROR. */
 XP_API xp_status xp_attention_create(xp_attention_call **out, xp_device *device, const xp_attention_options *options);
 XP_API void xp_attention_close(xp_attention_call **attention); /* NULL is fine; finish the calls first */
 
@@ -97,8 +98,7 @@ XP_API size_t xp_attention_workspace_bytes(const xp_attention_call *attention);
  * order. The workspace holds what the backward pass needs: between the two, nothing else may write it, q, k, v, o or
  * lse, and no other call may use it.
  *
- * XP_INVALID_ARGUMENT  a buffer that is missing, too small or belongs to another context; the message names the
- * tensor. */
+ * XP_INVALID_ARGUMENT  a buffer is missing, too small or belongs to another context; the message names the tensor. */
 XP_API xp_status xp_attention_forward(xp_attention_call *attention, cl_command_queue queue,
                                       const xp_attention_tensors *tensors, cl_uint wait_count, const cl_event *wait,
                                       cl_event *done);

@@ -10,10 +10,10 @@ extern "C" {
 #endif
 
 /* Opens the device of a queue in the queue's context, so that buffers can be shared. The context is retained until
- * xp_device_close; the queue itself is not kept: the device has one of its own for uploads, and commands go to the
+ * xp_device_close; the queue itself is not kept: the device has another one for uploads, and commands go to the
  * queues passed to the calls. options (may be NULL): family, profiling and debug; select must be empty. Buffers, queues
- * and events that are used with the device must belong to this context. XP_INVALID_ARGUMENT: queue is NULL.
- * XP_DEVICE_ERROR: it is not a queue. */
+ * and events that are used with the device must belong to this context.
+ * XP_INVALID_ARGUMENT: queue is NULL. XP_DEVICE_ERROR: it is not a queue. */
 XP_API xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp_device_options *options);
 
 /* The OpenCL objects of an open device, borrowed: valid until xp_device_close. Each pointer may be NULL. The queue runs

@@ -46,7 +46,8 @@ XP_API xp_status xp_store_create(xp_store **out);
 XP_API void xp_store_close(xp_store **store); /* NULL is fine */
 
 /* Declares a parameter; again under the same name and shape is fine. The name (at most 63 bytes) is the one in files.
- * XP_INVALID_ARGUMENT: another shape than before, or the store was laid out (by an optimiser, or allocated). */
+ * XP_INVALID_ARGUMENT: another shape than before, or the layout of the store is fixed already (by an optimiser or by
+ * allocation). */
 XP_API xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind, xp_initial initial,
                               float value, int rank, const int64_t *shape);
 XP_API int xp_store_find(const xp_store *store, const char *name); /* its index; -1: no such parameter */
@@ -87,8 +88,8 @@ XP_API xp_tensor *xp_graph_constant(xp_graph *graph, const char *name, xp_type t
 XP_API xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name); /* of the store; one tensor a name */
 /* The same elements under another shape; of dense tensors. */
 XP_API xp_tensor *xp_graph_reshape(xp_graph *graph, xp_tensor *tensor, int rank, const int64_t *shape);
-/* Cuts along `axis` (at most 8 long): part[i] is slice i, without that axis. [B,N,3,H,D] along 2 gives three [B,N,H,D],
- * and copies nothing. `part` has room for one tensor per slice. Either all parts get a gradient or none. */
+/* Cuts along `axis` (at most 8 long): part[i] is slice i, without that axis. [B,N,3,H,D] along 2 gives three [B,N,H,D].
+ * Nothing is copied. `part` has room for one tensor per slice. Either all parts get a gradient or none. */
 XP_API xp_status xp_graph_split(xp_graph *graph, xp_tensor *tensor, int axis, xp_tensor **part);
 
 /* The same with `parts` (at most 8) slices of sizes[i] along `axis`, which they keep: [B,N,H+2G,D] along 2 gives

@@ -1,5 +1,5 @@
-/* Training of the library's own models, as `expanse train` does it: a configuration made of a preset and options, data
- * from files, and a run folder with checkpoints, metrics and weights. The library prints nothing; callbacks report.
+/* Trains the models of the library, as `expanse train` does: with a configuration from a preset and options, data from
+ * files, and a run folder with checkpoints, metrics and weights. The library prints nothing; callbacks report.
  *
  *     xp_training_create(&training, "uea-mvts");
  *     xp_training_set(training, "data.train=series.ts");
@@ -20,16 +20,16 @@ extern "C" {
 
 typedef struct xp_training xp_training;
 
-/* Starts with the default of every option, and with a preset over it; NULL: no preset. XP_INVALID_ARGUMENT: there is no
- * such preset; the message names the nearest. */
+/* Starts with the default of every option, overridden by a preset; NULL: no preset. XP_INVALID_ARGUMENT: there is no
+ * such preset; the message suggests the nearest one. */
 XP_API xp_status xp_training_create(xp_training **out, const char *preset);
 XP_API void xp_training_close(xp_training **training); /* NULL is fine */
 
-/* Sets one option: "training.epochs=20". The section may be left out where no other has such a key.
- * XP_INVALID_ARGUMENT: no such option, or a value that it cannot have; the message names both. */
+/* Sets one option: "training.epochs=20". The section may be omitted if the key is unique. XP_INVALID_ARGUMENT: no such
+ * option, or an invalid value; the message names both. */
 XP_API xp_status xp_training_set(xp_training *training, const char *assignment);
-/* Lays a YAML file over the configuration, as --config does. XP_BAD_DATA: the message has each fault's
- * file:line:column. */
+/* Reads a YAML file that overrides the configuration, as --config does. XP_BAD_DATA: the message has file:line:column
+ * of each error. */
 XP_API xp_status xp_training_read(xp_training *training, const char *path);
 
 typedef struct xp_training_callbacks {
@@ -37,7 +37,7 @@ typedef struct xp_training_callbacks {
     void *user;
     /* After each epoch, counted from 1: xp_training_metric now returns the values of this epoch. NULL: not reported. */
     void (*epoch)(void *user, const xp_training *training, int epoch, int epochs);
-    /* A sentence for people: about the data, the device, what will run. NULL: not reported. */
+    /* A sentence for the user, about the data, the device or the run. NULL: not reported. */
     void (*message)(void *user, const char *text);
 } xp_training_callbacks;
 
@@ -48,11 +48,11 @@ static inline void xp_training_callbacks_default(xp_training_callbacks *callback
 }
 
 /* Trains from new weights in a new run folder. Blocks until the last epoch is finished. callbacks may be NULL.
- * XP_INVALID_ARGUMENT: options that do not fit together, or a folder that is not empty. XP_INTERRUPTED:
- * xp_training_stop was called; the folder holds what `expanse train --resume` needs. */
+ * XP_INVALID_ARGUMENT: options that contradict one another, or a folder that is not empty. XP_INTERRUPTED:
+ * xp_training_stop was called; the folder contains what `expanse train --resume` needs. */
 XP_API xp_status xp_training_run(xp_training *training, const char *folder, const xp_training_callbacks *callbacks);
 
-/* Ends the run after the step that it is at. May be called from a callback, from another thread and from a signal
+/* Ends the run after the current step. May be called from a callback, from another thread and from a signal
  * handler. */
 XP_API void xp_training_stop(xp_training *training);
 

@@ -1,4 +1,4 @@
-/* The version of the library: of the headers that a program is compiled with, and of the library that it runs with. */
+/* The versions of the headers with which a program is compiled, and of the library with which it runs. */
 #ifndef EXPANSE_VERSION_H
 #define EXPANSE_VERSION_H
 
@@ -8,14 +8,14 @@
 extern "C" {
 #endif
 
-/* Of the release; docs/API.md says what a change of each part means. */
+/* The version of the release; docs/API.md explains what a change of each part means. */
 #define XP_VERSION_MAJOR 0
 #define XP_VERSION_MINOR 1
 #define XP_VERSION_PATCH 0
 #define XP_VERSION       "0.1.0"
 
-/* Of the interface: the number in the library's soname. It rises when a program has to be compiled again, so that the
- * dynamic linker never starts a program with a library of another interface. */
+/* The version of the interface: the number in the soname of the library. It increases when programs must be compiled
+ * again, so that the dynamic linker never starts a program with a library of another interface. */
 #define XP_API_VERSION 1
 
 XP_API const char *xp_version(void); /* XP_VERSION of the library; static */

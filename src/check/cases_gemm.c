@@ -1,4 +1,4 @@
-/* Cases of matrix products and of sums of columns: which variants and shapes are tried. Knows nothing of how they are
+/* Cases of matrix products and of column sums: which variants and shapes are tried. Does not know how they are
  * computed. */
 #include "check/check.h"
 #include "ops/ops.h"

@@ -1,9 +1,10 @@
 /* Evaluates a graph on the host with the reference functions, in double or in single precision. Owns the tensors'
- * values; borrows the graph, which must be complete: tensors that are added later have no place here. Knows no device.
+ * values; borrows the graph, which must be complete: tensors that are added later have no values here. Knows no device.
  *
- * Values come and go as dense row-major arrays: double for tensors of reals (whatever their type and the precision of the evaluation),
- * int32_t for I32 tensors. Views reach through to their base; parameters, gradients and store buffers share flat arrays
- * as they do on a device. What a tensor in 16 bits holds is rounded to its type whenever it is written. */
+ * Values are passed as dense row-major arrays: double for tensors of reals (whatever their type and the precision of
+ * the evaluation), int32_t for I32 tensors. Views reach through to their base; parameters, gradients and store buffers
+ * share flat arrays as they do on a device. Values of a 16-bit tensor are rounded to its type whenever they are
+ * written. */
 #ifndef XP_CHECK_INTERPRETER_H
 #define XP_CHECK_INTERPRETER_H
 

@@ -32,7 +32,7 @@ typedef struct xp_trial_work {
 
 /* Evaluates the case's graph up to the node, then the node in both precisions. */
 xp_status xp_trial_evaluate(xp_trial_work *t);
-/* Runs the node alone on the device, between guards; leaves what stands in memory before and after. */
+/* Runs the node alone on the device, between guards; returns the memory before and after. */
 xp_status xp_trial_run_on_device(xp_trial_work *t);
 
 /* Elements as words of 32 bits, of which a tensor of 16 bits has the lower half. */

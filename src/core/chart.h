@@ -1,5 +1,5 @@
-/* A panel with two axes in an SVG picture: its range, grid, ticks and frame, and where values lie in it. Owns how axes
- * look; knows nothing of what is drawn between them. */
+/* A panel with two axes in an SVG picture: its range, grid, ticks and frame, and the positions of values. Owns the
+ * style of axes; does not know what is drawn between them. */
 #ifndef XP_CORE_CHART_H
 #define XP_CORE_CHART_H
 
@@ -15,12 +15,12 @@ typedef struct xp_chart {
  * most. */
 void xp_chart_round_range(xp_chart *chart, double low, double high);
 
-/* Where a value lies in the picture. A range of x that is one value lies in the middle; a y outside its range, at the
- * border. */
+/* The position of a value in the picture. If the range of x is a single value, it is in the middle; a y outside its
+ * range is at the border. */
 double xp_chart_x(const xp_chart *chart, double x);
 double xp_chart_y(const xp_chart *chart, double y);
 
-/* The title above the left corner, so high above the area. */
+/* The title above the left corner, `above` the area. */
 void xp_chart_title(xp_writer *out, const xp_chart *chart, double above, double size, const char *title);
 /* Grid lines with labels at round values of y, and the two axes. */
 void xp_chart_axes(xp_writer *out, const xp_chart *chart);

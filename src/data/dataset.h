@@ -14,7 +14,7 @@
 typedef struct xp_dataset xp_dataset;
 typedef struct xp_source xp_source; /* data/formats.h */
 
-/* Where the values of one feature lie in a sample: `count` of them, `stride` apart. */
+/* The positions of the values of one feature in a sample: `count` of them, `stride` apart. */
 typedef struct xp_feature_place {
     int64_t offset, count;
     int stride;

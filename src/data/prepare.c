@@ -58,8 +58,7 @@ typedef struct feature_values {
 } feature_values;
 
 /* Adds to each of all[features] one sample's values: least, greatest, sum and number; or, around the given means,
- * squares.
- * */
+ * squares. */
 static void note_sample(const xp_dataset *dataset, int64_t sample, const float *values, const double *means,
                         feature_values *all) {
     const int features = dataset->kind->features(dataset);

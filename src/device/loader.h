@@ -12,8 +12,8 @@ void *xp_loader_symbol(const char *library, const char *symbol);
  * the message says what to install. */
 xp_status xp_loader_open(void);
 
-/* Fails with XP_NO_DEVICE for a loader that found no platform, and says what is wrong with the drivers: none is
- * registered, or which library cannot be loaded and why. */
+/* Fails with XP_NO_DEVICE for a loader that found no platform; the message says that no driver is registered, or which
+ * library cannot be loaded and why. */
 xp_status xp_loader_no_platform(void);
 
 #endif

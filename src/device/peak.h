@@ -18,11 +18,11 @@ xp_status xp_peak_lanes(xp_device *device, unsigned *lanes);
 /* Measures for about two seconds; each figure is the best of several rounds. */
 xp_status xp_peak_measure(xp_device *device, xp_peak *out);
 
-/* Combines *measured with the record of this device and driver: both hold the better figures afterwards. Without a cache
- * folder nothing is recorded. */
+/* Combines *measured with the record of this device and driver: both hold the better figures afterwards. Without a
+ * cache folder nothing is recorded. */
 xp_status xp_peak_record(const xp_device *device, xp_peak *measured);
 
-/* Reads the record; where there is none, measures and records. The figures are the best ever measured, not the current
+/* Reads the record; if there is none, measures and records. The figures are the best ever measured, not the current
  * ones. */
 xp_status xp_peak_of(xp_device *device, xp_peak *out);
 

@@ -18,7 +18,7 @@ enum { XP_MAX_INPUTS = 16, XP_MAX_OUTPUTS = 8, XP_ATTRIBUTE_BYTES = 512, XP_NAME
 typedef enum xp_role {
     XP_ROLE_ACTIVATION, /* lives in the arena between its first and last use */
     XP_ROLE_INPUT,      /* uploaded by the host; keeps its place for the whole plan */
-    XP_ROLE_CONSTANT,   /* known when the graph is built; in a buffer of its own */
+    XP_ROLE_CONSTANT,   /* known when the graph is built; in a separate buffer */
     XP_ROLE_PARAMETER,  /* in the store, trained or state (running statistics) */
     XP_ROLE_GRADIENT,   /* the gradient of a parameter, in the store */
     XP_ROLE_STORE       /* one of the store's whole flat buffers (graph/store.h) */
@@ -28,7 +28,7 @@ typedef struct xp_node xp_node;
 struct xp_operation;
 struct xp_store;
 
-/* A shaped array of numbers. A tensor with a base is a view: it has no storage of its own and shows elements
+/* A shaped array of numbers. A tensor with a base is a view: it has no storage and refers to elements
  * offset + Σ index_i · stride_i of the base (which is never a view itself). A tensor without a base is dense and
  * row-major. Strides and offsets count elements. */
 struct xp_tensor {

@@ -1,5 +1,5 @@
-/* The row of a model in the table, and the pieces that models are made of: parameters by name, normalisation, attention from a specification,
- * the transformer layer. Knows a graph and a configuration; nothing of data or training. */
+/* The row of a model in the table, and the pieces that models are made of: parameters by name, normalisation, attention
+ * from a specification, the transformer layer. Knows a graph and a configuration; nothing of data or training. */
 #ifndef XP_MODEL_LAYERS_H
 #define XP_MODEL_LAYERS_H
 
@@ -32,7 +32,7 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
 /* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width]. */
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x);
 
-/* What a model has of its own. Adding one touches its file and list.h. */
+/* The row of a model. Adding a model takes its file and a line in list.h. */
 typedef struct xp_model_row {
     const char *samples; /* the kind of data that it takes, by its name in src/data */
     bool grid;           /* attention sees the patches of an image, else a sequence */

@@ -1,4 +1,5 @@
-/* The vision transformer, a row of the table of models: patches, optional class token, positions, encoder, pooled head. */
+/* The vision transformer, a row of the table of models: patches, optional class token, positions, encoder, pooled
+ * head. */
 #include "model/layers.h"
 
 #include "ops/ops.h"
@@ -12,7 +13,7 @@ static void check(const xp_model_config *config, xp_writer *faults) {
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {
     if (shape->height < 1 || shape->breadth < 1)
-        xp_write(faults, "data: the model needs images, but these data are none\n");
+        xp_write(faults, "data: the model needs images, but these data are not images\n");
     else if (config->patch < 1 || shape->height % config->patch || shape->breadth % config->patch)
         xp_write(faults, "model.patch: patches of %d do not divide images of %d by %d\n", config->patch, shape->height,
                  shape->breadth);

@@ -23,8 +23,8 @@ typedef struct xp_gemm_attributes {
     int combine;    /* an xp_combine */
 } xp_gemm_attributes;
 
-/* ---- graph/copy.c: "add", "copy": the graph's own, without attributes
- * ------------------------------------------------- copy reads and writes views. */
+/* ---- graph/copy.c: "add", "copy": part of the graph, without attributes ---------------------------------------------
+ * copy reads and writes views. */
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "dropout" ----------------------------------------------
  * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
@@ -120,16 +120,15 @@ typedef struct xp_cross_entropy_attributes {
 } xp_cross_entropy_attributes;
 
 /* ---- ops/tally.c: "correct", "tally"; no attributes, no gradients ---------------------------------------------------
- * correct   the first of the largest probabilities is the answer; a sample counts when its weight is not 0 and its
- * label is
- *           a class
- * inputs:   probabilities [B,C], labels I32 [B], weights [B] outputs:  correct [B]: 1, 0, or NaN where a probability is
- * not finite; counted [B]: 1 or 0
+ * correct   the first of the largest probabilities is the prediction; a sample counts if its weight is not 0 and its
+ *           label is a class
+ * inputs:   probabilities [B,C], labels I32 [B], weights [B]
+ * outputs:  correct [B]: 1, 0, or NaN where a probability is not finite; counted [B]: 1 or 0
  *
- * tally     the sums over the samples that count; scores: what a sample's answer is worth by some metric, such as
- * correct inputs:   losses, scores, counted, weights [B] outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the
- * first sample of a weight other than 0 whose loss or score is
- *           not finite (0: none) */
+ * tally     the sums over the samples that count; scores: the value of a prediction by a metric, such as correct
+ * inputs:   losses, scores, counted, weights [B]
+ * outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the first sample of a weight other than 0 whose loss or
+ *           score is not finite (0: none) */
 enum { XP_TALLY_LOSS, XP_TALLY_SCORE, XP_TALLY_SAMPLES, XP_TALLY_BROKEN, XP_TALLY_SUMS };
 
 /* ---- ops/attention.c: "attention", "attention_backward" -------------------------------------------------------------
@@ -145,7 +144,7 @@ enum { XP_TALLY_LOSS, XP_TALLY_SCORE, XP_TALLY_SAMPLES, XP_TALLY_BROKEN, XP_TALL
  * gradient is 0.
  *
  * What query i sees: key j < key_lengths that passes every part of the pattern and whose bit in the mask is set.
- * Query i stands at p_i = i, or with align_last at i + (valid keys' rows) - (valid queries). Key j covers rows
+ * Query i is at p_i = i, or with align_last at i + (valid keys' rows) - (valid queries). Key j covers rows
  * first_j = j·s … last_j = j·s + s - 1 with s = scales[h % scale_count] (1 without scaled heads), at p_j = last_j.
  *   window    p_i - left <= first_j and last_j <= p_i + right; -1: no limit on that side. Causal: left -1, right 0
  *   stride    j = ⌊p_i / s⌋ modulo stride
@@ -156,7 +155,7 @@ enum { XP_TALLY_LOSS, XP_TALLY_SCORE, XP_TALLY_SAMPLES, XP_TALLY_BROKEN, XP_TALL
  *          bias F32 dense [B|1,H|1,N,M] or NULL
  *          mask I32 dense [B|1,H|1,⌈N/mask_block⌉,⌈⌈M/mask_block⌉/32⌉] or NULL: bit c%32 of word c/32 allows block
  *          column c
- *          user: the tensors that the score names, dense
+ *          user: the tensors named by the score, dense
  * packed:  samples of any length lie one after another in one. q [1,T,H,D], k [1,U,G,D], …; key_lengths and
  *          query_lengths are then starts, I32 [S+1], rising from 0 to T and to U; sample s has rows starts[s] …
  *          starts[s+1]-1. Indices of the pattern, the mask, the score and the dropout count within the sample, b = s,
@@ -254,7 +253,7 @@ typedef struct xp_linear_attention_attributes {
  *   for softmax  q' = (q - beta·mu) / s2, k' = k - beta·mu
  *   both         q' = (q - beta·mu) / s,  k' = (k - beta·mu) / s
  *
- * prefix: query i takes mu_i and s2_i of the keys that it sees. It stands at row p_i = i, or with align_last at
+ * prefix: query i takes mu_i and s2_i of the keys that it sees. It is at row p_i = i, or with align_last at
  * i + (valid keys) - (valid queries), and sees key j where last_j <= p_i: last_j = j, or j·s + s - 1 for pooled keys
  * with s = key_scales[g % key_scale_count] of key head g (without align_last). Keys are referred to the sample's first
  * key k_0, never to a later one: q'_i = (q_i - beta·mu_i) / s2_i, k'_j = k_j - k_0. The row constant
@@ -264,7 +263,7 @@ typedef struct xp_linear_attention_attributes {
  *
  * inputs:  q [B,N,H,D], k [B,M,G,D] (views with unit last stride; H is a multiple of G, query head h goes with key head
  *          h / (H/G)), key_lengths I32 [B], [B,G] or NULL (all M), query_lengths I32 [B] or NULL (all N), beta [G] or
- *          NULL (then the attribute's constant serves)
+ *          NULL (then the constant of the attribute is used)
  * packed:  (B = 1; not with pooled keys) both lengths are starts I32 [S+1] as in attention
  * outputs: q' [B,N,H,D], k' [B,M,G,D] (rows after the lengths are 0); mu, s2 [S,G,D], S samples; with prefix mu - k_0,
  *          s2 [B,M,G,D]. Loads stop at the lengths. Without keys mu = 0, s2 = 1.
@@ -283,8 +282,8 @@ typedef struct xp_attention_normalise_attributes {
 /* ---- ops/attention_pool.c: "attention_pool", "attention_pool_backward" ----------------------------------------------
  * Attention-SH: average pooling of keys or values with window and stride scales[h] for head h.
  *   1-D (grid_height 0)   along the sequence; row j of head h averages rows j·s … j·s+s-1 that lie before lengths[b]
- *   2-D                   N = class_token + grid_height·grid_width; s×s windows on the grid, edge windows average what
- *                         is there, the class token is kept as row 0
+ *   2-D                   N = class_token + grid_height·grid_width; s×s windows on the grid, edge windows average the
+ *                         existing cells, the class token is kept as row 0
  *
  * inputs:  x [B,N,H,D] (views fine), lengths I32 [B] or NULL
  * outputs: y [B,P,H,D] dense, P the largest count of any head, rows after the head's count are 0;
@@ -316,16 +315,17 @@ typedef struct xp_depthwise_convolution_attributes {
 } xp_depthwise_convolution_attributes;
 
 /* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
- * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor min(1,
- * limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
+ * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor
+ * min(1, limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
  *
  * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or starts the sums
  * again.
  *
- * optimiser: one launch over all trained elements, in place on the store's values and moments. inputs:  gradients, clip
- * [2] or NULL, optimiser_state [8] outputs: values, moment 1, moment 2 (NULL for plain SGD) Elements below `decayed`
- * have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient (PyTorch). The norm and the step
- * read the sums in place of the gradients where the store accumulates.
+ * optimiser: one launch over all trained elements, in place on the store's values and moments.
+ * inputs:  gradients, clip [2] or NULL, optimiser_state [8]
+ * outputs: values, moment 1, moment 2 (NULL for plain SGD)
+ * Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
+ * (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
  *
  * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
  * rectification (0: momentum step without the second moment), [4] 0: gradient_sum starts again, [5..7] unused. */

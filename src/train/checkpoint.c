@@ -216,10 +216,10 @@ static xp_status read_field(const char *path, json_t *all, const field *entry, x
         return XP_OK;
     }
     if (entry->kind == FIELD_TEXT)
-        return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not a valid string; take another checkpoint", path,
+        return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not a valid string; use another checkpoint", path,
                        entry->name);
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or no %snumber from %.15g to %.15g; take another checkpoint", path,
-                   entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->lowest, entry->highest);
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is missing or not a %snumber from %.15g to %.15g; use another checkpoint",
+                   path, entry->name, entry->kind == FIELD_REAL ? "" : "whole ", entry->lowest, entry->highest);
 }
 
 static xp_status read_reals(const char *path, json_t *array, int count, double **out) {
@@ -245,7 +245,7 @@ static xp_status read_task(const char *path, json_t *name, xp_checkpoint *out) {
     if (name && !json_is_string(name)) return xp_fail(XP_BAD_DATA, "%s: 'task' is not a text", path);
     out->task = xp_task_find(name ? json_string_value(name) : xp_classification.name);
     if (out->task) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s: 'task' is '%s', which this version does not know; take another checkpoint", path,
+    return xp_fail(XP_BAD_DATA, "%s: 'task' is '%s', which this version does not know; use another checkpoint", path,
                    json_string_value(name));
 }
 
@@ -281,7 +281,7 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
 
 static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *out) {
     if (tunings && !xp_tuning_are_entries(tunings))
-        return xp_fail(XP_BAD_DATA, "%s: 'tunings' are not entries of a tuning table; take another checkpoint", path);
+        return xp_fail(XP_BAD_DATA, "%s: 'tunings' are not entries of a tuning table; use another checkpoint", path);
     out->tunings = json_incref(tunings);
     return XP_OK;
 }
@@ -291,13 +291,13 @@ static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *
 /* Rejects the field unless its value is the expected one. */
 static xp_status expect(const char *path, const char *name, int64_t value, int64_t expected, const char *by) {
     if (value == expected) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, but %s make it %lld; take another checkpoint", path, name,
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, but %s make it %lld; use another checkpoint", path, name,
                    (long long)value, by, (long long)expected);
 }
 
 static xp_status expect_at_most(const char *path, const char *name, int64_t value, int64_t most, const char *what) {
     if (value <= most) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, above the %lld of %s; take another checkpoint", path, name,
+    return xp_fail(XP_BAD_DATA, "%s: '%s' is %lld, above the %lld of %s; use another checkpoint", path, name,
                    (long long)value, (long long)most, what);
 }
 
@@ -323,7 +323,7 @@ static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) 
     const xp_sample_kind *taken = xp_sample_kind_find(xp_model_samples(&checkpoint->config.model));
     if (kind != taken)
         return xp_fail(XP_BAD_DATA,
-                       "%s: 'data' are %s, but model.kind of config.yaml is for %s; take another checkpoint", path,
+                       "%s: 'data' are %s, but model.kind of config.yaml is for %s; use another checkpoint", path,
                        kind->name, taken->name);
     const struct {
         const char *name;
@@ -336,7 +336,7 @@ static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) 
                  {"breadth", shape->breadth, kind->has.breadth}};
     for (int i = 0; i < 5; i++) {
         if ((sizes[i].value > 0) == sizes[i].used) continue;
-        return xp_fail(XP_BAD_DATA, "%s: '%s' is %d, which data of the kind '%s' cannot have; take another checkpoint",
+        return xp_fail(XP_BAD_DATA, "%s: '%s' is %d, which data of the kind '%s' cannot have; use another checkpoint",
                        path, sizes[i].name, sizes[i].value, kind->name);
     }
     const int wanted = checkpoint->config.data.standardise ? data_features(checkpoint) : 0;
@@ -361,14 +361,14 @@ static xp_status check_state(const char *path, const xp_checkpoint *checkpoint) 
     XP_TRY(expect_at_most(path, "epoch", state->epoch, config->training.epochs, "training.epochs of config.yaml"));
     XP_TRY(expect_at_most(path, "epoch_best", state->epoch_best, state->epoch, "'epoch'"));
     if (state->epoch > 0 && state->epoch_best == 0)
-        return xp_fail(XP_BAD_DATA, "%s: 'epoch_best' is 0, though %d epochs are done; take another checkpoint", path,
+        return xp_fail(XP_BAD_DATA, "%s: 'epoch_best' is 0, though %d epochs are done; use another checkpoint", path,
                        state->epoch);
     for (int i = 0; i < checkpoint->task->sum_count; i++) {
         const xp_sum *sum = &checkpoint->task->sums[i];
         if (sum->counts) XP_TRY(expect_at_most(path, sum->name, (int64_t)state->sums[i], state->samples, "'samples'"));
     }
     if (!is_fingerprint(checkpoint->fingerprint))
-        return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is invalid; take another checkpoint", path);
+        return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is invalid; use another checkpoint", path);
     return check_progress(path, checkpoint, 0);
 }
 

@@ -1,4 +1,4 @@
-/* SVG pictures. Owns sizes, colours and axes; knows nothing of training. */
+/* SVG pictures. Owns sizes, colours and axes; knows no training. */
 #include "train/curves.h"
 
 #include "core/chart.h"

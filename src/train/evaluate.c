@@ -32,7 +32,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
 
 xp_status xp_evaluate_advise(xp_status status) {
     if (status != XP_BAD_DATA) return status;
-    return xp_fail(status, "%s: correct extreme values, or take the weights of an earlier epoch", xp_last_error());
+    return xp_fail(status, "%s: correct extreme values, or use the weights of an earlier epoch", xp_last_error());
 }
 
 static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, const xp_dataset *data,

@@ -1,4 +1,4 @@
-/* Distances between heads, and their maps brought to one shape. Owns the arithmetic; knows nothing of devices. */
+/* Distances between heads, and their maps converted to one shape. Owns the arithmetic; knows no devices. */
 #include "train/heads.h"
 
 #include <math.h>

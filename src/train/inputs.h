@@ -1,6 +1,6 @@
-/* The inputs of a session's plans, in sets: what changes from run to run lies together, so that one transfer uploads it, and
- * twice, so that one set is uploaded while a plan runs on the other. Owns the layout, the sets and their parts on the device;
- * knows nothing of the loop. */
+/* The inputs of a session's plans, in two sets: everything that changes from run to run is contiguous, so that one
+ * transfer uploads it, and exists twice, so that one set is uploaded while a plan uses the other. Owns the layout, the
+ * sets and their parts on the device; does not know the training loop. */
 #ifndef XP_TRAIN_INPUTS_H
 #define XP_TRAIN_INPUTS_H
 

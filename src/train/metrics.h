@@ -1,5 +1,5 @@
-/* What a run measures: the row of an epoch, and which set decides. Owns which sets there are; what is measured of them
- * is the task's. Knows nothing of devices or files. */
+/* What a run measures: the row of an epoch, and which set selects the best epoch. Owns the sets; the task owns what is
+ * measured. Knows no devices or files. */
 #ifndef XP_TRAIN_METRICS_H
 #define XP_TRAIN_METRICS_H
 

@@ -94,7 +94,7 @@ static xp_status describe_plan(const xp_run *run, xp_writer *out) {
     describe_run(run, out);
     xp_write(out, "arena        %s: activations %s without sharing\n", arena, unshared);
     xp_write(out, "evaluation   %s, %s\n", evaluating,
-             evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "beside the arena");
+             evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "outside the arena");
     XP_TRY(describe_recomputation(run, &training, out));
     xp_write(out, "accumulate   %d part%s of %d samples a step\n", parts, parts == 1 ? "" : "s", session->shape.batch);
     if (xp_specification_parse(session->config->model.attention, &specification) == XP_OK)

@@ -9,18 +9,18 @@
 typedef struct xp_run_folder {
     char path[1024];
     int lock;            /* descriptor of the locked folder: one run at a time */
-    const xp_task *task; /* of the rows; NULL: of an opened one that does not go on yet */
+    const xp_task *task; /* of the rows; NULL: opened, but not yet resumed */
     xp_epoch_row *rows;
     int count;
     size_t room;
 } xp_run_folder;
 
-/* What summary.json says. */
+/* The content of summary.json. */
 typedef struct xp_run_summary {
-    const xp_task *task;     /* NULL: nothing is known yet */
+    const xp_task *task;     /* NULL: not known yet */
     xp_epoch_row best, last; /* the rows of the best and of the last epoch; epoch 0: none is finished yet */
     int epochs;
-    int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 where no model was made */
+    int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 if no model was built */
     double seconds, samples_per_second;
     bool finished; /* false: interrupted, can be resumed */
     char device[128], driver[128], family[16];
@@ -41,7 +41,7 @@ xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
 /* Continues with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
  * XP_BAD_DATA: rows are missing. */
 xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done);
-/* Which configuration the run has: that of its last checkpoint, else of the folder. */
+/* The configuration of the run: that of its last checkpoint, else of the folder. */
 xp_status xp_run_folder_config(const char *path, xp_config *out);
 /* Rewrites config.yaml. */
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
@@ -49,11 +49,11 @@ xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
-/* How many samples summary.json says that the sets of the run have; 0: it has no such set. */
+/* The numbers of samples of the sets according to summary.json; 0: no such set. */
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
 /* Draws curves.svg of the rows. */
 xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config *config, int epoch_best);
-/* Draws the task's picture of the set that the run is measured by, after the last row's epoch. */
+/* Draws the picture of the task for the set that measures the run, after the epoch of the last row. */
 xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, const xp_evaluation *evaluation);
 /* Writes summary.json, the last file of a run. */
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary);
@@ -67,10 +67,9 @@ void xp_run_folder_close(xp_run_folder *folder);
 bool xp_run_folder_has(const xp_run_folder *folder, const char *name);
 /* "FOLDER/name" in text [size]; XP_IO_ERROR when it is too long. */
 xp_status xp_run_folder_path(const char *folder, const char *name, char *text, size_t size);
-/* The same of a file that is to be read. XP_IO_ERROR when something else than a file has its name: a pipe would be
- * waited for. */
+/* The same of a file that is to be read. XP_IO_ERROR: it is not a file; reading a pipe might block forever. */
 xp_status xp_run_folder_file(const char *folder, const char *name, char *text, size_t size);
-/* The checkpoint folder that a user means by a run folder or a checkpoint folder: itself, best/ or last/. */
+/* The checkpoint folder for a run folder or a checkpoint folder: itself, best/ or last/. */
 xp_status xp_run_folder_checkpoint(const char *path, bool prefer_best, char *text, size_t size);
 
 #endif

@@ -1,5 +1,5 @@
 /* What training and evaluation share: an open device, a store, plans (session.c), and passes over data sets (pass.c). A
- * session belongs to one thread at a time; a thread of its own prepares batches. */
+ * session belongs to one thread at a time; another thread prepares batches. */
 #ifndef XP_TRAIN_SESSION_H
 #define XP_TRAIN_SESSION_H
 
