@@ -539,7 +539,7 @@ static void tensors_that_do_not_fit_are_rejected_by_name(void **state) {
             cl_event done = (cl_event)&c;
             xp_status status = fields[i].backward ? xp_attention_backward(c.attention, queue, &bad, 0, NULL, &done)
                                                   : xp_attention_forward(c.attention, queue, &bad, 0, NULL, &done);
-            if (w == 1) snprintf(part, sizeof part, "tensor %s is", fields[i].name);
+            if (w == 1) snprintf(part, sizeof part, "tensor %s belongs", fields[i].name);
             rejects(status, XP_INVALID_ARGUMENT, part);
             rejects(status, XP_INVALID_ARGUMENT, reasons[w]);
             assert_null(done);
@@ -592,8 +592,10 @@ typedef struct plain_call {
 } plain_call;
 
 static plain_call *plain(plain_call *c, const char *specification, int samples, int queries, int keys, int key_heads) {
-    *c = (plain_call){.options.specification = specification};
+    *c = (plain_call){0};
     xp_attention_options *o = &c->options;
+    xp_attention_options_default(o);
+    o->specification = specification;
     o->batch = samples, o->queries = queries, o->keys = keys, o->heads = H, o->key_heads = key_heads;
     o->width = D, o->value_width = E, o->gradients = XP_ATTENTION_DQ | XP_ATTENTION_DK | XP_ATTENTION_DV;
     for (int t = 0; t < TENSORS; t++)

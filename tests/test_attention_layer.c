@@ -49,7 +49,7 @@ static void files_that_do_not_fit_are_rejected(void **state) {
     s = parsed("softmax+mask(%s)", scratch_write_npy("f.npy", "<f4", "6,6", bytes, 36 * 4));
     assert_rejected(&s, "numbers of type f4: a mask contains bool");
     s = parsed("softmax+mask(%s)", scratch_write_npy("s.npy", "|b1", "6,7", bytes, 42));
-    assert_rejected(&s, "is [6,7], and 6 queries and 6 keys need [6,6]");
+    assert_rejected(&s, "is [6,7], but 6 queries and 6 keys need [6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("h.npy", "|b1", "3,6,6", bytes, 108));
     assert_rejected(&s, "is [3,6,6]");
     s = parsed("softmax+mask(%s)", scratch_write_npy("b.npy", "|b1", "3,4,6,6", bytes, 432));
@@ -61,7 +61,7 @@ static void files_that_do_not_fit_are_rejected(void **state) {
     s = parsed("softmax+score(\"score + t[0]\",t=%s/none.npy)", scratch_folder);
     assert_rejected(&s, "none.npy");
     s = parsed("softmax+bias");
-    assert_rejected(&s, "bias is learned, and this graph has no parameters");
+    assert_rejected(&s, "bias is learned, but this graph has no parameters");
 }
 
 static const xp_tensor *constant(const xp_graph *graph) {

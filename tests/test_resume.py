@@ -149,7 +149,7 @@ def check_moved():
     alone = os.path.join(ROOT, "alone")
     must("train", *SMALL, "--train", f"{new}/train.ts", "--epochs", "1", "--out", alone, "--quiet")
     rejected("a test set that was none", ["train", "--resume", alone, "--test", f"{new}/test.ts"], ["has no test set", "expanse eval"], 1)
-    rejected("another batch", ["train", "--resume", alone, "--limit", "3"], ["only --epochs", "--train and --test"], 2)
+    rejected("another batch", ["train", "--resume", alone, "--limit", "3"], ["only other flags allowed are --epochs", "--train and --test"], 2)
 
 
 def check_extension():
@@ -166,10 +166,10 @@ def check_extension():
         expect("a longer run", one == other, f"{file}: {other}")
     summary = json.load(open(os.path.join(run, "summary.json")))
     expect("a longer run", summary["epochs"] == 5 and summary["finished"], str(summary))
-    rejected("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "more"], 1)
+    rejected("a shorter run", ["train", "--resume", run, "--epochs", "4"], ["has 5 epochs", "only extend it"], 1)
     must("train", "--resume", run, "--epochs", "5", "--quiet")  # the same number changes nothing
-    rejected("another setting", ["train", "--resume", run, "--batch", "4"], ["only --epochs"], 2)
-    rejected("no epochs", ["train", "--resume", run, "--epochs", "0"], ["has 5 epochs", "more"], 1)
+    rejected("another setting", ["train", "--resume", run, "--batch", "4"], ["only other flags allowed are --epochs"], 2)
+    rejected("no epochs", ["train", "--resume", run, "--epochs", "0"], ["has 5 epochs", "only extend it"], 1)
     rejected("no number of epochs", ["train", "--resume", run, "--epochs", "-1"], ["epochs"], 2)
     for schedule in ("cosine", "one-cycle"):
         folder = os.path.join(ROOT, schedule)

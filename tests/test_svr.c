@@ -311,8 +311,8 @@ static void bad_data_are_named_with_their_place(void **state) {
     reject("x,speed\n1,2\n", "bad.csv:1:3: the first line names");
     reject("x1,x2\n1,2\n", "no column is named y");
     reject("y\n1\n", "no column is named x");
-    reject("x,y\n1,2\n3,4\n", "2 points; between 8 and 4096");
-    reject("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,7\n7,8\n8,\n", "bad.csv:9: 1 values where");
+    reject("x,y\n1,2\n3,4\n", "2 points; the number must be between 8 and 4096");
+    reject("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,7\n7,8\n8,\n", "bad.csv:9: 1 values, but");
     reject("x,y\n1,2\n2,3\n3,4\n4,5\n5,6\n6,seven\n7,8\n8,9\n", "bad.csv:7:3: expected a number");
     reject("x,y\n1,2\n2,3\n3,4\n4,5,6\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:4: more values");
     reject("x,y\n1,2\n2,3\n3,4\n4,1e60\n5,6\n6,7\n7,8\n8,9\n", "bad.csv:5:3: expected a number");

@@ -28,7 +28,7 @@ def check_numbers():
     lines = series(12).splitlines()
     lines[-3] = re.sub(r"^[\d.]+", "3e38", lines[-3])  # sample 9
     huge = write("huge.ts", "\n".join(lines) + "\n")
-    told = [r"huge\.ts: ", r"answer to sample 9 \(counted from 0\) is not a number", r"go up to (inf|\S*e\+3\d)", "extreme values"]
+    told = [r"huge\.ts: ", r"prediction for sample 9 \(counted from 0\) is not a number", r"are as large as (inf|\S*e\+3\d)", "extreme values"]
     for words in (["eval"], ["eval", "--limit", "11"], ["predict", "--output", os.path.join(ROOT, "no.csv")],
                   ["analyze", "--out", os.path.join(ROOT, "no")], ["eval", "--batch", "4"]):
         rejected(f"{words[0]} of a sample without an answer", [words[0], RUN, "--data", huge, "--quiet", *words[1:]], [*told, "earlier epoch"], 1)

@@ -75,11 +75,11 @@ def check_runs():
     asks("another user's run", path("run"))
     write("file", "")
     os.environ["XDG_STATE_HOME"] = path("file")
-    asks("no key can be made", path("run"), "no key for marks: .*file")
+    asks("no key can be made", path("run"), "no key to mark your runs: .*file")
     os.environ["XDG_STATE_HOME"] = STATE
     for mode, name in ((0o620, "a key that others may write"), (0o640, "a key that others may read")):
         os.chmod(key, mode)
-        asks(name, path("run"), "no key for marks: .*key", which=["eval"])
+        asks(name, path("run"), "no key to mark your runs: .*key", which=["eval"])
     os.chmod(key, 0o600)
 
 

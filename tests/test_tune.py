@@ -179,7 +179,7 @@ def check_failures_are_told(plain):
     """A first trial that fails says why in the words of the library, not that a process ended."""
     done = tune(plain, "--device", "9:9")
     expect("a device that there is not: one sentence with those that there are",
-           done.returncode == 1 and re.fullmatch(r'expanse: no device fits "9:9"; there is: 0:0 [^\n]+\n', done.stderr), done.stderr)
+           done.returncode == 1 and re.fullmatch(r'expanse: no device matches "9:9"; available: 0:0 [^\n]+\n', done.stderr), done.stderr)
     done = tune({**plain, "XP_CL_DIR": f"{ROOT}/nowhere"}, "--family", "wide")
     expect("a kernel that cannot be read is named", done.returncode == 1 and f"{ROOT}/nowhere/" in done.stderr, done.stderr)
 
@@ -271,9 +271,9 @@ def check_first_run(environment):
     if os.path.exists(trials):
         os.remove(trials)
     first = train_until(environment, "first-run", "preparing")
-    told = re.findall(r"^tuning +(for|the defaults stay|a step takes)", first, re.M)
+    told = re.findall(r"^tuning +(for|the defaults are kept|a step now takes)", first, re.M)
     expect("a first run", len(told) == 2 and told[0] == "for", first)
-    expect("a first run", os.path.exists(trials) and os.path.exists(f"{ROOT}/first/tuning.json") == (told[-1] == "a step takes"), first)
+    expect("a first run", os.path.exists(trials) and os.path.exists(f"{ROOT}/first/tuning.json") == (told[-1] == "a step now takes"), first)
     second = train_until(environment, "second-run", "preparing")
     expect("a second run", "tuning" not in second and "preparing" in second, second)
 
