@@ -45,8 +45,8 @@ EQUIVALENT = [
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
     ("features.clh", "x >= (F)(0.0f) ? x + (F)(1.0f)", "x > (F)(0.0f)", "at 0 both sides are 1"),
-    ("attention_wide.cl pack_block", "g < panels; g++) {", "g <= panels; g++) {", "pack_block: the panel too many ends in an array that is filled next"),
-    ("attention_tiled.cl", "MASKED ? tile_kind", "MASKED || 1", "without a mask every tile is full anyway"),
+    ("attention_wide.clh pack_block", "g < panels; g++) {", "g <= panels; g++) {", "pack_block: the panel too many ends in an array that is filled next"),
+    ("attention_tiled_backward.cl", "MASKED ? tile_kind", "MASKED || 1", "without a mask every tile is full anyway"),
 ]
 RARE = "differs where a random word equals the threshold: one element in 2^32"
 EQUIVALENT += [(file, ">= " + bound, "> " + bound, RARE) for bound in ("threshold", "(uint4)(threshold)") for file in ("embedding.cl", "random.clh", "elementwise.cl", "layer_norm.cl")]
@@ -122,7 +122,7 @@ VARIANTS = {"LINEAR": "linear", "NORMALISER": "linear", "LEFT": "window|causal",
             "KEY_LENGTHS": "lengths|packed", "QUERY_LENGTHS": "lengths|packed", "user": "score", "slope": "score|soft cap|alibi",
             "count_seen": "linear", "hide_linear": "linear", "tile_kind": "window|mask|blocks", "mask_bit": "mask|blocks",
             "seen_by": "window|causal", "sees": "mask|blocks|strided", "score_pair": "score|alibi|bias"}
-PASSES = {"BACKWARD == 0": "attention", "BACKWARD == 1": "attention_backward", "BACKWARD == 2": "attention_map"}
+PASSES = {"_forward.": "attention", "_backward.": "attention_backward", "_map.": "attention_map"}
 
 Mutant = collections.namedtuple("Mutant", "file operator start end becomes line before after kernel")
 
@@ -219,8 +219,8 @@ def conditions(text, at):
             around.append(re.sub(r"![A-Z_]+", "", match[2]))  # what is left out names no variant
         elif match[1] == "endif":
             around.pop()
-        else:  # what follows #else is the backward pass, or the case without the option
-            around[-1] = match[2] or ("BACKWARD == 1" if "BACKWARD == 2" in around[-1] else "")
+        else:  # what follows #else is the case without the option
+            around[-1] = match[2]
     return around
 
 
@@ -229,7 +229,7 @@ def filters(kernels, mutant, operations):
     if not re.match("attention_(wide|tiled|score)", mutant.file):
         return [(operation, None) for operation in operations]
     around = conditions((kernels / mutant.file).read_text(), mutant.start)
-    passes = [name for condition in around for text, name in PASSES.items() if text in condition]
+    passes = [name for text, name in PASSES.items() if text in mutant.file]
     named = lambda texts: sorted({VARIANTS[word] for word in re.findall(r"\w+", " ".join(texts)) if word in VARIANTS})
     variants = "|".join(named(around + [mutant.kernel]) or [PLAIN, *named([mutant.before])])
     return [(operation, variants) for operation in operations if operation in (passes or PASSES.values())]
@@ -238,7 +238,7 @@ def filters(kernels, mutant, operations):
 def families(mutant):
     for name in (mutant.kernel, mutant.file.split(".")[0]):
         for family in ("wide", "tiled"):
-            if name.endswith(f"_{family}") or (name == mutant.kernel and name.endswith("_8") and family == "wide"):
+            if re.search(f"_{family}(_|$)", name) or (name == mutant.kernel and name.endswith("_8") and family == "wide"):
                 return [family]
     return ["wide", "tiled"]
 

@@ -93,12 +93,10 @@ static void set_unless(xp_variant *variant, const char *name, int64_t value, int
     if (value != default_value) xp_variant_set(variant, name, (long)value);
 }
 
-void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s,
-                              int pass) {
+void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s) {
     const xp_attention_attributes *a = t->attributes;
     const int lengths = t->key_lengths ? t->key_lengths->rank : 0;
     variant->prelude = a->prelude;
-    xp_variant_set(variant, "BACKWARD", pass);
     set_unless(variant, "STORAGE", xp_storage_number(t->q->type), 0);
     xp_variant_set(variant, "D", s->width);
     xp_variant_set(variant, "E", s->value_width);
@@ -202,7 +200,7 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
     xp_launch_request request = {.kernel = "attention_forward",
                                  .flops = 2 * s.pairs * (double)(s.width + s.value_width),
                                  .bytes = xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
-    xp_attention_set_variant(&request.variant, &t, &s, 0);
+    xp_attention_set_variant(&request.variant, &t, &s);
     shape_blocks(&request, &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);
@@ -223,7 +221,7 @@ xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_a
     xp_launch_request request = {.kernel = "attention_map",
                                  .flops = 2 * s.pairs * (double)s.width,
                                  .bytes = 4 * (double)xp_tensor_elements(t.map)};
-    xp_attention_set_variant(&request.variant, &t, &s, 2);
+    xp_attention_set_variant(&request.variant, &t, &s);
     shape_blocks(&request, &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);

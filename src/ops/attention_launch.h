@@ -48,9 +48,8 @@ typedef struct xp_attention_sizes {
 } xp_attention_sizes;
 xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
 
-/* The macros that both families take. `pass`: BACKWARD, 0 forward, 1 backward, 2 map. */
-void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s,
-                              int pass);
+/* The macros that both families and all passes take. */
+void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s);
 /* SIGHT_PARAMETERS, in their order. */
 void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);
 /* A gradient that is not requested has no argument: that variant of the kernel never uses the pointer. */

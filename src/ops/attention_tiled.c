@@ -1,7 +1,7 @@
-/* Launches of attention for GPUs (cl/attention_tiled.cl). Owns the choice of blocks. */
+/* Launches of attention for GPUs (cl/attention_tiled_*.cl). Owns the choice of blocks. */
 #include "ops/attention_launch.h"
 
-/* As in cl/attention_tiled.cl. */
+/* As in cl/attention_tiled.clh and cl/attention_tiled_backward.cl. */
 enum { WORK_ITEMS = 128, DELTA_WORK_ITEMS = 64, TILE_AREA = 2048 };
 
 /* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
@@ -9,12 +9,10 @@ static int64_t block_rows(const xp_attention_sizes *s, int64_t narrow_rows) {
     return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : 8;
 }
 
-static xp_tuning question(const xp_attention_sizes *s, const char *kernel, int64_t narrow_rows) {
+static xp_tuning question(const xp_attention_sizes *s, const char *kernel, const char *file, int64_t narrow_rows) {
     const int64_t most = block_rows(s, 64);
-    xp_tuning tuning = {.kernel = kernel,
-                        .file = "attention_tiled",
-                        .count = 1,
-                        .parameters = {{"BLOCK_ROWS", (long)block_rows(s, narrow_rows)}}};
+    xp_tuning tuning = {
+        .kernel = kernel, .file = file, .count = 1, .parameters = {{"BLOCK_ROWS", (long)block_rows(s, narrow_rows)}}};
     for (int64_t rows = 8, i = 0; rows <= most; rows *= 2) tuning.parameters[0].values[i++] = (long)rows;
     return tuning;
 }
@@ -26,7 +24,7 @@ static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(&s, "attention_tiled forward", 64);
+    xp_tuning tuning = question(&s, "attention_tiled forward", "attention_tiled_forward", 64);
     XP_TRY(xp_attention_tune(plan, node, &tuning));
     const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_forward(plan, node, &blocks);
@@ -35,7 +33,7 @@ xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family 
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const xp_tuning tuning = question(&s, "attention_tiled map", 32);
+    const xp_tuning tuning = question(&s, "attention_tiled map", "attention_tiled_map", 32);
     const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_map(plan, node, &blocks);
 }
@@ -43,7 +41,7 @@ xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_fam
 static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant *variant,
                             const xp_attention_tensors *t, const xp_attention_sizes *s, xp_tensor *delta) {
     const int64_t rows = xp_tensor_elements(t->lse);
-    xp_launch_request request = {.file = "attention_tiled",
+    xp_launch_request request = {.file = "attention_tiled_backward",
                                  .kernel = "attention_backward_delta",
                                  .variant = *variant,
                                  .dimensions = 1,
@@ -65,7 +63,7 @@ static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant
 /* One of the backward passes: what they share, before and after their outputs. */
 static void pass_inputs(xp_launch_request *request, const xp_variant *variant, const xp_attention_tensors *t,
                         const xp_attention_sizes *s, xp_tensor *delta) {
-    request->file = "attention_tiled";
+    request->file = "attention_tiled_backward";
     request->variant = *variant;
     xp_tensor *const read[] = {t->q, t->k, t->v, t->lse, delta, t->d_o};
     for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(request, read[i]);
@@ -131,13 +129,13 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(&s, "attention_tiled backward", 32);
+    xp_tuning tuning = question(&s, "attention_tiled backward", "attention_tiled_backward", 32);
     XP_TRY(xp_attention_tune(plan, node, &tuning));
     const int64_t block = tuning.parameters[0].value;
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
     const double bytes = 6 * rows * (double)(s.width + s.value_width);
     xp_variant variant = {0};
-    xp_attention_set_variant(&variant, &t, &s, 1);
+    xp_attention_set_variant(&variant, &t, &s);
     xp_attention_set_tuning(&variant, &tuning);
     xp_variant_set(&variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&variant, "WRITE_DV", t.dv != NULL);

@@ -1,4 +1,4 @@
-/* Launches of attention for CPU devices (cl/attention_wide.cl). Owns the choice of blocks and parts. */
+/* Launches of attention for CPU devices (cl/attention_wide_*.cl). Owns the choice of blocks and parts. */
 #include "ops/attention_launch.h"
 
 /* The smallest number of work-items that gives 64 cores something to do. */
@@ -22,10 +22,10 @@ static int64_t forward_blocks(const xp_attention_sizes *s) {
 }
 
 /* Panels of two vectors of queries. */
-static xp_tuning question(const xp_plan *plan, const char *kernel, int64_t rows) {
+static xp_tuning question(const xp_plan *plan, const char *kernel, const char *file, int64_t rows) {
     const long lanes = xp_plan_device(plan)->limits.lanes;
     return (xp_tuning){.kernel = kernel,
-                       .file = "attention_wide",
+                       .file = file,
                        .count = 2,
                        .parameters = {{"PANELS", (long)xp_launch_blocks(rows, 2 * lanes), {1, 2, 3, 4, 6, 8, 12}},
                                       {"LANES", lanes, {8, 16}}}};
@@ -42,14 +42,14 @@ static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(plan, "attention_wide forward", forward_blocks(&s));
+    xp_tuning tuning = question(plan, "attention_wide forward", "attention_wide_forward", forward_blocks(&s));
     XP_TRY(xp_attention_tune(plan, node, &tuning));
     const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_family family) {
-    const xp_tuning tuning = question(plan, "attention_wide map", 1);
+    const xp_tuning tuning = question(plan, "attention_wide map", "attention_wide_map", 1);
     const xp_attention_blocks blocks = blocks_of(&tuning);
     return xp_attention_launch_map(plan, node, &blocks);
 }
@@ -58,7 +58,7 @@ xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_fami
 static xp_status emit_sum(xp_plan *plan, const xp_node *node, const xp_variant *variant, xp_tensor *scratch,
                           xp_tensor *out, int64_t parts) {
     if (!out) return XP_OK;
-    xp_launch_request request = {.file = "attention_wide",
+    xp_launch_request request = {.file = "attention_wide_backward",
                                  .kernel = "attention_backward_sum",
                                  .variant = *variant,
                                  .dimensions = 2,
@@ -85,7 +85,7 @@ static void pass_backward_inputs(xp_launch_request *request, const xp_attention_
 
 static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
                            const xp_attention_sizes *s, int64_t rows) {
-    xp_launch_request request = {.file = "attention_wide",
+    xp_launch_request request = {.file = "attention_wide_backward",
                                  .kernel = "attention_backward_bias",
                                  .variant = *variant,
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
@@ -108,7 +108,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(plan, "attention_wide backward", large_blocks(&s));
+    xp_tuning tuning = question(plan, "attention_wide backward", "attention_wide_backward", large_blocks(&s));
     XP_TRY(xp_attention_tune(plan, node, &tuning));
     const int64_t blocks = xp_launch_blocks(s.class_queries, rows_of(&tuning));
     const int64_t groups = s.samples * s.key_heads * s.stride;
@@ -121,11 +121,11 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
     if (summed && dv && !(dv = xp_plan_scratch(plan, node, parts * xp_tensor_elements(t.dv)))) return XP_OUT_OF_MEMORY;
 
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
-    xp_launch_request request = {.file = "attention_wide",
+    xp_launch_request request = {.file = "attention_wide_backward",
                                  .kernel = "attention_backward",
                                  .flops = 2 * s.pairs * (double)(3 * s.width + 2 * s.value_width),
                                  .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
-    xp_attention_set_variant(&request.variant, &t, &s, 1);
+    xp_attention_set_variant(&request.variant, &t, &s);
     xp_attention_set_tuning(&request.variant, &tuning);
     xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
     xp_variant_set(&request.variant, "WRITE_DK", t.dk != NULL);
