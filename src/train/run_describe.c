@@ -40,8 +40,8 @@ static void describe_run(const xp_run *run, xp_writer *out) {
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
     xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
              run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
-    xp_write(out, "memory       %s: parameters, gradients%s and moments %s, activations %s, inputs %s\n", total,
-             parts > 1 ? ", their sums" : "", stored, arena, uploaded);
+    xp_write(out, "memory       %s: weights and optimiser %s, activations %s, inputs %s\n", total, stored, arena,
+             uploaded);
 }
 
 xp_status xp_run_announce(const xp_run *run) {

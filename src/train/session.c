@@ -226,8 +226,8 @@ static void print_transfers(const xp_session *session, FILE *out) {
     const xp_transfer_times times = session->transfers;
     const double runs = (double)session->training_runs, total = xp_plan_profiled_seconds(session->training_plan);
     if (times.count == 0 || total <= 0) return;
-    fprintf(out, "%-36s %8.0f %10.3f %6.1f%% %10s %8.1f   concurrent with the kernels\n", "transfers",
-            (double)times.count / runs, times.seconds / runs * 1e3, 100 * times.seconds / total, "",
+    fprintf(out, "%-36s %8.0f %10.3f %6.1f%% %10s %8.1f   overlapped\n", "transfers", (double)times.count / runs,
+            times.seconds / runs * 1e3, 100 * times.seconds / total, "",
             times.seconds > 0 ? times.bytes / times.seconds * 1e-9 : 0);
 }
 
