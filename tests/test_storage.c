@@ -105,7 +105,7 @@ static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take
                 if (!node->inputs[i] || node->inputs[i]->type != XP_F32 || operation->stored_inputs >> i & 1) continue;
                 if (strcmp(operation->name, "cast") == 0) continue; /* takes all */
                 char text[200];
-                snprintf(text, sizeof text, "layer, operation %s: there are no kernels that take tensor %s in bf16",
+                snprintf(text, sizeof text, "layer, operation %s: no kernels for this device accept tensor %s in bf16",
                          operation->name, node->inputs[i]->name);
                 assert_int_equal(plan_node(node, devices[f], i), XP_UNSUPPORTED);
                 if (!strstr(xp_last_error(), text)) fail_msg("\"%s\" does not say \"%s\"", xp_last_error(), text);
