@@ -7,11 +7,8 @@
  * hides the latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in
  * order, whatever the tile.
  *
- * The second kernel finishes a product that a library made: bias, z, activation and partner.
- *
  * STORAGE is the type of a, b, partner, y and z; the bias is fp32. */
-#include "math.clh"
-#include "storage.clh"
+#include "gemm_epilogue.clh"
 
 #ifndef TRANSPOSE_A
 #define TRANSPOSE_A 0 /* a is stored [k,m] */
@@ -25,29 +22,6 @@
 #ifndef ALIGNED_B
 #define ALIGNED_B 0
 #endif
-#ifndef BIAS
-#define BIAS 0
-#endif
-#ifndef ACTIVATION
-#define ACTIVATION 0 /* 0 none, 1 ReLU, 2 GELU */
-#endif
-#ifndef KEEP_Z
-#define KEEP_Z 0 /* z, the input of the activation, is stored, too */
-#endif
-#ifndef COMBINE
-#define COMBINE 0 /* 0 nothing, 1 + partner, 2 · slope of ReLU at partner, 3 · slope of GELU at partner */
-#endif
-
-#if ACTIVATION < 0 || ACTIVATION > 2
-#error "ACTIVATION is 0, 1 or 2"
-#endif
-#if KEEP_Z && !ACTIVATION
-#error "KEEP_Z without an activation: z would be y"
-#endif
-#if COMBINE < 0 || COMBINE > 3 || (COMBINE && ACTIVATION)
-#error "COMBINE is 0 to 3, and 0 beside an activation"
-#endif
-
 #ifndef SIDE
 #define SIDE 16 /* work-items along each side of the tile */
 #endif
@@ -129,32 +103,6 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
 #define FETCH_B fetch_outer_in_rows
 #define KEEP_B  keep_outer_in_rows
 #endif
-
-#if ACTIVATION == 1
-#define ACTIVATE(x) ((x) < 0.0f ? 0.0f : (x)) /* NaN passes */
-#elif ACTIVATION == 2
-#define ACTIVATE fast_gelu_1
-#else
-#define ACTIVATE(x) (x)
-#endif
-
-inline void finish(float value, const __global float *bias, const __global stored *partner, __global stored *y,
-                   __global stored *z, long at, int column) {
-#if BIAS
-    value += bias[column];
-#endif
-#if COMBINE == 1
-    value += LOAD(partner, at);
-#elif COMBINE == 2
-    value = LOAD(partner, at) > 0.0f ? value : 0.0f;
-#elif COMBINE == 3
-    value *= fast_gelu_slope_1(LOAD(partner, at));
-#endif
-#if KEEP_Z
-    STORE(value, z, at);
-#endif
-    STORE(ACTIVATE(value), y, at);
-}
 
 /* What a work-item owns has a name for each four, not a place in an array: arrays are slow where a driver makes loops
  * of work-items. F(row, its component of left, the four of rows it belongs to). */
@@ -260,19 +208,4 @@ gemm_tiled(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A *
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     EACH_ROW(STORE_ROW)
-}
-
-/* y holds op(a)·op(b) already; one work-item an element. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-gemm_finish(const __global float *bias,    /* [n] or NULL */
-            const __global stored *partner, /* [m,n] or NULL */
-            __global stored *y,             /* [m,n] */
-            __global stored *z,             /* [m,n] or NULL */
-            int m, int n) {
-    const int groups = (n + 63) / 64, row = get_group_id(0) / groups; /* one dimension: some drivers limit the others */
-    const int column = get_group_id(0) % groups * 64 + get_local_id(0);
-    if (column < n && row < m) {
-        const long at = (long)row * n + column;
-        finish(LOAD(y, at), bias, partner, y, z, at, column);
-    }
 }

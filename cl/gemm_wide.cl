@@ -15,9 +15,8 @@
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "column_sum.clh"
+#include "gemm_epilogue.clh"
 #include "lanes.clh"
-#include "math.clh"
-#include "storage.clh"
 #include "transpose.clh"
 
 #ifndef TRANSPOSE_A
@@ -25,18 +24,6 @@
 #endif
 #ifndef TRANSPOSE_B
 #define TRANSPOSE_B 0 /* b is stored [n,k] */
-#endif
-#ifndef BIAS
-#define BIAS 0
-#endif
-#ifndef ACTIVATION
-#define ACTIVATION 0 /* 0 none, 1 ReLU, 2 GELU */
-#endif
-#ifndef KEEP_Z
-#define KEEP_Z 0 /* z, the input of the activation, is stored, too */
-#endif
-#ifndef COMBINE
-#define COMBINE 0 /* 0 nothing, 1 + partner, 2 · slope of ReLU at partner, 3 · slope of GELU at partner */
 #endif
 #ifndef BLOCK_ROWS
 #define BLOCK_ROWS 48
@@ -56,15 +43,6 @@
 #endif
 #define SHORT        256 /* steps: rows of a that are not longer are asked for */
 
-#if ACTIVATION < 0 || ACTIVATION > 2
-#error "ACTIVATION is 0, 1 or 2"
-#endif
-#if KEEP_Z && !ACTIVATION
-#error "KEEP_Z without an activation: z would be y"
-#endif
-#if COMBINE < 0 || COMBINE > 3 || (COMBINE && ACTIVATION)
-#error "COMBINE is 0 to 3, and 0 beside an activation"
-#endif
 #if BLOCK_ROWS % 12 || BLOCK_DEPTH % 8
 #error "BLOCK_ROWS is a multiple of 12, BLOCK_DEPTH of 8"
 #endif
@@ -191,24 +169,18 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 }
 
 #if ACTIVATION == 1
-#define ACTIVATE_1(x)     ((x) < 0.0f ? 0.0f : (x)) /* NaN passes */
 #define ACTIVATE_LANES(x) ((x) < (floats)(0.0f) ? (floats)(0.0f) : (x))
 #elif ACTIVATION == 2
-#define ACTIVATE_1     fast_gelu_1
 #define ACTIVATE_LANES OF_LANES(fast_gelu_)
 #else
-#define ACTIVATE_1(x)     (x)
 #define ACTIVATE_LANES(x) (x)
 #endif
 
 #if COMBINE == 1
-#define COMBINE_1(x, partner)     ((x) + (partner))
 #define COMBINE_LANES(x, partner) ((x) + (partner))
 #elif COMBINE == 2
-#define COMBINE_1(x, partner)     ((partner) > 0.0f ? (x) : 0.0f)
 #define COMBINE_LANES(x, partner) ((partner) > (floats)(0.0f) ? (x) : (floats)(0.0f))
 #elif COMBINE == 3
-#define COMBINE_1(x, partner)     ((x)*fast_gelu_slope_1(partner))
 #define COMBINE_LANES(x, partner) ((x)*OF_LANES(fast_gelu_slope_)(partner))
 #endif
 
@@ -240,12 +212,12 @@ inline void finish_tile(const __global float *bias,     /* [columns] or NULL */
             value += bias[j];
 #endif
 #if COMBINE
-            value = COMBINE_1(value, LOAD(partner, (long)i * n + j));
+            value = COMBINED(value, LOAD(partner, (long)i * n + j));
 #endif
 #if KEEP_Z
             STORE(value, z, (long)i * n + j);
 #endif
-            y[j] = ACTIVATE_1(value);
+            y[j] = ACTIVATE(value);
         }
     }
 }

@@ -18,7 +18,9 @@ typedef enum xp_combine {
 /* One way to put a node on a device. */
 typedef struct xp_emitter {
     xp_family family;
-    bool (*supports)(const xp_device *device, const xp_node *node); /* NULL: xp_supports_single */
+    /* NULL: xp_supports_single. It may consult the device's tuning table: so a table chooses between the emitters of a
+     * family, which then make the same tuning requests. */
+    bool (*supports)(const xp_device *device, const xp_node *node);
     /* Adds the node's launches to the plan. The family is the emitter's: one function may serve several. */
     xp_status (*emit)(xp_plan *plan, const xp_node *node, xp_family family);
 } xp_emitter;

@@ -2,6 +2,8 @@
  * CLBlast; must not know which products are better made by it. */
 #include "ops/gemm_clblast.h"
 
+#include "ops/gemm_launch.h"
+
 #include <string.h>
 
 #ifdef XP_WITH_CLBLAST
@@ -128,8 +130,8 @@ static xp_status multiply(cl_command_queue queue, const void *context, const cl_
                    (long long)p->n, (long long)p->k, (int)code);
 }
 
-xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          int chosen_by, double flops, double bytes) {
+xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_tuning *tuning, int chosen_by) {
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     call context;
     memset(&context, 0, sizeof context);
     context.product = *p;
@@ -140,8 +142,8 @@ xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attr
                                .context_bytes = sizeof context,
                                .variant = {.tuning = tuning->handle},
                                .chosen_by = chosen_by,
-                               .flops = flops,
-                               .bytes = bytes,
+                               .flops = xp_gemm_flops(p),
+                               .bytes = xp_gemm_bytes(p, 1, sizeof(float)),
                                .tensor_count = 3,
                                .tensors = {node->inputs[0], node->inputs[1], node->outputs[0]},
                                .written = {false, false, true}};
@@ -164,9 +166,8 @@ xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning)
     return XP_OK;
 }
 
-xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          int chosen_by, double flops, double bytes) {
-    (void)plan, (void)p, (void)tuning, (void)chosen_by, (void)flops, (void)bytes;
+xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_tuning *tuning, int chosen_by) {
+    (void)plan, (void)tuning, (void)chosen_by;
     return xp_fail(XP_UNSUPPORTED, "%s: built without CLBlast", node->label);
 }
 #endif

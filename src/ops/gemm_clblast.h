@@ -1,4 +1,4 @@
-/* Matrix products by CLBlast: whether it is there, its parameters, its call. gemm.c decides which products it makes.
+/* Matrix products by CLBlast: whether it is there, its parameters, its call. gemm_tiled.c decides which products it makes.
  * Without the library's headers at build time all of this says that it is not there. */
 #ifndef XP_OPS_GEMM_CLBLAST_H
 #define XP_OPS_GEMM_CLBLAST_H
@@ -18,7 +18,6 @@ xp_status xp_clblast_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning)
 
 /* Adds y [m,n] = a·b with the parameters of `tuning` to the plan; there is no epilogue. chosen_by: handle of the tuning
  * that chose the library. */
-xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const xp_tuning *tuning,
-                          int chosen_by, double flops, double bytes);
+xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_tuning *tuning, int chosen_by);
 
 #endif

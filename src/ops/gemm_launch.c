@@ -1,0 +1,41 @@
+#include "ops/gemm_launch.h"
+
+#include <stdio.h>
+
+xp_gemm_tensors xp_gemm_tensors_of(const xp_node *node) {
+    return (xp_gemm_tensors){XP_ATTRIBUTES(xp_gemm_attributes, node),
+                             node->inputs[0],
+                             node->inputs[1],
+                             node->inputs[2],
+                             node->inputs[3],
+                             node->outputs[0],
+                             node->outputs[1]};
+}
+
+double xp_gemm_flops(const xp_gemm_attributes *p) {
+    return 2.0 * (double)p->m * (double)p->n * (double)p->k;
+}
+
+int xp_gemm_results(const xp_gemm_tensors *t) {
+    return 1 + (t->z != NULL) + (t->partner != NULL);
+}
+
+double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes) {
+    const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
+    return bytes * (m * k + k * n + results * m * n);
+}
+
+void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t) {
+    xp_variant_set(variant, "BIAS", t->bias != NULL);
+    xp_variant_set(variant, "ACTIVATION", t->attributes->activation);
+    xp_variant_set(variant, "KEEP_Z", t->z != NULL);
+    if (t->attributes->combine != XP_COMBINE_NONE) xp_variant_set(variant, "COMBINE", t->attributes->combine);
+}
+
+void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node) {
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    const xp_type storage = xp_node_storage(node);
+    snprintf(tuning->shape, sizeof tuning->shape, "%c%c %lldx%lldx%lld%s%s", p->transpose_a ? 't' : 'n',
+             p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k,
+             storage == XP_F32 ? "" : " ", storage == XP_F32 ? "" : xp_type_name(storage));
+}

@@ -1,0 +1,35 @@
+/* What the emitters of matrix products share: a node's tensors by name, the epilogue's options, arithmetic and bytes.
+ * Knows no family's blocks; must not know what makes the factors. */
+#ifndef XP_OPS_GEMM_LAUNCH_H
+#define XP_OPS_GEMM_LAUNCH_H
+
+#include "graph/stored.h"
+#include "ops/building.h"
+
+typedef struct xp_gemm_tensors {
+    const xp_gemm_attributes *attributes;
+    xp_tensor *a, *b, *bias, *partner; /* the last two may be NULL, and so may z */
+    xp_tensor *y, *z;
+} xp_gemm_tensors;
+xp_gemm_tensors xp_gemm_tensors_of(const xp_node *node);
+
+double xp_gemm_flops(const xp_gemm_attributes *p);
+/* y, and where there are z and the partner. */
+int xp_gemm_results(const xp_gemm_tensors *t);
+/* Both factors and so many results, of elements of so many bytes. */
+double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes);
+
+/* BIAS, ACTIVATION, KEEP_Z and COMBINE. */
+void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t);
+
+/* What the best values of a product's parameters depend on. */
+void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node);
+
+/* ops/gemm_wide.c, ops/gemm_tiled.c. A library serves where the tuning table chooses it, or else where a rule expects it
+ * to be faster. */
+xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
+bool xp_gemm_library_serves(const xp_device *device, const xp_node *node);
+xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+
+#endif

@@ -1,0 +1,125 @@
+/* Matrix products for CPUs: blocks of cl/gemm_wide.cl and its launches. */
+#include "ops/gemm_launch.h"
+
+typedef struct wide_blocks {
+    int64_t rows, columns, depth, lanes;
+    int tuning; /* its handle */
+} wide_blocks;
+
+/* By default the widest block of columns that still gives each core enough work-items; small products take the
+ * narrowest, so that two and more cores share them. Wider vectors use up b faster: twice the rows then take from a
+ * panel. A transposed a is packed by each work-item for itself, the more rarely the wider its block. */
+static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
+    const xp_device_limits *limits = &xp_plan_device(plan)->limits;
+    const long lanes = limits->lanes, rows = 6 * lanes;
+    const int64_t wanted = (int64_t)limits->compute_units * (p->transpose_a ? 8 : 16);
+    int64_t columns = p->transpose_a ? 512 : 256;
+    while (columns > 64 && xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) < wanted) columns /= 2;
+    xp_tuning tuning = {.kernel = "gemm_wide",
+                        .file = "gemm_wide",
+                        .count = 4,
+                        .parameters = {{"BLOCK_ROWS", rows, {24, 48, 96, 192}},
+                                       {"BLOCK_COLUMNS", columns, {32, 64, 128, 256, 512}},
+                                       {"BLOCK_DEPTH", 512, {256, 512, 1024}},
+                                       {"LANES", lanes, {8, 16}}}};
+    xp_gemm_name_shape(&tuning, node);
+    XP_TRY(xp_plan_tune(plan, node, &tuning));
+    *out = (wide_blocks){tuning.parameters[0].value, tuning.parameters[1].value, tuning.parameters[2].value,
+                         tuning.parameters[3].value, tuning.handle};
+    return XP_OK;
+}
+
+/* Into how many parts the depth is cut, so that small results (gradients of narrow weights) keep many cores busy too:
+ * by the shape alone, since it decides the order of the sum. An activation must see the whole sum. */
+static int64_t depth_parts(const xp_gemm_attributes *p) {
+    enum { ROWS = 96, COLUMNS = 64, WANTED = 32, LEAST_DEPTH = 512 };
+    if (p->activation != XP_ACTIVATION_NONE || (p->combine != XP_COMBINE_NONE && p->combine != XP_COMBINE_ADD))
+        return 1;
+    const int64_t most = p->k / LEAST_DEPTH, blocks = xp_launch_blocks(p->m, ROWS) * xp_launch_blocks(p->n, COLUMNS);
+    const int64_t parts = WANTED / blocks < most ? WANTED / blocks : most;
+    return parts > 1 ? parts : 1;
+}
+
+static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const wide_blocks *block,
+                        const xp_variant *variant, xp_tensor **panels_out) {
+    const int64_t columns = 2 * block->lanes, panels = xp_launch_blocks(p->n, columns);
+    *panels_out = xp_plan_scratch(plan, node, panels * columns * p->k);
+    if (!*panels_out) return XP_OUT_OF_MEMORY;
+    xp_launch_request request = {.file = "gemm_wide",
+                                 .kernel = "gemm_pack_b",
+                                 .variant = *variant,
+                                 .dimensions = 2,
+                                 .global = {(size_t)panels, (size_t)xp_launch_blocks(p->k, block->depth)},
+                                 .local = {1, 1},
+                                 .bytes = 8.0 * (double)p->n * (double)p->k};
+    xp_launch_read(&request, node->inputs[1]);
+    xp_launch_write(&request, *panels_out);
+    xp_launch_int(&request, p->n);
+    xp_launch_int(&request, p->k);
+    return xp_plan_launch(plan, node, &request);
+}
+
+xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    enum { NARROW = 256, SUMMED = 1024 /* by a work-item of gemm_sum_parts */ };
+    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    wide_blocks block;
+    XP_TRY(choose_wide_blocks(plan, node, p, &block));
+    xp_variant variant = {.tuning = block.tuning}; /* the kernels around the product share its program */
+    xp_variant_set(&variant, "BLOCK_ROWS", block.rows);
+    xp_variant_set(&variant, "BLOCK_DEPTH", block.depth);
+    xp_variant_set(&variant, "LANES", block.lanes);
+    xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
+    xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
+    xp_gemm_set_epilogue(&variant, &t);
+    xp_storage_set(&variant, node);
+
+    /* short rows of whole tiles are as good as packed ones */
+    const int64_t panel = 2 * block.lanes;
+    const bool single = xp_node_storage(node) == XP_F32; /* sums are: a y that is not has scratch in its place */
+    const bool in_place = single && !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
+    xp_tensor *b = t.b;
+    if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
+    const int64_t part_depth = xp_launch_blocks(p->k, depth_parts(p)), parts = xp_launch_blocks(p->k, part_depth);
+    xp_tensor *y = parts > 1 || !single ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
+    if (!y) return XP_OUT_OF_MEMORY;
+
+    xp_launch_request product = {.file = "gemm_wide",
+                                 .kernel = "gemm_wide",
+                                 .variant = variant,
+                                 .dimensions = 3,
+                                 .global = {(size_t)xp_launch_blocks(p->m, block.rows),
+                                            (size_t)xp_launch_blocks(p->n, block.columns), (size_t)parts},
+                                 .local = {1, 1, 1},
+                                 .flops = xp_gemm_flops(p),
+                                 .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
+    xp_launch_read(&product, t.a);
+    xp_launch_read(&product, b);
+    xp_launch_read(&product, t.bias);
+    xp_launch_read(&product, t.partner);
+    xp_launch_write(&product, y);
+    xp_launch_write(&product, t.z);
+    xp_launch_int(&product, p->m);
+    xp_launch_int(&product, p->n);
+    xp_launch_int(&product, p->k);
+    xp_launch_int(&product, in_place ? p->n : panel);
+    xp_launch_int(&product, in_place ? 1 : p->k);
+    xp_launch_int(&product, block.columns);
+    xp_launch_int(&product, part_depth);
+    XP_TRY(xp_plan_launch(plan, node, &product));
+    if (y == t.y) return XP_OK;
+
+    xp_launch_request sum = {.file = "gemm_wide",
+                             .kernel = "gemm_sum_parts",
+                             .variant = variant,
+                             .dimensions = 1,
+                             .global = {(size_t)xp_launch_blocks(p->m * p->n, SUMMED)},
+                             .local = {1},
+                             .flops = (double)(parts * p->m * p->n),
+                             .bytes = 4.0 * (double)((parts + 1) * p->m * p->n)};
+    xp_launch_read(&sum, y);
+    xp_launch_write(&sum, t.y);
+    xp_launch_int(&sum, parts);
+    xp_launch_int(&sum, p->m * p->n);
+    return xp_plan_launch(plan, node, &sum);
+}
