@@ -61,29 +61,24 @@ __kernel GROUP void cross_entropy_mean(const __global int *restrict labels, cons
     if (item == 0) loss[0] = weight > 0.0f ? sum / weight : 0.0f;
 }
 
-/* labels, weights [batch] -> scale [1] = d_loss / Σ weights. One work-group. */
-__kernel GROUP void cross_entropy_scale(const __global float *restrict d_loss, const __global int *restrict labels,
-                                        const __global float *restrict weights, __global float *restrict scale,
-                                        int batch, int classes) {
-    __local float shared[64];
-    int item = get_local_id(0);
-    float weight = 0.0f;
-    for (int sample = item; sample < batch; sample += 64)
-        if (counts(weights[sample], labels[sample], classes)) weight += weights[sample];
-    weight = group_sum(weight, shared);
-    if (item == 0) scale[0] = weight > 0.0f ? d_loss[0] / weight : 0.0f;
-}
-
-/* probabilities, d_logits [batch, classes], labels, weights [batch], scale [1]. A work-group owns 64 numbers. */
-__kernel GROUP void cross_entropy_backward(const __global float *restrict probabilities,
+/* probabilities, d_logits [batch, classes], labels, weights [batch], d_loss [1]. A work-group owns 64 numbers; each adds up
+ * the weights of the batch for itself, which are few. */
+__kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss,
+                                           const __global float *restrict probabilities,
                                            const __global int *restrict labels, const __global float *restrict weights,
-                                           const __global float *restrict scale, __global float *restrict d_logits,
-                                           int batch, int classes, float smoothing) {
-    size_t i = get_global_id(0);
+                                           __global float *restrict d_logits, int batch, int classes,
+                                           float smoothing) {
+    __local float shared[64];
+    float total = 0.0f;
+    for (int sample = get_local_id(0); sample < batch; sample += 64)
+        if (counts(weights[sample], labels[sample], classes)) total += weights[sample];
+    total = group_sum(total, shared);
+    const float scale = total > 0.0f ? d_loss[0] / total : 0.0f;
+    const size_t i = get_global_id(0);
     if (i < (size_t)batch * classes) {
         int sample = i / classes, c = i % classes, label = labels[sample];
         float weight = weights[sample];
         float target = smoothing / classes + (c == label ? 1.0f - smoothing : 0.0f);
-        d_logits[i] = counts(weight, label, classes) ? scale[0] * weight * (probabilities[i] - target) : 0.0f;
+        d_logits[i] = counts(weight, label, classes) ? scale * weight * (probabilities[i] - target) : 0.0f;
     }
 }

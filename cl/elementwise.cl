@@ -18,17 +18,33 @@
 #error "ACTIVATION is 1 (ReLU) or 2 (GELU)"
 #endif
 
+#if ACTIVATION == 1
+inline float activate(float x) {
+    return x < 0.0f ? 0.0f : x; /* NaN passes */
+}
+#else
+#define activate fast_gelu_1
+#endif
+
 /* x, y [count] */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void activation(const __global stored *restrict x,
                                                                           __global stored *restrict y, int count) {
-    size_t i = get_global_id(0);
+    const size_t i = get_global_id(0);
     if (i < count) {
-        float value = LOAD(x, i);
-#if ACTIVATION == 1
-        STORE(value < 0.0f ? 0.0f : value, y, i);
-#else
-        STORE(fast_gelu_1(value), y, i);
-#endif
+        STORE(activate(LOAD(x, i)), y, i);
+    }
+}
+
+/* y = dropout(activation(x)) */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
+activation_dropout(const __global stored *restrict x, __global stored *restrict y,
+                   const __global uint *restrict random_state, uint threshold, uint stream, float keep_scale,
+                   int count) {
+    const size_t i = get_global_id(0);
+    if (i < count) {
+        const uint4 words = random_words(random_state, stream, (uint)(i / 4), 0);
+        const uint2 pair = i & 2 ? words.hi : words.lo;
+        STORE((i & 1 ? pair.y : pair.x) >= threshold ? activate(LOAD(x, i)) * keep_scale : 0.0f, y, i);
     }
 }
 
@@ -49,8 +65,8 @@ activation_backward(const __global stored *restrict dy, const __global stored *r
 
 /* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-dropout_tiled(const __global stored *restrict x, const __global uint *restrict random_state, __global stored *restrict y,
-              int count, uint threshold, uint stream, float keep_scale) {
+dropout_tiled(const __global stored *restrict x, __global stored *restrict y, const __global uint *restrict random_state, uint threshold,
+              uint stream, float keep_scale, int count) {
     size_t quad = get_global_id(0), first = 4 * quad;
     if (first < count) {
         uint4 words = random_words(random_state, stream, (uint)quad, 0);
@@ -67,8 +83,8 @@ dropout_tiled(const __global stored *restrict x, const __global uint *restrict r
 
 /* The same of fp32; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a time. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-dropout_wide(const __global float *restrict x, const __global uint *restrict random_state, __global float *restrict y,
-             int count, uint threshold, uint stream, float keep_scale) {
+dropout_wide(const __global float *x, __global float *y, const __global uint *restrict random_state, uint threshold,
+             uint stream, float keep_scale, int count) {
     size_t first = get_group_id(0) * (size_t)DROPOUT_BLOCK;
     drop_block(x + first, y + first, first, min(DROPOUT_BLOCK, (int)(count - first)), random_state, threshold, stream,
                keep_scale);

@@ -22,6 +22,9 @@
 #ifndef ALIGNED_B
 #define ALIGNED_B 0
 #endif
+#ifndef SUMS
+#define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
+#endif
 #ifndef SIDE
 #define SIDE 16 /* work-items along each side of the tile */
 #endif
@@ -167,20 +170,13 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
     if (row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4 < m) {                                                \
         const int column = column_begin + (g * SIDE + get_local_id(0)) * 4;                                            \
         const long at = (long)(row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4) * n + column;                 \
-        if (column < n) finish(sum##r##_##g.x, bias, partner, y, z, at, column);                                       \
-        if (column + 1 < n) finish(sum##r##_##g.y, bias, partner, y, z, at + 1, column + 1);                           \
-        if (column + 2 < n) finish(sum##r##_##g.z, bias, partner, y, z, at + 2, column + 2);                           \
-        if (column + 3 < n) finish(sum##r##_##g.w, bias, partner, y, z, at + 3, column + 3);                           \
+        finish_four(sum##r##_##g, at, column, EPILOGUE);                                                               \
     }
 
 __kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
-gemm_tiled(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
-           const __global stored *b,       /* [k,n], or [n,k] with TRANSPOSE_B */
-           const __global float *bias,    /* [n] or NULL */
-           const __global stored *partner, /* [m,n] or NULL */
-           __global stored *y,             /* [m,n] */
-           __global stored *z,             /* [m,n] or NULL */
-           int m, int n, int k) {
+gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
+           const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
+           EPILOGUE_PARAMETERS, int k, __global float *sums /* [m] or NULL */) {
     __local float slice_a[DEPTH * PITCH(TILE_ROWS)] __attribute__((aligned(16)));
     __local float slice_b[DEPTH * PITCH(TILE_COLUMNS)] __attribute__((aligned(16)));
     const int item = get_local_id(1) * SIDE + get_local_id(0);
@@ -188,6 +184,9 @@ gemm_tiled(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A *
     EACH_ROW(DECLARE_ROW)
     EACH_FETCH_A(DECLARE_A)
     EACH_FETCH_B(DECLARE_B)
+#if SUMS
+    float sum_of_row = 0.0f;
+#endif
     int begin = 0;
     EACH_FETCH_A(FETCH_SLICE_A)
     EACH_FETCH_B(FETCH_SLICE_B)
@@ -205,7 +204,14 @@ gemm_tiled(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A *
             EACH_COLUMN_FOUR(READ_RIGHT)
             EACH_ROW(MULTIPLY_ROW)
         }
+#if SUMS
+        if (get_group_id(0) == 0 && item < TILE_ROWS)
+            for (int step = 0; step < DEPTH; step++) sum_of_row += slice_a[step * PITCH(TILE_ROWS) + item];
+#endif
         barrier(CLK_LOCAL_MEM_FENCE);
     }
     EACH_ROW(STORE_ROW)
+#if SUMS
+    if (get_group_id(0) == 0 && item < TILE_ROWS && row_begin + item < m) sums[row_begin + item] = sum_of_row;
+#endif
 }

@@ -365,15 +365,43 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
     }
 }
 
-/* dx and d_branch of one row by one work-group; arguments as in backward_wide, without partial sums. */
-__kernel TILED void backward_rows_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
-                                        const __global stored *restrict sum, const __global float *restrict mean,
-                                        const __global float *restrict rstd, const __global float *restrict gamma,
-                                        const __global uint *restrict random_state, __global stored *restrict dx,
-                                        __global stored *restrict d_branch, int rows, int columns, uint threshold,
-                                        uint stream, float keep_scale) {
-    size_t row = get_group_id(0), start = row * columns;
-    int item = get_local_id(0);
+#if D_PARAMETERS
+/* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
+inline void sum_block(const __global stored *d_out, const __global stored *sum, const __global float *mean,
+                      const __global float *rstd, __global float *partial, int rows, int columns, int block_rows) {
+    const int column_blocks = (columns + 63) / 64, block = get_group_id(0) / column_blocks;
+    const int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
+    const int first_row = block * block_rows, last_row = min(rows, first_row + block_rows);
+    if (column >= columns) return;
+    float d_gamma = 0.0f, d_beta = 0.0f;
+    for (int row = first_row; row < last_row; row++) {
+        const size_t element = (size_t)row * columns + column;
+        const float arriving = LOAD(d_out, element);
+        d_gamma = fma(arriving, (LOAD(sum, element) - mean[row]) * rstd[row], d_gamma);
+        d_beta += arriving;
+    }
+    partial[(size_t)block * 2 * columns + column] = d_gamma;
+    partial[(size_t)block * 2 * columns + columns + column] = d_beta;
+}
+#endif
+
+/* Arguments as in backward_wide. The first work-groups make partial sums, which need nothing of the others: one launch
+ * serves both. Of those, each makes dx and d_branch of one row. */
+__kernel TILED void backward_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
+                                   const __global stored *restrict sum, const __global float *restrict mean,
+                                   const __global float *restrict rstd, const __global float *restrict gamma,
+                                   const __global uint *restrict random_state, __global stored *restrict dx,
+                                   __global stored *restrict d_branch, __global float *restrict partial, int rows,
+                                   int columns, int block_rows, uint threshold, uint stream, float keep_scale,
+                                   int parameter_groups) {
+    const int item = get_local_id(0);
+#if D_PARAMETERS
+    if (get_group_id(0) < parameter_groups) {
+        sum_block(d_out, sum, mean, rstd, partial, rows, columns, block_rows);
+        return;
+    }
+#endif
+    const size_t row = get_group_id(0) - parameter_groups, start = row * columns;
 #if DROPOUT
     dropping drop = {random_state, threshold, stream, keep_scale};
 #endif
@@ -419,27 +447,6 @@ __kernel TILED void backward_rows_tiled(const __global stored *restrict d_out, c
 #endif
     }
 #endif
-}
-
-/* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
-__kernel TILED void backward_parameters_tiled(const __global stored *restrict d_out, const __global stored *restrict sum,
-                                              const __global float *restrict mean, const __global float *restrict rstd,
-                                              __global float *restrict partial, int rows, int columns, int block_rows) {
-    int column_blocks = (columns + 63) / 64;
-    int block = get_group_id(0) / column_blocks;
-    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
-    int first_row = block * block_rows, last_row = min(rows, first_row + block_rows);
-    if (column < columns) {
-        float d_gamma = 0.0f, d_beta = 0.0f;
-        for (int row = first_row; row < last_row; row++) {
-            size_t element = (size_t)row * columns + column;
-            float arriving = LOAD(d_out, element);
-            d_gamma = fma(arriving, (LOAD(sum, element) - mean[row]) * rstd[row], d_gamma);
-            d_beta += arriving;
-        }
-        partial[(size_t)block * 2 * columns + column] = d_gamma;
-        partial[(size_t)block * 2 * columns + columns + column] = d_beta;
-    }
 }
 
 /* partial [blocks, 2, columns] -> d_gamma, d_beta [columns], the blocks in order; groups of 64 columns. */

@@ -1,6 +1,7 @@
 /* Data sets: what preparation does to the samples, how parts are made, and how batches are. */
 #include "data.h"
 #include "data/feed.h"
+#include "data/formats.h"
 
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 

@@ -1,6 +1,9 @@
 /* The table of case generators; each lives in the cases_*.c file of its family of operations. */
 #include "check/check.h"
 #include "ops/list.h"
+#include "ops/ops.h"
+
+#include <string.h>
 
 #define DECLARE(name, factor) xp_status xp_case_##name(xp_case *out, xp_random *variant, xp_random *shape);
 XP_OPERATION_LIST(DECLARE)
@@ -15,4 +18,17 @@ int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit) {
     int64_t size = pick < 7 ? edges[pick] : 1 + (int64_t)xp_random_below(random, (uint32_t)limit);
     if (size < 1) return 1;
     return size > limit ? limit : size;
+}
+
+xp_status xp_case_drop(xp_case *out, xp_node *node, xp_random *shape) {
+    const float probability = 0.05f + 0.8f * (float)xp_random_unit(shape);
+    const xp_dropout_attributes dropout = {.probability = probability,
+                                           .threshold = (uint32_t)((double)probability * 0x1p32),
+                                           .stream = xp_random_below(shape, 100)};
+    xp_node reader = {0}; /* as fusion would find it */
+    memcpy(reader.attributes, &dropout, sizeof dropout);
+    xp_tensor *random_state = xp_graph_random_state(out->graph);
+    if (!random_state) return XP_OUT_OF_MEMORY;
+    node->operation->take_in(node, XP_COMBINE_DROPOUT, random_state, &reader);
+    return XP_OK;
 }

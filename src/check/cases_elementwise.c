@@ -33,9 +33,11 @@ static xp_status finish(xp_case *out, const xp_tensor *y) {
 
 xp_status xp_case_activation(xp_case *out, xp_random *variant, xp_random *shape) {
     xp_activation activation = xp_random_below(variant, 2) ? XP_ACTIVATION_GELU : XP_ACTIVATION_RELU;
-    xp_tensor *x = draw_input(out, shape);
+    const bool drops = xp_random_below(variant, 2);
+    xp_tensor *x = draw_input(out, shape), *y = xp_activate(out->graph, x, activation);
     out->zeros_expected = x && xp_tensor_elements(x) <= FEW;
-    return finish(out, xp_activate(out->graph, x, activation));
+    if (drops && y) XP_TRY(xp_case_drop(out, y->producer, shape));
+    return finish(out, y);
 }
 
 xp_status xp_case_activation_backward(xp_case *out, xp_random *variant, xp_random *shape) {

@@ -35,6 +35,7 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     const xp_activation activation = (xp_activation)xp_random_below(variant, 3);
     const bool training = xp_random_below(variant, 2);
     const xp_combine combine = (xp_combine)xp_random_below(variant, 4);
+    const bool sums = xp_random_below(variant, 2), drops = xp_random_below(variant, 4) == 0;
     int64_t m, n, k;
     draw_sizes(shape, &m, &n, &k);
     XP_TRY(xp_graph_create(&out->graph, NULL, training));
@@ -46,17 +47,20 @@ xp_status xp_case_gemm(xp_case *out, xp_random *variant, xp_random *shape) {
     xp_tensor *b = xp_graph_input(out->graph, "b", XP_F32, 2, b_shape);
     if (!transpose_a && transpose_b)
         y = xp_linear(out->graph, a, b, bias ? xp_graph_input(out->graph, "bias", XP_F32, 1, &n) : NULL, activation);
+    else if (transpose_a && sums)
+        y = xp_gemm_with_sums(out->graph, a, b, transpose_b, &(xp_tensor *){NULL});
     else
         y = xp_gemm(out->graph, a, transpose_a, b, transpose_b);
     if (!y) return XP_INVALID_ARGUMENT;
+    xp_node *product = y->producer;
+    if (drops && training) XP_TRY(xp_case_drop(out, product, shape));
     if (combine != XP_COMBINE_NONE) {
         xp_tensor *partner = xp_graph_input(out->graph, "partner", XP_F32, 2, (int64_t[]){m, n});
         if (!partner) return XP_OUT_OF_MEMORY;
-        xp_node *product = y->producer; /* beside an activation it does not */
-        product->operation->take_in(product, combine, partner);
+        product->operation->take_in(product, combine, partner, NULL); /* beside an activation it does not */
     }
-    out->zeros_expected = m * n < 32 && (activation == XP_ACTIVATION_RELU || combine == XP_COMBINE_RELU_SLOPE);
-    out->node = y->producer;
+    out->zeros_expected = m * n < 32 && (drops || activation == XP_ACTIVATION_RELU || combine == XP_COMBINE_RELU_SLOPE);
+    out->node = product;
     return XP_OK;
 }
 

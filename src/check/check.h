@@ -56,6 +56,9 @@ void xp_case_values(xp_case *out, const xp_tensor *tensor, int count, const floa
  * a tensor [B,N,H,...]. The device gets NaN there; the reference does not. */
 void xp_case_poison(xp_case *out, const xp_tensor *tensor, const xp_tensor *lengths);
 
+/* Has the node take in a dropout with a drawn probability and stream. */
+xp_status xp_case_drop(xp_case *out, xp_node *node, xp_random *shape);
+
 /* Draws variants and shapes for one operation. Called often with the same `variant_seed` and a new `shape` stream, so
  * that few variants are compiled and many shapes are tried for each. */
 typedef struct xp_case_entry {

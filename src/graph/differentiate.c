@@ -36,15 +36,15 @@ static xp_status differentiate_node(xp_graph *graph, gradients *all, const xp_no
     return XP_OK;
 }
 
-/* Fuses the backward pass. The gradients of parameters and leaves are what it is for: they stay as they are. */
-static xp_status fuse(xp_graph *graph, const gradients *all, int first_node, int leaf_count, xp_tensor *const *leaves) {
+/* The gradients of parameters and leaves are what it is for: they stay as they are. */
+static xp_status fuse(xp_graph *graph, const gradients *all, int leaf_count, xp_tensor *const *leaves) {
     bool *held = calloc((size_t)graph->tensor_count, sizeof *held);
     if (!held) return xp_fail(XP_OUT_OF_MEMORY, "no memory to fuse the operations of %d tensors", graph->tensor_count);
     for (int i = 0; i < all->count; i++)
         if (all->of[i] && graph->tensors[i]->role == XP_ROLE_PARAMETER) held[xp_tensor_root(all->of[i])->id] = true;
     for (int i = 0; i < leaf_count; i++)
         if (all->of[leaves[i]->id]) held[xp_tensor_root(all->of[leaves[i]->id])->id] = true;
-    xp_graph_fuse(graph, first_node, held);
+    xp_graph_fuse(graph, held);
     free(held);
     return XP_OK;
 }
@@ -102,7 +102,7 @@ xp_status xp_graph_differentiate(xp_graph *graph, int output_count, xp_tensor *c
     for (int i = 0; i < output_count && status == XP_OK; i++) status = gather(graph, &all, outputs[i], seeds[i]);
     for (int i = node_count - 1; i >= 0 && status == XP_OK; i--)
         status = differentiate_node(graph, &all, graph->nodes[i]);
-    if (status == XP_OK) status = fuse(graph, &all, node_count, leaf_count, leaves);
+    if (status == XP_OK) status = fuse(graph, &all, leaf_count, leaves);
     for (int i = 0; i < all.count && status == XP_OK; i++) {
         const xp_tensor *tensor = graph->tensors[i];
         if (tensor->role == XP_ROLE_PARAMETER && tensor->needs_gradient && all.of[i])

@@ -39,21 +39,21 @@ static void become_view(xp_graph *graph, xp_node *node, xp_tensor *whole) {
 static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
     const xp_combine combine = node->operation->combination ? node->operation->combination(node) : XP_COMBINE_NONE;
     if (combine == XP_COMBINE_NONE || node->outputs[0]->base) return;
+    const bool drops = combine == XP_COMBINE_DROPOUT;
     xp_tensor *whole = whole_of(node->inputs[0]), *partner = whole_of(node->inputs[1]);
-    if (!whole || !partner || partner->type != whole->type || whole == partner ||
-        xp_tensor_elements(whole) != xp_tensor_elements(partner))
-        return;
+    if (!whole || !partner || whole == partner) return;
+    if (!drops && (partner->type != whole->type || xp_tensor_elements(whole) != xp_tensor_elements(partner))) return;
     xp_node *maker = whole->producer;
-    if (!maker || !maker->backward || !maker->operation->take_in || maker->outputs[0] != whole) return;
+    if (!maker || !(maker->backward || drops) || !maker->operation->take_in || maker->outputs[0] != whole) return;
     if (whole->role != XP_ROLE_ACTIVATION || whole->keep || whole->external || held[whole->id]) return;
     if (partner->producer && partner->producer->id >= maker->id) return; /* it is made too late */
-    if (is_read_beside(graph, whole, node) || !maker->operation->take_in(maker, combine, partner)) return;
+    if (is_read_beside(graph, whole, node) || !maker->operation->take_in(maker, combine, partner, node)) return;
     become_view(graph, node, whole);
     held[whole->id] = held[node->outputs[0]->id];
     graph->fused++;
     graph->fused_bytes += 2.0 * (double)xp_tensor_bytes(whole); /* written, and read again */
 }
 
-void xp_graph_fuse(xp_graph *graph, int first, bool *held) {
-    for (int i = first; i < graph->node_count; i++) fuse_node(graph, graph->nodes[i], held);
+void xp_graph_fuse(xp_graph *graph, bool *held) {
+    for (int i = 0; i < graph->node_count; i++) fuse_node(graph, graph->nodes[i], held);
 }

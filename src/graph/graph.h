@@ -108,10 +108,10 @@ xp_tensor *xp_graph_dense(xp_graph *graph, xp_tensor *tensor);
 xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, int input_count, xp_tensor *const *inputs,
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes);
 
-/* Fuses operations of the backward pass, from node `first` on, into the products and other operations whose results
- * they read; this saves traffic, and the fused nodes become views. held [tensors of the graph]: by id, tensors whose
+/* Fuses operations that only change a result element by element into the products and other operations that make it, in
+ * the backward pass, and dropout everywhere; this saves traffic, and the fused nodes become views. held [tensors of the graph]: by id, tensors whose
  * content is used outside the graph; kept up to date. */
-void xp_graph_fuse(xp_graph *graph, int first, bool *held);
+void xp_graph_fuse(xp_graph *graph, bool *held);
 
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL if memory runs out. */
 void *xp_graph_memory(xp_graph *graph, size_t bytes);

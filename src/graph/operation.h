@@ -12,7 +12,8 @@ typedef enum xp_combine {
     XP_COMBINE_NONE,
     XP_COMBINE_ADD,        /* y + partner */
     XP_COMBINE_RELU_SLOPE, /* y · relu'(partner) */
-    XP_COMBINE_GELU_SLOPE  /* y · gelu'(partner) */
+    XP_COMBINE_GELU_SLOPE, /* y · gelu'(partner) */
+    XP_COMBINE_DROPOUT     /* y · keep / (1-p); here the partner is the random state */
 } xp_combine;
 
 /* One way to put a node on a device. */
@@ -48,10 +49,10 @@ typedef struct xp_operation {
     bool costly;
 
     /* For fusion (graph/fuse.c). combination: the node's only output is inputs[0] combined so with inputs[1], and
-     * whatever makes inputs[0] may do it. take_in: has the node combine outputs[0] with the partner, dense and of as
-     * many elements, while it writes it; false where it cannot. NULL: neither. */
+     * whatever makes inputs[0] may do it. take_in: has the node combine outputs[0] as `reader` does, while it writes
+     * it, with the partner, dense and (but for dropout) of as many elements; false where it cannot. NULL: neither. */
     xp_combine (*combination)(const xp_node *node);
-    bool (*take_in)(xp_node *node, xp_combine combine, xp_tensor *partner);
+    bool (*take_in)(xp_node *node, xp_combine combine, xp_tensor *partner, const xp_node *reader);
 } xp_operation;
 
 /* For `supports`: nodes without a tensor in 16 bits; nodes whose stored tensors are of one type and the others fp32 or

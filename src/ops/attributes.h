@@ -10,33 +10,40 @@
 #include <expanse/ops.h>
 #include <expanse/train.h>
 
+/* ---- dropout, of every operation that has it -----------------------------------------------------------------------
+ * x · keep / (1-p), keep from Philox with a stream of the node's: element e of the tensor uses word e%4 of
+ * random_words(random_state, stream, e/4, 0). Probability 0: none. */
+typedef struct xp_dropout_attributes {
+    float probability;
+    uint32_t threshold; /* round(p · 2^32) */
+    uint32_t stream;
+} xp_dropout_attributes;
+
 /* ---- ops/gemm.c: "gemm" ---------------------------------------------------------------------------------------------
- * y = activation(z), z = op(a) · op(b) + bias, with op(a) [m,k] and op(b) [k,n] after the optional transposition.
- * Without an activation, z may be combined with a partner: y = z + partner, or y = z · activation'(partner).
+ * y = combined(dropout(activation(z)), partner), z = op(a) · op(b) + bias, with op(a) [m,k] and op(b) [k,n] after the
+ * optional transposition. Combined: + partner, or · activation'(partner); only without an activation.
  *
- * inputs:  a, b, bias [n] or NULL, partner [m,n] or NULL
- * outputs: y [m,n], z [m,n] or NULL (kept only when a backward pass needs it) */
+ * inputs:  a, b, bias [n] or NULL, partner [m,n] or NULL, random_state or NULL
+ * outputs: y [m,n], z [m,n] or NULL (kept only when a backward pass needs it), the sums of op(a) over k [m] or NULL
+ *          (only of a transposed a: with the gradient of a weight comes that of its bias) */
 typedef struct xp_gemm_attributes {
     int64_t m, n, k;
     int transpose_a, transpose_b;
     int activation; /* GELU is the exact one, x·Φ(x) */
     int combine;    /* an xp_combine */
+    xp_dropout_attributes dropout;
 } xp_gemm_attributes;
 
 /* ---- graph/copy.c: "add", "copy": part of the graph, without attributes ---------------------------------------------
  * copy reads and writes views. */
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "dropout" ----------------------------------------------
- * dropout: y = x · keep / (1-p), keep from Philox with the node's stream; its gradient is the same operation on dy with
- * the same stream. Element e uses word e%4 of random_words(random_state, stream, e/4, 0). */
+ * activation: y = dropout(activation(x)); inputs x, random_state or NULL.
+ * dropout: its gradient is the same operation on dy with the same stream. */
 typedef struct xp_activation_attributes {
     int activation;
+    xp_dropout_attributes dropout;
 } xp_activation_attributes;
-typedef struct xp_dropout_attributes {
-    float probability;
-    uint32_t threshold; /* round(p · 2^32) */
-    uint32_t stream;
-} xp_dropout_attributes;
 
 /* ---- ops/reduction.c: "column_sum" ----------------------------------------------------------------------------------
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
@@ -53,7 +60,7 @@ typedef struct xp_dropout_attributes {
  * outputs: dx, d_branch (NULL without branch; without dropout dx itself serves), d_gamma [C], d_beta [C] */
 typedef struct xp_layer_norm_attributes {
     float epsilon;
-    xp_dropout_attributes dropout; /* probability 0: none; element numbering as in "dropout" */
+    xp_dropout_attributes dropout;
 } xp_layer_norm_attributes;
 
 /* ---- ops/batch_norm.c: "batch_norm", "batch_norm_backward" ----------------------------------------------------------

@@ -98,29 +98,11 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
 /* ---- backward ---------------------------------------------------------------------------------------------------- */
 
 static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
-    xp_tensor *d_loss = node->inputs[0], *probabilities = node->inputs[1];
-    xp_tensor *labels = node->inputs[2], *weights = node->inputs[3], *scale = xp_plan_scratch(plan, node, 1);
-    int64_t batch = probabilities->shape[0], classes = probabilities->shape[1];
-    if (!scale) return XP_OUT_OF_MEMORY;
-
-    xp_launch_request total = request_of("cross_entropy_scale", 1);
-    total.flops = (double)batch;
-    total.bytes = 8.0 * (double)batch;
-    xp_launch_read(&total, d_loss);
-    xp_launch_read(&total, labels);
-    xp_launch_read(&total, weights);
-    xp_launch_write(&total, scale);
-    xp_launch_int(&total, batch);
-    xp_launch_int(&total, classes);
-    XP_TRY(xp_plan_launch(plan, node, &total));
-
+    const int64_t batch = node->inputs[1]->shape[0], classes = node->inputs[1]->shape[1];
     xp_launch_request request = request_of("cross_entropy_backward", xp_launch_blocks(batch * classes, 64));
     request.flops = 3.0 * (double)(batch * classes);
     request.bytes = 8.0 * (double)(batch * classes);
-    xp_launch_read(&request, probabilities);
-    xp_launch_read(&request, labels);
-    xp_launch_read(&request, weights);
-    xp_launch_read(&request, scale);
+    for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);
     xp_launch_write(&request, node->outputs[0]);
     xp_launch_int(&request, batch);
     xp_launch_int(&request, classes);

@@ -6,14 +6,16 @@ extern const xp_operation xp_operation_gemm;
 /* ---- building ---------------------------------------------------------------------------------------------------- */
 
 static xp_tensor *add_gemm(xp_graph *graph, xp_tensor *a, xp_tensor *b, xp_tensor *bias,
-                           const xp_gemm_attributes *attributes) {
+                           const xp_gemm_attributes *attributes, xp_tensor **sums_or_null) {
     const int64_t shape[] = {attributes->m, attributes->n};
     const bool keep_z = attributes->activation != XP_ACTIVATION_NONE && graph->training;
     xp_tensor *y = xp_graph_tensor(graph, "y", a->type, 2, shape);
     xp_tensor *z = keep_z ? xp_graph_tensor(graph, "z", a->type, 2, shape) : NULL;
-    if (!y || (keep_z && !z)) return NULL;
-    xp_tensor *inputs[] = {a, b, bias, NULL}, *outputs[] = {y, z};
-    if (!xp_graph_node(graph, &xp_operation_gemm, 4, inputs, 2, outputs, attributes, sizeof *attributes)) return NULL;
+    xp_tensor *sums = sums_or_null ? xp_graph_tensor(graph, "sums", XP_F32, 1, shape) : NULL;
+    if (!y || (keep_z && !z) || (sums_or_null && !sums)) return NULL;
+    xp_tensor *inputs[] = {a, b, bias, NULL, NULL}, *outputs[] = {y, z, sums};
+    if (!xp_graph_node(graph, &xp_operation_gemm, 5, inputs, 3, outputs, attributes, sizeof *attributes)) return NULL;
+    if (sums) *sums_or_null = sums;
     return y;
 }
 
@@ -32,7 +34,9 @@ static bool same_type(const xp_tensor *a, const xp_tensor *b) {
     return false;
 }
 
-xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b) {
+/* sums_or_null: only of a transposed a. */
+static xp_tensor *product(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b,
+                          xp_tensor **sums_or_null) {
     if (!a || !b || !is_matrix(a, "the left factor") || !is_matrix(b, "the right factor")) return NULL;
     const xp_gemm_attributes attributes = {.m = a->shape[transpose_a ? 1 : 0],
                                            .n = b->shape[transpose_b ? 0 : 1],
@@ -50,7 +54,15 @@ xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b,
     if (!same_type(a, b)) return NULL;
     a = xp_graph_dense(graph, a);
     b = xp_graph_dense(graph, b);
-    return a && b ? add_gemm(graph, a, b, NULL, &attributes) : NULL;
+    return a && b ? add_gemm(graph, a, b, NULL, &attributes, sums_or_null) : NULL;
+}
+
+xp_tensor *xp_gemm(xp_graph *graph, xp_tensor *a, int transpose_a, xp_tensor *b, int transpose_b) {
+    return product(graph, a, transpose_a, b, transpose_b, NULL);
+}
+
+xp_tensor *xp_gemm_with_sums(xp_graph *graph, xp_tensor *a, xp_tensor *b, int transpose_b, xp_tensor **sums) {
+    return product(graph, a, 1, b, transpose_b, sums);
 }
 
 xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *bias, xp_activation activation) {
@@ -78,16 +90,23 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
     if (!flat) return NULL;
     const xp_gemm_attributes attributes = {
         .m = rows[0], .n = n, .k = k, .transpose_b = 1, .activation = (int)activation};
-    xp_tensor *y = add_gemm(graph, flat, weight, bias, &attributes);
+    xp_tensor *y = add_gemm(graph, flat, weight, bias, &attributes, NULL);
     if (!y || x->rank == 2) return y;
     int64_t shape[XP_MAX_RANK];
     for (int i = 0; i < x->rank; i++) shape[i] = i + 1 < x->rank ? x->shape[i] : n;
     return xp_graph_reshape(graph, y, x->rank, shape);
 }
 
-static bool take_in(xp_node *node, xp_combine combine, xp_tensor *partner) {
+static bool take_in(xp_node *node, xp_combine combine, xp_tensor *partner, const xp_node *reader) {
     xp_gemm_attributes *attributes = (xp_gemm_attributes *)(void *)node->attributes;
+    if (combine == XP_COMBINE_DROPOUT) {
+        if (attributes->combine != XP_COMBINE_NONE || attributes->dropout.probability > 0) return false;
+        attributes->dropout = *XP_ATTRIBUTES(xp_dropout_attributes, reader);
+        node->inputs[4] = partner;
+        return true;
+    }
     if (attributes->activation != XP_ACTIVATION_NONE || attributes->combine != XP_COMBINE_NONE) return false;
+    if (attributes->dropout.probability > 0 && combine == XP_COMBINE_ADD) return false;
     attributes->combine = combine;
     node->inputs[3] = partner;
     return true;
@@ -102,6 +121,10 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     xp_tensor *d_c = d_outputs[0];
     if (!d_c) return XP_OK;
     if (t.partner) return xp_fail(XP_UNSUPPORTED, "%s: the backward pass itself has no gradient", node->label);
+    if (attributes->dropout.probability > 0) {
+        d_c = xp_dropout_again(graph, d_c, t.random_state, &attributes->dropout);
+        if (!d_c) return XP_OUT_OF_MEMORY;
+    }
     if (attributes->activation != XP_ACTIVATION_NONE) {
         if (!t.z)
             return xp_fail(XP_INVALID_ARGUMENT,
@@ -113,11 +136,14 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
         d_inputs[0] = ta ? xp_gemm(graph, t.b, tb, d_c, 1) : xp_gemm(graph, d_c, 0, t.b, !tb);
         if (!d_inputs[0]) return XP_OUT_OF_MEMORY;
     }
+    const bool sums = t.bias && t.bias->needs_gradient, with_sums = sums && tb && t.b->needs_gradient;
     if (t.b->needs_gradient) {
-        d_inputs[1] = tb ? xp_gemm(graph, d_c, 1, t.a, ta) : xp_gemm(graph, t.a, !ta, d_c, 0);
+        d_inputs[1] = with_sums ? xp_gemm_with_sums(graph, d_c, t.a, ta, &d_inputs[2])
+                      : tb      ? xp_gemm(graph, d_c, 1, t.a, ta)
+                                : xp_gemm(graph, t.a, !ta, d_c, 0);
         if (!d_inputs[1]) return XP_OUT_OF_MEMORY;
     }
-    if (t.bias && t.bias->needs_gradient) {
+    if (sums && !with_sums) {
         d_inputs[2] = xp_column_sum(graph, d_c);
         if (!d_inputs[2]) return XP_OUT_OF_MEMORY;
     }
@@ -131,5 +157,5 @@ const xp_operation xp_operation_gemm = {.name = "gemm",
                                                         {XP_FAMILY_TILED, xp_gemm_library_serves, xp_gemm_emit_library},
                                                         {XP_FAMILY_TILED, xp_supports_storage, xp_gemm_emit_tiled}),
                                         .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
-                                        .stored_outputs = 3,
+                                        .stored_outputs = 3,                       /* not the sums */
                                         .take_in = take_in};

@@ -3,13 +3,15 @@
 #include <stdio.h>
 
 xp_gemm_tensors xp_gemm_tensors_of(const xp_node *node) {
-    return (xp_gemm_tensors){XP_ATTRIBUTES(xp_gemm_attributes, node),
-                             node->inputs[0],
-                             node->inputs[1],
-                             node->inputs[2],
-                             node->inputs[3],
-                             node->outputs[0],
-                             node->outputs[1]};
+    return (xp_gemm_tensors){.attributes = XP_ATTRIBUTES(xp_gemm_attributes, node),
+                             .a = node->inputs[0],
+                             .b = node->inputs[1],
+                             .bias = node->inputs[2],
+                             .partner = node->inputs[3],
+                             .random_state = node->inputs[4],
+                             .y = node->outputs[0],
+                             .z = node->outputs[1],
+                             .sums = node->outputs[2]};
 }
 
 double xp_gemm_flops(const xp_gemm_attributes *p) {
@@ -29,6 +31,7 @@ void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t) {
     xp_variant_set(variant, "BIAS", t->bias != NULL);
     xp_variant_set(variant, "ACTIVATION", t->attributes->activation);
     xp_variant_set(variant, "KEEP_Z", t->z != NULL);
+    if (t->random_state) xp_variant_set(variant, "DROPOUT", 1);
     if (t->attributes->combine != XP_COMBINE_NONE) xp_variant_set(variant, "COMBINE", t->attributes->combine);
 }
 

@@ -8,8 +8,8 @@
 
 typedef struct xp_gemm_tensors {
     const xp_gemm_attributes *attributes;
-    xp_tensor *a, *b, *bias, *partner; /* the last two may be NULL, and so may z */
-    xp_tensor *y, *z;
+    xp_tensor *a, *b, *bias, *partner, *random_state; /* the last three may be NULL */
+    xp_tensor *y, *z, *sums;                          /* the last two may be NULL */
 } xp_gemm_tensors;
 xp_gemm_tensors xp_gemm_tensors_of(const xp_node *node);
 
@@ -19,7 +19,7 @@ int xp_gemm_results(const xp_gemm_tensors *t);
 /* Both factors and so many results, of elements of so many bytes. */
 double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes);
 
-/* BIAS, ACTIVATION, KEEP_Z and COMBINE. */
+/* BIAS, ACTIVATION, KEEP_Z, DROPOUT and COMBINE. */
 void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t);
 
 /* What the best values of a product's parameters depend on. */

@@ -1,6 +1,7 @@
 /* Matrix products for GPUs: tiles of cl/gemm_tiled.cl and its launches, and which products CLBlast computes instead. */
 #include "ops/gemm_clblast.h"
 #include "ops/gemm_launch.h"
+#include "ops/reduction.h"
 
 enum { FINISH_GROUP = 64 };
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, LIBRARY, PARAMETERS }; /* of tile_of */
@@ -58,14 +59,18 @@ static xp_status choose(xp_plan *plan, const xp_node *node, xp_tuning *tile, xp_
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-/* The arguments that the kernels of this file share. */
+/* EPILOGUE_PARAMETERS. */
 static void pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t) {
     xp_launch_read(request, t->bias);
     xp_launch_read(request, t->partner);
+    xp_launch_read(request, t->random_state);
     xp_launch_write(request, t->y);
     xp_launch_write(request, t->z);
     xp_launch_int(request, t->attributes->m);
     xp_launch_int(request, t->attributes->n);
+    xp_launch_uint(request, t->attributes->dropout.threshold);
+    xp_launch_uint(request, t->attributes->dropout.stream);
+    xp_launch_float(request, xp_building_keep_scale(&t->attributes->dropout));
 }
 
 /* The library's product, and a kernel for the epilogue. */
@@ -75,7 +80,8 @@ xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family fam
     xp_tuning tile, library;
     XP_TRY(choose(plan, node, &tile, &library));
     XP_TRY(xp_clblast_emit(plan, node, &library, tile.handle));
-    if (!t.bias && !t.partner && p->activation == XP_ACTIVATION_NONE) return XP_OK;
+    if (t.sums) XP_TRY(xp_column_sum_launch(plan, node, t.a, t.sums, family));
+    if (!t.bias && !t.partner && !t.random_state && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
     xp_launch_request finish = {.file = "gemm_finish",
                                 .kernel = "gemm_finish",
@@ -115,6 +121,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
     xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
+    if (t.sums) xp_variant_set(&product.variant, "SUMS", 1);
     product.variant.tuning = tile.handle;
     xp_gemm_set_epilogue(&product.variant, &t);
     xp_storage_set(&product.variant, node);
@@ -122,5 +129,6 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_launch_read(&product, t.b);
     pass_epilogue(&product, &t);
     xp_launch_int(&product, p->k);
+    xp_launch_write(&product, t.sums);
     return xp_plan_launch(plan, node, &product);
 }

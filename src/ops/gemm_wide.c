@@ -1,5 +1,6 @@
 /* Matrix products for CPUs: blocks of cl/gemm_wide.cl and its launches. */
 #include "ops/gemm_launch.h"
+#include "ops/reduction.h"
 
 typedef struct wide_blocks {
     int64_t rows, columns, depth, lanes;
@@ -59,10 +60,44 @@ static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attrib
     return xp_plan_launch(plan, node, &request);
 }
 
-xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
-    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
-    enum { NARROW = 256, SUMMED = 1024 /* by a work-item of gemm_sum_parts */ };
+/* What comes after the sum of a product with dropout; `sums` [parts,m,n] may be y itself. */
+static xp_status emit_drop(xp_plan *plan, const xp_node *node, xp_tensor *sums, int64_t parts, int tuning) {
+    enum { DROPPED = 1024 /* by a work-item */ };
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    const xp_dropout_attributes *dropout = &t.attributes->dropout;
+    const int64_t count = t.attributes->m * t.attributes->n;
+    xp_launch_request request = {.file = "gemm_finish",
+                                 .kernel = "gemm_drop_wide",
+                                 .variant = {.tuning = tuning},
+                                 .dimensions = 1,
+                                 .global = {(size_t)xp_launch_blocks(count, DROPPED)},
+                                 .local = {1},
+                                 .flops = (double)(parts * count),
+                                 .bytes = 4.0 * (double)((parts + 1 + (t.partner != NULL)) * count)};
+    if (t.partner) xp_variant_set(&request.variant, "COMBINE", t.attributes->combine);
+    xp_storage_set(&request.variant, node);
+    xp_launch_write(&request, sums);
+    xp_launch_read(&request, t.partner);
+    xp_launch_read(&request, t.random_state);
+    xp_launch_write(&request, t.y);
+    xp_launch_int(&request, parts);
+    xp_launch_int(&request, count);
+    xp_launch_uint(&request, dropout->threshold);
+    xp_launch_uint(&request, dropout->stream);
+    xp_launch_float(&request, xp_building_keep_scale(dropout));
+    return xp_plan_launch(plan, node, &request);
+}
+
+static xp_status emit_product(xp_plan *plan, const xp_node *node) {
+    enum { NARROW = 256, SUMMED = 1024 /* by a work-item of gemm_sum_parts */ };
+    xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    xp_gemm_attributes attributes = *t.attributes;
+    const xp_gemm_attributes *p = t.attributes = &attributes;
+    const bool drops = t.random_state != NULL; /* then a launch of its own does that and the rest */
+    if (drops) {
+        attributes.combine = XP_COMBINE_NONE;
+        t.partner = t.random_state = NULL;
+    }
     wide_blocks block;
     XP_TRY(choose_wide_blocks(plan, node, p, &block));
     xp_variant variant = {.tuning = block.tuning}; /* the kernels around the product share its program */
@@ -107,6 +142,7 @@ xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family
     xp_launch_int(&product, block.columns);
     xp_launch_int(&product, part_depth);
     XP_TRY(xp_plan_launch(plan, node, &product));
+    if (drops) return emit_drop(plan, node, y, parts, block.tuning);
     if (y == t.y) return XP_OK;
 
     xp_launch_request sum = {.file = "gemm_wide",
@@ -122,4 +158,10 @@ xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family
     xp_launch_int(&sum, parts);
     xp_launch_int(&sum, p->m * p->n);
     return xp_plan_launch(plan, node, &sum);
+}
+
+xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    XP_TRY(emit_product(plan, node));
+    return t.sums ? xp_column_sum_launch(plan, node, t.a, t.sums, family) : XP_OK;
 }

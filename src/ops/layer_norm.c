@@ -161,58 +161,43 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
         partial = xp_plan_scratch(plan, node, blocks * 2 * columns);
         if (!partial) return XP_OUT_OF_MEMORY;
     }
-    if (wide || d_rows) {
-        xp_launch_request request = {
-            .file = "layer_norm", .kernel = wide ? "backward_wide" : "backward_rows_tiled", .dimensions = 1};
-        request.local[0] = wide ? 1 : 64;
-        request.global[0] = wide ? (size_t)blocks : (size_t)rows * 64;
-        request.flops = 14.0 * elements;
-        xp_storage_set(&request.variant, node);
-        request.bytes =
-            xp_storage_bytes(node) * elements * (2 + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
-        xp_variant_set(&request.variant, "BRANCH", node->outputs[1] != NULL);
-        xp_variant_set(&request.variant, "DROPOUT", node->outputs[1] != NULL);
-        xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
-        xp_variant_set(&request.variant, "D_OUT", node->inputs[0] != NULL);
-        xp_variant_set(&request.variant, "D_SUM", node->inputs[1] != NULL);
-        xp_variant_set(&request.variant, "D_ROWS", d_rows);
-        xp_variant_set(&request.variant, "D_PARAMETERS", d_parameters);
-        for (int i = 0; i < 7; i++) xp_launch_read(&request, node->inputs[i]);
-        xp_launch_write(&request, node->outputs[0]);
-        xp_launch_write(&request, node->outputs[1]);
-        if (wide) xp_launch_write(&request, partial);
-        xp_launch_int(&request, rows);
-        xp_launch_int(&request, columns);
-        if (wide) xp_launch_int(&request, block);
-        launch_dropout(&request, &attributes->dropout);
-        if (wide) XP_TRY(pass_work(plan, node, &request, blocks * ROWS_BACKWARD * columns));
-        XP_TRY(xp_plan_launch(plan, node, &request));
-    }
+    const int64_t parameter_groups = !wide && d_parameters ? blocks * column_blocks : 0;
+    xp_launch_request request = {
+        .file = "layer_norm", .kernel = wide ? "backward_wide" : "backward_tiled", .dimensions = 1};
+    request.local[0] = wide ? 1 : 64;
+    request.global[0] = wide ? (size_t)blocks : (size_t)(parameter_groups + (d_rows ? rows : 0)) * 64;
+    request.flops = (14.0 + (parameter_groups ? 5.0 : 0.0)) * elements;
+    xp_storage_set(&request.variant, node);
+    request.bytes =
+        xp_storage_bytes(node) * elements * (2 + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
+    xp_variant_set(&request.variant, "BRANCH", node->outputs[1] != NULL);
+    xp_variant_set(&request.variant, "DROPOUT", node->outputs[1] != NULL);
+    xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    xp_variant_set(&request.variant, "D_OUT", node->inputs[0] != NULL);
+    xp_variant_set(&request.variant, "D_SUM", node->inputs[1] != NULL);
+    xp_variant_set(&request.variant, "D_ROWS", d_rows);
+    xp_variant_set(&request.variant, "D_PARAMETERS", d_parameters);
+    for (int i = 0; i < 7; i++) xp_launch_read(&request, node->inputs[i]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_write(&request, node->outputs[1]);
+    xp_launch_write(&request, partial);
+    xp_launch_int(&request, rows);
+    xp_launch_int(&request, columns);
+    xp_launch_int(&request, block);
+    launch_dropout(&request, &attributes->dropout);
+    if (wide)
+        XP_TRY(pass_work(plan, node, &request, blocks * ROWS_BACKWARD * columns));
+    else
+        xp_launch_int(&request, parameter_groups);
+    XP_TRY(xp_plan_launch(plan, node, &request));
     if (!d_parameters) return XP_OK;
-    if (!wide) {
-        xp_launch_request request = {.file = "layer_norm",
-                                     .kernel = "backward_parameters_tiled",
-                                     .dimensions = 1,
-                                     .global = {(size_t)(blocks * column_blocks) * 64},
-                                     .local = {64},
-                                     .flops = 5.0 * elements,
-                                     .bytes = 2 * xp_storage_bytes(node) * elements};
-        xp_storage_set(&request.variant, node);
-        xp_launch_read(&request, node->inputs[0]);
-        for (int i = 2; i < 5; i++) xp_launch_read(&request, node->inputs[i]);
-        xp_launch_write(&request, partial);
-        xp_launch_int(&request, rows);
-        xp_launch_int(&request, columns);
-        xp_launch_int(&request, block);
-        XP_TRY(xp_plan_launch(plan, node, &request));
-    }
-    xp_launch_request request = {.file = "layer_norm",
-                                 .kernel = wide ? "sum_parameters_wide" : "sum_parameters_tiled",
-                                 .dimensions = 1,
-                                 .global = {(size_t)column_blocks * (wide ? 1 : 64)},
-                                 .local = {wide ? 1 : 64},
-                                 .flops = 2.0 * (double)(blocks * columns),
-                                 .bytes = 8.0 * (double)(blocks * columns)};
+    request = (xp_launch_request){.file = "layer_norm",
+                                  .kernel = wide ? "sum_parameters_wide" : "sum_parameters_tiled",
+                                  .dimensions = 1,
+                                  .global = {(size_t)column_blocks * (wide ? 1 : 64)},
+                                  .local = {wide ? 1 : 64},
+                                  .flops = 2.0 * (double)(blocks * columns),
+                                  .bytes = 8.0 * (double)(blocks * columns)};
     xp_launch_read(&request, partial);
     xp_launch_write(&request, node->outputs[2]);
     xp_launch_write(&request, node->outputs[3]);

@@ -7,8 +7,15 @@
 
 #include "ops/attributes.h"
 
+/* ---- ops/gemm.c ---- */
+/* aᵀ·op(b), and the sums of the columns of a. */
+xp_tensor *xp_gemm_with_sums(xp_graph *graph, xp_tensor *a, xp_tensor *b, int transpose_b, xp_tensor **sums);
+
 /* ---- ops/elementwise.c ---- */
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation); /* dz */
+/* With the choice of an earlier dropout. */
+xp_tensor *xp_dropout_again(xp_graph *graph, xp_tensor *x, xp_tensor *random_state,
+                            const xp_dropout_attributes *attributes);
 
 /* ---- ops/reduction.c ---- */
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x);

@@ -1,7 +1,8 @@
 /* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape; does not know what
  * the sums are used for. */
-#include "graph/stored.h"
-#include "ops/building.h"
+#include "ops/reduction.h"
+
+#include "ops/ops.h"
 
 extern const xp_operation xp_operation_column_sum;
 
@@ -35,7 +36,7 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
                                  .local = {local, 1},
                                  .flops = (double)rows * (double)columns,
                                  .bytes = (double)xp_type_bytes(x->type) * (double)rows * (double)columns};
-    if (x == node->inputs[0]) xp_storage_set(&request.variant, node);
+    if (x->type != XP_F32) xp_storage_set(&request.variant, node);
     xp_launch_read(&request, x);
     xp_launch_write(&request, sums);
     xp_launch_int(&request, rows);
@@ -45,9 +46,8 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
     return xp_plan_launch(plan, node, &request);
 }
 
-static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
+xp_status xp_column_sum_launch(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_tensor *sums, xp_family family) {
     enum { FEWEST_ROWS = 64, MOST_BLOCKS = 64 };
-    xp_tensor *x = node->inputs[0], *sums = node->outputs[0];
     const int64_t rows = x->shape[0], columns = x->shape[1];
     if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows, family);
     int64_t block_rows = xp_launch_blocks(rows, MOST_BLOCKS);
@@ -57,6 +57,10 @@ static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     if (!partial) return XP_OUT_OF_MEMORY;
     XP_TRY(emit_pass(plan, node, x, partial, rows, columns, block_rows, family));
     return emit_pass(plan, node, partial, sums, partial_rows, columns, partial_rows, family);
+}
+
+static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
+    return xp_column_sum_launch(plan, node, node->inputs[0], node->outputs[0], family);
 }
 
 const xp_operation xp_operation_column_sum = {

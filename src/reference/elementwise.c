@@ -12,17 +12,19 @@ static xp_real normal_distribution(xp_real x) {
 }
 
 void XP_REFERENCE_NAME(activation)(const xp_reference_call *call) {
+    const xp_activation_attributes *attributes = XP_ATTRIBUTES(xp_activation_attributes, call->node);
     const xp_real *x = call->inputs[0];
     xp_real *y = call->outputs[0];
-    bool relu = XP_ATTRIBUTES(xp_activation_attributes, call->node)->activation == XP_ACTIVATION_RELU;
-    int64_t count = xp_tensor_elements(call->node->outputs[0]);
+    const bool relu = attributes->activation == XP_ACTIVATION_RELU;
+    const int64_t count = xp_tensor_elements(call->node->outputs[0]);
     for (int64_t i = 0; i < count; i++) {
+        const xp_real keep = xp_reference_keep(&attributes->dropout, call->inputs[1], i);
         if (relu)
-            y[i] = x[i] > 0 ? x[i] : 0;
+            y[i] = x[i] > 0 ? x[i] * keep : 0;
         else
-            y[i] = x[i] * normal_distribution(x[i]);
+            y[i] = x[i] * normal_distribution(x[i]) * keep;
         /* Φ(x) near the left tail is 1 minus a rounded number in the plain single-precision form. */
-        if (!relu && call->magnitudes[0]) call->magnitudes[0][i] = (double)fabs(x[i]);
+        if (!relu && call->magnitudes[0]) call->magnitudes[0][i] = (double)fabs(x[i] * keep);
     }
 }
 

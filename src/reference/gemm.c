@@ -1,7 +1,6 @@
 /* The oracle of matrix products and of sums of columns: plain loops, no knowledge of the kernels. */
 #include "graph/operation.h"
-#include "ops/attributes.h"
-#include "reference/reference.h"
+#include "reference/dropout.h"
 
 #include <tgmath.h>
 
@@ -24,7 +23,7 @@ void XP_REFERENCE_NAME(gemm)(const xp_reference_call *call) {
     const xp_gemm_attributes *attributes = XP_ATTRIBUTES(xp_gemm_attributes, call->node);
     const int64_t m = attributes->m, n = attributes->n, k = attributes->k;
     const xp_real *a = call->inputs[0], *b = call->inputs[1], *bias = call->inputs[2], *partner = call->inputs[3];
-    xp_real *y = call->outputs[0], *z = call->outputs[1];
+    xp_real *y = call->outputs[0], *z = call->outputs[1], *sums = call->outputs[2];
     const int64_t a_row = attributes->transpose_a ? 1 : k, a_step = attributes->transpose_a ? m : 1;
     const int64_t b_column = attributes->transpose_b ? k : 1, b_step = attributes->transpose_b ? 1 : n;
     for (int64_t i = 0; i < m; i++)
@@ -38,17 +37,28 @@ void XP_REFERENCE_NAME(gemm)(const xp_reference_call *call) {
             }
             if (bias) sum += bias[j];
             if (z) z[i * n + j] = sum;
-            y[i * n + j] = activate(sum, attributes->activation);
+            const xp_real keep = xp_reference_keep(&attributes->dropout, call->inputs[4], i * n + j);
+            y[i * n + j] = activate(sum, attributes->activation) * keep;
             if (call->magnitudes[1]) call->magnitudes[1][i * n + j] = terms;
             if (partner) {
-                y[i * n + j] = combine(sum, partner[i * n + j], attributes->combine);
+                y[i * n + j] = combine(sum * keep, partner[i * n + j], attributes->combine);
                 if (attributes->combine == XP_COMBINE_ADD)
                     terms += fabs((double)partner[i * n + j]);
                 else /* a slope of GELU lies between -0.13 and 1.13 */
                     terms *= 1.13;
             }
-            if (call->magnitudes[0]) call->magnitudes[0][i * n + j] = terms;
+            if (call->magnitudes[0]) call->magnitudes[0][i * n + j] = terms * (double)(keep > 1 ? keep : 1);
         }
+    for (int64_t i = 0; i < m && sums; i++) {
+        xp_real sum = 0;
+        double terms = 0;
+        for (int64_t step = 0; step < k; step++) {
+            sum += a[i * a_row + step * a_step];
+            terms += fabs((double)a[i * a_row + step * a_step]);
+        }
+        sums[i] = sum;
+        if (call->magnitudes[2]) call->magnitudes[2][i] = terms;
+    }
 }
 
 void XP_REFERENCE_NAME(column_sum)(const xp_reference_call *call) {
