@@ -1,7 +1,8 @@
 /* Kernels that show what a device can really do: each does one thing whose result the host knows. Owns nothing of the
  * models' arithmetic. All have the arguments (in, out, count), so that the host has one way to run them.
  *
- * PART   0: launches and work-groups; 1: arithmetic; 2: halves in memory; 3: double; 4: half arithmetic; 5: sub-groups
+ * PART   0: launches and work-groups; 1: arithmetic; 2: halves in memory; 3: double; 4: half arithmetic; 5: sub-groups;
+ *        6: matrix units
  * GROUP  work-items of probe_tree's groups, a power of two
  * NONCE  changes nothing: a driver that keeps compiled kernels has never seen this number */
 #ifndef PART
@@ -158,5 +159,42 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 probe_sub_group(const __global float *in, __global float *out, int count) {
     float sum = sub_group_reduce_add(in[get_global_id(0)]);
     out[get_global_id(0)] = sum == (float)get_sub_group_size() ? sum : 0.0f;
+}
+#endif
+
+#if PART == 6
+#include "matrix.clh"
+
+/* in [2][32][32] in 16 bits: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns */
+__kernel __attribute__((reqd_work_group_size(32, 1, 1))) void
+probe_matrix(const __global ushort *in, __global float *out, int count) {
+    __local uint4 tiles[2 * 32 * 4];
+    const __local uint4 *a = tiles, *b = tiles + 32 * 4;
+    MATRIX_STATE(1, 2)
+    COPY_STATE(8)
+    UNROLL for (int i = 0; i < 8; i++) {
+        const int chunk = LANE + 32 * i;
+        COPY(tiles + CHUNK_AT(chunk / 4, chunk % 4, 4), in + 8 * chunk, 1);
+    }
+    COPY_COMMIT();
+    COPY_WAIT(0);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLL for (int turned = 0; turned < 2; turned++) {
+        float sum[2][4] = {{0}};
+        uint left[1][4], right[2][2];
+        UNROLL for (int step = 0; step < 2; step++) {
+            if (turned) {
+                LOAD_LEFT_TURNED(left[0], a, 0, step, 4)
+                LOAD_RIGHT_TURNED(right[0], right[1], b, 0, step, 4)
+            } else {
+                LOAD_LEFT(left[0], a, 0, step, 4)
+                LOAD_RIGHT(right[0], right[1], b, 0, step, 4)
+            }
+            MATRIX_SHARE(left, 1, right, 2)
+            UNROLL for (int j = 0; j < 2; j++) MULTIPLY(sum[j], left, 0, right, j);
+        }
+        UNROLL for (int j = 0; j < 2; j++) UNROLL for (int e = 0; e < 4; e++)
+            out[256 * turned + 16 * MATRIX_ROW(e) + 8 * j + MATRIX_COLUMN(e)] = sum[j][e];
+    }
 }
 #endif

@@ -21,7 +21,10 @@ export EXPANSE_CACHE_DIR=
 if [ $# = 1 ]; then
     operations=$(sed -n 's/^ *ROW(\([a-z_]*\), [0-9]).*/\1/p' "$root/src/ops/list.h")
     [ -n "$operations" ] || exit 1
-    for operation in $operations; do echo "$operation wide $operation tiled"; done | xargs -n 2 -P "$(nproc)" "$0" "$expanse"
+    {
+        for operation in $operations; do echo "$operation wide $operation tiled"; done
+        echo "gemm matrix"
+    } | xargs -n 2 -P "$(nproc)" "$0" "$expanse"
     exit
 fi
 

@@ -2,6 +2,7 @@
 #include "core/files.h"
 #include "device/cache.h"
 #include "device/device.h"
+#include "device/probe_job.h"
 #include "support.h"
 
 #include <sys/stat.h>
@@ -54,6 +55,29 @@ static void an_unknown_family_is_rejected_by_name(void **state) {
     xp_device *device;
     assert_int_equal(open_by(NULL, "narrow", &device), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "narrow"));
+}
+
+static void matrix_units_are_emulated_only_where_they_are_asked_for(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by("cpu", NULL, &device), XP_OK);
+    assert_int_equal(device->matrix, XP_MATRIX_NONE);
+    for (int f = 0; f < XP_FAMILIES - 1; f++) assert_int_not_equal(device->families[f], XP_FAMILY_MATRIX);
+    xp_device_close(&device);
+    assert_int_equal(open_by("cpu", "matrix", &device), XP_OK);
+    assert_int_equal(device->matrix, XP_MATRIX_EMULATED);
+    assert_int_equal(device->families[0], XP_FAMILY_MATRIX);
+    assert_int_equal(device->families[1], XP_FAMILY_WIDE);
+    xp_device_close(&device);
+}
+
+static void the_probe_of_matrix_units_knows_right_from_wrong(void **state) {
+    xp_device *device;
+    int of;
+    assert_int_equal(open_by("cpu", NULL, &device), XP_OK);
+    assert_int_equal(xp_matrix_count_right(device, XP_MATRIX_EMULATED, &of), 1024);
+    assert_int_equal(of, 1024);
+    assert_true(xp_matrix_count_right(device, XP_MATRIX_NONE, &of) < of); /* does not build */
+    xp_device_close(&device);
 }
 
 static void a_buffer_keeps_what_is_written(void **state) {
@@ -216,6 +240,8 @@ int main(void) {
         cmocka_unit_test(a_selector_and_a_name_open_the_same_device),
         cmocka_unit_test(an_unknown_device_is_rejected_with_the_list),
         cmocka_unit_test(an_unknown_family_is_rejected_by_name),
+        cmocka_unit_test(matrix_units_are_emulated_only_where_they_are_asked_for),
+        cmocka_unit_test(the_probe_of_matrix_units_knows_right_from_wrong),
         cmocka_unit_test(a_buffer_keeps_what_is_written),
         cmocka_unit_test(a_buffer_beyond_the_device_is_rejected),
         cmocka_unit_test(a_variant_prints_its_options_in_order),

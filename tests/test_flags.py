@@ -126,7 +126,7 @@ def check_sizes():
 
 def check_choices():
     rejected("a format that is none", ["devices", "-o", "xml"], ["-o: 'xml' is not text, md, csv or json"], 2)
-    rejected("a family that is none", ["check", "--family", "tilde"], ["--family: 'tilde' is not auto, wide or tiled"], 2)
+    rejected("a family that is none", ["check", "--family", "tilde"], ["--family: 'tilde' is not auto, wide, tiled or matrix"], 2)
     rejected("a shell that is none", ["--completion", "csh"], ["bash, zsh or fish"], 2)
     rejected("a number below its range", ["check", "--cases", "0"], ["--cases: 0 is not between 1 and 1000000"], 2)
     rejected("a cadence that is none", ["train", "--checkpoint-every", "5x"], ["training.checkpoint_every: '5x' is not a whole number of steps"], 2)

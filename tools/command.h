@@ -39,14 +39,15 @@ typedef struct xp_flag {
     int *choice;                /* the place of the value among them */
 } xp_flag;
 
-extern const char *const xp_families[]; /* "auto", "wide", "tiled", NULL */
+extern const char *const xp_families[]; /* "auto", "wide", "tiled", "matrix", NULL */
 extern const char *const xp_parts[];    /* "train", "test", NULL */
 
 #define XP_SEED_HIGHEST 1e15 /* whole numbers below it are exact in double precision */
 
 /* Flags that many commands have; the argument is a const char **. */
 #define XP_DEVICE_HELP "id, part of a name, gpu or cpu (the first GPU, or else the first CPU)"
-#define XP_FAMILY_HELP "wide: kernels for CPUs; tiled: for GPUs (auto: those that suit the device)"
+#define XP_FAMILY_HELP                                                                                                 \
+    "wide: kernels for CPUs; tiled: for GPUs; matrix: for matrix units (auto: those that suit the device)"
 #define XP_DEVICE_FLAG(text_)                                                                                          \
     { "--device", "ID", XP_DEVICE_HELP, .text = (text_) }
 #define XP_FAMILY_FLAG(text_)                                                                                          \

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const xp_families[] = {"auto", "wide", "tiled", NULL};
+const char *const xp_families[] = {"auto", "wide", "tiled", "matrix", NULL};
 const char *const xp_parts[] = {"train", "test", NULL};
 
 enum { FLAGS_LIMIT = 64 };

@@ -81,10 +81,15 @@ static void print_verdict(void *context, const xp_check_verdict *verdict) {
     p->failures = json_array();
 }
 
-static xp_status check_family(const xp_device_options *device_options, const xp_check_options *options, printing *p,
-                              xp_check_summary *total) {
+/* Nothing happens if the family needs units that would be emulated, and `emulated` is not set. */
+static xp_status check_family(const xp_device_options *device_options, const xp_check_options *options, bool emulated,
+                              printing *p, xp_check_summary *total) {
     xp_device *device = NULL;
     XP_TRY(xp_device_open(&device, device_options));
+    if (device->matrix == XP_MATRIX_EMULATED && !emulated) {
+        xp_device_close(&device);
+        return XP_OK;
+    }
     xp_check_summary summary;
     xp_check_report report = {.context = p, .failure = keep_failure, .verdict = print_verdict};
     if (p->table.row_count == 0) xp_table_note(&p->table, "%s (%s)", device->name, device->selector);
@@ -103,7 +108,9 @@ int xp_command_check(int count, char **words) {
     const xp_flag flags[] = {
         XP_DEVICE_FLAG(&device),
         {"--family", "NAME",
-         "wide: kernels for CPUs; tiled: for GPUs; auto: those that suit the device (wide, then tiled)",
+         "wide: kernels for CPUs; tiled: for GPUs; matrix: for matrix units, emulated where there are none; auto: "
+         "those "
+         "that suit the device (wide, then tiled, then matrix if the device has matrix units)",
          .choices = xp_families, .text = &family},
         {"--filter", "REGEX", "operations whose name matches, otherwise cases whose line matches (all)",
          .text = &filter},
@@ -140,18 +147,19 @@ int xp_command_check(int count, char **words) {
     options.small = small;
     options.until_failure = until_failure;
 
-    static const char *const families[] = {"wide", "tiled"};
+    static const char *const families[] = {"wide", "tiled", "matrix"};
+    enum { FAMILIES = sizeof families / sizeof *families };
     printing p = {.failures = json_array()};
     xp_check_summary total = {0};
     xp_status status = XP_OK;
     xp_table_open(&p.table, stdout, (xp_table_format)format, columns, sizeof columns / sizeof *columns, "verdicts");
-    for (int i = 0; i < 2 && status == XP_OK; i++) {
+    for (int i = 0; i < FAMILIES && status == XP_OK; i++) {
         xp_device_options device_options;
         xp_device_options_default(&device_options);
         device_options.select = device;
         device_options.family = family ? family : families[i];
         device_options.profiling = timed;
-        status = check_family(&device_options, &options, &p, &total);
+        status = check_family(&device_options, &options, family != NULL, &p, &total);
         if (family || (until_failure && total.bad > 0)) break;
     }
     if (status == XP_OK && total.verdicts == 0)

@@ -40,7 +40,8 @@ typedef struct xp_device xp_device;
 typedef struct xp_device_options {
     size_t size;        /* of this struct; set by xp_device_options_default */
     const char *select; /* "0:0", part of a name, "gpu", "cpu"; NULL or "": the first GPU, else the first CPU */
-    const char *family; /* "wide", "tiled"; NULL or "auto": by device type */
+    const char *family; /* "wide", "tiled", "matrix"; NULL or "auto": by device type and what its probe says of matrix
+                           units. With "matrix", a device without such units emulates them, slowly. */
     bool profiling;     /* time every kernel */
     bool debug;         /* finish after each launch so that a failure names its kernel and layer */
 } xp_device_options;

@@ -5,6 +5,7 @@
 
 #include "check/draw.h"
 #include "check/trial.h"
+#include "ops/operations.h"
 
 #include <regex.h>
 #include <stdlib.h>
@@ -131,10 +132,22 @@ static xp_status check_operation(round *r, xp_check_summary *out) {
     return XP_OK;
 }
 
-xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
+/* Whether the operation has kernels for matrix units. */
+static bool has_matrix_kernels(const char *name) {
+    for (int i = 0; i < xp_operation_count; i++)
+        for (const xp_emitter *emitter = xp_operations[i]->emitters; emitter && emitter->emit; emitter++)
+            if (emitter->family == XP_FAMILY_MATRIX && strcmp(xp_operations[i]->name, name) == 0) return true;
+    return false;
+}
+
+xp_status xp_check_run(xp_device *device, const xp_check_options *given, const xp_check_report *report,
                        xp_check_summary *out) {
+    const bool matrix = device->families[0] == XP_FAMILY_MATRIX;
+    xp_check_options own = *given;
+    const xp_check_options *options = &own;
     regex_t filter;
     const char *expression = options->filter ? options->filter : "";
+    own.halves = own.halves || matrix;
     *out = (xp_check_summary){0};
     if (regcomp(&filter, expression, REG_EXTENDED | REG_NOSUB) != 0)
         return xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' is not a regular expression", expression);
@@ -143,6 +156,7 @@ xp_status xp_check_run(xp_device *device, const xp_check_options *options, const
         const xp_case_entry *entry = &xp_case_entries[i];
         round r = {.device = device, .options = options, .report = report, .entry = entry};
         r.verdict = (xp_check_verdict){.operation = entry->operation, .family = family_name(device)};
+        if (matrix && !has_matrix_kernels(entry->operation)) continue;
         if (regexec(&filter, entry->operation, 0, NULL, 0) != 0) r.filter = &filter;
         status = check_operation(&r, out);
         if (options->until_failure && r.verdict.failed > 0) break;

@@ -82,6 +82,7 @@ typedef struct xp_check_options {
     int cases;          /* of each operation */
     int only;           /* this case alone; -1: all */
     bool small;         /* sizes that suit an emulator */
+    bool halves;        /* tensors in 16 bits wherever the operation can store them so */
     bool until_failure; /* stop after the first failed case */
 } xp_check_options;
 
@@ -125,7 +126,8 @@ typedef struct xp_check_summary {
     int bad;      /* those that are not good; this is not a failure of the call */
 } xp_check_summary;
 
-/* Checks the operations in the family of the device. XP_INVALID_ARGUMENT: the filter is not a regular expression. */
+/* Checks the operations in the family of the device; in the matrix family, whose kernels compute in 16 bits, only those
+ * that have such kernels, and with `halves`. XP_INVALID_ARGUMENT: the filter is not a regular expression. */
 xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
                        xp_check_summary *out);
 

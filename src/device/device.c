@@ -6,6 +6,7 @@
 #include "device/cache.h"
 #include "device/loader.h"
 #include "device/peak.h"
+#include "device/probe_job.h"
 #include "device/program.h"
 #include "device/tuning.h"
 
@@ -296,34 +297,45 @@ static xp_status select_device(const char *select, found_device *out) {
     return status;
 }
 
-/* The requested family first, then the others in the order that suits the type of the device. */
-static xp_status order_families(const char *name, cl_device_type type, xp_family families[XP_FAMILIES - 1]) {
-    const xp_family of_cpu[] = {XP_FAMILY_WIDE, XP_FAMILY_TILED}, of_gpu[] = {XP_FAMILY_TILED, XP_FAMILY_WIDE};
-    const xp_family *usual = type & CL_DEVICE_TYPE_CPU ? of_cpu : of_gpu;
-    int count = 0;
-    for (int f = 0; f < XP_FAMILIES - 1 && name; f++)
-        if (strcmp(name, xp_family_name(usual[f])) == 0) families[count++] = usual[f];
-    if (count == 0 && name && *name && strcmp(name, "auto") != 0)
-        return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled or auto", name);
-    for (int f = 0; f < XP_FAMILIES - 1; f++)
-        if (count == 0 || usual[f] != families[0]) families[count++] = usual[f];
+/* The family of this name; XP_FAMILY_ANY: the choice is left to the device. */
+static xp_status find_family(const char *name, xp_family *out) {
+    *out = XP_FAMILY_ANY;
+    if (!name || !*name || strcmp(name, "auto") == 0) return XP_OK;
+    for (int f = XP_FAMILY_ANY + 1; f < XP_FAMILIES; f++)
+        if (strcmp(name, xp_family_name((xp_family)f)) == 0) *out = (xp_family)f;
+    if (*out == XP_FAMILY_ANY)
+        return xp_fail(XP_INVALID_ARGUMENT, "kernel family \"%s\" is unknown: use wide, tiled, matrix or auto", name);
     return XP_OK;
+}
+
+/* The requested family first, then the others in the order that suits the type of the device. Emulated matrix units
+ * are for a family that was asked for. */
+static void order_families(xp_device *device, xp_family asked) {
+    const xp_family of_cpu[] = {XP_FAMILY_WIDE, XP_FAMILY_TILED},
+                    of_gpu[] = {XP_FAMILY_MATRIX, XP_FAMILY_TILED, XP_FAMILY_WIDE};
+    const bool is_cpu = device->limits.type & CL_DEVICE_TYPE_CPU;
+    const xp_family *usual = is_cpu ? of_cpu : of_gpu;
+    int count = 0;
+    if (asked == XP_FAMILY_MATRIX && device->matrix == XP_MATRIX_NONE) device->matrix = XP_MATRIX_EMULATED;
+    if (asked != XP_FAMILY_ANY) device->families[count++] = asked;
+    for (int f = 0; f < (is_cpu ? 2 : 3); f++)
+        if (usual[f] != asked && (usual[f] != XP_FAMILY_MATRIX || device->matrix != XP_MATRIX_NONE))
+            device->families[count++] = usual[f];
 }
 
 /* Fills a device for `found`; its context is the given one, or a new one for NULL. */
 static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
                             cl_context context) {
-    xp_family families[XP_FAMILIES - 1];
+    xp_family family;
     questions ask = {.id = found->id};
     cl_device_type type = device_number(&ask, CL_DEVICE_TYPE, sizeof type);
     XP_TRY(answered(&ask));
-    XP_TRY(order_families(options->family, type, families));
+    XP_TRY(find_family(options->family, &family));
 
     xp_device *device = calloc(1, sizeof *device);
     if (!device) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
     device->platform = found->platform;
     device->id = found->id;
-    memcpy(device->families, families, sizeof families);
     device->profiling = options->profiling;
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
@@ -367,7 +379,9 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         xp_device_close(&device);
         return status;
     }
-    if (families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
+    device->matrix = xp_matrix_find(device);
+    order_families(device, family);
+    if (device->families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
         status = xp_peak_lanes(device, &device->limits.lanes);
     if (status != XP_OK) {
         xp_device_close(&device);

@@ -57,8 +57,10 @@ struct xp_device {
     cl_context context;
     cl_command_queue queue; /* in order */
     xp_device_limits limits;
-    xp_family
-        families[XP_FAMILIES - 1]; /* of kernels, in the order of preference: from the options, or else by the type */
+    /* Of kernels, in the order of preference: the one of the options first, then by the type; XP_FAMILY_ANY fills the
+     * places of those that the device cannot use. */
+    xp_family families[XP_FAMILIES - 1];
+    xp_matrix matrix;
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */

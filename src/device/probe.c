@@ -26,6 +26,7 @@ const xp_probe xp_probes[] = {
     {"half", "fp16 arithmetic", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_half_arithmetic},
     {"double", "double precision", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_double},
     {"sub-groups", "sub-groups", XP_PROBE_UNUSED, "no kernel uses them", xp_probe_sub_groups},
+    {"matrix", "matrix units", XP_PROBE_USEFUL, "products use the ordinary units", xp_probe_matrix},
     {"hang", "a probe that hangs", XP_PROBE_HIDDEN, "as intended", xp_probe_hang},
     {"crash", "a probe that crashes", XP_PROBE_HIDDEN, "as intended", xp_probe_crash},
 };

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 xp_status xp_probe_open(xp_device *device, xp_probe_result *out) {
+    static const char *const kernels[XP_FAMILIES] = {
+        [XP_FAMILY_WIDE] = "wide (CPU)", [XP_FAMILY_TILED] = "tiled (GPU)", [XP_FAMILY_MATRIX] = "matrix (GPU)"};
     const xp_family family = device->families[0];
     return xp_probe_answer(out, true, family,
                            xp_probe_words("%.60s (%s), driver %.30s", device->name, device->selector, device->driver),
-                           "uses the %s kernels", family == XP_FAMILY_WIDE ? "wide (CPU)" : "tiled (GPU)");
+                           "uses the %s kernels", kernels[family]);
 }
 
 xp_status xp_probe_build(xp_device *device, xp_probe_result *out) {

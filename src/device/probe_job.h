@@ -13,7 +13,8 @@ enum {
     XP_PROBE_PART_HALF_STORAGE,
     XP_PROBE_PART_DOUBLE,
     XP_PROBE_PART_HALF,
-    XP_PROBE_PART_SUB_GROUPS
+    XP_PROBE_PART_SUB_GROUPS,
+    XP_PROBE_PART_MATRIX
 };
 
 /* The variant of a part. */
@@ -44,7 +45,13 @@ xp_status xp_probe_answer(xp_probe_result *out, bool works, double value, const 
 /* A figure's text, valid until the thread's next call. */
 const char *xp_probe_words(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
-/* The probes, by the file that has them: the driver, work-groups and memory, arithmetic. */
+/* The matrix units that compute correctly on this device; XP_MATRIX_NONE: none of those that cl/matrix.clh knows. For
+ * a device that is being opened. */
+xp_matrix xp_matrix_find(xp_device *device);
+/* How many of *of products, which every unit computes without rounding, are right. */
+int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
+
+/* The probes, by the file that has them: the driver, work-groups and memory, arithmetic, matrix units. */
 xp_status xp_probe_open(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_build(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_binary(xp_device *device, xp_probe_result *out);
@@ -63,6 +70,7 @@ xp_status xp_probe_half_storage(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_double(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_half_arithmetic(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_sub_groups(xp_device *device, xp_probe_result *out);
+xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_hang(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_crash(xp_device *device, xp_probe_result *out);
 

@@ -150,12 +150,13 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
     return XP_OK;
 }
 
-const xp_operation xp_operation_gemm = {.name = "gemm",
-                                        .gradient = gradient,
-                                        .emitters =
-                                            XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_gemm_emit_wide},
-                                                        {XP_FAMILY_TILED, xp_gemm_library_serves, xp_gemm_emit_library},
-                                                        {XP_FAMILY_TILED, xp_supports_storage, xp_gemm_emit_tiled}),
-                                        .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
-                                        .stored_outputs = 3,                       /* not the sums */
-                                        .take_in = take_in};
+const xp_operation xp_operation_gemm = {
+    .name = "gemm",
+    .gradient = gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_gemm_emit_wide},
+                            {XP_FAMILY_TILED, xp_gemm_library_serves, xp_gemm_emit_library},
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_gemm_emit_tiled},
+                            {XP_FAMILY_MATRIX, xp_gemm_supports_matrix, xp_gemm_emit_matrix}),
+    .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
+    .stored_outputs = 3,                       /* not the sums */
+    .take_in = take_in};

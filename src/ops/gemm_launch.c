@@ -42,3 +42,16 @@ void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node) {
              p->transpose_b ? 't' : 'n', (long long)p->m, (long long)p->n, (long long)p->k,
              storage == XP_F32 ? "" : " ", storage == XP_F32 ? "" : xp_type_name(storage));
 }
+
+void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t) {
+    xp_launch_read(request, t->bias);
+    xp_launch_read(request, t->partner);
+    xp_launch_read(request, t->random_state);
+    xp_launch_write(request, t->y);
+    xp_launch_write(request, t->z);
+    xp_launch_int(request, t->attributes->m);
+    xp_launch_int(request, t->attributes->n);
+    xp_launch_uint(request, t->attributes->dropout.threshold);
+    xp_launch_uint(request, t->attributes->dropout.stream);
+    xp_launch_float(request, xp_building_keep_scale(&t->attributes->dropout));
+}

@@ -21,15 +21,19 @@ double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes);
 
 /* BIAS, ACTIVATION, KEEP_Z, DROPOUT and COMBINE. */
 void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t);
+/* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */
+void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t);
 
 /* What the best values of a product's parameters depend on. */
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node);
 
-/* ops/gemm_wide.c, ops/gemm_tiled.c. A library serves where the tuning table chooses it, or else where a rule expects it
+/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c. A library serves where the tuning table chooses it, or else where a rule expects it
  * to be faster. */
 xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_gemm_library_serves(const xp_device *device, const xp_node *node);
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node);
+xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family);
 
 #endif

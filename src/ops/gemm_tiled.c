@@ -59,20 +59,6 @@ static xp_status choose(xp_plan *plan, const xp_node *node, xp_tuning *tile, xp_
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-/* EPILOGUE_PARAMETERS. */
-static void pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t) {
-    xp_launch_read(request, t->bias);
-    xp_launch_read(request, t->partner);
-    xp_launch_read(request, t->random_state);
-    xp_launch_write(request, t->y);
-    xp_launch_write(request, t->z);
-    xp_launch_int(request, t->attributes->m);
-    xp_launch_int(request, t->attributes->n);
-    xp_launch_uint(request, t->attributes->dropout.threshold);
-    xp_launch_uint(request, t->attributes->dropout.stream);
-    xp_launch_float(request, xp_building_keep_scale(&t->attributes->dropout));
-}
-
 /* The library's product, and a kernel for the epilogue. */
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
@@ -91,7 +77,7 @@ xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family fam
                                 .bytes = 4.0 * (1 + xp_gemm_results(&t)) * (double)p->m * (double)p->n};
     finish.variant.tuning = tile.handle;
     xp_gemm_set_epilogue(&finish.variant, &t);
-    pass_epilogue(&finish, &t);
+    xp_gemm_pass_epilogue(&finish, &t);
     return xp_plan_launch(plan, node, &finish);
 }
 
@@ -127,7 +113,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_storage_set(&product.variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
-    pass_epilogue(&product, &t);
+    xp_gemm_pass_epilogue(&product, &t);
     xp_launch_int(&product, p->k);
     xp_launch_write(&product, t.sums);
     return xp_plan_launch(plan, node, &product);

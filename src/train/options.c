@@ -32,7 +32,7 @@ static const xp_option_choice schedules[] = {{"constant", XP_SCHEDULE_CONSTANT},
                                              {"one-cycle", XP_SCHEDULE_ONE_CYCLE},
                                              {"step", XP_SCHEDULE_STEP},
                                              {NULL, 0}};
-static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 2}, {NULL, 0}};
+static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 2}, {"matrix", 3}, {NULL, 0}};
 
 #define FIELD(section, key) offsetof(xp_config, section.key), sizeof(((xp_config *)0)->section.key)
 #define TEXT(section, key, help)                                                                                       \
@@ -100,7 +100,7 @@ const xp_option xp_options[] = {
      "also save within an epoch: every N steps (500) or after some time (10m); off"},
     WHOLE(training, keep, 0, 1000000, "keep the checkpoints of the last N epochs, beside best/ and last/"),
     TEXT(device, select, "0:0, part of a name, gpu or cpu; empty: the first GPU, or else the first CPU"),
-    {"device", "family", XP_OPTION_TEXT, FIELD(device, family), 0, 0, families, "family of the kernels: auto, wide, tiled"},
+    {"device", "family", XP_OPTION_TEXT, FIELD(device, family), 0, 0, families, "family of the kernels: auto, wide, tiled, matrix"},
     {0},
 };
 /* clang-format on */

@@ -1,0 +1,218 @@
+/* Matrix product on matrix units: y = what cl/gemm_epilogue.clh makes of op(a)·op(b).
+ *
+ * A work-group of GROUP_ROWS×GROUP_COLUMNS sub-groups owns a tile of y, SUB_ROWS×SUB_COLUMNS for each of them, and walks
+ * the depth in steps of DEPTH. Both factors' slices lie in a ring of STAGES in local memory, as they are stored (the
+ * units' loads turn them): while one is multiplied, the next ones are on their way. Fragments are loaded one step
+ * ahead, across the barrier too. A sub-group's 64×64 reads 4 KiB of local memory for 65,536 multiply-adds, which the
+ * memory can give; smaller ones are for results that have too few tiles of 128×128 to fill the device.
+ *
+ * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
+ * of b in the cache. One work-item writes each output; sums run along the depth in order.
+ *
+ * STORAGE is the type of a, b, and the epilogue's tensors: 1 fp16, 2 bf16. */
+#ifndef GROUP_ROWS
+#define GROUP_ROWS 2
+#endif
+#ifndef GROUP_COLUMNS
+#define GROUP_COLUMNS 2
+#endif
+#define SUB_GROUPS (GROUP_ROWS * GROUP_COLUMNS)
+#include "gemm_epilogue.clh"
+#include "matrix.clh"
+
+#ifndef TRANSPOSE_A
+#define TRANSPOSE_A 0 /* a is stored [k,m] */
+#endif
+#ifndef TRANSPOSE_B
+#define TRANSPOSE_B 0 /* b is stored [n,k] */
+#endif
+#ifndef ALIGNED_A
+#define ALIGNED_A 0 /* rows of a as it is stored consist of whole chunks of 16 bytes */
+#endif
+#ifndef ALIGNED_B
+#define ALIGNED_B 0
+#endif
+#ifndef SUB_ROWS
+#define SUB_ROWS 64
+#endif
+#ifndef SUB_COLUMNS
+#define SUB_COLUMNS 64
+#endif
+#ifndef DEPTH
+#define DEPTH 32
+#endif
+#ifndef STAGES
+#define STAGES 3
+#endif
+#ifndef BAND
+#define BAND 8
+#endif
+#if (SUB_ROWS != 16 && SUB_ROWS != 32 && SUB_ROWS != 64) || (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
+#error "a sub-group owns 16, 32 or 64 rows and columns"
+#endif
+#if DEPTH != 32 && DEPTH != 64
+#error "DEPTH is 32 or 64"
+#endif
+#if STAGES == 2
+#define WAITS 0 /* groups of copies that may be on their way while a stage is read: a literal of an instruction */
+#elif STAGES == 3
+#define WAITS 1
+#elif STAGES == 4
+#define WAITS 2
+#else
+#error "STAGES is 2, 3 or 4"
+#endif
+
+#define ITEMS         (32 * SUB_GROUPS)
+#define TILE_ROWS     (GROUP_ROWS * SUB_ROWS)
+#define TILE_COLUMNS  (GROUP_COLUMNS * SUB_COLUMNS)
+#define LEFTS         (SUB_ROWS / MATRIX_ROWS)       /* fragments of a sub-group */
+#define RIGHTS        (SUB_COLUMNS / MATRIX_COLUMNS)
+#define STEPS         (DEPTH / MATRIX_DEPTH)
+#define CHUNKS(count) ((count) / CHUNK_NUMBERS)
+#define CHUNKS_A      CHUNKS(TILE_ROWS * DEPTH)
+#define CHUNKS_B      CHUNKS(TILE_COLUMNS * DEPTH)
+#define STAGE_CHUNKS  (CHUNKS_A + CHUNKS_B)
+#define RING          (STAGES * STAGE_CHUNKS)
+#define PITCH         (SUB_COLUMNS + 8) /* of rows of sums: eight rows lie in different banks */
+#define ROW_CHUNKS    (SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
+#define SHARE(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
+
+/* ---- from global to local memory --------------------------------------------------------------------------------- */
+
+/* The first `count` of a chunk's numbers, zeros behind them. */
+inline uint4 gather(const __global ushort *from, int count) {
+    uint word[4];
+    for (int i = 0; i < 4; i++)
+        word[i] = (2 * i < count ? from[2 * i] : 0) | (uint)(2 * i + 1 < count ? from[2 * i + 1] : 0) << 16;
+    return (uint4)(word[0], word[1], word[2], word[3]);
+}
+#define BRING(aligned, to, from, count)                                                                                \
+    if (aligned) {                                                                                                     \
+        COPY(to, from, (count) > 0);                                                                                   \
+    } else                                                                                                             \
+        *(to) = gather((const __global ushort *)(from), count);
+
+/* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
+ * What lies behind the matrix becomes zeros. */
+#define BRING_DEPTH_IN_ROWS(to, matrix, begin, outer, tile, aligned)                                                   \
+    UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
+        const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);              \
+        if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
+        const int step = slice * DEPTH + chunk * CHUNK_NUMBERS, there = (begin) + row < (outer) ? k - step : 0;        \
+        BRING(aligned, (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step,      \
+              there)                                                                                                   \
+    }
+#define BRING_OUTER_IN_ROWS(to, matrix, begin, outer, tile, aligned)                                                   \
+    UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
+        const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                \
+        if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
+        const int step = slice * DEPTH + row, first = (begin) + chunk * CHUNK_NUMBERS;                                 \
+        BRING(aligned, (to) + CHUNK_AT(row, chunk, CHUNKS(tile)), matrix + (long)step * width + first,                 \
+              step < k ? (outer)-first : 0)                                                                            \
+    }
+#if TRANSPOSE_A
+#define BRING_A                  BRING_OUTER_IN_ROWS
+#define LOAD_A(f, row, step)     LOAD_LEFT_TURNED(f, tile_a, row, step, CHUNKS(TILE_ROWS))
+#else
+#define BRING_A                  BRING_DEPTH_IN_ROWS
+#define LOAD_A(f, row, step)     LOAD_LEFT(f, tile_a, row, step, CHUNKS(DEPTH))
+#endif
+#if TRANSPOSE_B
+#define BRING_B                  BRING_DEPTH_IN_ROWS
+#define LOAD_B(f, g, col, step)  LOAD_RIGHT(f, g, tile_b, col, step, CHUNKS(DEPTH))
+#else
+#define BRING_B                  BRING_OUTER_IN_ROWS
+#define LOAD_B(f, g, col, step)  LOAD_RIGHT_TURNED(f, g, tile_b, col, step, CHUNKS(TILE_COLUMNS))
+#endif
+
+/* The pitches are opaque: else addresses of all chunks are kept in registers, which the sums need. */
+#define BRING_SLICE(number, stage)                                                                                     \
+    {                                                                                                                  \
+        const int slice = (number);                                                                                    \
+        __local uint4 *const to = ring + (stage)*STAGE_CHUNKS;                                                         \
+        {                                                                                                              \
+            int depth = k, width = m;                                                                                  \
+            OPAQUE(depth) OPAQUE(width)                                                                                \
+            BRING_A(to, a, row_begin, m, TILE_ROWS, ALIGNED_A)                                                         \
+        }                                                                                                              \
+        {                                                                                                              \
+            int depth = k, width = n;                                                                                  \
+            OPAQUE(depth) OPAQUE(width)                                                                                \
+            BRING_B(to + CHUNKS_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                                        \
+        }                                                                                                              \
+    }
+
+#define LOAD_FRAGMENTS(stage, step, set)                                                                               \
+    {                                                                                                                  \
+        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + CHUNKS_A;            \
+        UNROLL for (int i = 0; i < LEFTS; i++) { LOAD_A(left[set][i], sub_row + MATRIX_ROWS * i, step) }               \
+        UNROLL for (int j = 0; j < RIGHTS; j += 2) {                                                                   \
+            LOAD_B(right[set][j], right[set][j + 1], sub_column + MATRIX_COLUMNS * j, step)                            \
+        }                                                                                                              \
+    }
+
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
+            const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
+            EPILOGUE_PARAMETERS, int k) {
+    __local uint4 ring[RING > ROW_CHUNKS ? RING : ROW_CHUNKS];
+    MATRIX_STATE(LEFTS, RIGHTS)
+    COPY_STATE(STAGES * (SHARE(CHUNKS_A) + SHARE(CHUNKS_B)))
+    const int sub_row = SUB_GROUP / GROUP_COLUMNS * SUB_ROWS, sub_column = SUB_GROUP % GROUP_COLUMNS * SUB_COLUMNS;
+    const int tiles_down = (m + TILE_ROWS - 1) / TILE_ROWS, tiles_across = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
+    const int high = min(tiles_down - band * BAND, BAND);
+    const int row_begin = (band * BAND + in_band % high) * TILE_ROWS, column_begin = in_band / high * TILE_COLUMNS;
+    const int slices = (k + DEPTH - 1) / DEPTH;
+
+    float sum[LEFTS][RIGHTS][4];
+    UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < 4; e++)
+        sum[i][j][e] = 0.0f;
+    uint left[2][LEFTS][4], right[2][RIGHTS][2];
+
+    UNROLL for (int s = 0; s < STAGES - 1; s++) {
+        if (s < slices) BRING_SLICE(s, s)
+        COPY_COMMIT();
+    }
+    COPY_WAIT(WAITS);
+    barrier(CLK_LOCAL_MEM_FENCE);
+    LOAD_FRAGMENTS(0, 0, 0)
+    int stage = 0;
+    for (int s = 0; s < slices; s++) {
+        const int next = stage + 1 == STAGES ? 0 : stage + 1, free = stage == 0 ? STAGES - 1 : stage - 1;
+        UNROLL for (int step = 0; step < STEPS; step++) {
+            if (step == STEPS - 1) { /* the last slice reads what never arrived, and multiplies it by nothing */
+                COPY_WAIT(WAITS);
+                barrier(CLK_LOCAL_MEM_FENCE);
+                LOAD_FRAGMENTS(next, 0, (step + 1) & 1)
+            } else
+                LOAD_FRAGMENTS(stage, step + 1, (step + 1) & 1)
+            if (step == 0) {
+                if (s + STAGES - 1 < slices) BRING_SLICE(s + STAGES - 1, free)
+                COPY_COMMIT();
+            }
+            MATRIX_SHARE(left[step & 1], LEFTS, right[step & 1], RIGHTS)
+            UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++)
+                MULTIPLY(sum[i][j], left[step & 1], i, right[step & 1], j);
+        }
+        stage = next;
+    }
+
+    /* By way of local memory, sixteen rows at a time, to have whole fours of a row, and one copy of the code for them. */
+    __local float *const rows = (__local float *)ring + SUB_GROUP * MATRIX_ROWS * PITCH;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    UNROLL for (int i = 0; i < LEFTS; i++) {
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < 4; e += 2)
+            *(__local float2 *)(rows + MATRIX_ROW(e) * PITCH + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)) =
+                (float2)(sum[i][j][e], sum[i][j][e + 1]);
+        barrier(CLK_LOCAL_MEM_FENCE);
+        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4; f += 32) {
+            const int four = f + LANE, down = four / (SUB_COLUMNS / 4), across = four % (SUB_COLUMNS / 4) * 4;
+            const int row = row_begin + sub_row + MATRIX_ROWS * i + down, column = column_begin + sub_column + across;
+            const float4 value = *(const __local float4 *)(rows + down * PITCH + across);
+            if (row < m) finish_four(value, (long)row * n + column, column, EPILOGUE);
+        }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+}
