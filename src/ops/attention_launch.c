@@ -177,6 +177,7 @@ void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
+    if (blocks->aligned) xp_variant_set(&request->variant, "ALIGNED", 1);
     xp_attention_set_grid(request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }

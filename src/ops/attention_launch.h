@@ -65,6 +65,7 @@ typedef struct xp_attention_blocks {
     xp_tuning tuning;
     int64_t rows;
     size_t local;
+    bool aligned; /* the kernel may read fours of columns at once (ALIGNED) */
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);

@@ -2,39 +2,72 @@
 #include "ops/attention_launch.h"
 
 /* As in cl/attention_tiled.clh and cl/attention_tiled_backward.cl. */
-enum { WORK_ITEMS = 128, DELTA_WORK_ITEMS = 64, TILE_AREA = 2048 };
+enum { DELTA_WORK_ITEMS = 64, OWN_COLUMNS = 8, PAD = 4 };
+enum { BLOCK_ROWS, OWN_ROWS, SLICE, PARAMETERS };
 
-/* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
-static int64_t block_rows(const xp_attention_sizes *s, int64_t narrow_rows) {
-    return s->wider <= 64 ? narrow_rows : s->wider <= 128 ? narrow_rows / 2 : 8;
+/* A tile has as many columns as the widest head, so that the rows of an output fit the registers of those who made the
+ * scores. */
+static int64_t block_columns(const xp_attention_sizes *s) {
+    return s->wider <= 64 ? 64 : s->wider <= 128 ? 128 : 256;
 }
 
-static xp_tuning question(const xp_attention_sizes *s, const char *kernel, const char *file, int64_t narrow_rows) {
-    const int64_t most = block_rows(s, 64);
-    xp_tuning tuning = {
-        .kernel = kernel, .file = file, .count = 1, .parameters = {{"BLOCK_ROWS", (long)block_rows(s, narrow_rows)}}};
-    for (int64_t rows = 8, i = 0; rows <= most; rows *= 2) tuning.parameters[0].values[i++] = (long)rows;
+/* Local memory of a pass that keeps so many tiles in it. */
+static size_t local_bytes(const xp_attention_sizes *s, int tiles, int64_t rows, int64_t own_rows, int64_t slice) {
+    const int64_t columns = block_columns(s), staged = slice * (rows + PAD + columns + PAD);
+    const int64_t sums = rows * (columns / (OWN_COLUMNS * own_rows) + 1), shifts = 2 * columns;
+    return sizeof(float) * (size_t)(staged + tiles * columns * (rows + PAD) + (sums > shifts ? sums : shifts));
+}
+
+/* The most rows that local memory and work-groups allow, up to 64, and the widest slice beside them, up to 16 columns:
+ * wider ones would only keep other work-groups out of a compute unit. */
+static xp_tuning question(const xp_device *device, const xp_attention_sizes *s, const char *kernel, const char *file,
+                          int tiles) {
+    xp_tuning tuning = {.kernel = kernel,
+                        .file = file,
+                        .count = PARAMETERS,
+                        .parameters = {{"BLOCK_ROWS", 8}, {"OWN_ROWS", 8, {4, 8}}, {"SLICE", 4}}};
+    const xp_device_limits *limits = &device->limits;
+    long *rows = &tuning.parameters[BLOCK_ROWS].value, *slice = &tuning.parameters[SLICE].value;
+    while (*rows < 64 && local_bytes(s, tiles, 2 * *rows, 8, 4) <= limits->local_bytes &&
+           (size_t)(2 * *rows * block_columns(s) / 64) <= limits->work_group_size)
+        *rows *= 2;
+    while (*slice < 16 && local_bytes(s, tiles, *rows, 8, 2 * *slice) <= limits->local_bytes) *slice *= 2;
+    for (int64_t value = 8, i = 0; value <= 128; value *= 2)
+        if (local_bytes(s, tiles, value, 8, 4) <= limits->local_bytes)
+            tuning.parameters[BLOCK_ROWS].values[i++] = (long)value;
+    for (int64_t value = 4, i = 0; value <= 64; value *= 2) tuning.parameters[SLICE].values[i++] = (long)value;
     return tuning;
 }
 
-static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
-    return (xp_attention_blocks){*tuning, tuning->parameters[0].value, WORK_ITEMS};
+/* Whether every row of a tensor starts at a multiple of four elements, and holds a multiple of four. */
+static bool rows_are_aligned(const xp_tensor *x) {
+    return !x || (x->shape[3] % 4 == 0 && x->offset % 4 == 0 && x->stride[0] % 4 == 0 && x->stride[1] % 4 == 0 &&
+                  x->stride[2] % 4 == 0);
+}
+
+static xp_attention_blocks blocks_of(const xp_tuning *tuning, const xp_attention_tensors *t,
+                                     const xp_attention_sizes *s) {
+    const xp_tensor *const all[] = {t->q, t->k, t->v, t->o, t->d_o, t->dq, t->dk, t->dv};
+    bool aligned = true;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) aligned = aligned && rows_are_aligned(all[i]);
+    const long rows = tuning->parameters[BLOCK_ROWS].value, own_rows = tuning->parameters[OWN_ROWS].value;
+    return (xp_attention_blocks){*tuning, rows, (size_t)(rows * block_columns(s) / (OWN_COLUMNS * own_rows)), aligned};
 }
 
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(&s, "attention_tiled forward", "attention_tiled_forward", 64);
+    xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled forward", "attention_tiled_forward", 1);
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    const xp_attention_blocks blocks = blocks_of(&tuning);
+    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const xp_tuning tuning = question(&s, "attention_tiled map", "attention_tiled_map", 32);
-    const xp_attention_blocks blocks = blocks_of(&tuning);
+    const xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled map", "attention_tiled_map", 1);
+    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
     return xp_attention_launch_map(plan, node, &blocks);
 }
 
@@ -79,13 +112,13 @@ static void pass_layouts(xp_launch_request *request, const xp_attention_tensors 
 
 static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
                               const xp_attention_tensors *t, const xp_attention_sizes *s, xp_tensor *delta,
-                              int64_t block, double bytes) {
+                              const xp_attention_blocks *blocks, double bytes) {
     xp_launch_request request = {.kernel = "attention_backward_queries",
                                  .flops = 2 * s->pairs * (double)(2 * s->width + s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, block), WORK_ITEMS, s->heads,
-                          s->samples);
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
+                          s->heads, s->samples);
     xp_launch_write(&request, t->dq);
     pass_layouts(&request, t);
     xp_view_pass_layout(&request, t->dq);
@@ -93,15 +126,16 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
 }
 
 static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
-                           const xp_attention_sizes *s, xp_tensor *delta, int64_t block, double bytes) {
+                           const xp_attention_sizes *s, xp_tensor *delta, const xp_attention_blocks *blocks,
+                           double bytes) {
     const int64_t keys = t->dk != NULL, values = t->dv != NULL;
     xp_launch_request request = {.kernel = "attention_backward_keys",
                                  .flops =
                                      2 * s->pairs * (double)((1 + keys) * s->width + (keys + values) * s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, block), WORK_ITEMS, s->key_heads,
-                          s->samples);
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, blocks->rows), blocks->local,
+                          s->key_heads, s->samples);
     xp_attention_pass_output(&request, t->dk);
     xp_attention_pass_output(&request, t->dv);
     pass_layouts(&request, t);
@@ -111,14 +145,16 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
 }
 
 static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
-                           const xp_attention_sizes *s, xp_tensor *delta, int64_t block, double bytes) {
-    const int64_t key_blocks = xp_launch_blocks(s->class_keys, TILE_AREA / block);
+                           const xp_attention_sizes *s, xp_tensor *delta, const xp_attention_blocks *blocks,
+                           double bytes) {
+    const int64_t key_blocks = xp_launch_blocks(s->class_keys, block_columns(s));
     xp_launch_request request = {.kernel = "attention_backward_bias",
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = bytes};
     pass_inputs(&request, variant, t, s, delta);
-    xp_attention_set_grid(&request, s, s->stride * s->stride * xp_launch_blocks(s->class_queries, block) * key_blocks,
-                          WORK_ITEMS, t->d_bias->shape[1], t->d_bias->shape[0]);
+    xp_attention_set_grid(&request, s,
+                          s->stride * s->stride * xp_launch_blocks(s->class_queries, blocks->rows) * key_blocks,
+                          blocks->local, t->d_bias->shape[1], t->d_bias->shape[0]);
     xp_launch_write(&request, t->d_bias);
     xp_launch_int(&request, s->samples);
     xp_launch_int(&request, key_blocks);
@@ -129,22 +165,23 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(&s, "attention_tiled backward", "attention_tiled_backward", 32);
+    xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled backward", "attention_tiled_backward", 2);
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    const int64_t block = tuning.parameters[0].value;
+    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
     const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
     const double bytes = 6 * rows * (double)(s.width + s.value_width);
     xp_variant variant = {0};
     xp_attention_set_variant(&variant, &t, &s);
     xp_attention_set_tuning(&variant, &tuning);
+    if (blocks.aligned) xp_variant_set(&variant, "ALIGNED", 1);
     xp_variant_set(&variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&variant, "WRITE_DV", t.dv != NULL);
     if (t.d_lse) xp_variant_set(&variant, "D_LSE", 1);
     xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
     if (!delta) return XP_OUT_OF_MEMORY;
     XP_TRY(emit_delta(plan, node, &variant, &t, &s, delta));
-    if (t.dq) XP_TRY(emit_queries(plan, node, &variant, &t, &s, delta, block, bytes));
-    if (t.dk || t.dv) XP_TRY(emit_keys(plan, node, &variant, &t, &s, delta, block, bytes));
-    if (t.d_bias) XP_TRY(emit_bias(plan, node, &variant, &t, &s, delta, block, bytes));
+    if (t.dq) XP_TRY(emit_queries(plan, node, &variant, &t, &s, delta, &blocks, bytes));
+    if (t.dk || t.dv) XP_TRY(emit_keys(plan, node, &variant, &t, &s, delta, &blocks, bytes));
+    if (t.d_bias) XP_TRY(emit_bias(plan, node, &variant, &t, &s, delta, &blocks, bytes));
     return XP_OK;
 }
