@@ -1,8 +1,14 @@
 /* Softmax cross-entropy with label smoothing, and its gradient. A work-group of 64 owns one sample (or the sums over the
  * batch) and reduces in local memory; the classes and the batch are few, so one shape serves both families. A sample
  * counts when its weight is not 0 and its label is a class; the others are selected away, never multiplied by 0, so that
- * whatever lies in their rows cannot reach the loss. */
+ * whatever lies in their rows cannot reach the loss.
+ *
+ * CORRECT  1: whether the answers are right is found, too */
 #include "common.clh"
+
+#ifndef CORRECT
+#define CORRECT 0
+#endif
 
 #define GROUP __attribute__((reqd_work_group_size(64, 1, 1)))
 
@@ -11,10 +17,13 @@ inline int counts(float weight, int label, int classes) {
 }
 
 /* logits, probabilities [batch, classes], labels, weights, losses [batch]
- * loss = log Σ exp(z) - (1-smoothing)·z_label - smoothing·mean(z), with z shifted by its maximum. */
+ * loss = log Σ exp(z) - (1-smoothing)·z_label - smoothing·mean(z), with z shifted by its maximum.
+ * correct, counted [batch]: 1 or 0, or NULL. The first class of the largest probability is the answer; correct is NaN where
+ * one of the probabilities is not finite. */
 __kernel GROUP void cross_entropy_samples(const __global float *restrict logits, const __global int *restrict labels,
                                           const __global float *restrict weights,
                                           __global float *restrict probabilities, __global float *restrict losses,
+                                          __global float *restrict correct, __global float *restrict counted,
                                           int classes, float smoothing) {
     __local float shared[64];
     int sample = get_group_id(0), item = get_local_id(0);
@@ -33,9 +42,26 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
     total = group_sum(total, shared);
     shifted = group_sum(shifted, shared);
     for (int c = item; c < classes; c += 64) probability[c] /= total;
+#if CORRECT
+    float likeliest = -INFINITY, broken = 0.0f, answer = classes;
+    for (int c = item; c < classes; c += 64) {
+        likeliest = fmax(likeliest, probability[c]);
+        if (!is_finite(probability[c])) broken = 1.0f;
+    }
+    likeliest = group_max(likeliest, shared);
+    broken = group_max(broken, shared);
+    for (int c = item; c < classes; c += 64)
+        if (probability[c] == likeliest) answer = fmin(answer, (float)c);
+    answer = -group_max(-answer, shared);
+#endif
     if (item == 0) {
         int label = labels[sample];
         float loss = 0.0f;
+#if CORRECT
+        const int is_counted = counts(weights[sample], label, classes);
+        correct[sample] = broken > 0.0f ? NAN : is_counted && (int)answer == label ? 1.0f : 0.0f;
+        counted[sample] = is_counted ? 1.0f : 0.0f;
+#endif
         if (counts(weights[sample], label, classes)) {
             loss = log(total) - (1.0f - smoothing) * (row[label] - largest);
             if (smoothing > 0.0f) loss -= smoothing / classes * shifted;

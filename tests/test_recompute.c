@@ -311,6 +311,7 @@ static outcome train(const xp_model_config *config, bool recomputed) {
     xp_optimiser_options_default(&optimiser);
     optimiser.gradient_clip = 1;
     assert_int_equal(xp_train_optimiser(learner.model.graph, device, &optimiser), XP_OK);
+    xp_tensor_keep(learner.loss);
     MUST(xp_plan_create(&plan, device, learner.model.graph));
     xp_plan_summarise(plan, &out.summary);
     assert_int_equal(xp_store_allocate(store, device), XP_OK);

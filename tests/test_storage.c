@@ -184,6 +184,7 @@ static double train(xp_device *device, xp_type storage, int steps, int last, siz
     MUST(xp_learner_build(&learner, &xp_classification, &config, &shape, &(xp_task_options){0}, store, true));
     xp_optimiser_options_default(&optimiser);
     assert_int_equal(xp_train_optimiser(learner.model.graph, device, &optimiser), XP_OK);
+    xp_tensor_keep(learner.loss);
     MUST(xp_plan_create(&plan, device, learner.model.graph));
     xp_plan_summarise(plan, &summary);
     *arena_bytes = summary.arena_bytes;

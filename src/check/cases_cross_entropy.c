@@ -26,9 +26,11 @@ static xp_tensor *build(xp_case *out, xp_random *shape, bool needs_gradient) {
 }
 
 xp_status xp_case_cross_entropy(xp_case *out, xp_random *variant, xp_random *shape) {
-    xp_tensor *loss = build(out, shape, false);
+    const bool correct = xp_random_below(variant, 2);
+    xp_tensor *loss = xp_tensor_keep(build(out, shape, false)), *outputs[2];
     if (!loss) return XP_INVALID_ARGUMENT;
     out->node = loss->producer;
+    if (correct) XP_TRY(xp_cross_entropy_correct(out->graph, out->node->outputs[2], &outputs[0], &outputs[1]));
     return XP_OK;
 }
 

@@ -79,6 +79,8 @@ xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements)
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
 
 xp_device *xp_plan_device(const xp_plan *plan);
+/* Whether anything reads what a node makes: another node, or the caller. */
+bool xp_plan_reads(const xp_plan *plan, const xp_tensor *tensor);
 
 /* Blocks of `block` that hold `count`: the last may be partial. */
 static inline int64_t xp_launch_blocks(int64_t count, int64_t block) {

@@ -102,6 +102,17 @@ xp_tensor *xp_plan_scratch(xp_plan *plan, const xp_node *node, int64_t elements)
     return xp_graph_tensor(plan->graph, name, XP_F32, 1, &elements);
 }
 
+bool xp_plan_reads(const xp_plan *plan, const xp_tensor *tensor) {
+    const xp_tensor *whole = xp_tensor_root(tensor);
+    if (whole->keep || whole->external || whole->role != XP_ROLE_ACTIVATION) return true;
+    for (int i = 0; i < plan->graph->node_count; i++) {
+        const xp_node *node = plan->graph->nodes[i];
+        for (int j = 0; j < node->input_count; j++)
+            if (node->inputs[j] && xp_tensor_root(node->inputs[j]) == whole) return true;
+    }
+    return false;
+}
+
 xp_status xp_plan_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning) {
     XP_TRY(xp_tuning_look_up(plan->device, tuning));
     int i = 0;

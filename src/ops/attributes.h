@@ -118,7 +118,9 @@ typedef struct xp_sequence_pool_attributes {
  * weights are 0. A sample whose label is no class counts as one of weight 0: its loss is 0 and it has no gradient.
  *
  * inputs:  logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B]
- * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0)
+ * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0),
+ *          correct [B]: 1, 0, or NaN where a probability is not finite, or NULL; counted [B]: 1 or 0, or NULL. The first of
+ *          the largest probabilities is the prediction; a sample counts if its weight is not 0 and its label is a class
  * Backward
  * inputs:  d_loss [1], probabilities, labels, weights
  * outputs: d_logits */
@@ -126,13 +128,8 @@ typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 
-/* ---- ops/tally.c: "correct", "tally"; no attributes, no gradients ---------------------------------------------------
- * correct   the first of the largest probabilities is the prediction; a sample counts if its weight is not 0 and its
- *           label is a class
- * inputs:   probabilities [B,C], labels I32 [B], weights [B]
- * outputs:  correct [B]: 1, 0, or NaN where a probability is not finite; counted [B]: 1 or 0
- *
- * tally     the sums over the samples that count; scores: the value of a prediction by a metric, such as correct
+/* ---- ops/tally.c: "tally"; no attributes, no gradient ---------------------------------------------------------------
+ * The sums over the samples that count; scores: the value of a prediction by a metric, such as correct.
  * inputs:   losses, scores, counted, weights [B]
  * outputs:  tally [4]: Σ losses, Σ scores, samples, and 1 + the first sample of a weight other than 0 whose loss or
  *           score is not finite (0: none) */

@@ -14,7 +14,7 @@ static xp_launch_request request_of(const char *kernel, int64_t groups) {
 
 static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     xp_tensor *logits = node->inputs[0], *labels = node->inputs[1], *weights = node->inputs[2];
-    xp_tensor *loss = node->outputs[0], *probabilities = node->outputs[1], *losses = node->outputs[2];
+    xp_tensor *loss = node->outputs[0], *losses = node->outputs[2];
     double elements = (double)xp_tensor_elements(logits);
 
     xp_launch_request samples = request_of("cross_entropy_samples", logits->shape[0]);
@@ -23,11 +23,12 @@ static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_famil
     xp_launch_read(&samples, logits);
     xp_launch_read(&samples, labels);
     xp_launch_read(&samples, weights);
-    xp_launch_write(&samples, probabilities);
-    xp_launch_write(&samples, losses);
+    for (int i = 1; i < 5; i++) xp_launch_write(&samples, node->outputs[i]);
+    if (node->outputs[3]) xp_variant_set(&samples.variant, "CORRECT", 1);
     xp_launch_int(&samples, logits->shape[1]);
     xp_launch_float(&samples, XP_ATTRIBUTES(xp_cross_entropy_attributes, node)->smoothing);
     XP_TRY(xp_plan_launch(plan, node, &samples));
+    if (!xp_plan_reads(plan, loss)) return XP_OK;
 
     xp_launch_request mean = request_of("cross_entropy_mean", 1);
     mean.flops = 3.0 * (double)logits->shape[0];
@@ -85,14 +86,26 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
                            xp_graph_dense(graph, weights)};
     xp_tensor *outputs[] = {xp_graph_tensor(graph, "loss", XP_F32, 1, (int64_t[]){1}),
                             xp_graph_tensor(graph, "probabilities", XP_F32, 2, logits->shape),
-                            xp_graph_tensor(graph, "losses", XP_F32, 1, logits->shape)};
+                            xp_graph_tensor(graph, "losses", XP_F32, 1, logits->shape), NULL, NULL};
     xp_cross_entropy_attributes attributes = {.smoothing = smoothing};
     if (!inputs[0] || !inputs[1] || !inputs[2] || !outputs[0] || !outputs[1] || !outputs[2] ||
-        !xp_graph_node(graph, &xp_operation_cross_entropy, 3, inputs, 3, outputs, &attributes, sizeof attributes))
+        !xp_graph_node(graph, &xp_operation_cross_entropy, 3, inputs, 5, outputs, &attributes, sizeof attributes))
         return NULL;
     if (probabilities) *probabilities = outputs[1];
     if (losses) *losses = outputs[2];
     return outputs[0];
+}
+
+xp_status xp_cross_entropy_correct(xp_graph *graph, const xp_tensor *losses, xp_tensor **correct, xp_tensor **counted) {
+    xp_node *node = losses->producer;
+    for (int i = 3; i < 5; i++) {
+        node->outputs[i] = xp_graph_tensor(graph, i == 3 ? "correct" : "counted", XP_F32, 1, losses->shape);
+        if (!node->outputs[i]) return XP_OUT_OF_MEMORY;
+        node->outputs[i]->producer = node;
+    }
+    *correct = node->outputs[3];
+    *counted = node->outputs[4];
+    return XP_OK;
 }
 
 /* ---- backward ---------------------------------------------------------------------------------------------------- */

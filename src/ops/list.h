@@ -20,7 +20,6 @@
     ROW(cast, 2)                                                                                                       \
     ROW(column_sum, 2)                                                                                                 \
     ROW(copy, 2)                                                                                                       \
-    ROW(correct, 2)                                                                                                    \
     ROW(cross_entropy, 2)                                                                                              \
     ROW(cross_entropy_backward, 3)                                                                                     \
     ROW(depthwise_convolution, 2)                                                                                      \

@@ -48,10 +48,12 @@ xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);
 
+/* ---- ops/cross_entropy.c ---- */
+/* Has the node that made `losses` say, too, which answers are right [B]: 1 or 0, NaN where a probability is not finite; and
+ * which samples count [B]: 1 or 0. */
+xp_status xp_cross_entropy_correct(xp_graph *graph, const xp_tensor *losses, xp_tensor **correct, xp_tensor **counted);
+
 /* ---- ops/tally.c ---- */
-/* correct [B], with *counted [B]. */
-xp_tensor *xp_correct(xp_graph *graph, xp_tensor *probabilities, xp_tensor *labels, xp_tensor *weights,
-                      xp_tensor **counted);
 xp_tensor *xp_tally_samples(xp_graph *graph, xp_tensor *losses, xp_tensor *scores, xp_tensor *counted,
                             xp_tensor *weights);
 

@@ -1,9 +1,9 @@
-/* What a batch's answers are worth, counted on the device: which of them are right, and the sums over the batch. Owns the
- * launches of cl/tally.cl; must not know what is done with the sums. */
+/* What a batch's answers are worth, summed up on the device. Owns the launch of cl/tally.cl; must not know what the scores
+ * mean. */
 #include "graph/launch.h"
 #include "ops/ops.h"
 
-extern const xp_operation xp_operation_correct, xp_operation_tally;
+extern const xp_operation xp_operation_tally;
 
 static xp_launch_request request_of(const char *kernel, int64_t groups) {
     return (xp_launch_request){
@@ -17,45 +17,6 @@ static xp_status check_samples(const char *operation, const xp_tensor *tensor, x
                    xp_tensor_shape_text(tensor, shape, sizeof shape), type == XP_I32 ? "integer" : "float",
                    (long long)batch);
 }
-
-/* ---- correct ----------------------------------------------------------------------------------------------------- */
-
-static xp_status correct_emit(xp_plan *plan, const xp_node *node, xp_family family) {
-    const int64_t *shape = node->inputs[0]->shape;
-    xp_launch_request request = request_of("correct_samples", shape[0]);
-    request.flops = 2.0 * (double)(shape[0] * shape[1]);
-    request.bytes = 4.0 * (double)(shape[0] * shape[1]);
-    for (int i = 0; i < 3; i++) xp_launch_read(&request, node->inputs[i]);
-    for (int i = 0; i < 2; i++) xp_launch_write(&request, node->outputs[i]);
-    xp_launch_int(&request, shape[1]);
-    return xp_plan_launch(plan, node, &request);
-}
-
-const xp_operation xp_operation_correct = {.name = "correct",
-                                           .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, correct_emit})};
-
-xp_tensor *xp_correct(xp_graph *graph, xp_tensor *probabilities, xp_tensor *labels, xp_tensor *weights,
-                      xp_tensor **counted) {
-    if (!probabilities || !labels || !weights) return NULL;
-    if (probabilities->rank != 2) {
-        xp_fail(XP_INVALID_ARGUMENT, "correct: %s is not [batch, classes]", probabilities->name);
-        return NULL;
-    }
-    const int64_t batch = probabilities->shape[0];
-    if (check_samples("correct", labels, XP_I32, batch) != XP_OK) return NULL;
-    if (check_samples("correct", weights, XP_F32, batch) != XP_OK) return NULL;
-    xp_tensor *inputs[] = {xp_graph_dense(graph, probabilities), xp_graph_dense(graph, labels),
-                           xp_graph_dense(graph, weights)};
-    xp_tensor *outputs[] = {xp_graph_tensor(graph, "correct", XP_F32, 1, &batch),
-                            xp_graph_tensor(graph, "counted", XP_F32, 1, &batch)};
-    if (!inputs[0] || !inputs[1] || !inputs[2] || !outputs[0] || !outputs[1] ||
-        !xp_graph_node(graph, &xp_operation_correct, 3, inputs, 2, outputs, NULL, 0))
-        return NULL;
-    *counted = outputs[1];
-    return outputs[0];
-}
-
-/* ---- tally ------------------------------------------------------------------------------------------------------- */
 
 static xp_status tally_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const int64_t batch = node->inputs[0]->shape[0];

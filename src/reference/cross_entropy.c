@@ -5,6 +5,8 @@
 
 #include <tgmath.h>
 
+static const double TIE = 1e-5;
+
 static bool counts(xp_real weight, int32_t label, int64_t classes) {
     return weight != 0 && label >= 0 && label < classes;
 }
@@ -15,6 +17,7 @@ void XP_REFERENCE_NAME(cross_entropy)(const xp_reference_call *call) {
     const xp_real *weights = call->inputs[2];
     const int32_t *labels = call->inputs[1];
     xp_real *loss = call->outputs[0], *losses = call->outputs[2];
+    xp_real *correct = call->outputs[3], *in_count = call->outputs[4];
     xp_real sum = 0, weight = 0;
     double sum_terms = 0;
     for (int64_t b = 0; b < batch; b++) {
@@ -25,10 +28,20 @@ void XP_REFERENCE_NAME(cross_entropy)(const xp_reference_call *call) {
             if (logits[c] > largest) largest = logits[c];
         for (int64_t c = 0; c < classes; c++) total += exp(logits[c] - largest);
         xp_real result = 0, terms = 0;
+        bool finite = true;
+        int64_t best = 0;
+        bool close = false; /* to the likeliest class is another, which rounding may prefer */
         for (int64_t c = 0; c < classes; c++) {
             xp_real logarithm = logits[c] - largest - log(total);
             xp_real target = smoothing / (xp_real)classes + (c == labels[b] ? 1 - smoothing : 0);
             probabilities[c] = exp(logits[c] - largest) / total;
+            finite = finite && isfinite(probabilities[c]);
+            if (probabilities[c] > probabilities[best]) {
+                close = (double)(probabilities[c] - probabilities[best]) < TIE;
+                best = c;
+            } else if (c > best && (double)(probabilities[best] - probabilities[c]) < TIE) {
+                close = true;
+            }
             result -= target * logarithm;
             terms += target * (fabs(logits[c]) + fabs(largest) + fabs(log(total)));
             /* exp turns the rounding of its argument into a relative error of that size. */
@@ -37,6 +50,9 @@ void XP_REFERENCE_NAME(cross_entropy)(const xp_reference_call *call) {
                     (double)(probabilities[c] * (1 + fabs(logits[c]) + fabs(largest)));
         }
         bool counted = counts(weights[b], labels[b], classes);
+        if (correct && call->magnitudes[3]) call->magnitudes[3][b] = close ? 1e9 : 0;
+        if (correct) correct[b] = !finite ? (xp_real)NAN : counted && best == labels[b];
+        if (in_count) in_count[b] = counted;
         losses[b] = counted ? result : 0;
         if (call->magnitudes[2]) call->magnitudes[2][b] = counted ? (double)terms : 0;
         if (!counted) continue;

@@ -1,25 +1,7 @@
-/* The oracle of what a batch's answers are worth: which are right, and the sums over the batch. */
+/* The oracle of the sums over a batch. */
 #include "reference/reference.h"
 
 #include <tgmath.h>
-
-void XP_REFERENCE_NAME(correct)(const xp_reference_call *call) {
-    const int64_t batch = call->node->inputs[0]->shape[0], classes = call->node->inputs[0]->shape[1];
-    const int32_t *labels = call->inputs[1];
-    const xp_real *weights = call->inputs[2];
-    xp_real *correct = call->outputs[0], *counted = call->outputs[1];
-    for (int64_t b = 0; b < batch; b++) {
-        const xp_real *row = (const xp_real *)call->inputs[0] + b * classes;
-        bool finite = true;
-        int64_t best = 0;
-        for (int64_t c = 0; c < classes; c++) {
-            finite = finite && isfinite(row[c]);
-            if (row[c] > row[best]) best = c;
-        }
-        counted[b] = weights[b] != 0 && labels[b] >= 0 && labels[b] < classes;
-        correct[b] = !finite ? (xp_real)NAN : counted[b] != 0 && best == labels[b];
-    }
-}
 
 void XP_REFERENCE_NAME(tally)(const xp_reference_call *call) {
     const int64_t batch = call->node->inputs[0]->shape[0];

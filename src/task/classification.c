@@ -55,15 +55,15 @@ static xp_status build(xp_learner *learner, const xp_task_options *options, bool
     learner->labels = xp_graph_input(graph, "labels", XP_I32, 1, model->output->shape);
     if (!learner->labels) return XP_OUT_OF_MEMORY;
     xp_graph_scope(graph, "loss");
-    xp_tensor *losses = NULL, *counted = NULL;
+    xp_tensor *losses = NULL, *correct = NULL, *counted = NULL;
     const float smoothing = training ? (float)options->label_smoothing : 0;
     learner->loss =
         xp_cross_entropy(graph, model->output, learner->labels, model->weights, smoothing, &learner->answers, &losses);
     if (!learner->loss) return XP_INVALID_ARGUMENT;
-    xp_tensor *correct = xp_correct(graph, learner->answers, learner->labels, model->weights, &counted);
+    XP_TRY(xp_cross_entropy_correct(graph, losses, &correct, &counted));
     learner->tally = xp_tally_samples(graph, losses, correct, counted, model->weights);
     if (!learner->tally) return XP_INVALID_ARGUMENT;
-    learner->loss->keep = learner->answers->keep = learner->tally->keep = true;
+    learner->answers->keep = learner->tally->keep = true;
     return XP_OK;
 }
 

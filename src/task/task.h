@@ -104,7 +104,7 @@ typedef struct xp_task_options {
 typedef struct xp_learner {
     xp_model model;
     xp_tensor *labels;        /* [B], by the task */
-    xp_tensor *loss;          /* [1] */
+    xp_tensor *loss;          /* [1], of the batch; keep it to read it */
     xp_tensor *tally;         /* [XP_TALLY_SUMS], of the batch (ops/attributes.h) */
     xp_tensor *answers;       /* [B,outputs] */
     xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
@@ -139,7 +139,7 @@ struct xp_task {
     /* Gives the header of a data set what its labels were in training. Borrows the names. */
     void (*restore)(xp_dataset *header, int outputs, char **names);
 
-    /* Adds labels and loss after the model, and keeps what is read: loss, tally and answers. */
+    /* Adds labels and loss after the model, and keeps what is read: tally and answers. */
     xp_status (*build)(xp_learner *learner, const xp_task_options *options, bool training);
 
     /* The sums of the tally, in its order, and metrics, of which the first is the loss. */
