@@ -2,14 +2,31 @@
 #include "column_sum.clh"
 #include "gemm_epilogue.clh"
 
-/* The whole epilogue. One work-item an element. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void gemm_finish(EPILOGUE_PARAMETERS) {
-    const int groups = (n + 63) / 64, row = get_group_id(0) / groups; /* one dimension: some drivers limit the others */
-    const int column = get_group_id(0) % groups * 64 + get_local_id(0);
-    if (column < n && row < m) {
+#ifndef SUMS
+#define SUMS 0 /* 1: the sums of the left factor over the depth are added up, too */
+#endif
+
+/* The whole epilogue, after the sum of the parts of the depth in their order. A work-item takes four neighbours of a row
+ * of y, and the first m of them one sum of the left factor each. One part may be y itself, where y is fp32. */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+gemm_finish(EPILOGUE_PARAMETERS, const __global float *parts, /* [part_count,m,n] */
+            const __global float *part_sums,                  /* [part_count,m] or NULL */
+            __global float *sums /* [m] or NULL */, int part_count) {
+    const int fours = (n + 3) / 4, row = get_global_id(0) / fours, column = get_global_id(0) % fours * 4;
+    if (row < m) {
         const long at = (long)row * n + column;
-        finish(LOAD(y, at), at, column, EPILOGUE);
+        float4 value = read_floats(parts + at, n - column, ALIGNED_Y);
+        for (int part = 1; part < part_count; part++)
+            value += read_floats(parts + (long)part * m * n + at, n - column, ALIGNED_Y);
+        finish_four(value, at, column, EPILOGUE);
     }
+#if SUMS
+    if (get_global_id(0) < m) {
+        float sum = 0.0f;
+        for (int part = 0; part < part_count; part++) sum += part_sums[part * m + get_global_id(0)];
+        sums[get_global_id(0)] = sum;
+    }
+#endif
 }
 
 /* On CPU devices, dropout and the partner after it, and the sum of the parts before: Philox pays only many blocks at a

@@ -1,13 +1,18 @@
 /* Matrix product for GPUs: y = activation(op(a)·op(b) + bias), or combined with a partner: that plus the partner, or
  * times the slope of an activation there.
  *
- * A work-group of SIDE×SIDE work-items owns a tile of y, OWN_ROWS×OWN_COLUMNS for each of them, and walks the depth in
- * steps of DEPTH: both factors' slices go through local memory (8.5 KiB by default), turned so that a work-item reads
- * its rows and columns in fours. The next slice is fetched into registers while the present one is multiplied, which
- * hides the latency of global memory at any occupancy. One work-item writes each output; sums run along the depth in
- * order, whatever the tile.
+ * A work-group of SIDE·SIDE work-items owns a tile of y, OWN_ROWS×OWN_COLUMNS for each of them, and walks the depth in
+ * steps of DEPTH: both factors' slices go through local memory, turned so that a work-item reads its rows and columns
+ * in fours. There are two slices of each: while one is multiplied, the next is fetched into registers, and then stored
+ * beside it, so one barrier a slice is enough. With 8×8 a work-item reads 16 numbers of local memory for 64
+ * multiply-adds; 32 neighbours share 8 fours of columns and 4 of rows, which lie in different banks.
  *
- * STORAGE is the type of a, b, partner, y and z; the bias is fp32. */
+ * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
+ * of b in the cache. For small results the depth is cut into parts (PARTIAL): each work-group sums one part into
+ * scratch, and gemm_finish adds the parts in their order. One work-item writes each output; sums run along the depth in
+ * order within a part, whatever the tile.
+ *
+ * STORAGE is the type of a, b, partner, y and z; the bias and partial sums are fp32. */
 #include "gemm_epilogue.clh"
 
 #ifndef TRANSPOSE_A
@@ -21,6 +26,9 @@
 #endif
 #ifndef ALIGNED_B
 #define ALIGNED_B 0
+#endif
+#ifndef PARTIAL
+#define PARTIAL 0 /* 1: the sums of a part of the depth go to `parts`, without the epilogue */
 #endif
 #ifndef SUMS
 #define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
@@ -37,47 +45,49 @@
 #ifndef DEPTH
 #define DEPTH 16
 #endif
+#if SIDE != 8 && SIDE != 16
+#error "SIDE is 8 or 16"
+#endif
+#if DEPTH != 8 && DEPTH != 16 && DEPTH != 32
+#error "DEPTH is 8, 16 or 32"
+#endif
 #if (OWN_ROWS != 4 && OWN_ROWS != 8) || (OWN_COLUMNS != 4 && OWN_COLUMNS != 8)
 #error "a work-item owns 4 or 8 rows and columns"
 #endif
 
+/* Longer stretches take registers: with 128 or fewer, two work-groups of 8×8 numbers a work-item share a compute unit. */
+#define UNROLL      _Pragma("unroll 2")
+#define UNROLL_NONE _Pragma("unroll 1")
+
+#define BAND         8
+#define ITEMS        (SIDE * SIDE)
 #define TILE_ROWS    (SIDE * OWN_ROWS)
 #define TILE_COLUMNS (SIDE * OWN_COLUMNS)
-/* Fours of a slice that each work-item fetches: 1, 2, 4 or 8. */
-#define FETCHES_A (OWN_ROWS * DEPTH / (4 * SIDE))
-#define FETCHES_B (OWN_COLUMNS * DEPTH / (4 * SIDE))
 /* Of a slice in local memory: keeps float4 aligned and spreads the columns over the banks. */
 #define PITCH(tile) ((tile) + 4)
+/* Fours of a slice, and how many of them each work-item fetches, at most. */
+#define FOURS(tile)   ((tile) * DEPTH / 4)
+#define FETCHES(tile) ((FOURS(tile) + ITEMS - 1) / ITEMS)
 
-/* Four neighbours of a row that has `length` floats; what lies beyond `length` or in a row that is not there is 0. */
-inline float4 load_four(const __global stored *row, int column, int length, int there, int aligned) {
-#if STORAGE
-    if (there && column + 3 < length) return LOAD_4(row + column);
-#else
-    if (there && column + 3 < length)
-        return aligned ? *(const __global float4 *)(row + column) : vload4(0, row + column);
-#endif
-    float4 value = (float4)(0.0f);
-    if (there && column < length) value.x = LOAD(row, column);
-    if (there && column + 1 < length) value.y = LOAD(row, column + 1);
-    if (there && column + 2 < length) value.z = LOAD(row, column + 2);
-    return value;
-}
+/* Where a work-item stands in its tile: 32 neighbours form a block of 8 columns by 4 rows. */
+#define ITEM_COLUMN (get_local_id(0) / 32 % (SIDE / 8) * 8 + get_local_id(0) % 8)
+#define ITEM_ROW    (get_local_id(0) / 32 / (SIDE / 8) * 4 + get_local_id(0) % 32 / 8)
 
 /* A slice of DEPTH steps of the depth and `tile` outer indices, four by four. Stored with the depth along rows (outer ×
  * depth), a four is four steps of one outer index; stored with the outer index along rows (depth × outer), four outer
  * indices of one step. */
 inline float4 fetch_depth_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
                                   int four, int tile, int aligned) {
-    const int outer = outer_begin + four / (DEPTH / 4);
-    return load_four(matrix + (long)outer * k, step + four % (DEPTH / 4) * 4, k, outer < outer_count, aligned);
+    const int outer = outer_begin + four / (DEPTH / 4), column = step + four % (DEPTH / 4) * 4;
+    if (outer >= outer_count || column >= k) return (float4)(0.0f);
+    return read_stored(matrix + (long)outer * k + column, k - column, aligned);
 }
 
 inline float4 fetch_outer_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
                                   int four, int tile, int aligned) {
-    const int row = step + four / (tile / 4);
-    return load_four(matrix + (long)row * outer_count, outer_begin + four % (tile / 4) * 4, outer_count, row < k,
-                     aligned);
+    const int row = step + four / (tile / 4), column = outer_begin + four % (tile / 4) * 4;
+    if (row >= k || column >= outer_count) return (float4)(0.0f);
+    return read_stored(matrix + (long)row * outer_count + column, outer_count - column, aligned);
 }
 
 inline void keep_depth_in_rows(__local float *slice, float4 value, int four, int tile) {
@@ -107,6 +117,17 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
 #define KEEP_B  keep_outer_in_rows
 #endif
 
+/* Four sums of a work-group from `column` of `row` on; those of a part stay as they are. */
+INLINE void put(float4 value, int row, int column, __global float *parts, EPILOGUE_PARAMETERS) {
+    const long at = (long)row * n + column;
+    if (row >= m || column >= n) return;
+#if PARTIAL
+    write_floats(value, parts + (long)get_group_id(1) * m * n + at, n - column, ALIGNED_Y);
+#else
+    finish_four(value, at, column, EPILOGUE);
+#endif
+}
+
 /* What a work-item owns has a name for each four, not a place in an array: arrays are slow where a driver makes loops
  * of work-items. F(row, its component of left, the four of rows it belongs to). */
 #define ROWS_OF_FOUR_0(F) F(0, x, 0) F(1, y, 0) F(2, z, 0) F(3, w, 0)
@@ -121,97 +142,124 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
 #if OWN_COLUMNS == 4
 #define EACH_COLUMN_FOUR(F)   F(0)
 #define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0)
-#define STORE_ROW(r, c, f)    STORE_FOUR(r, 0)
+#define PUT_ROW(r, c, f)      PUT_FOUR(r, 0)
 #define DECLARE_ROW(r, c, f)  float4 sum##r##_0 = (float4)(0.0f);
 #elif OWN_COLUMNS == 8
 #define EACH_COLUMN_FOUR(F)   F(0) F(1)
 #define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0) MULTIPLY(r, c, f, 1)
-#define STORE_ROW(r, c, f)    STORE_FOUR(r, 0) STORE_FOUR(r, 1)
+#define PUT_ROW(r, c, f)      PUT_FOUR(r, 0) PUT_FOUR(r, 1)
 #define DECLARE_ROW(r, c, f)  float4 sum##r##_0 = (float4)(0.0f), sum##r##_1 = (float4)(0.0f);
 #endif
 #define EACH_1(F) F(0)
 #define EACH_2(F) F(0) F(1)
 #define EACH_4(F) EACH_2(F) F(2) F(3)
 #define EACH_8(F) EACH_4(F) F(4) F(5) F(6) F(7)
-#if FETCHES_A == 1
+#if FETCHES(TILE_ROWS) == 1
 #define EACH_FETCH_A EACH_1
-#elif FETCHES_A == 2
+#elif FETCHES(TILE_ROWS) == 2
 #define EACH_FETCH_A EACH_2
-#elif FETCHES_A == 4
+#elif FETCHES(TILE_ROWS) == 4
 #define EACH_FETCH_A EACH_4
-#elif FETCHES_A == 8
+#elif FETCHES(TILE_ROWS) == 8
 #define EACH_FETCH_A EACH_8
 #endif
-#if FETCHES_B == 1
+#if FETCHES(TILE_COLUMNS) == 1
 #define EACH_FETCH_B EACH_1
-#elif FETCHES_B == 2
+#elif FETCHES(TILE_COLUMNS) == 2
 #define EACH_FETCH_B EACH_2
-#elif FETCHES_B == 4
+#elif FETCHES(TILE_COLUMNS) == 4
 #define EACH_FETCH_B EACH_4
-#elif FETCHES_B == 8
+#elif FETCHES(TILE_COLUMNS) == 8
 #define EACH_FETCH_B EACH_8
 #endif
 
-#define DECLARE_A(i)     float4 next_a##i;
-#define DECLARE_B(i)     float4 next_b##i;
-#define FETCH_SLICE_A(i) next_a##i = FETCH_A(a, row_begin, m, begin, k, item + i * SIDE * SIDE, TILE_ROWS, ALIGNED_A);
+#define IN_SLICE(i, tile) ((i + 1) * ITEMS <= FOURS(tile) || item < FOURS(tile))
+#define DECLARE_A(i)      float4 next_a##i;
+#define DECLARE_B(i)      float4 next_b##i;
+#define FETCH_SLICE_A(i)                                                                                               \
+    if (IN_SLICE(i, TILE_ROWS))                                                                                        \
+        next_a##i = FETCH_A(a, row_begin, m, begin, k, item + i * ITEMS, TILE_ROWS, ALIGNED_A);
 #define FETCH_SLICE_B(i)                                                                                               \
-    next_b##i = FETCH_B(b, column_begin, n, begin, k, item + i * SIDE * SIDE, TILE_COLUMNS, ALIGNED_B);
-#define KEEP_SLICE_A(i) KEEP_A(slice_a, next_a##i, item + i * SIDE * SIDE, TILE_ROWS);
-#define KEEP_SLICE_B(i) KEEP_B(slice_b, next_b##i, item + i * SIDE * SIDE, TILE_COLUMNS);
+    if (IN_SLICE(i, TILE_COLUMNS))                                                                                     \
+        next_b##i = FETCH_B(b, column_begin, n, begin, k, item + i * ITEMS, TILE_COLUMNS, ALIGNED_B);
+#define KEEP_SLICE_A(i)                                                                                                \
+    if (IN_SLICE(i, TILE_ROWS))                                                                                        \
+        KEEP_A(slice_a + now * SLICE_A, next_a##i, item + i * ITEMS, TILE_ROWS);
+#define KEEP_SLICE_B(i)                                                                                                \
+    if (IN_SLICE(i, TILE_COLUMNS))                                                                                     \
+        KEEP_B(slice_b + now * SLICE_B, next_b##i, item + i * ITEMS, TILE_COLUMNS);
 #define READ_LEFT(f)                                                                                                   \
     const float4 left##f =                                                                                             \
-        *(const __local float4 *)(slice_a + step * PITCH(TILE_ROWS) + (f * SIDE + get_local_id(1)) * 4);
+        *(const __local float4 *)(own_a + step * PITCH(TILE_ROWS) + f * (TILE_ROWS / 2));
 #define READ_RIGHT(g)                                                                                                  \
     const float4 right##g =                                                                                            \
-        *(const __local float4 *)(slice_b + step * PITCH(TILE_COLUMNS) + (g * SIDE + get_local_id(0)) * 4);
+        *(const __local float4 *)(own_b + step * PITCH(TILE_COLUMNS) + g * (TILE_COLUMNS / 2));
 #define MULTIPLY(r, c, f, g) sum##r##_##g = fma((float4)(left##f.c), right##g, sum##r##_##g);
-#define STORE_FOUR(r, g)                                                                                               \
-    if (row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4 < m) {                                                \
-        const int column = column_begin + (g * SIDE + get_local_id(0)) * 4;                                            \
-        const long at = (long)(row_begin + (r / 4 * SIDE + get_local_id(1)) * 4 + r % 4) * n + column;                 \
-        finish_four(sum##r##_##g, at, column, EPILOGUE);                                                               \
-    }
+#define PUT_FOUR(r, g)                                                                                                 \
+    put(sum##r##_##g, row_begin + r / 4 * (TILE_ROWS / 2) + ITEM_ROW * 4 + r % 4,                                      \
+        column_begin + g * (TILE_COLUMNS / 2) + ITEM_COLUMN * 4, parts, EPILOGUE);
 
-__kernel __attribute__((reqd_work_group_size(SIDE, SIDE, 1))) void
+#define SLICE_A (DEPTH * PITCH(TILE_ROWS))
+#define SLICE_B (DEPTH * PITCH(TILE_COLUMNS))
+
+/* Work-groups: tiles, parts of the depth. */
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
            const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-           EPILOGUE_PARAMETERS, int k, __global float *sums /* [m] or NULL */) {
-    __local float slice_a[DEPTH * PITCH(TILE_ROWS)] __attribute__((aligned(16)));
-    __local float slice_b[DEPTH * PITCH(TILE_COLUMNS)] __attribute__((aligned(16)));
-    const int item = get_local_id(1) * SIDE + get_local_id(0);
-    const int column_begin = get_group_id(0) * TILE_COLUMNS, row_begin = get_group_id(1) * TILE_ROWS;
+           EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of DEPTH */
+           __global float *parts,                      /* [parts,m,n] or NULL */
+           __global float *sums /* [m], or [parts,m] with PARTIAL, or NULL */) {
+    __local float slice_a[2 * SLICE_A] __attribute__((aligned(16)));
+    __local float slice_b[2 * SLICE_B] __attribute__((aligned(16)));
+    const int item = get_local_id(0), tile_columns = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    const int band = get_group_id(0) / (BAND * tile_columns), in_band = get_group_id(0) % (BAND * tile_columns);
+    const int band_rows = min((m + TILE_ROWS - 1) / TILE_ROWS - band * BAND, BAND);
+    const int row_begin = (band * BAND + in_band % band_rows) * TILE_ROWS;
+    const int column_begin = in_band / band_rows * TILE_COLUMNS;
+    int begin = get_group_id(1) * part_depth, now = 0;
+    const int end = min(begin + part_depth, k);
     EACH_ROW(DECLARE_ROW)
     EACH_FETCH_A(DECLARE_A)
     EACH_FETCH_B(DECLARE_B)
 #if SUMS
     float sum_of_row = 0.0f;
 #endif
-    int begin = 0;
     EACH_FETCH_A(FETCH_SLICE_A)
     EACH_FETCH_B(FETCH_SLICE_B)
-    while (begin < k) {
-        EACH_FETCH_A(KEEP_SLICE_A)
-        EACH_FETCH_B(KEEP_SLICE_B)
-        barrier(CLK_LOCAL_MEM_FENCE);
+    EACH_FETCH_A(KEEP_SLICE_A)
+    EACH_FETCH_B(KEEP_SLICE_B)
+    barrier(CLK_LOCAL_MEM_FENCE);
+    while (begin < end) {
+        const __local float *own_a = slice_a + now * SLICE_A + ITEM_ROW * 4;
+        const __local float *own_b = slice_b + now * SLICE_B + ITEM_COLUMN * 4;
         begin += DEPTH;
-        if (begin < k) {
+        now ^= 1;
+        if (begin < end) {
             EACH_FETCH_A(FETCH_SLICE_A)
             EACH_FETCH_B(FETCH_SLICE_B)
         }
+        UNROLL
         for (int step = 0; step < DEPTH; step++) {
             EACH_ROW_FOUR(READ_LEFT)
             EACH_COLUMN_FOUR(READ_RIGHT)
             EACH_ROW(MULTIPLY_ROW)
         }
 #if SUMS
-        if (get_group_id(0) == 0 && item < TILE_ROWS)
-            for (int step = 0; step < DEPTH; step++) sum_of_row += slice_a[step * PITCH(TILE_ROWS) + item];
+        if (column_begin == 0 && item < TILE_ROWS) {
+            UNROLL_NONE
+            for (int step = 0; step < DEPTH; step++)
+                sum_of_row += slice_a[(now ^ 1) * SLICE_A + step * PITCH(TILE_ROWS) + item];
+        }
 #endif
+        if (begin < end) {
+            EACH_FETCH_A(KEEP_SLICE_A)
+            EACH_FETCH_B(KEEP_SLICE_B)
+        }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
-    EACH_ROW(STORE_ROW)
+    EACH_ROW(PUT_ROW)
 #if SUMS
-    if (get_group_id(0) == 0 && item < TILE_ROWS && row_begin + item < m) sums[row_begin + item] = sum_of_row;
+    if (column_begin == 0 && item < TILE_ROWS && row_begin + item < m)
+        sums[get_group_id(1) * m + row_begin + item] = sum_of_row;
 #endif
 }

@@ -185,11 +185,11 @@ def check_failures_are_told(plain):
 
 
 def check_tiles(plain):
-    """Tiles of the product that are not the default: the largest, and the one that fetches most for each work-item."""
+    """Tiles of the product that are not the default, and a depth in parts: the largest tile, and the one that fetches most for each work-item."""
     environment, folder = cache(plain, "tiles")
     names = entries_of(environment, "tiled", "softmax")["gemm_tiled"]
-    for side, rows, columns, depth in ((8, 8, 4, 32), (16, 8, 8, 16)):
-        write_table(folder, {**names, "values": {"SIDE": side, "OWN_ROWS": rows, "OWN_COLUMNS": columns, "DEPTH": depth}})
+    for side, rows, columns, depth, parts in ((8, 8, 4, 32, 4), (16, 8, 8, 16, 2)):
+        write_table(folder, {**names, "values": {"SIDE": side, "OWN_ROWS": rows, "OWN_COLUMNS": columns, "DEPTH": depth, "PARTS": parts}})
         check_right(environment, "other tiles", "^gemm$", "tiled", 20)
         plan = launches(environment, "tiled")
         expect("other tiles are used", f"-DDEPTH={depth}" in plan and f"-DSIDE={side}" in plan, plan[:1500])
@@ -205,7 +205,8 @@ def check_library(plain, kernels):
     environment, folder = cache({**plain, "XP_CL_DIR": f"{ROOT}/slow"}, "library")
     requests = ask(environment, "tiled", "gemm_tiled")
     own = ("SIDE", "OWN_ROWS", "OWN_COLUMNS", "DEPTH"), ((8, 16), (4, 8), (4, 8), (16, 32))
-    leave_to_try(folder, requests, [(16, 4, 4, 16, 2)], (*own[0], "LIBRARY"), (*own[1], (1, 2)))
+    tiles = (*own[1][:3], (8, 16, 32), (1, 2, 4, 8, 16, 32))
+    leave_to_try(folder, requests, [(*tile, 2) for tile in itertools.product(*tiles)], (*own[0], "PARTS", "LIBRARY"), (*tiles, (1, 2)))
     device, driver, _, version, _ = next(iter(requests))
     leave_to_try(folder, [(device, driver, "clblast", version, "all")], [(8, 4, 8, 32, 2, 2), (16, 8, 4, 16, 4, 1)],
                  (*own[0], "VECTOR", "LOCAL"), (*own[1], (1, 2, 4), (1, 2)))

@@ -27,8 +27,7 @@ void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t)
 /* What the best values of a product's parameters depend on. */
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node);
 
-/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c. A library serves where the tuning table chooses it, or else where a rule expects it
- * to be faster. */
+/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c. A library serves where the tuning table chooses it. */
 xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_gemm_library_serves(const xp_device *device, const xp_node *node);
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family);

@@ -3,28 +3,70 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
-enum { FINISH_GROUP = 64 };
-enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, LIBRARY, PARAMETERS }; /* of tile_of */
+enum { FINISH_GROUP = 64, PITCH = 4 };
+enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
+
+/* ---- the tile ---------------------------------------------------------------------------------------------------- */
+
+typedef struct tile_shape {
+    long side, own_rows, own_columns, depth;
+} tile_shape;
+
+static bool fits(const xp_device_limits *limits, const tile_shape *t) {
+    const long floats = 2 * t->depth * (t->side * (t->own_rows + t->own_columns) + 2 * PITCH);
+    return (size_t)(t->side * t->side) <= limits->work_group_size &&
+           (size_t)floats * sizeof(float) <= limits->local_bytes;
+}
+
+/* Clocks of the compute unit with the most work-groups, as a large GPU has them: 128 multiply-adds a clock, and 256
+ * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest is
+ * what reading local memory costs. A second launch costs as much as the work of some thousand clocks. */
+static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_shape *t, int64_t parts) {
+    enum { BUSY = 256, LANES = 128, START = 1500, LAUNCH = 8000, BYTES = 18 /* of device memory, a clock and unit */ };
+    const int64_t items = t->side * t->side, tiles = xp_launch_blocks(p->m, t->side * t->own_rows) *
+                                                     xp_launch_blocks(p->n, t->side * t->own_columns);
+    const int64_t groups = xp_launch_blocks(tiles * parts, units), depth = xp_launch_blocks(p->k, parts);
+    const double step =
+        (double)items / LANES * (double)(t->own_rows * t->own_columns + 2 * (t->own_rows + t->own_columns));
+    const double busy = groups * items < BUSY ? (double)(groups * items) / BUSY : 1;
+    const double waves = (double)xp_launch_blocks(groups * items, 2 * BUSY);
+    const double product = (double)(groups * depth) * step / busy + START * waves;
+    return parts == 1 ? product : product + LAUNCH + (double)(8 * parts * p->m * p->n) / (BYTES * (double)units);
+}
+
+/* Parts of the depth that leave each at least LEAST_DEPTH of it. */
+static void permit_parts(xp_tuning_parameter *parts, int64_t k) {
+    enum { LEAST_DEPTH = 64, MOST_PARTS = 32 };
+    *parts = (xp_tuning_parameter){"PARTS", 1, {1}};
+    for (long value = 2, i = 1; value <= MOST_PARTS && k / value >= LEAST_DEPTH; value *= 2) parts->values[i++] = value;
+}
+
+/* Makes the tile and the parts that are estimated to be fastest the defaults. */
+static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
+    static const tile_shape tiles[] = {{8, 4, 4, 16},  {8, 4, 8, 16},  {8, 8, 4, 16},  {8, 8, 8, 16},
+                                       {16, 4, 4, 16}, {16, 4, 8, 16}, {16, 8, 4, 16}, {16, 8, 8, 8}};
+    double best = 0;
+    for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
+        for (int part = 0; part < XP_TUNING_VALUES && parameters[PARTS].values[part]; part++) {
+            const double estimate = clocks(limits->compute_units, p, &tiles[i], parameters[PARTS].values[part]);
+            if (i > 0 && (estimate >= best || !fits(limits, &tiles[i]))) continue;
+            if (i == 0 && part > 0 && estimate >= best) continue;
+            best = estimate;
+            parameters[SIDE].value = tiles[i].side;
+            parameters[OWN_ROWS].value = tiles[i].own_rows;
+            parameters[OWN_COLUMNS].value = tiles[i].own_columns;
+            parameters[DEPTH].value = tiles[i].depth;
+            parameters[PARTS].value = parameters[PARTS].values[part];
+        }
+}
 
 /* ---- who computes a product -------------------------------------------------------------------------------------- */
-
-/* From which size on CLBlast's kernels repay its launches, a separate epilogue, and, for a small side, its padding to
- * whole tiles. */
-static bool library_is_better(const xp_device *device, const xp_gemm_attributes *p) {
-    static const struct {
-        cl_device_type type;
-        int64_t side;
-        double flops;
-    } rule = {CL_DEVICE_TYPE_GPU, 128, 1e8};
-    return (device->limits.type & rule.type) && p->m >= rule.side && p->n >= rule.side && p->k >= rule.side &&
-           xp_gemm_flops(p) >= rule.flops;
-}
 
 static bool library_can(const xp_node *node) {
     return xp_clblast_is_there() && xp_node_storage(node) == XP_F32;
 }
 
-/* The request that chooses the tile, and the library where it can compute the product. */
+/* The request that chooses the tile, and the library where it can compute the product and a table says that it is faster. */
 static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     xp_tuning tile = {.kernel = "gemm_tiled",
@@ -33,14 +75,16 @@ static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
                       .parameters = {{"SIDE", 16, {8, 16}},
                                      {"OWN_ROWS", 4, {4, 8}},
                                      {"OWN_COLUMNS", 4, {4, 8}},
-                                     {"DEPTH", 16, {16, 32}},
+                                     {"DEPTH", 16, {8, 16, 32}},
+                                     {"PARTS", 1, {1}},
                                      {"LIBRARY", XP_LIBRARY_OURS, {XP_LIBRARY_OURS}}}};
+    permit_parts(&tile.parameters[PARTS], p->k);
+    choose_tile(&device->limits, p, tile.parameters);
     if (library_can(node))
-        tile.parameters[LIBRARY] =
-            (xp_tuning_parameter){.name = "LIBRARY",
-                                  .value = library_is_better(device, p) ? XP_LIBRARY_CLBLAST : XP_LIBRARY_OURS,
-                                  .values = {XP_LIBRARY_OURS, XP_LIBRARY_CLBLAST},
-                                  .exclusive = XP_LIBRARY_CLBLAST};
+        tile.parameters[LIBRARY] = (xp_tuning_parameter){.name = "LIBRARY",
+                                                         .value = XP_LIBRARY_OURS,
+                                                         .values = {XP_LIBRARY_OURS, XP_LIBRARY_CLBLAST},
+                                                         .exclusive = XP_LIBRARY_CLBLAST};
     xp_gemm_name_shape(&tile, node);
     return tile;
 }
@@ -59,6 +103,37 @@ static xp_status choose(xp_plan *plan, const xp_node *node, xp_tuning *tile, xp_
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
+/* Rows of the stored matrix hold a multiple of four floats, so each starts at one: storage itself is aligned. */
+static bool is_aligned(const xp_tensor *matrix) {
+    return matrix->shape[1] % 4 == 0;
+}
+
+/* The sum of the parts of a product, of which y may be the only one, and of its sums; and the epilogue. */
+static xp_status emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *parts, xp_tensor *part_sums, int64_t count,
+                             int tuning) {
+    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    const int64_t m = t.attributes->m, n = t.attributes->n;
+    xp_launch_request finish = {
+        .file = "gemm_finish",
+        .kernel = "gemm_finish",
+        .dimensions = 1,
+        .global = {(size_t)xp_launch_blocks(m * xp_launch_blocks(n, 4), FINISH_GROUP) * FINISH_GROUP},
+        .local = {FINISH_GROUP},
+        .flops = (double)(count * m * n),
+        .bytes = (4.0 * (double)count + xp_storage_bytes(node) * xp_gemm_results(&t)) * (double)m * (double)n};
+    finish.variant.tuning = tuning;
+    xp_gemm_set_epilogue(&finish.variant, &t);
+    xp_variant_set(&finish.variant, "ALIGNED_Y", is_aligned(t.y));
+    if (part_sums) xp_variant_set(&finish.variant, "SUMS", 1);
+    xp_storage_set(&finish.variant, node);
+    xp_gemm_pass_epilogue(&finish, &t);
+    xp_launch_read(&finish, parts);
+    xp_launch_read(&finish, part_sums);
+    xp_launch_write(&finish, part_sums ? t.sums : NULL);
+    xp_launch_int(&finish, count);
+    return xp_plan_launch(plan, node, &finish);
+}
+
 /* The library's product, and a kernel for the epilogue. */
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
@@ -69,21 +144,7 @@ xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family fam
     if (t.sums) XP_TRY(xp_column_sum_launch(plan, node, t.a, t.sums, family));
     if (!t.bias && !t.partner && !t.random_state && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
-    xp_launch_request finish = {.file = "gemm_finish",
-                                .kernel = "gemm_finish",
-                                .dimensions = 1,
-                                .global = {(size_t)(xp_launch_blocks(p->n, FINISH_GROUP) * p->m) * FINISH_GROUP},
-                                .local = {FINISH_GROUP},
-                                .bytes = 4.0 * (1 + xp_gemm_results(&t)) * (double)p->m * (double)p->n};
-    finish.variant.tuning = tile.handle;
-    xp_gemm_set_epilogue(&finish.variant, &t);
-    xp_gemm_pass_epilogue(&finish, &t);
-    return xp_plan_launch(plan, node, &finish);
-}
-
-/* Rows of the stored matrix hold a multiple of four floats, so each starts at one: storage itself is aligned. */
-static bool is_aligned(const xp_tensor *matrix) {
-    return matrix->shape[1] % 4 == 0;
+    return emit_finish(plan, node, t.y, NULL, 1, tile.handle);
 }
 
 xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -91,30 +152,42 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     const xp_gemm_attributes *p = t.attributes;
     xp_tuning tile, library;
     XP_TRY(choose(plan, node, &tile, &library));
-    const int64_t side = tile.parameters[SIDE].value, rows = side * tile.parameters[OWN_ROWS].value,
-                  columns = side * tile.parameters[OWN_COLUMNS].value;
+    const int64_t side = tile.parameters[SIDE].value, depth = tile.parameters[DEPTH].value;
+    const int64_t rows = side * tile.parameters[OWN_ROWS].value, columns = side * tile.parameters[OWN_COLUMNS].value;
+    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, tile.parameters[PARTS].value), depth) * depth;
+    const int64_t part_count = xp_launch_blocks(p->k, part_depth);
+    const bool partial = part_count > 1;
+    xp_tensor *parts = partial ? xp_plan_scratch(plan, node, part_count * p->m * p->n) : NULL;
+    xp_tensor *part_sums = partial && t.sums ? xp_plan_scratch(plan, node, part_count * p->m) : NULL;
+    if (partial && (!parts || (t.sums && !part_sums))) return XP_OUT_OF_MEMORY;
     xp_launch_request product = {
         .file = "gemm_tiled",
         .kernel = "gemm_tiled",
         .dimensions = 2,
-        .global = {(size_t)(xp_launch_blocks(p->n, columns) * side), (size_t)(xp_launch_blocks(p->m, rows) * side)},
-        .local = {(size_t)side, (size_t)side},
+        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) * side * side),
+                   (size_t)part_count},
+        .local = {(size_t)(side * side), 1},
         .flops = xp_gemm_flops(p),
         .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
-    for (int i = 0; i < LIBRARY; i++)
-        xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
+    for (int i = 0; i < PARTS; i++) xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
     xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
+    xp_variant_set(&product.variant, "ALIGNED_Y", is_aligned(t.y));
+    if (partial) xp_variant_set(&product.variant, "PARTIAL", 1);
     if (t.sums) xp_variant_set(&product.variant, "SUMS", 1);
     product.variant.tuning = tile.handle;
-    xp_gemm_set_epilogue(&product.variant, &t);
+    if (!partial) xp_gemm_set_epilogue(&product.variant, &t);
     xp_storage_set(&product.variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
-    xp_gemm_pass_epilogue(&product, &t);
+    const xp_gemm_tensors unfinished = {.attributes = p};
+    xp_gemm_pass_epilogue(&product, partial ? &unfinished : &t);
     xp_launch_int(&product, p->k);
-    xp_launch_write(&product, t.sums);
-    return xp_plan_launch(plan, node, &product);
+    xp_launch_int(&product, part_depth);
+    xp_launch_write(&product, parts);
+    xp_launch_write(&product, partial ? part_sums : t.sums);
+    XP_TRY(xp_plan_launch(plan, node, &product));
+    return partial ? emit_finish(plan, node, parts, part_sums, part_count, tile.handle) : XP_OK;
 }
