@@ -1,0 +1,138 @@
+"""Estimates how fast the main loop of a GPU kernel runs, from its machine code, without the GPU.
+
+For one pass of one sub-group through it the counts of instructions give the
+clocks that each part of a scheduler is busy: the matrix unit, issue, fp32 arithmetic, other arithmetic, special functions, local
+memory, and the second-level cache. These overlap imperfectly: their norm of order OVERLAP is the busy time. Work-groups that share a
+unit hide each other's waits; a lone one waits at its barrier, and for memory, too, where its copies are not ahead by a pass or more.
+
+The rates are the hardware's, or its measured peaks. OVERLAP, the wait at a barrier, the latency of memory and the rate of the
+cache were fitted to twelve kernels that were measured on an H200 (calibration.json). Knows the disassembly of NVIDIA's sm_90 alone.
+"""
+import collections
+import json
+import math
+import os
+import re
+
+UNITS, SCHEDULERS = 132, 4
+MATRIX_CLOCK, CLOCK = 1.755e9, 1.98e9  # with matrix units at work, and without
+REGISTERS, LOCAL_BYTES = 65536, 227 * 1024
+OVERLAP, BARRIER, LATENCY, CACHE_BYTES = 2.5, 200, 700, 20  # fitted; clocks, clocks, bytes a clock and unit
+LOCAL_RATE = 128  # bytes a clock and unit
+LIMITS = ("matrix unit", "issue", "fp32", "other arithmetic", "special functions", "local memory", "cache")
+
+# Clocks of a scheduler for one instruction of a sub-group, by the beginning of its name. An mma.sync of sm_90 takes
+# what its measured peak says (624 TFLOP/s in bf16, 312 in tf32).
+ARITHMETIC = {"HMMA": ("matrix unit", 6.08), "MUFU": ("special functions", 8),
+              **dict.fromkeys(("FFMA", "FMUL", "FADD", "IMAD"), ("fp32", 1)),
+              **dict.fromkeys(("FMNMX", "FSEL", "ISETP", "SEL", "VIADD", "LEA", "IADD3", "LOP3", "FSETP", "F2FP", "SHF", "PLOP3", "MOV",
+                               "PRMT"), ("other arithmetic", 2))}
+FLOPS = {"HMMA.16816": 4096, "HMMA.1688": 2048}
+# Bytes of a sub-group's access.
+LOCAL = ((r"LDSM\S*\.4", 512), (r"LDSM\S*\.2", 256), (r"(LDS|STS)\S*\.128", 512), (r"(LDS|STS)\S*\.64", 256), (r"LDS|STS", 128),
+         (r"LDGSTS", 512), (r"SHFL", 128))
+CACHE = ((r"LDGSTS", 512), (r"LDG\S*\.128", 512), (r"LDG\S*\.64", 256), (r"LDG", 128))
+
+
+def numbers(words, name):
+    """[(register, immediate)] of instructions of this name that combine a register with an immediate."""
+    found = (re.match(rf"{name}\S*\s.*?\b(U?R\d+)(?:\.reuse)?, (-?0x[0-9a-f]+)\b", instruction) for instruction in words)
+    return [(match[1], int(match[2], 16)) for match in found if match]
+
+
+def passes(loop):
+    """How often a loop with a counter of known bounds runs, from 0; 1 where it cannot be seen."""
+    steps = dict(numbers(loop, "U?(?:IADD3|VIADD|IADD)") + numbers(loop, "VIADD"))
+    for register, bound in numbers(loop, "U?ISETP"):
+        step = steps.get(register, 0)
+        step -= (step >> 31) << 32
+        if step and bound % step == 0 and bound // step > 1:
+            return bound // step
+    return 1
+
+
+def total(instructions, begin, end, loops):
+    """Counts of what [begin, end) executes in one pass, with the loops within it."""
+    counts, at = collections.Counter(), begin
+    inner = [loop for loop in loops if begin <= loop[0] and loop[1] <= end and loop != (begin, end)]
+    outermost = [loop for loop in inner if not any(other[0] <= loop[0] and loop[1] <= other[1] and other != loop for other in inner)]
+    for first, last in sorted(outermost):
+        counts.update(words.split()[0] for words in instructions[at:first])
+        often = passes(instructions[first:last])
+        for name, count in total(instructions, first, last, loops).items():
+            counts[name] += often * count
+        at = last
+    counts.update(words.split()[0] for words in instructions[at:end])
+    return counts
+
+
+def main_loops(disassembly):
+    """{kernel: Counter of the instructions of one pass through its main loop}, of the text that nvdisasm -c prints: of the shortest
+    loop that has at least nine tenths of the arithmetic."""
+    found = {}
+    for kernel, body in re.findall(r"\.section\s+\.text\.(\w+)(.*?)(?=\.section|\Z)", disassembly, re.DOTALL):
+        instructions, labels, loops = [], {}, set()
+        for line in body.splitlines():
+            if label := re.match(r"(\.L_\w+):", line):
+                labels[label[1]] = len(instructions)
+            elif instruction := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(.*?);", line):
+                instructions.append(instruction[1].strip())
+                back = re.search(r"BRA\S*.*?(\.L_\w+)", instructions[-1])
+                if back and back[1] in labels:
+                    loops.add((labels[back[1]], len(instructions)))
+        counted = {loop: total(instructions, *loop, loops) for loop in loops}
+        most = max(map(flops, counted.values()), default=0)
+        main = min((loop for loop in loops if 10 * flops(counted[loop]) >= 9 * most > 0), key=lambda loop: loop[1] - loop[0], default=None)
+        if main:
+            waits = re.findall(r"DEPBAR\.LE SB0, 0x(\w+)", "\n".join(instructions[slice(*main)]))
+            found[kernel] = counted[main] + collections.Counter({"copies in flight": max((int(count, 16) for count in waits), default=0)})
+    return found
+
+
+def first_match(rows, name):
+    return next((bytes_ for pattern, bytes_ in rows if re.match(pattern, name)), 0)
+
+
+def busy(counts):
+    """{limit: clocks of a scheduler for one pass of one sub-group}"""
+    clocks = dict.fromkeys(LIMITS, 0.0)
+    for name, count in counts.items():
+        if name == "copies in flight":
+            continue
+        clocks["issue"] += count
+        limit, each = ARITHMETIC.get(name.split(".")[0], (None, 0))
+        if limit:
+            clocks[limit] += each * count
+        clocks["local memory"] += first_match(LOCAL, name) * count * SCHEDULERS / LOCAL_RATE
+        clocks["cache"] += first_match(CACHE, name) * count * SCHEDULERS / CACHE_BYTES
+    return clocks
+
+
+def flops(counts):
+    """Of one pass of one sub-group: those of the matrix unit, or else of fp32 multiply-adds."""
+    matrix = sum(each * count for name, count in counts.items() for begin, each in FLOPS.items() if name.startswith(begin))
+    return matrix or 64 * sum(count for name, count in counts.items() if name.startswith("FFMA"))
+
+
+def estimate(counts, registers, local_bytes, work_items):
+    """TFLOP/s of a device full of such work-groups, what limits it most, and the work-groups that share a unit."""
+    sub_groups = math.ceil(work_items / 32)
+    groups = min(REGISTERS // (math.ceil(registers / 8) * 8 * 32 * sub_groups), LOCAL_BYTES // (local_bytes + 1024))
+    if groups == 0:
+        return 0.0, "does not fit", 0
+    clocks = busy(counts)
+    own = sub_groups / SCHEDULERS * sum(value**OVERLAP for value in clocks.values()) ** (1 / OVERLAP)  # of one work-group
+    if groups > 1:
+        turn = max(groups * own, own + BARRIER)
+    else:
+        turn = own + BARRIER + (LATENCY if not counts.get("copies in flight") and any(name.startswith("LDGSTS") for name in counts) else 0)
+    clock = MATRIX_CLOCK if clocks["matrix unit"] else CLOCK
+    rate = flops(counts) * groups * sub_groups / turn * UNITS * clock / 1e12
+    return rate, max(clocks, key=clocks.get), groups
+
+
+def calibration():
+    """The measured kernels: [{name, counts, registers, local, work_items, useful, measured}]; `useful` is the share of the
+    arithmetic that `measured` counts."""
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "calibration.json")) as file:
+        return json.load(file)
