@@ -9,7 +9,10 @@
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
  * of b in the cache. One work-item writes each output; sums run along the depth in order.
  *
- * STORAGE is the type of a, b, and the epilogue's tensors: 1 fp16, 2 bf16. */
+ * STORAGE is the type of a, b, and the epilogue's tensors: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
+ *   1  of numbers rounded to tf32, once, on their way into local memory
+ *   3  of their upper and lower parts (upper·upper, and upper·lower twice), so that the result is as good as fp32's:
+ *      slice after slice is summed by ordinary additions, because the units cut what they add */
 #ifndef GROUP_ROWS
 #define GROUP_ROWS 2
 #endif
@@ -39,7 +42,7 @@
 #define SUB_COLUMNS 64
 #endif
 #ifndef DEPTH
-#define DEPTH 32
+#define DEPTH (4 * CHUNK_NUMBERS)
 #endif
 #ifndef STAGES
 #define STAGES 3
@@ -50,9 +53,17 @@
 #if (SUB_ROWS != 16 && SUB_ROWS != 32 && SUB_ROWS != 64) || (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
 #error "a sub-group owns 16, 32 or 64 rows and columns"
 #endif
-#if DEPTH != 32 && DEPTH != 64
-#error "DEPTH is 32 or 64"
+#if DEPTH != 4 * CHUNK_NUMBERS && DEPTH != 8 * CHUNK_NUMBERS
+#error "DEPTH is four or eight chunks: 32 or 64 numbers of 16 bits, 16 or 32 floats"
 #endif
+#ifndef PRODUCTS
+#define PRODUCTS 1
+#endif
+#if PRODUCTS != 1 && (PRODUCTS != 3 || STORAGE)
+#error "PRODUCTS is 1, or 3 of fp32"
+#endif
+/* Slices of tf32 pass through registers, where they are rounded. */
+#define HELD (STORAGE == 0 && PRODUCTS == 1)
 #if STAGES == 2
 #define WAITS 0 /* groups of copies that may be on their way while a stage is read: a literal of an instruction */
 #elif STAGES == 3
@@ -76,73 +87,97 @@
 #define RING          (STAGES * STAGE_CHUNKS)
 #define PITCH         (SUB_COLUMNS + 8) /* of rows of sums: eight rows lie in different banks */
 #define ROW_CHUNKS    (SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
+#if HELD
+#define ARRIVE barrier(CLK_LOCAL_MEM_FENCE);
+#else
+#define ARRIVE COPY_WAIT(WAITS); barrier(CLK_LOCAL_MEM_FENCE);
+#endif
 #define SHARE(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
 
 /* ---- from global to local memory --------------------------------------------------------------------------------- */
 
+#if STORAGE
 /* The first `count` of a chunk's numbers, zeros behind them. */
-inline uint4 gather(const __global ushort *from, int count) {
+inline uint4 gather(const __global stored *matrix, int count) {
+    const __global ushort *from = (const __global ushort *)matrix;
     uint word[4];
     for (int i = 0; i < 4; i++)
         word[i] = (2 * i < count ? from[2 * i] : 0) | (uint)(2 * i + 1 < count ? from[2 * i + 1] : 0) << 16;
     return (uint4)(word[0], word[1], word[2], word[3]);
 }
-#define BRING(aligned, to, from, count)                                                                                \
+#else
+inline uint4 gather(const __global stored *matrix, int count) {
+    const __global uint *from = (const __global uint *)matrix;
+    return (uint4)(count > 0 ? from[0] : 0, count > 1 ? from[1] : 0, count > 2 ? from[2] : 0, count > 3 ? from[3] : 0);
+}
+#endif
+
+/* What is done to each chunk of a slice, `count` of whose numbers are in the matrix: a copy begins; or it is read, and
+ * later, rounded once for all fragments that will be made of it, stored. */
+#define COPY_CHUNK(held, to, from, count, aligned)                                                                     \
     if (aligned) {                                                                                                     \
         COPY(to, from, (count) > 0);                                                                                   \
     } else                                                                                                             \
-        *(to) = gather((const __global ushort *)(from), count);
+        *(to) = gather(from, count);
+#define READ_CHUNK(held, to, from, count, aligned)                                                                     \
+    held = !(aligned) ? gather(from, count) : (count) > 0 ? *(const __global uint4 *)(from) : (uint4)(0);
+#define STORE_CHUNK(held, to, from, count, aligned)                                                                    \
+    *(to) = (uint4)(to_tf32(held.x), to_tf32(held.y), to_tf32(held.z), to_tf32(held.w));
 
 /* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
  * What lies behind the matrix becomes zeros. */
-#define BRING_DEPTH_IN_ROWS(to, matrix, begin, outer, tile, aligned)                                                   \
+#define EACH_DEPTH_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
     UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
         const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);              \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + chunk * CHUNK_NUMBERS, there = (begin) + row < (outer) ? k - step : 0;        \
-        BRING(aligned, (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step,      \
-              there)                                                                                                   \
+        DO(held[i], (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step, there,  \
+           aligned)                                                                                                    \
     }
-#define BRING_OUTER_IN_ROWS(to, matrix, begin, outer, tile, aligned)                                                   \
+#define EACH_OUTER_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
     UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
         const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + row, first = (begin) + chunk * CHUNK_NUMBERS;                                 \
-        BRING(aligned, (to) + CHUNK_AT(row, chunk, CHUNKS(tile)), matrix + (long)step * width + first,                 \
-              step < k ? (outer)-first : 0)                                                                            \
+        const int there = step < k ? (outer)-first : 0;                                                                \
+        DO(held[i], (to) + CHUNK_TURNED_AT(row, chunk, CHUNKS(tile)), matrix + (long)step * width + first, there,      \
+           aligned)                                                                                                    \
     }
 #if TRANSPOSE_A
-#define BRING_A                  BRING_OUTER_IN_ROWS
-#define LOAD_A(f, row, step)     LOAD_LEFT_TURNED(f, tile_a, row, step, CHUNKS(TILE_ROWS))
+#define EACH_OF_A               EACH_OUTER_IN_ROWS
+#define LOAD_A(f, row, step)    LOAD_LEFT_TURNED(f, tile_a, row, step, CHUNKS(TILE_ROWS))
 #else
-#define BRING_A                  BRING_DEPTH_IN_ROWS
-#define LOAD_A(f, row, step)     LOAD_LEFT(f, tile_a, row, step, CHUNKS(DEPTH))
+#define EACH_OF_A               EACH_DEPTH_IN_ROWS
+#define LOAD_A(f, row, step)    LOAD_LEFT(f, tile_a, row, step, CHUNKS(DEPTH))
 #endif
 #if TRANSPOSE_B
-#define BRING_B                  BRING_DEPTH_IN_ROWS
-#define LOAD_B(f, g, col, step)  LOAD_RIGHT(f, g, tile_b, col, step, CHUNKS(DEPTH))
+#define EACH_OF_B               EACH_DEPTH_IN_ROWS
+#define LOAD_B(f, g, col, step) LOAD_RIGHT(f, g, tile_b, col, step, CHUNKS(DEPTH))
 #else
-#define BRING_B                  BRING_OUTER_IN_ROWS
-#define LOAD_B(f, g, col, step)  LOAD_RIGHT_TURNED(f, g, tile_b, col, step, CHUNKS(TILE_COLUMNS))
+#define EACH_OF_B               EACH_OUTER_IN_ROWS
+#define LOAD_B(f, g, col, step) LOAD_RIGHT_TURNED(f, g, tile_b, col, step, CHUNKS(TILE_COLUMNS))
 #endif
 
 /* The pitches are opaque: else addresses of all chunks are kept in registers, which the sums need. */
-#define BRING_SLICE(number, stage)                                                                                     \
+#define EACH_CHUNK(DO, number, stage)                                                                                  \
     {                                                                                                                  \
         const int slice = (number);                                                                                    \
         __local uint4 *const to = ring + (stage)*STAGE_CHUNKS;                                                         \
         {                                                                                                              \
             int depth = k, width = m;                                                                                  \
             OPAQUE(depth) OPAQUE(width)                                                                                \
-            BRING_A(to, a, row_begin, m, TILE_ROWS, ALIGNED_A)                                                         \
+            EACH_OF_A(DO, held_a, to, a, row_begin, m, TILE_ROWS, ALIGNED_A)                                           \
         }                                                                                                              \
         {                                                                                                              \
             int depth = k, width = n;                                                                                  \
             OPAQUE(depth) OPAQUE(width)                                                                                \
-            BRING_B(to + CHUNKS_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                                        \
+            EACH_OF_B(DO, held_b, to + CHUNKS_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                          \
         }                                                                                                              \
     }
 
+/* ---- from local memory to sums ----------------------------------------------------------------------------------- */
+
+#if PRODUCTS == 1
 #define LOAD_FRAGMENTS(stage, step, set)                                                                               \
     {                                                                                                                  \
         const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + CHUNKS_A;            \
@@ -151,6 +186,49 @@ inline uint4 gather(const __global ushort *from, int count) {
             LOAD_B(right[set][j], right[set][j + 1], sub_column + MATRIX_COLUMNS * j, step)                            \
         }                                                                                                              \
     }
+#else
+/* big = the upper part of an fp32, in its place; small = what is left, which needs no rounding to a multiple of what the
+ * units take: they cut its last bit, if it has one. */
+#define SPLIT(big, small)                                                                                              \
+    {                                                                                                                  \
+        const uint whole_ = big;                                                                                       \
+        big = (whole_ + 0x1000u) & 0xffffe000u;                                                                        \
+        small = as_uint(as_float(whole_) - as_float(big));                                                             \
+    }
+#define MULTIPLY_ALL(lefts, rights)                                                                                    \
+    MATRIX_SHARE(lefts, LEFTS, rights, OWN_RIGHTS)                                                                     \
+    UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < OWN_RIGHTS; j++)                                 \
+        MULTIPLY(part[i][j], lefts, i, rights, j);
+
+/* A slice has sums of its own, which start at nothing, of OWN_RIGHTS fragments' columns at a time: so the units cut
+ * small sums, and the large ones are rounded by ordinary additions. */
+#define OWN_RIGHTS (RIGHTS < 4 ? RIGHTS : 4)
+#define MULTIPLY_SLICE(stage)                                                                                          \
+    {                                                                                                                  \
+        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + CHUNKS_A;            \
+        UNROLL for (int own = 0; own < RIGHTS; own += OWN_RIGHTS) {                                                    \
+            float part[LEFTS][OWN_RIGHTS][4];                                                                          \
+            EACH_SUM(LEFTS, OWN_RIGHTS) part[i][j][e] = 0.0f;                                                          \
+            UNROLL for (int step = 0; step < STEPS; step++) {                                                          \
+                uint left[LEFTS][4], right[OWN_RIGHTS][2], small_left[LEFTS][4], small_right[OWN_RIGHTS][2];           \
+                UNROLL for (int i = 0; i < LEFTS; i++) { LOAD_A(left[i], sub_row + MATRIX_ROWS * i, step) }            \
+                UNROLL for (int j = 0; j < OWN_RIGHTS; j += 2) {                                                       \
+                    LOAD_B(right[j], right[j + 1], sub_column + MATRIX_COLUMNS * (own + j), step)                      \
+                }                                                                                                      \
+                UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int r = 0; r < 4; r++)                              \
+                    SPLIT(left[i][r], small_left[i][r])                                                                \
+                UNROLL for (int j = 0; j < OWN_RIGHTS; j++) UNROLL for (int r = 0; r < 2; r++)                         \
+                    SPLIT(right[j][r], small_right[j][r])                                                              \
+                MULTIPLY_ALL(small_left, right)                                                                        \
+                MULTIPLY_ALL(left, small_right)                                                                        \
+                MULTIPLY_ALL(left, right)                                                                              \
+            }                                                                                                          \
+            EACH_SUM(LEFTS, OWN_RIGHTS) sum[i][own + j][e] += part[i][j][e];                                           \
+        }                                                                                                              \
+    }
+#endif
+#define EACH_SUM(lefts, rights)                                                                                        \
+    UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++) UNROLL for (int e = 0; e < 4; e++)
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
@@ -158,7 +236,11 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             EPILOGUE_PARAMETERS, int k) {
     __local uint4 ring[RING > ROW_CHUNKS ? RING : ROW_CHUNKS];
     MATRIX_STATE(LEFTS, RIGHTS)
+#if HELD
+    uint4 held_a[SHARE(CHUNKS_A)], held_b[SHARE(CHUNKS_B)];
+#else
     COPY_STATE(STAGES * (SHARE(CHUNKS_A) + SHARE(CHUNKS_B)))
+#endif
     const int sub_row = SUB_GROUP / GROUP_COLUMNS * SUB_ROWS, sub_column = SUB_GROUP % GROUP_COLUMNS * SUB_COLUMNS;
     const int tiles_down = (m + TILE_ROWS - 1) / TILE_ROWS, tiles_across = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
@@ -167,30 +249,40 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     const int slices = (k + DEPTH - 1) / DEPTH;
 
     float sum[LEFTS][RIGHTS][4];
-    UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < 4; e++)
-        sum[i][j][e] = 0.0f;
-    uint left[2][LEFTS][4], right[2][RIGHTS][2];
+    EACH_SUM(LEFTS, RIGHTS) sum[i][j][e] = 0.0f;
 
+#if HELD
+    EACH_CHUNK(READ_CHUNK, 0, 0)
+    EACH_CHUNK(STORE_CHUNK, 0, 0)
+#else
     UNROLL for (int s = 0; s < STAGES - 1; s++) {
-        if (s < slices) BRING_SLICE(s, s)
+        if (s < slices) EACH_CHUNK(COPY_CHUNK, s, s)
         COPY_COMMIT();
     }
-    COPY_WAIT(WAITS);
-    barrier(CLK_LOCAL_MEM_FENCE);
-    LOAD_FRAGMENTS(0, 0, 0)
+#endif
     int stage = 0;
+#if PRODUCTS == 1
+    uint left[2][LEFTS][4], right[2][RIGHTS][2];
+    ARRIVE
+    LOAD_FRAGMENTS(0, 0, 0)
     for (int s = 0; s < slices; s++) {
         const int next = stage + 1 == STAGES ? 0 : stage + 1, free = stage == 0 ? STAGES - 1 : stage - 1;
         UNROLL for (int step = 0; step < STEPS; step++) {
             if (step == STEPS - 1) { /* the last slice reads what never arrived, and multiplies it by nothing */
-                COPY_WAIT(WAITS);
-                barrier(CLK_LOCAL_MEM_FENCE);
+#if HELD
+                if (s + 1 < slices) EACH_CHUNK(STORE_CHUNK, s + 1, next)
+#endif
+                ARRIVE
                 LOAD_FRAGMENTS(next, 0, (step + 1) & 1)
             } else
                 LOAD_FRAGMENTS(stage, step + 1, (step + 1) & 1)
             if (step == 0) {
-                if (s + STAGES - 1 < slices) BRING_SLICE(s + STAGES - 1, free)
+#if HELD
+                if (s + 1 < slices) EACH_CHUNK(READ_CHUNK, s + 1, next)
+#else
+                if (s + STAGES - 1 < slices) EACH_CHUNK(COPY_CHUNK, s + STAGES - 1, free)
                 COPY_COMMIT();
+#endif
             }
             MATRIX_SHARE(left[step & 1], LEFTS, right[step & 1], RIGHTS)
             UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++)
@@ -198,6 +290,16 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
         }
         stage = next;
     }
+#else
+    for (int s = 0; s < slices; s++) {
+        const int next = stage + 1 == STAGES ? 0 : stage + 1, free = stage == 0 ? STAGES - 1 : stage - 1;
+        ARRIVE
+        if (s + STAGES - 1 < slices) EACH_CHUNK(COPY_CHUNK, s + STAGES - 1, free)
+        COPY_COMMIT();
+        MULTIPLY_SLICE(stage)
+        stage = next;
+    }
+#endif
 
     /* By way of local memory, sixteen rows at a time, to have whole fours of a row, and one copy of the code for them. */
     __local float *const rows = (__local float *)ring + SUB_GROUP * MATRIX_ROWS * PITCH;

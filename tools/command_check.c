@@ -101,7 +101,8 @@ static xp_status check_family(const xp_device_options *device_options, const xp_
 }
 
 int xp_command_check(int count, char **words) {
-    const char *device = NULL, *family = NULL, *filter = NULL;
+    static const char *const arithmetics[] = {"fp32", "fp32-matrix", "tf32", NULL};
+    const char *device = NULL, *family = NULL, *filter = NULL, *arithmetic = NULL;
     long seed = 1, cases = 200, only = -1;
     int format = XP_TABLE_TEXT;
     bool small = false, timed = false, until_failure = false;
@@ -112,6 +113,8 @@ int xp_command_check(int count, char **words) {
          "those "
          "that suit the device (wide, then tiled, then matrix if the device has matrix units)",
          .choices = xp_families, .text = &family},
+        {"--arithmetic", "NAME", "of fp32 on matrix units: fp32 (none: they are checked in 16 bits), fp32-matrix, tf32",
+         .choices = arithmetics, .text = &arithmetic},
         {"--filter", "REGEX", "operations whose name matches, otherwise cases whose line matches (all)",
          .text = &filter},
         {"--seed", "N", "seed of the random cases", .number = &seed, .highest = XP_SEED_HIGHEST},
@@ -158,6 +161,7 @@ int xp_command_check(int count, char **words) {
         xp_device_options_default(&device_options);
         device_options.select = device;
         device_options.family = family ? family : families[i];
+        device_options.arithmetic = arithmetic;
         device_options.profiling = timed;
         status = check_family(&device_options, &options, family != NULL, &p, &total);
         if (family || (until_failure && total.bad > 0)) break;

@@ -44,6 +44,10 @@ typedef struct xp_device_options {
                            units. With "matrix", a device without such units emulates them, slowly. */
     bool profiling;     /* time every kernel */
     bool debug;         /* finish after each launch so that a failure names its kernel and layer */
+    /* How matrix units multiply fp32 tensors: NULL or "fp32": not at all; "fp32-matrix": in three products, with errors
+     * like those of fp32, except that an infinite factor gives NaN; "tf32": factors rounded to 11 significant bits.
+     * Devices without such units compute in fp32 whatever this is. */
+    const char *arithmetic;
 } xp_device_options;
 
 /* NULLs and false. Option structs may get more fields at their end, and programs that were compiled earlier continue to

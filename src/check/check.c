@@ -29,9 +29,10 @@ static void report_failure(const xp_device *device, const xp_check_options *opti
     if (!report->failure) return;
     snprintf(what, sizeof what, "%s %s %s seed %llu case %d: %s", operation, family_name(device), shape,
              (unsigned long long)options->seed, index, problem);
-    snprintf(again, sizeof again, "expanse check --device %s --family %s --filter '^%s$' --seed %llu --case %d%s",
+    snprintf(again, sizeof again, "expanse check --device %s --family %s --filter '^%s$' --seed %llu --case %d%s%s%s",
              device->selector, family_name(device), operation, (unsigned long long)options->seed, index,
-             options->small ? " --small" : "");
+             options->small ? " --small" : "", device->arithmetic == XP_ARITHMETIC_FP32 ? "" : " --arithmetic ",
+             device->arithmetic == XP_ARITHMETIC_FP32 ? "" : xp_arithmetic_name(device->arithmetic));
     xp_check_failure failure = {.operation = operation, .index = index, .what = what, .again = again};
     report->failure(report->context, &failure);
 }
@@ -147,7 +148,7 @@ xp_status xp_check_run(xp_device *device, const xp_check_options *given, const x
     const xp_check_options *options = &own;
     regex_t filter;
     const char *expression = options->filter ? options->filter : "";
-    own.halves = own.halves || matrix;
+    if (matrix) own.storage = device->arithmetic == XP_ARITHMETIC_FP32 ? XP_CHECK_HALVES : XP_CHECK_SINGLES;
     *out = (xp_check_summary){0};
     if (regcomp(&filter, expression, REG_EXTENDED | REG_NOSUB) != 0)
         return xp_fail(XP_INVALID_ARGUMENT, "the filter '%s' is not a regular expression", expression);

@@ -74,15 +74,18 @@ int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
 
 /* ---- running ----------------------------------------------------------------------------------------------------- */
 
+/* What tensors that may be stored in 16 bits are stored in. */
+typedef enum xp_check_storage { XP_CHECK_ALL, XP_CHECK_SINGLES, XP_CHECK_HALVES } xp_check_storage;
+
 typedef struct xp_check_options {
     /* Extended regular expression; NULL: all. If it matches the name of an operation, all its cases run; of the
      * others, those run whose line "OPERATION FAMILY SHAPE" it matches, as printed with failures. */
     const char *filter;
     uint64_t seed;
-    int cases;          /* of each operation */
-    int only;           /* this case alone; -1: all */
-    bool small;         /* sizes that suit an emulator */
-    bool halves;        /* tensors in 16 bits wherever the operation can store them so */
+    int cases;  /* of each operation */
+    int only;   /* this case alone; -1: all */
+    bool small; /* sizes that suit an emulator */
+    xp_check_storage storage;
     bool until_failure; /* stop after the first failed case */
 } xp_check_options;
 
@@ -126,8 +129,9 @@ typedef struct xp_check_summary {
     int bad;      /* those that are not good; this is not a failure of the call */
 } xp_check_summary;
 
-/* Checks the operations in the family of the device; in the matrix family, whose kernels compute in 16 bits, only those
- * that have such kernels, and with `halves`. XP_INVALID_ARGUMENT: the filter is not a regular expression. */
+/* Checks the operations in the family of the device; in the matrix family only those that have such kernels, stored as
+ * these need it: in 16 bits, or in fp32 where the device was opened for an arithmetic of it. XP_INVALID_ARGUMENT: the
+ * filter is not a regular expression. */
 xp_status xp_check_run(xp_device *device, const xp_check_options *options, const xp_check_report *report,
                        xp_check_summary *out);
 

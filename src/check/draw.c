@@ -49,12 +49,12 @@ static int64_t case_elements(const xp_case *content) {
     return count;
 }
 
-/* Some variants of an operation that can store its tensors in 16 bits do so, or all. */
-static void choose_storage(xp_case *content, xp_random *variant, bool halves) {
+/* Some variants of an operation that can store its tensors in 16 bits do so, or all, or none. */
+static void choose_storage(xp_case *content, xp_random *variant, xp_check_storage storage) {
     const xp_node *node = content->node;
     if (!node->operation->stored_inputs && !node->operation->stored_outputs) return;
     const uint32_t pick = xp_random_below(variant, 6);
-    if (pick < 4 && !halves) return;
+    if (storage == XP_CHECK_SINGLES || (storage == XP_CHECK_ALL && pick < 4)) return;
     const xp_type type = pick % 2 ? XP_F16 : XP_BF16;
     for (int t = 0; t < content->graph->tensor_count; t++) {
         xp_tensor *tensor = content->graph->tensors[t];
@@ -85,7 +85,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
         xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % VARIANTS));
         xp_case drawn = {.number = index};
         xp_status status = entry->generate(&drawn, &variant, &shape);
-        if (status == XP_OK && drawn.node) choose_storage(&drawn, &variant, options->halves);
+        if (status == XP_OK && drawn.node) choose_storage(&drawn, &variant, options->storage);
         if (status == XP_OK && !drawn.node)
             status = xp_fail(XP_INVALID_ARGUMENT, "the case generator of %s names no node", entry->operation);
         if (status != XP_OK) {

@@ -182,7 +182,7 @@ static xp_status upload(xp_trial_work *t, xp_operand *o, bool has_content) {
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for a case of %s", t->node->operation->name);
     }
     for (int64_t i = 0; has_content && !o->in_place && i < o->count; i++)
-        o->before[i] = xp_trial_word(type, o->single[i]);
+        o->before[i] = xp_trial_word(type, o->given ? o->given[i] : o->single[i]);
     placement p = {.words = words, .dense = o->before};
     if (has_content) xp_tensor_walk(o->view, put, &p);
     free(o->before);

@@ -11,6 +11,7 @@ typedef struct xp_operand {
     bool in_place;           /* an output whose old content matters */
     double *exact, *magnitude;
     float *single;
+    float *given; /* what the device gets, if that is not `single`: NULL or, rounded to tf32, `single` */
     double single_error, perturbed_error; /* largest over the tensor */
     int64_t count;
     /* On the device: a root with guards, and the tensor as a view of it. */
@@ -25,6 +26,7 @@ typedef struct xp_trial_work {
     const xp_node *node;
     double factor;
     xp_device *device;
+    bool rounds; /* the device rounds factors to tf32 */
     xp_operand inputs[XP_MAX_INPUTS], outputs[XP_MAX_OUTPUTS];
     xp_graph *graph; /* of the device: this node alone */
     xp_plan *plan;

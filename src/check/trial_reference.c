@@ -8,8 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Takes the tensor's values from the evaluation of the case's graph, rounded to what the device can hold. */
-static bool load_operand(xp_operand *o, const xp_interpreter *interpreter, const xp_tensor *tensor) {
+/* To nearest, ties away from zero, as matrix units take numbers of fp32. */
+static float round_to_tf32(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    bits = (bits + 0x1000) & 0xffffe000;
+    memcpy(&value, &bits, sizeof value);
+    return value;
+}
+
+/* Takes the tensor's values from the evaluation of the case's graph, rounded to what the device can hold, and what it
+ * computes with: `rounded`. */
+static bool load_operand(xp_operand *o, const xp_interpreter *interpreter, const xp_tensor *tensor, bool rounded) {
     if (!tensor) return true;
     o->tensor = tensor;
     o->count = xp_tensor_elements(tensor);
@@ -22,7 +32,14 @@ static bool load_operand(xp_operand *o, const xp_interpreter *interpreter, const
         o->single[i] = (float)xp_type_round(tensor->type, o->exact[i]);
         o->exact[i] = (double)o->single[i];
     }
-    return true;
+    if (!rounded || tensor->type != XP_F32) return true;
+    o->given = malloc((size_t)o->count * sizeof *o->given);
+    for (int64_t i = 0; i < o->count && o->given; i++) {
+        o->given[i] = o->single[i];
+        o->single[i] = round_to_tf32(o->given[i]);
+        o->exact[i] = (double)o->single[i];
+    }
+    return o->given != NULL;
 }
 
 /* Integers live in `single`, whose elements have their size. */
@@ -141,14 +158,15 @@ xp_status xp_trial_evaluate(xp_trial_work *t) {
     XP_TRY_OR(status, xp_interpreter_run(interpreter, t->node), end);
     for (int i = 0; i < t->node->input_count; i++) {
         xp_operand *o = &t->inputs[i];
-        complete = complete && load_operand(o, interpreter, t->node->inputs[i]);
+        complete = complete && load_operand(o, interpreter, t->node->inputs[i],
+                                            t->rounds && t->node->operation->rounded_inputs >> i & 1);
         exact.inputs[i] = exact_values(o);
         single.inputs[i] = o->single;
     }
     int32_t *words[XP_MAX_OUTPUTS] = {0};
     for (int i = 0; i < t->node->output_count; i++) {
         xp_operand *o = &t->outputs[i];
-        complete = complete && load_operand(o, interpreter, t->node->outputs[i]);
+        complete = complete && load_operand(o, interpreter, t->node->outputs[i], false);
         if (!o->tensor || !complete) continue;
         o->in_place = xp_tensor_root(o->tensor)->role != XP_ROLE_ACTIVATION;
         for (int64_t e = 0; e < o->count; e++) o->magnitude[e] = -1;

@@ -308,6 +308,17 @@ static xp_status find_family(const char *name, xp_family *out) {
     return XP_OK;
 }
 
+static xp_status find_arithmetic(const char *name, xp_arithmetic *out) {
+    *out = XP_ARITHMETIC_FP32;
+    if (!name || !*name) return XP_OK;
+    for (int a = 0; a < XP_ARITHMETICS; a++)
+        if (strcmp(name, xp_arithmetic_name((xp_arithmetic)a)) == 0) {
+            *out = (xp_arithmetic)a;
+            return XP_OK;
+        }
+    return xp_fail(XP_INVALID_ARGUMENT, "arithmetic \"%s\" is unknown: use fp32, fp32-matrix or tf32", name);
+}
+
 /* The requested family first, then the others in the order that suits the type of the device. Emulated matrix units
  * are for a family that was asked for. */
 static void order_families(xp_device *device, xp_family asked) {
@@ -327,15 +338,18 @@ static void order_families(xp_device *device, xp_family asked) {
 static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
                             cl_context context) {
     xp_family family;
+    xp_arithmetic arithmetic;
     questions ask = {.id = found->id};
     cl_device_type type = device_number(&ask, CL_DEVICE_TYPE, sizeof type);
     XP_TRY(answered(&ask));
     XP_TRY(find_family(options->family, &family));
+    XP_TRY(find_arithmetic(options->arithmetic, &arithmetic));
 
     xp_device *device = calloc(1, sizeof *device);
     if (!device) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
     device->platform = found->platform;
     device->id = found->id;
+    device->arithmetic = arithmetic;
     device->profiling = options->profiling;
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only

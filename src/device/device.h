@@ -61,6 +61,7 @@ struct xp_device {
      * places of those that the device cannot use. */
     xp_family families[XP_FAMILIES - 1];
     xp_matrix matrix;
+    xp_arithmetic arithmetic; /* of fp32 tensors; from the options */
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */

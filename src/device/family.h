@@ -28,4 +28,17 @@ static inline const char *xp_matrix_name(xp_matrix matrix) {
     return names[matrix];
 }
 
+/* What products of fp32 tensors are made of where there are matrix units. */
+typedef enum xp_arithmetic {
+    XP_ARITHMETIC_FP32,        /* the units are for 16 bits alone */
+    XP_ARITHMETIC_FP32_MATRIX, /* three products of tf32, together as good as fp32 */
+    XP_ARITHMETIC_TF32,        /* one, of factors rounded to 11 significant bits */
+    XP_ARITHMETICS
+} xp_arithmetic;
+
+static inline const char *xp_arithmetic_name(xp_arithmetic arithmetic) {
+    static const char *const names[XP_ARITHMETICS] = {"fp32", "fp32-matrix", "tf32"};
+    return names[arithmetic];
+}
+
 #endif

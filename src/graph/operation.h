@@ -45,6 +45,9 @@ typedef struct xp_operation {
      * computed is fp32 whatever they are stored in. */
     unsigned stored_inputs, stored_outputs;
 
+    /* Bit k set: input k is a factor of products, which matrix units round to tf32 if the device is asked for it. */
+    unsigned rounded_inputs;
+
     /* Takes long for the few bytes that it writes: recomputation (graph/recompute.c) keeps them. */
     bool costly;
 

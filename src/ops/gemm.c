@@ -159,4 +159,5 @@ const xp_operation xp_operation_gemm = {
                             {XP_FAMILY_MATRIX, xp_gemm_supports_matrix, xp_gemm_emit_matrix}),
     .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
     .stored_outputs = 3,                       /* not the sums */
+    .rounded_inputs = 3,
     .take_in = take_in};
