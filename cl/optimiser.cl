@@ -1,12 +1,11 @@
-/* The optimiser's step, the sum of several runs' gradients and the norm of them all, over the store's flat buffers. In
- * the step and the sum a work-item owns one
- * element, or on CPU devices STEP_BLOCK elements, in vectors: there divisions and roots are what it costs. The norm is
- * two launches with a fixed number of partial sums, so its order of summation depends on nothing but the number of
- * elements.
+/* The optimiser's step, the sum of several runs' gradients and the norm of them all, over the store's flat buffers. In the
+ * step and the sum a work-group owns STEP_BLOCK elements: on GPUs its work-items take turns, on CPUs its only one takes
+ * vectors, since there divisions and roots are what it costs. The sums of squares for the norm are of a fixed number of
+ * parts, which each work-group of the step adds up for itself, so the order of summation depends on nothing but the number
+ * of elements.
  *
  * KIND 0 SGD, 1 Adam, 2 AdamW, 3 RAdam, with PyTorch's definitions. MOMENTUM (SGD): moment_1 is there. CLIP: the
- * gradient is multiplied by clip[1]. STEP_LOCAL: work-items of a group of the step; 1: each owns a block. NORM_LOCAL:
- * work-items that share one partial sum. */
+ * norm of the gradients is limited. STEP_LOCAL, NORM_LOCAL: work-items of a group of the step and of the norm. */
 #ifndef KIND
 #define KIND 2
 #endif
@@ -73,27 +72,53 @@ typedef struct shared {
 DEFINE_UPDATE(float, update_1, LOAD_1, STORE_1)
 DEFINE_UPDATE(float8, update_8, LOAD_8, STORE_8)
 
-/* values, moment_1, moment_2, gradients [count]; clip [2]; state [8]: learning rate, 1 - beta1^t, 1 - beta2^t,
+/* The square of the norm. At most 128 parts. */
+#if STEP_LOCAL == 1
+inline float squared_norm(const __global float *squares, int parts) {
+    float sum = 0.0f;
+    for (int i = 0; i < parts; i++) sum += squares[i];
+    return sum;
+}
+#else
+inline float squared_norm(const __global float *squares, int parts, __local float *sums) {
+    const int item = get_local_id(0);
+    sums[item] = item < parts ? squares[item] : 0.0f;
+    for (int reach = 64; reach > 0; reach /= 2) {
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (item < reach) sums[item] += sums[item + reach];
+    }
+    barrier(CLK_LOCAL_MEM_FENCE);
+    return sums[0];
+}
+#endif
+
+/* values, moment_1, moment_2, gradients [count]; squares [parts]; state [8]: learning rate, 1 - beta1^t, 1 - beta2^t,
  * rectification. Elements below `decayed` have weight decay. rest1 and rest2 are 1 - beta1 and 1 - beta2, rounded once.
  */
 __kernel __attribute__((reqd_work_group_size(STEP_LOCAL, 1, 1))) void
-optimiser_step(const __global float *gradients, const __global float *clip, const __global float *state,
+optimiser_step(const __global float *gradients, const __global float *squares, const __global float *state,
                __global float *values, __global float *moment_1, __global float *moment_2, int count, int decayed,
-               float beta1, float rest1, float beta2, float rest2, float epsilon, float decay, float momentum) {
-    const shared s = {
-        state[0], CLIP ? clip[1] : 1.0f, state[1], state[2], state[3], beta1, rest1, beta2, rest2, epsilon, momentum};
+               float beta1, float rest1, float beta2, float rest2, float epsilon, float decay, float momentum, int parts,
+               float limit) {
+    float clip = 1.0f;
+#if CLIP && STEP_LOCAL == 1
+    const float norm = sqrt(squared_norm(squares, parts));
+    clip = norm > limit ? limit / norm : 1.0f;
+#elif CLIP
+    __local float sums[STEP_LOCAL];
+    const float norm = sqrt(squared_norm(squares, parts, sums));
+    clip = norm > limit ? limit / norm : 1.0f;
+#endif
+    const shared s = {state[0], clip, state[1], state[2], state[3], beta1, rest1, beta2, rest2, epsilon, momentum};
+    int i = get_group_id(0) * STEP_BLOCK + get_local_id(0);
+    const int last = min(count, (int)get_group_id(0) * STEP_BLOCK + STEP_BLOCK);
 #if STEP_LOCAL == 1
-    int i = get_group_id(0) * STEP_BLOCK;
-    const int last = min(count, i + STEP_BLOCK);
     for (; i + 8 <= last; i += 8) {
         const float8 own = i + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < decayed ? (float8)(decay) : (float8)(0.0f);
         update_8(&s, gradients + i, own, values + i, moment_1 + i, moment_2 + i);
     }
-#else
-    int i = get_global_id(0);
-    const int last = min(count, i + 1);
 #endif
-    for (; i < last; i++)
+    for (; i < last; i += STEP_LOCAL)
         update_1(&s, gradients + i, i < decayed ? decay : 0.0f, values + i, moment_1 + i, moment_2 + i);
 }
 
@@ -101,24 +126,21 @@ optimiser_step(const __global float *gradients, const __global float *clip, cons
 __kernel __attribute__((reqd_work_group_size(STEP_LOCAL, 1, 1))) void
 gradient_sum(const __global float *gradients, const __global float *state, __global float *sums, int count) {
     const int kept = state[4] != 0.0f;
+    int i = get_group_id(0) * STEP_BLOCK + get_local_id(0);
+    const int last = min(count, (int)get_group_id(0) * STEP_BLOCK + STEP_BLOCK);
 #if STEP_LOCAL == 1
-    int i = get_group_id(0) * STEP_BLOCK;
-    const int last = min(count, i + STEP_BLOCK);
     for (; i + 8 <= last; i += 8) {
         const float8 own = vload8(0, gradients + i);
         vstore8(kept ? vload8(0, sums + i) + own : own, 0, sums + i);
     }
-#else
-    int i = get_global_id(0);
-    const int last = min(count, i + 1);
 #endif
-    for (; i < last; i++) sums[i] = kept ? sums[i] + gradients[i] : gradients[i];
+    for (; i < last; i += STEP_LOCAL) sums[i] = kept ? sums[i] + gradients[i] : gradients[i];
 }
 
-/* gradients [count] -> partial [groups]: each group owns chunk elements in a row. */
+/* gradients [count] -> squares [parts]: each group owns `part` elements in a row. */
 __kernel __attribute__((reqd_work_group_size(NORM_LOCAL, 1, 1))) void
-gradient_norm_gather(const __global float *gradients, __global float *partial, int count, int chunk) {
-    long first = (long)get_group_id(0) * chunk, last = min((long)count, first + chunk);
+gradient_norm(const __global float *gradients, __global float *squares, int count, int part) {
+    long first = (long)get_group_id(0) * part, last = min((long)count, first + part);
 #if NORM_LOCAL == 1
     float8 sums = 0.0f;
     long i = first;
@@ -130,7 +152,7 @@ gradient_norm_gather(const __global float *gradients, __global float *partial, i
     float2 two = four.lo + four.hi;
     float sum = two.x + two.y;
     for (; i < last; i++) sum = fma(gradients[i], gradients[i], sum);
-    partial[get_group_id(0)] = sum;
+    squares[get_group_id(0)] = sum;
 #else
     __local float sums[NORM_LOCAL];
     int item = get_local_id(0);
@@ -141,16 +163,6 @@ gradient_norm_gather(const __global float *gradients, __global float *partial, i
         barrier(CLK_LOCAL_MEM_FENCE);
         if (item < reach) sums[item] += sums[item + reach];
     }
-    if (item == 0) partial[get_group_id(0)] = sums[0];
+    if (item == 0) squares[get_group_id(0)] = sums[0];
 #endif
-}
-
-/* partial [groups] -> norm [2]: the norm and the factor that clips. A limit of 0 clips nothing. */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
-gradient_norm_join(const __global float *partial, __global float *norm, int groups, float limit) {
-    float sum = 0.0f;
-    for (int i = 0; i < groups; i++) sum += partial[i];
-    float length = sqrt(sum);
-    norm[0] = length;
-    norm[1] = limit > 0.0f && length > limit ? limit / length : 1.0f;
 }

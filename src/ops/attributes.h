@@ -319,16 +319,16 @@ typedef struct xp_depthwise_convolution_attributes {
 } xp_depthwise_convolution_attributes;
 
 /* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
- * gradient_norm: gradients (store buffer, first trained elements) -> [2]: the L2 norm, and the factor
- * min(1, limit/norm) that clips (1 when limit is 0). Fixed order of summation, partial sums first.
+ * gradient_norm: gradients (store buffer, first trained elements) -> [parts]: the sums of squares of as many parts of equal
+ * length (but the last), whose number depends on nothing but the number of elements.
  *
  * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or starts the sums
  * again.
  *
  * optimiser: one launch over all trained elements, in place on the store's values and moments.
- * inputs:  gradients, clip [2] or NULL, optimiser_state [8]
+ * inputs:  gradients, the sums of squares [parts] or NULL, optimiser_state [8]
  * outputs: values, moment 1, moment 2 (NULL for plain SGD)
- * Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
+ * With sums of squares, gradients are multiplied by min(1, limit / their norm). Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
  * (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
  *
  * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
@@ -336,11 +336,11 @@ typedef struct xp_depthwise_convolution_attributes {
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;
+    float limit;              /* of the norm of all gradients */
     int64_t decayed, trained; /* elements */
 } xp_optimiser_attributes;
 typedef struct xp_gradient_norm_attributes {
-    float limit;
-    int64_t trained;
+    int64_t trained, part; /* elements of all gradients and of a part */
 } xp_gradient_norm_attributes;
 
 #endif

@@ -58,9 +58,9 @@ xp_tensor *xp_tally_samples(xp_graph *graph, xp_tensor *losses, xp_tensor *score
                             xp_tensor *weights);
 
 /* ---- ops/optimiser.c ---- */
-xp_tensor *xp_gradient_norm(xp_graph *graph, float limit);
+xp_tensor *xp_gradient_norm(xp_graph *graph);
 xp_status xp_gradient_sum(xp_graph *graph); /* the store accumulates */
-xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes);
+xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes);
 /* Fills optimiser_state for step t (counted from 1). */
 void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,
                              float state[8]);

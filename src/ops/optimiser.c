@@ -8,9 +8,9 @@
 
 extern const xp_operation xp_operation_gradient_norm, xp_operation_gradient_sum, xp_operation_optimiser;
 
-enum { NORM_CHUNKS = 128, NORM_SMALLEST_CHUNK = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
+enum { NORM_PARTS = 128, NORM_SMALLEST_PART = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
 
-enum { GRADIENTS, CLIP, STATE, INPUTS };
+enum { GRADIENTS, NORM, STATE, INPUTS };
 enum { VALUES, MOMENT_1, MOMENT_2, OUTPUTS };
 
 /* What the update reads. */
@@ -19,13 +19,17 @@ static xp_tensor *step_gradients(xp_graph *graph) {
     return xp_graph_store_buffer(graph, sums ? XP_STORE_SUMS : XP_STORE_GRADIENTS);
 }
 
-xp_tensor *xp_gradient_norm(xp_graph *graph, float limit) {
+xp_tensor *xp_gradient_norm(xp_graph *graph) {
     xp_tensor *gradients = step_gradients(graph);
-    xp_tensor *norm = xp_graph_tensor(graph, "gradient_norm", XP_F32, 1, (int64_t[]){2});
-    if (!gradients || !norm) return NULL;
-    xp_gradient_norm_attributes attributes = {.limit = limit, .trained = graph->store->trained_elements};
-    return xp_graph_node(graph, &xp_operation_gradient_norm, 1, &gradients, 1, &norm, &attributes, sizeof attributes)
-               ? norm
+    if (!gradients) return NULL;
+    xp_gradient_norm_attributes attributes = {.trained = graph->store->trained_elements};
+    attributes.part = xp_launch_blocks(attributes.trained, NORM_PARTS);
+    if (attributes.part < NORM_SMALLEST_PART) attributes.part = NORM_SMALLEST_PART;
+    const int64_t parts = xp_launch_blocks(attributes.trained, attributes.part);
+    xp_tensor *sums = xp_graph_tensor(graph, "squares", XP_F32, 1, &parts);
+    if (!sums) return NULL;
+    return xp_graph_node(graph, &xp_operation_gradient_norm, 1, &gradients, 1, &sums, &attributes, sizeof attributes)
+               ? sums
                : NULL;
 }
 
@@ -36,14 +40,14 @@ xp_status xp_gradient_sum(xp_graph *graph) {
     return xp_graph_node(graph, &xp_operation_gradient_sum, 2, inputs, 1, &sums, NULL, 0) ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-xp_status xp_optimise(xp_graph *graph, xp_tensor *clip_or_null, const xp_optimiser_attributes *attributes) {
+xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes) {
     if (attributes->kind < XP_SGD || attributes->kind > XP_RADAM)
         return xp_fail(XP_INVALID_ARGUMENT, "optimiser: unknown kind %d", attributes->kind);
     bool adaptive = attributes->kind != XP_SGD;
-    if (clip_or_null && (clip_or_null->rank != 1 || clip_or_null->shape[0] != 2))
-        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be [2], the output of gradient_norm",
-                       clip_or_null->name);
-    xp_tensor *inputs[INPUTS] = {step_gradients(graph), clip_or_null, xp_graph_optimiser_state(graph)};
+    if (norm_or_null && (norm_or_null->rank != 1 || norm_or_null->shape[0] > NORM_PARTS))
+        return xp_fail(XP_INVALID_ARGUMENT, "optimiser: tensor %s must be the output of gradient_norm",
+                       norm_or_null->name);
+    xp_tensor *inputs[INPUTS] = {step_gradients(graph), norm_or_null, xp_graph_optimiser_state(graph)};
     xp_tensor *outputs[OUTPUTS] = {xp_graph_store_buffer(graph, XP_STORE_VALUES)};
     if (!inputs[GRADIENTS] || !inputs[STATE] || !outputs[VALUES]) return XP_INVALID_ARGUMENT;
     if (attributes->trained > xp_tensor_elements(inputs[GRADIENTS]) || attributes->decayed > attributes->trained)
@@ -83,44 +87,27 @@ void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t 
 
 static xp_status gradient_norm_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gradient_norm_attributes *attributes = XP_ATTRIBUTES(xp_gradient_norm_attributes, node);
-    int64_t chunk = (attributes->trained + NORM_CHUNKS - 1) / NORM_CHUNKS;
-    if (chunk < NORM_SMALLEST_CHUNK) chunk = NORM_SMALLEST_CHUNK;
-    int64_t groups = (attributes->trained + chunk - 1) / chunk;
-    size_t local = family == XP_FAMILY_WIDE ? 1 : NORM_TILED_LOCAL;
-    xp_tensor *partial = xp_plan_scratch(plan, node, groups);
-    if (!partial) return XP_OUT_OF_MEMORY;
-
-    xp_launch_request gather = {.file = "optimiser", .kernel = "gradient_norm_gather", .dimensions = 1};
-    xp_variant_set(&gather.variant, "NORM_LOCAL", (long)local);
-    gather.local[0] = local;
-    gather.global[0] = (size_t)groups * local;
-    gather.flops = 2.0 * (double)attributes->trained;
-    gather.bytes = 4.0 * (double)attributes->trained;
-    xp_launch_read(&gather, node->inputs[0]);
-    xp_launch_write(&gather, partial);
-    xp_launch_int(&gather, attributes->trained);
-    xp_launch_int(&gather, chunk);
-    XP_TRY(xp_plan_launch(plan, node, &gather));
-
-    xp_launch_request join = {.file = "optimiser", .kernel = "gradient_norm_join", .dimensions = 1};
-    xp_variant_set(&join.variant, "NORM_LOCAL", (long)local);
-    join.local[0] = join.global[0] = 1;
-    join.flops = (double)groups;
-    join.bytes = 4.0 * (double)groups;
-    xp_launch_read(&join, partial);
-    xp_launch_write(&join, node->outputs[0]);
-    xp_launch_int(&join, groups);
-    xp_launch_float(&join, attributes->limit);
-    return xp_plan_launch(plan, node, &join);
+    const size_t local = family == XP_FAMILY_WIDE ? 1 : NORM_TILED_LOCAL;
+    xp_launch_request request = {.file = "optimiser", .kernel = "gradient_norm", .dimensions = 1};
+    xp_variant_set(&request.variant, "NORM_LOCAL", (long)local);
+    request.local[0] = local;
+    request.global[0] = (size_t)node->outputs[0]->shape[0] * local;
+    request.flops = 2.0 * (double)attributes->trained;
+    request.bytes = 4.0 * (double)attributes->trained;
+    xp_launch_read(&request, node->inputs[0]);
+    xp_launch_write(&request, node->outputs[0]);
+    xp_launch_int(&request, attributes->trained);
+    xp_launch_int(&request, attributes->part);
+    return xp_plan_launch(plan, node, &request);
 }
 
-/* Work-items for all elements. */
+/* Work-groups of STEP_BLOCK elements. */
 static void cover(xp_launch_request *request, xp_family family, int64_t elements) {
     const bool wide = family == XP_FAMILY_WIDE;
-    const int64_t local = wide ? 1 : STEP_LOCAL, owned = wide ? STEP_BLOCK : STEP_LOCAL; /* of one work-group */
+    const int64_t local = wide ? 1 : STEP_LOCAL;
     xp_variant_set(&request->variant, "STEP_LOCAL", local);
     request->local[0] = (size_t)local;
-    request->global[0] = (size_t)((elements + owned - 1) / owned * local);
+    request->global[0] = (size_t)(xp_launch_blocks(elements, STEP_BLOCK) * local);
 }
 
 static xp_status gradient_sum_emit(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -141,13 +128,13 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     xp_launch_request request = {.file = "optimiser", .kernel = "optimiser_step", .dimensions = 1};
     xp_variant_set(&request.variant, "KIND", attributes->kind);
     xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
-    xp_variant_set(&request.variant, "CLIP", node->inputs[CLIP] != NULL);
+    xp_variant_set(&request.variant, "CLIP", node->inputs[NORM] != NULL);
     cover(&request, family, attributes->trained);
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
     request.bytes = 4.0 * streams * (double)attributes->trained;
     xp_launch_read(&request, node->inputs[GRADIENTS]);
-    xp_launch_read(&request, node->inputs[CLIP]);
+    xp_launch_read(&request, node->inputs[NORM]);
     xp_launch_read(&request, node->inputs[STATE]);
     xp_launch_write(&request, node->outputs[VALUES]);
     xp_launch_write(&request, node->outputs[MOMENT_1]);
@@ -161,6 +148,8 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     xp_launch_float(&request, attributes->epsilon);
     xp_launch_float(&request, attributes->weight_decay);
     xp_launch_float(&request, attributes->momentum);
+    xp_launch_int(&request, node->inputs[NORM] ? node->inputs[NORM]->shape[0] : 0);
+    xp_launch_float(&request, attributes->limit);
     return xp_plan_launch(plan, node, &request);
 }
 

@@ -7,10 +7,13 @@
 void XP_REFERENCE_NAME(gradient_norm)(const xp_reference_call *call) {
     const xp_gradient_norm_attributes *attributes = (const void *)call->node->attributes;
     const xp_real *gradients = call->inputs[0];
-    xp_real *out = call->outputs[0], sum = 0;
-    for (int64_t i = 0; i < attributes->trained; i++) sum += gradients[i] * gradients[i];
-    out[0] = sqrt(sum);
-    out[1] = attributes->limit > 0 && out[0] > attributes->limit ? attributes->limit / out[0] : 1;
+    xp_real *squares = call->outputs[0];
+    for (int64_t part = 0; part < call->node->outputs[0]->shape[0]; part++) {
+        const int64_t first = part * attributes->part, rest = attributes->trained - first;
+        squares[part] = 0;
+        for (int64_t i = first; i < first + (rest < attributes->part ? rest : attributes->part); i++)
+            squares[part] += gradients[i] * gradients[i];
+    }
 }
 
 void XP_REFERENCE_NAME(gradient_sum)(const xp_reference_call *call) {
@@ -26,13 +29,17 @@ void XP_REFERENCE_NAME(gradient_sum)(const xp_reference_call *call) {
 
 void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {
     const xp_optimiser_attributes *a = (const void *)call->node->attributes;
-    const xp_real *gradients = call->inputs[0], *clip = call->inputs[1], *state = call->inputs[2];
+    const xp_real *gradients = call->inputs[0], *squares = call->inputs[1], *state = call->inputs[2];
     xp_real *values = call->outputs[0], *moment_1 = call->outputs[1], *moment_2 = call->outputs[2];
     xp_real rate = state[0], beta1 = a->beta1, beta2 = a->beta2, momentum = a->momentum;
 
+    xp_real clip = 1, norm = 0;
+    for (int64_t i = 0; squares && i < call->node->inputs[1]->shape[0]; i++) norm += squares[i];
+    norm = sqrt(norm);
+    if (squares && norm > a->limit) clip = a->limit / norm;
     for (int64_t i = 0; i < a->trained; i++) {
         xp_real decay = i < a->decayed ? a->weight_decay : 0, old = values[i], start = old;
-        xp_real gradient = clip ? gradients[i] * clip[1] : gradients[i];
+        xp_real gradient = gradients[i] * clip;
         double gradient_terms = fabs((double)gradient), step_scale = (double)rate;
         if (a->kind == XP_ADAMW) {
             start = old * (1 - rate * decay);

@@ -57,16 +57,17 @@ xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimi
         .epsilon = own.epsilon,
         .weight_decay = own.weight_decay,
         .momentum = own.momentum,
+        .limit = own.gradient_clip,
         .decayed = store->decayed_elements,
         .trained = store->trained_elements,
     };
     xp_graph_scope(graph, "optimiser");
-    xp_tensor *clip = NULL;
+    xp_tensor *norm = NULL;
     if (own.gradient_clip > 0) {
-        clip = xp_gradient_norm(graph, own.gradient_clip);
-        if (!clip) return XP_INVALID_ARGUMENT;
+        norm = xp_gradient_norm(graph);
+        if (!norm) return XP_INVALID_ARGUMENT;
     }
-    return xp_optimise(graph, clip, &attributes);
+    return xp_optimise(graph, norm, &attributes);
 }
 
 static xp_status check_step(int64_t step) {
