@@ -7,7 +7,8 @@
  * memory can give; smaller ones are for results that have too few tiles of 128×128 to fill the device.
  *
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. One work-item writes each output; sums run along the depth in order.
+ * of b in the cache. For small results the depth is cut into parts (PARTIAL), which cl/gemm_finish.cl adds. One work-item
+ * writes each output; sums run along the depth in order within a part.
  *
  * STORAGE is the type of a, b, and the epilogue's tensors: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
  *   1  of numbers rounded to tf32, once, on their way into local memory
@@ -34,6 +35,15 @@
 #endif
 #ifndef ALIGNED_B
 #define ALIGNED_B 0
+#endif
+#ifndef PARTIAL
+#define PARTIAL 0 /* the product of a part of the depth, without what follows the sum */
+#endif
+#ifndef SUMS
+#define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
+#endif
+#if SUMS && !TRANSPOSE_A
+#error "SUMS is for a transposed a"
 #endif
 #ifndef SUB_ROWS
 #define SUB_ROWS 64
@@ -80,6 +90,7 @@
 #define LEFTS         (SUB_ROWS / MATRIX_ROWS)       /* fragments of a sub-group */
 #define RIGHTS        (SUB_COLUMNS / MATRIX_COLUMNS)
 #define STEPS         (DEPTH / MATRIX_DEPTH)
+#define FIRST_SLICE   (PARTIAL ? (int)get_group_id(1) * (part_depth / DEPTH) : 0)
 #define CHUNKS(count) ((count) / CHUNK_NUMBERS)
 #define CHUNKS_A      CHUNKS(TILE_ROWS * DEPTH)
 #define CHUNKS_B      CHUNKS(TILE_COLUMNS * DEPTH)
@@ -161,7 +172,7 @@ inline uint4 gather(const __global stored *matrix, int count) {
 /* The pitches are opaque: else addresses of all chunks are kept in registers, which the sums need. */
 #define EACH_CHUNK(DO, number, stage)                                                                                  \
     {                                                                                                                  \
-        const int slice = (number);                                                                                    \
+        const int slice = FIRST_SLICE + (number);                                                                                  \
         __local uint4 *const to = ring + (stage)*STAGE_CHUNKS;                                                         \
         {                                                                                                              \
             int depth = k, width = m;                                                                                  \
@@ -227,13 +238,28 @@ inline uint4 gather(const __global stored *matrix, int count) {
         }                                                                                                              \
     }
 #endif
+/* Of a work-item's row of op(a), over the slice at hand. */
+#if SUMS
+#define ADD_TO_SUMS                                                                                                    \
+    if (column_begin == 0 && get_local_id(0) < TILE_ROWS) {                                                            \
+        _Pragma("nounroll") for (int step_ = 0; step_ < DEPTH; step_++) {                                                                  \
+            const __local uint4 *const chunk_ = ring + stage * STAGE_CHUNKS +                                          \
+                CHUNK_TURNED_AT(step_, (int)get_local_id(0) / CHUNK_NUMBERS, CHUNKS(TILE_ROWS));                       \
+            sum_of_row += LOAD((const __local stored *)chunk_, get_local_id(0) % CHUNK_NUMBERS);                       \
+        }                                                                                                              \
+    }
+#else
+#define ADD_TO_SUMS
+#endif
 #define EACH_SUM(lefts, rights)                                                                                        \
     UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++) UNROLL for (int e = 0; e < 4; e++)
 
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            EPILOGUE_PARAMETERS, int k) {
+            EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of DEPTH */
+            __global float *parts,                      /* [parts,m,n] with PARTIAL, or NULL */
+            __global float *sums /* [parts,m] with SUMS, or NULL */) {
     __local uint4 ring[RING > ROW_CHUNKS ? RING : ROW_CHUNKS];
     MATRIX_STATE(LEFTS, RIGHTS)
 #if HELD
@@ -246,10 +272,13 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
     const int high = min(tiles_down - band * BAND, BAND);
     const int row_begin = (band * BAND + in_band % high) * TILE_ROWS, column_begin = in_band / high * TILE_COLUMNS;
-    const int slices = (k + DEPTH - 1) / DEPTH;
+    const int slices = ((PARTIAL ? min(part_depth, k - FIRST_SLICE * DEPTH) : k) + DEPTH - 1) / DEPTH;
 
     float sum[LEFTS][RIGHTS][4];
     EACH_SUM(LEFTS, RIGHTS) sum[i][j][e] = 0.0f;
+#if SUMS
+    float sum_of_row = 0.0f;
+#endif
 
 #if HELD
     EACH_CHUNK(READ_CHUNK, 0, 0)
@@ -277,6 +306,7 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             } else
                 LOAD_FRAGMENTS(stage, step + 1, (step + 1) & 1)
             if (step == 0) {
+                ADD_TO_SUMS
 #if HELD
                 if (s + 1 < slices) EACH_CHUNK(READ_CHUNK, s + 1, next)
 #else
@@ -296,6 +326,7 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
         ARRIVE
         if (s + STAGES - 1 < slices) EACH_CHUNK(COPY_CHUNK, s + STAGES - 1, free)
         COPY_COMMIT();
+        ADD_TO_SUMS
         MULTIPLY_SLICE(stage)
         stage = next;
     }
@@ -313,8 +344,17 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             const int four = f + LANE, down = four / (SUB_COLUMNS / 4), across = four % (SUB_COLUMNS / 4) * 4;
             const int row = row_begin + sub_row + MATRIX_ROWS * i + down, column = column_begin + sub_column + across;
             const float4 value = *(const __local float4 *)(rows + down * PITCH + across);
+#if PARTIAL
+            if (row < m && column < n)
+                write_floats(value, parts + ((long)get_group_id(1) * m + row) * n + column, n - column, ALIGNED_Y);
+#else
             if (row < m) finish_four(value, (long)row * n + column, column, EPILOGUE);
+#endif
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#if SUMS
+    if (column_begin == 0 && get_local_id(0) < TILE_ROWS && row_begin + get_local_id(0) < m)
+        sums[get_group_id(1) * m + row_begin + get_local_id(0)] = sum_of_row;
+#endif
 }

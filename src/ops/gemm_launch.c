@@ -55,3 +55,35 @@ void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t)
     xp_launch_uint(request, t->attributes->dropout.stream);
     xp_launch_float(request, xp_building_keep_scale(&t->attributes->dropout));
 }
+
+void xp_gemm_permit_parts(xp_tuning_parameter *parts, int64_t k) {
+    enum { LEAST_DEPTH = 64, MOST_PARTS = 32 };
+    *parts = (xp_tuning_parameter){"PARTS", 1, {1}};
+    for (long value = 2, i = 1; value <= MOST_PARTS && k / value >= LEAST_DEPTH; value *= 2) parts->values[i++] = value;
+}
+
+xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *parts, xp_tensor *part_sums, int64_t count,
+                              int tuning) {
+    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
+    const int64_t m = t.attributes->m, n = t.attributes->n;
+    enum { FINISH_GROUP = 64 };
+    xp_launch_request finish = {
+        .file = "gemm_finish",
+        .kernel = "gemm_finish",
+        .dimensions = 1,
+        .global = {(size_t)xp_launch_blocks(m * xp_launch_blocks(n, 4), FINISH_GROUP) * FINISH_GROUP},
+        .local = {FINISH_GROUP},
+        .flops = (double)(count * m * n),
+        .bytes = (4.0 * (double)count + xp_storage_bytes(node) * xp_gemm_results(&t)) * (double)m * (double)n};
+    finish.variant.tuning = tuning;
+    xp_gemm_set_epilogue(&finish.variant, &t);
+    xp_variant_set(&finish.variant, "ALIGNED_Y", n % 4 == 0);
+    if (part_sums) xp_variant_set(&finish.variant, "SUMS", 1);
+    xp_storage_set(&finish.variant, node);
+    xp_gemm_pass_epilogue(&finish, &t);
+    xp_launch_read(&finish, parts);
+    xp_launch_read(&finish, part_sums);
+    xp_launch_write(&finish, part_sums ? t.sums : NULL);
+    xp_launch_int(&finish, count);
+    return xp_plan_launch(plan, node, &finish);
+}

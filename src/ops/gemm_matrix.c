@@ -3,11 +3,17 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
-enum { LANES = 32, GROUP_ROWS = 2, LEFT = 16 /* rows of a fragment */, RIGHT = 8 /* its columns */, MOST_SINGLE = 32 };
-enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARAMETERS };
+enum {
+    LANES = 32,
+    GROUP_ROWS = 2,
+    LEFT = 16 /* rows of a fragment */,
+    RIGHT = 8 /* its columns */,
+    MOST_NARROW = 64 * 32
+};
+enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, PARAMETERS };
 
 typedef struct block {
-    int64_t group_columns, sub_rows, sub_columns, depth, stages;
+    int64_t group_columns, sub_rows, sub_columns, depth, stages, parts;
     int64_t bytes; /* of a number */
 } block;
 
@@ -32,35 +38,51 @@ static int64_t local_bytes(const xp_device *device, const block *b) {
     return (ring > sums ? ring : sums) + (device->matrix == XP_MATRIX_EMULATED ? shared : 0);
 }
 
+static bool is_narrow(const xp_node *node) {
+    return xp_node_storage(node) == XP_F32 || xp_gemm_tensors_of(node).sums;
+}
+
 /* Factors that are rounded on their way pass through registers, not through a ring. */
 static bool is_held(const xp_device *device, const xp_node *node) {
     return xp_node_storage(node) == XP_F32 && device->arithmetic == XP_ARITHMETIC_TF32;
 }
 
-/* The tile that fills the compute units best: the time of the one that has most to do, by the share of the units' rate
- * that a tile's size allows. A work-group alone on a unit has nothing to hide its waits behind. What fp32 needs beside
- * the sums leaves registers for no more than 64×32 of them. */
-static block choose_block(const xp_device *device, const xp_node *node) {
+/* Clocks of the compute unit with the most work-groups, as a large GPU has them. On an H200 two tiles of 128×128 on a
+ * unit reached 540 multiply-adds of 16 bits a clock; smaller ones read more of local memory and of the cache for each. A
+ * work-group alone on a unit has nothing to hide its waits behind. A second launch costs as much as some thousand clocks. */
+static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, double rate) {
+    enum { RATE = 540, LAUNCH = 8000, BYTES = 18 /* of device memory, a clock and unit */ };
+    const int64_t units = device->limits.compute_units;
+    const double products = b->bytes == 2 ? 1 : device->arithmetic == XP_ARITHMETIC_TF32 ? 2 : 6;
+    const double rounds = (double)xp_launch_blocks(groups_of(b, p) * b->parts, units) + 0.5;
+    const double tile = (double)(rows_of(b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
+    const double product = rounds * tile * products / (RATE * rate);
+    return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
+}
+
+/* The tile and the parts that are estimated to be fastest. What fp32 and sums of the left factor need beside the sums
+ * of the product leaves registers for no more than 64×32 of these. */
+static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *parts) {
     static const struct {
         int64_t group_columns, sub_rows, sub_columns;
         double rate;
     } sizes[] = {{2, 64, 64, 1.0},  {4, 64, 32, 0.85}, {2, 64, 32, 0.8}, {2, 32, 64, 0.8},
                  {2, 32, 32, 0.55}, {2, 16, 32, 0.35}, {2, 16, 16, 0.2}};
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
-    const bool single = xp_node_storage(node) == XP_F32;
     block best = {0};
     double least = 0;
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        if (single && sizes[i].sub_columns > MOST_SINGLE) continue;
-        const block b = {sizes[i].group_columns,        sizes[i].sub_rows, sizes[i].sub_columns, single ? 16 : 32,
-                         is_held(device, node) ? 2 : 3, single ? 4 : 2};
-        const int64_t rounds = xp_launch_blocks(groups_of(&b, p), device->limits.compute_units);
-        const double time = ((double)rounds + 0.5) * (double)(rows_of(&b) * columns_of(&b)) / sizes[i].rate;
-        if (best.bytes == 0 || time < least) {
-            best = b;
-            least = time;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
+            if (is_narrow(node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
+            const bool single = xp_node_storage(node) == XP_F32;
+            const block b = {sizes[i].group_columns,        sizes[i].sub_rows,   sizes[i].sub_columns, single ? 16 : 32,
+                             is_held(device, node) ? 2 : 3, parts->values[part], single ? 4 : 2};
+            const double time = clocks(device, p, &b, sizes[i].rate);
+            if (best.bytes == 0 || time < least) {
+                best = b;
+                least = time;
+            }
         }
-    }
     return best;
 }
 
@@ -82,16 +104,20 @@ static void fit(const xp_device *device, block *b) {
 
 static xp_status tune(xp_plan *plan, const xp_node *node, block *out, int *handle) {
     const xp_device *device = xp_plan_device(plan);
-    const block usual = choose_block(device, node);
+    xp_tuning_parameter parts;
+    xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
+    const block usual = choose_block(device, node, &parts);
     const bool single = xp_node_storage(node) == XP_F32;
     xp_tuning tuning = {.kernel = "gemm_matrix",
                         .file = "gemm_matrix",
                         .count = PARAMETERS,
                         .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, 4}},
                                        {"SUB_ROWS", usual.sub_rows, {16, 32, 64}},
-                                       {"SUB_COLUMNS", usual.sub_columns, {16, 32, single ? 0 : 64}},
+                                       {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(node) ? 0 : 64}},
                                        {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
                                        {"STAGES", usual.stages, {2, 3, 4}}}};
+    tuning.parameters[PARTS] = parts;
+    tuning.parameters[PARTS].value = usual.parts;
     if (is_held(device, node)) tuning.parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
     xp_gemm_name_shape(&tuning, node);
     if (single) xp_text_add(tuning.shape, sizeof tuning.shape, " %s", xp_arithmetic_name(device->arithmetic));
@@ -102,6 +128,7 @@ static xp_status tune(xp_plan *plan, const xp_node *node, block *out, int *handl
     out->sub_columns = tuning.parameters[SUB_COLUMNS].value;
     out->depth = tuning.parameters[DEPTH].value;
     out->stages = tuning.parameters[STAGES].value;
+    out->parts = tuning.parameters[PARTS].value;
     *handle = tuning.handle;
     fit(device, out);
     return XP_OK;
@@ -120,39 +147,55 @@ static bool is_aligned(const xp_tensor *matrix) {
 }
 
 xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_device *device = xp_plan_device(plan);
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
     const xp_gemm_attributes *p = t.attributes;
     block b;
     int handle;
     XP_TRY(tune(plan, node, &b, &handle));
-    const xp_device *device = xp_plan_device(plan);
-    const bool three = b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX;
+    const bool own_sums = t.sums && !is_held(device, node); /* what is held is rounded */
+    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, b.parts), b.depth) * b.depth;
+    const int64_t part_count = xp_launch_blocks(p->k, part_depth);
+    const bool partial = part_count > 1;
+    xp_tensor *parts = partial ? xp_plan_scratch(plan, node, part_count * p->m * p->n) : NULL;
+    xp_tensor *part_sums = partial && own_sums ? xp_plan_scratch(plan, node, part_count * p->m) : NULL;
+    if (partial && (!parts || (own_sums && !part_sums))) return XP_OUT_OF_MEMORY;
+
     const size_t items = (size_t)(LANES * GROUP_ROWS * b.group_columns);
     xp_launch_request product = {.file = "gemm_matrix",
                                  .kernel = "gemm_matrix",
                                  .variant.tuning = handle,
-                                 .dimensions = 1,
-                                 .global = {(size_t)groups_of(&b, p) * items},
-                                 .local = {items},
+                                 .dimensions = 2,
+                                 .global = {(size_t)groups_of(&b, p) * items, (size_t)part_count},
+                                 .local = {items, 1},
                                  .flops = xp_gemm_flops(p),
                                  .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
-    xp_variant_set(&product.variant, "MATRIX", device->matrix);
-    if (three) xp_variant_set(&product.variant, "PRODUCTS", 3);
-    xp_variant_set(&product.variant, "GROUP_COLUMNS", b.group_columns);
-    xp_variant_set(&product.variant, "SUB_ROWS", b.sub_rows);
-    xp_variant_set(&product.variant, "SUB_COLUMNS", b.sub_columns);
-    xp_variant_set(&product.variant, "DEPTH", b.depth);
-    xp_variant_set(&product.variant, "STAGES", b.stages);
-    xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
-    xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
-    xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
-    xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
-    xp_gemm_set_epilogue(&product.variant, &t);
-    xp_storage_set(&product.variant, node);
+    xp_variant *variant = &product.variant;
+    xp_variant_set(variant, "MATRIX", device->matrix);
+    if (b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) xp_variant_set(variant, "PRODUCTS", 3);
+    xp_variant_set(variant, "GROUP_COLUMNS", b.group_columns);
+    xp_variant_set(variant, "SUB_ROWS", b.sub_rows);
+    xp_variant_set(variant, "SUB_COLUMNS", b.sub_columns);
+    xp_variant_set(variant, "DEPTH", b.depth);
+    xp_variant_set(variant, "STAGES", b.stages);
+    xp_variant_set(variant, "TRANSPOSE_A", p->transpose_a);
+    xp_variant_set(variant, "TRANSPOSE_B", p->transpose_b);
+    xp_variant_set(variant, "ALIGNED_A", is_aligned(t.a));
+    xp_variant_set(variant, "ALIGNED_B", is_aligned(t.b));
+    xp_variant_set(variant, "ALIGNED_Y", p->n % 4 == 0);
+    if (partial) xp_variant_set(variant, "PARTIAL", 1);
+    if (own_sums) xp_variant_set(variant, "SUMS", 1);
+    if (!partial) xp_gemm_set_epilogue(variant, &t);
+    xp_storage_set(variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
-    xp_gemm_pass_epilogue(&product, &t);
+    const xp_gemm_tensors unfinished = {.attributes = p};
+    xp_gemm_pass_epilogue(&product, partial ? &unfinished : &t);
     xp_launch_int(&product, p->k);
+    xp_launch_int(&product, part_depth);
+    xp_launch_write(&product, parts);
+    xp_launch_write(&product, partial ? part_sums : own_sums ? t.sums : NULL);
     XP_TRY(xp_plan_launch(plan, node, &product));
-    return t.sums ? xp_column_sum_launch(plan, node, t.a, t.sums, XP_FAMILY_TILED) : XP_OK;
+    if (partial) XP_TRY(xp_gemm_emit_finish(plan, node, parts, part_sums, part_count, handle));
+    return t.sums && !own_sums ? xp_column_sum_launch(plan, node, t.a, t.sums, XP_FAMILY_TILED) : XP_OK;
 }

@@ -3,7 +3,7 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
-enum { FINISH_GROUP = 64, PITCH = 4 };
+enum { PITCH = 4 };
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -32,13 +32,6 @@ static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_sha
     const double waves = (double)xp_launch_blocks(groups * items, 2 * BUSY);
     const double product = (double)(groups * depth) * step / busy + START * waves;
     return parts == 1 ? product : product + LAUNCH + (double)(8 * parts * p->m * p->n) / (BYTES * (double)units);
-}
-
-/* Parts of the depth that leave each at least LEAST_DEPTH of it. */
-static void permit_parts(xp_tuning_parameter *parts, int64_t k) {
-    enum { LEAST_DEPTH = 64, MOST_PARTS = 32 };
-    *parts = (xp_tuning_parameter){"PARTS", 1, {1}};
-    for (long value = 2, i = 1; value <= MOST_PARTS && k / value >= LEAST_DEPTH; value *= 2) parts->values[i++] = value;
 }
 
 /* Makes the tile and the parts that are estimated to be fastest the defaults. */
@@ -78,7 +71,7 @@ static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
                                      {"DEPTH", 16, {8, 16, 32}},
                                      {"PARTS", 1, {1}},
                                      {"LIBRARY", XP_LIBRARY_OURS, {XP_LIBRARY_OURS}}}};
-    permit_parts(&tile.parameters[PARTS], p->k);
+    xp_gemm_permit_parts(&tile.parameters[PARTS], p->k);
     choose_tile(&device->limits, p, tile.parameters);
     if (library_can(node))
         tile.parameters[LIBRARY] = (xp_tuning_parameter){.name = "LIBRARY",
@@ -108,32 +101,6 @@ static bool is_aligned(const xp_tensor *matrix) {
     return matrix->shape[1] % 4 == 0;
 }
 
-/* The sum of the parts of a product, of which y may be the only one, and of its sums; and the epilogue. */
-static xp_status emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *parts, xp_tensor *part_sums, int64_t count,
-                             int tuning) {
-    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
-    const int64_t m = t.attributes->m, n = t.attributes->n;
-    xp_launch_request finish = {
-        .file = "gemm_finish",
-        .kernel = "gemm_finish",
-        .dimensions = 1,
-        .global = {(size_t)xp_launch_blocks(m * xp_launch_blocks(n, 4), FINISH_GROUP) * FINISH_GROUP},
-        .local = {FINISH_GROUP},
-        .flops = (double)(count * m * n),
-        .bytes = (4.0 * (double)count + xp_storage_bytes(node) * xp_gemm_results(&t)) * (double)m * (double)n};
-    finish.variant.tuning = tuning;
-    xp_gemm_set_epilogue(&finish.variant, &t);
-    xp_variant_set(&finish.variant, "ALIGNED_Y", is_aligned(t.y));
-    if (part_sums) xp_variant_set(&finish.variant, "SUMS", 1);
-    xp_storage_set(&finish.variant, node);
-    xp_gemm_pass_epilogue(&finish, &t);
-    xp_launch_read(&finish, parts);
-    xp_launch_read(&finish, part_sums);
-    xp_launch_write(&finish, part_sums ? t.sums : NULL);
-    xp_launch_int(&finish, count);
-    return xp_plan_launch(plan, node, &finish);
-}
-
 /* The library's product, and a kernel for the epilogue. */
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
@@ -144,7 +111,7 @@ xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family fam
     if (t.sums) XP_TRY(xp_column_sum_launch(plan, node, t.a, t.sums, family));
     if (!t.bias && !t.partner && !t.random_state && p->activation == XP_ACTIVATION_NONE) return XP_OK;
 
-    return emit_finish(plan, node, t.y, NULL, 1, tile.handle);
+    return xp_gemm_emit_finish(plan, node, t.y, NULL, 1, tile.handle);
 }
 
 xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -189,5 +156,5 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_launch_write(&product, parts);
     xp_launch_write(&product, partial ? part_sums : t.sums);
     XP_TRY(xp_plan_launch(plan, node, &product));
-    return partial ? emit_finish(plan, node, parts, part_sums, part_count, tile.handle) : XP_OK;
+    return partial ? xp_gemm_emit_finish(plan, node, parts, part_sums, part_count, tile.handle) : XP_OK;
 }
