@@ -13,36 +13,43 @@
 #define WRITE_DV 1
 #endif
 
-/* delta [B,H,N] = Σ_e d_o · o - d_lse, one work-item a row; o [B,N,H,E] dense, d_o by strides. Weights whose divisor is no
- * sum of theirs have none. */
+/* Σ_e d_o · o - d_lse of a row. Weights whose divisor is no sum of theirs have no such sum. */
+INLINE float delta_of(const __global stored *o, const __global stored *d_o, const __global float *d_lse) {
+    float sum = 0.0f;
+#if !LINEAR || NORMALISER == 0
+    for (int e = 0; e < E; e += 4) {
+        const float4 a = load_columns(d_o, e, E), b = load_columns(o, e, E);
+        sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+    }
+#endif
+    return D_LSE ? sum - *d_lse : sum;
+}
+
+/* delta [B,H,N] where no pass owns queries and does it, one work-item a row; o [B,N,H,E] dense, d_o by strides. */
 KERNEL(64)
 void attention_backward_delta(const __global stored *restrict o, const __global stored *restrict d_o,
                               const __global float *restrict d_lse, __global float *restrict delta, int rows, int N,
                               int heads, int d_o_offset, int d_o_sample, int d_o_row, int d_o_head) {
     const int index = get_global_id(0);
     if (index < rows) {
-        float sum = 0.0f;
-#if !LINEAR || NORMALISER == 0
         const int batch = index / (heads * N), head = index / N % heads, row = index % N;
-        o += (((long)batch * N + row) * heads + head) * E;
-        d_o += d_o_offset + (long)batch * d_o_sample + (long)row * d_o_row + (long)head * d_o_head;
-        for (int e = 0; e < E; e += 4) {
-            const float4 a = load_columns(d_o, e, E), b = load_columns(o, e, E);
-            sum = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
-        }
-#endif
-        delta[index] = D_LSE ? sum - d_lse[index] : sum;
+        delta[index] =
+            delta_of(o + (((long)batch * N + row) * heads + head) * E,
+                     d_o + d_o_offset + (long)batch * d_o_sample + (long)row * d_o_row + (long)head * d_o_head,
+                     d_lse + (D_LSE ? index : 0));
     }
 }
 
-/* Owns rows of q: dq = ds · k. Work-groups: block of queries of each residue, head, sample. */
+/* Owns rows of q: dq = ds · k, and delta [B,H,N] for the passes after it. o [B,N,H,E] dense. Work-groups: block of queries
+ * of each residue, head, sample. */
 KERNEL(ITEMS)
 void attention_backward_queries(const __global stored *restrict q, const __global stored *restrict k,
                                 const __global stored *restrict v, const __global float *restrict lse,
-                                const __global float *restrict delta, const __global stored *restrict d_o,
-                                SIGHT_PARAMETERS, __global stored *restrict dq, int q_offset, int q_sample, int q_row,
-                                int q_head, int k_offset, int k_sample, int k_row, int k_head, int v_offset,
-                                int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
+                                __global float *restrict delta, const __global stored *restrict d_o,
+                                SIGHT_PARAMETERS, const __global stored *restrict o,
+                                const __global float *restrict d_lse, __global stored *restrict dq, int q_offset,
+                                int q_sample, int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head,
+                                int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
                                 int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head) {
     __local float owned[OWNED_SIZE] __attribute__((aligned(16))), walked[WALKED_SIZE] __attribute__((aligned(16)));
     __local float products[TILE_SIZE] __attribute__((aligned(16))), weights[TILE_SIZE] __attribute__((aligned(16)));
@@ -60,7 +67,12 @@ void attention_backward_queries(const __global stored *restrict q, const __globa
 
     const int row = OWN_ROW;
     const float shift = shift_of(lse + first_lse, row, queries);
-    const float own_delta = row < queries ? delta[first_lse + row * STRIDE] : 0.0f;
+    float own_delta = 0.0f;
+    if (row < queries) {
+        own_delta = delta_of(o + (((long)tensor * N + first_row + row * STRIDE) * H + head) * E,
+                             d_o + (long)row * d_o_row, d_lse + (D_LSE ? first_lse + row * STRIDE : 0));
+        if (PART == 0) delta[first_lse + row * STRIDE] = own_delta;
+    }
     float4 out[OWN_FOURS], scores[OWN_FOURS];
     clear(out);
 

@@ -1,4 +1,5 @@
 /* The forward pass of attention for GPUs. */
+#define STAGED_TOGETHER 4
 #include "attention_tiled.clh"
 
 /* Multiplies a work-item's own rows; a factor of 0 clears a row, whatever is in it. */

@@ -18,7 +18,7 @@ static size_t local_bytes(const xp_attention_sizes *s, int tiles, int64_t rows, 
     return sizeof(float) * (size_t)(staged + tiles * columns * (rows + PAD) + (sums > shifts ? sums : shifts));
 }
 
-/* The most rows that local memory and work-groups allow, up to 64, and the widest slice beside them, up to 16 columns:
+/* The most rows that local memory and work-groups allow, up to 64, and the widest slice beside them, up to 32 columns:
  * wider ones would only keep other work-groups out of a compute unit. */
 static xp_tuning question(const xp_device *device, const xp_attention_sizes *s, const char *kernel, const char *file,
                           int tiles) {
@@ -31,7 +31,7 @@ static xp_tuning question(const xp_device *device, const xp_attention_sizes *s, 
     while (*rows < 64 && local_bytes(s, tiles, 2 * *rows, 8, 4) <= limits->local_bytes &&
            (size_t)(2 * *rows * block_columns(s) / 64) <= limits->work_group_size)
         *rows *= 2;
-    while (*slice < 16 && local_bytes(s, tiles, *rows, 8, 2 * *slice) <= limits->local_bytes) *slice *= 2;
+    while (*slice < 32 && local_bytes(s, tiles, *rows, 8, 2 * *slice) <= limits->local_bytes) *slice *= 2;
     for (int64_t value = 8, i = 0; value <= 128; value *= 2)
         if (local_bytes(s, tiles, value, 8, 4) <= limits->local_bytes)
             tuning.parameters[BLOCK_ROWS].values[i++] = (long)value;
@@ -95,11 +95,18 @@ static xp_status emit_delta(xp_plan *plan, const xp_node *node, const xp_variant
 
 /* One of the backward passes: what they share, before and after their outputs. */
 static void pass_inputs(xp_launch_request *request, const xp_variant *variant, const xp_attention_tensors *t,
-                        const xp_attention_sizes *s, xp_tensor *delta) {
+                        const xp_attention_sizes *s, xp_tensor *delta, bool makes_delta) {
     request->file = "attention_tiled_backward";
     request->variant = *variant;
-    xp_tensor *const read[] = {t->q, t->k, t->v, t->lse, delta, t->d_o};
-    for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(request, read[i]);
+    xp_launch_read(request, t->q);
+    xp_launch_read(request, t->k);
+    xp_launch_read(request, t->v);
+    xp_launch_read(request, t->lse);
+    if (makes_delta)
+        xp_launch_write(request, delta);
+    else
+        xp_launch_read(request, delta);
+    xp_launch_read(request, t->d_o);
     xp_attention_pass_sight(request, t, s);
 }
 
@@ -116,9 +123,11 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
     xp_launch_request request = {.kernel = "attention_backward_queries",
                                  .flops = 2 * s->pairs * (double)(2 * s->width + s->value_width),
                                  .bytes = bytes};
-    pass_inputs(&request, variant, t, s, delta);
+    pass_inputs(&request, variant, t, s, delta, true);
     xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
+    xp_launch_read(&request, t->o);
+    xp_launch_read(&request, t->d_lse);
     xp_launch_write(&request, t->dq);
     pass_layouts(&request, t);
     xp_view_pass_layout(&request, t->dq);
@@ -133,7 +142,7 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
                                  .flops =
                                      2 * s->pairs * (double)((1 + keys) * s->width + (keys + values) * s->value_width),
                                  .bytes = bytes};
-    pass_inputs(&request, variant, t, s, delta);
+    pass_inputs(&request, variant, t, s, delta, false);
     xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, blocks->rows), blocks->local,
                           s->key_heads, s->samples);
     xp_attention_pass_output(&request, t->dk);
@@ -151,7 +160,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
     xp_launch_request request = {.kernel = "attention_backward_bias",
                                  .flops = 2 * s->pairs * (double)(s->width + s->value_width),
                                  .bytes = bytes};
-    pass_inputs(&request, variant, t, s, delta);
+    pass_inputs(&request, variant, t, s, delta, false);
     xp_attention_set_grid(&request, s,
                           s->stride * s->stride * xp_launch_blocks(s->class_queries, blocks->rows) * key_blocks,
                           blocks->local, t->d_bias->shape[1], t->d_bias->shape[0]);
@@ -179,8 +188,10 @@ xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, x
     if (t.d_lse) xp_variant_set(&variant, "D_LSE", 1);
     xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
     if (!delta) return XP_OUT_OF_MEMORY;
-    XP_TRY(emit_delta(plan, node, &variant, &t, &s, delta));
-    if (t.dq) XP_TRY(emit_queries(plan, node, &variant, &t, &s, delta, &blocks, bytes));
+    if (t.dq)
+        XP_TRY(emit_queries(plan, node, &variant, &t, &s, delta, &blocks, bytes));
+    else
+        XP_TRY(emit_delta(plan, node, &variant, &t, &s, delta));
     if (t.dk || t.dv) XP_TRY(emit_keys(plan, node, &variant, &t, &s, delta, &blocks, bytes));
     if (t.d_bias) XP_TRY(emit_bias(plan, node, &variant, &t, &s, delta, &blocks, bytes));
     return XP_OK;

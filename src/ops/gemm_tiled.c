@@ -36,12 +36,13 @@ static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_sha
 
 /* Makes the tile and the parts that are estimated to be fastest the defaults. */
 static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
-    static const tile_shape tiles[] = {{8, 4, 4, 16},  {8, 4, 8, 16},  {8, 8, 4, 16},  {8, 8, 8, 16},
+    static const tile_shape tiles[] = {{8, 4, 4, 16},  {8, 4, 8, 16},  {8, 8, 4, 16},  {8, 8, 8, 8},
                                        {16, 4, 4, 16}, {16, 4, 8, 16}, {16, 8, 4, 16}, {16, 8, 8, 8}};
+    const unsigned units = limits->compute_units > 0 ? limits->compute_units : 1; /* a driver may not say */
     double best = 0;
     for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
         for (int part = 0; part < XP_TUNING_VALUES && parameters[PARTS].values[part]; part++) {
-            const double estimate = clocks(limits->compute_units, p, &tiles[i], parameters[PARTS].values[part]);
+            const double estimate = clocks(units, p, &tiles[i], parameters[PARTS].values[part]);
             if (i > 0 && (estimate >= best || !fits(limits, &tiles[i]))) continue;
             if (i == 0 && part > 0 && estimate >= best) continue;
             best = estimate;
