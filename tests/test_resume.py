@@ -228,6 +228,24 @@ def check_recompute():
         expect("a dry run", told["on"] == [told["off"][1], told["off"][0], told["off"][2]], str(told))
 
 
+def check_precision():
+    """A run in 16 bits, cut and resumed, has the bits of one that was not; resumed in fp32, it goes on and says so."""
+    whole, cut, other = (os.path.join(ROOT, f"precision-{name}") for name in ("whole", "cut", "other"))
+    words = ["train", *SMALL, *DATA, "--set", "norm=layer", "--precision", "bf16", "--quiet", "--epochs"]
+    must(*words, "3", "--out", whole)
+    must(*words, "2", "--out", cut)
+    shutil.copytree(cut, other)
+    must("train", "--resume", cut, "--epochs", "3", "--quiet")
+    same_weights("bf16", whole, cut)
+    text = must("train", "--resume", other, "--epochs", "3", "--precision", "fp32").stdout
+    expect("another precision", len(re.findall(r"trained in bf16 up to step \d+, and continues in fp32", text)) == 1, text)
+    expect("another precision", "precision: fp32" in open(f"{other}/last/config.yaml").read(), other)
+    losses = [[float(row["train_loss"]) for row in csv.DictReader(open(f"{run}/metrics.csv"))] for run in (whole, other)]
+    expect("another precision", 0 < abs(losses[0][2] - losses[1][2]) < 0.01, str(losses))
+    for command in ("eval", "predict", "analyze"):
+        must(command, whole, "--data", DATA[1])
+
+
 def check_accumulation():
     """A batch in parts gives the step of the whole batch, up to rounding, in less memory; cut and resumed, its own bits."""
     # 27 samples: the last batch of an epoch, 3 of 8, is shorter than two parts of 2

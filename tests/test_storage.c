@@ -156,24 +156,74 @@ static void draw_series(series *out, xp_random *random) {
     }
 }
 
+static xp_model_config config_of(xp_type storage) {
+    return (xp_model_config){.kind = XP_MODEL_ENCODER,
+                             .width = 32,
+                             .heads = 4,
+                             .layers = 2,
+                             .feed_forward = 64,
+                             .dropout = 0.1,
+                             .attention_dropout = 0.1,
+                             .pre_norm = true,
+                             .norm_epsilon = 1e-5,
+                             .final_norm = true,
+                             .activation = XP_ACTIVATION_GELU,
+                             .head = XP_HEAD_MEAN,
+                             .mask_padding = true,
+                             .storage = (int)storage,
+                             .attention = "softmax"};
+}
+
+static void plan_model(const xp_model_config *config, const xp_model_shape *shape) {
+    xp_store *store;
+    xp_learner learner;
+    xp_plan *plan;
+    xp_optimiser_options optimiser;
+    xp_optimiser_options_default(&optimiser);
+    for (int f = 0; f < FAMILIES; f++) {
+        assert_int_equal(xp_store_create(&store), XP_OK);
+        MUST(xp_learner_build(&learner, &xp_classification, config, shape, &(xp_task_options){0}, store, true));
+        assert_int_equal(xp_train_optimiser(learner.model.graph, devices[f], &optimiser), XP_OK);
+        if (xp_plan_create(&plan, devices[f], learner.model.graph) != XP_OK)
+            fail_msg("%s, norm %d, head %d: %s", config->attention, config->norm, config->head, xp_last_error());
+        xp_plan_close(&plan);
+        xp_learner_release(&learner);
+        xp_store_close(&store);
+    }
+}
+
+/* Operations without kernels for 16 bits are surrounded by casts. */
+static void every_model_is_planned_in_16_bits(void **state) {
+    static const char *const specifications[] = {"softmax",           "linear",
+                                                 "linear+causal",     "linear+window(4,0)",
+                                                 "softmax+bn",        "softmax+bn(beta=learned)+sh(1,1,2,2)",
+                                                 "softmax+causal+bn", "softmax+conv1d(3)",
+                                                 "softmax+bias",      "softmax+causal+alibi+window(8,0)"};
+    const xp_model_shape sequences = {.batch = 4, .outputs = 3, .length = 24, .features = 6};
+    const xp_model_shape images = {.batch = 4, .outputs = 3, .channels = 1, .height = 16, .breadth = 16};
+    for (size_t s = 0; s < sizeof specifications / sizeof *specifications; s++)
+        for (int v = 0; v < 8; v++) {
+            xp_model_config config = config_of(v & 4 ? XP_F16 : XP_BF16);
+            snprintf(config.attention, sizeof config.attention, "%s", specifications[s]);
+            config.norm = v & 1 ? XP_NORM_BATCH : XP_NORM_LAYER;
+            config.head = v & 2 ? XP_HEAD_FLATTEN : XP_HEAD_MEAN;
+            config.pre_norm = !(v & 2);
+            plan_model(&config, &sequences);
+        }
+    xp_model_config vision = config_of(XP_BF16);
+    vision.kind = XP_MODEL_VISION;
+    vision.patch = 4;
+    for (int head = XP_HEAD_MEAN; head <= XP_HEAD_CLASS; head++) {
+        vision.head = head;
+        snprintf(vision.attention, sizeof vision.attention, "softmax+sh(1,1,2,2)+conv2d(3)");
+        plan_model(&vision, &images);
+    }
+}
+
 /* The mean loss of the last steps. Every step has samples of its own: a few that come again would be learned by heart,
  * and the way there depends on every bit. */
 static double train(xp_device *device, xp_type storage, int steps, int last, size_t *arena_bytes) {
-    const xp_model_config config = {.kind = XP_MODEL_ENCODER,
-                                    .width = 32,
-                                    .heads = 4,
-                                    .layers = 2,
-                                    .feed_forward = 64,
-                                    .dropout = 0.1,
-                                    .attention_dropout = 0.1,
-                                    .pre_norm = true,
-                                    .norm_epsilon = 1e-5,
-                                    .final_norm = true,
-                                    .activation = XP_ACTIVATION_GELU,
-                                    .head = XP_HEAD_MEAN,
-                                    .mask_padding = true,
-                                    .storage = (int)storage,
-                                    .attention = "softmax"};
+    const xp_model_config config = config_of(storage);
     const xp_model_shape shape = {.batch = BATCH, .outputs = CLASSES, .length = LENGTH, .features = FEATURES};
     xp_store *store;
     xp_learner learner;
@@ -241,6 +291,7 @@ int main(void) {
         cmocka_unit_test(numbers_are_rounded_to_the_nearest_and_ties_to_even),
         cmocka_unit_test(every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take),
         cmocka_unit_test(factors_of_two_types_are_rejected_where_the_graph_is_built),
+        cmocka_unit_test(every_model_is_planned_in_16_bits),
         cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
         cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),
     };

@@ -199,7 +199,8 @@ static int take_beside_resume(const char *option, const char *value, xp_config *
     } texts[] = {{"data.train", &options->train},
                  {"data.test", &options->test},
                  {"device.select", &options->device},
-                 {"device.family", &options->family}};
+                 {"device.family", &options->family},
+                 {"training.precision", &options->precision}};
     const bool epochs = strcmp(option, "training.epochs") == 0;
     const bool saves = strcmp(option, "training.checkpoint_every") == 0, keeps = strcmp(option, "training.keep") == 0;
     bool known = epochs || saves || keeps;
@@ -245,6 +246,7 @@ int xp_command_train(int count, char **words) {
          .option = "training.accumulate"},
         {"--max-length", "N", "longest series that the model accepts, in steps; 0: the longest in the data",
          .option = "data.max_length"},
+        {"--precision", "TYPE", "of activations and their gradients: fp32, bf16", .option = "training.precision"},
         {"--seed", "N", "seed of all random numbers", .option = "training.seed"},
         {"--limit", "N", "use only N samples of the training data, equally many of each class (all)",
          .option = "data.train_limit"},
@@ -258,7 +260,8 @@ int xp_command_train(int count, char **words) {
         {"--out", "DIR", "run folder (a new one in runs/)", .text = &out},
         {"--resume", "DIR",
          "continue the run in this folder with its configuration; --epochs extends it, --train and --test give new "
-         "paths of its data, --device and --family change the device; auto: continue the run that the flags describe, "
+         "paths of its data, --device, --family and --precision change how it is computed; auto: continue the run that "
+         "the flags describe, "
          "or start it",
          .text = &resume},
         {"--trust-code", NULL, "with --resume: accept the score(...) of a run that is not marked as yours",
@@ -327,8 +330,9 @@ int xp_command_train(int count, char **words) {
         if (fixed) {
             return xp_command_misuse(
                 "--resume continues a run with its own configuration; the only other flags allowed are --epochs (to "
-                "extend it), --train and --test (if its data have moved), --device, --family, --checkpoint-every, "
-                "--keep, --max-time, --recompute, --trust-code, --profile, --debug, -o and --quiet");
+                "extend it), --train and --test (if its data have moved), --device, --family, --precision, "
+                "--checkpoint-every, --keep, --max-time, --recompute, --trust-code, --profile, --debug, -o and "
+                "--quiet");
         }
         options.out = resume;
         options.resume = true;

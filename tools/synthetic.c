@@ -89,4 +89,5 @@ void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t si
         xp_text_add(out, size, "N=%d", setup->shape.length);
     if (config->training.accumulate > 1) xp_text_add(out, size, " accumulate=%d", config->training.accumulate);
     if (config->training.recompute) xp_text_add(out, size, " recompute");
+    if (config->model.storage != XP_F32) xp_text_add(out, size, " %s", xp_type_name((xp_type)config->model.storage));
 }

@@ -23,8 +23,14 @@ typedef struct chain {
     xp_tensor *q, *k, *v, *key_lengths;
     int64_t heads, key_heads, width; /* H, G, D of what came in */
     int64_t queries, keys;           /* N, M of what came in; when packed, of the longest sample */
+    xp_type type;                    /* of what came in */
     bool linear_time;
 } chain;
+
+/* A tensor for an operation that has no kernels for 16 bits. */
+static xp_tensor *single(const chain *c, xp_tensor *x) {
+    return xp_cast(c->graph, x, XP_F32);
+}
 
 static xp_status deny(const chain *c, xp_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static xp_status deny(const chain *c, xp_status status, const char *format, ...) {
@@ -256,7 +262,7 @@ static xp_status filter(const chain *c, const char *name, xp_tensor **x, xp_tens
     const float bound = (float)(1 / sqrt(rank == 2 ? size : (double)size * size));
     xp_tensor *weight = parameter(c, name, XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, bound, rank,
                                   (int64_t[]){(*x)->shape[2] * (*x)->shape[3], size, size});
-    *x = xp_depthwise_convolution(c->graph, *x, weight, lengths, &attributes);
+    *x = xp_depthwise_convolution(c->graph, single(c, *x), weight, lengths, &attributes);
     return *x ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
@@ -274,8 +280,8 @@ static xp_status pool(chain *c) {
                                                .grid_width = c->in->grid_width,
                                                .class_token = c->in->class_token};
     for (int i = 0; i < spec->scale_count; i++) attributes.scales[i] = (int16_t)spec->scales[i];
-    c->k = xp_attention_pool(c->graph, c->k, c->in->key_lengths, &attributes, &c->key_lengths);
-    c->v = xp_attention_pool(c->graph, c->v, c->in->key_lengths, &attributes, NULL);
+    c->k = xp_attention_pool(c->graph, single(c, c->k), c->in->key_lengths, &attributes, &c->key_lengths);
+    c->v = xp_attention_pool(c->graph, single(c, c->v), c->in->key_lengths, &attributes, NULL);
     return c->k && c->v ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
@@ -302,8 +308,8 @@ static xp_status normalise(chain *c) {
         beta = parameter(c, "beta", XP_PARAMETER_UNDECAYED, XP_INITIAL_CONSTANT, spec->bn_beta, 1, &c->key_heads);
         if (!beta) return XP_INVALID_ARGUMENT;
     }
-    return xp_attention_normalise(c->graph, c->q, c->k, c->key_lengths, c->in->query_lengths, beta, &attributes, &c->q,
-                                  &c->k);
+    return xp_attention_normalise(c->graph, single(c, c->q), single(c, c->k), c->key_lengths, c->in->query_lengths,
+                                  beta, &attributes, &c->q, &c->k);
 }
 
 /* ---- attention --------------------------------------------------------------------------------------------------- */
@@ -341,14 +347,16 @@ static xp_tensor *linear_attention(const chain *c) {
                                                        .causal = c->spec->causal,
                                                        .align_last = c->spec->causal_last,
                                                        .scale = scale_of(c)};
-    return xp_linear_attention(c->graph, c->q, c->k, c->v, c->key_lengths, c->in->query_lengths, &attributes);
+    xp_tensor *o = xp_linear_attention(c->graph, single(c, c->q), single(c, c->k), single(c, c->v), c->key_lengths,
+                                       c->in->query_lengths, &attributes);
+    return xp_cast(c->graph, o, c->type);
 }
 
 /* The quadratic kernel takes queries and keys with their features applied. */
 static xp_status map_features(chain *c) {
     if (!c->spec->features || c->spec->features == XP_FEATURES_IDENTITY) return XP_OK;
-    c->q = xp_feature_map(c->graph, c->q, feature_of(c->spec));
-    c->k = xp_feature_map(c->graph, c->k, feature_of(c->spec));
+    c->q = xp_feature_map(c->graph, single(c, c->q), feature_of(c->spec));
+    c->k = xp_feature_map(c->graph, single(c, c->k), feature_of(c->spec));
     return c->q && c->k ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
@@ -379,8 +387,12 @@ static xp_tensor *quadratic_attention(chain *c, xp_tensor **lse) {
     const xp_specification *spec = c->spec;
     if (map_features(c) != XP_OK) return NULL;
     xp_attention_attributes attributes = xp_attention_plain(scale_of(c));
-    xp_attention_inputs inputs = {
-        .q = c->q, .k = c->k, .v = c->v, .key_lengths = c->key_lengths, .query_lengths = c->in->query_lengths};
+    xp_attention_inputs inputs = {.q = xp_cast(c->graph, c->q, c->type),
+                                  .k = xp_cast(c->graph, c->k, c->type),
+                                  .v = xp_cast(c->graph, c->v, c->type),
+                                  .key_lengths = c->key_lengths,
+                                  .query_lengths = c->in->query_lengths};
+    if (!inputs.q || !inputs.k || !inputs.v) return NULL;
     attributes.kernel = spec->features ? XP_KERNEL_LINEAR : XP_KERNEL_SOFTMAX;
     attributes.normaliser = spec->features ? normaliser_of(spec) : XP_NORMALISER_SUM;
     attributes.soft_cap = spec->soft_cap;
@@ -437,6 +449,7 @@ xp_tensor *xp_attention_layer(xp_graph *graph, const xp_specification *specifica
                .key_lengths = inputs->key_lengths};
     if (lse) *lse = NULL;
     if (check(&c) != XP_OK) return NULL;
+    c.type = c.q->type;
     c.heads = c.q->shape[2];
     c.key_heads = c.k->shape[2];
     c.width = c.q->shape[3];

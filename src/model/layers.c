@@ -48,13 +48,15 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
         return out;
     }
     if (branch) x = xp_add(builder->graph, x, xp_dropout(builder->graph, branch, (float)config->dropout));
+    if (!x) return NULL;
     if (sum) *sum = x;
     xp_tensor *mean =
         xp_layers_parameter(builder, scope, "running_mean", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 0, 1, &width);
     xp_tensor *variance =
         xp_layers_parameter(builder, scope, "running_variance", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 1, 1, &width);
-    return xp_batch_norm(builder->graph, x, gamma, beta, mean, variance, builder->weights, (float)config->norm_epsilon,
-                         (float)BATCH_NORM_MOMENTUM);
+    xp_tensor *out = xp_batch_norm(builder->graph, xp_cast(builder->graph, x, XP_F32), gamma, beta, mean, variance,
+                                   builder->weights, (float)config->norm_epsilon, (float)BATCH_NORM_MOMENTUM);
+    return xp_cast(builder->graph, out, x->type);
 }
 
 /* Queries, keys and values of x [B,N,width] as views of one projection. */
@@ -141,6 +143,5 @@ static xp_tensor *encode(xp_builder *builder, xp_tensor *x) {
 }
 
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
-    x = xp_cast(builder->graph, x, (xp_type)builder->config->storage);
-    return xp_cast(builder->graph, encode(builder, x), XP_F32);
+    return encode(builder, xp_cast(builder->graph, x, (xp_type)builder->config->storage));
 }

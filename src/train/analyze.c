@@ -62,10 +62,10 @@ static xp_status watch_layers(void *user, xp_graph *graph) {
         if ((!quadratic && strcmp(name, "linear_attention") != 0) || layer < 0) continue;
         if (run->wanted >= 0 && layer != run->wanted) continue;
         layer_watch *watch = &run->watches[slot];
-        watch->o = node->outputs[0];
-        watch->o->keep = true;
+        watch->o = xp_tensor_keep(xp_cast(graph, node->outputs[0], XP_F32));
+        if (!watch->o) return XP_OUT_OF_MEMORY;
         if (!quadratic) continue;
-        watch->map = xp_attention_map(graph, watch->o);
+        watch->map = xp_attention_map(graph, node->outputs[0]);
         if (!watch->map) return XP_INVALID_ARGUMENT;
         watch->map->keep = true;
     }

@@ -60,6 +60,7 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     xp_status status = xp_safetensors_metadata(set, "model", model);
     free(model);
     XP_TRY(status);
+    XP_TRY(xp_safetensors_metadata(set, "precision", xp_type_name((xp_type)checkpoint->config.model.storage)));
     XP_TRY(xp_safetensors_metadata(set, "task", checkpoint->task->name));
     XP_TRY(xp_safetensors_metadata(set, "data", checkpoint->kind->name));
     XP_TRY(add_json(set, "shape",

@@ -3,7 +3,10 @@
 
 #include "core/text.h"
 #include "core/writer.h"
+#include "graph/operation.h"
 #include "model/attention.h"
+
+#include <string.h>
 
 /* "test         90 samples of length 8 to 21, 2 features, 3 classes" */
 static void describe_set(xp_writer *out, const xp_task *task, const char *name, const xp_dataset *set) {
@@ -40,6 +43,9 @@ static void describe_run(const xp_run *run, xp_writer *out) {
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
     xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
              run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
+    if (config->model.storage != XP_F32)
+        xp_write(out, "precision    %s: activations, their gradients and working copies of weights\n",
+                 xp_type_name((xp_type)config->model.storage));
     xp_write(out, "memory       %s: weights and optimiser %s, activations %s, inputs %s\n", total, stored, arena,
              uploaded);
 }
@@ -78,6 +84,38 @@ static xp_status describe_recomputation(const xp_run *run, const xp_plan_summary
     return XP_OK;
 }
 
+/* Whether a node lies beside a cast of activations: it takes fp32, what is before or behind it has 16 bits. */
+static bool is_beside_cast(const xp_graph *graph, const xp_node *node) {
+    for (int i = 0; i < node->input_count; i++) {
+        const xp_node *producer = node->inputs[i] ? node->inputs[i]->producer : NULL;
+        if (producer && strcmp(producer->operation->name, "cast") == 0 && node->inputs[i]->type == XP_F32) return true;
+    }
+    for (int n = 0; n < graph->node_count; n++) {
+        const xp_node *reader = graph->nodes[n];
+        if (reader->backward || strcmp(reader->operation->name, "cast") != 0 || reader->outputs[0]->type == XP_F32)
+            continue;
+        for (int i = 0; i < node->output_count; i++)
+            if (node->outputs[i] == reader->inputs[0]) return true;
+    }
+    return false;
+}
+
+/* The operations that have no kernels for 16 bits, between casts. */
+static void describe_casts(const xp_graph *graph, xp_writer *out) {
+    const char *names[16];
+    int count = 0;
+    for (int n = 0; n < graph->node_count; n++) {
+        const xp_node *node = graph->nodes[n];
+        if (node->backward || !node->operation->emitters || !is_beside_cast(graph, node)) continue;
+        const char *name = node->operation->name;
+        bool known = strcmp(name, "cast") == 0 || strcmp(name, "copy") == 0 || count == 16;
+        for (int i = 0; i < count; i++) known = known || strcmp(names[i], name) == 0;
+        if (!known) names[count++] = name;
+    }
+    for (int i = 0; i < count; i++) xp_write(out, "%s%s", i ? ", " : "casts        to and from fp32 for ", names[i]);
+    if (count) xp_write(out, "\n");
+}
+
 static xp_status describe_plan(const xp_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
     const int parts = session->config->training.accumulate;
@@ -92,6 +130,7 @@ static xp_status describe_plan(const xp_run *run, xp_writer *out) {
     xp_text_bytes(training.bytes, moved);
     xp_text_bytes(training.fused_bytes, fused);
     describe_run(run, out);
+    describe_casts(session->training.model.graph, out);
     xp_write(out, "arena        %s: activations %s without sharing\n", arena, unshared);
     xp_write(out, "evaluation   %s, %s\n", evaluating,
              evaluation.arena_bytes <= training.arena_bytes ? "inside the arena" : "outside the arena");

@@ -9,6 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* On resume, says it when the steps are no longer computed as they were. */
+static bool tell_precision(const xp_run *run) {
+    const int before = run->recorded.model.storage, now = run->checkpoint.config.model.storage;
+    char text[160];
+    if (!run->resumed || before == now) return false;
+    snprintf(text, sizeof text, "this run was trained in %s up to step %lld, and continues in %s",
+             xp_type_name((xp_type)before), (long long)run->checkpoint.state.step, xp_type_name((xp_type)now));
+    xp_run_say(run, text);
+    return true;
+}
+
 /* Names the device and its kernels in the checkpoint; on resume, says when the bits will differ. */
 static xp_status describe_device(xp_run *run) {
     xp_checkpoint *checkpoint = &run->checkpoint;
@@ -16,11 +27,12 @@ static xp_status describe_device(xp_run *run) {
     const char *family = xp_family_name(device->families[0]);
     json_t *tunings = xp_session_tunings(&run->session);
     if (!tunings) return xp_fail(XP_OUT_OF_MEMORY, "no memory to note the kernels' parameters");
+    const bool converted = tell_precision(run);
     if (run->resumed && (strcmp(checkpoint->device, device->name) != 0 ||
                          strcmp(checkpoint->driver, device->driver) != 0 || strcmp(checkpoint->family, family) != 0))
         xp_run_say(run, "this run began on another device, driver or kernel family: it continues with the kernel "
                         "parameters of this one, and its bits will differ from those of an uninterrupted run");
-    else if (run->resumed && !json_equal(checkpoint->tunings, tunings))
+    else if (run->resumed && !converted && !json_equal(checkpoint->tunings, tunings))
         xp_run_say(
             run, "this run began with kernels of another version, or without a note of their parameters: it continues "
                  "with those of the tuning table, and its bits may differ from those of an uninterrupted run");
@@ -98,14 +110,15 @@ static xp_status take_changes(xp_run *run) {
     const char *const changes[][2] = {{"data.train", options->train},
                                       {"data.test", options->test},
                                       {"device.select", options->device},
-                                      {"device.family", options->family}};
+                                      {"device.family", options->family},
+                                      {"training.precision", options->precision}};
     run->recorded = *config;
     if (options->test && !*config->data.test)
         return xp_fail(
             XP_INVALID_ARGUMENT,
             "%s: the run has no test set, and --test only gives the new path of one; expanse eval accepts any data",
             options->out);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
         char assignment[2048];
         if (!changes[i][1]) continue;
         snprintf(assignment, sizeof assignment, "%s=%.2000s", changes[i][0], changes[i][1]);

@@ -18,7 +18,7 @@ typedef struct xp_train_options {
     const xp_cadence *checkpoint_every; /* of a resumed run, from now on; NULL: as configured */
     int keep;                           /* as well; -1: as configured */
     /* Of a resumed run, in place of what it recorded; NULL: as recorded. The data must be the same. */
-    const char *train, *test, *device, *family;
+    const char *train, *test, *device, *family, *precision;
     bool dry_run;  /* plan, print device, data, parameters, bytes to `report`; makes no folder */
     bool launches; /* of a dry run: print every launch, too */
     bool profile;  /* print the table of kernel times to `report` at the end */
