@@ -57,6 +57,19 @@ static void an_unknown_family_is_rejected_by_name(void **state) {
     assert_non_null(strstr(xp_last_error(), "narrow"));
 }
 
+static void an_unknown_arithmetic_is_rejected_by_name(void **state) {
+    xp_device *device;
+    xp_device_options options;
+    xp_device_options_default(&options);
+    options.arithmetic = "fp31";
+    assert_int_equal(xp_device_open(&device, &options), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "fp31"));
+    options.arithmetic = "tf32";
+    assert_int_equal(xp_device_open(&device, &options), XP_OK);
+    assert_int_equal(device->arithmetic, XP_ARITHMETIC_TF32);
+    xp_device_close(&device);
+}
+
 static void matrix_units_are_emulated_only_where_they_are_asked_for(void **state) {
     xp_device *device;
     assert_int_equal(open_by("cpu", NULL, &device), XP_OK);
@@ -240,6 +253,7 @@ int main(void) {
         cmocka_unit_test(a_selector_and_a_name_open_the_same_device),
         cmocka_unit_test(an_unknown_device_is_rejected_with_the_list),
         cmocka_unit_test(an_unknown_family_is_rejected_by_name),
+        cmocka_unit_test(an_unknown_arithmetic_is_rejected_by_name),
         cmocka_unit_test(matrix_units_are_emulated_only_where_they_are_asked_for),
         cmocka_unit_test(the_probe_of_matrix_units_knows_right_from_wrong),
         cmocka_unit_test(a_buffer_keeps_what_is_written),
