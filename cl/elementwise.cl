@@ -3,13 +3,17 @@
  * so one shape serves both families.
  *
  * DROPOUT_BLOCK  elements of one work-item of dropout_wide, a multiple of 4
- * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward. */
+ * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward
+ * LENGTHS     1: rows from their sample's length on become 0; only for activation */
 #include "math.clh"
 #include "random.clh"
 #include "storage.clh"
 
 #ifndef ACTIVATION
 #define ACTIVATION 2
+#endif
+#ifndef LENGTHS
+#define LENGTHS 0
 #endif
 #ifndef DROPOUT_BLOCK
 #define DROPOUT_BLOCK 4096
@@ -26,25 +30,33 @@ inline float activate(float x) {
 #define activate fast_gelu_1
 #endif
 
-/* x, y [count] */
-__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void activation(const __global stored *restrict x,
-                                                                          __global stored *restrict y, int count) {
+/* Whether element i of [B, rows, columns] lies before its sample's length. */
+#if LENGTHS
+#define IS_SEEN(i) ((int)((i) / columns % rows) < lengths[(i) / columns / rows])
+#else
+#define IS_SEEN(i) 1
+#endif
+
+/* x, y [count], lengths [B] or NULL */
+__kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
+activation(const __global stored *restrict x, __global stored *restrict y, const __global int *restrict lengths, int rows,
+           int columns, int count) {
     const size_t i = get_global_id(0);
     if (i < count) {
-        STORE(activate(LOAD(x, i)), y, i);
+        STORE(IS_SEEN(i) ? activate(LOAD(x, i)) : 0.0f, y, i);
     }
 }
 
 /* y = dropout(activation(x)) */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-activation_dropout(const __global stored *restrict x, __global stored *restrict y,
-                   const __global uint *restrict random_state, uint threshold, uint stream, float keep_scale,
-                   int count) {
+activation_dropout(const __global stored *restrict x, __global stored *restrict y, const __global int *restrict lengths,
+                   int rows, int columns, const __global uint *restrict random_state, uint threshold, uint stream,
+                   float keep_scale, int count) {
     const size_t i = get_global_id(0);
     if (i < count) {
         const uint4 words = random_words(random_state, stream, (uint)(i / 4), 0);
         const uint2 pair = i & 2 ? words.hi : words.lo;
-        STORE((i & 1 ? pair.y : pair.x) >= threshold ? activate(LOAD(x, i)) * keep_scale : 0.0f, y, i);
+        STORE(IS_SEEN(i) && (i & 1 ? pair.y : pair.x) >= threshold ? activate(LOAD(x, i)) * keep_scale : 0.0f, y, i);
     }
 }
 

@@ -8,7 +8,10 @@
  * The other kernels move one number per work-item; mask_rows serves both families.
  *
  * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
- * LENGTHS  1: lengths [batch] are given; 0: all rows count */
+ * LENGTHS  1: lengths [batch] are given; 0: all rows count
+ * STORAGE  of mask_rows; the others take fp32 */
+#include "storage.clh"
+
 #ifndef MEAN
 #define MEAN 1
 #endif
@@ -101,14 +104,14 @@ sequence_pool_backward_tiled(const __global float *restrict dy, const __global i
 }
 
 /* x, y [batch, rows, columns], lengths [batch]. A work-group owns 64 columns of one row. */
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void mask_rows(const __global float *restrict x,
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void mask_rows(const __global stored *restrict x,
                                                                         const __global int *restrict lengths,
-                                                                        __global float *restrict y, int rows,
+                                                                        __global stored *restrict y, int rows,
                                                                         int columns) {
     int column_blocks = (columns + 63) / 64;
     size_t line = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
     int sample = line / rows, row = line % rows;
     int length = length_of(lengths, sample, rows);
-    if (column < columns) y[line * columns + column] = row < length ? x[line * columns + column] : 0.0f;
+    if (column < columns) STORE(row < length ? LOAD(x, line * columns + column) : 0.0f, y, line * columns + column);
 }

@@ -242,6 +242,10 @@ def check_plan(train, test):
     expect("before a run", all(places) and [p.start() for p in places] == sorted(p.start() for p in places), printed)
     expect("before a run", 1 <= block.count("preparing kernels") <= 12, block)
 
+    listing = must("train", "--preset", "uea-flowformer", "--train", train, "--set", "layers=2", "--family", "tiled", "--dry-run").stdout
+    launches = re.search(r"^launches     (\d+) a training step", listing, re.M)
+    expect("launches of two layers on a GPU", int(launches[1]) <= 60, listing)
+
     before = snapshot([ROOT])
     listing = must(*words, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
     expect("dry run", listing.startswith("device ") and "recompute" in listing and "-D" not in listing, listing)
@@ -433,7 +437,7 @@ def check_check():
     found = json.loads(must("check", "--filter", "^(add|mask_rows)$", "--cases", "30", "--time", "-o", "json").stdout)
     expect(name, found["good"] and len(found["verdicts"]) == 4, str(found))
     for verdict in found["verdicts"]:
-        expect(name, list(verdict) == keys and verdict["cases"] == 30 and verdict["variants"] == {"add": 3, "mask_rows": 1}[verdict["operation"]], str(verdict))
+        expect(name, list(verdict) == keys and verdict["cases"] == 30 and verdict["variants"] == {"add": 3, "mask_rows": 3}[verdict["operation"]], str(verdict))
         expect(name, verdict["largest_seconds"] > 0 and "=" in verdict["largest_shape"], str(verdict))
     found = json.loads(must("check", "--filter", "^gemm wide m=1 ", "-o", "json").stdout)["verdicts"]
     expect(name, len(found) == 1 and found[0]["family"] == "wide" and 0 < found[0]["cases"] < 100, str(found))

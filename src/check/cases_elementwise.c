@@ -34,8 +34,16 @@ static xp_status finish(xp_case *out, const xp_tensor *y) {
 xp_status xp_case_activation(xp_case *out, xp_random *variant, xp_random *shape) {
     xp_activation activation = xp_random_below(variant, 2) ? XP_ACTIVATION_GELU : XP_ACTIVATION_RELU;
     const bool drops = xp_random_below(variant, 2);
-    xp_tensor *x = draw_input(out, shape), *y = xp_activate(out->graph, x, activation);
-    out->zeros_expected = x && xp_tensor_elements(x) <= FEW;
+    const bool masked = xp_random_below(variant, 2);
+    xp_tensor *x = draw_input(out, shape), *lengths = NULL;
+    if (!x) return XP_INVALID_ARGUMENT;
+    if (masked && x->rank == 3) {
+        lengths = xp_graph_input(out->graph, "lengths", XP_I32, 1, &x->shape[0]);
+        if (!lengths) return XP_OUT_OF_MEMORY;
+        xp_case_fill(out, lengths, XP_FILL_LENGTH, x->shape[1]);
+    }
+    xp_tensor *y = xp_activate_rows(out->graph, x, lengths, activation);
+    out->zeros_expected = lengths || xp_tensor_elements(x) <= FEW;
     if (drops && y) XP_TRY(xp_case_drop(out, y->producer, shape));
     return finish(out, y);
 }

@@ -54,14 +54,14 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");
-    /* The activations leave 0 at 0; masked before them, the head's backward product can take in dropout and slope. */
-    if (config->head == XP_HEAD_FLATTEN) x = xp_mask_rows(graph, xp_cast(graph, x, XP_F32), lengths);
-    x = xp_activate(graph, x, (xp_activation)config->head_activation);
+    x = xp_activate_rows(graph, x, config->head == XP_HEAD_FLATTEN ? lengths : NULL,
+                         (xp_activation)config->head_activation);
     x = xp_dropout(graph, x, (float)config->dropout);
+    x = xp_cast(graph, x, XP_F32); /* so are the logits */
     if (config->head == XP_HEAD_FLATTEN) {
         x = xp_graph_reshape(graph, x, 2, (int64_t[]){shape->batch, (int64_t)shape->length * config->width});
     } else {
-        x = xp_sequence_pool(graph, xp_cast(graph, x, XP_F32), lengths, XP_POOL_MEAN);
+        x = xp_sequence_pool(graph, x, lengths, XP_POOL_MEAN);
     }
     return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }

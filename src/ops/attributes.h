@@ -38,7 +38,8 @@ typedef struct xp_gemm_attributes {
  * copy reads and writes views. */
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "dropout" ----------------------------------------------
- * activation: y = dropout(activation(x)); inputs x, random_state or NULL.
+ * activation: y = dropout(activation(x)), and 0 in the rows of x [B,N,C] from lengths on; inputs x, random_state or NULL,
+ * lengths I32 [B] or NULL.
  * dropout: its gradient is the same operation on dy with the same stream. */
 typedef struct xp_activation_attributes {
     int activation;

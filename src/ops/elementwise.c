@@ -53,19 +53,24 @@ static xp_status activation_gradient(xp_graph *graph, const xp_node *node, xp_te
     const xp_activation_attributes *attributes = XP_ATTRIBUTES(xp_activation_attributes, node);
     xp_tensor *dy = d_outputs[0];
     if (node->inputs[1]) dy = xp_dropout_again(graph, dy, node->inputs[1], &attributes->dropout);
-    d_inputs[0] = xp_activation_backward(graph, dy, node->inputs[0], (xp_activation)attributes->activation);
+    xp_tensor *dx = xp_activation_backward(graph, dy, node->inputs[0], (xp_activation)attributes->activation);
+    d_inputs[0] = dx ? xp_mask_rows(graph, dx, node->inputs[2]) : NULL;
     return d_inputs[0] ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
 static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_activation_attributes *attributes = XP_ATTRIBUTES(xp_activation_attributes, node);
-    xp_tensor *x = node->inputs[0], *random_state = node->inputs[1], *y = node->outputs[0];
+    xp_tensor *x = node->inputs[0], *random_state = node->inputs[1], *lengths = node->inputs[2], *y = node->outputs[0];
     /* On a CPU Philox pays only many blocks at a time. */
     const bool apart = family == XP_FAMILY_WIDE && xp_node_storage(node) == XP_F32, fused = random_state && !apart;
     xp_launch_request request = {.kernel = fused ? "activation_dropout" : "activation"};
     xp_variant_set(&request.variant, "ACTIVATION", attributes->activation);
+    if (lengths) xp_variant_set(&request.variant, "LENGTHS", 1);
     xp_launch_read(&request, x);
     xp_launch_write(&request, y);
+    xp_launch_read(&request, lengths);
+    xp_launch_int(&request, lengths ? x->shape[1] : 1);
+    xp_launch_int(&request, x->shape[x->rank - 1]);
     if (fused) pass_dropout(&request, random_state, &attributes->dropout);
     XP_TRY(emit_per_element(plan, node, &request, 20));
     if (!random_state || fused) return XP_OK;
@@ -89,16 +94,19 @@ const xp_operation xp_operation_activation = {.name = "activation",
                                               .stored_outputs = 1,
                                               .take_in = activation_take_in};
 
-xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
-    if (activation == XP_ACTIVATION_NONE) return x;
-    x = xp_graph_dense(graph, x);
-    if (!x) return NULL;
+xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation) {
+    if (activation == XP_ACTIVATION_NONE) return xp_mask_rows(graph, x, lengths);
+    xp_tensor *inputs[] = {xp_graph_dense(graph, x), NULL, xp_graph_dense(graph, lengths)};
+    if (!inputs[0] || (lengths && !inputs[2])) return NULL;
     xp_tensor *y = xp_graph_tensor(graph, "activated", x->type, x->rank, x->shape);
-    xp_activation_attributes attributes = {.activation = activation};
-    if (!y || !xp_graph_node(graph, &xp_operation_activation, 2, (xp_tensor *[]){x, NULL}, 1, &y, &attributes,
-                             sizeof attributes))
+    const xp_activation_attributes attributes = {.activation = activation};
+    if (!y || !xp_graph_node(graph, &xp_operation_activation, 3, inputs, 1, &y, &attributes, sizeof attributes))
         return NULL;
     return y;
+}
+
+xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
+    return xp_activate_rows(graph, x, NULL, activation);
 }
 
 static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {

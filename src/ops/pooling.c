@@ -1,6 +1,6 @@
 /* From a sequence to one row, and zeros after the length of a sequence. Owns the rules and launches of both; must not
  * know what the rows hold. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 
 extern const xp_operation xp_operation_sequence_pool_backward; /* added by the gradient rule */
@@ -29,9 +29,11 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     request.local[0] = (size_t)work_group;
     request.global[0] = (size_t)(lines * xp_launch_blocks(columns, block) * work_group);
     request.flops = (double)xp_tensor_elements(sequence);
-    request.bytes = 4.0 * (double)(xp_tensor_elements(node->inputs[0]) + xp_tensor_elements(node->outputs[0]));
+    request.bytes =
+        xp_storage_bytes(node) * (double)(xp_tensor_elements(node->inputs[0]) + xp_tensor_elements(node->outputs[0]));
     xp_variant_set(&request.variant, "MEAN", mean);
     xp_variant_set(&request.variant, "LENGTHS", node->inputs[1] != NULL);
+    xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     xp_launch_write(&request, node->outputs[0]);
@@ -109,13 +111,16 @@ static xp_status mask_rows_emit(xp_plan *plan, const xp_node *node, xp_family fa
 
 const xp_operation xp_operation_mask_rows = {.name = "mask_rows",
                                              .gradient = mask_rows_gradient,
-                                             .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, mask_rows_emit})};
+                                             .emitters =
+                                                 XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, mask_rows_emit}),
+                                             .stored_inputs = 1,
+                                             .stored_outputs = 1};
 
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths) {
     if (!x || !lengths) return x;
     if (!fits("mask rows", x, lengths)) return NULL;
     xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, lengths)};
-    xp_tensor *y = xp_graph_tensor(graph, "masked", XP_F32, 3, x->shape);
+    xp_tensor *y = xp_graph_tensor(graph, "masked", x->type, 3, x->shape);
     if (!inputs[0] || !inputs[1] || !y || !xp_graph_node(graph, &xp_operation_mask_rows, 2, inputs, 1, &y, NULL, 0))
         return NULL;
     return y;

@@ -16,9 +16,11 @@ void XP_REFERENCE_NAME(activation)(const xp_reference_call *call) {
     const xp_real *x = call->inputs[0];
     xp_real *y = call->outputs[0];
     const bool relu = attributes->activation == XP_ACTIVATION_RELU;
-    const int64_t count = xp_tensor_elements(call->node->outputs[0]);
+    const int64_t count = xp_tensor_elements(call->node->outputs[0]), *shape = call->node->inputs[0]->shape;
+    const int32_t *lengths = call->inputs[2];
     for (int64_t i = 0; i < count; i++) {
-        const xp_real keep = xp_reference_keep(&attributes->dropout, call->inputs[1], i);
+        const bool seen = !lengths || i / shape[2] % shape[1] < lengths[i / shape[2] / shape[1]];
+        const xp_real keep = seen ? xp_reference_keep(&attributes->dropout, call->inputs[1], i) : 0;
         if (relu)
             y[i] = x[i] > 0 ? x[i] * keep : 0;
         else
