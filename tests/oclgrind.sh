@@ -23,7 +23,7 @@ if [ $# = 1 ]; then
     [ -n "$operations" ] || exit 1
     {
         for operation in $operations; do echo "$operation wide $operation tiled"; done
-        echo "gemm matrix"
+        for operation in gemm attention attention_backward; do echo "$operation matrix"; done
     } | xargs -n 2 -P "$(nproc)" "$0" "$expanse"
     exit
 fi

@@ -473,7 +473,8 @@ xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *nam
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size) {
     const xp_specification *s = specification;
     if (!s->features) {
-        snprintf(text, size, "softmax: fused, time grows with queries × keys, memory with their sum");
+        snprintf(text, size,
+                 "softmax: fused, time grows with queries × keys, memory with their sum; matrix units in 16 bits");
     } else if (is_linear_time(s, dropout > 0, false)) {
         snprintf(text, size, "linear%s: running sums, time and memory grow with queries + keys",
                  s->causal ? ", causal" : "");
@@ -485,6 +486,8 @@ void xp_attention_describe(const xp_specification *specification, float dropout,
                              : s->scale_count && s->causal ? "causal scaled heads"
                                                            : "attention dropout";
         snprintf(text, size,
-                 "linear with %s: fused like softmax, time grows with queries × keys, memory with their sum", reason);
+                 "linear with %s: fused like softmax, time grows with queries × keys, memory with their sum; "
+                 "no matrix units",
+                 reason);
     }
 }

@@ -223,14 +223,16 @@ const xp_operation xp_operation_attention = {
     .name = "attention",
     .gradient = gradient,
     .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_attention_emit_wide},
-                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_tiled}),
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_tiled},
+                            {XP_FAMILY_MATRIX, xp_attention_supports_matrix, xp_attention_emit_matrix}),
     .stored_inputs = XP_ATTENTION_STORED,
     .stored_outputs = 1,
     .costly = true};
 const xp_operation xp_operation_attention_backward = {
     .name = "attention_backward",
     .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_attention_emit_backward_wide},
-                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_backward_tiled}),
+                            {XP_FAMILY_TILED, xp_supports_storage, xp_attention_emit_backward_tiled},
+                            {XP_FAMILY_MATRIX, xp_attention_supports_matrix, xp_attention_emit_backward_matrix}),
     .stored_inputs = XP_ATTENTION_STORED | 1 << XP_ATTENTION_BACK_O | 1 << XP_ATTENTION_BACK_D_O,
     .stored_outputs = 7,
     .strided_outputs = 7};

@@ -174,10 +174,22 @@ void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning) {
     variant->tuning = tuning->handle;
 }
 
+bool xp_attention_is_aligned(const xp_attention_tensors *t, int64_t elements) {
+    const xp_tensor *const all[] = {t->q, t->k, t->v, t->o, t->d_o, t->dq, t->dk, t->dv};
+    bool aligned = true;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (!all[i]) continue;
+        aligned = aligned && all[i]->shape[3] % elements == 0 && all[i]->offset % elements == 0;
+        for (int axis = 0; axis < 3; axis++) aligned = aligned && all[i]->stride[axis] % elements == 0;
+    }
+    return aligned;
+}
+
 static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
     if (blocks->aligned) xp_variant_set(&request->variant, "ALIGNED", 1);
+    if (blocks->matrix != XP_MATRIX_NONE) xp_variant_set(&request->variant, "MATRIX", blocks->matrix);
     xp_attention_set_grid(request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }

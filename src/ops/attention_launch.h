@@ -59,13 +59,17 @@ void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 void xp_attention_set_grid(xp_launch_request *request, const xp_attention_sizes *s, int64_t groups, size_t local,
                            int64_t heads, int64_t samples);
 
+/* Whether all rows of q, k, v, o and their gradients start at a multiple of so many elements, and hold one. */
+bool xp_attention_is_aligned(const xp_attention_tensors *t, int64_t elements);
+
 /* A family's choice for a pass: work-groups of `local` work-items own `rows` queries each, which its kernel file gets
  * as the tuning's parameters. */
 typedef struct xp_attention_blocks {
     xp_tuning tuning;
     int64_t rows;
     size_t local;
-    bool aligned; /* the kernel may read fours of columns at once (ALIGNED) */
+    bool aligned;     /* the kernel may read several columns at once (ALIGNED) */
+    xp_matrix matrix; /* whose units multiply (MATRIX), XP_MATRIX_NONE: none */
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);
@@ -73,12 +77,15 @@ void xp_attention_set_tuning(xp_variant *variant, const xp_tuning *tuning);
 xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_attention_blocks *blocks);
 
-/* ops/attention_wide.c, ops/attention_tiled.c */
+/* ops/attention_wide.c, ops/attention_tiled.c, ops/attention_matrix.c */
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node);
+xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family);
+xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, xp_family family);
 
 #endif

@@ -39,19 +39,11 @@ static xp_tuning question(const xp_device *device, const xp_attention_sizes *s, 
     return tuning;
 }
 
-/* Whether every row of a tensor starts at a multiple of four elements, and holds a multiple of four. */
-static bool rows_are_aligned(const xp_tensor *x) {
-    return !x || (x->shape[3] % 4 == 0 && x->offset % 4 == 0 && x->stride[0] % 4 == 0 && x->stride[1] % 4 == 0 &&
-                  x->stride[2] % 4 == 0);
-}
-
 static xp_attention_blocks blocks_of(const xp_tuning *tuning, const xp_attention_tensors *t,
                                      const xp_attention_sizes *s) {
-    const xp_tensor *const all[] = {t->q, t->k, t->v, t->o, t->d_o, t->dq, t->dk, t->dv};
-    bool aligned = true;
-    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) aligned = aligned && rows_are_aligned(all[i]);
     const long rows = tuning->parameters[BLOCK_ROWS].value, own_rows = tuning->parameters[OWN_ROWS].value;
-    return (xp_attention_blocks){*tuning, rows, (size_t)(rows * block_columns(s) / (OWN_COLUMNS * own_rows)), aligned};
+    return (xp_attention_blocks){*tuning, rows, (size_t)(rows * block_columns(s) / (OWN_COLUMNS * own_rows)),
+                                 xp_attention_is_aligned(t, 4)};
 }
 
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {

@@ -82,6 +82,12 @@ static void release(problem *p) {
     for (int i = 0; i < XP_SCORE_NAMES; i++) free((void *)(uintptr_t)p->user[i]);
 }
 
+/* What matrix units take of a factor, in this unit. */
+static xp_real taken(const xp_reference_call *call, xp_real factor, xp_real unit) {
+    if (call->factors == XP_F32) return factor;
+    return (xp_real)xp_type_round(call->factors, (double)(factor / unit)) * unit;
+}
+
 static int64_t within(int64_t value, int64_t limit) {
     return value < 0 ? 0 : value > limit ? limit : value;
 }
@@ -212,8 +218,10 @@ static xp_real keep_factor(const problem *p, const sight *s, int64_t i, int64_t 
     return words[column % 4] >= a->dropout.threshold ? 1 / (1 - (xp_real)a->dropout.probability) : (xp_real)0;
 }
 
-/* One row of softmax: weights [keys] (0 where the query does not look), its logarithmic sum, the largest Σ|terms|. */
-static xp_real softmax_row(const problem *p, const sight *s, int64_t i, xp_real *weights, double *largest_terms) {
+/* One row of softmax: weights [keys] (0 where the query does not look), the largest of them, the row's logarithmic sum, the
+ * largest Σ|terms|. */
+static xp_real softmax_row(const problem *p, const sight *s, int64_t i, xp_real *weights, xp_real *largest_weight,
+                           double *largest_terms) {
     xp_real largest = -(xp_real)INFINITY, total = 0;
     bool any = false;
     *largest_terms = 0;
@@ -227,6 +235,7 @@ static xp_real softmax_row(const problem *p, const sight *s, int64_t i, xp_real 
     }
     for (int64_t j = 0; j < s->keys; j++) total += weights[j] = sees(p, s, i, j) ? exp(weights[j] - largest) : 0;
     for (int64_t j = 0; j < s->keys && any; j++) weights[j] /= total;
+    *largest_weight = any ? 1 / total : 1;
     return any ? largest + log(total) : -(xp_real)INFINITY;
 }
 
@@ -269,8 +278,9 @@ void XP_REFERENCE_NAME(attention)(const xp_reference_call *call) {
             const sight s = sight_of(&p, b, h);
             for (int64_t i = 0; i < s.queries; i++) {
                 double terms;
-                const xp_real z =
-                    p.linear ? linear_row(&p, &s, i, weights, &terms) : softmax_row(&p, &s, i, weights, &terms);
+                xp_real largest = 1;
+                const xp_real z = p.linear ? linear_row(&p, &s, i, weights, &terms)
+                                           : softmax_row(&p, &s, i, weights, &largest, &terms);
                 lse[lse_at(&p, &s, i)] = z;
                 const xp_real divisor = p.linear ? z : 1;
                 if (lse_magnitude)
@@ -282,7 +292,7 @@ void XP_REFERENCE_NAME(attention)(const xp_reference_call *call) {
                         if (!sees(&p, &s, i, j)) continue;
                         const xp_real value = p.v[key_at(&p, &s, j, p.value_width) + e];
                         const xp_real keep = keep_factor(&p, &s, i, j);
-                        sum += weights[j] * keep * value;
+                        sum += taken(call, weights[j] * keep, largest) * value;
                         if (!o_magnitude) continue;
                         const double size = p.linear ? score_of(&p, &s, i, j).terms : fabs((double)weights[j]);
                         sum_absolute += size * fabs((double)(keep * value));
@@ -329,10 +339,10 @@ static pair_gradient pair_of(const problem *p, const sight *s, const xp_referenc
     const xp_real weight = isinf(row) ? 0 : exp(fmin(made.value - row, (xp_real)0));
     const double sensitivity = (double)weight * (1 + made.terms + fabs((double)row));
     const xp_real d_score = weight * (d_weight - delta);
-    out.weight = weight * keep;
+    out.weight = taken(call, weight * keep, 1);
     out.weight_terms = isinf(row) ? 0 : sensitivity * (double)keep;
     out.d_bias = d_score * made.user_slope;
-    out.d_product = d_score * made.slope * scale;
+    out.d_product = taken(call, d_score * made.slope, 1) * scale;
     if (isinf(row)) return out;
     out.d_bias_terms = sensitivity * d_weight_terms * fabs((double)made.user_slope);
     out.d_product_terms = sensitivity * d_weight_terms * fabs((double)(made.slope * scale));

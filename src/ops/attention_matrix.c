@@ -1,0 +1,249 @@
+/* Launches of attention on matrix units (cl/attention_matrix_*.cl). Owns the choice of blocks, and what the units cannot
+ * do. */
+#include "ops/attention_launch.h"
+
+#include <float.h>
+
+/* As in cl/matrix.clh and cl/attention_matrix.clh. */
+enum { LANES = 32, FRAGMENT_ROWS = 16, MOST_RIGHTS = 8, CHUNK_BYTES = 16, CHUNK_NUMBERS = 8, MOST_SUB_GROUPS = 8 };
+/* Parameters of the passes, in the order of their tuning; the backward ones have one row of fragments. */
+enum { SUB_GROUPS, KEYS, STAGES, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
+
+/* ---- local memory ------------------------------------------------------------------------------------------------ */
+
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+static int64_t tile_bytes(int64_t rows, int64_t width) {
+    int64_t chunks = 2;
+    while (chunks * CHUNK_NUMBERS < width) chunks *= 2;
+    return rows * chunks * CHUNK_BYTES;
+}
+
+static long lefts_of(const xp_tuning *tuning) {
+    return tuning->count > LEFTS ? tuning->parameters[LEFTS].value : 1;
+}
+
+static int64_t rows_of(const xp_tuning *tuning) {
+    return tuning->parameters[SUB_GROUPS].value * lefts_of(tuning) * FRAGMENT_ROWS;
+}
+
+/* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in registers up to the widths
+ * `hold_first` and `hold_second` and else in tiles of their own: the former come by way of the ring. */
+static int64_t kernel_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning,
+                            int64_t first, int64_t hold_first, int64_t second, int64_t hold_second) {
+    const int64_t widths[] = {first, second}, holds[] = {hold_first, hold_second}, rows = rows_of(tuning);
+    const long *block = &tuning->parameters[KEYS].value;
+    int64_t ring =
+        tuning->parameters[STAGES].value * (tile_bytes(*block, s->width) + tile_bytes(*block, s->value_width));
+    int64_t own = 0, shared = 0;
+    for (int i = 0; i < 2; i++) {
+        if (widths[i] > holds[i])
+            own += tile_bytes(rows, widths[i]);
+        else if (widths[i] > 0)
+            ring = larger(ring, tile_bytes(rows, widths[i]));
+    }
+    if (device->matrix == XP_MATRIX_EMULATED)
+        shared = (int64_t)sizeof(float) * LANES * tuning->parameters[SUB_GROUPS].value *
+                 (4 * lefts_of(tuning) + 2 * MOST_RIGHTS + 2 * lefts_of(tuning));
+    return ring + own + shared;
+}
+
+static int64_t forward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
+    return kernel_bytes(device, s, tuning, s->width, 128, 0, 0);
+}
+
+static int64_t backward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
+    return larger(kernel_bytes(device, s, tuning, s->width, 128, s->value_width, 128),
+                  kernel_bytes(device, s, tuning, s->width, 128, s->value_width, 64));
+}
+
+/* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
+
+/* Lessens the parameters until a kernel's local memory fits the device; false: it never does. */
+static bool fit(const xp_device *device, const xp_attention_sizes *s, xp_tuning *tuning) {
+    int64_t (*const bytes)(const xp_device *, const xp_attention_sizes *, const xp_tuning *) =
+        tuning->count > LEFTS ? forward_bytes : backward_bytes;
+    long *const stages = &tuning->parameters[STAGES].value, *const keys = &tuning->parameters[KEYS].value,
+                *const sub_groups = &tuning->parameters[SUB_GROUPS].value;
+    while (bytes(device, s, tuning) > (int64_t)device->limits.local_bytes) {
+        if (*stages > 2)
+            --*stages;
+        else if (*keys > 16)
+            *keys /= 2;
+        else if (*sub_groups > 1)
+            *sub_groups /= 2;
+        else if (lefts_of(tuning) > 1)
+            tuning->parameters[LEFTS].value = 1;
+        else
+            return false;
+    }
+    return true;
+}
+
+/* Few rows, or too few of them to fill the compute units, make smaller work-groups. */
+static void spread(const xp_device *device, const xp_attention_sizes *s, int64_t rows, int64_t heads,
+                   xp_tuning *tuning) {
+    long *const sub_groups = &tuning->parameters[SUB_GROUPS].value, *const lefts = &tuning->parameters[LEFTS].value;
+    const int64_t problems = s->samples * heads * s->stride;
+    while (rows_of(tuning) > FRAGMENT_ROWS &&
+           (rows_of(tuning) / 2 >= rows ||
+            problems * xp_launch_blocks(rows, rows_of(tuning)) < (int64_t)device->limits.compute_units)) {
+        if (tuning->count > LEFTS && *lefts > 1)
+            *lefts /= 2;
+        else if (*sub_groups > 1)
+            *sub_groups /= 2;
+        else
+            break;
+    }
+}
+
+/* Whether nothing but the reach of causal attention and one length needs registers beside the products. */
+static bool is_plain(const xp_attention_tensors *t) {
+    const xp_attention_attributes *a = t->attributes;
+    return a->dropout.threshold == 0 && a->left < 0 && a->stride <= 1 && !a->packed && a->soft_cap <= 0 && !a->alibi &&
+           !a->score && !t->bias && !t->mask;
+}
+
+/* Keys of a block: the registers of one hold its scores, and the sums of wide heads. */
+static xp_tuning forward_question(const xp_device *device, const xp_attention_tensors *t, const xp_attention_sizes *s) {
+    const long keys = s->wider > 128 ? 16 : s->wider > 64 || !is_plain(t) ? 32 : 64;
+    xp_tuning tuning = {.kernel = "attention_matrix forward",
+                        .file = "attention_matrix_forward",
+                        .count = FORWARD_PARAMETERS,
+                        .parameters = {{"SUB_GROUPS", 4, {1, 2, 4, 8}},
+                                       {"KEYS", keys, {16, 32, 64, 128}},
+                                       {"STAGES", 3, {2, 3, 4}},
+                                       {"LEFTS", s->wider <= 64 ? 2 : 1, {1, 2}}}};
+    spread(device, s, s->class_queries, s->heads, &tuning);
+    return tuning;
+}
+
+static xp_tuning backward_question(const xp_device *device, const xp_attention_tensors *t,
+                                   const xp_attention_sizes *s) {
+    const long keys = s->wider > 64 ? 16 : is_plain(t) ? 64 : 32;
+    xp_tuning tuning = {
+        .kernel = "attention_matrix backward",
+        .file = "attention_matrix_backward",
+        .count = BACKWARD_PARAMETERS,
+        .parameters = {{"SUB_GROUPS", 4, {1, 2, 4, 8}}, {"KEYS", keys, {16, 32, 64}}, {"STAGES", 3, {2, 3, 4}}}};
+    spread(device, s, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
+    return tuning;
+}
+
+/* Linear weights and the slopes of huge scales may not fit 16 bits; the gradient of a bias is not computed here. */
+bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) {
+    if (device->matrix == XP_MATRIX_NONE || xp_node_storage(node) == XP_F32 || !xp_supports_storage(device, node) ||
+        device->limits.work_group_size < LANES * MOST_SUB_GROUPS)
+        return false;
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    if (t.attributes->kernel != XP_KERNEL_SOFTMAX || t.attributes->scale < FLT_MIN || t.d_bias) return false;
+    xp_tuning tuning = t.d_o ? backward_question(device, &t, &s) : forward_question(device, &t, &s);
+    return fit(device, &s, &tuning);
+}
+
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
+
+xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const xp_device *device = xp_plan_device(plan);
+    xp_attention_blocks blocks = {.tuning = forward_question(device, &t, &s)};
+    XP_TRY(xp_attention_tune(plan, node, &blocks.tuning));
+    fit(device, &s, &blocks.tuning);
+    blocks.aligned = xp_attention_is_aligned(&t, CHUNK_NUMBERS);
+    blocks.matrix = device->matrix;
+    blocks.rows = rows_of(&blocks.tuning);
+    blocks.local = (size_t)(LANES * blocks.tuning.parameters[SUB_GROUPS].value);
+    return xp_attention_launch_forward(plan, node, &blocks);
+}
+
+/* What both backward passes read last, and where it lies. */
+static void pass_layouts(xp_launch_request *request, const xp_attention_tensors *t) {
+    xp_view_pass_layout(request, t->q);
+    xp_view_pass_layout(request, t->k);
+    xp_view_pass_layout(request, t->v);
+    xp_view_pass_layout(request, t->d_o);
+}
+
+/* Writes delta, and dq if it is wanted. */
+static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
+                              const xp_attention_tensors *t, const xp_attention_sizes *s, const xp_tuning *tuning,
+                              xp_tensor *delta) {
+    const double rows = (double)(s->samples * s->heads) * (double)(s->queries + s->keys);
+    xp_launch_request request = {.file = "attention_matrix_backward",
+                                 .kernel = "attention_backward_queries",
+                                 .variant = *variant,
+                                 .flops = t->dq ? 2 * s->pairs * (double)(2 * s->width + s->value_width) : 0,
+                                 .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s->width + s->value_width)};
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, rows_of(tuning)),
+                          (size_t)(LANES * tuning->parameters[SUB_GROUPS].value), s->heads, s->samples);
+    xp_tensor *const read[] = {t->q, t->k, t->v, t->o, t->lse, t->d_o, t->d_lse};
+    for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(&request, read[i]);
+    xp_attention_pass_sight(&request, t, s);
+    xp_launch_write(&request, delta);
+    xp_attention_pass_output(&request, t->dq);
+    pass_layouts(&request, t);
+    xp_view_pass_layout(&request, t->dq);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* Writes dk and dv, or one of them. */
+static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
+                           const xp_attention_sizes *s, const xp_tuning *tuning, xp_tensor *delta, xp_tensor *dk,
+                           xp_tensor *dv) {
+    const double rows = (double)(s->samples * s->heads) * (double)(s->queries + s->keys);
+    const int64_t keys = dk != NULL, values = dv != NULL;
+    xp_launch_request request = {.file = "attention_matrix_backward",
+                                 .kernel = "attention_backward_keys",
+                                 .variant = *variant,
+                                 .flops =
+                                     2 * s->pairs * (double)((1 + keys) * s->width + (keys + values) * s->value_width),
+                                 .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s->width + s->value_width)};
+    if (!keys && !values) return XP_OK;
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, rows_of(tuning)),
+                          (size_t)(LANES * tuning->parameters[SUB_GROUPS].value), s->key_heads, s->samples);
+    xp_tensor *const read[] = {t->q, t->k, t->v, t->lse, delta, t->d_o};
+    for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(&request, read[i]);
+    xp_attention_pass_sight(&request, t, s);
+    xp_attention_pass_output(&request, dk);
+    xp_attention_pass_output(&request, dv);
+    pass_layouts(&request, t);
+    xp_view_pass_layout(&request, dk);
+    xp_view_pass_layout(&request, dv);
+    return xp_plan_launch(plan, node, &request);
+}
+
+/* What a program of the backward passes writes. */
+static xp_variant writing(const xp_variant *common, const xp_tensor *dq, const xp_tensor *dk, const xp_tensor *dv) {
+    xp_variant variant = *common;
+    xp_variant_set(&variant, "WRITE_DQ", dq != NULL);
+    xp_variant_set(&variant, "WRITE_DK", dk != NULL);
+    xp_variant_set(&variant, "WRITE_DV", dv != NULL);
+    return variant;
+}
+
+xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
+    enum { WIDEST_TOGETHER = 128 /* heads whose sums of dk and dv fit the registers together */ };
+    const xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const xp_device *device = xp_plan_device(plan);
+    xp_tuning tuning = backward_question(device, &t, &s);
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    fit(device, &s, &tuning);
+    xp_variant common = {0};
+    xp_attention_set_variant(&common, &t, &s);
+    xp_variant_set(&common, "MATRIX", device->matrix);
+    xp_variant_set(&common, "ALIGNED", xp_attention_is_aligned(&t, CHUNK_NUMBERS));
+    xp_attention_set_tuning(&common, &tuning);
+    if (t.d_lse) xp_variant_set(&common, "D_LSE", 1);
+    xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
+    xp_tensor *const dv_too = s.wider <= WIDEST_TOGETHER ? t.dv : NULL, *const dv_later = dv_too ? NULL : t.dv;
+    if (!delta) return XP_OUT_OF_MEMORY;
+    const xp_variant first = writing(&common, t.dq, t.dk, dv_too), later = writing(&common, NULL, NULL, dv_later);
+    XP_TRY(emit_queries(plan, node, &first, &t, &s, &tuning, delta));
+    XP_TRY(emit_keys(plan, node, &first, &t, &s, &tuning, delta, t.dk, dv_too));
+    return emit_keys(plan, node, &later, &t, &s, &tuning, delta, NULL, dv_later);
+}
