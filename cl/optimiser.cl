@@ -5,7 +5,8 @@
  * of elements.
  *
  * KIND 0 SGD, 1 Adam, 2 AdamW, 3 RAdam, with PyTorch's definitions. MOMENTUM (SGD): moment_1 is there. CLIP: the
- * norm of the gradients is limited. STEP_LOCAL, NORM_LOCAL: work-items of a group of the step and of the norm. */
+ * norm of the gradients is limited. SCALED: the gradients are multiples, by 1/state[5], of what they stand for; where their
+ * norm is not finite, nothing changes but skipped[0], which says so. STEP_LOCAL, NORM_LOCAL: work-items of a group of the step and of the norm. */
 #ifndef KIND
 #define KIND 2
 #endif
@@ -21,7 +22,12 @@
 #ifndef NORM_LOCAL
 #define NORM_LOCAL 1
 #endif
+#ifndef SCALED
+#define SCALED 0
+#endif
 #define STEP_BLOCK 4096
+
+#include "common.clh"
 
 #if KIND < 0 || KIND > 3
 #error "KIND is 0 to 3"
@@ -92,22 +98,31 @@ inline float squared_norm(const __global float *squares, int parts, __local floa
 }
 #endif
 
-/* values, moment_1, moment_2, gradients [count]; squares [parts]; state [8]: learning rate, 1 - beta1^t, 1 - beta2^t,
- * rectification. Elements below `decayed` have weight decay. rest1 and rest2 are 1 - beta1 and 1 - beta2, rounded once.
+/* values, moment_1, moment_2, gradients [count]; squares [parts]; skipped [1]; state [8]: learning rate, 1 - beta1^t,
+ * 1 - beta2^t, rectification, [5] what a scaled gradient is multiplied by. Elements below `decayed` have weight decay. rest1 and rest2 are 1 - beta1 and 1 - beta2, rounded once.
  */
 __kernel __attribute__((reqd_work_group_size(STEP_LOCAL, 1, 1))) void
 optimiser_step(const __global float *gradients, const __global float *squares, const __global float *state,
                __global float *values, __global float *moment_1, __global float *moment_2, int count, int decayed,
                float beta1, float rest1, float beta2, float rest2, float epsilon, float decay, float momentum, int parts,
-               float limit) {
+               float limit, __global float *skipped) {
     float clip = 1.0f;
-#if CLIP && STEP_LOCAL == 1
-    const float norm = sqrt(squared_norm(squares, parts));
-    clip = norm > limit ? limit / norm : 1.0f;
-#elif CLIP
+#if CLIP
+#if STEP_LOCAL == 1
+    const float square = squared_norm(squares, parts);
+#else
     __local float sums[STEP_LOCAL];
-    const float norm = sqrt(squared_norm(squares, parts, sums));
+    const float square = squared_norm(squares, parts, sums);
+#endif
+#if SCALED
+    if (get_global_id(0) == 0) skipped[0] = !is_finite(square);
+    if (!is_finite(square)) return;
+    const float norm = sqrt(square) * state[5];
+    clip = (limit > 0.0f && norm > limit ? limit / norm : 1.0f) * state[5];
+#else
+    const float norm = sqrt(square);
     clip = norm > limit ? limit / norm : 1.0f;
+#endif
 #endif
     const shared s = {state[0], clip, state[1], state[2], state[3], beta1, rest1, beta2, rest2, epsilon, momentum};
     int i = get_group_id(0) * STEP_BLOCK + get_local_id(0);

@@ -245,8 +245,9 @@ def recompute(key, values, base):
 
 def precision(key, values, base):
     expect(key, [run({key: value}).summary["precision"] for value in values] == list(values), "summary.json")
-    one, other = (run({key: value}).losses() for value in values)
-    expect(key, one != other and all(abs(a - b) < 0.02 for a, b in zip(one, other)), f"losses {one} and {other}")
+    one, *others = (run({key: value}).losses() for value in values)
+    for other in others:
+        expect(key, one != other and all(abs(a - b) < 0.02 for a, b in zip(one, other)), f"losses {one} and {other}")
     found = dry_run({key: values[1]})
     expect(key, "precision    bf16" in found and "casts        to and from fp32 for embed, sequence_pool" in found, found)
 
@@ -350,7 +351,7 @@ TABLE = {
     "training.final_rate": ((0, 0.5), rates([1, 0.75, 0.25, 0], [1, 0.875, 0.625, 0.5]), COSINE),
     "training.step_factor": ((0.1, 0.5), rates([1, 1, 0.1, 0.1], [1, 1, 0.5, 0.5]), STEPS),
     "training.step_epochs": ((2, 1), rates([1, 1, 0.1, 0.1], [1, 0.1, 0.01, 0.001]), STEPS),
-    "training.precision": (("fp32", "bf16"), precision),
+    "training.precision": (("fp32", "bf16", "fp16"), precision),
     "training.recompute": (("off", "on"), recompute),
     "training.checkpoint_every": (("off", "2", "1s"), checkpoint_every),
     "training.keep": ((0, 2), keep),

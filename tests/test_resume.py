@@ -246,6 +246,34 @@ def check_precision():
         must(command, whole, "--data", DATA[1])
 
 
+def check_loss_scale():
+    """In fp16 the loss is scaled: a run that is cut has the bits of one that was not, also where steps are skipped."""
+    whole, cut, high, late = (os.path.join(ROOT, f"scale-{name}") for name in ("whole", "cut", "high", "late"))
+    words = ["train", *SMALL, *DATA, "--set", "norm=layer", "--batch", "4", "--precision", "fp16", "--quiet", "--epochs"]
+    must(*words, "3", "--out", whole)
+    must(*words, "2", "--out", cut)
+    shutil.copytree(cut, high)
+    must("train", "--resume", cut, "--epochs", "3", "--quiet")
+    same_weights("fp16", whole, cut)
+    path = os.path.join(high, "last/state.json")
+    state = json.load(open(path))
+    expect("fp16", state["loss_scale"] == {"scale": 65536, "good": 11, "skipped": 0, "held": 1}, str(state["loss_scale"]))
+    state["loss_scale"]["scale"] = 2.0**29  # too high: gradients overflow
+    write(path, json.dumps(state))
+    shutil.copytree(high, late)
+    text = must("train", "--resume", high, "--epochs", "4").stdout
+    expect("a scale that is too high", "skipped, since gradients overflowed in fp16" in text, text)
+    must("train", "--resume", late, "--epochs", "3", "--quiet")
+    must("train", "--resume", late, "--epochs", "4", "--quiet")
+    one, other = (open(os.path.join(run, "last/model.safetensors"), "rb").read() for run in (high, late))
+    expect("a scale that is too high", one == other, "skipped steps differ where the run was cut")
+    summary = json.load(open(f"{high}/summary.json"))
+    expect("a scale that is too high", 0 < summary["steps_skipped"] < 20 and summary["loss_scale"] < 2**29, str(summary))
+    state["loss_scale"]["scale"] = 3
+    write(os.path.join(late, "last/state.json"), json.dumps(state))
+    rejected("a scale that is no power of two", ["train", "--resume", late, "--quiet"], ["'loss_scale' is invalid"], 1)
+
+
 def check_accumulation():
     """A batch in parts gives the step of the whole batch, up to rounding, in less memory; cut and resumed, its own bits."""
     # 27 samples: the last batch of an epoch, 3 of 8, is shorter than two parts of 2

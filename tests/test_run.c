@@ -156,6 +156,29 @@ static void make_checkpoint(xp_checkpoint *checkpoint, char **names, double *mea
     checkpoint->config.training.batch = 4;
 }
 
+/* The scale of a step depends on the outcomes up to that before the last one, however many are counted. */
+static void the_loss_scale_is_the_same_whether_the_last_step_is_counted_or_not(void **state) {
+    xp_loss_scale one = xp_loss_scale_begin(), other = one;
+    for (int64_t step = 1; step <= 5000; step++) {
+        const bool skipped = step % 700 == 3 && step < 1500;
+        assert_int_equal(xp_loss_scale_choose(&one, step, step > 1 ? step - 2 : 0), XP_OK); /* a step is under way */
+        assert_int_equal(xp_loss_scale_choose(&other, step, step - 1), XP_OK);
+        assert_true(one.scale == other.scale);
+        if (step == 5) assert_true(one.scale == 32768);
+        if (step == 4) assert_true(one.scale == 65536);
+        if (step > 1) xp_loss_scale_count(&one, (step - 1) % 700 == 3 && step - 1 < 1500);
+        xp_loss_scale_count(&other, skipped);
+    }
+    assert_int_equal(xp_loss_scale_skipped(&other), 3);
+    assert_true(other.scale == 65536.0 / 8 * 2);
+    xp_status status = XP_OK;
+    for (int64_t step = 5001; status == XP_OK && step < 5100; step++) {
+        status = xp_loss_scale_choose(&other, step, step - 1);
+        xp_loss_scale_count(&other, true);
+    }
+    assert_int_equal(status, XP_BAD_DATA);
+}
+
 static void checkpoints_keep_every_bit(void **state) {
     xp_device *device = NULL;
     xp_device_options options;
@@ -529,6 +552,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(safetensors_read_back_what_was_written),
         cmocka_unit_test(damaged_safetensors_are_rejected_in_one_sentence),
+        cmocka_unit_test(the_loss_scale_is_the_same_whether_the_last_step_is_counted_or_not),
         cmocka_unit_test(checkpoints_keep_every_bit),
         cmocka_unit_test(a_folder_that_cannot_be_removed_does_not_end_the_run),
         cmocka_unit_test(damaged_states_are_rejected_in_one_sentence),

@@ -246,7 +246,7 @@ int xp_command_train(int count, char **words) {
          .option = "training.accumulate"},
         {"--max-length", "N", "longest series that the model accepts, in steps; 0: the longest in the data",
          .option = "data.max_length"},
-        {"--precision", "TYPE", "of activations and their gradients: fp32, bf16", .option = "training.precision"},
+        {"--precision", "TYPE", "of activations and their gradients: fp32, bf16, fp16", .option = "training.precision"},
         {"--seed", "N", "seed of all random numbers", .option = "training.seed"},
         {"--limit", "N", "use only N samples of the training data, equally many of each class (all)",
          .option = "data.train_limit"},

@@ -5,6 +5,7 @@
 #include "graph/store.h"
 #include "ops/ops.h"
 
+#include <math.h>
 #include <string.h>
 
 /* MANY: from here on a chunk of the norm is longer than its smallest and ends anywhere. */
@@ -59,15 +60,22 @@ xp_status xp_case_optimiser(xp_case *out, xp_random *variant, xp_random *shape) 
     attributes.decayed = out->store->decayed_elements;
     attributes.trained = out->store->trained_elements;
     attributes.limit = xp_random_below(shape, 4) ? 1 : 1e6f;
-    XP_TRY(xp_optimise(out->graph, clipped ? xp_gradient_norm(out->graph) : NULL, &attributes));
+    xp_tensor *skipped;
+    const bool scaled = clipped && xp_random_below(variant, 2);
+    if (scaled && xp_random_below(shape, 2)) attributes.limit = 0;
+    XP_TRY(
+        xp_optimise(out->graph, clipped ? xp_gradient_norm(out->graph) : NULL, &attributes, scaled ? &skipped : NULL));
     out->node = out->graph->nodes[out->graph->node_count - 1];
     if (clipped) xp_case_fill(out, out->node->inputs[1], XP_FILL_UNIT, 0);
+    if (scaled && xp_random_below(shape, 3) == 0)
+        xp_case_values(out, out->node->inputs[1], 2, (const float[2]){1, INFINITY});
     /* RAdam leaves its warm-up at the sixth step. */
     int64_t step = 1 + xp_random_below(shape, 12);
     float state[8];
-    xp_optimiser_state_fill(&attributes, step, 0.01, state);
+    xp_optimiser_state_fill(&attributes, step, 0.01, scaled ? 1024 : 1, state);
     xp_case_values(out, out->graph->optimiser_state, 8, state);
     xp_case_fill(out, out->node->outputs[2], XP_FILL_UNIT, 0);
-    xp_text_add(out->shape, sizeof out->shape, " kind=%d step=%lld", attributes.kind, (long long)step);
+    xp_text_add(out->shape, sizeof out->shape, " kind=%d step=%lld%s", attributes.kind, (long long)step,
+                scaled ? " scaled" : "");
     return XP_OK;
 }

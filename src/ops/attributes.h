@@ -328,12 +328,15 @@ typedef struct xp_depthwise_convolution_attributes {
  *
  * optimiser: one launch over all trained elements, in place on the store's values and moments.
  * inputs:  gradients, the sums of squares [parts] or NULL, optimiser_state [8]
- * outputs: values, moment 1, moment 2 (NULL for plain SGD)
- * With sums of squares, gradients are multiplied by min(1, limit / their norm). Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the gradient
- * (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
+ * outputs: values, moment 1, moment 2 (NULL for plain SGD), skipped [1] or NULL
+ * With sums of squares, gradients are multiplied by min(1, limit / their norm). With `skipped`, they are first multiplied
+ * by state[5], a limit of 0 is none, and where the sum of squares is not finite nothing changes but skipped[0], which is
+ * then 1, and else 0. Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the
+ * gradient (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
  *
  * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
- * rectification (0: momentum step without the second moment), [4] 0: gradient_sum starts again, [5..7] unused. */
+ * rectification (0: momentum step without the second moment), [4] 0: gradient_sum starts again, [5] 1/the scale of the
+ * loss, [6], [7] unused. */
 typedef struct xp_optimiser_attributes {
     int kind;
     float beta1, beta2, epsilon, weight_decay, momentum;

@@ -62,9 +62,12 @@ xp_tensor *xp_tally_samples(xp_graph *graph, xp_tensor *losses, xp_tensor *score
 /* ---- ops/optimiser.c ---- */
 xp_tensor *xp_gradient_norm(xp_graph *graph);
 xp_status xp_gradient_sum(xp_graph *graph); /* the store accumulates */
-xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes);
-/* Fills optimiser_state for step t (counted from 1). */
+/* skipped not NULL: the gradients are multiples by the scale of the loss, and where they are not finite, which *skipped
+ * [1] tells, nothing changes. */
+xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes,
+                      xp_tensor **skipped);
+/* Fills optimiser_state for step t (counted from 1), whose loss is multiplied by `scale`. */
 void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,
-                             float state[8]);
+                             double scale, float state[8]);
 
 #endif

@@ -11,7 +11,7 @@ extern const xp_operation xp_operation_gradient_norm, xp_operation_gradient_sum,
 enum { NORM_PARTS = 128, NORM_SMALLEST_PART = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
 
 enum { GRADIENTS, NORM, STATE, INPUTS };
-enum { VALUES, MOMENT_1, MOMENT_2, OUTPUTS };
+enum { VALUES, MOMENT_1, MOMENT_2, SKIPPED, OUTPUTS };
 
 /* What the update reads. */
 static xp_tensor *step_gradients(xp_graph *graph) {
@@ -40,7 +40,8 @@ xp_status xp_gradient_sum(xp_graph *graph) {
     return xp_graph_node(graph, &xp_operation_gradient_sum, 2, inputs, 1, &sums, NULL, 0) ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
-xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes) {
+xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimiser_attributes *attributes,
+                      xp_tensor **skipped) {
     if (attributes->kind < XP_SGD || attributes->kind > XP_RADAM)
         return xp_fail(XP_INVALID_ARGUMENT, "optimiser: unknown kind %d", attributes->kind);
     bool adaptive = attributes->kind != XP_SGD;
@@ -61,6 +62,11 @@ xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimis
         outputs[MOMENT_2] = xp_graph_store_buffer(graph, XP_STORE_MOMENT_2);
         if (!outputs[MOMENT_2]) return XP_OUT_OF_MEMORY;
     }
+    if (skipped) {
+        if (!norm_or_null) return xp_fail(XP_INVALID_ARGUMENT, "optimiser: scaled gradients need their norm");
+        *skipped = outputs[SKIPPED] = xp_graph_tensor(graph, "skipped", XP_F32, 1, (int64_t[]){1});
+        if (!*skipped) return XP_OUT_OF_MEMORY;
+    }
     return xp_graph_node(graph, &xp_operation_optimiser, INPUTS, inputs, OUTPUTS, outputs, attributes,
                          sizeof *attributes)
                ? XP_OK
@@ -77,11 +83,12 @@ static double rectification(double beta2, double step) {
 }
 
 void xp_optimiser_state_fill(const xp_optimiser_attributes *attributes, int64_t step, double learning_rate,
-                             float state[8]) {
+                             double scale, float state[8]) {
     for (int i = 0; i < 8; i++) state[i] = 0;
     state[0] = (float)learning_rate;
     state[1] = (float)(1 - pow(attributes->beta1, (double)step));
     state[2] = (float)(1 - pow(attributes->beta2, (double)step));
+    state[5] = (float)(1 / scale);
     if (attributes->kind == XP_RADAM) state[3] = (float)rectification(attributes->beta2, (double)step);
 }
 
@@ -129,6 +136,7 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     xp_variant_set(&request.variant, "KIND", attributes->kind);
     xp_variant_set(&request.variant, "MOMENTUM", attributes->kind == XP_SGD && node->outputs[MOMENT_1] != NULL);
     xp_variant_set(&request.variant, "CLIP", node->inputs[NORM] != NULL);
+    if (node->outputs[SKIPPED]) xp_variant_set(&request.variant, "SCALED", 1);
     cover(&request, family, attributes->trained);
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
@@ -150,6 +158,7 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     xp_launch_float(&request, attributes->momentum);
     xp_launch_int(&request, node->inputs[NORM] ? node->inputs[NORM]->shape[0] : 0);
     xp_launch_float(&request, attributes->limit);
+    xp_launch_write(&request, node->outputs[SKIPPED]);
     return xp_plan_launch(plan, node, &request);
 }
 

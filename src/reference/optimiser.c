@@ -35,9 +35,14 @@ void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {
 
     xp_real clip = 1, norm = 0;
     for (int64_t i = 0; squares && i < call->node->inputs[1]->shape[0]; i++) norm += squares[i];
-    norm = sqrt(norm);
-    if (squares && norm > a->limit) clip = a->limit / norm;
-    for (int64_t i = 0; i < a->trained; i++) {
+    xp_real *skipped = call->outputs[3];
+    const xp_real unit = skipped ? state[5] : 1;
+    const bool skips = skipped && !isfinite(norm);
+    if (skipped) skipped[0] = skips;
+    norm = sqrt(norm) * unit;
+    if (squares && norm > a->limit && (!skipped || a->limit > 0)) clip = a->limit / norm;
+    clip *= unit;
+    for (int64_t i = 0; i < a->trained && !skips; i++) {
         xp_real decay = i < a->decayed ? a->weight_decay : 0, old = values[i], start = old;
         xp_real gradient = gradients[i] * clip;
         double gradient_terms = fabs((double)gradient), step_scale = (double)rate;

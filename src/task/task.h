@@ -19,6 +19,7 @@ typedef struct xp_tally {
     double sums[XP_TASK_SUMS]; /* those of the losses and of the scores: what a score is, the task says */
     int64_t samples;
     int64_t counted; /* of the samples: those whose label the model knows; the sums are of them */
+    int64_t skipped; /* steps of training without an update, since a gradient was not finite in fp16 */
 } xp_tally;
 
 /* One of the sums, and its key in state.json. */

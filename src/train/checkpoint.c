@@ -160,6 +160,11 @@ static json_t *field_value(const xp_checkpoint *checkpoint, const field *entry) 
     return NULL;
 }
 
+static json_t *describe_scale(const xp_loss_scale *scale) {
+    return json_pack("{s:f, s:I, s:I, s:i}", "scale", scale->scale, "good", (json_int_t)scale->good, "skipped",
+                     (json_int_t)scale->skipped, "held", scale->held);
+}
+
 static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint) {
     char path[PATH_BYTES];
     XP_TRY(xp_run_folder_path(folder, state_file, path, sizeof path));
@@ -176,6 +181,8 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     all = xp_json_set(all, checkpoint->task->names_key, output_names(checkpoint));
     all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
     all = xp_json_set(all, "deviation", reals(fit->deviation, fit->features));
+    if (checkpoint->state.loss_scale.scale > 0)
+        all = xp_json_set(all, "loss_scale", describe_scale(&checkpoint->state.loss_scale));
     if (checkpoint->tunings) all = xp_json_set(all, "tunings", json_incref(checkpoint->tunings));
     if (!all) return xp_fail(XP_BAD_DATA, "%s: a class or device name is not UTF-8, or memory ran out", path);
     xp_writer text = {0};
@@ -287,6 +294,21 @@ static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *
     return XP_OK;
 }
 
+/* A run that was never in fp16 has none. */
+static xp_status read_scale(const char *path, json_t *value, xp_loss_scale *out) {
+    json_int_t good = -1, skipped = -1;
+    int held = -1, exponent;
+    double scale = 0;
+    if (!value) return XP_OK;
+    const bool read = json_unpack(value, "{s:F, s:I, s:I, s:i}", "scale", &scale, "good", &good, "skipped", &skipped,
+                                  "held", &held) == 0;
+    if (!read || !(scale >= 1 && scale <= 1e9) || frexp(scale, &exponent) != 0.5 || good < 0 || (double)good > MOST ||
+        skipped < 0 || (double)skipped > MOST || held < XP_OUTCOME_NONE || held > XP_OUTCOME_SKIPPED)
+        return xp_fail(XP_BAD_DATA, "%s: 'loss_scale' is invalid; use another checkpoint", path);
+    *out = (xp_loss_scale){.scale = scale, .good = good, .skipped = skipped, .held = held};
+    return XP_OK;
+}
+
 /* --- whether the fields of a state belong together ---------------------------------------------------------------- */
 
 /* Rejects the field unless its value is the expected one. */
@@ -370,6 +392,8 @@ static xp_status check_state(const char *path, const xp_checkpoint *checkpoint) 
     }
     if (!is_fingerprint(checkpoint->fingerprint))
         return xp_fail(XP_BAD_DATA, "%s: 'fingerprint' is invalid; use another checkpoint", path);
+    XP_TRY(
+        expect_at_most(path, "loss_scale.skipped", xp_loss_scale_skipped(&state->loss_scale), state->step, "'step'"));
     return check_progress(path, checkpoint, 0);
 }
 
@@ -395,6 +419,7 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
     for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);
     for (int i = 0; i < own.count && status == XP_OK; i++) status = read_field(path, all, &own.list[i], out);
     if (status == XP_OK) status = read_lists(path, all, out);
+    if (status == XP_OK) status = read_scale(path, json_object_get(all, "loss_scale"), &out->state.loss_scale);
     if (status == XP_OK) status = read_tunings(path, json_object_get(all, "tunings"), out);
     json_decref(all);
     return status == XP_OK ? check_state(path, out) : status;

@@ -9,6 +9,7 @@
 #include "graph/store.h"
 #include "task/task.h"
 #include "train/config.h"
+#include "train/loss_scale.h"
 
 #include <jansson.h>
 
@@ -24,7 +25,8 @@ typedef struct xp_training_state {
     int epoch_best; /* from 1; 0: none yet */
     double seconds; /* spent so far */
     int64_t samples_total;
-    double training_seconds; /* spent in training steps alone */
+    double training_seconds;  /* spent in training steps alone */
+    xp_loss_scale loss_scale; /* all zero before the first step in fp16 */
 } xp_training_state;
 
 typedef struct xp_checkpoint {

@@ -32,7 +32,7 @@ static const xp_option_choice schedules[] = {{"constant", XP_SCHEDULE_CONSTANT},
                                              {"one-cycle", XP_SCHEDULE_ONE_CYCLE},
                                              {"step", XP_SCHEDULE_STEP},
                                              {NULL, 0}};
-static const xp_option_choice precisions[] = {{"fp32", XP_F32}, {"bf16", XP_BF16}, {NULL, 0}};
+static const xp_option_choice precisions[] = {{"fp32", XP_F32}, {"bf16", XP_BF16}, {"fp16", XP_F16}, {NULL, 0}};
 static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 2}, {"matrix", 3}, {NULL, 0}};
 
 #define FIELD(section, key) offsetof(xp_config, section.key), sizeof(((xp_config *)0)->section.key)
@@ -97,7 +97,7 @@ const xp_option xp_options[] = {
     REAL(training, step_factor, 0, 1, "step: multiply the learning rate by this"),
     WHOLE(training, step_epochs, 1, 1000000, "step: every N epochs"),
     {"training", "precision", XP_OPTION_CHOICE, FIELD(model, storage), 0, 0, precisions,
-     "of activations and their gradients: fp32, bf16; weights are fp32 always"},
+     "of activations and their gradients: fp32, bf16, fp16; weights are fp32 always"},
     SWITCH(training, recompute, "recompute activations in the backward pass: less memory, more time, the same bits"),
     {"training", "checkpoint_every", XP_OPTION_CADENCE, FIELD(training, checkpoint_every), 0, 0, NULL,
      "also save within an epoch: every N steps (500) or after some time (10m); off"},

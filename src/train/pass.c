@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { TALLY_AT = 0, ANSWERS_AT = 64 }; /* in a set of results */
+enum { TALLY_AT = 0, SKIPPED_AT = 32, ANSWERS_AT = 64 }; /* in a set of results */
 
 size_t xp_session_result_bytes(const xp_session *session) {
     return ANSWERS_AT + (size_t)session->shape.batch * (size_t)session->shape.outputs * sizeof(float);
@@ -50,6 +50,7 @@ static xp_status collect(xp_session *session) {
     for (int i = 0; i < XP_TASK_SUMS; i++) session->tally.sums[i] += (double)sums[i];
     session->tally.counted += (int64_t)sums[XP_TALLY_SAMPLES];
     session->tally.samples += run->filled;
+    if (run->updates && session->skipped && results(session, run->set, SKIPPED_AT)[0] > 0) session->tally.skipped++;
     return XP_OK;
 }
 
@@ -87,15 +88,17 @@ static xp_status fetch(xp_session *session, xp_plan *plan, int set, const xp_ten
 }
 
 /* The numbers beside the batch that a part of a training step reads. */
-static void fill_state(const xp_session *session, int set, int64_t step, double rate, int part, float share) {
+static void fill_state(const xp_session *session, int set, const xp_session_step_numbers *numbers, int part,
+                       double share) {
     const int parts = session->config->training.accumulate;
     const xp_graph *updated = session->update ? session->update : session->training.model.graph;
-    *(float *)xp_inputs_field(&session->inputs, set, XP_FIELD_SHARE) = share;
+    *(float *)xp_inputs_field(&session->inputs, set, XP_FIELD_SHARE) = (float)(share * numbers->scale);
     if (session->training.model.graph->random_state)
-        xp_step_fill_random(session->config->training.seed, step, part, parts,
+        xp_step_fill_random(session->config->training.seed, numbers->step, part, parts,
                             xp_inputs_field(&session->inputs, set, XP_FIELD_RANDOM));
     if (session->update) xp_step_fill_part(part, xp_inputs_field(&session->inputs, set, XP_FIELD_PART));
-    xp_step_fill_optimiser(updated, step, rate, xp_inputs_field(&session->inputs, set, XP_FIELD_STEP));
+    xp_step_fill_optimiser(updated, numbers->update, numbers->rate, numbers->scale,
+                           xp_inputs_field(&session->inputs, set, XP_FIELD_STEP));
 }
 
 /* Takes the next batch into *run. */
@@ -115,30 +118,34 @@ static xp_status enqueue(xp_session *session, const xp_session_run *run, xp_plan
 }
 
 /* One part of a step; with the last one, the update. */
-static xp_status train_part(xp_session *session, int64_t step, double rate, int part, float share, bool last) {
+static xp_status train_part(xp_session *session, const xp_session_step_numbers *numbers, int part, double share,
+                            bool last) {
     xp_session_run run;
     XP_TRY(take(session, &run));
-    fill_state(session, run.set, step, rate, part, share);
+    fill_state(session, run.set, numbers, part, share);
     XP_TRY(enqueue(session, &run, session->training_plan, &session->training_fields));
     if (last && session->update_plan) {
         XP_TRY(xp_inputs_bind(&session->inputs, run.set, session->update_plan, &session->update_fields));
         XP_TRY(xp_plan_run(session->update_plan));
     }
     XP_TRY(fetch(session, session->training_plan, run.set, session->training.tally, TALLY_AT));
+    xp_plan *const updating = session->update_plan ? session->update_plan : session->training_plan;
+    if (last && session->skipped) XP_TRY(fetch(session, updating, run.set, session->skipped, SKIPPED_AT));
     XP_TRY(collect(session)); /* the run before */
     session->run = run;
+    session->run.updates = last;
     session->run.under_way = session->run.trains = true;
     return XP_OK;
 }
 
-xp_status xp_session_train(xp_session *session, int64_t step, double rate, xp_tally *before) {
+xp_status xp_session_train(xp_session *session, const xp_session_step_numbers *numbers, xp_tally *before) {
     const int parts = session->config->training.accumulate, batch = session->shape.batch;
     const int64_t left = session->order_count - session->next, whole = (int64_t)parts * batch;
     const int64_t samples = left < whole ? left : whole;
     for (int part = 0; part == 0 || (int64_t)part * batch < samples; part++) {
         const int64_t begin = (int64_t)part * batch, own = samples - begin < batch ? samples - begin : batch;
-        const float share = parts > 1 ? (float)((double)own / (double)samples) : 1;
-        XP_TRY(train_part(session, step, rate, part, share, begin + batch >= samples));
+        const double share = parts > 1 ? (double)own / (double)samples : 1;
+        XP_TRY(train_part(session, numbers, part, share, begin + batch >= samples));
         if (part == 0) *before = hand_out(session);
     }
     return XP_OK;

@@ -391,6 +391,8 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     all = set_whole(all, "test_samples", summary->test_samples);
     all = set_number(all, "seconds", summary->seconds);
     all = set_number(all, "samples_per_second", summary->samples_per_second);
+    if (summary->scaled) all = set_whole(all, "steps_skipped", summary->skipped);
+    if (summary->scaled) all = set_number(all, "loss_scale", summary->loss_scale);
     all = set_text(all, "device", summary->device);
     all = set_text(all, "driver", summary->driver);
     all = set_text(all, "family", summary->family);

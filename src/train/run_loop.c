@@ -26,6 +26,7 @@ static void count_step(xp_run *run, const xp_tally *tally) {
     for (int i = 0; i < XP_TASK_SUMS; i++) state->sums[i] += tally->sums[i];
     state->samples += tally->samples;
     state->samples_total += tally->samples;
+    if (run->session.skipped) xp_loss_scale_count(&state->loss_scale, tally->skipped > 0);
     state->step++;
     state->position++;
     run->steps_made++;
@@ -35,9 +36,16 @@ static void count_step(xp_run *run, const xp_tally *tally) {
 static xp_status train_step(xp_run *run) {
     const double begin = xp_clock();
     const double rate = xp_schedule_rate(&run->checkpoint.config, run->steps_enqueued, run->steps_per_epoch);
+    xp_training_state *state = &run->checkpoint.state;
+    xp_session_step_numbers numbers = {.step = run->steps_enqueued + 1, .rate = rate, .scale = 1};
     xp_tally before;
     run->row.learning_rate = rate;
-    XP_TRY(advise(run, xp_session_train(&run->session, run->steps_enqueued + 1, rate, &before)));
+    if (run->session.skipped) {
+        XP_TRY(advise(run, xp_loss_scale_choose(&state->loss_scale, numbers.step, state->step)));
+        numbers.scale = state->loss_scale.scale;
+    }
+    numbers.update = numbers.step - state->loss_scale.skipped;
+    XP_TRY(advise(run, xp_session_train(&run->session, &numbers, &before)));
     run->steps_enqueued++;
     count_step(run, &before);
     run->checkpoint.state.training_seconds += xp_clock() - begin;
@@ -138,6 +146,9 @@ void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
                             .test_samples = run->counts[2],
                             .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
+                            .scaled = run->session.skipped != NULL,
+                            .skipped = xp_loss_scale_skipped(&state->loss_scale),
+                            .loss_scale = state->loss_scale.scale,
                             .finished = state->epoch == run->checkpoint.config.training.epochs};
     if (state->epoch_best > 0 && state->epoch_best <= run->folder.count) { /* the last row may have failed */
         out->best = run->folder.rows[state->epoch_best - 1];
@@ -241,11 +252,22 @@ out:
     return status;
 }
 
+/* Says how many steps were skipped since so many were. */
+static void tell_skipped(const xp_run *run, int64_t before) {
+    const int64_t skipped = xp_loss_scale_skipped(&run->checkpoint.state.loss_scale) - before;
+    char text[160];
+    if (skipped == 0) return;
+    snprintf(text, sizeof text, "%lld step%s skipped, since gradients overflowed in fp16", (long long)skipped,
+             skipped == 1 ? " was" : "s were");
+    xp_run_say(run, text);
+}
+
 /* The rest of an epoch, or of it what comes before a stop is asked for. */
 static xp_status train_epoch(xp_run *run, double *told) {
     const xp_training_state *state = &run->checkpoint.state;
     const xp_config *config = &run->checkpoint.config;
     const int64_t steps = run->steps_per_epoch - state->position, end = run->steps_enqueued + steps;
+    const int64_t skipped = xp_loss_scale_skipped(&state->loss_scale);
     xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
     xp_session_begin(&run->session, run->train, run->order, run->train->count,
                      state->position * config->training.batch);
@@ -256,6 +278,7 @@ static xp_status train_epoch(xp_run *run, double *told) {
     }
     XP_TRY(finish_step(run));
     report_training(run, told);
+    tell_skipped(run, skipped);
     xp_session_end(&run->session);
     return XP_OK;
 }
@@ -271,6 +294,7 @@ xp_status xp_run_loop(xp_run *run) {
         return status == XP_INTERRUPTED ? interrupt(run) : status;
     }
     run->steps_enqueued = state->step;
+    if (run->session.skipped && state->loss_scale.scale == 0) state->loss_scale = xp_loss_scale_begin();
     while (state->epoch < config->training.epochs) {
         XP_TRY(train_epoch(run, &told));
         if (state->position < run->steps_per_epoch) return interrupt(run);

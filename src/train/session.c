@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/json.h"
+#include "train/step.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -27,6 +28,8 @@ static xp_status add_optimiser(xp_session *session) {
         XP_TRY(xp_graph_create(&session->update, session->store, true));
         graph = session->update;
     }
+    if (config->model.storage == XP_F16)
+        return xp_step_scaled_optimiser(graph, session->device, &options, &session->skipped);
     return xp_train_optimiser(graph, session->device, &options);
 }
 

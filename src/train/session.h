@@ -12,7 +12,7 @@
 /* A run of a plan that was enqueued. */
 typedef struct xp_session_run {
     bool under_way; /* its results have not been waited for */
-    bool trains;
+    bool trains, updates;
     int set;       /* of inputs and results */
     int filled;    /* real samples */
     int64_t first; /* of them, in the order */
@@ -26,6 +26,7 @@ typedef struct xp_session {
     xp_store *store;
     xp_learner training, evaluation; /* training.model.graph is NULL in a session that only evaluates */
     xp_graph *update;                /* with gradient accumulation; NULL: the update is in training's own graph */
+    xp_tensor *skipped;              /* of the update in fp16, whose loss is scaled: whether it was; else NULL */
     xp_plan *training_plan, *update_plan, *evaluation_plan;
     xp_inputs inputs;
     xp_field_tensors training_fields, update_fields, evaluation_fields;
@@ -76,10 +77,17 @@ void xp_session_begin(xp_session *session, const xp_dataset *dataset, const int3
 /* Nothing more is prepared, and what is under way is forgotten. */
 void xp_session_end(xp_session *session);
 
-/* Enqueues one step of training (counted from 1) on the next samples, in as many parts as the configuration says, and
+/* What a step of training differs by from the others. */
+typedef struct xp_session_step_numbers {
+    int64_t step;       /* from 1 */
+    int64_t update;     /* from 1; steps that were skipped are none */
+    double rate, scale; /* scale: of the loss; 1 unless in fp16 */
+} xp_session_step_numbers;
+
+/* Enqueues one step of training on the next samples, in as many parts as the configuration says, and
  * waits for the step before, which *before tells: its samples are 0 where there was none. XP_BAD_DATA, of this and of
  * what follows: an answer is not a number; the message names the sample and ends without a remedy. */
-xp_status xp_session_train(xp_session *session, int64_t step, double rate, xp_tally *before);
+xp_status xp_session_train(xp_session *session, const xp_session_step_numbers *numbers, xp_tally *before);
 /* Waits for the last step. */
 xp_status xp_session_finish(xp_session *session, xp_tally *last);
 

@@ -41,7 +41,8 @@ xp_status xp_train_accumulate(xp_graph *graph, xp_device *device) {
     return xp_gradient_sum(graph);
 }
 
-xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options) {
+static xp_status add_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options,
+                               xp_tensor **skipped) {
     xp_optimiser_options own;
     xp_optimiser_options_default(&own);
     XP_TRY(xp_options_take(&own, sizeof own, options, "xp_optimiser_options"));
@@ -63,20 +64,31 @@ xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimi
     };
     xp_graph_scope(graph, "optimiser");
     xp_tensor *norm = NULL;
-    if (own.gradient_clip > 0) {
+    if (own.gradient_clip > 0 || skipped) {
         norm = xp_gradient_norm(graph);
         if (!norm) return XP_INVALID_ARGUMENT;
     }
-    return xp_optimise(graph, norm, &attributes);
+    return xp_optimise(graph, norm, &attributes, skipped);
+}
+
+xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options) {
+    return add_optimiser(graph, device, options, NULL);
+}
+
+xp_status xp_step_scaled_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options,
+                                   xp_tensor **skipped) {
+    XP_TRY(add_optimiser(graph, device, options, skipped));
+    xp_tensor_keep(*skipped);
+    return XP_OK;
 }
 
 static xp_status check_step(int64_t step) {
     return step < 1 ? xp_fail(XP_INVALID_ARGUMENT, "step %lld: steps count from 1", (long long)step) : XP_OK;
 }
 
-void xp_step_fill_optimiser(const xp_graph *graph, int64_t step, double learning_rate, float state[8]) {
+void xp_step_fill_optimiser(const xp_graph *graph, int64_t step, double learning_rate, double scale, float state[8]) {
     const xp_node *optimiser = find_node(graph, "optimiser");
-    xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, state);
+    xp_optimiser_state_fill(XP_ATTRIBUTES(xp_optimiser_attributes, optimiser), step, learning_rate, scale, state);
 }
 
 void xp_step_fill_part(int part, float state[8]) {
@@ -120,7 +132,7 @@ xp_status xp_train_step(xp_plan *plan, uint64_t seed, int64_t step, double learn
                        "a step: this plan accumulates gradients; before each of its runs comes xp_train_part");
     if (find_node(graph, "optimiser")) {
         float state[8];
-        xp_step_fill_optimiser(graph, step, learning_rate, state);
+        xp_step_fill_optimiser(graph, step, learning_rate, 1, state);
         XP_TRY(xp_plan_write(plan, graph->optimiser_state, state));
     }
     return write_random_state(plan, seed, step, 0, 1);

@@ -4,6 +4,7 @@
 #include "core/random.h"
 #include "device/fill.h"
 #include "task/classification.h"
+#include "train/loss_scale.h"
 
 #include <stdlib.h>
 
@@ -94,7 +95,11 @@ xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *
     xp_tally tally;
     for (int i = 0; i < count; i++) {
         XP_TRY(prepare_round(t));
-        XP_TRY(xp_session_train(&t->session, t->step + 1, t->config.training.learning_rate, &tally));
+        const xp_session_step_numbers numbers = {.step = t->step + 1,
+                                                 .update = t->step + 1,
+                                                 .rate = t->config.training.learning_rate,
+                                                 .scale = t->session.skipped ? xp_loss_scale_begin().scale : 1};
+        XP_TRY(xp_session_train(&t->session, &numbers, &tally));
         t->step++;
         t->ahead--;
     }
