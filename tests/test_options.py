@@ -356,7 +356,7 @@ TABLE = {
     "training.checkpoint_every": (("off", "2", "1s"), checkpoint_every),
     "training.keep": ((0, 2), keep),
     "device.select": (("cpu", "no such device"), select),
-    "device.family": (("wide", "tiled", "matrix"), family),
+    "device.family": (("wide", "tiled"), family),
 }
 
 
