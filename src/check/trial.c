@@ -70,8 +70,9 @@ static double error_of(const xp_trial_work *t, const xp_operand *o, int64_t elem
     double factor = t->draw->inputs == XP_INPUTS_NORMAL ? t->factor : 2 * t->factor; /* equal terms round alike */
     *bound = factor * o->single_error + o->perturbed_error + 4 * (double)FLT_EPSILON * o->magnitude[element] +
              8 * (double)FLT_MIN + storage_rounding(o->tensor->type, fabs(exact));
-    /* Units that cut what they add lose more the longer the sum, but less than the roundings of tf32, 2^-10, cost. */
-    if (t->rounds) *bound += 0x1p-12 * o->magnitude[element];
+    /* Units that cut what they add lose more the longer the sum, and sums of a factor are of what it was before it was
+     * rounded: both are less than what the roundings of two factors, 2^-10, may cost. */
+    if (t->rounds) *bound += 0x1p-11 * o->magnitude[element];
     if (o->tensor->type == XP_F16 && fabs(exact) + *bound > FP16_MAX && isinf(value))
         return (value > 0) == (exact > 0) ? 0 : INFINITY;
     return isnan(value) ? INFINITY : fabs(value - exact);
