@@ -12,7 +12,7 @@ import shutil
 import struct
 import subprocess
 
-from commands import EXPANSE, ROOT, expanse, expect, finish, images, must, series, write
+from commands import EXPANSE, ROOT, expanse, expect, finish, images, must, rejected, series, write
 
 TRAIN, TEST, OTHER = (write(f"{name}.ts", series(count, length=length)) for name, count, length in (
     ("train", 16, 9), ("test", 6, 9), ("other", 20, 9)))
@@ -244,6 +244,10 @@ def recompute(key, values, base):
 
 
 def precision(key, values, base):
+    for value in ("fp32-matrix", "tf32"):
+        rejected(key, ["train", *words({key: value}), "--dry-run"], [f"precision {value}", "matrix units", "bf16"], 1)
+        found = dry_run({key: value, "device.family": "matrix"})
+        expect(key, f"precision    {value}: products of fp32 tensors" in found, found)
     expect(key, [run({key: value}).summary["precision"] for value in values] == list(values), "summary.json")
     one, *others = (run({key: value}).losses() for value in values)
     for other in others:

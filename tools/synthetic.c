@@ -1,6 +1,7 @@
 #include "synthetic.h"
 
 #include "core/text.h"
+#include "train/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -89,5 +90,6 @@ void xp_synthetic_describe(const xp_synthetic_setup *setup, char *out, size_t si
         xp_text_add(out, size, "N=%d", setup->shape.length);
     if (config->training.accumulate > 1) xp_text_add(out, size, " accumulate=%d", config->training.accumulate);
     if (config->training.recompute) xp_text_add(out, size, " recompute");
-    if (config->model.storage != XP_F32) xp_text_add(out, size, " %s", xp_type_name((xp_type)config->model.storage));
+    if (config->training.precision != XP_PRECISION_FP32)
+        xp_text_add(out, size, " %s", xp_precision_name(config->training.precision));
 }

@@ -9,6 +9,7 @@
 #include "device/tuning.h"
 #include "task/classification.h"
 #include "train/checkpoint_tensors.h"
+#include "train/precision.h"
 #include "train/run_folder.h"
 #include "train/trust.h"
 
@@ -60,7 +61,7 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     xp_status status = xp_safetensors_metadata(set, "model", model);
     free(model);
     XP_TRY(status);
-    XP_TRY(xp_safetensors_metadata(set, "precision", xp_type_name((xp_type)checkpoint->config.model.storage)));
+    XP_TRY(xp_safetensors_metadata(set, "precision", xp_precision_name(checkpoint->config.training.precision)));
     XP_TRY(xp_safetensors_metadata(set, "task", checkpoint->task->name));
     XP_TRY(xp_safetensors_metadata(set, "data", checkpoint->kind->name));
     XP_TRY(add_json(set, "shape",

@@ -45,6 +45,7 @@ typedef struct xp_config {
         double final_rate;           /* cosine, one-cycle: fraction of learning_rate at the end */
         double step_factor;          /* step: multiply by this … */
         int step_epochs;             /* … every N epochs */
+        int precision;               /* xp_precision */
         int recompute;               /* activations of the layers, in the backward pass */
         xp_cadence checkpoint_every; /* beside the end of each epoch */
         int keep;                    /* checkpoints of the last epochs, beside the best and the last */

@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 #include "ops/ops.h"
+#include "train/precision.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -32,7 +33,9 @@ static const xp_option_choice schedules[] = {{"constant", XP_SCHEDULE_CONSTANT},
                                              {"one-cycle", XP_SCHEDULE_ONE_CYCLE},
                                              {"step", XP_SCHEDULE_STEP},
                                              {NULL, 0}};
-static const xp_option_choice precisions[] = {{"fp32", XP_F32}, {"bf16", XP_BF16}, {"fp16", XP_F16}, {NULL, 0}};
+static const xp_option_choice precisions[] = {{"fp32", XP_PRECISION_FP32}, {"fp32-matrix", XP_PRECISION_FP32_MATRIX},
+                                              {"tf32", XP_PRECISION_TF32}, {"bf16", XP_PRECISION_BF16},
+                                              {"fp16", XP_PRECISION_FP16}, {NULL, 0}};
 static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 2}, {"matrix", 3}, {NULL, 0}};
 
 #define FIELD(section, key) offsetof(xp_config, section.key), sizeof(((xp_config *)0)->section.key)
@@ -96,8 +99,8 @@ const xp_option xp_options[] = {
     REAL(training, final_rate, 0, 1, "cosine, one-cycle: last learning rate as a fraction of learning_rate"),
     REAL(training, step_factor, 0, 1, "step: multiply the learning rate by this"),
     WHOLE(training, step_epochs, 1, 1000000, "step: every N epochs"),
-    {"training", "precision", XP_OPTION_CHOICE, FIELD(model, storage), 0, 0, precisions,
-     "of activations and their gradients: fp32, bf16, fp16; weights are fp32 always"},
+    {"training", "precision", XP_OPTION_CHOICE, FIELD(training, precision), 0, 0, precisions,
+     "bf16, fp16: activations and their gradients in 16 bits; fp32-matrix, tf32: products of fp32 on matrix units"},
     SWITCH(training, recompute, "recompute activations in the backward pass: less memory, more time, the same bits"),
     {"training", "checkpoint_every", XP_OPTION_CADENCE, FIELD(training, checkpoint_every), 0, 0, NULL,
      "also save within an epoch: every N steps (500) or after some time (10m); off"},

@@ -5,6 +5,7 @@
 #include "core/writer.h"
 #include "graph/operation.h"
 #include "model/attention.h"
+#include "train/precision.h"
 
 #include <string.h>
 
@@ -43,9 +44,11 @@ static void describe_run(const xp_run *run, xp_writer *out) {
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);
     xp_write(out, "; %lld step%s an epoch, %d epoch%s\n", (long long)run->steps_per_epoch,
              run->steps_per_epoch == 1 ? "" : "s", epochs, epochs == 1 ? "" : "s");
-    if (config->model.storage != XP_F32)
-        xp_write(out, "precision    %s: activations, their gradients and working copies of weights\n",
-                 xp_type_name((xp_type)config->model.storage));
+    if (config->training.precision != XP_PRECISION_FP32)
+        xp_write(out, "precision    %s: %s\n", xp_precision_name(config->training.precision),
+                 xp_precision_storage(config->training.precision) != XP_F32
+                     ? "activations, their gradients and working copies of weights"
+                     : "products of fp32 tensors, on matrix units");
     xp_write(out, "memory       %s: weights and optimiser %s, activations %s, inputs %s\n", total, stored, arena,
              uploaded);
 }

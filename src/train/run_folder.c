@@ -9,6 +9,7 @@
 #include "core/writer.h"
 #include "train/checkpoint.h"
 #include "train/curves.h"
+#include "train/precision.h"
 #include "train/trust.h"
 
 #include <dirent.h>
@@ -368,7 +369,7 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     const bool measured = any && set != XP_SET_TRAINING;
     json_t *all = set_text(json_object(), "preset", config->preset);
     all = set_text(all, "attention", config->model.attention);
-    all = set_text(all, "precision", xp_type_name((xp_type)config->model.storage));
+    all = set_text(all, "precision", xp_precision_name(config->training.precision));
     all = set_seed(all, config->training.seed);
     all = set_text(all, key(name, "", task, "_set"), measured ? xp_set_name(set) : NULL);
     all = set_number(all, key(name, "", task, "_best"),

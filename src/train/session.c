@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/json.h"
+#include "train/precision.h"
 #include "train/step.h"
 
 #include <math.h>
@@ -28,7 +29,7 @@ static xp_status add_optimiser(xp_session *session) {
         XP_TRY(xp_graph_create(&session->update, session->store, true));
         graph = session->update;
     }
-    if (config->model.storage == XP_F16)
+    if (config->training.precision == XP_PRECISION_FP16)
         return xp_step_scaled_optimiser(graph, session->device, &options, &session->skipped);
     return xp_train_optimiser(graph, session->device, &options);
 }
@@ -63,21 +64,37 @@ typedef struct watcher {
     void *user;
 } watcher;
 
+/* A model that was trained on matrix units may be used anywhere. */
+static xp_status open_device(xp_session *session, const xp_device_options *options, bool training) {
+    const int precision = session->config->training.precision;
+    const xp_arithmetic arithmetic = xp_precision_arithmetic(precision);
+    xp_device_options own = *options;
+    own.arithmetic = xp_arithmetic_name(arithmetic);
+    XP_TRY(xp_device_open(&session->device, &own));
+    if (!training || arithmetic == XP_ARITHMETIC_FP32 || session->device->matrix != XP_MATRIX_NONE) return XP_OK;
+    return xp_fail(
+        XP_UNSUPPORTED,
+        "precision %s: %s has no matrix units that Expanse can use (see expanse doctor): use fp32, bf16 or fp16",
+        xp_precision_name(precision), session->device->name);
+}
+
 static xp_status open_session(xp_session *session, const xp_device_options *device, json_t *tunings, bool training,
                               watcher watch) {
     const xp_config *config = session->config;
-    XP_TRY(xp_model_check(&config->model, &session->shape)); /* before anything is opened or built */
-    XP_TRY(xp_device_open(&session->device, device));
+    xp_model_config model = config->model;
+    model.storage = (int)xp_precision_storage(config->training.precision);
+    XP_TRY(xp_model_check(&model, &session->shape)); /* before anything is opened or built */
+    XP_TRY(open_device(session, device, training));
     xp_tuning_prefer(session->device, tunings);
     XP_TRY(xp_store_create(&session->store));
     const xp_task_options options = {.label_smoothing = config->training.label_smoothing};
     if (training)
-        XP_TRY(xp_learner_build(&session->training, session->task, &config->model, &session->shape, &options,
-                                session->store, true));
-    XP_TRY(xp_learner_build(&session->evaluation, session->task, &config->model, &session->shape, &options,
-                            session->store, false));
+        XP_TRY(xp_learner_build(&session->training, session->task, &model, &session->shape, &options, session->store,
+                                true));
+    XP_TRY(xp_learner_build(&session->evaluation, session->task, &model, &session->shape, &options, session->store,
+                            false));
     if (training) {
-        if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training.model, &config->model));
+        if (config->training.recompute) XP_TRY(xp_model_recompute(&session->training.model, &model));
         XP_TRY(add_optimiser(session));
     }
     place_inputs(session);

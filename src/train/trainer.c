@@ -3,6 +3,7 @@
 
 #include "core/clock.h"
 #include "core/files.h"
+#include "train/precision.h"
 #include "train/run.h"
 #include "train/trust.h"
 
@@ -11,11 +12,11 @@
 
 /* On resume, says it when the steps are no longer computed as they were. */
 static bool tell_precision(const xp_run *run) {
-    const int before = run->recorded.model.storage, now = run->checkpoint.config.model.storage;
+    const int before = run->recorded.training.precision, now = run->checkpoint.config.training.precision;
     char text[160];
     if (!run->resumed || before == now) return false;
     snprintf(text, sizeof text, "this run was trained in %s up to step %lld, and continues in %s",
-             xp_type_name((xp_type)before), (long long)run->checkpoint.state.step, xp_type_name((xp_type)now));
+             xp_precision_name(before), (long long)run->checkpoint.state.step, xp_precision_name(now));
     xp_run_say(run, text);
     return true;
 }
