@@ -1,6 +1,7 @@
-/* The backward pass of attention for GPUs: two kernels, one that owns rows of q and writes dq, and one that owns rows of
- * k and v and writes dk and dv. Each output has one writer and a fixed order of summation. p is recomputed from lse, and
- * held at 1 where huge scores leave lse too coarse. */
+/* The backward pass of attention for GPUs: four kernels. One owns rows of q and writes delta and dq, one owns rows of
+ * k and v and writes dk and dv, one writes delta alone where no dq is wanted, and one owns a tile of the bias's
+ * gradient. Each output has one writer and a fixed order of summation. p is recomputed from lse, and held at 1 where
+ * huge scores leave lse too coarse. */
 #include "attention_tiled.clh"
 
 #ifndef D_LSE /* a gradient arrives at lse */

@@ -1,5 +1,5 @@
 /* Numbers in another type: y[i] = x[i], rounded to nearest where y's type has fewer bits. One shape of work-group serves
- * both families, as in elementwise.cl.
+ * all families, as in elementwise.cl.
  *
  * FROM, TO  types as STORAGE counts them */
 #include "storage.clh"

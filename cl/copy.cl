@@ -1,4 +1,4 @@
-/* Copies between views, and sums of two: one shape of work-group serves both families, as in elementwise.cl. */
+/* Copies between views, and sums of two: one shape of work-group serves all families, as in elementwise.cl. */
 #include "storage.clh"
 
 #if STORAGE

@@ -1,5 +1,5 @@
 /* Softmax cross-entropy with label smoothing, and its gradient. A work-group of 64 owns one sample (or the sums over the
- * batch) and reduces in local memory; the classes and the batch are few, so one shape serves both families. A sample
+ * batch) and reduces in local memory; the classes and the batch are few, so one shape serves all families. A sample
  * counts when its weight is not 0 and its label is a class; the others are selected away, never multiplied by 0, so that
  * whatever lies in their rows cannot reach the loss.
  *

@@ -1,6 +1,6 @@
 /* Elementwise operations. One work-item owns one element (dropout: the four that share one Philox block), straight-line
  * and without vector types: CPU compilers vectorise such a kernel over the work-group, and on GPUs the loads coalesce,
- * so one shape serves both families.
+ * so one shape serves all families.
  *
  * DROPOUT_BLOCK  elements of one work-item of dropout_wide, a multiple of 4
  * ACTIVATION  1 ReLU, 2 exact GELU (x·Φ(x)); only for activation and activation_backward

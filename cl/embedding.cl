@@ -1,5 +1,5 @@
 /* Positions, class token and dropout on the way into an encoder, and images cut into patches. Work-items own outputs
- * and load neighbours together, which serves both families: the work is moving data. Samples are walked as the rows of
+ * and load neighbours together, which serves all families: the work is moving data. Samples are walked as the rows of
  * numbers that they are, so that no work-item divides by a width.
  *
  * QUADS     1: the width is a multiple of 4 and a work-item owns four neighbouring columns (one Philox block); 0: one

@@ -1,6 +1,6 @@
 /* A feature map applied to a whole tensor, and its gradient: for what has to work on features and not on their
  * arguments. One work-item owns one element, straight-line, so that CPU compilers vectorise over the work-group and
- * loads on GPUs coalesce: one shape serves both families.
+ * loads on GPUs coalesce: one shape serves all families.
  *
  * Views show [B,N,heads,columns] with unit column stride by offset and strides; heads that lie behind each other come
  * as one head with many columns. */

@@ -1,5 +1,4 @@
-/* Matrix product for GPUs: y = activation(op(a)·op(b) + bias), or combined with a partner: that plus the partner, or
- * times the slope of an activation there.
+/* Matrix product for GPUs: y = op(a)·op(b) with the epilogue of gemm_epilogue.clh.
  *
  * A work-group of SIDE·SIDE work-items owns a tile of y, OWN_ROWS×OWN_COLUMNS for each of them, and walks the depth in
  * steps of DEPTH: both factors' slices go through local memory, turned so that a work-item reads its rows and columns

@@ -386,7 +386,8 @@ inline void sum_block(const __global stored *d_out, const __global stored *sum, 
 #endif
 
 /* Arguments as in backward_wide. The first work-groups make partial sums, which need nothing of the others: one launch
- * serves both. Of those, each makes dx and d_branch of one row. */
+ * serves both. Each of the others makes dx and d_branch of one row. No work-group has some work-items that return here and
+ * some that go on to the barriers. */
 __kernel TILED void backward_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                    const __global stored *restrict sum, const __global float *restrict mean,
                                    const __global float *restrict rstd, const __global float *restrict gamma,

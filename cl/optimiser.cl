@@ -4,9 +4,12 @@
  * parts, which each work-group of the step adds up for itself, so the order of summation depends on nothing but the number
  * of elements.
  *
- * KIND 0 SGD, 1 Adam, 2 AdamW, 3 RAdam, with PyTorch's definitions. MOMENTUM (SGD): moment_1 is there. CLIP: the
- * norm of the gradients is limited. SCALED: the gradients are multiples, by 1/state[5], of what they stand for; where their
- * norm is not finite, nothing changes but skipped[0], which says so. STEP_LOCAL, NORM_LOCAL: work-items of a group of the step and of the norm. */
+ * KIND        0 SGD, 1 Adam, 2 AdamW, 3 RAdam, with PyTorch's definitions
+ * MOMENTUM    1: SGD has moment_1
+ * CLIP        1: the norm of the gradients is limited
+ * SCALED      1: the gradients are multiplied by the scale of the loss, whose inverse is state[5]; where their norm is not
+ *             finite, neither values nor moments change, and skipped[0] says so
+ * STEP_LOCAL, NORM_LOCAL  work-items of a group of the step and of the norm */
 #ifndef KIND
 #define KIND 2
 #endif

@@ -5,7 +5,7 @@
  *   sequence_pool_tiled  a work-item owns one column; a work-group of 64 loads neighbours together
  *   sequence_pool_backward_wide  one work-item owns up to 128 columns of a sample: it divides once and writes every row
  *
- * The other kernels move one number per work-item; mask_rows serves both families.
+ * The other kernels move one number per work-item; mask_rows serves all families.
  *
  * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
  * LENGTHS  1: lengths [batch] are given; 0: all rows count

@@ -262,8 +262,7 @@ int xp_command_train(int count, char **words) {
         {"--resume", "DIR",
          "continue the run in this folder with its configuration; --epochs extends it, --train and --test give new "
          "paths of its data, --device, --family and --precision change how it is computed; auto: continue the run that "
-         "the flags describe, "
-         "or start it",
+         "the flags describe, or start it",
          .text = &resume},
         {"--trust-code", NULL, "with --resume: accept the score(...) of a run that is not marked as yours",
          .on = &trust_code},

@@ -365,7 +365,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         .local_bytes = (size_t)found->info.local_bytes,
         .allocation_bytes = (size_t)found->info.allocation_bytes,
         .alignment_bytes = (size_t)device_number(&ask, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
-        .compute_units = found->info.compute_units,
+        .compute_units = found->info.compute_units > 0 ? found->info.compute_units : 1, /* a driver may not say */
         .lanes = 8,
     };
     const cl_uint native_lanes = (cl_uint)device_number(&ask, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof native_lanes);

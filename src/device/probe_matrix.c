@@ -38,7 +38,7 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
 
 /* Only compilers that could know the instructions are asked: others may not survive the attempt. */
 static bool may_have_nvidia(const xp_device *device) {
-    char extensions[4096] = "";
+    char extensions[16384] = "";
     return !(device->limits.type & CL_DEVICE_TYPE_CPU) &&
            clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) == CL_SUCCESS &&
            strstr(extensions, "cl_nv_device_attribute_query");
@@ -54,6 +54,7 @@ xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out) {
     if (!may_have_nvidia(device))
         return xp_probe_answer(out, true, 0, "none", "products use the ordinary units of the device");
     int of, right = xp_matrix_count_right(device, XP_MATRIX_NVIDIA, &of);
+    if (right == 0) return xp_probe_answer(out, true, 0, "none", "products use the ordinary units of the device");
     return xp_probe_answer(out, right == of, right,
                            xp_probe_words("%s, %d of %d products right", xp_matrix_name(XP_MATRIX_NVIDIA), right, of),
                            right == of ? "multiply tensors in bf16 and fp16" : "not used");

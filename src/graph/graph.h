@@ -108,9 +108,9 @@ xp_tensor *xp_graph_dense(xp_graph *graph, xp_tensor *tensor);
 xp_node *xp_graph_node(xp_graph *graph, const struct xp_operation *operation, int input_count, xp_tensor *const *inputs,
                        int output_count, xp_tensor *const *outputs, const void *attributes, size_t attribute_bytes);
 
-/* Fuses operations that only change a result element by element into the products and other operations that make it, in
- * the backward pass, and dropout everywhere; this saves traffic, and the fused nodes become views. held [tensors of the graph]: by id, tensors whose
- * content is used outside the graph; kept up to date. */
+/* Fuses operations that only change a result element by element into the products and other operations that make it,
+ * in the backward pass, and dropout everywhere; this saves traffic, and the fused nodes become views. held [tensors of
+ * the graph]: by id, tensors whose content is used outside the graph; kept up to date. */
 void xp_graph_fuse(xp_graph *graph, bool *held);
 
 /* Zeroed memory that lives as long as the graph: for what attributes point to. NULL if memory runs out. */

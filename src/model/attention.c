@@ -473,11 +473,9 @@ xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *nam
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size) {
     const xp_specification *s = specification;
     if (!s->features) {
-        snprintf(text, size,
-                 "softmax: fused, time grows with queries × keys, memory with their sum; matrix units in 16 bits");
+        snprintf(text, size, "softmax: fused, time as queries × keys, memory as their sum; matrix units in 16 bits");
     } else if (is_linear_time(s, dropout > 0, false)) {
-        snprintf(text, size, "linear%s: running sums, time and memory grow with queries + keys",
-                 s->causal ? ", causal" : "");
+        snprintf(text, size, "linear%s: running sums, time and memory as queries + keys", s->causal ? ", causal" : "");
     } else {
         const char *reason = s->window                     ? "a window"
                              : s->stride > 1               ? "strides"
@@ -485,9 +483,7 @@ void xp_attention_describe(const xp_specification *specification, float dropout,
                              : s->mask_file[0]             ? "a mask"
                              : s->scale_count && s->causal ? "causal scaled heads"
                                                            : "attention dropout";
-        snprintf(text, size,
-                 "linear with %s: fused like softmax, time grows with queries × keys, memory with their sum; "
-                 "no matrix units",
+        snprintf(text, size, "linear with %s: fused, time as queries × keys, memory as their sum; no matrix units",
                  reason);
     }
 }

@@ -1,4 +1,4 @@
-/* What the launches of attention share in both families: a node's tensors by name, its sizes, the macros and arguments
+/* What the launches of attention share in all families: a node's tensors by name, its sizes, the macros and arguments
  * of cl/attention_score.clh. Knows no family's blocks; must not know what makes the inputs. */
 #ifndef XP_OPS_ATTENTION_LAUNCH_H
 #define XP_OPS_ATTENTION_LAUNCH_H
@@ -48,7 +48,7 @@ typedef struct xp_attention_sizes {
 } xp_attention_sizes;
 xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
 
-/* The macros that both families and all passes take. */
+/* The macros that all families and all passes take. */
 void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s);
 /* SIGHT_PARAMETERS, in their order. */
 void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);

@@ -1,5 +1,5 @@
-/* Activation and dropout: operations that treat each element for itself. Owns their rules
- * and launches; must not know what the elements mean. */
+/* Activation and dropout: operations that treat each element by itself. Owns their rules and launches; must not know what
+ * the elements mean. */
 #include "graph/stored.h"
 #include "ops/building.h"
 
@@ -34,9 +34,10 @@ static xp_status launch_dropout(xp_plan *plan, const xp_node *node, const xp_dro
 
 /* ---- activation -------------------------------------------------------------------------------------------------- */
 
-static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_request *request, double flops) {
+/* `tensors`: as large as the result, read or written. */
+static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_request *request, double flops,
+                                  int tensors) {
     int64_t count = xp_tensor_elements(node->outputs[0]);
-    int tensors = request->argument_count;
     request->file = "elementwise";
     request->dimensions = 1;
     request->local[0] = 256;
@@ -72,7 +73,7 @@ static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_launch_int(&request, lengths ? x->shape[1] : 1);
     xp_launch_int(&request, x->shape[x->rank - 1]);
     if (fused) pass_dropout(&request, random_state, &attributes->dropout);
-    XP_TRY(emit_per_element(plan, node, &request, 20));
+    XP_TRY(emit_per_element(plan, node, &request, 20, 2));
     if (!random_state || fused) return XP_OK;
     return launch_dropout(plan, node, &attributes->dropout, y, random_state, y, family);
 }
@@ -115,7 +116,7 @@ static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node, xp
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     xp_launch_write(&request, node->outputs[0]);
-    return emit_per_element(plan, node, &request, 24);
+    return emit_per_element(plan, node, &request, 24, 3);
 }
 
 static xp_combine slope(const xp_node *node) {

@@ -168,8 +168,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     request.global[0] = wide ? (size_t)blocks : (size_t)(parameter_groups + (d_rows ? rows : 0)) * 64;
     request.flops = (14.0 + (parameter_groups ? 5.0 : 0.0)) * elements;
     xp_storage_set(&request.variant, node);
-    request.bytes =
-        xp_storage_bytes(node) * elements * (2 + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
+    request.bytes = xp_storage_bytes(node) * elements *
+                    (2 + 2 * (parameter_groups > 0) + (node->inputs[1] != NULL) + d_rows + (node->outputs[1] != NULL));
     xp_variant_set(&request.variant, "BRANCH", node->outputs[1] != NULL);
     xp_variant_set(&request.variant, "DROPOUT", node->outputs[1] != NULL);
     xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);

@@ -51,8 +51,8 @@ xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *we
                                     const xp_depthwise_convolution_attributes *attributes);
 
 /* ---- ops/cross_entropy.c ---- */
-/* Has the node that made `losses` say, too, which answers are right [B]: 1 or 0, NaN where a probability is not finite; and
- * which samples count [B]: 1 or 0. */
+/* Makes the node that computed `losses` also report which answers are right [B] (1 or 0; NaN where a probability is not
+ * finite), and which samples count [B] (1 or 0). */
 xp_status xp_cross_entropy_correct(xp_graph *graph, const xp_tensor *losses, xp_tensor **correct, xp_tensor **counted);
 
 /* ---- ops/tally.c ---- */

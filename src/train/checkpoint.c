@@ -303,7 +303,7 @@ static xp_status read_scale(const char *path, json_t *value, xp_loss_scale *out)
     if (!value) return XP_OK;
     const bool read = json_unpack(value, "{s:F, s:I, s:I, s:i}", "scale", &scale, "good", &good, "skipped", &skipped,
                                   "held", &held) == 0;
-    if (!read || !(scale >= 1 && scale <= 1e9) || frexp(scale, &exponent) != 0.5 || good < 0 || (double)good > MOST ||
+    if (!read || !(scale >= 0.5 && scale <= 1e9) || frexp(scale, &exponent) != 0.5 || good < 0 || (double)good > MOST ||
         skipped < 0 || (double)skipped > MOST || held < XP_OUTCOME_NONE || held > XP_OUTCOME_SKIPPED)
         return xp_fail(XP_BAD_DATA, "%s: 'loss_scale' is invalid; use another checkpoint", path);
     *out = (xp_loss_scale){.scale = scale, .good = good, .skipped = skipped, .held = held};

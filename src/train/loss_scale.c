@@ -13,7 +13,7 @@ static void apply(xp_loss_scale *scale) {
         scale->scale /= 2;
         scale->good = 0;
         scale->skipped++;
-    } else if (scale->held == XP_OUTCOME_GOOD && ++scale->good == GOOD_STEPS) {
+    } else if (scale->held == XP_OUTCOME_GOOD && ++scale->good >= GOOD_STEPS) {
         if (scale->scale < HIGHEST) scale->scale *= 2;
         scale->good = 0;
     }
@@ -28,7 +28,8 @@ void xp_loss_scale_count(xp_loss_scale *scale, bool skipped) {
 xp_status xp_loss_scale_choose(xp_loss_scale *scale, int64_t step, int64_t counted) {
     if (counted < step - 1) apply(scale);
     if (scale->scale >= 1) return XP_OK;
-    return xp_fail(XP_BAD_DATA, "the gradients are not finite in fp16, even without a scale of the loss");
+    return xp_fail(XP_BAD_DATA, "the gradients are not finite in fp16, even without a scale of the loss: continue with "
+                                "--precision bf16 or fp32");
 }
 
 int64_t xp_loss_scale_skipped(const xp_loss_scale *scale) {

@@ -22,8 +22,7 @@ typedef struct xp_loss_scale {
 xp_loss_scale xp_loss_scale_begin(void);
 /* Adds the outcome of a step, in their order. */
 void xp_loss_scale_count(xp_loss_scale *scale, bool skipped);
-/* Before step `step` (from 1), of which `counted` were counted: has the scale be that step's. XP_BAD_DATA: no scale
- * helps. */
+/* Sets the scale of step `step` (from 1), when `counted` steps have been counted. XP_BAD_DATA: no scale helps. */
 xp_status xp_loss_scale_choose(xp_loss_scale *scale, int64_t step, int64_t counted);
 /* All steps that were skipped. */
 int64_t xp_loss_scale_skipped(const xp_loss_scale *scale);

@@ -252,7 +252,7 @@ out:
     return status;
 }
 
-/* Says how many steps were skipped since so many were. */
+/* Reports the steps skipped since there were `before` of them. */
 static void tell_skipped(const xp_run *run, int64_t before) {
     const int64_t skipped = xp_loss_scale_skipped(&run->checkpoint.state.loss_scale) - before;
     char text[160];

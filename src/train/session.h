@@ -77,10 +77,10 @@ void xp_session_begin(xp_session *session, const xp_dataset *dataset, const int3
 /* Nothing more is prepared, and what is under way is forgotten. */
 void xp_session_end(xp_session *session);
 
-/* What a step of training differs by from the others. */
+/* The numbers that differ from step to step. */
 typedef struct xp_session_step_numbers {
     int64_t step;       /* from 1 */
-    int64_t update;     /* from 1; steps that were skipped are none */
+    int64_t update;     /* from 1; skipped steps do not count */
     double rate, scale; /* scale: of the loss; 1 unless in fp16 */
 } xp_session_step_numbers;
 

@@ -7,8 +7,8 @@
 
 #include <expanse/train.h>
 
-/* xp_train_optimiser for gradients that are multiples by the scale of the loss: after a step, *skipped [1] tells whether
- * they were not finite, so that it changed nothing. */
+/* xp_train_optimiser for gradients that are multiplied by the scale of the loss: after a step, *skipped [1] says whether
+ * they were not finite, in which case nothing was updated. */
 xp_status xp_step_scaled_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options,
                                    xp_tensor **skipped);
 

@@ -286,6 +286,8 @@ EXPORT cl_int CL_API_CALL clGetDeviceInfo(cl_device_id id, cl_device_info what, 
         return give_text("1.0", room, out, needed);
     case CL_DEVICE_VERSION:
         return give_text("OpenCL 1.2 null", room, out, needed);
+    case CL_DEVICE_EXTENSIONS:
+        return give_text("", room, out, needed);
     case CL_DEVICE_PLATFORM:
         return GIVE(cl_platform_id, (cl_platform_id)&platform);
     case CL_DEVICE_AVAILABLE:

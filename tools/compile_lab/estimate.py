@@ -1,9 +1,9 @@
 """Estimates how fast the main loop of a GPU kernel runs, from its machine code, without the GPU.
 
-For one pass of one sub-group through it the counts of instructions give the
-clocks that each part of a scheduler is busy: the matrix unit, issue, fp32 arithmetic, other arithmetic, special functions, local
-memory, and the second-level cache. These overlap imperfectly: their norm of order OVERLAP is the busy time. Work-groups that share a
-unit hide each other's waits; a lone one waits at its barrier, and for memory, too, where its copies are not ahead by a pass or more.
+For one pass of one sub-group through it the counts of instructions give the clocks that each part of a scheduler is busy: the matrix
+unit, issue, fp32 arithmetic, other arithmetic, special functions, local memory, and the second-level cache. These overlap imperfectly:
+their norm of order OVERLAP is the busy time. Work-groups that share a unit hide each other's waits; a lone one waits at its barrier,
+and for memory, too, where its copies are not ahead by a pass or more.
 
 The rates are the hardware's, or its measured peaks. OVERLAP, the wait at a barrier, the latency of memory and the rate of the
 cache were fitted to twelve kernels that were measured on an H200 (calibration.json). Knows the disassembly of NVIDIA's sm_90 alone.
