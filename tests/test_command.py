@@ -441,6 +441,7 @@ def check_check():
         expect(name, verdict["largest_seconds"] > 0 and "=" in verdict["largest_shape"], str(verdict))
     found = json.loads(must("check", "--filter", "^gemm wide m=1 ", "-o", "json").stdout)["verdicts"]
     expect(name, len(found) == 1 and found[0]["family"] == "wide" and 0 < found[0]["cases"] < 100, str(found))
+    rejected("arithmetic without matrix units", ["check", "--arithmetic", "tf32"], ["--family matrix"], 2)
     rejected("a filter that fits nothing", ["check", "--filter", "gemm sideways"], ["gemm sideways"], 2)
     broken = os.path.join(ROOT, "kernels")
     shutil.copytree(KERNELS, broken)

@@ -141,6 +141,8 @@ int xp_command_check(int count, char **words) {
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;
+    if (arithmetic && (!family || strcmp(family, "matrix") != 0))
+        return xp_command_misuse("--arithmetic is for matrix units: add --family matrix");
     xp_check_options options;
     xp_check_options_default(&options);
     options.filter = filter;

@@ -133,11 +133,16 @@ static xp_status check_operation(round *r, xp_check_summary *out) {
     return XP_OK;
 }
 
-/* Whether the operation has kernels for matrix units. */
-static bool has_matrix_kernels(const char *name) {
-    for (int i = 0; i < xp_operation_count; i++)
-        for (const xp_emitter *emitter = xp_operations[i]->emitters; emitter && emitter->emit; emitter++)
-            if (emitter->family == XP_FAMILY_MATRIX && strcmp(xp_operations[i]->name, name) == 0) return true;
+/* Whether the operation has kernels for matrix units in the device's arithmetic: in 16 bits, or of fp32 tensors, whose
+ * factors they round. */
+static bool has_matrix_kernels(const xp_device *device, const char *name) {
+    for (int i = 0; i < xp_operation_count; i++) {
+        const xp_operation *operation = xp_operations[i];
+        if (strcmp(operation->name, name) != 0) continue;
+        if (device->arithmetic != XP_ARITHMETIC_FP32) return operation->rounded_inputs != 0;
+        for (const xp_emitter *emitter = operation->emitters; emitter && emitter->emit; emitter++)
+            if (emitter->family == XP_FAMILY_MATRIX) return true;
+    }
     return false;
 }
 
@@ -157,7 +162,7 @@ xp_status xp_check_run(xp_device *device, const xp_check_options *given, const x
         const xp_case_entry *entry = &xp_case_entries[i];
         round r = {.device = device, .options = options, .report = report, .entry = entry};
         r.verdict = (xp_check_verdict){.operation = entry->operation, .family = family_name(device)};
-        if (matrix && !has_matrix_kernels(entry->operation)) continue;
+        if (matrix && !has_matrix_kernels(device, entry->operation)) continue;
         if (regexec(&filter, entry->operation, 0, NULL, 0) != 0) r.filter = &filter;
         status = check_operation(&r, out);
         if (options->until_failure && r.verdict.failed > 0) break;
