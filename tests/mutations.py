@@ -41,7 +41,7 @@ EQUIVALENT = [
     ("linear_attention_tiled.cl", "tile < end; tile += BLOCK_COLUMNS", "tile <= end", "a tile too many has no queries"),
     ("math.clh", "F)(-127.0f) > x", "F)(-127.0f) >= x", "at the bound itself both sides are the same number"),
     ("math.clh", "F)(64.0f) < power", "F)(64.0f) <= power", "at the bound itself both sides are the same number"),
-    ("cross_entropy.cl", "scale[0] = weight > 0.0f", "weight >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
+    ("cross_entropy.cl", "scale = total > 0.0f", "total >= 0.0f", "with no weight at all, no sample counts and the scale is not used"),
     ("attention_score.clh", "a >= 0 ? a / b", "a > 0", "0 divided rounds to 0 either way"),
     ("attention_score.clh", "(BIAS ?", "BIAS || 1", "without a bias nobody reads through the pointer"),
     ("features.clh", "x >= (F)(0.0f) ? x + (F)(1.0f)", "x > (F)(0.0f)", "at 0 both sides are 1"),
