@@ -89,9 +89,11 @@ static losses lose(int depth, int samples) {
 }
 
 static void assert_near(double found, double measured, const char *what, int depth) {
-    if (!(found > 0.6 * measured && found < 1.6 * measured))
+    if (!(found > 0.7 * measured && found < 1.4 * measured))
         fail_msg("%s, depth %d: error %.2e, measured %.2e", what, depth, found, measured);
 }
+
+enum { SAMPLES = 2500 }; /* as many elements of the product as were measured */
 
 static void the_model_loses_what_was_measured(void **state) {
     static const struct {
@@ -100,7 +102,7 @@ static void the_model_loses_what_was_measured(void **state) {
     } measured[] = {
         {1024, 4.45e-6, 4.58e-6, 2.56e-5}, {4096, 8.27e-6, 1.77e-5, 1.10e-4}, {8192, 1.04e-5, 4.09e-5, 2.53e-4}};
     for (size_t i = 0; i < sizeof measured / sizeof *measured; i++) {
-        const losses found = lose(measured[i].depth, 1500);
+        const losses found = lose(measured[i].depth, SAMPLES);
         print_message("depth %5d: plain %.2e (measured %.2e), bf16 %.2e (%.2e), three products %.2e (%.2e)\n",
                       measured[i].depth, found.plain, measured[i].plain, found.halves, measured[i].halves, found.three,
                       measured[i].three);
