@@ -74,19 +74,26 @@
 
 /* A slice of DEPTH steps of the depth and `tile` outer indices, four by four. Stored with the depth along rows (outer ×
  * depth), a four is four steps of one outer index; stored with the outer index along rows (depth × outer), four outer
- * indices of one step. */
-inline float4 fetch_depth_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
-                                  int four, int tile, int aligned) {
-    const int outer = outer_begin + four / (DEPTH / 4), column = step + four % (DEPTH / 4) * 4;
+ * indices of one step. `from` is the place of a work-item's first four, and moves with the slices, since to compute it
+ * anew would take registers. */
+#define OUTER_OF_DEPTH(four)       ((four) / (DEPTH / 4))
+#define STEP_OF_DEPTH(four)        ((four) % (DEPTH / 4) * 4)
+#define OUTER_OF_OUTER(four, tile) ((four) % ((tile) / 4) * 4)
+#define STEP_OF_OUTER(four, tile)  ((four) / ((tile) / 4))
+
+inline float4 fetch_depth_in_rows(const __global stored *from, int outer_begin, int outer_count, int step, int k,
+                                  int item, int four, int tile, int aligned) {
+    const int outer = outer_begin + OUTER_OF_DEPTH(four), column = step + STEP_OF_DEPTH(four);
     if (outer >= outer_count || column >= k) return (float4)(0.0f);
-    return read_stored(matrix + (long)outer * k + column, k - column, aligned);
+    return read_stored(from + (long)(OUTER_OF_DEPTH(four) - OUTER_OF_DEPTH(item)) * k, k - column, aligned);
 }
 
-inline float4 fetch_outer_in_rows(const __global stored *matrix, int outer_begin, int outer_count, int step, int k,
-                                  int four, int tile, int aligned) {
-    const int row = step + four / (tile / 4), column = outer_begin + four % (tile / 4) * 4;
+inline float4 fetch_outer_in_rows(const __global stored *from, int outer_begin, int outer_count, int step, int k,
+                                  int item, int four, int tile, int aligned) {
+    const int row = step + STEP_OF_OUTER(four, tile), column = outer_begin + OUTER_OF_OUTER(four, tile);
     if (row >= k || column >= outer_count) return (float4)(0.0f);
-    return read_stored(matrix + (long)row * outer_count + column, outer_count - column, aligned);
+    return read_stored(from + (long)(STEP_OF_OUTER(four, tile) - STEP_OF_OUTER(item, tile)) * outer_count,
+                       outer_count - column, aligned);
 }
 
 inline void keep_depth_in_rows(__local float *slice, float4 value, int four, int tile) {
@@ -101,19 +108,30 @@ inline void keep_outer_in_rows(__local float *slice, float4 value, int four, int
     *(__local float4 *)(slice + four / (tile / 4) * PITCH(tile) + four % (tile / 4) * 4) = value;
 }
 
+#define FIRST_DEPTH(begin_outer) ((long)((begin_outer) + OUTER_OF_DEPTH(item)) * k + begin + STEP_OF_DEPTH(item))
+#define FIRST_OUTER(begin_outer, count, tile)                                                                          \
+    ((long)(begin + STEP_OF_OUTER(item, tile)) * (count) + (begin_outer) + OUTER_OF_OUTER(item, tile))
 #if TRANSPOSE_A
-#define FETCH_A fetch_outer_in_rows
-#define KEEP_A  keep_outer_in_rows
+#define FETCH_A  fetch_outer_in_rows
+#define KEEP_A   keep_outer_in_rows
+#define FIRST_A  FIRST_OUTER(row_begin, m, TILE_ROWS)
+#define STRIDE_A ((long)DEPTH * m)
 #else
-#define FETCH_A fetch_depth_in_rows
-#define KEEP_A  keep_depth_in_rows
+#define FETCH_A  fetch_depth_in_rows
+#define KEEP_A   keep_depth_in_rows
+#define FIRST_A  FIRST_DEPTH(row_begin)
+#define STRIDE_A DEPTH
 #endif
 #if TRANSPOSE_B
-#define FETCH_B fetch_depth_in_rows
-#define KEEP_B  keep_depth_in_rows
+#define FETCH_B  fetch_depth_in_rows
+#define KEEP_B   keep_depth_in_rows
+#define FIRST_B  FIRST_DEPTH(column_begin)
+#define STRIDE_B DEPTH
 #else
-#define FETCH_B fetch_outer_in_rows
-#define KEEP_B  keep_outer_in_rows
+#define FETCH_B  fetch_outer_in_rows
+#define KEEP_B   keep_outer_in_rows
+#define FIRST_B  FIRST_OUTER(column_begin, n, TILE_COLUMNS)
+#define STRIDE_B ((long)DEPTH * n)
 #endif
 
 /* Four sums of a work-group from `column` of `row` on; those of a part stay as they are. */
@@ -177,10 +195,10 @@ INLINE void put(float4 value, int row, int column, __global float *parts, EPILOG
 #define DECLARE_B(i)      float4 next_b##i;
 #define FETCH_SLICE_A(i)                                                                                               \
     if (IN_SLICE(i, TILE_ROWS))                                                                                        \
-        next_a##i = FETCH_A(a, row_begin, m, begin, k, item + i * ITEMS, TILE_ROWS, ALIGNED_A);
+        next_a##i = FETCH_A(a, row_begin, m, begin, k, item, item + i * ITEMS, TILE_ROWS, ALIGNED_A);
 #define FETCH_SLICE_B(i)                                                                                               \
     if (IN_SLICE(i, TILE_COLUMNS))                                                                                     \
-        next_b##i = FETCH_B(b, column_begin, n, begin, k, item + i * ITEMS, TILE_COLUMNS, ALIGNED_B);
+        next_b##i = FETCH_B(b, column_begin, n, begin, k, item, item + i * ITEMS, TILE_COLUMNS, ALIGNED_B);
 #define KEEP_SLICE_A(i)                                                                                                \
     if (IN_SLICE(i, TILE_ROWS))                                                                                        \
         KEEP_A(slice_a + now * SLICE_A, next_a##i, item + i * ITEMS, TILE_ROWS);
@@ -223,6 +241,8 @@ gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
 #if SUMS
     float sum_of_row = 0.0f;
 #endif
+    a += FIRST_A;
+    b += FIRST_B;
     EACH_FETCH_A(FETCH_SLICE_A)
     EACH_FETCH_B(FETCH_SLICE_B)
     EACH_FETCH_A(KEEP_SLICE_A)
@@ -232,6 +252,8 @@ gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
         const __local float *own_a = slice_a + now * SLICE_A + ITEM_ROW * 4;
         const __local float *own_b = slice_b + now * SLICE_B + ITEM_COLUMN * 4;
         begin += DEPTH;
+        a += STRIDE_A;
+        b += STRIDE_B;
         now ^= 1;
         if (begin < end) {
             EACH_FETCH_A(FETCH_SLICE_A)

@@ -1,9 +1,10 @@
 """Estimates how fast the main loop of a GPU kernel runs, from its machine code, without the GPU.
 
 For one pass of one sub-group through it the counts of instructions give the clocks that each part of a scheduler is busy: the matrix
-unit, issue, fp32 arithmetic, other arithmetic, special functions, local memory, and the second-level cache. These overlap imperfectly:
-their norm of order OVERLAP is the busy time. Work-groups that share a unit hide each other's waits; a lone one waits at its barrier,
-and for memory, too, where its copies are not ahead by a pass or more.
+unit, issue, arithmetic of half the rate, special functions, local memory, and the second-level cache. These overlap imperfectly: their
+norm of order OVERLAP is the busy time. Arithmetic of the full rate, one instruction a clock, is a part of issue and has none of its own.
+Work-groups that share a unit hide each other's waits; a lone one waits at its barrier, and for memory, too, where its copies are not
+ahead by a pass or more.
 
 The rates are the hardware's, or its measured peaks. OVERLAP, the wait at a barrier, the latency of memory and the rate of the
 cache were fitted to twelve kernels that were measured on an H200 (calibration.json). Knows the disassembly of NVIDIA's sm_90 alone.
@@ -19,12 +20,11 @@ MATRIX_CLOCK, CLOCK = 1.755e9, 1.98e9  # with matrix units at work, and without
 REGISTERS, LOCAL_BYTES = 65536, 227 * 1024
 OVERLAP, BARRIER, LATENCY, CACHE_BYTES = 2.5, 200, 700, 20  # fitted; clocks, clocks, bytes a clock and unit
 LOCAL_RATE = 128  # bytes a clock and unit
-LIMITS = ("matrix unit", "issue", "fp32", "other arithmetic", "special functions", "local memory", "cache")
+LIMITS = ("matrix unit", "issue", "other arithmetic", "special functions", "local memory", "cache")
 
 # Clocks of a scheduler for one instruction of a sub-group, by the beginning of its name. An mma.sync of sm_90 takes
 # what its measured peak says (624 TFLOP/s in bf16, 312 in tf32).
 ARITHMETIC = {"HMMA": ("matrix unit", 6.08), "MUFU": ("special functions", 8),
-              **dict.fromkeys(("FFMA", "FMUL", "FADD", "IMAD"), ("fp32", 1)),
               **dict.fromkeys(("FMNMX", "FSEL", "ISETP", "SEL", "VIADD", "LEA", "IADD3", "LOP3", "FSETP", "F2FP", "SHF", "PLOP3", "MOV",
                                "PRMT"), ("other arithmetic", 2))}
 FLOPS = {"HMMA.16816": 4096, "HMMA.1688": 2048}
