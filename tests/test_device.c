@@ -1,8 +1,9 @@
-/* The device room: the table, selection, families, buffers, the program cache and its damage. */
+/* The device room: the table, selection, families, buffers, the program cache and its damage, edited programs. */
 #include "core/files.h"
 #include "device/cache.h"
 #include "device/device.h"
 #include "device/probe_job.h"
+#include "device/ptx.h"
 #include "support.h"
 
 #include <sys/stat.h>
@@ -247,6 +248,117 @@ static void a_compile_error_names_file_options_and_line(void **state) {
     xp_device_close(&device);
 }
 
+/* ---- edited PTX -------------------------------------------------------------------------------------------------- */
+
+static const char two_kernels[] = "//\n// Generated\n//\n\n"
+                                  ".version 7.8\n"
+                                  ".target sm_90, texmode_independent\n"
+                                  ".address_size 64\n"
+                                  ".entry first(.param .u64 y) {\n"
+                                  "\t// begin inline asm\n"
+                                  "\tmov.f32 %f1, 0f7FFFFFFF;\n"
+                                  "\t//@sm_90a mov.f32 %f1, 0f00000000;\n"
+                                  "\t// end inline asm\n"
+                                  "//@sm_90a wgmma.fence.sync.aligned;\n"
+                                  "\tret;\n}\n"
+                                  ".entry second(.param .u64 y) {\n"
+                                  "\t//@sm_90a wgmma.fence.sync.aligned;  \r\n"
+                                  "\t//@sm_100a tcgen05.fence;\n"
+                                  "\tret; // not //@sm_90a a mark\n}\n";
+static const char two_edited[] = "//\n// Generated\n//\n\n"
+                                 ".version 8.0\n"
+                                 ".target sm_90a, texmode_independent\n"
+                                 ".address_size 64\n"
+                                 ".entry first(.param .u64 y) {\n"
+                                 "\t// begin inline asm\n"
+                                 "\tmov.f32 %f1, 0f7FFFFFFF;\n"
+                                 "mov.f32 %f1, 0f00000000;\n"
+                                 "\t// end inline asm\n"
+                                 "wgmma.fence.sync.aligned;\n"
+                                 "\tret;\n}\n"
+                                 ".entry second(.param .u64 y) {\n"
+                                 "wgmma.fence.sync.aligned;\r\n"
+                                 "\t//@sm_100a tcgen05.fence;\n"
+                                 "\tret; // not //@sm_90a a mark\n}\n";
+
+/* The edited text, which the caller frees; NULL: it was refused. */
+static char *edited(const char *text, size_t length) {
+    char *out = NULL;
+    size_t out_length = 0;
+    const xp_status status = xp_ptx_edit(text, length, "sm_90a", &out, &out_length);
+    if (status != XP_OK) {
+        assert_int_equal(status, XP_UNSUPPORTED);
+        assert_null(out);
+        return NULL;
+    }
+    assert_int_equal(strlen(out), out_length);
+    return out;
+}
+
+static void marks_of_all_kernels_become_instructions_and_the_rest_stays(void **state) {
+    char *once = edited(two_kernels, sizeof two_kernels); /* with its NUL */
+    assert_string_equal(once, two_edited);
+    assert_null(edited(once, strlen(once))); /* no mark is left */
+    assert_non_null(strstr(xp_last_error(), "no instruction for sm_90a"));
+    free(once);
+}
+
+static void a_newer_version_of_ptx_stays(void **state) {
+    const char text[] = ".version 9.0\n.target sm_90\n//@sm_90a ret;";
+    char *out = edited(text, strlen(text));
+    assert_string_equal(out, ".version 9.0\n.target sm_90a\nret;");
+    free(out);
+}
+
+static void what_is_not_whole_ptx_is_refused_with_the_reason(void **state) {
+    const struct {
+        const char *text, *reason;
+        size_t length; /* 0: to the NUL */
+    } damaged[] = {
+        {"", "not PTX", 0},
+        {"\177ELF\0\0.version 8.0\n", "not PTX", 20},
+        {"\0\0\0", "not PTX", 3},
+        {".version 8.0\n.target sm_90\nret;\n", "no instruction for sm_90a", 0},
+        {".version 8.0\n.target sm_90\n//@sm_90a ret\n", "line 3 of the PTX is a mark without a whole instruction", 0},
+        {".version 8.0\n.target sm_90\n//@sm_90a\n", "line 3 of the PTX is a mark without a whole instruction", 0},
+        {".version 8.0\n//@sm_90a ret;\n", "line 2 of the PTX has an instruction before the target", 0},
+        {".target sm_90\n", "0 versions and 1 targets", 0},
+        {".version 8.0\n", "1 versions and 0 targets", 0},
+        {".version 8.0\n.target sm_90\n.target sm_80\n//@sm_90a ret;\n", "1 versions and 2 targets", 0},
+        {".version eight\n", "line 1 of the PTX names no version", 0},
+        {".version 8.0\n.target\n", "line 2 of the PTX names no target", 0},
+        {".version 8.0\n.target gfx90a\n", "line 2 of the PTX names no target", 0},
+    };
+    for (size_t i = 0; i < sizeof damaged / sizeof *damaged; i++) {
+        const size_t length = damaged[i].length ? damaged[i].length : strlen(damaged[i].text);
+        assert_null(edited(damaged[i].text, length));
+        if (!strstr(xp_last_error(), damaged[i].reason)) fail_msg("case %zu: %s", i, xp_last_error());
+    }
+}
+
+/* Cut after any byte, it is refused or whole lines are edited: a mark that is left behind is none of ours. */
+static void a_text_cut_anywhere_keeps_no_mark(void **state) {
+    for (size_t length = 0; length < sizeof two_kernels; length++) {
+        char *out = edited(two_kernels, length);
+        if (out) assert_null(strstr(out, "\n//@sm_90a "));
+        if (out) assert_null(strstr(out, "\t//@sm_90a "));
+        free(out);
+    }
+}
+
+static void a_program_that_cannot_be_edited_is_refused_in_one_sentence(void **state) {
+    write_text("answer.cl", "__kernel void answer(__global float *out) { out[0] = 1; }\n");
+    xp_device *device;
+    cl_kernel kernel;
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    for (int turn = 0; turn < 2; turn++) { /* no cache makes it pass */
+        const xp_variant variant = {.edit_for = "sm_90a"};
+        assert_int_equal(xp_device_kernel(device, "answer", "answer", &variant, &kernel), XP_UNSUPPORTED);
+        assert_string_equal(xp_last_error(), "cl/answer.cl: the program's binary is not PTX, which is text");
+    }
+    xp_device_close(&device);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_has_exactly_one_default),
@@ -260,6 +372,12 @@ int main(void) {
         cmocka_unit_test(a_buffer_beyond_the_device_is_rejected),
         cmocka_unit_test(a_variant_prints_its_options_in_order),
         cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
+        cmocka_unit_test(marks_of_all_kernels_become_instructions_and_the_rest_stays),
+        cmocka_unit_test(a_newer_version_of_ptx_stays),
+        cmocka_unit_test(what_is_not_whole_ptx_is_refused_with_the_reason),
+        cmocka_unit_test(a_text_cut_anywhere_keeps_no_mark),
+        cmocka_unit_test_setup_teardown(a_program_that_cannot_be_edited_is_refused_in_one_sentence, make_folder,
+                                        remove_folder),
         cmocka_unit_test_setup_teardown(a_cache_folder_that_others_may_write_into_is_not_used, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_cache_folder_whose_name_is_too_long_is_not_cut, make_folder, remove_folder),

@@ -124,6 +124,65 @@ static void an_object_that_does_not_come_is_an_error(void **state) {
     assert_non_null(strstr(xp_last_error(), "clCreateKernel returned no object"));
 }
 
+/* ---- edited programs --------------------------------------------------------------------------------------------- */
+
+static const char ptx[] = ".version 9.0\n.target sm_90\n//@sm_90a ret;\n",
+                  edited[] = ".version 9.0\n.target sm_90a\nret;\n";
+
+static int open_with_cache(void **state) {
+    if (scratch_make(state) != 0) return -1;
+    setenv("EXPANSE_CACHE_DIR", scratch_folder, 1);
+    device = open_device("tiled");
+    driver->misuses = 0;
+    return 0;
+}
+
+static int close_with_cache(void **state) {
+    xp_device_close(&device);
+    driver->ptx = NULL;
+    setenv("EXPANSE_CACHE_DIR", "", 1);
+    return scratch_remove(state) != 0 || driver->live != 0 || driver->misuses != 0;
+}
+
+static xp_status make_edited(void) {
+    cl_kernel kernel;
+    const xp_variant variant = {.edit_for = "sm_90a"};
+    driver->loaded[0] = 0;
+    XP_TRY(xp_device_kernel(device, "copy", "copy", &variant, &kernel));
+    return clReleaseKernel(kernel) == CL_SUCCESS ? XP_OK : XP_DEVICE_ERROR;
+}
+
+static void a_program_is_loaded_as_it_was_edited_from_the_cache_too(void **state) {
+    driver->ptx = ptx;
+    MUST(make_edited());
+    assert_string_equal(driver->loaded, edited);
+    xp_device_close(&device);
+    driver->ptx = ".version 9.0\n"; /* what is built now could not be edited */
+    device = open_device("tiled");
+    MUST(make_edited());
+    assert_string_equal(driver->loaded, edited);
+}
+
+static void a_program_without_marks_is_never_run(void **state) {
+    driver->ptx = edited;
+    for (int turn = 0; turn < 2; turn++) {
+        assert_int_equal(make_edited(), XP_UNSUPPORTED);
+        assert_string_equal(xp_last_error(),
+                            "cl/copy.cl: the PTX has no instruction for sm_90a: its compiler drops comments");
+        assert_string_equal(driver->loaded, "");
+    }
+}
+
+static void a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one(void **state) {
+    cl_kernel kernel;
+    driver->ptx = ptx;
+    MUST(xp_device_kernel(device, "copy", "copy", &(xp_variant){.count = 0}, &kernel));
+    assert_string_equal(driver->loaded, "");
+    clReleaseKernel(kernel);
+    MUST(make_edited());
+    assert_string_equal(driver->loaded, edited);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_profile_with_a_library_leaves_nothing_behind, close_plan),
@@ -131,6 +190,11 @@ int main(void) {
         cmocka_unit_test_teardown(commands_without_times_leave_out_the_profile, close_plan),
         cmocka_unit_test_teardown(an_event_that_does_not_come_is_an_error_where_it_is_needed, close_plan),
         cmocka_unit_test_teardown(an_object_that_does_not_come_is_an_error, close_plan),
+        cmocka_unit_test_setup_teardown(a_program_is_loaded_as_it_was_edited_from_the_cache_too, open_with_cache,
+                                        close_with_cache),
+        cmocka_unit_test_setup_teardown(a_program_without_marks_is_never_run, open_with_cache, close_with_cache),
+        cmocka_unit_test_setup_teardown(a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one,
+                                        open_with_cache, close_with_cache),
     };
     return cmocka_run_group_tests(tests, find_driver, NULL);
 }

@@ -26,6 +26,7 @@ typedef struct xp_variant {
     /* OpenCL C before the kernel file, part of the key; lives as long as the plan. NULL: none. */
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
+    const char *edit_for; /* the target that the program's text is edited for (device/ptx.h), "sm_90a"; NULL: none */
     bool optimised;       /* even if kernels are built without optimisation on this device */
     int tuning;           /* handle of the tuning request that chose options, for the profile; 0: none */
     int count;

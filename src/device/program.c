@@ -1,5 +1,6 @@
-/* From a kernel file and a variant to a built program. Owns the memory cache (one list per device) and the disk cache
- * of binaries; a damaged or foreign entry is rebuilt silently.
+/* From a kernel file and a variant to a built program, which is edited where the variant asks for it (device/ptx.h).
+ * Owns the memory cache (one list per device) and the disk cache of binaries, edited ones among them; a damaged or foreign
+ * entry is rebuilt silently.
  *
  * Kernel texts come from the library itself, or from the folder XP_CL_DIR for development. */
 #include "device/program.h"
@@ -8,6 +9,7 @@
 #include "core/files.h"
 #include "core/writer.h"
 #include "device/cache.h"
+#include "device/ptx.h"
 
 #include <pthread.h>
 #include <stdio.h>
@@ -129,6 +131,18 @@ static void entry_name(XXH128_hash_t key, char name[40]) {
     snprintf(name, 40, "%016llx%016llx.bin", (unsigned long long)key.high64, (unsigned long long)key.low64);
 }
 
+/* A program of this binary, built; NULL: *code says why not. */
+static cl_program program_of(xp_device *device, const char *bytes, size_t length, const char *options, cl_int *code) {
+    const unsigned char *binary = (const unsigned char *)bytes;
+    cl_int state = CL_SUCCESS;
+    cl_program program = clCreateProgramWithBinary(device->context, 1, &device->id, &length, &binary, &state, code);
+    if (*code == CL_SUCCESS) *code = program ? state : CL_INVALID_BINARY;
+    if (*code == CL_SUCCESS) *code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
+    if (*code == CL_SUCCESS) return program;
+    if (program) clReleaseProgram(program);
+    return NULL;
+}
+
 /* The checksum finds damage. Forgery is kept out by the folder, which only this user can write into. */
 static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *options) {
     char name[40], *data;
@@ -139,45 +153,49 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
     cl_program program = NULL;
     if (length > sizeof header) {
         memcpy(&header, data, sizeof header);
-        const unsigned char *binary = (const unsigned char *)data + sizeof header;
-        size_t binary_length = length - sizeof header;
+        const char *binary = data + sizeof header;
+        const size_t binary_length = length - sizeof header;
+        cl_int code;
         if (memcmp(header.magic, magic, 8) == 0 && XXH128_isEqual(header.key, key) && header.length == binary_length &&
-            header.checksum == XXH64(binary, binary_length, 0)) {
-            cl_int code, state;
-            program =
-                clCreateProgramWithBinary(device->context, 1, &device->id, &binary_length, &binary, &state, &code);
-            if (code != CL_SUCCESS || state != CL_SUCCESS || !program ||
-                clBuildProgram(program, 1, &device->id, options, NULL, NULL) != CL_SUCCESS) {
-                if (program) clReleaseProgram(program);
-                program = NULL;
-            }
-        }
+            header.checksum == XXH64(binary, binary_length, 0))
+            program = program_of(device, binary, binary_length, options, &code);
     }
     free(data);
     return program;
 }
 
-/* Best effort: a full or read-only disk costs time at the next start and nothing else. A program of a caller's context
- * with several devices has as many binaries, and is not kept. */
-static void save_binary(xp_device *device, cl_program program, XXH128_hash_t key) {
-    char name[40];
-    cl_uint devices = 0;
-    size_t length = 0;
-    if (clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof devices, &devices, NULL) != CL_SUCCESS || devices != 1)
-        return;
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof length, &length, NULL) != CL_SUCCESS || length == 0)
-        return;
-    unsigned char *data = malloc(sizeof(cache_header) + length);
+/* Best effort: a full or read-only disk costs time at the next start and nothing else. */
+static void save_binary(XXH128_hash_t key, const char *binary, size_t length) {
+    char name[40], *data = malloc(sizeof(cache_header) + length);
     if (!data) return;
-    unsigned char *binary = data + sizeof(cache_header);
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof binary, &binary, NULL) == CL_SUCCESS) {
-        cache_header header = {.key = key, .length = length, .checksum = XXH64(binary, length, 0)};
-        memcpy(header.magic, magic, 8);
-        memcpy(data, &header, sizeof header);
-        entry_name(key, name);
-        xp_cache_write(name, data, sizeof header + length);
-    }
+    cache_header header = {.key = key, .length = length, .checksum = XXH64(binary, length, 0)};
+    memcpy(header.magic, magic, 8);
+    memcpy(data, &header, sizeof header);
+    memcpy(data + sizeof header, binary, length);
+    entry_name(key, name);
+    xp_cache_write(name, data, sizeof header + length);
     free(data);
+}
+
+/* The caller frees it; a NUL follows. A program of a caller's context with several devices has as many binaries: none is
+ * taken. */
+static xp_status binary_of(cl_program program, char **out, size_t *length) {
+    cl_uint devices = 0;
+    cl_int code = clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof devices, &devices, NULL);
+    *out = NULL;
+    *length = 0;
+    if (code == CL_SUCCESS && devices != 1)
+        return xp_fail(XP_UNSUPPORTED, "the context has %u devices: a program of one has one binary", devices);
+    if (code == CL_SUCCESS) code = clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof *length, length, NULL);
+    if (code == CL_SUCCESS && *length == 0) return xp_fail(XP_UNSUPPORTED, "the driver gives no binary");
+    if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetProgramInfo");
+    *out = calloc(1, *length + 1);
+    if (!*out) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a program's binary");
+    code = clGetProgramInfo(program, CL_PROGRAM_BINARIES, sizeof *out, out, NULL);
+    if (code == CL_SUCCESS) return XP_OK;
+    free(*out);
+    *out = NULL;
+    return xp_cl_fail(code, "clGetProgramInfo");
 }
 
 /* ---- building ---------------------------------------------------------------------------------------------------- */
@@ -233,6 +251,44 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
     return XP_OK;
 }
 
+/* Replaces a program by the one of its edited text, *text, which the caller frees: what was not edited is never run. */
+static xp_status edit(xp_device *device, const char *target, const char *options, cl_program *program, char **text,
+                      size_t *length) {
+    char *binary;
+    size_t binary_length;
+    *text = NULL;
+    xp_status status = binary_of(*program, &binary, &binary_length);
+    if (status == XP_OK) status = xp_ptx_edit(binary, binary_length, target, text, length);
+    free(binary);
+    clReleaseProgram(*program);
+    *program = NULL;
+    XP_TRY(status);
+    cl_int code;
+    *program = program_of(device, *text, *length + 1, options, &code); /* with its NUL, as the driver gives it */
+    if (*program) return XP_OK;
+    free(*text);
+    *text = NULL;
+    return xp_fail(XP_BUILD_ERROR, "%s does not build the PTX edited for %s: %s (%d)", device->name, target,
+                   xp_cl_error_name(code), code);
+}
+
+/* Builds a program that no cache has, and puts it on disk. */
+static xp_status make_program(xp_device *device, const char *file, const xp_variant *variant, const char *source,
+                              const char *options, XXH128_hash_t key, cl_program *out) {
+    char *binary = NULL;
+    size_t length = 0;
+    XP_TRY(build(device, file, variant->prelude, source, options, out));
+    if (variant->edit_for) {
+        const xp_status status = edit(device, variant->edit_for, options, out, &binary, &length);
+        if (status != XP_OK) return xp_fail_in(status, "cl/%s.cl: ", file);
+        length++;
+    }
+    if (device->saves_programs && (binary || binary_of(*out, &binary, &length) == XP_OK))
+        save_binary(key, binary, length);
+    free(binary);
+    return XP_OK;
+}
+
 static xp_status find_program(xp_device *device, const char *file, const xp_variant *variant, cl_program *out) {
     /* -w: drivers print the number of warnings on the user's terminal; kernel developers compile offline.
      * Subnormal numbers count as zero where the driver can: the small weights of a peaked softmax make them by the
@@ -259,6 +315,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     }
     const char *parts[] = {"", options, device->name, device->driver, device->vendor};
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) xp_write_bytes(&source, parts[i], strlen(parts[i]) + 1);
+    if (variant->edit_for) xp_write_bytes(&source, variant->edit_for, strlen(variant->edit_for) + 1);
     if (source.failed) {
         xp_writer_release(&source);
         return xp_fail(XP_OUT_OF_MEMORY, "no memory for the cache key of cl/%s.cl", file);
@@ -272,10 +329,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
             return XP_OK;
         }
     cl_program program = load_binary(device, key, options);
-    if (!program) {
-        status = build(device, file, variant->prelude, source.text, options, &program);
-        if (status == XP_OK && device->saves_programs) save_binary(device, program, key);
-    }
+    if (!program) status = make_program(device, file, variant, source.text, options, key, &program);
     xp_writer_release(&source);
     if (status != XP_OK) return status;
     entry *e = malloc(sizeof *e);

@@ -531,6 +531,7 @@ EXPORT cl_int CL_API_CALL clGetEventProfilingInfo(cl_event event, cl_profiling_i
 /* ---- programs ---------------------------------------------------------------------------------------------------- */
 
 static const char binary_mark[] = "null OpenCL 1";
+static const char any_kernel[] = "copy 4\n"; /* of programs made of PTX */
 
 EXPORT cl_program CL_API_CALL clCreateProgramWithSource(cl_context context, cl_uint count, const char **texts,
                                                         const size_t *lengths, cl_int *code) {
@@ -550,6 +551,16 @@ EXPORT cl_program CL_API_CALL clCreateProgramWithBinary(cl_context context, cl_u
     CALL(answer(CL_OUT_OF_HOST_MEMORY, code, NULL));
     object *owner = find(context, CONTEXT, __func__);
     if (!owner) return answer(CL_INVALID_CONTEXT, code, NULL);
+    if (strncmp((const char *)binaries[0], ".version", 8) == 0) {
+        object *program = make(PROGRAM, owner);
+        program->bytes = strlen(any_kernel) + 1;
+        program->memory = malloc(program->bytes);
+        memcpy(program->memory, any_kernel, program->bytes);
+        snprintf(expanse_null_opencl.loaded, sizeof expanse_null_opencl.loaded, "%.*s", (int)lengths[0],
+                 (const char *)binaries[0]);
+        if (state) *state = CL_SUCCESS;
+        return answer(CL_SUCCESS, code, program);
+    }
     uint64_t identity;
     const size_t head = sizeof binary_mark + sizeof identity;
     const bool whole = lengths[0] > head && memcmp(binaries[0], binary_mark, sizeof binary_mark) == 0;
@@ -664,6 +675,12 @@ EXPORT cl_int CL_API_CALL clGetProgramInfo(cl_program handle, cl_program_info wh
     const object *program = find(handle, PROGRAM, __func__);
     if (!program) return CL_INVALID_PROGRAM;
     if (what == CL_PROGRAM_NUM_DEVICES) return GIVE(cl_uint, 1);
+    const char *ptx = expanse_null_opencl.ptx;
+    if (ptx && what == CL_PROGRAM_BINARY_SIZES) return GIVE(size_t, strlen(ptx) + 1);
+    if (ptx && what == CL_PROGRAM_BINARIES) {
+        memcpy(*(char **)out, ptx, strlen(ptx) + 1);
+        return CL_SUCCESS;
+    }
     if (what == CL_PROGRAM_BINARY_SIZES)
         return GIVE(size_t, program->built ? sizeof binary_mark + sizeof program->identity + program->bytes : 0);
     if (what != CL_PROGRAM_BINARIES || !program->built || room < sizeof(char *)) return CL_INVALID_VALUE;

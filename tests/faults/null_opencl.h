@@ -12,6 +12,8 @@ typedef enum null_fault {
 
 typedef struct null_opencl {
     null_fault fault; /* what calls do wrong from now on */
+    const char *ptx;  /* the binary of programs that are built from now on; NULL: one that only this driver reads */
+    char loaded[512]; /* the last PTX that a program was made of */
     int live;         /* objects and events with a reference */
     int misuses;      /* bad handles, transfers out of bounds, objects that are left when their context goes … */
 } null_opencl;
