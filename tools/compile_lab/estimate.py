@@ -33,6 +33,8 @@ LOCAL = ((r"LDSM\S*\.4", 512), (r"LDSM\S*\.2", 256), (r"(LDS|STS)\S*\.128", 512)
          (r"LDGSTS", 512), (r"SHFL", 128))
 CACHE = ((r"LDGSTS", 512), (r"LDG\S*\.128", 512), (r"LDG\S*\.64", 256), (r"LDG", 128))
 
+MOVED = tuple((rf"(LDG|STG|LDGSTS)\b{pattern}", bytes_) for pattern, bytes_ in ((r"\S*\.128", 512), (r"\S*\.64", 256), (r"\S*\.U?16", 64), ("", 128)))
+
 
 def numbers(words, name):
     """[(register, immediate)] of instructions of this name that combine a register with an immediate."""
@@ -66,10 +68,8 @@ def total(instructions, begin, end, loops):
     return counts
 
 
-def main_loops(disassembly):
-    """{kernel: Counter of the instructions of one pass through its main loop}, of the text that nvdisasm -c prints: of the shortest
-    loop that has at least nine tenths of the arithmetic."""
-    found = {}
+def loops_of(disassembly):
+    """(kernel, instructions, {(begin, end): Counter of one pass}) of each kernel in the text that nvdisasm -c prints."""
     for kernel, body in re.findall(r"\.section\s+\.text\.(\w+)(.*?)(?=\.section|\Z)", disassembly, re.DOTALL):
         instructions, labels, loops = [], {}, set()
         for line in body.splitlines():
@@ -80,12 +80,30 @@ def main_loops(disassembly):
                 back = re.search(r"BRA\S*.*?(\.L_\w+)", instructions[-1])
                 if back and back[1] in labels:
                     loops.add((labels[back[1]], len(instructions)))
-        counted = {loop: total(instructions, *loop, loops) for loop in loops}
+        yield kernel, instructions, {loop: total(instructions, *loop, loops) for loop in loops}
+
+
+def main_loops(disassembly):
+    """{kernel: Counter of the instructions of one pass through its main loop}: the shortest that has at least nine tenths of the
+    arithmetic."""
+    found = {}
+    for kernel, instructions, counted in loops_of(disassembly):
         most = max(map(flops, counted.values()), default=0)
-        main = min((loop for loop in loops if 10 * flops(counted[loop]) >= 9 * most > 0), key=lambda loop: loop[1] - loop[0], default=None)
+        main = min((loop for loop in counted if 10 * flops(counted[loop]) >= 9 * most > 0), key=lambda loop: loop[1] - loop[0], default=None)
         if main:
             waits = re.findall(r"DEPBAR\.LE SB0, 0x(\w+)", "\n".join(instructions[slice(*main)]))
             found[kernel] = counted[main] + collections.Counter({"copies in flight": max((int(count, 16) for count in waits), default=0)})
+    return found
+
+
+def moved(disassembly):
+    """{kernel: bytes that a work-item loads and stores in one pass of the loop that moves most}; kernels without such a loop are not in
+    it."""
+    found = {}
+    for kernel, _, counted in loops_of(disassembly):
+        most = max((sum(first_match(MOVED, name) * count for name, count in counts.items()) / 32 for counts in counted.values()), default=0)
+        if most:
+            found[kernel] = most
     return found
 
 
