@@ -39,24 +39,25 @@ inline float activate(float x) {
 
 /* x, y [count], lengths [B] or NULL */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-activation(const __global stored *restrict x, __global stored *restrict y, const __global int *restrict lengths, int rows,
+activation(const __global stored *restrict x, __global result *restrict y, const __global int *restrict lengths, int rows,
            int columns, int count) {
     const size_t i = get_global_id(0);
     if (i < count) {
-        STORE(IS_SEEN(i) ? activate(LOAD(x, i)) : 0.0f, y, i);
+        STORE_RESULT(IS_SEEN(i) ? activate(LOAD(x, i)) : 0.0f, y, i);
     }
 }
 
 /* y = dropout(activation(x)) */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-activation_dropout(const __global stored *restrict x, __global stored *restrict y, const __global int *restrict lengths,
+activation_dropout(const __global stored *restrict x, __global result *restrict y, const __global int *restrict lengths,
                    int rows, int columns, const __global uint *restrict random_state, uint threshold, uint stream,
                    float keep_scale, int count) {
     const size_t i = get_global_id(0);
     if (i < count) {
         const uint4 words = random_words(random_state, stream, (uint)(i / 4), 0);
         const uint2 pair = i & 2 ? words.hi : words.lo;
-        STORE(IS_SEEN(i) && (i & 1 ? pair.y : pair.x) >= threshold ? activate(LOAD(x, i)) * keep_scale : 0.0f, y, i);
+        const int is_kept = IS_SEEN(i) && (i & 1 ? pair.y : pair.x) >= threshold;
+        STORE_RESULT(is_kept ? activate(LOAD(x, i)) * keep_scale : 0.0f, y, i);
     }
 }
 

@@ -6,8 +6,11 @@
  * TOKEN     1: a class token comes before the sequence
  * DROPOUT   1: elements of y are dropped out by their number in y
  * OWNED     units of a work-item of the backward pass; on CPU devices several, each a work-group
- * D_X, D_POSITION, D_TOKEN  1: this gradient is wanted */
+ * D_X, D_POSITION, D_TOKEN  1: this gradient is wanted
+ *
+ * STORAGE is the type of y and dy. */
 #include "random.clh"
+#include "storage.clh"
 
 #ifndef QUADS
 #define QUADS 1
@@ -37,13 +40,17 @@
 #if QUADS
 #define UNIT 4
 typedef float4 unit;
-#define LOAD(p)         vload4(0, p)
-#define STORE(value, p) vstore4(value, 0, p)
+#define LOAD_UNIT(p)           vload4(0, p)
+#define STORE_UNIT(value, p)   vstore4(value, 0, p)
+#define LOAD_STORED(p)         LOAD_4(p)
+#define STORE_STORED(value, p) STORE_4(value, p)
 #else
-#define UNIT            1
+#define UNIT                   1
 typedef float unit;
-#define LOAD(p)         (*(p))
-#define STORE(value, p) (*(p) = (value))
+#define LOAD_UNIT(p)           (*(p))
+#define STORE_UNIT(value, p)   (*(p) = (value))
+#define LOAD_STORED(p)         LOAD(p, 0)
+#define STORE_STORED(value, p) STORE(value, p, 0)
 #endif
 
 /* value · keep / (1-p) for the unit whose first element is `element`. */
@@ -66,7 +73,7 @@ inline unit drop(unit value, size_t element, const __global uint *random_state, 
  * units of a sample, samples; sample_units = (length + TOKEN)·columns / UNIT, token_units = TOKEN·columns / UNIT. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 embed(const __global float *restrict x, const __global float *restrict position, const __global float *restrict token,
-      const __global uint *restrict random_state, __global float *restrict y, int sample_units, int token_units,
+      const __global uint *restrict random_state, __global stored *restrict y, int sample_units, int token_units,
       float scale, uint threshold, uint stream, float keep_scale) {
     const int index = get_global_id(0);
     if (index < sample_units) {
@@ -74,12 +81,12 @@ embed(const __global float *restrict x, const __global float *restrict position,
         unit value;
 #if TOKEN
         if (index < token_units)
-            value = LOAD(token + (size_t)index * UNIT);
+            value = LOAD_UNIT(token + (size_t)index * UNIT);
         else
 #endif
-            value = LOAD(x + element - (sample + 1) * token_units * UNIT) * scale;
-        value += LOAD(position + (size_t)index * UNIT);
-        STORE(drop(value, element, random_state, threshold, stream, keep_scale), y + element);
+            value = LOAD_UNIT(x + element - (sample + 1) * token_units * UNIT) * scale;
+        value += LOAD_UNIT(position + (size_t)index * UNIT);
+        STORE_STORED(drop(value, element, random_state, threshold, stream, keep_scale), y + element);
     }
 }
 
@@ -87,7 +94,7 @@ embed(const __global float *restrict x, const __global float *restrict position,
  * units = places·columns / UNIT. A work-item owns OWNED units of the positions and walks the batch in order, so that
  * the sum over samples has one writer and a fixed order. */
 __kernel __attribute__((reqd_work_group_size(OWNED > 1 ? 1 : 64, 1, 1))) void
-embed_backward(const __global float *restrict dy, const __global uint *restrict random_state,
+embed_backward(const __global stored *restrict dy, const __global uint *restrict random_state,
                __global float *restrict dx, __global float *restrict d_position, __global float *restrict d_token,
                int units, int batch, int sample_units, int token_units, float scale, uint threshold, uint stream,
                float keep_scale) {
@@ -97,18 +104,18 @@ embed_backward(const __global float *restrict dy, const __global uint *restrict 
     for (size_t sample = 0; sample < batch; sample++)
         for (int index = first; index < min(end, sample_units); index++) {
             const size_t element = (sample * sample_units + index) * UNIT;
-            const unit value = drop(LOAD(dy + element), element, random_state, threshold, stream, keep_scale);
+            const unit value = drop(LOAD_STORED(dy + element), element, random_state, threshold, stream, keep_scale);
             sums[index - first] += value;
 #if D_X
-            if (!TOKEN || index >= token_units) STORE(value * scale, dx + element - (sample + 1) * token_units * UNIT);
+            if (!TOKEN || index >= token_units) STORE_UNIT(value * scale, dx + element - (sample + 1) * token_units * UNIT);
 #endif
         }
     for (int index = first; index < end; index++) {
 #if D_POSITION
-        STORE(sums[index - first], d_position + (size_t)index * UNIT);
+        STORE_UNIT(sums[index - first], d_position + (size_t)index * UNIT);
 #endif
 #if D_TOKEN
-        if (index < token_units) STORE(sums[index - first], d_token + (size_t)index * UNIT);
+        if (index < token_units) STORE_UNIT(sums[index - first], d_token + (size_t)index * UNIT);
 #endif
     }
 }

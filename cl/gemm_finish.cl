@@ -34,19 +34,19 @@ gemm_finish(EPILOGUE_PARAMETERS, const __global float *parts, /* [part_count,m,n
 #define DROPPED 1024
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_drop_wide(__global float *parts,                /* [part_count,count] */
-               const __global stored *partner,       /* [count] or NULL */
+               const __global result *partner,       /* [count] or NULL */
                const __global uint *random_state,    /* [4] */
-               __global stored *y,                   /* [count] */
+               __global result *y,                   /* [count] */
                int part_count, int count, uint threshold, uint stream, float keep_scale) {
     const int first = get_group_id(0) * DROPPED, last = min(first + DROPPED, count);
     if (part_count > 1) sum_columns(parts + first, part_count, count, last - first, parts + first);
     drop_block(parts + first, parts + first, first, last - first, random_state, threshold, stream, keep_scale);
     int i = first;
 #if COMBINE
-    for (; i + 8 <= last; i += 8) STORE_8(COMBINED_8(vload8(0, parts + i), LOAD_8(partner + i)), y + i);
-    for (; i < last; i++) STORE(COMBINED(parts[i], LOAD(partner, i)), y, i);
+    for (; i + 8 <= last; i += 8) STORE_RESULT_8(COMBINED_8(vload8(0, parts + i), LOAD_RESULT_8(partner + i)), y + i);
+    for (; i < last; i++) STORE_RESULT(COMBINED(parts[i], LOAD_RESULT(partner, i)), y, i);
 #else
-    for (; i + 8 <= last; i += 8) STORE_8(vload8(0, parts + i), y + i);
-    for (; i < last; i++) STORE(parts[i], y, i);
+    for (; i + 8 <= last; i += 8) STORE_RESULT_8(vload8(0, parts + i), y + i);
+    for (; i < last; i++) STORE_RESULT(parts[i], y, i);
 #endif
 }

@@ -10,7 +10,7 @@
  * of b in the cache. For small results the depth is cut into parts (PARTIAL), which cl/gemm_finish.cl adds. One work-item
  * writes each output; sums run along the depth in order within a part.
  *
- * STORAGE is the type of a, b, and the epilogue's tensors: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
+ * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
  *   1  of numbers rounded to tf32, once, on their way into local memory
  *   3  of their upper and lower parts (upper·upper, and upper·lower twice), so that the result is as good as fp32's:
  *      slice after slice is summed by ordinary additions, because the units cut what they add */

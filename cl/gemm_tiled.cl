@@ -11,7 +11,7 @@
  * scratch, and gemm_finish adds the parts in their order. One work-item writes each output; sums run along the depth in
  * order within a part, whatever the tile.
  *
- * STORAGE is the type of a, b, partner, y and z; the bias and partial sums are fp32. */
+ * STORAGE is the type of a and b; the bias and partial sums are fp32. */
 #include "gemm_epilogue.clh"
 
 #ifndef TRANSPOSE_A

@@ -10,8 +10,8 @@
  * a great depth is cut into parts of the depth. Sums run along the depth in one fixed order, whatever the block of
  * columns.
  *
- * STORAGE is the type of a, b, partner and z; b is fp32 once it is packed, and so is y, where sums grow: gemm_sum_parts
- * makes it what the tensor stores.
+ * STORAGE is the type of a, b and z, RESULT that of the partner; b is fp32 once it is packed, and so is y, where sums
+ * grow: gemm_sum_parts makes it what the tensor stores.
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "column_sum.clh"
@@ -35,7 +35,8 @@
 #define TILE_ROWS    (3 * LANES / 4) /* 6 or 12: wider registers are twice as many */
 #define TILE_COLUMNS (2 * LANES)
 /* LANES stored numbers. */
-#define LOAD_LANES OF_LANES(LOAD_)
+#define LOAD_LANES        OF_LANES(LOAD_)
+#define LOAD_RESULT_LANES OF_LANES(LOAD_RESULT_)
 #if STORAGE
 #define STORE_LANES OF_LANES(STORE_)
 #else
@@ -187,7 +188,7 @@ inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or [depth]
 #if BIAS || ACTIVATION || COMBINE
 /* Bias, activation and partner of one finished tile while it is still in the first-level cache. */
 inline void finish_tile(const __global float *bias,     /* [columns] or NULL */
-                        const __global stored *partner, /* [rows][n] or NULL */
+                        const __global result *partner, /* [rows][n] or NULL */
                         __global float *y,              /* [rows][n] */
                         __global stored *z,             /* [rows][n] or NULL */
                         int rows, int columns, int n) {
@@ -199,7 +200,7 @@ inline void finish_tile(const __global float *bias,     /* [columns] or NULL */
             value += load_lanes(0, bias + j);
 #endif
 #if COMBINE
-            value = COMBINE_LANES(value, LOAD_LANES(partner + (long)i * n + j));
+            value = COMBINE_LANES(value, LOAD_RESULT_LANES(partner + (long)i * n + j));
 #endif
 #if KEEP_Z
             STORE_LANES(value, z + (long)i * n + j);
@@ -212,7 +213,7 @@ inline void finish_tile(const __global float *bias,     /* [columns] or NULL */
             value += bias[j];
 #endif
 #if COMBINE
-            value = COMBINED(value, LOAD(partner, (long)i * n + j));
+            value = COMBINED(value, LOAD_RESULT(partner, (long)i * n + j));
 #endif
 #if KEEP_Z
             STORE(value, z, (long)i * n + j);
@@ -229,7 +230,7 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_wide(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
           const __global float *b,        /* element [step, column] at step · b_step + column · b_column */
           const __global float *bias,     /* [n] or NULL */
-          const __global stored *partner, /* [m,n] or NULL */
+          const __global result *partner, /* [m,n] or NULL */
           __global float *y,              /* [parts,m,n] */
           __global stored *z,             /* [m,n] or NULL */
           int m, int n, int k, int b_step, int b_column, int block_columns, int part_depth) {
@@ -273,13 +274,13 @@ gemm_wide(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
     }
 }
 
-XP_DEFINE_SUM_COLUMNS(sum_parts, 0, STORAGE)
+XP_DEFINE_SUM_COLUMNS(sum_parts, 0, RESULT)
 
 /* y [count] = Σ over the parts, in their order; a work-item owns SUMMED numbers. */
 #define SUMMED 1024
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_sum_parts(const __global float *partial, /* [parts,count] */
-               __global stored *y, int parts, int count) {
+               __global result *y, int parts, int count) {
     const int first = get_group_id(0) * SUMMED;
     sum_parts(partial + first, parts, count, min(SUMMED, count - first), y + first);
 }

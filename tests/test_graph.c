@@ -180,6 +180,28 @@ static void what_the_caller_gets_is_not_taken_in(void **state) {
     xp_graph_close(&graph);
 }
 
+/* A gradient goes to fp32, as its parameter is, without being stored in 16 bits between. */
+static void a_product_writes_its_result_in_the_type_that_a_cast_asks_for(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *leaves[2], *gradients[2];
+    leaves[0] = xp_tensor_want_gradient(xp_graph_input(graph, "w", XP_F32, 2, (int64_t[]){16, 16}));
+    leaves[1] = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){8, 16}));
+    xp_tensor *weight = xp_cast(graph, leaves[0], XP_BF16), *x = xp_cast(graph, leaves[1], XP_BF16);
+    xp_tensor *other = xp_cast(graph, xp_graph_input(graph, "u", XP_F32, 2, (int64_t[]){16, 16}), XP_BF16);
+    xp_tensor *y = xp_add(graph, xp_linear(graph, x, weight, NULL, XP_ACTIVATION_NONE),
+                          xp_linear(graph, x, other, NULL, XP_ACTIVATION_NONE));
+    xp_tensor *seed = xp_graph_input(graph, "seed", XP_BF16, 2, y->shape);
+    assert_int_equal(count_operation(graph, "cast"), 3);
+    assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 2, leaves, gradients), XP_OK);
+    assert_int_equal(count_operation(graph, "cast"), 4); /* of dx, whose product adds a gradient in bf16 already */
+    for (int i = 0; i < 2; i++) assert_int_equal(gradients[i]->type, XP_F32);
+    const xp_tensor *whole = xp_tensor_root(gradients[0]);
+    assert_int_equal(whole->type, XP_F32);
+    assert_string_equal(whole->producer->operation->name, "gemm");
+    xp_graph_close(&graph);
+}
+
 /* ---- placement --------------------------------------------------------------------------------------------------- */
 
 static void tensors_that_live_together_never_overlap(void **state) {
@@ -362,6 +384,7 @@ int main(void) {
         cmocka_unit_test(products_take_in_slopes_and_the_gradients_that_meet_theirs),
         cmocka_unit_test(a_sum_of_gradients_is_taken_in_before_a_slope),
         cmocka_unit_test(what_the_caller_gets_is_not_taken_in),
+        cmocka_unit_test(a_product_writes_its_result_in_the_type_that_a_cast_asks_for),
         cmocka_unit_test(tensors_that_live_together_never_overlap),
         cmocka_unit_test(no_block_crosses_the_end_of_a_slab),
         cmocka_unit_test(a_chain_needs_two_places_only),

@@ -42,7 +42,7 @@ xp_status xp_case_activation(xp_case *out, xp_random *variant, xp_random *shape)
         if (!lengths) return XP_OUT_OF_MEMORY;
         xp_case_fill(out, lengths, XP_FILL_LENGTH, x->shape[1]);
     }
-    xp_tensor *y = xp_activate_rows(out->graph, x, lengths, activation);
+    xp_tensor *y = xp_activate_rows(out->graph, x, lengths, activation, x->type);
     out->zeros_expected = lengths || xp_tensor_elements(x) <= FEW;
     if (drops && y) XP_TRY(xp_case_drop(out, y->producer, shape));
     return finish(out, y);

@@ -49,26 +49,35 @@ static int64_t case_elements(const xp_case *content) {
     return count;
 }
 
-/* Some variants of an operation that can store its tensors in 16 bits do so, or all, or none. */
-static void choose_storage(xp_case *content, xp_random *variant, xp_check_storage storage) {
+/* Gives the operands that a row's two masks name, and what shares their storage, a type. */
+static void set_type(xp_case *content, unsigned inputs, unsigned outputs, xp_type type) {
     const xp_node *node = content->node;
-    if (!node->operation->stored_inputs && !node->operation->stored_outputs) return;
-    const uint32_t pick = xp_random_below(variant, 6);
-    if (storage == XP_CHECK_SINGLES || (storage == XP_CHECK_ALL && pick < 4)) return;
-    const xp_type type = pick % 2 ? XP_F16 : XP_BF16;
     for (int t = 0; t < content->graph->tensor_count; t++) {
         xp_tensor *tensor = content->graph->tensors[t];
-        bool stored = false;
+        bool named = false;
         for (int i = 0; i < node->input_count; i++)
-            if (node->inputs[i] && node->operation->stored_inputs >> i & 1)
-                stored = stored || xp_tensor_root(node->inputs[i]) == xp_tensor_root(tensor);
+            if (node->inputs[i] && inputs >> i & 1)
+                named = named || xp_tensor_root(node->inputs[i]) == xp_tensor_root(tensor);
         for (int i = 0; i < node->output_count; i++)
-            if (node->outputs[i] && node->operation->stored_outputs >> i & 1)
-                stored = stored || xp_tensor_root(node->outputs[i]) == xp_tensor_root(tensor);
-        if (stored && tensor->type == XP_F32) tensor->type = type;
+            if (node->outputs[i] && outputs >> i & 1)
+                named = named || xp_tensor_root(node->outputs[i]) == xp_tensor_root(tensor);
+        if (named && tensor->type != XP_I32) tensor->type = type;
     }
     const size_t used = strlen(content->shape);
     snprintf(content->shape + used, sizeof content->shape - used, " %s", xp_type_name(type));
+}
+
+/* Some variants of an operation that can store its tensors in 16 bits do so, or all, or none; and where its result may be
+ * of another type, a third of them have it in one. */
+static void choose_storage(xp_case *content, xp_random *variant, xp_check_storage storage) {
+    const xp_operation *operation = content->node->operation;
+    if (!operation->stored_inputs && !operation->stored_outputs) return;
+    const uint32_t pick = xp_random_below(variant, 6);
+    const bool single = storage == XP_CHECK_SINGLES || (storage == XP_CHECK_ALL && pick < 4);
+    const xp_type half = pick % 2 ? XP_F16 : XP_BF16;
+    if (!single) set_type(content, operation->stored_inputs, operation->stored_outputs, half);
+    if (operation->result_outputs && xp_random_below(variant, 3) == 0)
+        set_type(content, operation->result_inputs, operation->result_outputs, single ? half : XP_F32);
 }
 
 xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_options *options, int index) {

@@ -1,6 +1,6 @@
-/* Fusion: an operation that only combines the result of another with a partner, element by element, is fused into the
- * operation that computes the result, if the row of that operation permits it. Decides when this is the same
- * computation; must not know which operations there are. */
+/* Fusion: an operation that only combines the result of another with a partner, element by element, or casts it, is fused
+ * into the operation that computes the result, if the row of that operation permits it. Decides when this is the same
+ * computation, but that a result is rounded once instead of twice; must not know which operations there are. */
 #include "graph/operation.h"
 
 #include <string.h>
@@ -23,12 +23,19 @@ static bool is_read_beside(const xp_graph *graph, const xp_tensor *whole, const 
     return false;
 }
 
+static void change_type(xp_graph *graph, xp_tensor *whole, xp_type type) {
+    whole->type = type;
+    for (int i = 0; i < graph->tensor_count; i++)
+        if (graph->tensors[i]->base == whole) graph->tensors[i]->type = type;
+}
+
 /* From now on the node's output shows what `whole` holds, and so do the views of that output. */
 static void become_view(xp_graph *graph, xp_node *node, xp_tensor *whole) {
     xp_tensor *output = node->outputs[0];
     for (int i = 0; i < graph->tensor_count; i++)
         if (graph->tensors[i]->base == output) graph->tensors[i]->base = whole;
     output->base = whole;
+    if (whole->type != output->type) change_type(graph, whole, output->type);
     node->operation = &xp_operation_reshape;
     memset(node->inputs, 0, sizeof node->inputs);
     memset(node->attributes, 0, sizeof node->attributes);
@@ -39,19 +46,20 @@ static void become_view(xp_graph *graph, xp_node *node, xp_tensor *whole) {
 static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
     const xp_combine combine = node->operation->combination ? node->operation->combination(node) : XP_COMBINE_NONE;
     if (combine == XP_COMBINE_NONE || node->outputs[0]->base) return;
-    const bool drops = combine == XP_COMBINE_DROPOUT;
-    xp_tensor *whole = whole_of(node->inputs[0]), *partner = whole_of(node->inputs[1]);
-    if (!whole || !partner || whole == partner) return;
-    if (!drops && (partner->type != whole->type || xp_tensor_elements(whole) != xp_tensor_elements(partner))) return;
+    const bool drops = combine == XP_COMBINE_DROPOUT, casts = combine == XP_COMBINE_CAST;
+    xp_tensor *whole = whole_of(node->inputs[0]), *partner = casts ? NULL : whole_of(node->inputs[1]);
+    if (!whole || (!partner && !casts) || whole == partner) return;
+    if (!drops && !casts && (partner->type != whole->type || xp_tensor_elements(whole) != xp_tensor_elements(partner)))
+        return;
     xp_node *maker = whole->producer;
     if (!maker || !(maker->backward || drops) || !maker->operation->take_in || maker->outputs[0] != whole) return;
     if (whole->role != XP_ROLE_ACTIVATION || whole->keep || whole->external || held[whole->id]) return;
-    if (partner->producer && partner->producer->id >= maker->id) return; /* it is made too late */
+    if (partner && partner->producer && partner->producer->id >= maker->id) return; /* it is made too late */
     if (is_read_beside(graph, whole, node) || !maker->operation->take_in(maker, combine, partner, node)) return;
-    become_view(graph, node, whole);
-    held[whole->id] = held[node->outputs[0]->id];
     graph->fused++;
     graph->fused_bytes += 2.0 * (double)xp_tensor_bytes(whole); /* written, and read again */
+    become_view(graph, node, whole);
+    held[whole->id] = held[node->outputs[0]->id];
 }
 
 void xp_graph_fuse(xp_graph *graph, bool *held) {

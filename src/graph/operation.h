@@ -13,7 +13,8 @@ typedef enum xp_combine {
     XP_COMBINE_ADD,        /* y + partner */
     XP_COMBINE_RELU_SLOPE, /* y · relu'(partner) */
     XP_COMBINE_GELU_SLOPE, /* y · gelu'(partner) */
-    XP_COMBINE_DROPOUT     /* y · keep / (1-p); here the partner is the random state */
+    XP_COMBINE_DROPOUT,    /* y · keep / (1-p); here the partner is the random state */
+    XP_COMBINE_CAST        /* y in another type; no partner */
 } xp_combine;
 
 /* One way to put a node on a device. */
@@ -44,6 +45,8 @@ typedef struct xp_operation {
     /* Bit k set: input or output k may be stored in bf16 or fp16, and then all such tensors of a node are. What is
      * computed is fp32 whatever they are stored in. */
     unsigned stored_inputs, stored_outputs;
+    /* Bit k set, of these: input or output k is part of the result, which may be of another real type than the rest. */
+    unsigned result_inputs, result_outputs;
 
     /* Bit k set: input k is a factor of products, which matrix units round to tf32 if the device is asked for it. */
     unsigned rounded_inputs;
@@ -53,17 +56,20 @@ typedef struct xp_operation {
 
     /* For fusion (graph/fuse.c). combination: the node's only output is inputs[0] combined so with inputs[1], and
      * whatever makes inputs[0] may do it. take_in: has the node combine outputs[0] as `reader` does, while it writes
-     * it, with the partner, dense and (but for dropout) of as many elements; false where it cannot. NULL: neither. */
+     * it, with the partner, dense and (but for dropout) of as many elements; false where it cannot. A cast has no
+     * partner, and changes the type of outputs[0] once it is taken in. NULL: neither. */
     xp_combine (*combination)(const xp_node *node);
     bool (*take_in)(xp_node *node, xp_combine combine, xp_tensor *partner, const xp_node *reader);
 } xp_operation;
 
-/* For `supports`: nodes without a tensor in 16 bits; nodes whose stored tensors are of one type and the others fp32 or
- * int32. Of every shape, on every device. */
+/* For `supports`: nodes without a tensor in 16 bits; nodes whose stored tensors are of one type (and so is the result)
+ * and the others fp32 or int32. Of every shape, on every device. */
 bool xp_supports_single(const xp_device *device, const xp_node *node);
 bool xp_supports_storage(const xp_device *device, const xp_node *node);
-/* The type of a node's stored tensors; XP_F32 where it has none. */
+/* The type of a node's stored tensors; XP_F32 where it has none. That of its result; of the stored ones where it has
+ * none. */
 xp_type xp_node_storage(const xp_node *node);
+xp_type xp_node_result(const xp_node *node);
 /* The first tensor in 16 bits; NULL: none. */
 const xp_tensor *xp_node_stored_tensor(const xp_node *node);
 

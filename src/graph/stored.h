@@ -15,6 +15,12 @@ static inline void xp_storage_set(xp_variant *variant, const xp_node *node) {
     if (number) xp_variant_set(variant, "STORAGE", number);
 }
 
+/* RESULT, where it is not STORAGE. */
+static inline void xp_result_set(xp_variant *variant, const xp_node *node) {
+    const xp_type result = xp_node_result(node);
+    if (result != xp_node_storage(node)) xp_variant_set(variant, "RESULT", xp_storage_number(result));
+}
+
 /* Bytes of one element of a stored tensor, for the profile. */
 static inline double xp_storage_bytes(const xp_node *node) {
     return (double)xp_type_bytes(xp_node_storage(node));

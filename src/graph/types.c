@@ -42,6 +42,11 @@ static bool is_stored(const xp_node *node, int i) {
                                  : node->operation->stored_outputs >> (i - node->input_count) & 1;
 }
 
+static bool is_result(const xp_node *node, int i) {
+    return i < node->input_count ? node->operation->result_inputs >> i & 1
+                                 : node->operation->result_outputs >> (i - node->input_count) & 1;
+}
+
 static bool is_half(const xp_tensor *tensor) {
     return tensor->type == XP_BF16 || tensor->type == XP_F16;
 }
@@ -53,6 +58,12 @@ xp_type xp_node_storage(const xp_node *node) {
     return XP_F32;
 }
 
+xp_type xp_node_result(const xp_node *node) {
+    for (int i = 0; i < node->input_count + node->output_count; i++)
+        if (operand(node, i) && is_result(node, i)) return operand(node, i)->type;
+    return xp_node_storage(node);
+}
+
 bool xp_supports_single(const xp_device *device, const xp_node *node) {
     (void)device;
     for (int i = 0; i < node->input_count + node->output_count; i++)
@@ -62,11 +73,12 @@ bool xp_supports_single(const xp_device *device, const xp_node *node) {
 
 bool xp_supports_storage(const xp_device *device, const xp_node *node) {
     (void)device;
-    const xp_type storage = xp_node_storage(node);
+    const xp_type storage = xp_node_storage(node), result = xp_node_result(node);
     for (int i = 0; i < node->input_count + node->output_count; i++) {
         const xp_tensor *tensor = operand(node, i);
         if (!tensor || tensor->type == XP_I32) continue;
-        if (tensor->type != (is_stored(node, i) ? storage : XP_F32)) return false;
+        const xp_type type = is_result(node, i) ? result : is_stored(node, i) ? storage : XP_F32;
+        if (tensor->type != type) return false;
     }
     return true;
 }

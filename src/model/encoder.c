@@ -50,14 +50,14 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     xp_graph_scope(graph, "embedding");
     xp_tensor *x = xp_layers_linear(builder, "embedding", input, config->width, XP_ACTIVATION_NONE);
     float scale = config->scale_input ? (float)sqrt((double)config->width) : 1;
-    x = xp_embed(graph, x, positions(builder, shape->length), NULL, scale, (float)config->dropout);
+    x = xp_embed_as(graph, x, positions(builder, shape->length), NULL, scale, (float)config->dropout,
+                    (xp_type)config->storage);
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");
     x = xp_activate_rows(graph, x, config->head == XP_HEAD_FLATTEN ? lengths : NULL,
-                         (xp_activation)config->head_activation);
+                         (xp_activation)config->head_activation, XP_F32 /* as are the logits */);
     x = xp_dropout(graph, x, (float)config->dropout);
-    x = xp_cast(graph, x, XP_F32); /* so are the logits */
     if (config->head == XP_HEAD_FLATTEN) {
         x = xp_graph_reshape(graph, x, 2, (int64_t[]){shape->batch, (int64_t)shape->length * config->width});
     } else {

@@ -113,7 +113,7 @@ static const char *enter(xp_builder *builder, char scope[XP_NAME_BYTES], int lay
     return scope;
 }
 
-static xp_tensor *encode(xp_builder *builder, xp_tensor *x) {
+xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
     const xp_model_config *config = builder->config;
     char scope[XP_NAME_BYTES];
     xp_tensor *branch = NULL; /* pre-norm: what the last part adds to x, not yet added */
@@ -140,8 +140,4 @@ static xp_tensor *encode(xp_builder *builder, xp_tensor *x) {
         return xp_layers_norm(builder, "final_norm", x, branch, NULL);
     }
     return branch ? xp_add(builder->graph, x, xp_dropout(builder->graph, branch, (float)config->dropout)) : x;
-}
-
-xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
-    return encode(builder, xp_cast(builder->graph, x, (xp_type)builder->config->storage));
 }

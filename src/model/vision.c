@@ -60,7 +60,7 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     xp_tensor *positions =
         xp_layers_parameter(builder, "", "positions", learned ? XP_PARAMETER_UNDECAYED : XP_PARAMETER_STATE,
                             learned ? XP_INITIAL_NORMAL : XP_INITIAL_SINUSOID, 0.02f, 2, (int64_t[]){tokens, width});
-    x = xp_embed(graph, x, positions, token, 1, (float)config->dropout);
+    x = xp_embed_as(graph, x, positions, token, 1, (float)config->dropout, (xp_type)config->storage);
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");

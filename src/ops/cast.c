@@ -32,8 +32,15 @@ static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_cast = {
-    .name = "cast", .gradient = gradient, .emitters = XP_EMITTERS({XP_FAMILY_ANY, supports, emit})};
+static xp_combine casts(const xp_node *node) {
+    (void)node;
+    return XP_COMBINE_CAST;
+}
+
+const xp_operation xp_operation_cast = {.name = "cast",
+                                        .gradient = gradient,
+                                        .emitters = XP_EMITTERS({XP_FAMILY_ANY, supports, emit}),
+                                        .combination = casts};
 
 xp_tensor *xp_cast(xp_graph *graph, xp_tensor *x, xp_type type) {
     if (!x || x->type == type) return x;

@@ -34,17 +34,15 @@ static xp_status launch_dropout(xp_plan *plan, const xp_node *node, const xp_dro
 
 /* ---- activation -------------------------------------------------------------------------------------------------- */
 
-/* `tensors`: as large as the result, read or written. */
-static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_request *request, double flops,
-                                  int tensors) {
+static xp_status emit_per_element(xp_plan *plan, const xp_node *node, xp_launch_request *request, double flops) {
     int64_t count = xp_tensor_elements(node->outputs[0]);
     request->file = "elementwise";
     request->dimensions = 1;
     request->local[0] = 256;
     request->global[0] = (size_t)xp_launch_blocks(count, 256) * 256;
     request->flops = flops * (double)count;
-    request->bytes = xp_storage_bytes(node) * tensors * (double)count;
     xp_storage_set(&request->variant, node);
+    xp_result_set(&request->variant, node);
     xp_launch_int(request, count);
     return xp_plan_launch(plan, node, request);
 }
@@ -54,6 +52,7 @@ static xp_status activation_gradient(xp_graph *graph, const xp_node *node, xp_te
     const xp_activation_attributes *attributes = XP_ATTRIBUTES(xp_activation_attributes, node);
     xp_tensor *dy = d_outputs[0];
     if (node->inputs[1]) dy = xp_dropout_again(graph, dy, node->inputs[1], &attributes->dropout);
+    dy = xp_cast(graph, dy, node->inputs[0]->type);
     xp_tensor *dx = xp_activation_backward(graph, dy, node->inputs[0], (xp_activation)attributes->activation);
     d_inputs[0] = dx ? xp_mask_rows(graph, dx, node->inputs[2]) : NULL;
     return d_inputs[0] ? XP_OK : XP_INVALID_ARGUMENT;
@@ -63,8 +62,10 @@ static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family f
     const xp_activation_attributes *attributes = XP_ATTRIBUTES(xp_activation_attributes, node);
     xp_tensor *x = node->inputs[0], *random_state = node->inputs[1], *lengths = node->inputs[2], *y = node->outputs[0];
     /* On a CPU Philox pays only many blocks at a time. */
-    const bool apart = family == XP_FAMILY_WIDE && xp_node_storage(node) == XP_F32, fused = random_state && !apart;
-    xp_launch_request request = {.kernel = fused ? "activation_dropout" : "activation"};
+    const bool single = xp_node_storage(node) == XP_F32 && xp_node_result(node) == XP_F32;
+    const bool apart = family == XP_FAMILY_WIDE && single, fused = random_state && !apart;
+    xp_launch_request request = {.kernel = fused ? "activation_dropout" : "activation",
+                                 .bytes = (double)(xp_tensor_bytes(x) + xp_tensor_bytes(y))};
     xp_variant_set(&request.variant, "ACTIVATION", attributes->activation);
     if (lengths) xp_variant_set(&request.variant, "LENGTHS", 1);
     xp_launch_read(&request, x);
@@ -73,7 +74,7 @@ static xp_status activation_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_launch_int(&request, lengths ? x->shape[1] : 1);
     xp_launch_int(&request, x->shape[x->rank - 1]);
     if (fused) pass_dropout(&request, random_state, &attributes->dropout);
-    XP_TRY(emit_per_element(plan, node, &request, 20, 2));
+    XP_TRY(emit_per_element(plan, node, &request, 20));
     if (!random_state || fused) return XP_OK;
     return launch_dropout(plan, node, &attributes->dropout, y, random_state, y, family);
 }
@@ -93,13 +94,14 @@ const xp_operation xp_operation_activation = {.name = "activation",
                                                               {XP_FAMILY_TILED, xp_supports_storage, activation_emit}),
                                               .stored_inputs = 1,
                                               .stored_outputs = 1,
+                                              .result_outputs = 1,
                                               .take_in = activation_take_in};
 
-xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation) {
-    if (activation == XP_ACTIVATION_NONE) return xp_mask_rows(graph, x, lengths);
+xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation, xp_type type) {
+    if (activation == XP_ACTIVATION_NONE) return xp_cast(graph, xp_mask_rows(graph, x, lengths), type);
     xp_tensor *inputs[] = {xp_graph_dense(graph, x), NULL, xp_graph_dense(graph, lengths)};
     if (!inputs[0] || (lengths && !inputs[2])) return NULL;
-    xp_tensor *y = xp_graph_tensor(graph, "activated", x->type, x->rank, x->shape);
+    xp_tensor *y = xp_graph_tensor(graph, "activated", type, x->rank, x->shape);
     const xp_activation_attributes attributes = {.activation = activation};
     if (!y || !xp_graph_node(graph, &xp_operation_activation, 3, inputs, 1, &y, &attributes, sizeof attributes))
         return NULL;
@@ -107,16 +109,17 @@ xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, x
 }
 
 xp_tensor *xp_activate(xp_graph *graph, xp_tensor *x, xp_activation activation) {
-    return xp_activate_rows(graph, x, NULL, activation);
+    return x ? xp_activate_rows(graph, x, NULL, activation, x->type) : NULL;
 }
 
 static xp_status activation_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
-    xp_launch_request request = {.kernel = "activation_backward"};
+    xp_launch_request request = {.kernel = "activation_backward",
+                                 .bytes = 3 * (double)xp_tensor_bytes(node->outputs[0])};
     xp_variant_set(&request.variant, "ACTIVATION", XP_ATTRIBUTES(xp_activation_attributes, node)->activation);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     xp_launch_write(&request, node->outputs[0]);
-    return emit_per_element(plan, node, &request, 24, 3);
+    return emit_per_element(plan, node, &request, 24);
 }
 
 static xp_combine slope(const xp_node *node) {

@@ -1,6 +1,6 @@
 /* Positions, class token and dropout on the way into an encoder; images cut into patches. Owns their shapes and
  * launches; must not know what encoder follows. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/building.h"
 
 extern const xp_operation xp_operation_embed_backward; /* added by the gradient rule */
@@ -26,7 +26,8 @@ static xp_status embed_emit(xp_plan *plan, const xp_node *node, xp_family family
     request.global[0] = (size_t)xp_launch_blocks(sample_units, 64) * 64;
     request.global[1] = (size_t)y->shape[0];
     request.flops = 2.0 * (double)xp_tensor_elements(y);
-    request.bytes = 8.0 * (double)xp_tensor_elements(y);
+    request.bytes = (double)(xp_tensor_bytes(x) + xp_tensor_bytes(y));
+    xp_storage_set(&request.variant, node);
     xp_variant_set(&request.variant, "QUADS", y->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", node->inputs[2] != NULL);
     xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
@@ -60,10 +61,17 @@ static xp_status embed_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
                : XP_OUT_OF_MEMORY;
 }
 
-const xp_operation xp_operation_embed = {
-    .name = "embed", .gradient = embed_gradient, .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, embed_emit})};
+const xp_operation xp_operation_embed = {.name = "embed",
+                                         .gradient = embed_gradient,
+                                         .emitters = XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, embed_emit}),
+                                         .stored_outputs = 1};
 
 xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout) {
+    return xp_embed_as(graph, x, position, token, scale, dropout, XP_F32);
+}
+
+xp_tensor *xp_embed_as(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout,
+                       xp_type type) {
     if (!x || !position) return NULL;
     char shape[128];
     if (x->rank != 3) {
@@ -87,7 +95,7 @@ xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tenso
     bool dropped = attributes.dropout.probability > 0;
     xp_tensor *inputs[] = {xp_graph_dense(graph, x), xp_graph_dense(graph, position), xp_graph_dense(graph, token),
                            dropped ? xp_graph_random_state(graph) : NULL};
-    xp_tensor *y = xp_graph_tensor(graph, "embedded", XP_F32, 3, (int64_t[]){x->shape[0], length, width});
+    xp_tensor *y = xp_graph_tensor(graph, "embedded", type, 3, (int64_t[]){x->shape[0], length, width});
     if (!inputs[0] || !inputs[1] || (token && !inputs[2]) || (dropped && !inputs[3]) || !y) return NULL;
     if (!xp_graph_node(graph, &xp_operation_embed, 4, inputs, 1, &y, &attributes, sizeof attributes)) return NULL;
     return y;
@@ -103,7 +111,8 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node, xp_fami
         .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)local}};
     request.global[0] = (size_t)(xp_launch_blocks(units, owned * local) * local);
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
-    request.bytes = (node->outputs[0] ? 8.0 : 4.0) * (double)xp_tensor_elements(dy);
+    request.bytes = (double)(xp_tensor_bytes(dy) + (node->outputs[0] ? xp_tensor_bytes(node->outputs[0]) : 0));
+    xp_storage_set(&request.variant, node);
     xp_variant_set(&request.variant, "OWNED", (long)owned);
     xp_variant_set(&request.variant, "QUADS", dy->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", dy->shape[1] > attributes->length);
@@ -125,7 +134,9 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node, xp_fami
 
 const xp_operation xp_operation_embed_backward = {
     .name = "embed_backward",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, embed_backward_emit}, {XP_FAMILY_TILED, NULL, embed_backward_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, embed_backward_emit},
+                            {XP_FAMILY_TILED, xp_supports_storage, embed_backward_emit}),
+    .stored_inputs = 1};
 
 /* ---- patches ----------------------------------------------------------------------------------------------------- */
 

@@ -99,6 +99,7 @@ xp_tensor *xp_linear(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor
 
 static bool take_in(xp_node *node, xp_combine combine, xp_tensor *partner, const xp_node *reader) {
     xp_gemm_attributes *attributes = (xp_gemm_attributes *)(void *)node->attributes;
+    if (combine == XP_COMBINE_CAST) return attributes->combine == XP_COMBINE_NONE; /* a partner has the type of y */
     if (combine == XP_COMBINE_DROPOUT) {
         if (attributes->combine != XP_COMBINE_NONE || attributes->dropout.probability > 0) return false;
         attributes->dropout = *XP_ATTRIBUTES(xp_dropout_attributes, reader);
@@ -159,5 +160,7 @@ const xp_operation xp_operation_gemm = {
                             {XP_FAMILY_MATRIX, xp_gemm_supports_matrix, xp_gemm_emit_matrix}),
     .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
     .stored_outputs = 3,                       /* not the sums */
+    .result_inputs = 1 << 3,
+    .result_outputs = 1,
     .rounded_inputs = 3,
     .take_in = take_in};

@@ -136,17 +136,18 @@ xp_status xp_clblast_emit(xp_plan *plan, const xp_node *node, const xp_tuning *t
     memset(&context, 0, sizeof context);
     context.product = *p;
     context.device = xp_plan_device(plan)->id;
-    xp_host_request product = {.name = "CLBlastSgemm",
-                               .call = multiply,
-                               .context = &context,
-                               .context_bytes = sizeof context,
-                               .variant = {.tuning = tuning->handle},
-                               .chosen_by = chosen_by,
-                               .flops = xp_gemm_flops(p),
-                               .bytes = xp_gemm_bytes(p, 1, sizeof(float)),
-                               .tensor_count = 3,
-                               .tensors = {node->inputs[0], node->inputs[1], node->outputs[0]},
-                               .written = {false, false, true}};
+    xp_host_request product = {
+        .name = "CLBlastSgemm",
+        .call = multiply,
+        .context = &context,
+        .context_bytes = sizeof context,
+        .variant = {.tuning = tuning->handle},
+        .chosen_by = chosen_by,
+        .flops = xp_gemm_flops(p),
+        .bytes = xp_gemm_bytes(&(xp_gemm_tensors){.a = node->inputs[0], .b = node->inputs[1], .y = node->outputs[0]}),
+        .tensor_count = 3,
+        .tensors = {node->inputs[0], node->inputs[1], node->outputs[0]},
+        .written = {false, false, true}};
     const int told = tuning->parameters[SIDE].value == DATABASE ? 1 : PARAMETERS;
     for (int i = 0; i < told; i++) {
         context.parameters[i] = tuning->parameters[i].value;

@@ -18,21 +18,24 @@ double xp_gemm_flops(const xp_gemm_attributes *p) {
     return 2.0 * (double)p->m * (double)p->n * (double)p->k;
 }
 
-int xp_gemm_results(const xp_gemm_tensors *t) {
-    return 1 + (t->z != NULL) + (t->partner != NULL);
+double xp_gemm_result_bytes(const xp_gemm_tensors *t) {
+    size_t bytes = xp_tensor_bytes(t->y);
+    if (t->z) bytes += xp_tensor_bytes(t->z);
+    if (t->partner) bytes += xp_tensor_bytes(t->partner);
+    return (double)bytes;
 }
 
-double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes) {
-    const double m = (double)p->m, n = (double)p->n, k = (double)p->k;
-    return bytes * (m * k + k * n + results * m * n);
+double xp_gemm_bytes(const xp_gemm_tensors *t) {
+    return (double)(xp_tensor_bytes(t->a) + xp_tensor_bytes(t->b)) + xp_gemm_result_bytes(t);
 }
 
-void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t) {
+void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gemm_tensors *t) {
     xp_variant_set(variant, "BIAS", t->bias != NULL);
     xp_variant_set(variant, "ACTIVATION", t->attributes->activation);
     xp_variant_set(variant, "KEEP_Z", t->z != NULL);
     if (t->random_state) xp_variant_set(variant, "DROPOUT", 1);
     if (t->attributes->combine != XP_COMBINE_NONE) xp_variant_set(variant, "COMBINE", t->attributes->combine);
+    xp_result_set(variant, node);
 }
 
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node) {
@@ -74,9 +77,9 @@ xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *par
         .global = {(size_t)xp_launch_blocks(m * xp_launch_blocks(n, 4), FINISH_GROUP) * FINISH_GROUP},
         .local = {FINISH_GROUP},
         .flops = (double)(count * m * n),
-        .bytes = (4.0 * (double)count + xp_storage_bytes(node) * xp_gemm_results(&t)) * (double)m * (double)n};
+        .bytes = 4.0 * (double)(count * m * n) + xp_gemm_result_bytes(&t)};
     finish.variant.tuning = tuning;
-    xp_gemm_set_epilogue(&finish.variant, &t);
+    xp_gemm_set_epilogue(&finish.variant, node, &t);
     xp_variant_set(&finish.variant, "ALIGNED_Y", n % 4 == 0);
     if (part_sums) xp_variant_set(&finish.variant, "SUMS", 1);
     xp_storage_set(&finish.variant, node);

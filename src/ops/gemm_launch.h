@@ -15,12 +15,12 @@ xp_gemm_tensors xp_gemm_tensors_of(const xp_node *node);
 
 double xp_gemm_flops(const xp_gemm_attributes *p);
 /* y, and where there are z and the partner. */
-int xp_gemm_results(const xp_gemm_tensors *t);
-/* Both factors and so many results, of elements of so many bytes. */
-double xp_gemm_bytes(const xp_gemm_attributes *p, int results, double bytes);
+double xp_gemm_result_bytes(const xp_gemm_tensors *t);
+/* Both factors and these. */
+double xp_gemm_bytes(const xp_gemm_tensors *t);
 
-/* BIAS, ACTIVATION, KEEP_Z, DROPOUT and COMBINE. */
-void xp_gemm_set_epilogue(xp_variant *variant, const xp_gemm_tensors *t);
+/* BIAS, ACTIVATION, KEEP_Z, DROPOUT, COMBINE and RESULT. */
+void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gemm_tensors *t);
 /* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */
 void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t);
 

@@ -169,7 +169,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
                                  .global = {(size_t)groups_of(&b, p) * items, (size_t)part_count},
                                  .local = {items, 1},
                                  .flops = xp_gemm_flops(p),
-                                 .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
+                                 .bytes = xp_gemm_bytes(&t)};
     xp_variant *variant = &product.variant;
     xp_variant_set(variant, "MATRIX", device->matrix);
     if (b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) xp_variant_set(variant, "PRODUCTS", 3);
@@ -185,7 +185,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     xp_variant_set(variant, "ALIGNED_Y", p->n % 4 == 0);
     if (partial) xp_variant_set(variant, "PARTIAL", 1);
     if (own_sums) xp_variant_set(variant, "SUMS", 1);
-    if (!partial) xp_gemm_set_epilogue(variant, &t);
+    if (!partial) xp_gemm_set_epilogue(variant, node, &t);
     xp_storage_set(variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);

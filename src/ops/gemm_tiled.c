@@ -57,7 +57,7 @@ static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes
 /* ---- who computes a product -------------------------------------------------------------------------------------- */
 
 static bool library_can(const xp_node *node) {
-    return xp_clblast_is_there() && xp_node_storage(node) == XP_F32;
+    return xp_clblast_is_there() && xp_node_storage(node) == XP_F32 && xp_node_result(node) == XP_F32;
 }
 
 /* The request that chooses the tile, and the library where it can compute the product and a table says that it is faster. */
@@ -136,7 +136,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
                    (size_t)part_count},
         .local = {(size_t)(side * side), 1},
         .flops = xp_gemm_flops(p),
-        .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
+        .bytes = xp_gemm_bytes(&t)};
     for (int i = 0; i < PARTS; i++) xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
@@ -146,7 +146,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     if (partial) xp_variant_set(&product.variant, "PARTIAL", 1);
     if (t.sums) xp_variant_set(&product.variant, "SUMS", 1);
     product.variant.tuning = tile.handle;
-    if (!partial) xp_gemm_set_epilogue(&product.variant, &t);
+    if (!partial) xp_gemm_set_epilogue(&product.variant, node, &t);
     xp_storage_set(&product.variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);

@@ -76,6 +76,7 @@ static xp_status emit_drop(xp_plan *plan, const xp_node *node, xp_tensor *sums, 
                                  .bytes = 4.0 * (double)((parts + 1 + (t.partner != NULL)) * count)};
     if (t.partner) xp_variant_set(&request.variant, "COMBINE", t.attributes->combine);
     xp_storage_set(&request.variant, node);
+    xp_result_set(&request.variant, node);
     xp_launch_write(&request, sums);
     xp_launch_read(&request, t.partner);
     xp_launch_read(&request, t.random_state);
@@ -106,17 +107,17 @@ static xp_status emit_product(xp_plan *plan, const xp_node *node) {
     xp_variant_set(&variant, "LANES", block.lanes);
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
-    xp_gemm_set_epilogue(&variant, &t);
+    xp_gemm_set_epilogue(&variant, node, &t);
     xp_storage_set(&variant, node);
 
     /* short rows of whole tiles are as good as packed ones */
     const int64_t panel = 2 * block.lanes;
-    const bool single = xp_node_storage(node) == XP_F32; /* sums are: a y that is not has scratch in its place */
-    const bool in_place = single && !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
+    const bool in_place = xp_node_storage(node) == XP_F32 && !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
     xp_tensor *b = t.b;
     if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
     const int64_t part_depth = xp_launch_blocks(p->k, depth_parts(p)), parts = xp_launch_blocks(p->k, part_depth);
-    xp_tensor *y = parts > 1 || !single ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
+    /* sums are fp32: a y that is not has scratch in its place */
+    xp_tensor *y = parts > 1 || t.y->type != XP_F32 ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
     if (!y) return XP_OUT_OF_MEMORY;
 
     xp_launch_request product = {.file = "gemm_wide",
@@ -127,7 +128,7 @@ static xp_status emit_product(xp_plan *plan, const xp_node *node) {
                                             (size_t)xp_launch_blocks(p->n, block.columns), (size_t)parts},
                                  .local = {1, 1, 1},
                                  .flops = xp_gemm_flops(p),
-                                 .bytes = xp_gemm_bytes(p, xp_gemm_results(&t), xp_storage_bytes(node))};
+                                 .bytes = xp_gemm_bytes(&t)};
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, b);
     xp_launch_read(&product, t.bias);

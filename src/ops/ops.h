@@ -12,12 +12,16 @@
 xp_tensor *xp_gemm_with_sums(xp_graph *graph, xp_tensor *a, xp_tensor *b, int transpose_b, xp_tensor **sums);
 
 /* ---- ops/elementwise.c ---- */
-/* xp_activate of x [B,N,C], with 0 in the rows from lengths I32 [B] on, if not NULL. */
-xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation);
+/* xp_activate of x [B,N,C] in that type, with 0 in the rows from lengths I32 [B] on, if not NULL. */
+xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation, xp_type type);
 xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, xp_activation activation); /* dz */
 /* With the choice of an earlier dropout. */
 xp_tensor *xp_dropout_again(xp_graph *graph, xp_tensor *x, xp_tensor *random_state,
                             const xp_dropout_attributes *attributes);
+
+/* ---- ops/embedding.c ---- */
+xp_tensor *xp_embed_as(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout,
+                       xp_type type);
 
 /* ---- ops/reduction.c ---- */
 xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x);

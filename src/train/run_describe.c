@@ -87,36 +87,41 @@ static xp_status describe_recomputation(const xp_run *run, const xp_plan_summary
     return XP_OK;
 }
 
-/* Whether a node lies beside a cast of activations: it takes fp32, what is before or behind it has 16 bits. */
-static bool is_beside_cast(const xp_graph *graph, const xp_node *node) {
-    for (int i = 0; i < node->input_count; i++) {
-        const xp_node *producer = node->inputs[i] ? node->inputs[i]->producer : NULL;
-        if (producer && strcmp(producer->operation->name, "cast") == 0 && node->inputs[i]->type == XP_F32) return true;
-    }
-    for (int n = 0; n < graph->node_count; n++) {
-        const xp_node *reader = graph->nodes[n];
-        if (reader->backward || strcmp(reader->operation->name, "cast") != 0 || reader->outputs[0]->type == XP_F32)
-            continue;
-        for (int i = 0; i < node->output_count; i++)
-            if (node->outputs[i] == reader->inputs[0]) return true;
-    }
-    return false;
+/* The operation that reads a tensor first. */
+static const char *reader_of(const xp_graph *graph, const xp_tensor *tensor) {
+    for (int n = 0; n < graph->node_count; n++)
+        for (int i = 0; i < graph->nodes[n]->input_count && graph->nodes[n]->operation->emitters; i++)
+            if (graph->nodes[n]->inputs[i] && xp_tensor_root(graph->nodes[n]->inputs[i]) == tensor)
+                return graph->nodes[n]->operation->name;
+    return "the caller";
 }
 
-/* The operations that have no kernels for 16 bits, between casts. */
+/* What is cast, in launches of their own, between operations in 16 bits and those in fp32. */
 static void describe_casts(const xp_graph *graph, xp_writer *out) {
-    const char *names[16];
-    int count = 0;
+    enum { MOST = 16 };
+    char texts[MOST][160];
+    int counts[MOST], found = 0;
     for (int n = 0; n < graph->node_count; n++) {
         const xp_node *node = graph->nodes[n];
-        if (node->backward || !node->operation->emitters || !is_beside_cast(graph, node)) continue;
-        const char *name = node->operation->name;
-        bool known = strcmp(name, "cast") == 0 || strcmp(name, "copy") == 0 || count == 16;
-        for (int i = 0; i < count; i++) known = known || strcmp(names[i], name) == 0;
-        if (!known) names[count++] = name;
+        if (strcmp(node->operation->name, "cast") != 0 || node->inputs[0]->role == XP_ROLE_PARAMETER) continue;
+        const xp_tensor *from = node->inputs[0], *to = node->outputs[0];
+        const xp_node *maker = xp_tensor_root(from)->producer;
+        char text[160];
+        if (to->type == XP_F32)
+            snprintf(text, sizeof text, "%s to fp32 for %s", from->name, reader_of(graph, to));
+        else
+            snprintf(text, sizeof text, "%s of %s to %s", from->name, maker ? maker->operation->name : "the model",
+                     xp_type_name(to->type));
+        int at = 0;
+        while (at < found && strcmp(texts[at], text) != 0) at++;
+        if (at == MOST) continue;
+        if (at == found) {
+            snprintf(texts[found], sizeof *texts, "%s", text);
+            counts[found++] = 0;
+        }
+        counts[at]++;
     }
-    for (int i = 0; i < count; i++) xp_write(out, "%s%s", i ? ", " : "casts        to and from fp32 for ", names[i]);
-    if (count) xp_write(out, "\n");
+    for (int i = 0; i < found; i++) xp_write(out, "%-13s%d × %s\n", i ? "" : "casts", counts[i], texts[i]);
 }
 
 static xp_status describe_plan(const xp_run *run, xp_writer *out) {
