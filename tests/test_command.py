@@ -483,6 +483,9 @@ def check_bench():
         rows = json.loads(must("bench", *words, "-o", "json").stdout)
         good = rows and all(row["median_ms"] > 0 and 0 <= row["share_of_roof"] and row["device"] and row["version"] for row in rows)
         expect("bench in JSON", good, f"{words}: {rows}")
+    for words in (products, ["attention", "softmax", "--length", "16", "--repetitions", "2"]):
+        single, half = (json.loads(must("bench", *words, "--precision", precision, "-o", "json").stdout)[0] for precision in ("fp32", "bf16"))
+        expect("tensors of 16 bits take fewer bytes", 0 < half["gb_s"] * half["median_ms"] < 0.8 * single["gb_s"] * single["median_ms"], (single, half))
     table = list(csv.DictReader(must("bench", *products, "-o", "csv").stdout.splitlines()))
     expect("bench in CSV", len(table) == 1 and table[0]["shape"] == "33x17x5nt" and float(table[0]["gflops"]) > 0, table)
     expect("bench in Markdown", "| gemm | 33x17x5nt |" in must("bench", *products, "-o", "md").stdout)
@@ -494,7 +497,7 @@ def check_bench():
     expect("bench takes a preset, and flags beside it", row["shape"] == shape and row["name"] == "softmax+causal", row)
     assumed = "assumed: images of side 28, channels 1, 10 classes (--image, --channels, --classes)"
     expect("bench says what it assumes", preset.stderr.strip() == assumed, preset.stderr)
-    for words, part in ((["gemm", "3x4"], "3x4"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches"),
+    for words, part in ((["gemm", "3x4"], "3x4"), (["gemm", "--precision", "tf32"], "has no matrix units"), (["gemm", "--precision", "half"], "'half' is not"), (["step", "-o", "xml"], "xml"), (["nothing"], "nothing"), (["step", "--image", "9"], "patches"),
                         (["step", "--heads", "0"], "model.heads: '0' is not a whole number from 1 to"),
                         (["kernels", "--layers", "2147483647"], "model.layers: '2147483647' is not"), (["step", "--length", "0"], "--length: 0 is not"),
                         (["step", "--preset", "uea-mtvs"], "did you mean 'uea-mvts'"), (["step", "--preset", "uea-mvts", "--image", "8"], "--image: the model uses series")):

@@ -1,10 +1,12 @@
 /* Philox4x32-10 against its authors' known answers, on the host and, through a dropout, on the device; normal numbers
  * of the device against the host's. */
+#include "core/half.h"
 #include "device/device.h"
 #include "device/fill.h"
 #include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
+#include "graph/stored.h"
 #include "ops/ops.h"
 
 #if __has_include(<Random123/philox.h>)
@@ -144,41 +146,53 @@ static void seeds_steps_and_streams_draw_apart_and_repeat(void **state) {
     xp_device_close(&device);
 }
 
+enum { BEFORE = 3, MOST = 40000, BEHIND = 5, ROOM = BEFORE + MOST + BEHIND, CANARY = -77 /* in every type */ };
+
+/* `count` numbers drawn into a buffer of a type, against the host's: the angle is rounded to 24 bits, the largest radius is 6.8,
+ * and storing rounds by a share of the number. */
+static void draw_and_compare(xp_device *device, xp_type type, double rounding, int count) {
+    static unsigned char content[ROOM * sizeof(float)];
+    const uint64_t seed = 0x123456789abcdef0;
+    const size_t bytes = ROOM * xp_type_bytes(type);
+    for (int i = 0; i < ROOM; i++) {
+        if (type == XP_F32) ((float *)content)[i] = CANARY;
+        if (type == XP_F16) ((uint16_t *)content)[i] = xp_fp16_bits(CANARY);
+        if (type == XP_BF16) ((uint16_t *)content)[i] = xp_bf16_bits(CANARY);
+    }
+    cl_mem buffer;
+    assert_int_equal(xp_device_buffer(device, bytes, &buffer), XP_OK);
+    assert_int_equal(xp_device_write(device, buffer, 0, bytes, content), XP_OK);
+    if (xp_device_fill_normal(device, buffer, xp_storage_number(type), BEFORE, (size_t)count, seed, 9) != XP_OK)
+        fail_msg("%s", xp_last_error());
+    assert_int_equal(xp_device_read(device, buffer, 0, bytes, content), XP_OK);
+    clReleaseMemObject(buffer);
+    xp_random random;
+    xp_random_start(&random, seed, 9);
+    double sum = 0, squares = 0;
+    for (int i = 0; i < ROOM; i++) {
+        const bool own = i >= BEFORE && i < BEFORE + count;
+        const double expected = own ? xp_random_normal(&random) : CANARY, value = xp_type_value(type, content, i);
+        if (!(fabs(value - expected) <= (own ? 2e-6 + rounding * fabs(expected) : 0)))
+            fail_msg("%d numbers in %s: number %d is %.9g, the host says %.9g", count, xp_type_name(type), i - BEFORE,
+                     value, expected);
+        if (own) sum += value, squares += value * value;
+    }
+    /* Five standard deviations of a mean and of a mean square. */
+    assert_true(fabs(sum / count) < 5 / sqrt(count));
+    if (count == MOST) assert_true(fabs(squares / count - 1) < 5 * sqrt(2.0 / count));
+}
+
 /* Counts that end inside a work-item, offsets that are aligned to nothing, words from both ends of their range. */
 static void the_device_draws_the_normal_numbers_of_the_host(void **state) {
-    enum { BEFORE = 3, MOST = 40000, BEHIND = 5, ROOM = BEFORE + MOST + BEHIND };
     static const int counts[] = {1, 15, 16, 17, 1023, MOST};
-    static float values[ROOM];
-    const float canary = -77;
-    const uint64_t seed = 0x123456789abcdef0;
+    static const struct {
+        xp_type type;
+        double rounding;
+    } stores[] = {{XP_F32, 0}, {XP_F16, 0x1p-11}, {XP_BF16, 0x1p-8}};
     xp_device *device = open_device(NULL);
-    for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++) {
-        const int count = counts[c];
-        cl_mem buffer;
-        for (int i = 0; i < ROOM; i++) values[i] = canary;
-        assert_int_equal(xp_device_buffer(device, sizeof values, &buffer), XP_OK);
-        assert_int_equal(xp_device_write(device, buffer, 0, sizeof values, values), XP_OK);
-        if (xp_device_fill_normal(device, buffer, BEFORE, (size_t)count, seed, 9) != XP_OK)
-            fail_msg("%s", xp_last_error());
-        assert_int_equal(xp_device_read(device, buffer, 0, sizeof values, values), XP_OK);
-        clReleaseMemObject(buffer);
-        xp_random random;
-        xp_random_start(&random, seed, 9);
-        double sum = 0, squares = 0;
-        for (int i = 0; i < ROOM; i++) {
-            const bool own = i >= BEFORE && i < BEFORE + count;
-            const double expected = own ? xp_random_normal(&random) : (double)canary;
-            const double error = fabs((double)values[i] - expected);
-            /* The angle is rounded to 24 bits, and the largest radius is 6.8. */
-            if (!(error <= (own ? 2e-6 : 0)))
-                fail_msg("%d numbers: number %d is %.9g, the host says %.9g", count, i - BEFORE, (double)values[i],
-                         expected);
-            if (own) sum += (double)values[i], squares += (double)values[i] * (double)values[i];
-        }
-        /* Five standard deviations of a mean and of a mean square. */
-        assert_true(fabs(sum / count) < 5 / sqrt(count));
-        if (count == MOST) assert_true(fabs(squares / count - 1) < 5 * sqrt(2.0 / count));
-    }
+    for (size_t s = 0; s < sizeof stores / sizeof stores[0]; s++)
+        for (size_t c = 0; c < sizeof counts / sizeof counts[0]; c++)
+            draw_and_compare(device, stores[s].type, stores[s].rounding, counts[c]);
     xp_device_close(&device);
 }
 

@@ -21,6 +21,7 @@ typedef struct xp_bench_row {
     double flops, bytes; /* of one repetition; 0 where unknown */
     double ratio;        /* to another row's time; 0: none */
     double arena_bytes;  /* 0: not printed */
+    bool unbounded;      /* by the peaks that are measured: those of vectors, not of matrix units */
 } xp_bench_row;
 
 typedef struct xp_bench_table {
@@ -28,6 +29,19 @@ typedef struct xp_bench_table {
     xp_peak peak;
     xp_table table;
 } xp_bench_table;
+
+/* Flag for the precision of single operations; the argument is an int *, an xp_precision. */
+#define XP_BENCH_PRECISION_FLAG(choice_)                                                                               \
+    {                                                                                                                  \
+        "--precision", "NAME",                                                                                         \
+            "of the tensors: fp32, bf16, fp16; of the products, on matrix units: fp32-matrix, tf32 (fp32)",            \
+            .choices = xp_precisions, .choice = (choice_)                                                              \
+    }
+
+/* Opens the device for a precision. XP_UNSUPPORTED: it needs matrix units. */
+xp_status xp_bench_open(xp_device **device, const char *select, const char *family, int precision);
+/* Whether matrix units can compute in this precision on the device. */
+bool xp_bench_on_units(const xp_device *device, int precision);
 
 /* Measures the peak of the device and prints the lines above the rows. Close it after success. */
 xp_status xp_bench_table_open(xp_bench_table *bench, xp_table_format format, xp_device *device);

@@ -3,13 +3,29 @@
 
 #include "core/clock.h"
 #include "device/fill.h"
+#include "graph/stored.h"
+#include "train/precision.h"
+
+xp_status xp_bench_open(xp_device **device, const char *select, const char *family, int precision) {
+    const xp_device_options options = {.size = sizeof options,
+                                       .select = select,
+                                       .family = family,
+                                       .arithmetic = xp_arithmetic_name(xp_precision_arithmetic(precision))};
+    XP_TRY(xp_device_open(device, &options));
+    return xp_precision_check(precision, *device);
+}
+
+bool xp_bench_on_units(const xp_device *device, int precision) {
+    return precision != XP_PRECISION_FP32 && device->matrix != XP_MATRIX_NONE;
+}
 
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor) {
     cl_mem buffer;
     size_t offset;
     XP_TRY(xp_plan_storage(plan, tensor, &buffer, &offset));
-    return xp_device_fill_normal(xp_plan_device(plan), buffer, offset / sizeof(float),
-                                 (size_t)xp_tensor_elements(tensor), 1, (uint32_t)tensor->id);
+    return xp_device_fill_normal(xp_plan_device(plan), buffer, xp_storage_number(tensor->type),
+                                 offset / xp_type_bytes(tensor->type), (size_t)xp_tensor_elements(tensor), 1,
+                                 (uint32_t)tensor->id);
 }
 
 xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds) {

@@ -40,20 +40,21 @@ void xp_bench_table_row(xp_bench_table *bench, xp_bench_row *row) {
     const double spread =
         (row->seconds[row->repetitions - 1 - row->repetitions / 4] - row->seconds[row->repetitions / 4]) /
         (2 * median); /* half the distance of the quartiles */
-    const xp_cell cells[] = {{.text = row->name},
-                             {.text = row->shape},
-                             {.text = row->variant},
-                             {.real = median * 1e3},
-                             {.real = spread},
-                             {.real = row->flops / median * 1e-9},
-                             {.real = row->bytes / median * 1e-9},
-                             {.real = xp_peak_share(&bench->peak, row->flops, row->bytes, median)},
-                             {.real = row->ratio > 0 ? row->ratio : NAN},
-                             {.real = row->arena_bytes > 0 ? row->arena_bytes * XP_MIB : NAN},
-                             {.whole = row->repetitions},
-                             {.text = bench->device->name},
-                             {.text = bench->device->driver},
-                             {.text = XP_VERSION}};
+    const xp_cell cells[] = {
+        {.text = row->name},
+        {.text = row->shape},
+        {.text = row->variant},
+        {.real = median * 1e3},
+        {.real = spread},
+        {.real = row->flops / median * 1e-9},
+        {.real = row->bytes / median * 1e-9},
+        {.real = row->unbounded ? NAN : xp_peak_share(&bench->peak, row->flops, row->bytes, median)},
+        {.real = row->ratio > 0 ? row->ratio : NAN},
+        {.real = row->arena_bytes > 0 ? row->arena_bytes * XP_MIB : NAN},
+        {.whole = row->repetitions},
+        {.text = bench->device->name},
+        {.text = bench->device->driver},
+        {.text = XP_VERSION}};
     xp_table_row(&bench->table, cells);
 }
 

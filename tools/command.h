@@ -39,8 +39,9 @@ typedef struct xp_flag {
     int *choice;                /* the place of the value among them */
 } xp_flag;
 
-extern const char *const xp_families[]; /* "auto", "wide", "tiled", "matrix", NULL */
-extern const char *const xp_parts[];    /* "train", "test", NULL */
+extern const char *const xp_families[];   /* "auto", "wide", "tiled", "matrix", NULL */
+extern const char *const xp_precisions[]; /* in the order of xp_precision, ends in NULL */
+extern const char *const xp_parts[];      /* "train", "test", NULL */
 
 #define XP_SEED_HIGHEST 1e15 /* whole numbers below it are exact in double precision */
 

@@ -13,6 +13,7 @@
 #include <string.h>
 
 const char *const xp_families[] = {"auto", "wide", "tiled", "matrix", NULL};
+const char *const xp_precisions[] = {"fp32", "fp32-matrix", "tf32", "bf16", "fp16", NULL};
 const char *const xp_parts[] = {"train", "test", NULL};
 
 enum { FLAGS_LIMIT = 64 };

@@ -6,6 +6,7 @@
 
 #include "graph/store.h"
 #include "model/attention.h"
+#include "train/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,6 +15,7 @@ enum { ROLES = 4 };
 
 typedef struct shape {
     long batch, heads, key_heads, queries, keys, width, value_width;
+    int precision;
 } shape;
 
 /* One specification's plans: forward alone, and both passes. */
@@ -38,7 +40,8 @@ static xp_status open_pass(contestant *c, int pass, xp_device *device, const sha
     XP_TRY(xp_store_create(&c->store[pass]));
     XP_TRY(xp_graph_create(&c->graph[pass], c->store[pass], pass == BOTH));
     for (int i = 0; i < ROLES; i++) {
-        if (!(in[i] = xp_graph_input(c->graph[pass], names[i], XP_F32, 4, sizes[i]))) return XP_INVALID_ARGUMENT;
+        if (!(in[i] = xp_graph_input(c->graph[pass], names[i], xp_precision_storage(s->precision), 4, sizes[i])))
+            return XP_INVALID_ARGUMENT;
         in[i]->needs_gradient = pass == BOTH && i < 3;
     }
     xp_tensor *o = xp_attention_layer(c->graph[pass], &specification, "attention",
@@ -77,7 +80,8 @@ static void print_rows(xp_bench_table *table, contestant *all, int count, const 
                                 .flops = summary.flops,
                                 .bytes = summary.bytes,
                                 .ratio = xp_median(all[i].times[pass], (int)repetitions) / first,
-                                .arena_bytes = (double)summary.arena_bytes};
+                                .arena_bytes = (double)summary.arena_bytes,
+                                .unbounded = xp_bench_on_units(table->device, s->precision)};
             snprintf(row.shape, sizeof row.shape, "%s B=%ld H=%ld G=%ld N=%ld M=%ld D=%ld E=%ld",
                      pass == FORWARD ? "forward" : "both", s->batch, s->heads, s->key_heads, s->queries, s->keys,
                      s->width, s->value_width);
@@ -86,11 +90,10 @@ static void print_rows(xp_bench_table *table, contestant *all, int count, const 
     }
 }
 
-static xp_status compete(contestant *all, int count, const shape *s, const xp_device_options *options, long repetitions,
-                         xp_table_format format) {
+static xp_status compete(contestant *all, int count, const shape *s, const char *select, const char *family,
+                         long repetitions, xp_table_format format) {
     xp_device *device = NULL;
-    XP_TRY(xp_device_open(&device, options));
-    xp_status status = XP_OK;
+    xp_status status = xp_bench_open(&device, select, family, s->precision);
     for (int i = 0; i < count && status == XP_OK; i++)
         for (int pass = 0; pass < PASSES && status == XP_OK; pass++) status = open_pass(&all[i], pass, device, s);
     for (int i = 0; i < count && status == XP_OK; i++)
@@ -127,6 +130,7 @@ int xp_command_bench_attention(int count, char **words) {
          .highest = 4096},
         {"--repetitions", "N", "timed runs of each attention", .number = &repetitions, .lowest = 1,
          .highest = XP_BENCH_REPETITIONS},
+        XP_BENCH_PRECISION_FLAG(&s.precision),
         XP_DEVICE_FLAG(&device),
         XP_FAMILY_FLAG(&family),
         XP_TABLE_FORMAT_FLAG(&format),
@@ -151,8 +155,7 @@ int xp_command_bench_attention(int count, char **words) {
     contestant *all = calloc((size_t)arguments.word_count, sizeof *all);
     if (!all) return XP_EXIT_FAILURE;
     for (int i = 0; i < arguments.word_count; i++) all[i].text = arguments.words[i];
-    const xp_device_options options = {.size = sizeof(xp_device_options), .select = device, .family = family};
-    const xp_status status = compete(all, arguments.word_count, &s, &options, repetitions, format);
+    const xp_status status = compete(all, arguments.word_count, &s, device, family, repetitions, format);
     free(all);
     return xp_command_end(status);
 }

@@ -4,6 +4,7 @@
 
 #include "graph/store.h"
 #include "ops/ops.h"
+#include "train/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,13 +39,14 @@ static xp_status read_product(const char *text, product *out) {
     return XP_OK;
 }
 
-static xp_status open_product(const product *p, xp_device *device, xp_store **store, xp_graph **graph, xp_plan **plan) {
+static xp_status open_product(const product *p, xp_type type, xp_device *device, xp_store **store, xp_graph **graph,
+                              xp_plan **plan) {
     XP_TRY(xp_store_create(store));
     XP_TRY(xp_graph_create(graph, *store, false));
     xp_tensor *a =
-        xp_graph_input(*graph, "a", XP_F32, 2, (int64_t[]){p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k});
+        xp_graph_input(*graph, "a", type, 2, (int64_t[]){p->transpose_a ? p->k : p->m, p->transpose_a ? p->m : p->k});
     xp_tensor *b =
-        xp_graph_input(*graph, "b", XP_F32, 2, (int64_t[]){p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n});
+        xp_graph_input(*graph, "b", type, 2, (int64_t[]){p->transpose_b ? p->n : p->k, p->transpose_b ? p->k : p->n});
     if (!a || !b) return XP_OUT_OF_MEMORY;
     xp_tensor *c = xp_gemm(*graph, a, p->transpose_a, b, p->transpose_b);
     if (!c) return XP_INVALID_ARGUMENT;
@@ -56,13 +58,14 @@ static xp_status open_product(const product *p, xp_device *device, xp_store **st
     return xp_bench_fill(*plan, b);
 }
 
-static xp_status time_product(const product *p, const char *text, xp_device *device, long repetitions,
+static xp_status time_product(const product *p, const char *text, xp_device *device, int precision, long repetitions,
                               xp_bench_table *table) {
+    const xp_type type = xp_precision_storage(precision);
     xp_store *store = NULL;
     xp_graph *graph = NULL;
     xp_plan *plan = NULL;
     double times[XP_BENCH_REPETITIONS];
-    xp_status status = open_product(p, device, &store, &graph, &plan);
+    xp_status status = open_product(p, type, device, &store, &graph, &plan);
     if (status == XP_OK) status = xp_bench_warm(plan, device);
     for (long i = 0; i < repetitions && status == XP_OK; i++) status = xp_bench_run(plan, device, &times[i]);
     if (status == XP_OK) {
@@ -70,7 +73,8 @@ static xp_status time_product(const product *p, const char *text, xp_device *dev
                             .seconds = times,
                             .repetitions = (int)repetitions,
                             .flops = 2.0 * (double)p->m * (double)p->n * (double)p->k,
-                            .bytes = 4.0 * (double)(p->m * p->k + p->k * p->n + p->m * p->n)};
+                            .bytes = (double)xp_type_bytes(type) * (double)(p->m * p->k + p->k * p->n + p->m * p->n),
+                            .unbounded = xp_bench_on_units(device, precision)};
         snprintf(row.shape, sizeof row.shape, "%s", text);
         xp_bench_table_row(table, &row);
     }
@@ -82,11 +86,12 @@ static xp_status time_product(const product *p, const char *text, xp_device *dev
 
 int xp_command_bench_gemm(int count, char **words) {
     const char *device_name = NULL, *family = NULL;
-    int format = XP_TABLE_TEXT;
+    int format = XP_TABLE_TEXT, precision = XP_PRECISION_FP32;
     long repetitions = 20;
     const xp_flag flags[] = {
         {"--repetitions", "N", "timed runs of each product", .number = &repetitions, .lowest = 1,
          .highest = XP_BENCH_REPETITIONS},
+        XP_BENCH_PRECISION_FLAG(&precision),
         XP_DEVICE_FLAG(&device_name),
         XP_FAMILY_FLAG(&family),
         XP_TABLE_FORMAT_FLAG(&format),
@@ -105,18 +110,17 @@ int xp_command_bench_gemm(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     const char *const *texts = arguments.word_count ? arguments.words : usual;
     const int products = arguments.word_count ? arguments.word_count : USUAL;
-    const xp_device_options options = {.size = sizeof(xp_device_options), .select = device_name, .family = family};
     xp_device *device = NULL;
     xp_bench_table table;
     product p;
     xp_status status = XP_OK;
     for (int i = 0; i < products && status == XP_OK; i++) status = read_product(texts[i], &p);
-    if (status == XP_OK) status = xp_device_open(&device, &options);
+    if (status == XP_OK) status = xp_bench_open(&device, device_name, family, precision);
     if (status == XP_OK) status = xp_bench_table_open(&table, format, device);
     if (status == XP_OK) {
         for (int i = 0; i < products && status == XP_OK; i++) {
             status = read_product(texts[i], &p);
-            if (status == XP_OK) status = time_product(&p, texts[i], device, repetitions, &table);
+            if (status == XP_OK) status = time_product(&p, texts[i], device, precision, repetitions, &table);
         }
         status = xp_bench_table_close(&table, status);
     }

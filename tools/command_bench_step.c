@@ -68,7 +68,8 @@ static xp_status print_steps(timing *t, xp_bench_table *table) {
                         .repetitions = (int)t->repetitions,
                         .flops = summary.flops,
                         .bytes = summary.bytes,
-                        .arena_bytes = (double)summary.arena_bytes};
+                        .arena_bytes = (double)summary.arena_bytes,
+                        .unbounded = xp_bench_on_units(t->run.session.device, t->setup.config.training.precision)};
     xp_synthetic_describe(&t->setup, row.shape, sizeof row.shape);
     xp_bench_table_row(table, &row);
     return XP_OK;
@@ -94,7 +95,8 @@ static xp_status print_kernels(timing *t, xp_bench_table *table) {
                             .seconds = times + r * t->repetitions,
                             .repetitions = (int)t->repetitions,
                             .flops = rows[r].flops,
-                            .bytes = rows[r].bytes};
+                            .bytes = rows[r].bytes,
+                            .unbounded = xp_bench_on_units(t->run.session.device, t->setup.config.training.precision)};
         snprintf(row.shape, sizeof row.shape, "%d launches per step",
                  rows[r].launches * t->run.config.training.accumulate);
         xp_bench_table_row(table, &row);

@@ -40,7 +40,7 @@ enum { XP_SYNTHETIC_NONE = -1 };
         {"--channels", "N", "channels of the images (1)", .number = &(f).channels, .lowest = 1, .highest = 1 << 10},   \
         {"--patch", "SIDE", "side of a patch (4)", .option = "model.patch"},                                           \
         {"--classes", "N", "number of classes (10)", .number = &(f).classes, .lowest = 1, .highest = 1 << 20},         \
-        {"--precision", "TYPE", "of activations: fp32, bf16, fp16 (fp32)", .option = "training.precision"},            \
+        {"--precision", "TYPE", "as in expanse train (fp32)", .option = "training.precision"},                         \
         {"--accumulate", "N", "compute the batch in N parts, one after another", .option = "training.accumulate"}, {   \
         "--recompute", NULL, "recompute activations in the backward pass", .on = &(f).recompute                        \
     }

@@ -19,10 +19,11 @@ static xp_status launch(xp_device *device, cl_kernel kernel, cl_mem buffer, cl_m
     return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueNDRangeKernel");
 }
 
-xp_status xp_device_fill_normal(xp_device *device, cl_mem buffer, size_t offset, size_t count, uint64_t seed,
-                                uint32_t purpose) {
+xp_status xp_device_fill_normal(xp_device *device, cl_mem buffer, int storage, size_t offset, size_t count,
+                                uint64_t seed, uint32_t purpose) {
     if (count == 0) return XP_OK;
-    const xp_variant variant = {.optimised = true};
+    xp_variant variant = {.optimised = true};
+    if (storage) xp_variant_set(&variant, "STORAGE", storage);
     const uint32_t words[4] = {(uint32_t)seed, (uint32_t)(seed >> 32), purpose, 0};
     cl_kernel kernel = NULL;
     cl_mem state = NULL;

@@ -3,7 +3,7 @@
 #ifndef XP_TRAIN_PRECISION_H
 #define XP_TRAIN_PRECISION_H
 
-#include "device/family.h"
+#include "device/device.h"
 #include "graph/graph.h"
 
 typedef enum xp_precision {
@@ -28,6 +28,15 @@ static inline const char *xp_precision_name(int precision) {
     const xp_arithmetic arithmetic = xp_precision_arithmetic(precision);
     return arithmetic == XP_ARITHMETIC_FP32 ? xp_type_name(xp_precision_storage(precision))
                                             : xp_arithmetic_name(arithmetic);
+}
+
+/* XP_UNSUPPORTED: the precision needs matrix units, and the device has none. */
+static inline xp_status xp_precision_check(int precision, const xp_device *device) {
+    if (xp_precision_arithmetic(precision) == XP_ARITHMETIC_FP32 || device->matrix != XP_MATRIX_NONE) return XP_OK;
+    return xp_fail(
+        XP_UNSUPPORTED,
+        "precision %s: %s has no matrix units that Expanse can use (see expanse doctor): use fp32, bf16 or fp16",
+        xp_precision_name(precision), device->name);
 }
 
 #endif

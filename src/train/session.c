@@ -67,15 +67,10 @@ typedef struct watcher {
 /* A model that was trained on matrix units may be used anywhere. */
 static xp_status open_device(xp_session *session, const xp_device_options *options, bool training) {
     const int precision = session->config->training.precision;
-    const xp_arithmetic arithmetic = xp_precision_arithmetic(precision);
     xp_device_options own = *options;
-    own.arithmetic = xp_arithmetic_name(arithmetic);
+    own.arithmetic = xp_arithmetic_name(xp_precision_arithmetic(precision));
     XP_TRY(xp_device_open(&session->device, &own));
-    if (!training || arithmetic == XP_ARITHMETIC_FP32 || session->device->matrix != XP_MATRIX_NONE) return XP_OK;
-    return xp_fail(
-        XP_UNSUPPORTED,
-        "precision %s: %s has no matrix units that Expanse can use (see expanse doctor): use fp32, bf16 or fp16",
-        xp_precision_name(precision), session->device->name);
+    return training ? xp_precision_check(precision, session->device) : XP_OK;
 }
 
 static xp_status open_session(xp_session *session, const xp_device_options *device, json_t *tunings, bool training,

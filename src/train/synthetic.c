@@ -13,7 +13,7 @@ static xp_status draw_values(xp_device *device, size_t elements, float *values) 
     enum { SEED = 1, PURPOSE_VALUES = 0 };
     cl_mem buffer;
     XP_TRY(xp_device_buffer(device, elements * sizeof *values, &buffer));
-    xp_status status = xp_device_fill_normal(device, buffer, 0, elements, SEED, PURPOSE_VALUES);
+    xp_status status = xp_device_fill_normal(device, buffer, 0, 0, elements, SEED, PURPOSE_VALUES);
     if (status == XP_OK) status = xp_device_read(device, buffer, 0, elements * sizeof *values, values);
     clReleaseMemObject(buffer);
     return status;
