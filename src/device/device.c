@@ -530,7 +530,7 @@ xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t
 }
 
 xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes) {
-    const cl_uint zero = 0; /* all buffers hold four-byte numbers */
+    const cl_uchar zero = 0; /* tensors of 16 bits have any even number of bytes */
     cl_int code = clEnqueueFillBuffer(device->queue, buffer, &zero, sizeof zero, 0, bytes, 0, NULL, NULL);
     return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clEnqueueFillBuffer");
 }
