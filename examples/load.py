@@ -10,8 +10,8 @@ begin = 8 + int.from_bytes(file[:8], "little")
 header = json.loads(file[8:begin])
 about = header.pop("__metadata__")
 if "model" not in about: sys.exit(f"{sys.argv[1]}: its metadata do not describe the model; an older version wrote it")
-keys = "model", "shape", "class_names", "mean", "deviation"
-model, shape, classes, mean, deviation = (json.loads(about[key]) for key in keys)
+keys = "model", "shape", "class_names", "target_names", "target_mean", "target_deviation", "mean", "deviation"
+model, shape, classes, *targets, mean, deviation = (json.loads(about.get(key, "[]")) for key in keys)
 weights = {name: np.frombuffer(file, "<f4", math.prod(entry["shape"]), begin + entry["data_offsets"][0])
            .reshape(entry["shape"]) for name, entry in header.items()}
 series, heads, patch = about["data"] == "series", model["heads"], model["patch"]
@@ -76,7 +76,8 @@ def answer(x):  # a series [steps, features], NaN where missing; an image [1, ro
     if series: x = activate(x, model["head_activation"])[:steps]
     if model["head"] == "flatten": x = np.pad(x, ((0, shape["length"] - steps), (0, 0))).ravel()
     else: x = x[0] if model["head"] == "class" else x.mean(0)
-    return softmax(linear(x, "head"))
+    x = linear(x, "head")
+    return softmax(x) if classes else x * np.where(np.array(targets[2]) > 0, targets[2], 1) + targets[1]
 
 def read(path):
     data = (gzip.open if path.endswith(".gz") else open)(path, "rb").read()
@@ -84,10 +85,11 @@ def read(path):
         pixels = np.frombuffer(data, np.uint8, offset=16) / np.float32(255)
         return pixels.reshape(-1, 1, shape["height"], shape["breadth"])
     top, samples = re.split("(?i)@data", data.decode(), maxsplit=1)
-    labelled = bool(re.search(r"(?i)@classLabel\s+true", top))
+    labelled = bool(re.search(r"(?i)@(class|target)Label\s+true", top))
     rows = [row.replace("?", "nan").split(":") for row in samples.splitlines() if re.match(r"\s*[^#%\s]", row)]
     return [np.array([part.split(",") for part in row[:len(row) - labelled]], np.float32).T for row in rows]
 
-print("sample", "predicted", *(f"probability {name}" for name in classes), sep=",")
-for number, probabilities in enumerate(map(answer, read(sys.argv[2]))):
-    print(number, classes[probabilities.argmax()], *(f"{value:.9g}" for value in probabilities), sep=",")
+names = [f"probability {name}" for name in classes] or [f"predicted {name}" for name in targets[0]]
+print("sample", *["predicted"] * bool(classes), *(names if len(names) > 1 else ["predicted"]), sep=",")
+for number, outputs in enumerate(map(answer, read(sys.argv[2]))):
+    print(number, *[classes[outputs.argmax()]] if classes else [], *(f"{value:.9g}" for value in outputs), sep=",")

@@ -241,6 +241,35 @@ static void a_short_last_batch_is_padded_with_weight_0(void **state) {
     xp_dataset_close(&dataset);
 }
 
+static void targets_are_standardised_by_the_training_part_and_come_back(void **state) {
+    xp_dataset *dataset = open_text("@targetlabel true\n@data\n1:2,7\n1:4,7\n1:9,7\n1:?,7\n"), *part = NULL;
+    const int32_t order[] = {3, 1};
+    float values[2], targets[4], weights[2];
+    xp_standardisation fit;
+    xp_batch batch = {.values = values, .targets = targets, .weights = weights};
+    assert_int_equal(xp_standardisation_fit_targets(&fit, dataset), XP_OK);
+    assert_int_equal(fit.features, 2);
+    assert_float_equal(fit.mean[0], 5, 1e-12);
+    assert_float_equal(fit.deviation[0], sqrt(26.0 / 3), 1e-12);
+    assert_true(fit.mean[1] == 7 && fit.deviation[1] == 0);
+    assert_true(xp_dataset_target_unit(dataset) == 1);
+    xp_standardisation_apply_targets(&fit, dataset);
+    assert_int_equal(xp_dataset_batch(dataset, order, 2, 0, 2, &batch), XP_OK);
+    assert_true(isnan(targets[0]) && targets[1] == 0 && targets[3] == 0);
+    assert_float_equal(targets[2], -1 / sqrt(26.0 / 3), 1e-6);
+    xp_standardisation_undo(&fit, 4, targets);
+    assert_float_equal(targets[2], 4, 1e-6);
+    assert_int_equal(xp_dataset_split(dataset, 0.5, 1, &part), XP_OK); /* each part keeps its own targets */
+    for (int64_t i = 0; i < part->count; i++) {
+        const float expected[] = {2, 4, 9, NAN};
+        assert_int_equal(xp_dataset_read_targets(part, i, targets), XP_OK);
+        assert_memory_equal(targets, &expected[xp_dataset_number(part, i)], sizeof *targets);
+    }
+    xp_dataset_close(&part);
+    xp_dataset_close(&dataset);
+    xp_standardisation_release(&fit);
+}
+
 static xp_status read_two(const xp_source *source, int64_t number, float *values) {
     values[0] = (float)number;
     return number < 2 ? XP_OK : xp_fail(XP_BAD_DATA, "sample %lld is damaged", (long long)number);
@@ -335,6 +364,7 @@ int main(void) {
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),
         cmocka_unit_test(an_epochs_order_is_a_permutation_of_seed_and_epoch_alone),
         cmocka_unit_test(a_short_last_batch_is_padded_with_weight_0),
+        cmocka_unit_test(targets_are_standardised_by_the_training_part_and_come_back),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),

@@ -214,9 +214,58 @@ static void times_that_positions_cannot_stand_for_are_rejected(void **state) {
                 "toy.ts:3:1: values with time stamps, (time,value), need '@timeStamps true'");
 }
 
-static void regression_is_rejected_by_name(void **state) {
-    reject_text("@problemName x\n@targetlabel true\n@data\n1:2\n", XP_UNSUPPORTED,
-                "toy.ts:2:1: regression targets (@targetlabel true)");
+static void targets_follow_the_dimensions(void **state) {
+    float targets[2];
+    xp_dataset *dataset = open_text("@targetlabel true\n@classlabel false\n@data\n1:3:-4.5,1e3\n6:7: ? , 8\n");
+    assert_int_equal(dataset->features, 2);
+    assert_int_equal(dataset->targets, 2);
+    assert_string_equal(dataset->target_names[1], "target 2");
+    assert_null(dataset->labels);
+    assert_int_equal(xp_dataset_read_targets(dataset, 0, targets), XP_OK);
+    assert_true(targets[0] == -4.5f && targets[1] == 1000);
+    assert_int_equal(xp_dataset_read_targets(dataset, 1, targets), XP_OK);
+    assert_true(isnan(targets[0]) && targets[1] == 8);
+    assert_int_equal(xp_dataset_check_targets(dataset, "toy.ts"), XP_BAD_DATA);
+    assert_string_equal(xp_last_error(), "toy.ts: sample 1 (counted from 0) has no target 1");
+    xp_dataset_close(&dataset);
+}
+
+static void samples_without_targets_take_those_of_training(void **state) {
+    static const char *const texts[] = {"@univariate true\n@targetlabel true\n@data\n1,2\n3,4\n",
+                                        "@targetlabel true\n@data\n1,2:\n3,4:\n",
+                                        "@univariate true\n@classLabel false\n@data\n1,2\n"};
+    for (int i = 0; i < 3; i++) {
+        xp_dataset *training = open_text("@targetlabel true\n@data\n1,2:3,4\n"), *bare = open_text(texts[i]);
+        float targets[2] = {0};
+        assert_int_equal(xp_dataset_check_targets(bare, "toy.ts"), XP_BAD_DATA);
+        assert_string_equal(xp_last_error(), "toy.ts has no targets");
+        assert_int_equal(xp_dataset_align(training, bare), XP_OK);
+        assert_int_equal(bare->targets, 2);
+        assert_int_equal(xp_dataset_read_targets(bare, 0, targets), XP_OK);
+        assert_true(isnan(targets[0]) && isnan(targets[1]));
+        xp_dataset_close(&bare);
+        bare = open_text("@targetlabel true\n@data\n1,2:3\n");
+        assert_int_equal(xp_dataset_align(training, bare), XP_BAD_DATA);
+        assert_non_null(strstr(xp_last_error(), "has 2 targets and toy.ts has 1"));
+        xp_dataset_close(&training);
+        xp_dataset_close(&bare);
+    }
+}
+
+static void a_bad_target_is_rejected_with_its_place(void **state) {
+    reject_text("@targetlabel true\n@data\n1,2:3\n1,2:x\n", XP_BAD_DATA, "toy.ts:4:5: 'x' is not a number");
+    reject_text("@targetlabel true\n@data\n1,2:3,4\n1,2: 3\n", XP_BAD_DATA,
+                "toy.ts:4:6: the sample has 1 target, and that of line 3 has 2");
+    reject_text(
+        "@targetlabel true\n@data\n1,2:3\n1,2\n", XP_BAD_DATA,
+        "toy.ts:4:4: the sample has 1 field separated by ':', fewer than the 1 dimension of line 3 and a target");
+    reject_text("@targetlabel true\n@data\n1,2:3\n1,2:\n", XP_BAD_DATA,
+                "toy.ts:4:5: the sample has no target, and that of line 3 has one");
+    reject_text("@classlabel true a\n@targetlabel true\n@data\n1,2:3\n", XP_BAD_DATA,
+                "toy.ts:2:1: a file has either classes or numbers to predict");
+}
+
+static void regression_is_rejected_by_name_where_it_is_not_read(void **state) {
     reject_text("@relation x\n@attribute a relational\n@attribute b real\n@end a\n@attribute y real\n@data\n",
                 XP_UNSUPPORTED, "toy.ts:5:14: a number to predict (regression)");
     reject_text("@relation x\n@attribute a real\n@attribute y real\n@data\n1,2\n", XP_UNSUPPORTED,
@@ -586,7 +635,10 @@ int main(void) {
         cmocka_unit_test(a_colon_after_the_label_is_named),
         cmocka_unit_test(values_at_equal_steps_of_time_are_read),
         cmocka_unit_test(times_that_positions_cannot_stand_for_are_rejected),
-        cmocka_unit_test(regression_is_rejected_by_name),
+        cmocka_unit_test(targets_follow_the_dimensions),
+        cmocka_unit_test(samples_without_targets_take_those_of_training),
+        cmocka_unit_test(a_bad_target_is_rejected_with_its_place),
+        cmocka_unit_test(regression_is_rejected_by_name_where_it_is_not_read),
         cmocka_unit_test(more_classes_than_are_supported_are_rejected_at_once),
         cmocka_unit_test(a_letter_where_a_number_belongs_is_placed),
         cmocka_unit_test(faults_of_the_header_are_placed),

@@ -290,6 +290,19 @@ static void cross_entropy_with_smoothing_and_weights(void **state) {
     }
 }
 
+static void squared_error_with_unknown_targets_and_weights(void **state) {
+    static const double weights[] = {1, 0, 1, 0.5};
+    static const double targets[] = {0.5, NAN, -2, 1, 1, 1, NAN, NAN, NAN, 0, 3, NAN};
+    experiment e = begin();
+    xp_tensor *answers = leaf(&e, "answers", SHAPE(4, 3)), *weight = input(&e, "weights", SHAPE(4));
+    xp_tensor *target = input(&e, "targets", SHAPE(4, 3));
+    xp_squared_errors errors;
+    fix(&e, weight, weights);
+    fix(&e, target, targets);
+    output(&e, xp_squared_error(e.graph, answers, target, weight, &errors));
+    conclude(&e);
+}
+
 static void attention_with_counts_and_dropout(void **state) {
     static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 0, 4};
     for (int kind = 0; kind < 4; kind++) {
@@ -633,6 +646,7 @@ int main(void) {
         cmocka_unit_test(pooling_with_and_without_lengths),
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
+        cmocka_unit_test(squared_error_with_unknown_targets_and_weights),
         cmocka_unit_test(attention_with_counts_and_dropout),
         cmocka_unit_test(attention_with_every_feature),
         cmocka_unit_test(attention_normalise_with_every_answer),

@@ -38,11 +38,11 @@ static void restore(xp_dataset *header, int count, char **names) {
     header->class_names = names;
 }
 
-static double loss(const double *sums, int64_t counted) {
+static double loss(const double *sums, int64_t counted, double unit) {
     return sums[XP_TALLY_LOSS] / (double)counted;
 }
 
-static double surprise(const double *sums, int64_t counted) {
+static double surprise(const double *sums, int64_t counted, double unit) {
     return sums[XP_TALLY_LOSS] / (double)counted / log(2);
 }
 
@@ -63,7 +63,7 @@ static void finish(xp_evaluation *evaluation) {
     double sums[XP_TASK_SUMS] = {0};
     for (int64_t i = 0; i < evaluation->count; i++)
         sums[XP_TALLY_LOSS] -= log((double)evaluation->answers[i * evaluation->outputs + labels[i]]);
-    xp_task_measure(evaluation->task, sums, evaluation->count, evaluation->metrics);
+    xp_task_measure(evaluation->task, sums, evaluation->count, 1, evaluation->metrics);
 }
 
 static void forget(xp_evaluation *evaluation) {

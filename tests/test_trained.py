@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 
 from commands import ROOT, SMALL, expanse, expect, finish, must, rejected, series, write
@@ -89,6 +90,48 @@ def check_lengths():
     expect("a longer test set", len(answers(runs["long"], long)) == 12)
     must("train", "--resume", runs["reserved"], "--epochs", "1", "--quiet")
     rejected("too few reserved steps", [*words, "--max-length", "8", "--out", runs["long"] + "er"], [r"train\.ts has series of 9 steps", "raise it from 8 to 9"], 1)
+
+
+def check_targets():
+    """Numbers are predicted in their own unit, and each command tells the errors that follow from the predictions."""
+    lines = [line.split(":")[0] for line in series(24).splitlines()]
+    begin = lines.index("@data") + 1
+    truths = [1000 + 10 * i % 70 for i in range(24)]
+    head = "\n".join(line for line in lines[:begin] if not line.startswith("@classLabel")).replace("@data", "@targetLabel true\n@data")
+    rows = [f"{line}:{truth}" for line, truth in zip(lines[begin:], truths)]
+    data = write("targets.ts", "\n".join([head, *rows]) + "\n")
+    bare = write("targetless.ts", "\n".join([head, *lines[begin:]]) + "\n")
+    run = os.path.join(ROOT, "targets")
+    must("train", *SMALL, *LAYER, "--train", data, "--validation", "0.25", "--test", data, "--epochs", "2", "--out", run, "--quiet")
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    found = answers(run, data)
+    predicted, true = ([float(row[name]) for row in found] for name in ("predicted", "true"))
+    expect("targets", true == truths and list(found[0]) == ["sample", "predicted", "true"], str(found))
+    errors, mean = [a - b for a, b in zip(predicted, true)], sum(true) / 24
+    mse, mae = sum(e * e for e in errors) / 24, sum(map(abs, errors)) / 24
+    expected = {"mse": mse, "mae": mae, "r2": 1 - mse * 24 / sum((b - mean) ** 2 for b in true)}
+    told = json.loads(must("eval", run, "--data", data, "--quiet", "-o", "json").stdout)
+    for name, value in expected.items():
+        expect("targets", abs(summary[f"{name}_best"] - value) < 1e-4 * abs(value), f"{name}: {summary} {value}")
+        expect("targets", abs(told[name] - value) < 1e-4 * abs(value) and abs(told["targets"][0][name] - value) < 1e-4 * abs(value), str(told))
+        expect("targets", f"{name}_final" in summary and f"training_{name}_final" in summary and f"validation_{name}_best" in summary, str(summary))
+    expect("targets", mse < 2 * sum((b - mean) ** 2 for b in true) / 24, f"{predicted} are not in the unit of the data")
+    rows = list(csv.DictReader(open(os.path.join(run, "metrics.csv"))))
+    judged = [float(row["validation_mse"]) for row in rows]
+    expect("targets", summary["epoch_best"] == 1 + judged.index(min(judged)) and summary["epoch_best_chosen_on"] == "validation", str(summary))
+    expect("targets", open(os.path.join(run, "scatter.svg")).read().count("<circle") == 24, "scatter.svg has not a point for each sample")
+    without = answers(run, bare)
+    expect("no targets", [row["predicted"] for row in without] == [row["predicted"] for row in found] and "true" not in without[0], str(without))
+    alone = list(csv.DictReader(subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "..", "examples", "load.py"),
+                                                os.path.join(run, "best", "model.safetensors"), data], capture_output=True, text=True).stdout.splitlines()))
+    near = [abs(float(a["predicted"]) - float(b["predicted"])) < 1e-3 for a, b in zip(alone, found)]
+    expect("targets in NumPy", len(near) == 24 and all(near), f"{alone} {found}")
+    rejected("errors without targets", ["eval", run, "--data", bare, "--quiet"], [r"targetless\.ts has no targets", "expanse predict"], 1)
+    rejected("a regression without targets", ["train", *SMALL, "--train", bare, "--out", run + "-no"], [r"targetless\.ts has no targets"], 1)
+    whole = json.load(open(os.path.join(run, "best", "state.json")))
+    for key, value in (("target_mean", []), ("target_deviation", [1, 1]), ("squared_error_sum", -1)):
+        write("targets/best/state.json", json.dumps({**whole, key: value}))
+        rejected(f"a state with {key} {value}", ["eval", run, "--data", data, "--quiet"], [r"state\.json: '"], 1)
 
 
 def check_states():

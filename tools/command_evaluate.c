@@ -74,6 +74,7 @@ static xp_status print_rows(const xp_evaluation *evaluation, const xp_task_table
                                  .title = from->title ? from->title : from->name,
                                  .kind = kinds[from->kind],
                                  .digits = from->digits,
+                                 .significant = from->significant,
                                  .scale = from->scale};
     }
     if (status == XP_OK) {
@@ -109,7 +110,9 @@ typedef struct report_head {
 /* "accuracy     95.95 % on these data" */
 static void print_metric(xp_table *table, const xp_metric *metric, double value, const char *ending) {
     xp_table_fact_real(table, metric->name, value);
-    xp_table_note(table, "%-12s %.*f%s%s", metric->name, metric->digits, metric->scale * value, metric->unit, ending);
+    char text[64];
+    xp_metric_text(metric, value, text, sizeof text);
+    xp_table_note(table, "%-12s %s%s", metric->name, text, ending);
 }
 
 static void print_head(xp_table *table, const void *user) {
@@ -146,10 +149,10 @@ int xp_command_eval(int count, char **words) {
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
                             .description =
-                                "Prints the accuracy on a data set and a table of the classes. RUN is a run folder,\n"
-                                "of which the best weights are used, or its folder best/ or last/. Data without\n"
-                                "labels, or with classes that the model does not know, are rejected; use expanse\n"
-                                "predict for them.\n",
+                                "Prints the accuracy on a data set and a table of the classes, or the errors of\n"
+                                "predicted numbers. RUN is a run folder, of which the best weights are used, or\n"
+                                "its folder best/ or last/. Data without labels, or with classes that the model\n"
+                                "does not know, are rejected; use expanse predict for them.\n",
                             .flags = flags,
                             .flag_count = sizeof flags / sizeof *flags,
                             .words = "RUN"};
@@ -192,7 +195,8 @@ int xp_command_predict(int count, char **words) {
     const xp_usage usage = {.name = "predict",
                             .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
                             .description = "Writes one line per sample: its number, counted from 0, the predicted "
-                                           "class, the true class from the data, and the probability of each class.\n"
+                                           "class, the true class from the data, and the probability of each class;\n"
+                                           "or the predicted number and the true one.\n"
                                            "Data without labels (in a .ts file, @classLabel false) have no column\n"
                                            "of true classes. The true class may be one that the model does not\n"
                                            "know. RUN is a run folder, of which the best weights are used, or its\n"

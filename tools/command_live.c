@@ -42,7 +42,9 @@ static void print_time(double seconds, char text[32]) {
 
 /* "accuracy 95.95 %" */
 static void add_metric(char *text, size_t size, const xp_metric *metric, double value) {
-    xp_text_add(text, size, "%s %.*f%s", metric->name, metric->digits, metric->scale * value, metric->unit);
+    char number[64];
+    xp_metric_text(metric, value, number, sizeof number);
+    xp_text_add(text, size, "%s %s", metric->name, number);
 }
 
 /* ---- the line ---------------------------------------------------------------------------------------------------- */

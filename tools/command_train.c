@@ -59,14 +59,14 @@ static void choose_folder(const xp_config *config, bool another, char *text, siz
     }
 }
 
-/* A set in the best and in the last epoch. */
+/* A set in the best and in the last epoch: the deciding metric of both, the others of the last one. */
 static void set_row(xp_table *table, const xp_run_summary *result, xp_set set, int64_t samples) {
     if (samples == 0) return;
-    xp_table_row(table, (xp_cell[]){{.text = xp_set_name(set)},
-                                    {.whole = samples},
-                                    {.real = xp_epoch_decision(result->task, &result->best, set)},
-                                    {.real = xp_epoch_decision(result->task, &result->last, set)},
-                                    {.real = result->last.metrics[set][0]}});
+    xp_cell cells[3 + XP_TASK_METRICS] = {
+        {.text = xp_set_name(set)}, {.whole = samples}, {.real = xp_epoch_decision(result->task, &result->best, set)}};
+    for (int i = 0; i < result->task->metric_count; i++)
+        cells[3 + i].real = result->last.metrics[set][xp_task_metric_at(result->task, i)];
+    xp_table_row(table, cells);
 }
 
 static void result_facts(xp_table *table, const xp_run_summary *result, const char *folder) {
@@ -96,19 +96,21 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
 }
 
 static xp_status print_result(const xp_run_summary *result, const char *folder, xp_table_format format, FILE *out) {
-    const xp_metric *loss = &result->task->metrics[0], *deciding = &result->task->metrics[result->task->deciding];
-    char titles[3][96], names[3][96];
-    snprintf(titles[0], sizeof titles[0], "best epoch %d: %s%s", result->best.epoch, deciding->name, deciding->unit);
-    snprintf(titles[1], sizeof titles[1], "last epoch %d: %s%s", result->last.epoch, deciding->name, deciding->unit);
-    snprintf(titles[2], sizeof titles[2], "last epoch %d: %s%s", result->last.epoch, loss->name, loss->unit);
-    snprintf(names[0], sizeof names[0], "%s_best", deciding->name);
-    snprintf(names[1], sizeof names[1], "%s_final", deciding->name);
-    snprintf(names[2], sizeof names[2], "%s_final", loss->name);
-    const xp_column columns[] = {{"set", "set", XP_CELL_TEXT},
-                                 {"samples", "samples", XP_CELL_WHOLE},
-                                 {names[0], titles[0], XP_CELL_REAL, deciding->digits, .scale = deciding->scale},
-                                 {names[1], titles[1], XP_CELL_REAL, deciding->digits, .scale = deciding->scale},
-                                 {names[2], titles[2], XP_CELL_REAL, loss->digits, .scale = loss->scale}};
+    const xp_task *task = result->task;
+    char titles[1 + XP_TASK_METRICS][96], names[1 + XP_TASK_METRICS][96];
+    xp_column columns[3 + XP_TASK_METRICS] = {{"set", "set", XP_CELL_TEXT}, {"samples", "samples", XP_CELL_WHOLE}};
+    for (int i = 0; i <= task->metric_count; i++) {
+        const xp_metric *metric = &task->metrics[xp_task_metric_at(task, i == 0 ? 0 : i - 1)];
+        snprintf(titles[i], sizeof titles[i], "%s epoch %d: %s%s", i == 0 ? "best" : "last",
+                 i == 0 ? result->best.epoch : result->last.epoch, metric->name, metric->unit);
+        snprintf(names[i], sizeof names[i], "%s_%s", metric->name, i == 0 ? "best" : "final");
+        columns[2 + i] = (xp_column){.name = names[i],
+                                     .title = titles[i],
+                                     .kind = XP_CELL_REAL,
+                                     .digits = metric->digits,
+                                     .significant = metric->significant,
+                                     .scale = metric->scale};
+    }
     if (format == XP_TABLE_TEXT && result->best.epoch == 0) {
         fprintf(out,
                 "\nweights      %s/best/model.safetensors (initial weights); train them with --resume %s --epochs N\n",
@@ -116,7 +118,7 @@ static xp_status print_result(const xp_run_summary *result, const char *folder, 
         return XP_OK;
     }
     xp_table table;
-    xp_table_open(&table, out, format, columns, sizeof columns / sizeof *columns, "sets");
+    xp_table_open(&table, out, format, columns, 3 + task->metric_count, "sets");
     result_facts(&table, result, folder);
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     if (result->best.epoch) result_rows(&table, result, folder);
@@ -287,10 +289,11 @@ int xp_command_train(int count, char **words) {
                     "       expanse train --preset NAME --train FILE [flags] --resume auto --max-time TIME",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
-            "confusion.svg, and the weights in best/ and last/. A file overrides the preset, and flags override the\n"
-            "file. The best epoch, whose weights are in best/, has the highest accuracy on the validation set;\n"
-            "without one, on the test set; without either, in training. With -o md, csv or json, only the results\n"
-            "go to stdout, everything else to stderr.\n\n"
+            "confusion.svg or scatter.svg, and the weights in best/ and last/. The data choose the task: classes,\n"
+            "or numbers to predict (a .ts file with @targetLabel true). A file overrides the preset, and flags\n"
+            "override the file. The best epoch, whose weights are in best/, has the highest accuracy, or the lowest\n"
+            "squared error, on the validation set; without one, on the test set; without either, in training. With\n"
+            "-o md, csv or json, only the results go to stdout, everything else to stderr.\n\n"
             "After a signal (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, or SIGPIPE when a reader of the output\n"
             "exits), the command finishes the step, saves, and exits with 128 + the number of the signal, 130 after\n"
             "Ctrl-C. A second signal ends it at once, and so does the first one before the first step, when there\n"

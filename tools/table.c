@@ -154,7 +154,11 @@ static void write_shown(xp_writer *out, const xp_table *table, const xp_column *
             xp_write(out, "%lld", (long long)cell->whole);
         break;
     case XP_CELL_REAL:
-        xp_write(out, column->scientific ? "%.*e" : "%.*f", column->digits, cell->real * scale);
+        xp_write(out,
+                 column->scientific    ? "%.*e"
+                 : column->significant ? "%.*g"
+                                       : "%.*f",
+                 column->digits, cell->real * scale);
         break;
     case XP_CELL_TRUTH:
         xp_write(out, "%s", cell->truth ? "yes" : "no");

@@ -30,9 +30,10 @@ typedef struct xp_column {
     const char *name;  /* in CSV and JSON: "median_ms"; NULL: not there */
     const char *title; /* in text and Markdown, with the unit: "median ms"; NULL: not there */
     xp_cell_kind kind;
-    int digits;      /* text and Markdown: after the decimal point */
-    bool scientific; /* text and Markdown: 1.2e-05 */
-    double scale;    /* text and Markdown show the number times this: 100 for percent; 0: as it is */
+    int digits;       /* text and Markdown: after the decimal point */
+    bool scientific;  /* text and Markdown: 1.2e-05 */
+    bool significant; /* text and Markdown: digits are those of the whole number */
+    double scale;     /* text and Markdown show the number times this: 100 for percent; 0: as it is */
     /* In text: characters that the column takes. When all shown columns have a width, each row is written at once;
      * else the rows wait for the end, columns are as wide as need be, and those without a value are left out. Either
      * way, text that is too long for its column continues in the next line. */

@@ -15,6 +15,7 @@ typedef enum xp_fill {
     XP_FILL_NORMAL,   /* standard normal; in extreme cases large, constant, denormal or zero */
     XP_FILL_UNIT,     /* uniform in [0, 1) */
     XP_FILL_POSITIVE, /* uniform in [0.5, 2): for variances */
+    XP_FILL_PARTIAL,  /* as NORMAL, but some are NaN */
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
     XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
     XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 or a fraction */

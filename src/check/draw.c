@@ -202,6 +202,8 @@ static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, i
             value = draw_weight(&draw->data);
         else if (fill == XP_FILL_VALUES)
             value = (double)given[i % limit];
+        else if (fill == XP_FILL_PARTIAL && xp_random_below(&draw->data, 8) == 0)
+            value = NAN;
         else
             value = draw_normal(draw, constant);
         if (tensor->type == XP_F16 && fabs(value) > FP16_LARGE) value *= FP16_LARGE / 1e4;

@@ -71,6 +71,17 @@ done:
     return status;
 }
 
+/* Without targets the other part still takes their names: a model's answers to it are about them. */
+static xp_status match_targets(const xp_dataset *dataset, xp_dataset *other) {
+    if (dataset->targets == 0 || dataset->targets == other->targets) return XP_OK;
+    const bool known = other->source->read_targets != NULL;
+    if (known)
+        return xp_fail(XP_BAD_DATA, "%s has %d target%s and %s has %d; both parts need the same number", dataset->name,
+                       dataset->targets, dataset->targets == 1 ? "" : "s", other->name, other->targets);
+    xp_data_forget_targets(other);
+    return xp_data_name_targets(other, (const char *const *)dataset->target_names, dataset->targets);
+}
+
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
     return dataset->numbers ? dataset->numbers[sample] : sample;
 }
@@ -97,6 +108,7 @@ void xp_dataset_pad(xp_dataset *dataset, int length) {
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other) {
     XP_TRY(check_shapes(dataset, other));
     XP_TRY(map_labels(dataset, other));
+    XP_TRY(match_targets(dataset, other));
     if (!dataset->kind->has.length) return XP_OK;
     const int length = dataset->length > other->length ? dataset->length : other->length;
     xp_dataset_pad(dataset, length);

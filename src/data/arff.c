@@ -83,8 +83,8 @@ static xp_status read_attribute(arff_reader *reader, xp_slice rest) {
     if (xp_slice_is(type, "numeric") || xp_slice_is(type, "real") || xp_slice_is(type, "integer")) {
         if (reader->relational && !reader->nested)
             return xp_series_fail(series, XP_UNSUPPORTED, type.begin,
-                                  "a number to predict (regression) cannot be learned by this version yet; it trains "
-                                  "classifiers, on attributes like {a,b}");
+                                  "a number to predict (regression) is read from .ts files alone, which have "
+                                  "@targetLabel true; here are classes, in attributes like {a,b}");
         reader->steps++;
     } else if (xp_slice_is(type, "relational") && !reader->relational && reader->steps == 0) {
         reader->relational = reader->nested = true;
@@ -120,8 +120,8 @@ static xp_status read_header(arff_reader *reader) {
     if (!reader->classed)
         return xp_series_fail(
             series, XP_UNSUPPORTED, series->line.begin,
-            "no attribute before @data lists classes, {a,b}; numbers to predict (regression) cannot be "
-            "learned by this version yet");
+            "no attribute before @data lists classes, {a,b}; numbers to predict (regression) are read "
+            "from .ts files alone, which have @targetLabel true");
     if (reader->steps == 0)
         return xp_series_fail(series, XP_BAD_DATA, series->line.begin, "no numeric attribute before @data");
     return XP_OK;

@@ -22,6 +22,13 @@ void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *or
     }
 }
 
+static xp_status read_standardised(const xp_dataset *dataset, int64_t sample, float *targets) {
+    XP_TRY(xp_dataset_read_targets(dataset, sample, targets));
+    if (dataset->target_standardisation)
+        xp_targets_standardise(dataset->target_standardisation, dataset->targets, targets);
+    return XP_OK;
+}
+
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out) {
     const int64_t left = order_count - first;
@@ -32,12 +39,16 @@ xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int6
         XP_TRY(xp_dataset_read(dataset, sample, out->values + (size_t)i * elements));
         if (out->lengths) out->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
         if (out->labels) out->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
+        if (out->targets)
+            XP_TRY(read_standardised(dataset, sample, out->targets + (size_t)i * (size_t)dataset->targets));
         out->weights[i] = 1;
     }
     const size_t padded = (size_t)(size - real);
     memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);
     if (out->lengths) memset(out->lengths + real, 0, padded * sizeof *out->lengths);
     if (out->labels) memset(out->labels + real, 0, padded * sizeof *out->labels);
+    const size_t targets = (size_t)dataset->targets;
+    if (out->targets) memset(out->targets + (size_t)real * targets, 0, padded * targets * sizeof *out->targets);
     memset(out->weights + real, 0, padded * sizeof *out->weights);
     out->filled = real;
     return XP_OK;
@@ -45,15 +56,18 @@ xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int6
 
 static xp_status digest_values(const xp_dataset *dataset, XXH64_state_t *state, uint64_t *digest) {
     const size_t elements = (size_t)dataset->sample_elements;
-    float *values = NULL;
+    float *values = NULL, *targets = NULL;
     XP_TRY(xp_data_allocate((void **)&values, dataset->sample_elements, sizeof *values, dataset->name));
-    xp_status status = XP_OK;
+    xp_status status = xp_data_allocate((void **)&targets, dataset->targets, sizeof *targets, dataset->name);
     for (int64_t i = 0; i < dataset->count && status == XP_OK; i++) {
         status = xp_dataset_read(dataset, i, values);
         if (status == XP_OK) XXH64_update(state, values, elements * sizeof *values);
+        if (status == XP_OK && dataset->targets > 0) status = xp_dataset_read_targets(dataset, i, targets);
+        if (status == XP_OK) XXH64_update(state, targets, (size_t)dataset->targets * sizeof *targets);
     }
     *digest = XXH64_digest(state);
     free(values);
+    free(targets);
     return status;
 }
 

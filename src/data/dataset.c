@@ -40,6 +40,7 @@ void xp_dataset_close(xp_dataset **dataset) {
     if (!*dataset) return;
     xp_source *source = (*dataset)->source;
     xp_data_forget_classes(*dataset);
+    xp_data_forget_targets(*dataset);
     if (source && --source->data_sets == 0) source->close(source);
     free((*dataset)->lengths);
     free((*dataset)->labels);

@@ -62,10 +62,13 @@ struct xp_dataset {
     int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
     int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: in this order */
     int classes;
-    int unseen;         /* further classes, which the data set that this one was aligned to does not have */
-    char **class_names; /* [classes + unseen] */
+    int unseen;          /* further classes, which the data set that this one was aligned to does not have */
+    char **class_names;  /* [classes + unseen] */
+    int targets;         /* numbers to be predicted of a sample; 0: it has a class, or nothing */
+    char **target_names; /* [targets] */
     bool fills_missing;
-    const xp_standardisation *standardisation; /* borrowed; NULL: none */
+    const xp_standardisation *standardisation;        /* borrowed; NULL: none */
+    const xp_standardisation *target_standardisation; /* as well */
 };
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
@@ -89,17 +92,28 @@ xp_status xp_dataset_interpolate(xp_dataset *dataset);
 xp_status xp_standardisation_fit(xp_standardisation *out, const xp_dataset *training);
 /* From now on samples are read standardised; padding stays 0. It must outlive the data set. */
 void xp_standardisation_apply(const xp_standardisation *standardisation, xp_dataset *dataset);
+/* The same of the targets that are known. */
+xp_status xp_standardisation_fit_targets(xp_standardisation *out, const xp_dataset *training);
+/* A copy, owned by the caller. XP_OUT_OF_MEMORY. */
+xp_status xp_standardisation_copy(xp_standardisation *out, const xp_standardisation *from);
+/* From now on batches have standardised targets. */
+void xp_standardisation_apply_targets(const xp_standardisation *standardisation, xp_dataset *dataset);
+/* From targets [count], of which feature i modulo the features is the feature of number i, to the data's own unit. */
+void xp_standardisation_undo(const xp_standardisation *standardisation, int64_t count, float *values);
 void xp_standardisation_release(xp_standardisation *standardisation);
 
-/* Makes other's label numbers and classes those of `dataset` (class names are matched as text) and pads both to the
- * longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
- * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples. */
+/* Makes other's label numbers and classes those of `dataset` (class names are matched as text), or its targets, and
+ * pads both to the longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
+ * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples, or
+ * another number of targets. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 /* Pads every series with zeros to this number of steps, which is at least its length. */
 void xp_dataset_pad(xp_dataset *dataset, int length);
 /* XP_BAD_DATA, naming the first, unless every sample's label is one of the classes. The message begins with `path` and
  * ends without a remedy. */
 xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path);
+/* XP_BAD_DATA, naming the first, unless every target of every sample is known. The message as above. */
+xp_status xp_dataset_check_targets(const xp_dataset *dataset, const char *path);
 /* The sample's number in its file, from 0. */
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 
@@ -117,19 +131,26 @@ void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *or
  * cannot give it; and what else reading files may fail with. */
 xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values);
 
+/* The sample's targets as they are in the source, NaN: not known; targets [dataset->targets]. Fails as above. */
+xp_status xp_dataset_read_targets(const xp_dataset *dataset, int64_t sample, float *targets);
+/* One unit of the targets as batches have them, in the data's own unit; 1 where several targets have units of their
+ * own. */
+double xp_dataset_target_unit(const xp_dataset *dataset);
+
 /* The caller's memory for a batch, dense. */
 typedef struct xp_batch {
     float *values;             /* [size][sample_elements] */
     int32_t *lengths, *labels; /* [size]; NULL: not wanted */
+    float *targets;            /* [size][targets]; NULL: not wanted */
     float *weights;            /* [size]: 1, or 0 after the last sample */
     int filled;                /* real samples */
 } xp_batch;
 /* Reads the samples order[first … first+size-1]; after the last one: zero values, length 0, label 0, weight 0. The
- * label of a sample without one is -1. Fails as xp_dataset_read. */
+ * label of a sample without one is -1, and a target that is not known NaN. Fails as xp_dataset_read. */
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out);
 
-/* A digest of all samples, lengths and labels, as they are read, and of `seed`. Fails as xp_dataset_read. */
+/* A digest of all samples, lengths, labels and targets, as they are read, and of `seed`. Fails as xp_dataset_read. */
 xp_status xp_dataset_digest(const xp_dataset *dataset, uint64_t seed, uint64_t *digest);
 
 #endif

@@ -17,6 +17,8 @@ typedef struct xp_opening {
 struct xp_source {
     /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time. */
     xp_status (*read)(const xp_source *source, int64_t number, float *values);
+    /* Writes what is to be predicted of it, NaN: not known; NULL: nothing is. As `read`. */
+    xp_status (*read_targets)(const xp_source *source, int64_t number, float *targets);
     void (*close)(xp_source *source);
     int data_sets;
 };
@@ -34,13 +36,21 @@ extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_f
 /* Has `path` opened as a file, by its content: for a folder's row that has chosen one. */
 xp_status xp_data_open_file(xp_dataset *dataset, const char *path);
 /* Gives the data set a source of values in memory, which it takes over on success, as `first` [count + 1]: where each
- * sample begins, and where the last one ends; NULL: they are of one size. */
-xp_status xp_values_open(xp_dataset *dataset, float *values, int64_t *first);
+ * sample begins, and where the last one ends; NULL: they are of one size; and `targets` [count][targets]; NULL: none is
+ * known. */
+xp_status xp_values_open(xp_dataset *dataset, float *values, int64_t *first, float *targets);
 
 /* Allocates `count` zeroed elements of `size` bytes, rejecting products that exceed the memory of the machine. */
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what);
 /* Sets classes and class_names, copying the names. The data set has none yet. */
 xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, int classes);
 void xp_data_forget_classes(xp_dataset *dataset);
+/* Sets targets and target_names, copying the names; NULL: they are called target, or target 1, target 2 … The data set
+ * has none yet. */
+xp_status xp_data_name_targets(xp_dataset *dataset, const char *const *names, int targets);
+void xp_data_forget_targets(xp_dataset *dataset);
+
+/* Scales targets as xp_standardisation_undo takes them, and NaN stay so (targets.c). */
+void xp_targets_standardise(const xp_standardisation *standardisation, int64_t count, float *values);
 
 #endif

@@ -15,8 +15,8 @@ static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t 
     *taken = *dataset;
     taken->count = count;
     taken->lengths = taken->labels = taken->numbers = NULL;
-    taken->class_names = NULL;
-    taken->classes = taken->unseen = 0;
+    taken->class_names = taken->target_names = NULL;
+    taken->classes = taken->unseen = taken->targets = 0;
     taken->source->data_sets++;
     xp_status status;
     if (dataset->lengths) {
@@ -34,6 +34,9 @@ static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t 
         taken->classes = dataset->classes;
         taken->unseen = dataset->unseen;
     }
+    if (dataset->targets > 0)
+        XP_TRY_OR(status, xp_data_name_targets(taken, (const char *const *)dataset->target_names, dataset->targets),
+                  failed);
     for (int64_t i = 0; i < count; i++) {
         if (taken->lengths) taken->lengths[i] = dataset->lengths[chosen[i]];
         if (taken->labels) taken->labels[i] = dataset->labels[chosen[i]];

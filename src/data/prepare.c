@@ -191,6 +191,18 @@ void xp_standardisation_apply(const xp_standardisation *standardisation, xp_data
     dataset->standardisation = standardisation;
 }
 
+xp_status xp_standardisation_copy(xp_standardisation *out, const xp_standardisation *from) {
+    const size_t bytes = (size_t)from->features * sizeof *from->mean;
+    *out = (xp_standardisation){from->features, malloc(bytes), malloc(bytes)};
+    if (!out->mean || !out->deviation) {
+        xp_standardisation_release(out);
+        return xp_fail(XP_OUT_OF_MEMORY, "no memory for the statistics of %d features", from->features);
+    }
+    memcpy(out->mean, from->mean, bytes);
+    memcpy(out->deviation, from->deviation, bytes);
+    return XP_OK;
+}
+
 void xp_standardisation_release(xp_standardisation *standardisation) {
     free(standardisation->mean);
     free(standardisation->deviation);

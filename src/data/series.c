@@ -29,6 +29,7 @@ void xp_series_release(xp_series *series) {
     free(series->values);
     free(series->lengths);
     free(series->labels);
+    free(series->targets);
     xp_names_release(&series->seen);
 }
 
@@ -168,6 +169,38 @@ xp_status xp_series_check_steps(const xp_series *series, const char *place, int 
                           steps < first ? xp_series_cut_off(series) : "");
 }
 
+/* --- targets ------------------------------------------------------------------------------------------------------ */
+
+static xp_status append_target(xp_series *series, float value) {
+    if (!xp_array_reserve(&series->targets, &series->targets_room, series->targets_used, 1, sizeof *series->targets))
+        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %zu targets", series->path, series->targets_used);
+    series->targets[series->targets_used++] = value;
+    return XP_OK;
+}
+
+xp_status xp_series_read_targets(xp_series *series, xp_slice targets) {
+    int count = 0;
+    for (const char *at = targets.begin;; at++) {
+        float value = 0;
+        while (at < targets.end && xp_series_is_blank(series, *at)) at++;
+        XP_TRY(xp_series_read_value(series, &at, targets.end, &value));
+        if (count == XP_DATA_CLASSES)
+            return xp_series_fail(series, XP_UNSUPPORTED, targets.begin, "more than %d targets are not supported",
+                                  XP_DATA_CLASSES);
+        XP_TRY(append_target(series, value));
+        count++;
+        if (at >= targets.end) break;
+    }
+    if (series->target_count == 0) {
+        series->target_count = count;
+        series->targets_at = targets.begin;
+    }
+    if (count == series->target_count) return XP_OK;
+    return xp_series_fail(series, XP_BAD_DATA, targets.begin, "the sample has %d target%s, and that of line %d has %d",
+                          count, count == 1 ? "" : "s", xp_series_line_of(series, series->targets_at),
+                          series->target_count);
+}
+
 /* --- samples and their labels ------------------------------------------------------------------------------------- */
 
 xp_status xp_series_check_name(const xp_series *series, xp_slice name) {
@@ -267,7 +300,7 @@ static void transpose(const xp_series *series, float *values) {
 }
 
 /* Gives the data set the collected samples. */
-static xp_status lay_out(const xp_series *series, xp_dataset *dataset) {
+static xp_status lay_out(xp_series *series, xp_dataset *dataset) {
     float *values = NULL;
     int64_t *first = NULL;
     dataset->count = series->count;
@@ -281,9 +314,12 @@ static xp_status lay_out(const xp_series *series, xp_dataset *dataset) {
     xp_status status = xp_data_allocate((void **)&values, (int64_t)series->used, sizeof *values, series->path);
     if (status == XP_OK) {
         transpose(series, values);
-        status = xp_values_open(dataset, values, first);
+        status = xp_values_open(dataset, values, first, series->targets);
     }
-    if (status == XP_OK) return XP_OK;
+    if (status == XP_OK) {
+        series->targets = NULL;
+        return XP_OK;
+    }
     free(values);
     free(first);
     return status;
@@ -295,6 +331,7 @@ xp_status xp_series_finish(xp_series *series, const xp_names *listed, xp_dataset
     int64_t labelled = 0;
     dataset->kind = &xp_series_kind;
     XP_TRY(name_classes(series, listed, dataset));
+    if (series->target_count > 0) XP_TRY(xp_data_name_targets(dataset, NULL, series->target_count));
     XP_TRY(number_labels(series, listed, &labelled));
     XP_TRY(lay_out(series, dataset));
     dataset->lengths = series->lengths;

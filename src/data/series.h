@@ -26,6 +26,10 @@ typedef struct xp_series {
     size_t used, room;
     int32_t *lengths, *labels; /* [count]; labels are numbers in `seen`, or -1 */
     size_t lengths_room, labels_room;
+    float *targets; /* [count][target_count] */
+    size_t targets_used, targets_room;
+    int target_count;       /* 0: not known yet, or there are none */
+    const char *targets_at; /* the first sample's */
     int64_t count;
     xp_names seen; /* the samples' labels, slices of the text */
 } xp_series;
@@ -57,12 +61,14 @@ xp_status xp_series_append(xp_series *series, float value);
 xp_status xp_series_read_values(xp_series *series, xp_slice values, int *length);
 /* Fails unless dimension number `dimension` (from 0) has as many steps as the first. */
 xp_status xp_series_check_steps(const xp_series *series, const char *place, int dimension, int steps, int first);
+/* Appends a sample's targets, parted by the separator, before it ends. Each sample has as many. */
+xp_status xp_series_read_targets(xp_series *series, xp_slice targets);
 /* Ends a sample whose values are appended. An empty label: it has none. */
 xp_status xp_series_end_sample(xp_series *series, int length, xp_slice label);
 
 /* A name that every file of a run can hold: UTF-8 without control characters, not too long. */
 xp_status xp_series_check_name(const xp_series *series, xp_slice name);
-/* Gives the data set its samples and classes: those in `listed`, in their order. XP_BAD_DATA: a sample has another.
+/* Gives the data set its samples, their targets, and classes: those in `listed`, in their order. XP_BAD_DATA: a sample has another.
  * Where it has ? or nan and no class is called so, it has none. */
 xp_status xp_series_finish(xp_series *series, const xp_names *listed, xp_dataset *dataset);
 

@@ -11,13 +11,15 @@ typedef enum answer { NOT_SAID, YES, NO } answer;
 
 typedef struct ts_reader {
     xp_series series;
-    answer equal_length, labelled, stamped;
+    answer equal_length, labelled, targeted, stamped;
     const char *univariate_at;     /* what says that there is one dimension, or NULL */
     int series_length;             /* 0: not said */
     const char *series_length_at;  /* determined by the header or the first sample */
     xp_slice class_names;          /* the rest of the line of @classLabel */
+    const char *targets_said_at;   /* @targetLabel */
     const char *labels_at;         /* the first sample */
-    bool label_field, label_empty; /* after the dimensions of each sample there is one more field; without a label */
+    bool label_field, label_empty; /* after the dimensions of each sample there is one more field, for a label or
+                                      targets; it is empty */
 } ts_reader;
 
 /* --- header ------------------------------------------------------------------------------------------------------- */
@@ -85,15 +87,8 @@ static xp_status read_class_label(ts_reader *reader, xp_slice tag, xp_slice *res
 }
 
 static xp_status read_target_label(ts_reader *reader, xp_slice tag, xp_slice *rest) {
-    answer said = NOT_SAID;
-    XP_TRY(read_answer(&reader->series, tag, rest, &said));
-    if (said == YES)
-        return xp_series_fail(&reader->series, XP_UNSUPPORTED, tag.begin,
-                              "regression targets (%.*s true) are numbers to predict, which this version cannot learn "
-                              "yet; it trains classifiers, on data with @classLabel",
-                              (int)(tag.end - tag.begin), tag.begin);
-    if (reader->labelled == NOT_SAID) reader->labelled = NO;
-    return XP_OK;
+    reader->targets_said_at = tag.begin;
+    return read_answer(&reader->series, tag, rest, &reader->targeted);
 }
 
 /* Header lines that carry nothing for training (@problemName, @missing, …) are passed over. */
@@ -135,10 +130,15 @@ static xp_status read_header(ts_reader *reader) {
                 "each line is a label and numbers");
         XP_TRY(read_tag(reader, &data_begins));
     }
-    if (reader->labelled == NOT_SAID)
+    if (reader->labelled == NOT_SAID && reader->targeted == NOT_SAID)
+        return xp_series_fail(series, XP_BAD_DATA, series->line.begin,
+                              "no @classLabel line before @data; add '@classLabel true NAME NAME …', '@classLabel "
+                              "false', or '@targetLabel true' for numbers to predict");
+    if (reader->labelled == YES && reader->targeted == YES)
         return xp_series_fail(
-            series, XP_BAD_DATA, series->line.begin,
-            "no @classLabel line before @data; add '@classLabel true NAME NAME …' or '@classLabel false'");
+            series, XP_BAD_DATA, reader->targets_said_at,
+            "a file has either classes or numbers to predict; write @classLabel false or @targetLabel "
+            "false");
     if (reader->univariate_at == NULL) return XP_OK;
     if (series->dimensions > 1)
         return xp_series_fail(series, XP_BAD_DATA, series->dimensions_at,
@@ -178,6 +178,15 @@ static int64_t count_fields(const ts_reader *reader, xp_slice *last) {
     return fields;
 }
 
+/* What the samples may have after their dimensions. */
+static bool has_labels(const ts_reader *reader) {
+    return reader->labelled == YES || reader->targeted == YES;
+}
+
+static const char *label_word(const ts_reader *reader) {
+    return reader->targeted == YES ? "target" : "class label";
+}
+
 static bool begins_a_value(xp_slice field) {
     return field.begin < field.end && (strchr("0123456789.+-(?", *field.begin) || xp_slice_is_missing(field));
 }
@@ -191,10 +200,10 @@ static void learn_fields(ts_reader *reader, int64_t fields, xp_slice last) {
     const bool empty = reader->label_empty = fields > 1 && last.begin == last.end;
     if (series->dimensions > 0) {
         const bool whole = fields == series->dimensions && begins_a_value(last);
-        reader->label_field = empty || (reader->labelled == YES && !whole);
+        reader->label_field = empty || (has_labels(reader) && !whole);
         return;
     }
-    reader->label_field = fields > 1 && (empty || reader->labelled == YES);
+    reader->label_field = fields > 1 && (empty || has_labels(reader));
     series->dimensions = (int)(fields - reader->label_field);
     series->dimensions_at = series->line.begin;
 }
@@ -207,10 +216,10 @@ static xp_status check_fields(ts_reader *reader, int64_t fields, xp_slice last) 
     if (reader->labels_at == NULL) learn_fields(reader, fields, last);
     const int64_t expected = series->dimensions, found = fields - reader->label_field;
     if (found == expected && reader->label_field && (last.begin == last.end) != reader->label_empty)
-        return xp_series_fail(
-            series, XP_BAD_DATA, last.begin, "the sample has %s class label, and that of line %d has %s%s",
-            reader->label_empty ? "a" : "no", xp_series_line_of(series, reader->labels_at),
-            reader->label_empty ? "none" : "one", reader->label_empty ? "" : xp_series_cut_off(series));
+        return xp_series_fail(series, XP_BAD_DATA, last.begin, "the sample has %s %s, and that of line %d has %s%s",
+                              reader->label_empty ? "a" : "no", label_word(reader),
+                              xp_series_line_of(series, reader->labels_at), reader->label_empty ? "none" : "one",
+                              reader->label_empty ? "" : xp_series_cut_off(series));
     if (found == expected) return XP_OK;
     if (found == expected + 1 && last.begin == last.end)
         return xp_series_fail(series, XP_BAD_DATA, series->line.end - 1,
@@ -219,9 +228,9 @@ static xp_status check_fields(ts_reader *reader, int64_t fields, xp_slice last) 
     if (reader->label_field && found == expected - 1 && begins_a_value(last)) /* it may be either that is missing */
         return xp_series_fail(series, XP_BAD_DATA, series->line.end,
                               "the sample has %lld field%s separated by ':', fewer than the %lld dimension%s of line "
-                              "%d and a class label%s",
+                              "%d and a %s%s",
                               (long long)fields, fields == 1 ? "" : "s", (long long)expected, expected == 1 ? "" : "s",
-                              line, xp_series_cut_off(series));
+                              line, label_word(reader), xp_series_cut_off(series));
     return xp_series_fail(series, XP_BAD_DATA, series->line.end,
                           "the sample has %lld dimension%s, %s than the %lld of line %d%s", (long long)found,
                           found == 1 ? "" : "s", found < expected ? "fewer" : "more", (long long)expected, line,
@@ -266,7 +275,10 @@ static xp_status read_sample(ts_reader *reader) {
         at = field.end < line.end ? field.end + 1 : line.end;
     }
     XP_TRY(check_length(reader, length));
-    return xp_series_end_sample(series, length, reader->label_field ? last : (xp_slice){line.end, line.end});
+    const bool labelled = reader->label_field && !reader->label_empty;
+    if (labelled && reader->targeted == YES) XP_TRY(xp_series_read_targets(series, last));
+    return xp_series_end_sample(series, length,
+                                labelled && reader->labelled == YES ? last : (xp_slice){line.end, line.end});
 }
 
 /* --- classes ------------------------------------------------------------------------------------------------------ */
@@ -302,6 +314,8 @@ static xp_status read_whole(ts_reader *reader, xp_names *listed, xp_dataset *dat
     XP_TRY(read_header(reader));
     while (xp_series_next_line(&reader->series)) XP_TRY(read_sample(reader));
     if (reader->labelled == YES) XP_TRY(list_classes(reader, listed));
+    /* Samples without their targets are for a model of one. */
+    if (reader->targeted == YES && reader->series.target_count == 0) reader->series.target_count = 1;
     return xp_series_finish(&reader->series, listed, dataset);
 }
 

@@ -129,6 +129,17 @@ typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 
+/* ---- ops/squared_error.c: "squared_error", "squared_error_backward"; no attributes -----------------------------------
+ * loss = Σ_b w_b · (1/n_b Σ_t (y_bt - t_bt)²) / Σ_b w_b over the n_b targets that are known, which are not NaN; 0 when all
+ * weights are 0. A sample without a known target counts as one of weight 0: its loss is 0 and it has no gradient.
+ *
+ * inputs:  answers [B,T], targets [B,T], weights [B]
+ * outputs: loss [1], losses [B] (unweighted), absolute [B] (mean absolute errors; NaN where an answer is not finite),
+ *          known [B]: n_b; the last three are 0 where a sample does not count
+ * Backward
+ * inputs:  d_loss [1], answers, targets, weights, known
+ * outputs: d_answers */
+
 /* ---- ops/tally.c: "tally"; no attributes, no gradient ---------------------------------------------------------------
  * The sums over the samples that count; scores: the value of a prediction by a metric, such as correct.
  * inputs:   losses, scores, counted, weights [B]

@@ -41,6 +41,8 @@
     ROW(patches, 2)                                                                                                    \
     ROW(sequence_pool, 2)                                                                                              \
     ROW(sequence_pool_backward, 3)                                                                                     \
+    ROW(squared_error, 2)                                                                                              \
+    ROW(squared_error_backward, 3)                                                                                     \
     ROW(tally, 2)
 
 #endif

@@ -59,6 +59,15 @@ xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *we
  * finite), and which samples count [B] (1 or 0). */
 xp_status xp_cross_entropy_correct(xp_graph *graph, const xp_tensor *losses, xp_tensor **correct, xp_tensor **counted);
 
+/* ---- ops/squared_error.c ---- */
+typedef struct xp_squared_errors {
+    xp_tensor *losses, *absolute, *known; /* [B] */
+} xp_squared_errors;
+/* Mean over the samples, weighted by weights [B], of the squared errors of answers [B,T] against targets F32 [B,T], of
+ * which some may be NaN: not known -> loss [1]. */
+xp_tensor *xp_squared_error(xp_graph *graph, xp_tensor *answers, xp_tensor *targets, xp_tensor *weights,
+                            xp_squared_errors *errors);
+
 /* ---- ops/tally.c ---- */
 xp_tensor *xp_tally_samples(xp_graph *graph, xp_tensor *losses, xp_tensor *scores, xp_tensor *counted,
                             xp_tensor *weights);

@@ -69,11 +69,11 @@ static xp_status build(xp_learner *learner, const xp_task_options *options, bool
 
 /* ---- metrics ----------------------------------------------------------------------------------------------------- */
 
-static double mean_loss(const double *sums, int64_t counted) {
+static double mean_loss(const double *sums, int64_t counted, double unit) {
     return sums[LOSS_SUM] / (double)counted;
 }
 
-static double accuracy(const double *sums, int64_t counted) {
+static double accuracy(const double *sums, int64_t counted, double unit) {
     return sums[CORRECT] / (double)counted;
 }
 
@@ -175,15 +175,11 @@ static xp_status report(const xp_evaluation *evaluation, xp_task_table *out) {
                                              {"precision", "precision %", XP_TASK_REAL, .digits = 2, .scale = 100},
                                              {"recall", "recall %", XP_TASK_REAL, .digits = 2, .scale = 100},
                                              {"f1", "F1 %", XP_TASK_REAL, .digits = 2, .scale = 100}};
-    enum { COLUMNS = sizeof columns / sizeof *columns };
-    XP_TRY(xp_task_table_create(out, COLUMNS));
+    XP_TRY(xp_task_table_of(out, columns, sizeof columns / sizeof *columns));
     out->name = "classes";
     out->row_count = xp_evaluation_classes(evaluation)->classes;
     out->fill = fill_class;
-    xp_status status = XP_OK;
-    for (int i = 0; i < COLUMNS && status == XP_OK; i++) status = xp_task_table_column(out, &columns[i]);
-    if (status != XP_OK) xp_task_table_release(out);
-    return status;
+    return XP_OK;
 }
 
 /* Number, predicted class, true class where there are labels, probability of each class. */

@@ -2,6 +2,7 @@
 #include "task/task.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,9 +27,18 @@ bool xp_task_is_better(const xp_task *task, double value, double than) {
     return task->higher_is_better ? value > than : value < than;
 }
 
-void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double *out) {
+int xp_task_metric_at(const xp_task *task, int place) {
+    return place == 0 ? task->deciding : place <= task->deciding ? place - 1 : place;
+}
+
+void xp_metric_text(const xp_metric *metric, double value, char *text, size_t size) {
+    snprintf(text, size, metric->significant ? "%.*g%s" : "%.*f%s", metric->digits, metric->scale * value,
+             metric->unit);
+}
+
+void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double unit, double *out) {
     for (int i = 0; i < XP_TASK_METRICS; i++)
-        out[i] = counted > 0 && i < task->metric_count ? task->metrics[i].value(sums, counted) : NAN;
+        out[i] = counted > 0 && i < task->metric_count ? task->metrics[i].value(sums, counted, unit) : NAN;
 }
 
 /* ---- evaluations ------------------------------------------------------------------------------------------------- */
@@ -40,6 +50,7 @@ xp_status xp_evaluation_create(xp_evaluation *out, const xp_task *task, const xp
     const xp_status status = made.answers ? task->open(&made, dataset) : XP_OUT_OF_MEMORY;
     if (status != XP_OK) {
         xp_evaluation_release(&made);
+        if (status != XP_OUT_OF_MEMORY) return status;
         return xp_fail(status, "no memory for the answers to %lld samples", (long long)dataset->count);
     }
     *out = made;
@@ -71,6 +82,14 @@ xp_status xp_task_table_column(xp_task_table *table, const xp_task_column *colum
     return table->columns[next].name
                ? XP_OK
                : xp_fail(XP_OUT_OF_MEMORY, "no memory for a table of %d columns", table->column_count);
+}
+
+xp_status xp_task_table_of(xp_task_table *out, const xp_task_column *columns, int count) {
+    XP_TRY(xp_task_table_create(out, count));
+    xp_status status = XP_OK;
+    for (int i = 0; i < count && status == XP_OK; i++) status = xp_task_table_column(out, &columns[i]);
+    if (status != XP_OK) xp_task_table_release(out);
+    return status;
 }
 
 void xp_task_table_release(xp_task_table *table) {

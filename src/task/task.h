@@ -35,9 +35,14 @@ typedef struct xp_metric {
     const char *unit;       /* printed after the number: " %", or "" */
     double scale;           /* printed is the number times this */
     int digits;             /* printed after the decimal point */
+    bool significant;       /* digits are those of the whole number, whose unit is that of the data */
     double lowest, highest; /* that the number can have */
-    double (*value)(const double *sums, int64_t counted);
+    /* unit: of what the sums are sums of, in that of the data (xp_dataset_target_unit). */
+    double (*value)(const double *sums, int64_t counted, double unit);
 } xp_metric;
+
+/* Writes a value as it is printed, with its unit. */
+void xp_metric_text(const xp_metric *metric, double value, char *text, size_t size);
 
 /* ---- the answers to a data set ----------------------------------------------------------------------------------- */
 
@@ -70,7 +75,8 @@ typedef struct xp_task_column {
     const char *title; /* for people; NULL: the name */
     xp_task_cell_kind kind;
     int digits;
-    double scale; /* for people the number is shown times this; 0: as it is */
+    bool significant; /* as in xp_metric */
+    double scale;     /* for people the number is shown times this; 0: as it is */
 } xp_task_column;
 
 typedef union xp_task_cell {
@@ -90,6 +96,8 @@ typedef struct xp_task_table {
 
 /* Allocates this number of empty columns. XP_OUT_OF_MEMORY. */
 xp_status xp_task_table_create(xp_task_table *out, int columns);
+/* A table with copies of these columns. As above. */
+xp_status xp_task_table_of(xp_task_table *out, const xp_task_column *columns, int count);
 /* Fills the next column without a name with a copy of this one. */
 xp_status xp_task_table_column(xp_task_table *table, const xp_task_column *column);
 void xp_task_table_release(xp_task_table *table); /* an all-zero one is fine */
@@ -104,7 +112,7 @@ typedef struct xp_task_options {
 /* A model followed by the loss of its task: inputs and outputs, borrowed from the graph of the model. */
 typedef struct xp_learner {
     xp_model model;
-    xp_tensor *labels;        /* [B], by the task */
+    xp_tensor *labels;        /* I32 [B]: classes; F32 [B,targets]: numbers */
     xp_tensor *loss;          /* [1], of the batch; keep it to read it */
     xp_tensor *tally;         /* [XP_TALLY_SUMS], of the batch (ops/attributes.h) */
     xp_tensor *answers;       /* [B,outputs] */
@@ -137,6 +145,7 @@ struct xp_task {
     int (*outputs)(const xp_dataset *training);
     const char *(*output_name)(const xp_dataset *training, int output);
     const char *outputs_key, *names_key;
+    bool has_targets; /* numbers, which are standardised by those of the training set; else classes */
     /* Gives the header of a data set what its labels were in training. Borrows the names. */
     void (*restore)(xp_dataset *header, int outputs, char **names);
 
@@ -169,9 +178,11 @@ struct xp_task {
 
 /* Whether one value of the deciding metric is better than another. */
 bool xp_task_is_better(const xp_task *task, double value, double than);
-/* All metrics, from the sums of `counted` samples; out [XP_TASK_METRICS], NaN after those of the task, and without a
+/* The metric in this place, from 0, of a listing: the deciding one comes first. */
+int xp_task_metric_at(const xp_task *task, int place);
+/* All metrics, from the sums of `counted` samples in this unit; out [XP_TASK_METRICS], NaN after those of the task, and without a
  * sample. */
-void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double *out);
+void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double unit, double *out);
 
 /* The table (list.c). */
 extern const xp_task *const xp_tasks[];

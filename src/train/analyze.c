@@ -124,7 +124,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     xp_progress progress = {.task = session->task, .phase = "analysis", .steps = steps, .seconds_left = NAN};
     double begin = xp_clock(), loss = 0;
     int64_t counted = 0;
-    xp_task_measure(session->task, NULL, 0, progress.metrics);
+    xp_task_measure(session->task, NULL, 0, 1, progress.metrics);
     xp_status status = XP_OK;
     xp_session_begin(session, data, order, data->count, 0);
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {

@@ -68,6 +68,11 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
                     json_pack("{s:i, s:i, s:i, s:i, s:i}", "length", shape->length, "features", shape->features,
                               "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
     XP_TRY(add_json(set, checkpoint->task->names_key, output_names(checkpoint)));
+    if (checkpoint->task->has_targets) {
+        const xp_standardisation *targets = &checkpoint->target_standardisation;
+        XP_TRY(add_json(set, "target_mean", reals(targets->mean, targets->features)));
+        XP_TRY(add_json(set, "target_deviation", reals(targets->deviation, targets->features)));
+    }
     XP_TRY(add_json(set, "mean", reals(fit->mean, fit->features)));
     return add_json(set, "deviation", reals(fit->deviation, fit->features));
 }
@@ -182,6 +187,11 @@ static xp_status write_state(const char *folder, const xp_checkpoint *checkpoint
     all = xp_json_set(all, checkpoint->task->names_key, output_names(checkpoint));
     all = xp_json_set(all, "mean", reals(fit->mean, fit->features));
     all = xp_json_set(all, "deviation", reals(fit->deviation, fit->features));
+    if (checkpoint->task->has_targets) {
+        const xp_standardisation *targets = &checkpoint->target_standardisation;
+        all = xp_json_set(all, "target_mean", reals(targets->mean, targets->features));
+        all = xp_json_set(all, "target_deviation", reals(targets->deviation, targets->features));
+    }
     if (checkpoint->state.loss_scale.scale > 0)
         all = xp_json_set(all, "loss_scale", describe_scale(&checkpoint->state.loss_scale));
     if (checkpoint->tunings) all = xp_json_set(all, "tunings", json_incref(checkpoint->tunings));
@@ -258,11 +268,24 @@ static xp_status read_task(const char *path, json_t *name, xp_checkpoint *out) {
                    json_string_value(name));
 }
 
+static xp_status read_statistics(const char *path, json_t *all, const char *mean_key, const char *deviation_key,
+                                 int wanted, bool may_be_empty, xp_standardisation *out) {
+    json_t *mean = json_object_get(all, mean_key), *deviation = json_object_get(all, deviation_key);
+    const size_t features = json_array_size(mean);
+    if (!json_is_array(mean) || !json_is_array(deviation) || json_array_size(deviation) != features ||
+        !((features == 0 && may_be_empty) || features == (size_t)wanted)) {
+        return xp_fail(XP_BAD_DATA, "%s: '%s' and '%s' do not fit the %d features", path, mean_key, deviation_key,
+                       wanted);
+    }
+    out->features = (int)features;
+    XP_TRY(read_reals(path, mean, (int)features, &out->mean));
+    return read_reals(path, deviation, (int)features, &out->deviation);
+}
+
 static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
     const xp_task *task = out->task;
     const int outputs = out->shape.outputs;
     json_t *names = json_object_get(all, task->names_key), *kind = json_object_get(all, "data");
-    json_t *mean = json_object_get(all, "mean"), *deviation = json_object_get(all, "deviation");
     if (!json_is_array(names) || json_array_size(names) != (size_t)outputs || outputs < 1) {
         return xp_fail(XP_BAD_DATA, "%s: '%s' does not list the %d %s", path, task->names_key, outputs,
                        task->outputs_key);
@@ -277,15 +300,9 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
     }
     out->kind = json_is_string(kind) ? xp_sample_kind_find(json_string_value(kind)) : NULL;
     if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
-    size_t features = json_array_size(mean);
-    const int wanted = data_features(out);
-    if (!json_is_array(mean) || !json_is_array(deviation) || json_array_size(deviation) != features ||
-        (features != 0 && features != (size_t)wanted)) {
-        return xp_fail(XP_BAD_DATA, "%s: 'mean' and 'deviation' do not fit the %d features", path, wanted);
-    }
-    out->standardisation.features = (int)features;
-    XP_TRY(read_reals(path, mean, (int)features, &out->standardisation.mean));
-    return read_reals(path, deviation, (int)features, &out->standardisation.deviation);
+    XP_TRY(read_statistics(path, all, "mean", "deviation", data_features(out), true, &out->standardisation));
+    if (!task->has_targets) return XP_OK;
+    return read_statistics(path, all, "target_mean", "target_deviation", outputs, false, &out->target_standardisation);
 }
 
 static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *out) {
@@ -484,8 +501,8 @@ xp_status xp_checkpoint_read(const char *folder, xp_checkpoint *out) {
 void xp_checkpoint_release(xp_checkpoint *checkpoint) {
     for (int i = 0; checkpoint->output_names && i < checkpoint->shape.outputs; i++) free(checkpoint->output_names[i]);
     free(checkpoint->output_names);
-    free(checkpoint->standardisation.mean);
-    free(checkpoint->standardisation.deviation);
+    xp_standardisation_release(&checkpoint->standardisation);
+    xp_standardisation_release(&checkpoint->target_standardisation);
     json_decref(checkpoint->tunings);
     *checkpoint = (xp_checkpoint){0};
 }

@@ -32,10 +32,11 @@ typedef struct xp_training_state {
 typedef struct xp_checkpoint {
     xp_config config;
     xp_model_shape shape;
-    const xp_sample_kind *kind;         /* of the data */
-    const xp_task *task;                /* what is learned from them */
-    char **output_names;                /* [shape.outputs], owned */
-    xp_standardisation standardisation; /* features 0: none was applied */
+    const xp_sample_kind *kind;                /* of the data */
+    const xp_task *task;                       /* what is learned from them */
+    char **output_names;                       /* [shape.outputs], owned */
+    xp_standardisation standardisation;        /* features 0: none was applied */
+    xp_standardisation target_standardisation; /* of a task that has targets */
     xp_training_state state;
     char fingerprint[48];                      /* of all its data */
     char device[128], driver[128], family[16]; /* a bitwise resume needs the same */

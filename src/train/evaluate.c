@@ -26,6 +26,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     else if (options->limit)
         XP_TRY(xp_dataset_limit(*out, options->limit, checkpoint->config.training.seed));
     XP_TRY(xp_dataset_interpolate(*out));
+    if (checkpoint->task->has_targets) xp_standardisation_apply_targets(&checkpoint->target_standardisation, *out);
     if (checkpoint->standardisation.features > 0) xp_standardisation_apply(&checkpoint->standardisation, *out);
     return XP_OK;
 }

@@ -11,7 +11,7 @@
 typedef enum xp_field {
     XP_FIELD_VALUES,
     XP_FIELD_LENGTHS,
-    XP_FIELD_LABELS,
+    XP_FIELD_LABELS, /* or targets */
     XP_FIELD_WEIGHTS,
     XP_FIELD_SHARE,  /* of the loss in that of its step */
     XP_FIELD_RANDOM, /* the random state */

@@ -190,7 +190,8 @@ static void report(const xp_session *session, double begin, xp_progress *progres
                    const xp_trainer_callbacks *callbacks) {
     const xp_tally *tally = &session->tally;
     progress->step = (tally->samples + session->shape.batch - 1) / session->shape.batch;
-    xp_task_measure(session->task, tally->sums, tally->counted, progress->metrics);
+    xp_task_measure(session->task, tally->sums, tally->counted, xp_dataset_target_unit(session->dataset),
+                    progress->metrics);
     progress->samples_per_second = (double)tally->samples / (xp_clock() - begin + 1e-9);
     callbacks->progress(callbacks->user, progress);
 }

@@ -27,8 +27,9 @@ static xp_status open_data(const xp_run *run, const char *path, const char *flag
 /* Either of them, or both. */
 static xp_status reject_data(const xp_run *run, bool train, bool test) {
     const xp_config *config = &run->checkpoint.config;
-    static const char remedy[] = "its samples, their lengths or their classes differ; give %s the right file, or start "
-                                 "a new run";
+    static const char remedy[] =
+        "its samples, their lengths, classes or targets differ; give %s the right file, or start "
+        "a new run";
     char text[160];
     snprintf(text, sizeof text, remedy, train && test ? "--train and --test" : train ? "--train" : "--test");
     if (train && test)
@@ -103,6 +104,11 @@ xp_status xp_run_load_data(xp_run *run) {
         if (!sets[i]) continue;
         run->counts[i] = sets[i]->count;
         XP_TRY(fill_missing(run, sets[i]));
+    }
+    if (task->has_targets) {
+        if (!run->resumed) XP_TRY(xp_standardisation_fit_targets(&run->checkpoint.target_standardisation, run->train));
+        for (int i = 0; i < 3; i++)
+            if (sets[i]) xp_standardisation_apply_targets(&run->checkpoint.target_standardisation, sets[i]);
     }
     if (config->data.standardise) {
         if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));

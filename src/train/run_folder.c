@@ -235,7 +235,7 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
         xp_epoch_row row = {.epoch = folder->count + 1};
         double *cells[MOST_COLUMNS], epoch;
         const int columns = list_cells(folder->task, &row, cells);
-        for (int set = 0; set < XP_SETS; set++) xp_task_measure(folder->task, NULL, 0, row.metrics[set]);
+        for (int set = 0; set < XP_SETS; set++) xp_task_measure(folder->task, NULL, 0, 1, row.metrics[set]);
         XP_TRY(read_cell(path, line, 1, false, &at, &epoch));
         for (int i = 0; i < columns; i++) XP_TRY(read_cell(path, line, i + 2, i + 1 == columns, &at, cells[i]));
         if (epoch != row.epoch) return xp_fail(XP_BAD_DATA, "%s:%d: expected epoch %d", path, line, row.epoch);
@@ -309,9 +309,10 @@ static void make_title(const xp_config *config, char *text, size_t size) {
 static void note_best(const xp_task *task, const xp_epoch_row *best, char *text, size_t size) {
     const xp_metric *metric = &task->metrics[task->deciding];
     const xp_set set = xp_epoch_result(task, best);
-    snprintf(text, size, "best epoch %d, chosen on the %s set: %s %s %.*f%s", best->epoch,
-             xp_set_name(xp_epoch_judge(task, best)), xp_set_name(set), metric->name, metric->digits,
-             metric->scale * xp_epoch_decision(task, best, set), metric->unit);
+    char value[64];
+    xp_metric_text(metric, xp_epoch_decision(task, best, set), value, sizeof value);
+    snprintf(text, size, "best epoch %d, chosen on the %s set: %s %s %s", best->epoch,
+             xp_set_name(xp_epoch_judge(task, best)), xp_set_name(set), metric->name, value);
 }
 
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row,
@@ -353,10 +354,18 @@ static json_t *set_seed(json_t *all, uint64_t seed) {
     return fits ? set_whole(all, "seed", (int64_t)seed) : set_text(all, "seed", text);
 }
 
-/* "training_accuracy_best": of the task's deciding metric. */
-static const char *key(char name[96], const char *prefix, const xp_task *task, const char *ending) {
-    snprintf(name, 96, "%s%s%s", prefix, task->metrics[task->deciding].name, ending);
-    return name;
+/* "training_accuracy_best" and "training_accuracy_final", of each metric, the deciding one first. */
+static json_t *set_metrics(json_t *all, const char *prefix, const xp_task *task, const xp_epoch_row *best, xp_set set,
+                           const xp_epoch_row *last, xp_set last_set) {
+    char name[96];
+    for (int i = 0; i < task->metric_count; i++) {
+        const int metric = xp_task_metric_at(task, i);
+        snprintf(name, sizeof name, "%s%s_best", prefix, task->metrics[metric].name);
+        all = set_number(all, name, best->metrics[set][metric]);
+        snprintf(name, sizeof name, "%s%s_final", prefix, task->metrics[metric].name);
+        if (last) all = set_number(all, name, last->metrics[last_set][metric]);
+    }
+    return all;
 }
 
 /* NULL: memory ran out, or a name is not UTF-8. */
@@ -371,18 +380,11 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     all = set_text(all, "attention", config->model.attention);
     all = set_text(all, "precision", xp_precision_name(config->training.precision));
     all = set_seed(all, config->training.seed);
-    all = set_text(all, key(name, "", task, "_set"), measured ? xp_set_name(set) : NULL);
-    all = set_number(all, key(name, "", task, "_best"),
-                     measured ? xp_epoch_decision(task, best, xp_epoch_result(task, best)) : NAN);
-    all = set_number(all, key(name, "", task, "_final"), measured ? xp_epoch_decision(task, last, set) : NAN);
-    all = set_number(all, "loss_final", measured ? last->metrics[set][0] : NAN);
-    all = set_number(all, key(name, "training_", task, "_best"),
-                     any ? xp_epoch_decision(task, best, XP_SET_TRAINING) : NAN);
-    all = set_number(all, key(name, "training_", task, "_final"),
-                     any ? xp_epoch_decision(task, last, XP_SET_TRAINING) : NAN);
-    all = set_number(all, "training_loss_final", any ? last->metrics[XP_SET_TRAINING][0] : NAN);
-    all = set_number(all, key(name, "validation_", task, "_best"),
-                     any ? xp_epoch_decision(task, best, XP_SET_VALIDATION) : NAN);
+    snprintf(name, sizeof name, "%s_set", task->metrics[task->deciding].name);
+    all = set_text(all, name, measured ? xp_set_name(set) : NULL);
+    if (measured) all = set_metrics(all, "", task, best, xp_epoch_result(task, best), last, set);
+    if (any) all = set_metrics(all, "training_", task, best, XP_SET_TRAINING, last, XP_SET_TRAINING);
+    if (any) all = set_metrics(all, "validation_", task, best, XP_SET_VALIDATION, NULL, XP_SET_VALIDATION);
     all = set_whole(all, "epoch_best", best->epoch);
     all = set_text(all, "epoch_best_chosen_on", any ? xp_set_name(xp_epoch_judge(task, best)) : NULL);
     all = set_whole(all, "epochs", summary->epochs);

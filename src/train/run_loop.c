@@ -80,7 +80,8 @@ static void report_training(const xp_run *run, double *told) {
                             .learning_rate = run->row.learning_rate,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .seconds_left = (double)left * (now - run->started) / (double)state->step};
-    xp_task_measure(run->checkpoint.task, state->sums, state->samples, progress.metrics);
+    xp_task_measure(run->checkpoint.task, state->sums, state->samples, xp_dataset_target_unit(run->train),
+                    progress.metrics);
     run->callbacks->progress(run->callbacks->user, &progress);
 }
 
@@ -210,9 +211,10 @@ static xp_status finish_epoch(xp_run *run) {
     const xp_task *task = run->checkpoint.task;
     xp_status status = XP_OK;
     row->epoch = state->epoch + 1;
-    xp_task_measure(task, state->sums, state->samples, row->metrics[XP_SET_TRAINING]);
-    xp_task_measure(task, state->sums, 0, row->metrics[XP_SET_VALIDATION]);
-    xp_task_measure(task, state->sums, 0, row->metrics[XP_SET_TEST]);
+    xp_task_measure(task, state->sums, state->samples, xp_dataset_target_unit(run->train),
+                    row->metrics[XP_SET_TRAINING]);
+    xp_task_measure(task, state->sums, 0, 1, row->metrics[XP_SET_VALIDATION]);
+    xp_task_measure(task, state->sums, 0, 1, row->metrics[XP_SET_TEST]);
     if (run->validation) {
         XP_TRY_OR(status, evaluate_set(run, run->validation, "validation", &validation), out);
         memcpy(row->metrics[XP_SET_VALIDATION], validation.metrics, sizeof validation.metrics);

@@ -153,7 +153,7 @@ static xp_status show_preparation(preparation *prepared) {
                                 .step = done / 2,
                                 .steps = prepared->halves / 2,
                                 .seconds_left = done ? (now - prepared->begin) * left / done : NAN};
-        xp_task_measure(prepared->task, NULL, 0, progress.metrics);
+        xp_task_measure(prepared->task, NULL, 0, 1, progress.metrics);
         callbacks->progress(callbacks->user, &progress);
     }
     return callbacks->stop && *callbacks->stop ? xp_fail(XP_INTERRUPTED, "stopped while preparing kernels") : XP_OK;
