@@ -9,6 +9,7 @@
  * CLIP        1: the norm of the gradients is limited
  * SCALED      1: the gradients are multiplied by the scale of the loss, whose inverse is state[5]; where their norm is not
  *             finite, neither values nor moments change, and skipped[0] says so
+ * STORAGE     of the copies of the values, in 16 bits; 0: there are none
  * STEP_LOCAL, NORM_LOCAL  work-items of a group of the step and of the norm */
 #ifndef KIND
 #define KIND 2
@@ -31,6 +32,7 @@
 #define STEP_BLOCK 4096
 
 #include "common.clh"
+#include "storage.clh"
 
 #if KIND < 0 || KIND > 3
 #error "KIND is 0 to 3"
@@ -45,9 +47,9 @@ typedef struct shared {
     float beta1, rest1, beta2, rest2, epsilon, momentum;
 } shared;
 
-/* The elements at one place, eight or one. */
+/* The elements at one place, eight or one; returns their values. */
 #define DEFINE_UPDATE(F, NAME, LOAD, STORE)                                                                            \
-    inline void NAME(const shared *s, const __global float *gradients, F decay, __global float *values,                \
+    inline F NAME(const shared *s, const __global float *gradients, F decay, __global float *values,                   \
                      __global float *moment_1, __global float *moment_2) {                                             \
         F value = LOAD(values), gradient = LOAD(gradients) * s->clip;                                                  \
         if (KIND == 2)                                                                                                 \
@@ -59,8 +61,9 @@ typedef struct shared {
                 gradient += s->momentum * LOAD(moment_1);                                                              \
                 STORE(gradient, moment_1);                                                                             \
             }                                                                                                          \
-            STORE(value - s->rate * gradient, values);                                                                 \
-            return;                                                                                                    \
+            value -= s->rate * gradient;                                                                               \
+            STORE(value, values);                                                                                      \
+            return value;                                                                                              \
         }                                                                                                              \
         F first = s->beta1 * LOAD(moment_1) + s->rest1 * gradient;                                                     \
         F second = s->beta2 * LOAD(moment_2) + s->rest2 * gradient * gradient;                                         \
@@ -69,17 +72,26 @@ typedef struct shared {
         F step = s->rate * (first / s->bias_1);                                                                        \
         if (KIND == 3) {                                                                                               \
             if (s->rectification > 0.0f) step *= s->rectification * sqrt(s->bias_2) / (sqrt(second) + s->epsilon);     \
-            STORE(value - step, values);                                                                               \
+            value -= step;                                                                                             \
         } else {                                                                                                       \
-            STORE(value - step / (sqrt(second / s->bias_2) + s->epsilon), values);                                     \
+            value -= step / (sqrt(second / s->bias_2) + s->epsilon);                                                   \
         }                                                                                                              \
+        STORE(value, values);                                                                                          \
+        return value;                                                                                                  \
     }
 #define LOAD_1(from)       (*(from))
 #define STORE_1(value, to) (*(to) = (value))
-#define LOAD_8(from)       vload8(0, from)
-#define STORE_8(value, to) vstore8(value, 0, to)
 DEFINE_UPDATE(float, update_1, LOAD_1, STORE_1)
-DEFINE_UPDATE(float8, update_8, LOAD_8, STORE_8)
+DEFINE_UPDATE(float8, update_8, LOAD_8_AS_0, STORE_8_AS_0)
+
+/* Copies of them. */
+#if STORAGE
+#define COPY_1(value, at) STORE(value, copies, at)
+#define COPY_8(value, at) STORE_8(value, copies + at)
+#else
+#define COPY_1(value, at) (void)(value)
+#define COPY_8(value, at) (void)(value)
+#endif
 
 /* The square of the norm. At most 128 parts. */
 #if STEP_LOCAL == 1
@@ -101,14 +113,14 @@ inline float squared_norm(const __global float *squares, int parts, __local floa
 }
 #endif
 
-/* values, moment_1, moment_2, gradients [count]; squares [parts]; skipped [1]; state [8]: learning rate, 1 - beta1^t,
- * 1 - beta2^t, rectification, [5] what a scaled gradient is multiplied by. Elements below `decayed` have weight decay. rest1 and rest2 are 1 - beta1 and 1 - beta2, rounded once.
- */
+/* values, moment_1, moment_2, gradients, copies [count]; squares [parts]; skipped [1]; state [8]: learning rate,
+ * 1 - beta1^t, 1 - beta2^t, rectification, [5] what a scaled gradient is multiplied by. Elements below `decayed` have
+ * weight decay. rest1 and rest2 are 1 - beta1 and 1 - beta2, rounded once. */
 __kernel __attribute__((reqd_work_group_size(STEP_LOCAL, 1, 1))) void
 optimiser_step(const __global float *gradients, const __global float *squares, const __global float *state,
                __global float *values, __global float *moment_1, __global float *moment_2, int count, int decayed,
                float beta1, float rest1, float beta2, float rest2, float epsilon, float decay, float momentum, int parts,
-               float limit, __global float *skipped) {
+               float limit, __global float *skipped, __global stored *copies) {
     float clip = 1.0f;
 #if CLIP
 #if STEP_LOCAL == 1
@@ -133,11 +145,15 @@ optimiser_step(const __global float *gradients, const __global float *squares, c
 #if STEP_LOCAL == 1
     for (; i + 8 <= last; i += 8) {
         const float8 own = i + (int8)(0, 1, 2, 3, 4, 5, 6, 7) < decayed ? (float8)(decay) : (float8)(0.0f);
-        update_8(&s, gradients + i, own, values + i, moment_1 + i, moment_2 + i);
+        const float8 value = update_8(&s, gradients + i, own, values + i, moment_1 + i, moment_2 + i);
+        COPY_8(value, i);
     }
 #endif
-    for (; i < last; i += STEP_LOCAL)
-        update_1(&s, gradients + i, i < decayed ? decay : 0.0f, values + i, moment_1 + i, moment_2 + i);
+    for (; i < last; i += STEP_LOCAL) {
+        const float own = i < decayed ? decay : 0.0f;
+        const float value = update_1(&s, gradients + i, own, values + i, moment_1 + i, moment_2 + i);
+        COPY_1(value, i);
+    }
 }
 
 /* sums [count] += gradients [count]; where state[4] is 0, what was in sums is forgotten, whatever it was. */

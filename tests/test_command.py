@@ -242,9 +242,11 @@ def check_plan(train, test):
     expect("before a run", all(places) and [p.start() for p in places] == sorted(p.start() for p in places), printed)
     expect("before a run", 1 <= block.count("preparing kernels") <= 12, block)
 
-    listing = must("train", "--preset", "uea-flowformer", "--train", train, "--set", "layers=2", "--family", "tiled", "--dry-run").stdout
-    launches = re.search(r"^launches     (\d+) a training step", listing, re.M)
-    expect("launches of two layers on a GPU", int(launches[1]) <= 60, listing)
+    for precision in ("fp32", "bf16"):
+        flags = ["--set", "layers=2", "--family", "tiled", "--precision", precision, "--dry-run"]
+        listing = must("train", "--preset", "uea-flowformer", "--train", train, *flags).stdout
+        launches = re.search(r"^launches     (\d+) a training step", listing, re.M)
+        expect("launches of two layers on a GPU", int(launches[1]) <= 60, listing)
 
     before = snapshot([ROOT])
     listing = must(*words, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout

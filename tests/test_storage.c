@@ -5,10 +5,12 @@
 #include "devices.h"
 #include "graph/operation.h"
 #include "graph/plan.h"
+#include "graph/store.h"
 #include "model/model.h"
 #include "ops/operations.h"
 #include "ops/ops.h"
 #include "task/classification.h"
+#include "train/config.h"
 
 #include <expanse/train.h>
 
@@ -130,6 +132,103 @@ static void factors_of_two_types_are_rejected_where_the_graph_is_built(void **st
     assert_null(xp_cast(graph, words, XP_BF16));
     assert_non_null(strstr(xp_last_error(), "words in int32"));
     xp_graph_close(&graph);
+}
+
+/* ---- launches ---------------------------------------------------------------------------------------------------- */
+
+/* Of a step of the preset with two layers, on series as those of JapaneseVowels. */
+static int launches_of_a_step(xp_device *device, xp_type storage) {
+    const xp_model_shape shape = {.batch = 16, .length = 26, .features = 12, .outputs = 9};
+    xp_config config;
+    xp_store *store;
+    xp_learner learner;
+    xp_plan *plan;
+    xp_plan_summary summary;
+    xp_optimiser_options optimiser;
+    xp_optimiser_options_default(&optimiser);
+    optimiser.gradient_clip = 4;
+    xp_config_default(&config);
+    MUST(xp_config_preset(&config, "uea-flowformer"));
+    config.model.storage = (int)storage;
+    MUST(xp_store_create(&store));
+    MUST(xp_learner_build(&learner, &xp_classification, &config.model, &shape, &(xp_task_options){0}, store, true));
+    MUST(xp_train_optimiser(learner.model.graph, device, &optimiser));
+    MUST(xp_plan_create(&plan, device, learner.model.graph));
+    xp_plan_summarise(plan, &summary);
+    xp_plan_close(&plan);
+    xp_learner_release(&learner);
+    xp_store_close(&store);
+    return summary.launches;
+}
+
+/* What the matrix units of a GPU do not compute, its `tiled` kernels do. */
+static void a_step_of_two_layers_takes_60_launches_on_a_gpu_in_16_bits_too(void **state) {
+    xp_device *device = open_device("matrix");
+    const xp_family of_gpu[] = {XP_FAMILY_MATRIX, XP_FAMILY_TILED, XP_FAMILY_WIDE};
+    memcpy(device->families, of_gpu, sizeof of_gpu);
+    assert_in_range(launches_of_a_step(devices[TILED], XP_BF16), 1, 60);
+    assert_in_range(launches_of_a_step(device, XP_BF16), 1, 60);
+    assert_in_range(launches_of_a_step(device, XP_F16), 1, 60);
+    xp_device_close(&device);
+}
+
+/* ---- copies of weights ------------------------------------------------------------------------------------------- */
+
+enum { SIDE = 24 };
+
+/* Runs y = weightᵀ and a step; y is of the weights as they were before. */
+static void expect_copies(xp_store *store, xp_plan *plan, const xp_tensor *y, xp_type type) {
+    float weights[SIDE * SIDE];
+    uint16_t found[SIDE * SIDE];
+    MUST(xp_store_read(store, XP_STORE_VALUES, 0, weights));
+    MUST(xp_plan_run(plan));
+    MUST(xp_plan_read(plan, y, found));
+    for (int i = 0; i < SIDE * SIDE; i++)
+        assert_true(xp_type_value(type, found, i) == xp_type_round(type, weights[i % SIDE * SIDE + i / SIDE]));
+}
+
+static void the_store_s_copies_of_weights_are_what_the_weights_are_rounded_to(void **state) {
+    for (int c = 0; c < 2 * FAMILIES; c++) {
+        const xp_type type = c % 2 ? XP_F16 : XP_BF16;
+        xp_device *device = devices[c / 2];
+        xp_store *store;
+        xp_graph *graph;
+        xp_plan *plan;
+        const int64_t sizes[] = {SIDE, SIDE};
+        MUST(xp_store_create(&store));
+        MUST(xp_store_add(store, "weight", XP_PARAMETER_DECAYED, XP_INITIAL_UNIFORM, 1, 2, sizes));
+        MUST(xp_graph_create(&graph, store, true));
+        xp_tensor *x = xp_graph_input(graph, "x", type, 2, sizes),
+                  *seed = xp_graph_input(graph, "seed", type, 2, sizes);
+        xp_tensor *weight = xp_graph_parameter(graph, "weight"), *copy = xp_cast_weight(graph, weight, type);
+        xp_tensor *y = xp_tensor_keep(xp_linear(graph, x, copy, NULL, XP_ACTIVATION_NONE));
+        assert_int_equal(copy->role, XP_ROLE_COPY);
+        MUST(xp_graph_differentiate(graph, 1, &y, &seed, 0, NULL, NULL));
+        xp_optimiser_options options;
+        xp_optimiser_options_default(&options);
+        MUST(xp_train_optimiser(graph, device, &options));
+        assert_false(xp_store_keep_copies(store, type == XP_BF16 ? XP_F16 : XP_BF16));
+        MUST(xp_plan_create(&plan, device, graph));
+        MUST(xp_store_allocate(store, device));
+        MUST(xp_plan_realise(plan, NULL));
+        MUST(xp_plan_warm(plan));
+        MUST(xp_store_initialise(store, 3));
+        uint16_t one[SIDE * SIDE] = {0}; /* x is the identity, and so is the gradient */
+        for (int i = 0; i < SIDE; i++) one[i * SIDE + i] = type == XP_BF16 ? xp_bf16_bits(1) : xp_fp16_bits(1);
+        MUST(xp_plan_write(plan, x, one));
+        MUST(xp_plan_write(plan, seed, one));
+        float weights[SIDE * SIDE];
+        for (int64_t step = 1; step < 4; step++) {
+            MUST(xp_train_step(plan, 1, step, 0.1));
+            expect_copies(store, plan, y, type);
+        }
+        for (int i = 0; i < SIDE * SIDE; i++) weights[i] = (float)(1.0 / (i + 3));
+        MUST(xp_store_write(store, XP_STORE_VALUES, 0, weights));
+        expect_copies(store, plan, y, type);
+        xp_plan_close(&plan);
+        xp_graph_close(&graph);
+        xp_store_close(&store);
+    }
 }
 
 /* ---- training ---------------------------------------------------------------------------------------------------- */
@@ -293,6 +392,8 @@ int main(void) {
         cmocka_unit_test(every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take),
         cmocka_unit_test(factors_of_two_types_are_rejected_where_the_graph_is_built),
         cmocka_unit_test(every_model_is_planned_in_16_bits),
+        cmocka_unit_test(a_step_of_two_layers_takes_60_launches_on_a_gpu_in_16_bits_too),
+        cmocka_unit_test(the_store_s_copies_of_weights_are_what_the_weights_are_rounded_to),
         cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
         cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),
     };

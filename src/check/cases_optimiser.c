@@ -11,7 +11,7 @@
 /* MANY: from here on a chunk of the norm is longer than its smallest and ends anywhere. */
 enum { ALIGNMENT_BYTES = 128, BLOCK = 256, MANY = 131072 };
 
-static xp_status build_store(xp_case *out, xp_random *shape) {
+static xp_status build_store(xp_case *out, xp_random *shape, xp_type copies) {
     static const char *const names[] = {"weight", "bias", "state"};
     int64_t elements[3];
     XP_TRY(xp_store_create(&out->store));
@@ -21,6 +21,7 @@ static xp_status build_store(xp_case *out, xp_random *shape) {
         xp_parameter_kind kind = (xp_parameter_kind)(XP_PARAMETER_DECAYED + i);
         XP_TRY(xp_store_add(out->store, names[i], kind, XP_INITIAL_CONSTANT, 0, 1, &elements[i]));
     }
+    out->store->copies = copies;
     XP_TRY(xp_store_lay_out(out->store, ALIGNMENT_BYTES));
     snprintf(out->shape, sizeof out->shape, "decayed=%lld trained=%lld elements=%lld",
              (long long)out->store->decayed_elements, (long long)out->store->trained_elements,
@@ -30,7 +31,7 @@ static xp_status build_store(xp_case *out, xp_random *shape) {
 
 xp_status xp_case_gradient_norm(xp_case *out, xp_random *variant, xp_random *shape) {
     (void)variant;
-    XP_TRY(build_store(out, shape));
+    XP_TRY(build_store(out, shape, XP_F32));
     xp_tensor *norm = xp_gradient_norm(out->graph);
     if (!norm) return XP_INVALID_ARGUMENT;
     out->node = norm->producer;
@@ -39,7 +40,7 @@ xp_status xp_case_gradient_norm(xp_case *out, xp_random *variant, xp_random *sha
 
 xp_status xp_case_gradient_sum(xp_case *out, xp_random *variant, xp_random *shape) {
     (void)variant;
-    XP_TRY(build_store(out, shape));
+    XP_TRY(build_store(out, shape, XP_F32));
     XP_TRY(xp_gradient_sum(out->graph));
     out->node = out->graph->nodes[out->graph->node_count - 1];
     const float state[8] = {[4] = (float)xp_random_below(shape, 2)};
@@ -56,7 +57,8 @@ xp_status xp_case_optimiser(xp_case *out, xp_random *variant, xp_random *shape) 
                                           .weight_decay = xp_random_below(variant, 2) ? 0.05f : 0.0f,
                                           .momentum = xp_random_below(variant, 2) ? 0.9f : 0.0f};
     bool clipped = xp_random_below(variant, 2);
-    XP_TRY(build_store(out, shape));
+    static const xp_type copies[] = {XP_F32, XP_BF16, XP_F16};
+    XP_TRY(build_store(out, shape, copies[xp_random_below(variant, 3)]));
     attributes.decayed = out->store->decayed_elements;
     attributes.trained = out->store->trained_elements;
     attributes.limit = xp_random_below(shape, 4) ? 1 : 1e6f;

@@ -14,7 +14,7 @@ struct xp_interpreter {
     size_t real_bytes;
     void **values; /* by tensor id, for roots outside the store */
     int count;
-    void *store[XP_STORE_BUFFERS];
+    void *store[XP_STORE_ALL_BUFFERS];
 };
 
 void xp_tensor_walk(const xp_tensor *tensor, xp_tensor_visit visit, void *context) {
@@ -47,6 +47,7 @@ static void *storage_of(const xp_interpreter *interpreter, const xp_tensor *root
         return (char *)interpreter->store[buffer] + offset * interpreter->real_bytes;
     }
     case XP_ROLE_ACTIVATION:
+    case XP_ROLE_COPY: /* made by its cast */
     case XP_ROLE_INPUT:
     case XP_ROLE_CONSTANT:
         break;
@@ -76,8 +77,8 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
     bool complete = interpreter->values != NULL;
     for (int i = 0; i < graph->tensor_count && complete; i++) {
         const xp_tensor *tensor = graph->tensors[i];
-        if (tensor->base ||
-            (tensor->role != XP_ROLE_ACTIVATION && tensor->role != XP_ROLE_INPUT && tensor->role != XP_ROLE_CONSTANT))
+        if (tensor->base || tensor->role == XP_ROLE_STORE || tensor->role == XP_ROLE_PARAMETER ||
+            tensor->role == XP_ROLE_GRADIENT)
             continue;
         const int64_t elements = xp_tensor_elements(tensor);
         interpreter->values[i] = calloc((size_t)elements, element_bytes(interpreter, tensor));
@@ -85,7 +86,7 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
         if (!complete || tensor->role != XP_ROLE_CONSTANT) continue;
         for (int64_t e = 0; e < elements; e++) load_constant(interpreter, tensor, e);
     }
-    for (int i = 0; i < XP_STORE_BUFFERS && complete && graph->store; i++) {
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS && complete && graph->store; i++) {
         interpreter->store[i] = calloc((size_t)graph->store->elements + 1, interpreter->real_bytes);
         complete = interpreter->store[i] != NULL;
     }
@@ -100,7 +101,7 @@ xp_status xp_interpreter_create(xp_interpreter **out, const xp_graph *graph, xp_
 void xp_interpreter_close(xp_interpreter **interpreter) {
     if (!interpreter || !*interpreter) return;
     for (int i = 0; i < (*interpreter)->count && (*interpreter)->values; i++) free((*interpreter)->values[i]);
-    for (int i = 0; i < XP_STORE_BUFFERS; i++) free((*interpreter)->store[i]);
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS; i++) free((*interpreter)->store[i]);
     free((*interpreter)->values);
     free(*interpreter);
     *interpreter = NULL;

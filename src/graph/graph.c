@@ -130,7 +130,7 @@ xp_tensor *xp_graph_parameter(xp_graph *graph, const char *name) {
 }
 
 xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
-    static const char *const names[XP_STORE_BUFFERS] = {"values", "gradients", "moment 1", "moment 2", "sums"};
+    static const char *const names[] = {"values", "gradients", "moment 1", "moment 2", "sums", "copies"};
     for (int i = 0; i < graph->tensor_count; i++)
         if (graph->tensors[i]->role == XP_ROLE_STORE && graph->tensors[i]->store_index == buffer)
             return graph->tensors[i];
@@ -139,7 +139,8 @@ xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
         return NULL;
     }
     int64_t elements = buffer == XP_STORE_VALUES ? graph->store->elements : graph->store->trained_elements;
-    xp_tensor *tensor = add_tensor(graph, names[buffer], XP_STORE_TYPE, XP_ROLE_STORE, 1, &elements);
+    const xp_type type = buffer == XP_STORE_COPIES ? graph->store->copies : XP_STORE_TYPE;
+    xp_tensor *tensor = add_tensor(graph, names[buffer], type, XP_ROLE_STORE, 1, &elements);
     if (tensor) tensor->store_index = buffer;
     return tensor;
 }

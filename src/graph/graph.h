@@ -21,6 +21,7 @@ typedef enum xp_role {
     XP_ROLE_CONSTANT,   /* known when the graph is built; in a separate buffer */
     XP_ROLE_PARAMETER,  /* in the store, trained or state (running statistics) */
     XP_ROLE_GRADIENT,   /* the gradient of a parameter, in the store */
+    XP_ROLE_COPY,       /* a trained parameter in 16 bits, which the store keeps up to date */
     XP_ROLE_STORE       /* one of the store's whole flat buffers (graph/store.h) */
 } xp_role;
 
@@ -41,7 +42,7 @@ struct xp_tensor {
     int64_t stride[XP_MAX_RANK];
     xp_tensor *base;
     int64_t offset;
-    int store_index;     /* parameter or gradient: which entry of the store; store buffer: which buffer; else -1 */
+    int store_index; /* parameter, gradient or copy: which entry of the store; store buffer: which buffer; else -1 */
     bool needs_gradient; /* a parameter that is trained, or computed from one */
     bool keep;           /* read by the host after a run: never shares its place */
     bool external;       /* its storage is a buffer of the caller's, bound to the plan (graph/plan.h) */

@@ -63,7 +63,7 @@ static void decide(recomputation *r, const char *scope) {
         const xp_node *node = r->graph->nodes[n];
         for (int i = 0; i < node->output_count; i++) {
             const xp_tensor *root = node->outputs[i] ? xp_tensor_root(node->outputs[i]) : NULL;
-            if (root && root->role != XP_ROLE_ACTIVATION) r->updated[root->id] = true;
+            if (root && root->role != XP_ROLE_ACTIVATION && root->role != XP_ROLE_COPY) r->updated[root->id] = true;
         }
     }
     for (int n = 0; n < r->node_count; n++) {

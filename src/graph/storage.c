@@ -71,6 +71,11 @@ xp_status xp_plan_buffer(xp_plan *plan, const xp_tensor *tensor, cl_mem *out) {
                               (size_t)store->parameters[root->store_index].offset * xp_type_bytes(XP_STORE_TYPE), bytes,
                               &place->buffer));
             break;
+        case XP_ROLE_COPY:
+            XP_TRY(sub_buffer(store->buffers[XP_STORE_COPIES],
+                              (size_t)store->parameters[root->store_index].offset * xp_type_bytes(root->type), bytes,
+                              &place->buffer));
+            break;
         case XP_ROLE_CONSTANT:
             XP_TRY(xp_device_buffer(plan->device, bytes, &place->buffer));
             XP_TRY(xp_device_write(plan->device, place->buffer, 0, bytes, root->content));

@@ -2,6 +2,7 @@
 #include "graph/store.h"
 
 #include "core/array.h"
+#include "core/half.h"
 #include "core/random.h"
 
 #include <math.h>
@@ -20,7 +21,7 @@ xp_status xp_store_create(xp_store **out) {
 
 void xp_store_close(xp_store **store) {
     if (!store || !*store) return;
-    for (int i = 0; i < XP_STORE_BUFFERS; i++)
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS; i++)
         if ((*store)->buffers[i]) clReleaseMemObject((*store)->buffers[i]);
     free((*store)->parameters);
     free(*store);
@@ -64,9 +65,14 @@ xp_status xp_store_add(xp_store *store, const char *name, xp_parameter_kind kind
     return XP_OK;
 }
 
+bool xp_store_keep_copies(xp_store *store, xp_type type) {
+    if (!store->laid_out && store->copies == XP_F32) store->copies = type;
+    return store->copies == type;
+}
+
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
     if (store->laid_out) return XP_OK;
-    int64_t alignment = (int64_t)(alignment_bytes / xp_type_bytes(XP_STORE_TYPE)), end = 0;
+    int64_t alignment = (int64_t)(alignment_bytes / xp_type_bytes(store->copies)), end = 0; /* of the smallest type */
     for (int kind = XP_PARAMETER_DECAYED; kind <= XP_PARAMETER_STATE; kind++) {
         for (int i = 0; i < store->count; i++) {
             xp_parameter *parameter = &store->parameters[i];
@@ -85,6 +91,8 @@ xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
 
 static size_t buffer_bytes(const xp_store *store, int buffer) {
     if (buffer == XP_STORE_SUMS && !store->accumulates) return 0;
+    if (buffer == XP_STORE_COPIES)
+        return store->copies == XP_F32 ? 0 : (size_t)store->trained_elements * xp_type_bytes(store->copies);
     return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements) *
            xp_type_bytes(XP_STORE_TYPE);
 }
@@ -119,7 +127,7 @@ xp_parameter_kind xp_store_kind(const xp_store *store, int index) {
 
 size_t xp_store_bytes(const xp_store *store) {
     size_t bytes = 0;
-    for (int i = 0; i < XP_STORE_BUFFERS; i++) bytes += buffer_bytes(store, i);
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS; i++) bytes += buffer_bytes(store, i);
     return bytes;
 }
 
@@ -160,7 +168,7 @@ xp_status xp_store_allocate(xp_store *store, xp_device *device) {
     XP_TRY(xp_store_lay_out(store, device->limits.alignment_bytes));
     if (store->trained_elements == 0) return xp_fail(XP_INVALID_ARGUMENT, "the model has no parameter to train");
     store->device = device;
-    for (int i = 0; i < XP_STORE_BUFFERS; i++) {
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS; i++) {
         size_t bytes = buffer_bytes(store, i);
         if (bytes == 0) continue;
         XP_TRY(xp_device_buffer(device, bytes, &store->buffers[i]));
@@ -213,7 +221,7 @@ xp_status xp_store_initialise(xp_store *store, uint64_t seed) {
     enum { MOST_THREADS = 16, ELEMENTS_OF_A_THREAD = 1 << 18 };
     if (!store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "the store cannot be initialised before it is allocated");
-    for (int i = 0; i < XP_STORE_BUFFERS; i++)
+    for (int i = 0; i < XP_STORE_ALL_BUFFERS; i++)
         if (store->buffers[i]) XP_TRY(xp_device_fill_zero(store->device, store->buffers[i], buffer_bytes(store, i)));
     drawing d = {.store = store, .seed = seed, .lock = PTHREAD_MUTEX_INITIALIZER};
     const int64_t processors = sysconf(_SC_NPROCESSORS_ONLN), helpers = store->elements / ELEMENTS_OF_A_THREAD;
@@ -249,9 +257,23 @@ xp_status xp_store_read(xp_store *store, int buffer, int index, float *data) {
                           (size_t)parameter->elements * xp_type_bytes(XP_STORE_TYPE), data);
 }
 
+static xp_status write_copy(xp_store *store, const xp_parameter *parameter, const float *data) {
+    uint16_t *bits = malloc((size_t)parameter->elements * sizeof *bits);
+    if (!bits) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a copy of %s", parameter->name);
+    for (int64_t i = 0; i < parameter->elements; i++)
+        bits[i] = store->copies == XP_BF16 ? xp_bf16_bits((double)data[i]) : xp_fp16_bits((double)data[i]);
+    const xp_status status =
+        xp_device_write(store->device, store->buffers[XP_STORE_COPIES], (size_t)parameter->offset * sizeof *bits,
+                        (size_t)parameter->elements * sizeof *bits, bits);
+    free(bits);
+    return status;
+}
+
 xp_status xp_store_write(xp_store *store, int buffer, int index, const float *data) {
     XP_TRY(check_access(store, buffer, index));
     const xp_parameter *parameter = &store->parameters[index];
+    if (buffer == XP_STORE_VALUES && store->copies != XP_F32 && parameter->kind != XP_PARAMETER_STATE)
+        XP_TRY(write_copy(store, parameter, data));
     return xp_device_write(store->device, store->buffers[buffer],
                            (size_t)parameter->offset * xp_type_bytes(XP_STORE_TYPE),
                            (size_t)parameter->elements * xp_type_bytes(XP_STORE_TYPE), data);

@@ -11,8 +11,10 @@
 
 #include <expanse/graph.h>
 
-/* Values, gradients, moments and sums are fp32 always: kernels that use weights in 16 bits read a copy (xp_cast). */
+/* Values, gradients, moments and sums are fp32 always. */
 #define XP_STORE_TYPE XP_F32
+/* One more buffer, behind the public ones: the trained values in 16 bits, for kernels that use weights so. */
+enum { XP_STORE_COPIES = XP_STORE_BUFFERS, XP_STORE_ALL_BUFFERS };
 
 typedef struct xp_parameter {
     char name[XP_NAME_BYTES]; /* as a PyTorch state dict would call it: "encoder.0.attention.qkv.weight" */
@@ -35,12 +37,16 @@ struct xp_store {
     int64_t trainable_count;  /* numbers without gaps, for people */
     bool laid_out;
     bool accumulates; /* has XP_STORE_SUMS, which the update reads in place of the gradients */
+    xp_type copies;   /* their type, bf16 or fp16; XP_F32: there are none */
     xp_device *device;
-    cl_mem buffers[XP_STORE_BUFFERS];
+    cl_mem buffers[XP_STORE_ALL_BUFFERS];
 };
 
 /* Fixes offsets; nothing can be declared afterwards. Twice is fine. */
 xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes);
+/* Has the store keep copies of that type, which xp_store_write and the optimiser's step bring up to date. False: its
+ * layout is fixed without them, or they have another type. */
+bool xp_store_keep_copies(xp_store *store, xp_type type);
 /* Draws and writes one parameter of an allocated store, as xp_store_initialise does. */
 xp_status xp_store_initialise_one(xp_store *store, int index, uint64_t seed);
 size_t xp_store_bytes(const xp_store *store); /* of all flat buffers, after lay_out */

@@ -28,8 +28,8 @@ xp_tensor *xp_layers_linear(xp_builder *builder, const char *scope, xp_tensor *x
     xp_tensor *bias =
         xp_layers_parameter(builder, scope, "bias", XP_PARAMETER_UNDECAYED,
                             small ? XP_INITIAL_CONSTANT : XP_INITIAL_UNIFORM, small ? 0 : bound, 1, &outputs);
-    if (!bias) return NULL;                            /* without this a failed bias would read as "no bias" */
-    weight = xp_cast(builder->graph, weight, x->type); /* products have factors of one type */
+    if (!bias) return NULL;                                   /* without this a failed bias would read as "no bias" */
+    weight = xp_cast_weight(builder->graph, weight, x->type); /* products have factors of one type */
     return xp_linear(builder->graph, x, weight, bias, (xp_activation)activation);
 }
 

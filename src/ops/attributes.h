@@ -339,7 +339,7 @@ typedef struct xp_depthwise_convolution_attributes {
  *
  * optimiser: one launch over all trained elements, in place on the store's values and moments.
  * inputs:  gradients, the sums of squares [parts] or NULL, optimiser_state [8]
- * outputs: values, moment 1, moment 2 (NULL for plain SGD), skipped [1] or NULL
+ * outputs: values, moment 1, moment 2 (NULL for plain SGD), skipped [1] or NULL, the store's copies in 16 bits or NULL
  * With sums of squares, gradients are multiplied by min(1, limit / their norm). With `skipped`, they are first multiplied
  * by state[5], a limit of 0 means no limit, and where the sum of squares is not finite nothing changes but skipped[0], which is
  * then 1, and else 0. Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the

@@ -1,4 +1,5 @@
 /* Cast: converts a tensor to another element type. Owns its rule and launch; must not know what it is used for. */
+#include "graph/store.h"
 #include "graph/stored.h"
 #include "ops/ops.h"
 
@@ -17,6 +18,7 @@ static xp_status gradient(xp_graph *graph, const xp_node *node, xp_tensor *const
 
 static xp_status emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
+    if (y->role == XP_ROLE_COPY) return XP_OK; /* the store has it */
     const int64_t count = xp_tensor_elements(y);
     xp_launch_request request = {.file = "cast",
                                  .kernel = "cast",
@@ -53,4 +55,16 @@ xp_tensor *xp_cast(xp_graph *graph, xp_tensor *x, xp_type type) {
     if (!x) return NULL;
     xp_tensor *y = xp_graph_tensor(graph, x->name, type, x->rank, x->shape);
     return y && xp_graph_node(graph, &xp_operation_cast, 1, &x, 1, &y, NULL, 0) ? y : NULL;
+}
+
+xp_tensor *xp_cast_weight(xp_graph *graph, xp_tensor *weight, xp_type type) {
+    xp_tensor *y = xp_cast(graph, weight, type);
+    const bool kept = y && y != weight && weight->role == XP_ROLE_PARAMETER &&
+                      graph->store->parameters[weight->store_index].kind != XP_PARAMETER_STATE &&
+                      xp_store_keep_copies(graph->store, type);
+    if (kept) {
+        y->role = XP_ROLE_COPY;
+        y->store_index = weight->store_index;
+    }
+    return y;
 }

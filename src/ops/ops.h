@@ -11,6 +11,10 @@
 /* aᵀ·op(b), and the sums of the columns of a. */
 xp_tensor *xp_gemm_with_sums(xp_graph *graph, xp_tensor *a, xp_tensor *b, int transpose_b, xp_tensor **sums);
 
+/* ---- ops/cast.c ---- */
+/* A parameter in the type of the factor beside it: no launch, since the store keeps a copy in 16 bits. */
+xp_tensor *xp_cast_weight(xp_graph *graph, xp_tensor *weight, xp_type type);
+
 /* ---- ops/elementwise.c ---- */
 /* xp_activate of x [B,N,C] in that type, with 0 in the rows from lengths I32 [B] on, if not NULL. */
 xp_tensor *xp_activate_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_activation activation, xp_type type);

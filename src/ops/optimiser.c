@@ -1,7 +1,7 @@
 /* Optimisers, the sum of several runs' gradients and their global norm, over the store's flat buffers. Owns launches of
  * cl/optimiser.cl and the numbers that change from step to step. */
-#include "graph/launch.h"
 #include "graph/store.h"
+#include "graph/stored.h"
 #include "ops/ops.h"
 
 #include <math.h>
@@ -11,7 +11,7 @@ extern const xp_operation xp_operation_gradient_norm, xp_operation_gradient_sum,
 enum { NORM_PARTS = 128, NORM_SMALLEST_PART = 1024, NORM_TILED_LOCAL = 256, STEP_LOCAL = 256, STEP_BLOCK = 4096 };
 
 enum { GRADIENTS, NORM, STATE, INPUTS };
-enum { VALUES, MOMENT_1, MOMENT_2, SKIPPED, OUTPUTS };
+enum { VALUES, MOMENT_1, MOMENT_2, SKIPPED, COPIES, OUTPUTS };
 
 /* What the update reads. */
 static xp_tensor *step_gradients(xp_graph *graph) {
@@ -61,6 +61,10 @@ xp_status xp_optimise(xp_graph *graph, xp_tensor *norm_or_null, const xp_optimis
     if (adaptive) {
         outputs[MOMENT_2] = xp_graph_store_buffer(graph, XP_STORE_MOMENT_2);
         if (!outputs[MOMENT_2]) return XP_OUT_OF_MEMORY;
+    }
+    if (graph->store->copies != XP_F32) {
+        outputs[COPIES] = xp_graph_store_buffer(graph, XP_STORE_COPIES);
+        if (!outputs[COPIES]) return XP_OUT_OF_MEMORY;
     }
     if (skipped) {
         if (!norm_or_null) return xp_fail(XP_INVALID_ARGUMENT, "optimiser: scaled gradients need their norm");
@@ -141,6 +145,8 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     int streams = 3 + (node->outputs[MOMENT_1] ? 2 : 0) + (node->outputs[MOMENT_2] ? 2 : 0);
     request.flops = 16.0 * (double)attributes->trained;
     request.bytes = 4.0 * streams * (double)attributes->trained;
+    if (node->outputs[COPIES]) request.bytes += (double)xp_tensor_bytes(node->outputs[COPIES]);
+    xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[GRADIENTS]);
     xp_launch_read(&request, node->inputs[NORM]);
     xp_launch_read(&request, node->inputs[STATE]);
@@ -159,6 +165,7 @@ static xp_status optimiser_emit(xp_plan *plan, const xp_node *node, xp_family fa
     xp_launch_int(&request, node->inputs[NORM] ? node->inputs[NORM]->shape[0] : 0);
     xp_launch_float(&request, attributes->limit);
     xp_launch_write(&request, node->outputs[SKIPPED]);
+    xp_launch_write(&request, node->outputs[COPIES]);
     return xp_plan_launch(plan, node, &request);
 }
 
@@ -168,6 +175,8 @@ const xp_operation xp_operation_gradient_norm = {
 const xp_operation xp_operation_gradient_sum = {
     .name = "gradient_sum",
     .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, gradient_sum_emit}, {XP_FAMILY_TILED, NULL, gradient_sum_emit})};
-const xp_operation xp_operation_optimiser = {
-    .name = "optimiser",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, optimiser_emit}, {XP_FAMILY_TILED, NULL, optimiser_emit})};
+const xp_operation xp_operation_optimiser = {.name = "optimiser",
+                                             .emitters =
+                                                 XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, optimiser_emit},
+                                                             {XP_FAMILY_TILED, xp_supports_storage, optimiser_emit}),
+                                             .stored_outputs = 1 << COPIES};

@@ -35,7 +35,7 @@ void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {
 
     xp_real clip = 1, norm = 0;
     for (int64_t i = 0; squares && i < call->node->inputs[1]->shape[0]; i++) norm += squares[i];
-    xp_real *skipped = call->outputs[3];
+    xp_real *skipped = call->outputs[3], *copies = call->outputs[4];
     const xp_real unit = skipped ? state[5] : 1;
     const bool skips = skipped && !isfinite(norm);
     if (skipped) skipped[0] = skips;
@@ -76,6 +76,8 @@ void XP_REFERENCE_NAME(optimiser)(const xp_reference_call *call) {
             values[i] = start - rate * step * moment_1[i];
         }
         if (moment_1 && call->magnitudes[1]) call->magnitudes[1][i] = moment_terms;
+        if (copies) copies[i] = values[i];
         if (call->magnitudes[0]) call->magnitudes[0][i] = fabs((double)old) + step_scale * moment_terms;
+        if (copies && call->magnitudes[4]) call->magnitudes[4][i] = fabs((double)old) + step_scale * moment_terms;
     }
 }
