@@ -3,11 +3,16 @@
  * counts when its weight is not 0 and its label is a class; the others are selected away, never multiplied by 0, so that
  * whatever lies in their rows cannot reach the loss.
  *
- * CORRECT  1: whether the answers are right is found, too */
+ * CORRECT  1: whether the answers are right is found, too
+ * SUMMED   1: the gradient finds the sum of the weights made */
 #include "common.clh"
 
 #ifndef CORRECT
 #define CORRECT 0
+#endif
+
+#ifndef SUMMED
+#define SUMMED 0
 #endif
 
 #define GROUP __attribute__((reqd_work_group_size(64, 1, 1)))
@@ -87,18 +92,36 @@ __kernel GROUP void cross_entropy_mean(const __global int *restrict labels, cons
     if (item == 0) loss[0] = weight > 0.0f ? sum / weight : 0.0f;
 }
 
-/* probabilities, d_logits [batch, classes], labels, weights [batch], d_loss [1]. A work-group owns 64 numbers; each adds up
- * the weights of the batch for itself, which are few. */
-__kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss,
-                                           const __global float *restrict probabilities,
-                                           const __global int *restrict labels, const __global float *restrict weights,
-                                           __global float *restrict d_logits, int batch, int classes,
-                                           float smoothing) {
-    __local float shared[64];
+/* The weights of the samples that count, added by a work-group. */
+inline float counted_weight(const __global int *labels, const __global float *weights, int batch, int classes,
+                            __local float *shared) {
     float total = 0.0f;
     for (int sample = get_local_id(0); sample < batch; sample += 64)
         if (counts(weights[sample], labels[sample], classes)) total += weights[sample];
-    total = group_sum(total, shared);
+    return group_sum(total, shared);
+}
+
+/* labels, weights [batch] -> weight_sum [1]. One work-group. */
+__kernel GROUP void cross_entropy_weight(const __global int *restrict labels, const __global float *restrict weights,
+                                         __global float *restrict weight_sum, int batch, int classes) {
+    __local float shared[64];
+    const float sum = counted_weight(labels, weights, batch, classes, shared);
+    if (get_local_id(0) == 0) weight_sum[0] = sum;
+}
+
+/* probabilities, d_logits [batch, classes], labels, weights [batch], d_loss [1], weight_sum [1] or NULL. A work-group owns 64
+ * numbers; each adds up the weights of the batch for itself, where they are few. */
+__kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss,
+                                           const __global float *restrict probabilities,
+                                           const __global int *restrict labels, const __global float *restrict weights,
+                                           const __global float *restrict weight_sum, __global float *restrict d_logits,
+                                           int batch, int classes, float smoothing) {
+#if SUMMED
+    const float total = weight_sum[0];
+#else
+    __local float shared[64];
+    const float total = counted_weight(labels, weights, batch, classes, shared);
+#endif
     const float scale = total > 0.0f ? d_loss[0] / total : 0.0f;
     const size_t i = get_global_id(0);
     if (i < (size_t)batch * classes) {

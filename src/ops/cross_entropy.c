@@ -110,12 +110,33 @@ xp_status xp_cross_entropy_correct(xp_graph *graph, const xp_tensor *losses, xp_
 
 /* ---- backward ---------------------------------------------------------------------------------------------------- */
 
-static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
+/* The sum of the weights of a batch that is too large for every work-group to add it up. */
+static xp_status emit_weight(xp_plan *plan, const xp_node *node, xp_tensor *total) {
     const int64_t batch = node->inputs[1]->shape[0], classes = node->inputs[1]->shape[1];
+    if (!total) return XP_OUT_OF_MEMORY;
+    xp_launch_request request = request_of("cross_entropy_weight", 1);
+    request.flops = (double)batch;
+    request.bytes = 8.0 * (double)batch;
+    xp_variant_set(&request.variant, "SUMMED", 1); /* one program with the gradient */
+    xp_launch_read(&request, node->inputs[2]);
+    xp_launch_read(&request, node->inputs[3]);
+    xp_launch_write(&request, total);
+    xp_launch_int(&request, batch);
+    xp_launch_int(&request, classes);
+    return xp_plan_launch(plan, node, &request);
+}
+
+static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
+    enum { FEW = 1024 /* samples: another launch costs more than their sum in every work-group */ };
+    const int64_t batch = node->inputs[1]->shape[0], classes = node->inputs[1]->shape[1];
+    xp_tensor *total = batch > FEW ? xp_plan_scratch(plan, node, 1) : NULL;
+    if (batch > FEW) XP_TRY(emit_weight(plan, node, total));
     xp_launch_request request = request_of("cross_entropy_backward", xp_launch_blocks(batch * classes, 64));
+    if (total) xp_variant_set(&request.variant, "SUMMED", 1);
     request.flops = 3.0 * (double)(batch * classes);
     request.bytes = 8.0 * (double)(batch * classes);
     for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);
+    xp_launch_read(&request, total);
     xp_launch_write(&request, node->outputs[0]);
     xp_launch_int(&request, batch);
     xp_launch_int(&request, classes);

@@ -3,7 +3,8 @@
 For each preset and attention: `expanse train --epochs 0` writes initial weights; `--resume --epochs 20` trains them with the
 whole set as one batch and without dropout; `predict` answers before and after. A model of our own here, written from the
 published protocols with explicit masks and matrices, reads the same files, starts from the same weights and must come to
-the same losses, weights and probabilities. A separate run of one plain step of gradient descent shows every gradient.
+the same losses, weights and probabilities. A separate run of one plain step of gradient descent shows every gradient. The
+losses of a training in bf16 are compared with PyTorch's autocast.
 
     test_parity.py EXPANSE        exit code 77: PyTorch is missing
 """
@@ -38,6 +39,7 @@ GRADIENT_FLOOR = 1e-6  # … and to the norm of all gradients
 MOVEMENT = 1e-3     # of a tensor after the training, relative to how far the training moved it
 BEFORE = 1e-6       # of a probability of the initial weights
 AFTER = 1e-5        # of a probability of the trained ones
+AUTOCAST = 0.01     # of each epoch's loss in bf16, relative
 
 # The published protocols. A preset's sizes are smaller here, and a warm-up keeps its share of the shorter run.
 SERIES = {
@@ -85,6 +87,9 @@ CASES = [
     ("uea-flowformer", "softmax+bn(beta=learned)+sh(1,2)", "tiled", False),
     ("uea-mvts", "linear", "tiled", False),
 ]
+
+# The same, in bf16; attention sees no padding.
+AUTOCAST_CASES = [("uea-flowformer", "softmax", "wide"), ("uea-flowformer", "softmax+bn+sh(1,2)", "wide")]
 
 
 # ---- data -----------------------------------------------------------------------------------------------------------
@@ -308,13 +313,13 @@ def is_trained(name):
     return ".running_" not in name
 
 
-def load(arrays):
-    """Double-precision weights from a file's arrays."""
-    return {name: torch.from_numpy(array.astype(numpy.float64)).requires_grad_(is_trained(name)) for name, array in arrays.items()}
+def load(arrays, precision=numpy.float64):
+    """Weights from a file's arrays."""
+    return {name: torch.from_numpy(array.astype(precision)).requires_grad_(is_trained(name)) for name, array in arrays.items()}
 
 
-def train(model, weights, data):
-    """Trains the weights in place. Returns the losses, the gradients of the first step, the largest gradient of each element
+def train(model, weights, data, bf16=False):
+    """Trains the weights in place, in bf16 by autocast. Returns the losses, the gradients of the first step, the largest gradient of each element
     in all steps, and in how many steps the gradients were clipped."""
     protocol = model.protocol
     trained = {name: weight for name, weight in weights.items() if is_trained(name)}
@@ -329,7 +334,8 @@ def train(model, weights, data):
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(protocol, step)
         optimiser.zero_grad()
-        loss = model.loss(weights, data)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = model.loss(weights, data)
         loss.backward()
         losses.append(loss.item())
         if first is None:
@@ -390,13 +396,34 @@ def norm(array):
     return float(numpy.linalg.norm(array))
 
 
+def words_of(data, preset, attention, family, settings):
+    """The flags of a training on the whole set as one batch."""
+    flags = itertools.chain(*(("--set", f"{key}={value}") for key, value in settings.items()))
+    return ["--preset", preset, "--train", data[0], "--test", data[1], "--attention", attention, "--family", family,
+            "--batch", str(len(data[2][2])), "--seed", "7", "--quiet", *flags]
+
+
+def check_autocast(folder, data, preset, attention, family):
+    """A training in bf16 beside PyTorch's of the same initial weights in single precision."""
+    title, protocol, out = f"{preset} {attention} {family} in bf16", PROTOCOLS[preset], os.path.join(folder, "run")
+    settings = {**protocol["flags"], "model.dropout": 0, "model.attention_dropout": 0, "training.precision": "bf16"}
+    expanse("train", *words_of(data, preset, attention, family, settings), "--epochs", "0", "--out", out)
+    weights = load(read_weights(out), numpy.float32)
+    expanse("train", "--resume", out, "--epochs", str(EPOCHS), "--quiet")
+    values, *rest = data[2]
+    theirs = train(Model(protocol, attention, False), weights, (values.float(), *rest), bf16=True)[0]
+    ours = read_metrics(out, "train_loss")
+    said = worst(title, "loss of epoch", {epoch + 1: abs(a / b - 1) for epoch, (a, b) in enumerate(zip(ours, theirs))}, AUTOCAST)
+    if len(ours) != EPOCHS:
+        faults.append(f"{title}: the run has not {EPOCHS} epochs")
+    print(f"{title}: loss {ours[0]:.4f} … {ours[-1]:.4f}; worst error: {said}", flush=True)
+
+
 def check(folder, data, preset, attention, family, see_padding):
     protocol = PROTOCOLS[preset]
     title = f"{preset} {attention}{' with padding' if see_padding else ''} {family}"
-    train_file, test_file, train_data, test_data = data
+    _, test_file, train_data, test_data = data
     out, descent = os.path.join(folder, "run"), os.path.join(folder, "descent")
-    words = ["--preset", preset, "--train", train_file, "--test", test_file, "--attention", attention, "--family", family]
-    words += ["--batch", str(len(train_data[2])), "--seed", "7", "--quiet"]
     settings = {**protocol["flags"], "model.dropout": 0, "model.attention_dropout": 0}
     if protocol["kind"] == "series":
         settings["model.mask_padding"] = "off" if see_padding else "on"
@@ -405,7 +432,7 @@ def check(folder, data, preset, attention, family, see_padding):
     said = []
 
     def train_words(chosen):
-        return [*words, *itertools.chain(*(("--set", f"{key}={value}") for key, value in chosen.items()))]
+        return words_of(data, preset, attention, family, chosen)
 
     expanse("train", *train_words(settings), "--epochs", "0", "--out", out)
     start = read_weights(out)
@@ -466,6 +493,10 @@ def main():
             folder = os.path.join(root, str(number))
             os.mkdir(folder)
             check(folder, data[case[0]], *case)
+        for number, case in enumerate(AUTOCAST_CASES):
+            folder = os.path.join(root, f"autocast-{number}")
+            os.mkdir(folder)
+            check_autocast(folder, data[case[0]], *case)
     for fault in faults:
         print("FAIL", fault)
     return 1 if faults else 0
