@@ -350,6 +350,69 @@ static void a_source_is_closed_with_the_last_data_set_that_has_it(void **state) 
     close(source);
 }
 
+/* --- text --------------------------------------------------------------------------------------------------------- */
+
+static xp_dataset *open_words(const char *text, int length) {
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, scratch_write("words.txt", text, strlen(text)), NULL));
+    assert_ptr_equal(dataset->kind, &xp_text_kind);
+    MUST(dataset->kind->cut(dataset, length));
+    return dataset;
+}
+
+/* The bytes of a sample. */
+static const char *words_of(const xp_dataset *dataset, int64_t sample) {
+    static char text[64];
+    float values[64];
+    MUST(xp_dataset_read(dataset, sample, values));
+    for (int64_t i = 0; i < dataset->sample_elements; i++) text[i] = (char)values[i];
+    text[dataset->sample_elements] = '\0';
+    return text;
+}
+
+static void text_is_cut_into_samples_and_the_byte_that_follows(void **state) {
+    xp_dataset *dataset = open_words("abcdefghijkl", 4);
+    assert_int_equal(dataset->count, 2); /* the third would be followed by nothing */
+    assert_string_equal(words_of(dataset, 0), "abcde");
+    assert_string_equal(words_of(dataset, 1), "efghi");
+    xp_dataset_close(&dataset);
+    dataset = open_words("\xfd\xfe", 1);
+    float values[2];
+    MUST(xp_dataset_read(dataset, 0, values));
+    assert_true(values[0] == 253 && values[1] == 254);
+    assert_int_equal(dataset->kind->cut(dataset, 2), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "words.txt: the text has 2 bytes, but a sample takes 3"));
+    xp_dataset_close(&dataset);
+}
+
+static void an_epoch_cuts_a_text_elsewhere_but_not_behind_its_part(void **state) {
+    xp_dataset *dataset = open_words("abcdefghijklmnopqrstuvwx", 5), *validation = NULL;
+    assert_int_equal(dataset->count, 4);
+    MUST(xp_dataset_split(dataset, 0.5, 1, &validation));
+    assert_int_equal(dataset->count, 2);
+    assert_int_equal(validation->count, 2);
+    assert_string_equal(words_of(validation, 0), "klmnop"); /* the end */
+    bool drawn[5] = {false};
+    for (int epoch = 0; epoch < 40; epoch++) {
+        xp_dataset_begin_epoch(dataset, 3, epoch);
+        const int64_t shift = dataset->shift;
+        assert_in_range(shift, 0, 4);
+        drawn[shift] = true;
+        assert_int_equal(words_of(dataset, 0)[0], 'a' + shift);
+        assert_string_equal(words_of(dataset, 1), "fghijk"); /* the last one stays */
+        xp_dataset_begin_epoch(dataset, 3, epoch);
+        assert_int_equal(dataset->shift, shift);
+    }
+    for (int shift = 0; shift < 5; shift++) assert_true(drawn[shift]);
+    assert_string_equal(words_of(validation, 1), "pqrstu");
+    xp_dataset_close(&dataset);
+    MUST(xp_dataset_limit(validation, 1, 1));
+    assert_string_equal(words_of(validation, 0), "klmnop");
+    assert_int_equal(validation->count, 1);
+    assert_int_equal(xp_dataset_split(validation, 0.5, 1, &dataset), XP_INVALID_ARGUMENT);
+    xp_dataset_close(&validation);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(standardisation_makes_mean_0_and_deviation_1_and_keeps_the_padding),
@@ -368,6 +431,8 @@ int main(void) {
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),
+        cmocka_unit_test(text_is_cut_into_samples_and_the_byte_that_follows),
+        cmocka_unit_test(an_epoch_cuts_a_text_elsewhere_but_not_behind_its_part),
     };
     return cmocka_run_group_tests_name("data", tests, scratch_make, scratch_remove);
 }

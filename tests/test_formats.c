@@ -2,6 +2,7 @@
 #include "data.h"
 #include "data/formats.h"
 
+#include <sys/stat.h>
 #include <zlib.h>
 
 /* --- .ts ---------------------------------------------------------------------------------------------------------- */
@@ -619,6 +620,55 @@ static void japanese_vowels_reads_as_published(void **state) {
     }
 }
 
+/* --- text --------------------------------------------------------------------------------------------------------- */
+
+static void a_name_makes_text_unless_the_content_is_another_format(void **state) {
+    static const struct {
+        const char *name, *text;
+        const xp_sample_kind *kind;
+    } files[] = {{"letter.txt", "Dear reader,\n", &xp_text_kind},
+                 {"notes.txt", "# a comment\n\nno series\n", &xp_text_kind},
+                 {"series.txt", "# a comment\n@classLabel true a\n@data\n1,2:a\n", &xp_series_kind},
+                 {"table.txt", "1\t0.5\t0.25\n2\t0.5\t0.125\n", &xp_series_kind}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        xp_dataset *dataset = NULL;
+        MUST(xp_dataset_open(&dataset, scratch_write(files[i].name, files[i].text, strlen(files[i].text)), NULL));
+        assert_ptr_equal(dataset->kind, files[i].kind);
+        xp_dataset_close(&dataset);
+        MUST(xp_dataset_open_text(&dataset, scratch_path(files[i].name)));
+        assert_ptr_equal(dataset->kind, &xp_text_kind);
+        xp_dataset_close(&dataset);
+    }
+    reject_text("Dear reader,\n", XP_BAD_DATA, "toy.ts:1:");
+}
+
+static void a_folder_of_text_is_read_in_the_order_of_names(void **state) {
+    static const char *const files[][2] = {{"b.txt", "world"}, {"a/2.txt", "lo "}, {"a/1.txt", "Hel"},
+                                           {"c.md", "unread"}, {"d.txt", ""},      {"e.txt", "!"}};
+    char folder[512];
+    snprintf(folder, sizeof folder, "%s", scratch_path("text"));
+    mkdir(folder, 0700);
+    mkdir(scratch_path("text/a"), 0700);
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "text/%s", files[i][0]);
+        scratch_write(name, files[i][1], strlen(files[i][1]));
+    }
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, folder, "train"));
+    MUST(dataset->kind->cut(dataset, 11));
+    const float *values = values_of(dataset);
+    for (int i = 0; i < 12; i++) assert_int_equal(values[i], "Hello world!"[i]);
+    assert_int_equal(dataset->count, 1);
+    xp_dataset_close(&dataset);
+    mkdir(scratch_path("bare"), 0700);
+    assert_int_equal(xp_dataset_open_text(&dataset, scratch_path("bare")), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "no file of it ends in .txt"));
+    assert_int_equal(xp_dataset_open_text(&dataset, scratch_write("void", "", 0)), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "void: byte 0: the file is empty"));
+    assert_null(dataset);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_of_unequal_series_is_laid_out_by_time),
@@ -659,6 +709,8 @@ int main(void) {
         cmocka_unit_test(bytes_of_no_known_format_are_rejected),
         cmocka_unit_test(fashion_mnist_reads_as_published),
         cmocka_unit_test(japanese_vowels_reads_as_published),
+        cmocka_unit_test(a_name_makes_text_unless_the_content_is_another_format),
+        cmocka_unit_test(a_folder_of_text_is_read_in_the_order_of_names),
     };
     return cmocka_run_group_tests_name("formats", tests, scratch_make, scratch_remove);
 }

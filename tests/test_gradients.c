@@ -257,6 +257,14 @@ static void embed_with_token_and_dropout(void **state) {
     }
 }
 
+static void lookup_of_tokens_that_come_again_and_of_none(void **state) {
+    static const int32_t tokens[] = {2, 0, 2, 3, -1, 2, 7, 0};
+    experiment e = begin();
+    xp_tensor *table = leaf(&e, "table", SHAPE(5, 3));
+    output(&e, xp_lookup(e.graph, table, integers(&e, "tokens", SHAPE(2, 4), tokens)));
+    conclude(&e);
+}
+
 static void pooling_with_and_without_lengths(void **state) {
     static const int32_t lengths[] = {4, 0, 2};
     for (int kind = 0; kind < 4; kind++) {
@@ -643,6 +651,7 @@ int main(void) {
         cmocka_unit_test(layer_norm_with_and_without_branch),
         cmocka_unit_test(batch_norm_with_samples_that_do_not_count),
         cmocka_unit_test(embed_with_token_and_dropout),
+        cmocka_unit_test(lookup_of_tokens_that_come_again_and_of_none),
         cmocka_unit_test(pooling_with_and_without_lengths),
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_and_weights),

@@ -23,6 +23,8 @@ BASE = {
     "model.dropout": 0, "training.batch": 8, "training.epochs": 2, "training.learning_rate": 0.01, "device.family": "wide",
 }
 VISION = {"data.train": IMAGES, "data.test": "", "model.kind": "vision"}
+TEXT = {"data.train": write("words.txt", "all the words that a model learns\n" * 12), "data.test": "", "model.kind": "language",
+        "model.head": "tied", "model.attention": "softmax+causal"}
 SGD = {"training.optimiser": "sgd", "training.momentum": 0.5}
 COSINE = {"training.schedule": "cosine", "training.epochs": 4}
 STEPS = {"training.schedule": "step", "training.epochs": 4, "training.step_epochs": 2}
@@ -142,6 +144,14 @@ def kind(key, values, base):
     for value, data, wanted in (("encoder", IMAGES, "needs time series"), ("vision", TRAIN, "needs images")):
         result = expanse("train", *words({"data.test": "", "data.train": data, key: value}), "--dry-run")
         expect(key, result.returncode == 1 and wanted in result.stderr, f"{value}: {result.stderr}")
+
+
+def task(key, values, base):
+    """A file of series is text, too, if asked for; a text has no classes."""
+    series_as_text = {**base, "data.train": TRAIN, "data.context": 8}
+    expect(key, start({**series_as_text, key: "text"}).state["data"] == "text", "series are not read as text")
+    rejected(key, ["train", *words({**base, key: "classification"}), "--dry-run"], ["words.txt holds text", "classification"], 1)
+    rejected(key, ["train", *words({**base, key: "translation"}), "--dry-run"], ["no task; there are text, regression, classification"], 1)
 
 
 def head_activation(key, values, base):
@@ -331,12 +341,14 @@ TABLE = {
     "model.head_activation": (("none", "gelu"), head_activation),
     "model.mask_padding": (("on", "off"), losses),
     "model.patch": ((4, 2), shape("embedding.weight", 1, 16, 4), VISION),
+    "data.task": (("text", "classification"), task, TEXT),
     "data.train": ((TRAIN, OTHER), recorded("summary", "samples", 16, 20)),
     "data.test": ((TEST, OTHER), test_file),
     "data.validation": ((0, 0.25), validation),
     "data.train_limit": ((0, 10), recorded("summary", "samples", 16, 10)),
     "data.test_limit": ((0, 4), recorded("summary", "test_samples", 6, 4)),
     "data.max_length": ((0, 20), shape("positions", 0, 9, 20)),
+    "data.context": ((128, 20), shape("positions", 0, 128, 20), TEXT),
     "data.standardise": (("on", "off"), standardise),
     "training.epochs": ((2, 3), epochs),
     "training.batch": ((8, 4), recorded("state", "step", 4, 8)),

@@ -227,13 +227,18 @@ static void a_checkpoint_of_a_task_that_is_not_known_is_rejected_by_name(void **
 }
 
 static void data_choose_the_first_task_that_takes_them(void **state) {
-    const xp_dataset two = {.classes = 2}, three = {.classes = 3};
+    const xp_dataset two = {.kind = &xp_series_kind, .classes = 2}, three = {.kind = &xp_series_kind, .classes = 3},
+                     text = {.kind = &xp_text_kind};
     const xp_task *task = NULL;
     MUST(xp_task_for(&two, &task));
     assert_ptr_equal(task, &fortune);
     MUST(xp_task_for(&three, &task));
     assert_ptr_equal(task, &xp_classification);
+    assert_int_equal(xp_task_for(&text, &task), XP_UNSUPPORTED); /* it is not in this table */
     assert_ptr_equal(xp_task_find("fortune"), &fortune);
+    MUST(xp_task_named("fortune", &task));
+    assert_int_equal(xp_task_named("foresee", &task), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "data.task: 'foresee' is no task; there are fortune, classification"));
     assert_null(xp_task_find("foresee"));
 }
 

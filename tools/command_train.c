@@ -235,8 +235,12 @@ int xp_command_train(int count, char **words) {
         {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
         {"--config", "FILE", "then read this YAML file; --print-config prints one", .text = &file},
         {"--train", "FILE",
-         "training data: series (.ts, .arff, UCR tables), IDX images or a folder of them; also as .gz (required)",
+         "training data: series (.ts, .arff, UCR tables), IDX images or a folder of them, text (.txt) or a folder of "
+         "it; "
+         "also as .gz (required)",
          .option = "data.train"},
+        {"--task", "NAME", "what is learned: classification, regression, text (what the training data are for)",
+         .option = "data.task"},
         {"--test", "FILE", "test data; without --validation, they choose the best epoch", .option = "data.test"},
         {"--validation", "X", "fraction of the training data to split off, which chooses the best epoch",
          .option = "data.validation"},
@@ -248,6 +252,8 @@ int xp_command_train(int count, char **words) {
          .option = "training.accumulate"},
         {"--max-length", "N", "longest series that the model accepts, in steps; 0: the longest in the data",
          .option = "data.max_length"},
+        {"--context", "N", "text: bytes that the model sees at once, before the one that it predicts",
+         .option = "data.context"},
         {"--precision", "NAME", "fp32, bf16, fp16; on matrix units also fp32-matrix, tf32",
          .option = "training.precision"},
         {"--seed", "N", "seed of all random numbers", .option = "training.seed"},
@@ -290,10 +296,11 @@ int xp_command_train(int count, char **words) {
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
             "confusion.svg or scatter.svg, and the weights in best/ and last/. The data choose the task: classes,\n"
-            "or numbers to predict (a .ts file with @targetLabel true). A file overrides the preset, and flags\n"
-            "override the file. The best epoch, whose weights are in best/, has the highest accuracy, or the lowest\n"
-            "squared error, on the validation set; without one, on the test set; without either, in training. With\n"
-            "-o md, csv or json, only the results go to stdout, everything else to stderr.\n\n"
+            "numbers to predict (a .ts file with @targetLabel true), or text. A file overrides the preset, and flags\n"
+            "override the file. The best epoch, whose weights are in best/, has the highest accuracy, the lowest\n"
+            "squared error, or the fewest bits per byte of text, on the validation set; without one, on the test set;\n"
+            "without either, in training. With -o md, csv or json, only the results go to stdout, everything else to\n"
+            "stderr.\n\n"
             "After a signal (Ctrl-C, SIGTERM, SIGHUP, SIGQUIT, SIGXCPU, or SIGPIPE when a reader of the output\n"
             "exits), the command finishes the step, saves, and exits with 128 + the number of the signal, 130 after\n"
             "Ctrl-C. A second signal ends it at once, and so does the first one before the first step, when there\n"

@@ -83,7 +83,9 @@ static xp_status match_targets(const xp_dataset *dataset, xp_dataset *other) {
 }
 
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
-    return dataset->numbers ? dataset->numbers[sample] : sample;
+    if (dataset->step == 0) return dataset->numbers ? dataset->numbers[sample] : sample;
+    const int64_t last = dataset->count - 1, shifted = sample * dataset->step + dataset->shift;
+    return dataset->first + (shifted < last * dataset->step ? shifted : last * dataset->step);
 }
 
 xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <xxhash.h>
 
-enum { PURPOSE_SHUFFLE = 0x53485546 };
+enum { PURPOSE_SHUFFLE = 0x53485546, PURPOSE_SHIFT = 0x53484946 };
 
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order) {
     xp_random random;
@@ -20,6 +20,14 @@ void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *or
         order[i] = order[other];
         order[other] = kept;
     }
+}
+
+void xp_dataset_begin_epoch(xp_dataset *dataset, uint64_t seed, int64_t epoch) {
+    xp_random random;
+    if (dataset->step == 0) return;
+    xp_random_start(&random, seed, PURPOSE_SHIFT);
+    random.position = (uint64_t)epoch << 40;
+    dataset->shift = (int64_t)xp_random_below(&random, (uint32_t)dataset->step);
 }
 
 static xp_status read_standardised(const xp_dataset *dataset, int64_t sample, float *targets) {

@@ -52,7 +52,8 @@ void xp_dataset_close(xp_dataset **dataset) {
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /* The first that recognises what there is opens it. */
-static const xp_format *const formats[] = {&xp_format_idx_folder, &xp_format_idx, &xp_format_arff, &xp_format_ucr,
+static const xp_format *const formats[] = {&xp_format_text_folder, &xp_format_idx_folder, &xp_format_idx,
+                                           &xp_format_arff,        &xp_format_ucr,        &xp_format_text,
                                            &xp_format_ts};
 
 static const xp_format *find_format(const xp_opening *opening) {

@@ -29,6 +29,7 @@ typedef struct xp_sample_kind {
         bool length, features, channels, height, breadth;
     } has;            /* which sizes it has; the others are 0 */
     bool has_missing; /* a value may be NaN */
+    int symbols;      /* values are whole numbers below this, which name something and are not measured; 0: measured */
     /* Of a sample as it is read, such as [length, features]; the rank is returned. */
     int (*shape)(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]);
     int (*features)(const xp_dataset *dataset);
@@ -38,8 +39,11 @@ typedef struct xp_sample_kind {
     xp_status (*check_alike)(const xp_dataset *dataset, const xp_dataset *other);
     /* "length 8 to 21, 2 features" */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
+    /* Cuts a data set of one long sequence, which has no samples before, into samples of this length. XP_BAD_DATA: it is
+     * too short. NULL: samples are what the file holds. */
+    xp_status (*cut)(xp_dataset *dataset, int length);
 } xp_sample_kind;
-extern const xp_sample_kind xp_series_kind, xp_images_kind;
+extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
 int64_t xp_sample_elements(const xp_dataset *dataset);       /* the product of the shape */
 
@@ -51,16 +55,20 @@ typedef struct xp_standardisation {
 
 struct xp_dataset {
     const xp_sample_kind *kind;
-    xp_source *source;             /* shared with its other parts; NULL: a header alone */
-    char name[128];                /* the file's name, for messages */
-    int64_t count;                 /* samples */
-    int features;                  /* series: dimensions */
-    int length;                    /* series: steps of a sample that is read, not fewer than those of the longest */
+    xp_source *source; /* shared with its other parts; NULL: a header alone */
+    char name[128];    /* the file's name, for messages */
+    int64_t count;     /* samples */
+    int features;      /* series: dimensions */
+    int length;        /* series: steps of a sample that is read, not fewer than the longest has; text: bytes before
+                          the one that follows */
     int channels, height, breadth; /* images */
-    int64_t sample_elements;       /* length·features or channels·height·breadth */
+    int64_t sample_elements;       /* length·features, channels·height·breadth or length + 1 */
     int32_t *lengths;              /* [count], own steps of the series; NULL for images */
     int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
     int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: in this order */
+    /* Of a sequence that was cut: sample i begins at first + shift + i·step, but not later than the last one without
+     * the shift. Step 0: it was not cut. */
+    int64_t first, step, shift;
     int classes;
     int unseen;          /* further classes, which the data set that this one was aligned to does not have */
     char **class_names;  /* [classes + unseen] */
@@ -73,9 +81,13 @@ struct xp_dataset {
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
  * file, with its label file beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
- * "test"). All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or
- * byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
+ * "test"); or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing values are NaN until
+ * xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by name),
+ * XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
+/* Opens any file, or the files *.txt of a folder and the folders in it, as text. XP_IO_ERROR, XP_BAD_DATA: it is empty;
+ * XP_OUT_OF_MEMORY. */
+xp_status xp_dataset_open_text(xp_dataset **out, const char *path);
 /* A data set of values in memory, [count][sample_elements], in the shape of `header`, whose lengths and labels (or
  * NULL) it takes over, as `values`, on success. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float *values);
@@ -114,19 +126,23 @@ void xp_dataset_pad(xp_dataset *dataset, int length);
 xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path);
 /* XP_BAD_DATA, naming the first, unless every target of every sample is known. The message as above. */
 xp_status xp_dataset_check_targets(const xp_dataset *dataset, const char *path);
-/* The sample's number in its file, from 0. */
+/* The sample's number in its file, from 0; of text, that of its first byte. */
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
- * *validation; the choice depends on the seed alone. */
+ * *validation; the choice depends on the seed alone. Of a sequence that was cut, its end. */
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation);
-/* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. */
+/* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. Of a sequence that was cut, its
+ * beginning. */
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed);
 /* Keeps the first `count` samples in their order. */
 void xp_dataset_first(xp_dataset *dataset, int64_t count);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
+/* Begins an epoch of training: a sequence that was cut is cut at other places, by less than a sample later, which depend
+ * on seed and epoch alone. */
+void xp_dataset_begin_epoch(xp_dataset *dataset, uint64_t seed, int64_t epoch);
 /* Reads one sample, prepared, into values [sample_elements]. Threads may read at the same time. XP_BAD_DATA: the source
  * cannot give it; and what else reading files may fail with. */
 xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values);

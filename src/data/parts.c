@@ -1,4 +1,4 @@
-/* Parts of a data set: splitting and limiting, balanced by class. They share its source. */
+/* Parts of a data set: splitting and limiting, balanced by class or, of a sequence, by position. They share its source. */
 #include "core/random.h"
 #include "data/formats.h"
 
@@ -104,10 +104,30 @@ static xp_status order_by_class(class_order *out, const xp_dataset *dataset, uin
     return XP_OK;
 }
 
+/* The end of a sequence. It has no classes. */
+static xp_status split_sequence(xp_dataset *dataset, double fraction, xp_dataset **validation) {
+    int64_t held = llround(fraction * (double)dataset->count);
+    if (held < 1) held = 1;
+    if (held >= dataset->count) held = dataset->count - 1;
+    if (held < 1)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s: there is one sample, so none can be held out for validation",
+                       dataset->name);
+    xp_dataset *away = malloc(sizeof *away);
+    if (!away) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for a part of it", dataset->name);
+    *away = *dataset;
+    away->source->data_sets++;
+    dataset->count -= held;
+    away->count = held;
+    away->first += dataset->count * dataset->step;
+    *validation = away;
+    return XP_OK;
+}
+
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation) {
     if (!(fraction > 0 && fraction < 1)) {
         return xp_fail(XP_INVALID_ARGUMENT, "the validation fraction must be greater than 0 and less than 1");
     }
+    if (dataset->step) return split_sequence(dataset, fraction, validation);
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_SPLIT));
     bool *held = NULL;
@@ -152,6 +172,7 @@ void xp_dataset_first(xp_dataset *dataset, int64_t count) {
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed) {
     if (count < 1)
         return xp_fail(XP_INVALID_ARGUMENT, "%s: cannot be limited to %lld samples", dataset->name, (long long)count);
+    if (dataset->step) xp_dataset_first(dataset, count);
     if (count >= dataset->count) return XP_OK;
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_LIMIT));

@@ -10,6 +10,8 @@
 static void check(const xp_model_config *config, xp_writer *faults) {
     if (config->head == XP_HEAD_CLASS)
         xp_write(faults, "model.head: a class token belongs to vision models; use 'flatten' or 'mean'\n");
+    else if (config->head != XP_HEAD_FLATTEN && config->head != XP_HEAD_MEAN)
+        xp_write(faults, "model.head: 'tied' and 'untied' belong to language models; use 'flatten' or 'mean'\n");
 }
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {

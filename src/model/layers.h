@@ -42,7 +42,7 @@ typedef struct xp_model_row {
     void (*describe_rows)(const xp_model_config *config, const xp_model_shape *shape, xp_model_rows *out);
     /* Adds the input of the graph, and the lengths where there are any. */
     xp_status (*add_input)(xp_model *model, const xp_model_config *config, const xp_model_shape *shape);
-    /* From the input to [B,outputs]. */
+    /* From the input to the output. */
     xp_tensor *(*build)(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
 } xp_model_row;
 

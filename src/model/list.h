@@ -5,6 +5,7 @@
 /* ROW(KIND, name): XP_MODEL_<KIND>, and "name" in a configuration; the row is xp_model_<name>. */
 #define XP_MODEL_LIST(ROW)                                                                                             \
     ROW(ENCODER, encoder)                                                                                              \
-    ROW(VISION, vision)
+    ROW(VISION, vision)                                                                                                \
+    ROW(LANGUAGE, language)
 
 #endif

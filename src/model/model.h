@@ -1,8 +1,9 @@
-/* Models: from a configuration to graphs. Owns the architecture of the two model families; knows no files, run folders
- * or optimisers.
+/* Models: from a configuration to graphs. Owns the architecture of the model families; knows no files, run folders or
+ * optimisers.
  *
- * encoder: time series [B,N,F] with lengths -> [B,outputs]. vision: images [B,Ch,Y,X] -> [B,outputs]. What the outputs
- * mean, and their loss, is for src/task. */
+ * encoder: time series [B,N,F] with lengths -> [B,outputs]. vision: images [B,Ch,Y,X] -> [B,outputs]. language: tokens
+ * [B,N+1] -> [B·N,outputs], for the token after each of the first N. What the outputs mean, and their loss, is for
+ * src/task. */
 #ifndef XP_MODEL_MODEL_H
 #define XP_MODEL_MODEL_H
 
@@ -16,7 +17,7 @@ typedef enum xp_model_kind { XP_MODEL_LIST(XP_MODEL_KIND) XP_MODEL_KINDS } xp_mo
 #undef XP_MODEL_KIND
 typedef enum xp_norm_kind { XP_NORM_LAYER, XP_NORM_BATCH } xp_norm_kind;
 typedef enum xp_positions { XP_POSITIONS_LEARNED, XP_POSITIONS_SINUSOIDAL } xp_positions;
-typedef enum xp_head { XP_HEAD_FLATTEN, XP_HEAD_MEAN, XP_HEAD_CLASS } xp_head;
+typedef enum xp_head { XP_HEAD_FLATTEN, XP_HEAD_MEAN, XP_HEAD_CLASS, XP_HEAD_TIED, XP_HEAD_UNTIED } xp_head;
 
 /* What the user chooses (a configuration's section "model"). */
 typedef struct xp_model_config {
@@ -42,25 +43,25 @@ typedef struct xp_model_config {
 /* What the data decides. */
 typedef struct xp_model_shape {
     int batch;
-    int outputs;                   /* numbers that the head gives for a sample */
-    int length, features;          /* encoder: longest series, dimensions */
+    int outputs;                   /* numbers that the head gives for a sample; language: for a row, a token each */
+    int length, features;          /* encoder: longest series, dimensions; language: rows */
     int channels, height, breadth; /* vision */
 } xp_model_shape;
 
 /* A built model: its graph's inputs and outputs, borrowed from the graph. */
 typedef struct xp_model {
     xp_graph *graph;    /* owned */
-    xp_tensor *input;   /* F32 [B,N,F] or [B,Ch,Y,X] */
-    xp_tensor *lengths; /* I32 [B]; NULL for vision */
+    xp_tensor *input;   /* F32 [B,N,F], [B,Ch,Y,X] or [B,N+1] */
+    xp_tensor *lengths; /* I32 [B]; NULL for vision and language */
     xp_tensor *weights; /* F32 [B]: 1, or 0 for a padded sample */
-    xp_tensor *output;  /* [B,outputs] */
+    xp_tensor *output;  /* [B,outputs] or [B·N,outputs] */
 } xp_model;
 
 /* Checks that the options go together and, where the data are known (shape not NULL), with them: all faults in one
  * message, one a line, each with its option. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
 
-/* Which samples the model takes, by the name of their kind in src/data: "series", "images". */
+/* Which samples the model takes, by the name of their kind in src/data: "series", "images", "text". */
 const char *xp_model_samples(const xp_model_config *config);
 
 /* The rows that attention sees of a sample: one after another, or a grid. */

@@ -9,6 +9,8 @@
 static void check(const xp_model_config *config, xp_writer *faults) {
     if (config->head == XP_HEAD_FLATTEN)
         xp_write(faults, "model.head: 'flatten' belongs to time series; use 'class' or 'mean'\n");
+    else if (config->head != XP_HEAD_CLASS && config->head != XP_HEAD_MEAN)
+        xp_write(faults, "model.head: 'tied' and 'untied' belong to language models; use 'class' or 'mean'\n");
 }
 
 static void check_data(const xp_model_config *config, const xp_model_shape *shape, xp_writer *faults) {

@@ -262,6 +262,15 @@ typedef struct xp_linear_attention_attributes {
     float scale;
 } xp_linear_attention_attributes;
 
+/* ---- ops/tokens.c: "tokens", "lookup", "lookup_backward" ------------------------------------------------------------
+ * tokens: values [B,L], weights [B] or NULL -> I32 [B,N]: the whole numbers nearest to values[b,first+n]; -1 for what is
+ * no whole number from 0 to 2^24, and for samples of weight 0.
+ * lookup: table [V,C], tokens I32 [B,N] -> [B,N,C]; a token outside [0,V) gives zeros. Backward: dy, tokens -> d_table,
+ * whose sums over the rows have a fixed order. */
+typedef struct xp_tokens_attributes {
+    int64_t first;
+} xp_tokens_attributes;
+
 /* ---- ops/attention_normalise.c: "attention_normalise", "attention_normalise_backward" -------------------------------
  * Attention-BN (Primal-Dual framework, section on Attention-BN): per sample and head, with the valid keys,
  * mu = mean_j k_j, s2 = mean_j (k_j - mu)^2 + epsilon (1 when scaling is off), s = sqrt(s2):

@@ -36,6 +36,8 @@
     ROW(layer_norm_backward, 3)                                                                                        \
     ROW(linear_attention, 2)                                                                                           \
     ROW(linear_attention_backward, 3)                                                                                  \
+    ROW(lookup, 2)                                                                                                     \
+    ROW(lookup_backward, 3)                                                                                            \
     ROW(mask_rows, 2)                                                                                                  \
     ROW(optimiser, 2)                                                                                                  \
     ROW(patches, 2)                                                                                                    \
@@ -43,6 +45,7 @@
     ROW(sequence_pool_backward, 3)                                                                                     \
     ROW(squared_error, 2)                                                                                              \
     ROW(squared_error_backward, 3)                                                                                     \
-    ROW(tally, 2)
+    ROW(tally, 2)                                                                                                      \
+    ROW(tokens, 2)
 
 #endif

@@ -54,6 +54,13 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
 
+/* ---- ops/tokens.c ---- */
+/* The whole numbers that values [B,L] holds from column `first` on, I32 [B,rows]; of samples of weight 0 (weights [B] or
+ * NULL), -1. No gradient. */
+xp_tensor *xp_tokens(xp_graph *graph, xp_tensor *values, xp_tensor *weights, int64_t first, int64_t rows);
+/* The rows of table [V,C] that tokens I32 [B,N] name: -> [B,N,C]; zeros where there is none. */
+xp_tensor *xp_lookup(xp_graph *graph, xp_tensor *table, xp_tensor *tokens);
+
 /* ---- ops/depthwise_convolution.c ---- */
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);

@@ -1,12 +1,18 @@
 /* What all tasks share. */
 #include "task/task.h"
 
+#include "core/text.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
+
+xp_status xp_task_open_data(const xp_task *task, const char *path, const char *part, xp_dataset **out) {
+    return task && task->open_data ? task->open_data(out, path, part) : xp_dataset_open(out, path, part);
+}
 
 xp_status xp_task_for(const xp_dataset *training, const xp_task **out) {
     for (int i = 0; i < xp_task_count; i++) {
@@ -21,6 +27,14 @@ const xp_task *xp_task_find(const char *name) {
     for (int i = 0; i < xp_task_count; i++)
         if (strcmp(xp_tasks[i]->name, name) == 0) return xp_tasks[i];
     return NULL;
+}
+
+xp_status xp_task_named(const char *name, const xp_task **out) {
+    *out = xp_task_find(name);
+    if (*out) return XP_OK;
+    char names[256] = "";
+    for (int i = 0; i < xp_task_count; i++) xp_text_add(names, sizeof names, "%s%s", i ? ", " : "", xp_tasks[i]->name);
+    return xp_fail(XP_INVALID_ARGUMENT, "data.task: '%s' is no task; there are %s", name, names);
 }
 
 bool xp_task_is_better(const xp_task *task, double value, double than) {
@@ -44,7 +58,9 @@ void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, d
 /* ---- evaluations ------------------------------------------------------------------------------------------------- */
 
 xp_status xp_evaluation_create(xp_evaluation *out, const xp_task *task, const xp_dataset *dataset) {
-    xp_evaluation made = {.task = task, .count = dataset->count, .outputs = task->outputs(dataset)};
+    xp_evaluation made = {.task = task,
+                          .count = dataset->count,
+                          .outputs = task->answer_numbers ? task->answer_numbers : task->outputs(dataset)};
     for (int i = 0; i < XP_TASK_METRICS; i++) made.metrics[i] = NAN;
     made.answers = calloc((size_t)made.count * (size_t)made.outputs + 1, sizeof *made.answers);
     const xp_status status = made.answers ? task->open(&made, dataset) : XP_OUT_OF_MEMORY;

@@ -52,7 +52,7 @@ typedef struct xp_task xp_task;
 typedef struct xp_evaluation {
     const xp_task *task;
     int64_t count;
-    int outputs;                     /* numbers of an answer */
+    int outputs;                     /* numbers of an answer to a sample */
     float *answers;                  /* [count][outputs] */
     double metrics[XP_TASK_METRICS]; /* by the task's row; NaN where there is no label to measure by */
     void *own;                       /* what the task keeps of the data, and finds */
@@ -112,10 +112,10 @@ typedef struct xp_task_options {
 /* A model followed by the loss of its task: inputs and outputs, borrowed from the graph of the model. */
 typedef struct xp_learner {
     xp_model model;
-    xp_tensor *labels;        /* I32 [B]: classes; F32 [B,targets]: numbers */
+    xp_tensor *labels;        /* I32 [B]: classes; F32 [B,targets]: numbers; NULL: the task finds them in the input */
     xp_tensor *loss;          /* [1], of the batch; keep it to read it */
     xp_tensor *tally;         /* [XP_TALLY_SUMS], of the batch (ops/attributes.h) */
-    xp_tensor *answers;       /* [B,outputs] */
+    xp_tensor *answers;       /* [B, numbers of an answer] */
     xp_tensor *loss_gradient; /* input [1], upload 1; NULL in evaluation */
 } xp_learner;
 
@@ -135,12 +135,14 @@ struct xp_task {
 
     /* Whether the task applies to such data. */
     bool (*takes)(const xp_dataset *training);
+    /* Opens data as the task needs them, whatever they look like. NULL: by their content. */
+    xp_status (*open_data)(xp_dataset **out, const char *path, const char *part);
     /* Rejects data with unsuitable labels. The message begins with `path`. XP_BAD_DATA. */
     xp_status (*check)(const xp_dataset *dataset, const char *path, xp_data_use use);
     /* Describes the labels, after a comma: ", 3 classes". */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
 
-    /* How many numbers an answer has, and the name of each. The keys are those of state.json, and the names' that of
+    /* How many numbers the model gives, and the name of each (valid until the next call). The keys are those of state.json, and the names' that of
      * the weights' metadata. */
     int (*outputs)(const xp_dataset *training);
     const char *(*output_name)(const xp_dataset *training, int output);
@@ -151,6 +153,7 @@ struct xp_task {
 
     /* Adds labels and loss after the model, and keeps what is read: tally and answers. */
     xp_status (*build)(xp_learner *learner, const xp_task_options *options, bool training);
+    int answer_numbers; /* of a sample; 0: those that the model gives */
 
     /* The sums of the tally, in its order, and metrics, of which the first is the loss. */
     xp_sum sums[XP_TASK_SUMS];
@@ -187,8 +190,12 @@ void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, d
 /* The table (list.c). */
 extern const xp_task *const xp_tasks[];
 extern const int xp_task_count;
+/* Opens data for a task that is known, or (NULL) by their content. `path` and `part` as in xp_dataset_open. */
+xp_status xp_task_open_data(const xp_task *task, const char *path, const char *part, xp_dataset **out);
 /* The first of the table that takes the data. XP_UNSUPPORTED. */
 xp_status xp_task_for(const xp_dataset *training, const xp_task **out);
 const xp_task *xp_task_find(const char *name); /* NULL: no task has this name */
+/* The same of a task that the user names. XP_INVALID_ARGUMENT: the message lists the names. */
+xp_status xp_task_named(const char *name, const xp_task **out);
 
 #endif

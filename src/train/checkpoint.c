@@ -299,7 +299,7 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
         if (!out->output_names[i]) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for '%s'", path, task->names_key);
     }
     out->kind = json_is_string(kind) ? xp_sample_kind_find(json_string_value(kind)) : NULL;
-    if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is neither series nor images", path);
+    if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is no known kind of samples", path);
     XP_TRY(read_statistics(path, all, "mean", "deviation", data_features(out), true, &out->standardisation));
     if (!task->has_targets) return XP_OK;
     return read_statistics(path, all, "target_mean", "target_deviation", outputs, false, &out->target_standardisation);
@@ -380,7 +380,7 @@ static xp_status check_shape(const char *path, const xp_checkpoint *checkpoint) 
         return xp_fail(XP_BAD_DATA, "%s: '%s' is %d, which data of the kind '%s' cannot have; use another checkpoint",
                        path, sizes[i].name, sizes[i].value, kind->name);
     }
-    const int wanted = checkpoint->config.data.standardise ? data_features(checkpoint) : 0;
+    const int wanted = checkpoint->config.data.standardise && kind->symbols == 0 ? data_features(checkpoint) : 0;
     return expect(path, "mean", checkpoint->standardisation.features, wanted, "data.standardise and the features");
 }
 

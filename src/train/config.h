@@ -25,11 +25,13 @@ typedef struct xp_config {
     char preset[64];
     xp_model_config model;
     struct {
+        char task[32]; /* "": the first that takes the training data */
         char train[1024], test[1024];
         double validation;   /* fraction split off the training part; 0: none */
         int64_t train_limit; /* samples; 0: all */
         int64_t test_limit;
         int max_length; /* steps of the longest series that the model takes; 0: of the longest in the data */
+        int context;    /* text: bytes before the one that is predicted */
         int standardise;
     } data;
     struct {

@@ -11,7 +11,8 @@
 xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
     xp_dataset trained = xp_checkpoint_data(checkpoint);
     const char *path = strcmp(options->data, "-") == 0 ? "/dev/stdin" : options->data;
-    XP_TRY(xp_dataset_open(out, path, options->part ? options->part : "test"));
+    XP_TRY(xp_task_open_data(checkpoint->task, path, options->part ? options->part : "test", out));
+    if ((*out)->kind->cut && (*out)->kind == trained.kind) XP_TRY((*out)->kind->cut(*out, trained.length));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
     const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
     if (longer && !xp_model_takes_any_length(&checkpoint->config.model))

@@ -56,12 +56,12 @@ void *xp_inputs_field(const xp_inputs *inputs, int set, xp_field field) {
 }
 
 xp_batch xp_inputs_batch(const xp_inputs *inputs, int set, const xp_field_tensors *fields) {
-    void *labels = xp_inputs_field(inputs, set, XP_FIELD_LABELS);
-    const bool classes = fields->tensors[XP_FIELD_LABELS]->type == XP_I32;
+    const xp_tensor *labels = fields->tensors[XP_FIELD_LABELS];
+    void *field = xp_inputs_field(inputs, set, XP_FIELD_LABELS);
     return (xp_batch){.values = xp_inputs_field(inputs, set, XP_FIELD_VALUES),
                       .lengths =
                           fields->tensors[XP_FIELD_LENGTHS] ? xp_inputs_field(inputs, set, XP_FIELD_LENGTHS) : NULL,
-                      .labels = classes ? labels : NULL,
-                      .targets = classes ? NULL : labels,
+                      .labels = labels && labels->type == XP_I32 ? field : NULL,
+                      .targets = labels && labels->type == XP_F32 ? field : NULL,
                       .weights = xp_inputs_field(inputs, set, XP_FIELD_WEIGHTS)};
 }

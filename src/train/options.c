@@ -24,8 +24,9 @@ static const xp_option_choice head_activations[] = {{"none", XP_ACTIVATION_NONE}
                                                     {"on", XP_ACTIVATION_RELU},   {NULL, 0}};
 static const xp_option_choice positions[] = {
     {"learned", XP_POSITIONS_LEARNED}, {"sinusoidal", XP_POSITIONS_SINUSOIDAL}, {NULL, 0}};
-static const xp_option_choice heads[] = {
-    {"flatten", XP_HEAD_FLATTEN}, {"mean", XP_HEAD_MEAN}, {"class", XP_HEAD_CLASS}, {NULL, 0}};
+static const xp_option_choice heads[] = {{"flatten", XP_HEAD_FLATTEN}, {"mean", XP_HEAD_MEAN},
+                                         {"class", XP_HEAD_CLASS},     {"tied", XP_HEAD_TIED},
+                                         {"untied", XP_HEAD_UNTIED},   {NULL, 0}};
 static const xp_option_choice optimisers[] = {
     {"sgd", XP_SGD}, {"adam", XP_ADAM}, {"adamw", XP_ADAMW}, {"radam", XP_RADAM}, {NULL, 0}};
 static const xp_option_choice schedules[] = {{"constant", XP_SCHEDULE_CONSTANT},
@@ -54,7 +55,7 @@ static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 
 
 /* clang-format off */
 const xp_option xp_options[] = {
-    CHOICE(model, kind, model_kinds, "encoder: time series; vision: images"),
+    CHOICE(model, kind, model_kinds, "encoder: time series; vision: images; language: text"),
     WHOLE(model, width, 1, 65536, "features per position; a multiple of heads"),
     WHOLE(model, heads, 1, 1024, NULL),
     WHOLE(model, key_heads, 0, 1024, "heads of keys and values, each shared by a group of heads; 0: as many as heads"),
@@ -69,17 +70,19 @@ const xp_option xp_options[] = {
     SWITCH(model, final_norm, "normalise after the last layer"),
     CHOICE(model, activation, activations, "of the feed-forward network: relu, gelu"),
     CHOICE(model, positions, positions, "learned, sinusoidal"),
-    SWITCH(model, scale_input, "encoder: multiply the embedded input by sqrt(width)"),
-    CHOICE(model, head, heads, "flatten, mean, class (token; vision only)"),
+    SWITCH(model, scale_input, "encoder, language: multiply the embedded input by sqrt(width)"),
+    CHOICE(model, head, heads, "encoder: flatten, mean; vision: class (token), mean; language: tied (to the embedding), untied"),
     CHOICE(model, head_activation, head_activations, "encoder: before the classifier: none, relu, gelu"),
     SWITCH(model, mask_padding, "encoder: attention ignores the zero padding of short series"),
     WHOLE(model, patch, 1, 1024, "vision: side of a patch in pixels"),
+    TEXT(data, task, "what is learned: classification, regression, text; empty: what the training data are for"),
     TEXT(data, train, "training data"),
     TEXT(data, test, "test data"),
-    REAL(data, validation, 0, 0.9, "fraction of the training data to split off, which chooses the best epoch"),
+    REAL(data, validation, 0, 0.9, "fraction of the training data to split off (of text, the end), which chooses the best epoch"),
     COUNT(data, train_limit, "use only N training samples; 0: all"),
     COUNT(data, test_limit, "use only N test samples; 0: all"),
     WHOLE(data, max_length, 0, 1 << 24, "longest series that the model accepts, in steps; 0: the longest in the data"),
+    WHOLE(data, context, 1, 1 << 20, "text: bytes that the model sees at once, before the one that it predicts"),
     SWITCH(data, standardise, "scale to mean 0 and standard deviation 1, by the statistics of the training data"),
     WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples per step"),
@@ -130,6 +133,7 @@ void xp_config_default(xp_config *config) {
                                       .mask_padding = 1,
                                       .patch = 4,
                                       .attention = "softmax"};
+    config->data.context = 128;
     config->data.standardise = 1;
     config->training.epochs = 10;
     config->training.batch = 32;

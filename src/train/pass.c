@@ -12,7 +12,7 @@
 enum { TALLY_AT = 0, SKIPPED_AT = 32, ANSWERS_AT = 64 }; /* in a set of results */
 
 size_t xp_session_result_bytes(const xp_session *session) {
-    return ANSWERS_AT + (size_t)session->shape.batch * (size_t)session->shape.outputs * sizeof(float);
+    return ANSWERS_AT + xp_tensor_bytes(session->evaluation.answers);
 }
 
 static const float *results(const xp_session *session, int set, int at) {
@@ -178,7 +178,7 @@ xp_status xp_session_step(xp_session *session, xp_tally *tally) {
 /* Waits for the run under way and keeps its answers. */
 static xp_status keep_answers(xp_session *session, xp_evaluation *out) {
     const xp_session_run run = session->run;
-    const int64_t outputs = session->shape.outputs;
+    const int64_t outputs = out->outputs;
     if (!run.under_way) return XP_OK;
     XP_TRY(collect(session));
     memcpy(out->answers + run.first * outputs, results(session, run.set, ANSWERS_AT),

@@ -18,7 +18,7 @@ static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
 
 /* Opens a file of the data; the path of a resumed run may be outdated. `given`: the flag has set it. */
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
-    const xp_status status = xp_dataset_open(out, path, flag + strlen("--"));
+    const xp_status status = xp_task_open_data(run->checkpoint.task, path, flag + strlen("--"), out);
     if (status != XP_IO_ERROR || !run->options->resume || given) return status;
     return xp_fail(status, "%s; the run recorded this path; if the data have moved, give %s FILE", xp_last_error(),
                    flag);
@@ -64,9 +64,11 @@ static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
     const bool training = set == run->train;
     if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
         return reject_data(run, training, !training);
-    if (!set->kind->has.length && wanted > 0)
+    if (!(set->kind->has.length && !set->kind->cut) && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
                        set->kind->name);
+    if (set->kind->cut)
+        return set->kind->cut(set, run->resumed ? run->checkpoint.shape.length : run->checkpoint.config.data.context);
     if (!set->kind->has.length || length == 0) return XP_OK;
     if (set->length <= length) {
         xp_dataset_pad(set, length);
@@ -83,8 +85,12 @@ xp_status xp_run_load_data(xp_run *run) {
     uint64_t seed = config->training.seed;
     if (!*config->data.train)
         return xp_fail(XP_INVALID_ARGUMENT, "no training data: give --train FILE or data.train in the configuration");
+    if (!run->resumed && *config->data.task) XP_TRY(xp_task_named(config->data.task, &run->checkpoint.task));
     XP_TRY(open_data(run, config->data.train, "--train", run->options->train, &run->train));
-    if (!run->resumed) XP_TRY(xp_task_for(run->train, &run->checkpoint.task));
+    if (!run->checkpoint.task) XP_TRY(xp_task_for(run->train, &run->checkpoint.task));
+    if (!run->checkpoint.task->takes(run->train))
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s, which the task '%s' (data.task) is not for", run->train->name,
+                       run->train->kind->name, run->checkpoint.task->name);
     XP_TRY(reserve_length(run, run->train));
     const xp_task *task = run->checkpoint.task;
     if (*config->data.test) {
@@ -110,7 +116,7 @@ xp_status xp_run_load_data(xp_run *run) {
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply_targets(&run->checkpoint.target_standardisation, sets[i]);
     }
-    if (config->data.standardise) {
+    if (config->data.standardise && run->train->kind->symbols == 0) {
         if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);

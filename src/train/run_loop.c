@@ -271,6 +271,7 @@ static xp_status train_epoch(xp_run *run, double *told) {
     const int64_t steps = run->steps_per_epoch - state->position, end = run->steps_enqueued + steps;
     const int64_t skipped = xp_loss_scale_skipped(&state->loss_scale);
     xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
+    xp_dataset_begin_epoch(run->train, config->training.seed, state->epoch);
     xp_session_begin(&run->session, run->train, run->order, run->train->count,
                      state->position * config->training.batch);
     while (run->steps_enqueued < end && !xp_run_stop_asked(run)) {

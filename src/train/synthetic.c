@@ -3,15 +3,18 @@
 #include "core/clock.h"
 #include "core/random.h"
 #include "device/fill.h"
-#include "task/classification.h"
 #include "train/loss_scale.h"
 
 #include <stdlib.h>
 
-/* Normal values, which the device draws. */
-static xp_status draw_values(xp_device *device, size_t elements, float *values) {
+/* Normal values, which the device draws; or symbols. */
+static xp_status draw_values(xp_device *device, int symbols, size_t elements, float *values) {
     enum { SEED = 1, PURPOSE_VALUES = 0 };
     cl_mem buffer;
+    xp_random random;
+    xp_random_start(&random, SEED, PURPOSE_VALUES);
+    for (size_t i = 0; i < elements && symbols > 0; i++) values[i] = (float)xp_random_below(&random, (uint32_t)symbols);
+    if (symbols > 0) return XP_OK;
     XP_TRY(xp_device_buffer(device, elements * sizeof *values, &buffer));
     xp_status status = xp_device_fill_normal(device, buffer, 0, 0, elements, SEED, PURPOSE_VALUES);
     if (status == XP_OK) status = xp_device_read(device, buffer, 0, elements * sizeof *values, values);
@@ -19,12 +22,10 @@ static xp_status draw_values(xp_device *device, size_t elements, float *values) 
     return status;
 }
 
-/* Of those values, and of labels that are drawn, too. */
-static xp_status make_batch(const xp_model_shape *shape, const xp_sample_kind *kind, xp_device *device,
-                            xp_dataset **out) {
-    enum { SEED = 1, PURPOSE_LABELS = 1 };
+/* A batch without its content. */
+static xp_dataset header_of(const xp_model_config *model, const xp_model_shape *shape) {
     xp_dataset header = {
-        .kind = kind,
+        .kind = xp_sample_kind_find(xp_model_samples(model)),
         .name = "the synthetic batch",
         .count = shape->batch,
         .features = shape->features,
@@ -35,12 +36,18 @@ static xp_status make_batch(const xp_model_shape *shape, const xp_sample_kind *k
         .classes = shape->outputs,
     };
     header.sample_elements = xp_sample_elements(&header);
+    return header;
+}
+
+/* Of those values, and of labels that are drawn, too. */
+static xp_status make_batch(const xp_model_shape *shape, xp_dataset header, xp_device *device, xp_dataset **out) {
+    enum { SEED = 1, PURPOSE_LABELS = 1 };
     const size_t elements = (size_t)(header.count * header.sample_elements);
     float *values = malloc(elements * sizeof *values);
     header.lengths = malloc((size_t)header.count * sizeof *header.lengths);
     header.labels = malloc((size_t)header.count * sizeof *header.labels);
     xp_status status = values && header.lengths && header.labels
-                           ? draw_values(device, elements, values)
+                           ? draw_values(device, header.kind->symbols, elements, values)
                            : xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", shape->batch);
     xp_random random;
     xp_random_start(&random, SEED, PURPOSE_LABELS);
@@ -67,8 +74,11 @@ xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp
     out->order = calloc((size_t)batch * ROUND, sizeof *out->order);
     if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
     for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
-    XP_TRY(xp_session_open(&out->session, &xp_classification, &out->config, &part, options, NULL, true));
-    XP_TRY(make_batch(shape, xp_sample_kind_find(xp_model_samples(&config->model)), out->session.device, &out->batch));
+    const xp_dataset header = header_of(&config->model, shape);
+    const xp_task *task = NULL;
+    XP_TRY(xp_task_for(&header, &task));
+    XP_TRY(xp_session_open(&out->session, task, &out->config, &part, options, NULL, true));
+    XP_TRY(make_batch(shape, header, out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
 }
