@@ -21,6 +21,7 @@
 #define GROUP_COLUMNS 2
 #endif
 #define SUB_GROUPS (GROUP_ROWS * GROUP_COLUMNS)
+#include "gemm_chunks.clh"
 #include "gemm_epilogue.clh"
 #include "matrix.clh"
 
@@ -106,34 +107,6 @@
 #define SHARE(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
 
 /* ---- from global to local memory --------------------------------------------------------------------------------- */
-
-#if STORAGE
-/* The first `count` of a chunk's numbers, zeros behind them. */
-inline uint4 gather(const __global stored *matrix, int count) {
-    const __global ushort *from = (const __global ushort *)matrix;
-    uint word[4];
-    for (int i = 0; i < 4; i++)
-        word[i] = (2 * i < count ? from[2 * i] : 0) | (uint)(2 * i + 1 < count ? from[2 * i + 1] : 0) << 16;
-    return (uint4)(word[0], word[1], word[2], word[3]);
-}
-#else
-inline uint4 gather(const __global stored *matrix, int count) {
-    const __global uint *from = (const __global uint *)matrix;
-    return (uint4)(count > 0 ? from[0] : 0, count > 1 ? from[1] : 0, count > 2 ? from[2] : 0, count > 3 ? from[3] : 0);
-}
-#endif
-
-/* What is done to each chunk of a slice, `count` of whose numbers are in the matrix: a copy begins; or it is read, and
- * later, rounded once for all fragments that will be made of it, stored. */
-#define COPY_CHUNK(held, to, from, count, aligned)                                                                     \
-    if (aligned) {                                                                                                     \
-        COPY(to, from, (count) > 0);                                                                                   \
-    } else                                                                                                             \
-        *(to) = gather(from, count);
-#define READ_CHUNK(held, to, from, count, aligned)                                                                     \
-    held = !(aligned) ? gather(from, count) : (count) > 0 ? *(const __global uint4 *)(from) : (uint4)(0);
-#define STORE_CHUNK(held, to, from, count, aligned)                                                                    \
-    *(to) = (uint4)(to_tf32(held.x), to_tf32(held.y), to_tf32(held.z), to_tf32(held.w));
 
 /* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
  * What lies behind the matrix becomes zeros. */

@@ -248,6 +248,16 @@ static void a_compile_error_names_file_options_and_line(void **state) {
     xp_device_close(&device);
 }
 
+static void emulated_asynchronous_units_multiply_every_layout_exactly(void **state) {
+    xp_device *device;
+    int of = 0;
+    assert_int_equal(open_by("cpu", "matrix", &device), XP_OK);
+    assert_int_equal(xp_wgmma_find(device), 0); /* they are not real */
+    assert_int_equal(xp_wgmma_count_right(device, 64 << 10, &of), 128 * (3 * 256 + 128));
+    assert_int_equal(of, 128 * (3 * 256 + 128));
+    xp_device_close(&device);
+}
+
 /* ---- edited PTX -------------------------------------------------------------------------------------------------- */
 
 static const char two_kernels[] = "//\n// Generated\n//\n\n"
@@ -372,6 +382,7 @@ int main(void) {
         cmocka_unit_test(a_buffer_beyond_the_device_is_rejected),
         cmocka_unit_test(a_variant_prints_its_options_in_order),
         cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
+        cmocka_unit_test(emulated_asynchronous_units_multiply_every_layout_exactly),
         cmocka_unit_test(marks_of_all_kernels_become_instructions_and_the_rest_stays),
         cmocka_unit_test(a_newer_version_of_ptx_stays),
         cmocka_unit_test(what_is_not_whole_ptx_is_refused_with_the_reason),

@@ -8,8 +8,8 @@
  *   product    c = a·bᵀ: m=4096 n=4096 k=4096
  *   attention  samples=8 heads=16 length=4096 width=64, backward=1: both passes
  *
- * All take family=matrix (or tiled) and precision=fp32 (fp32-matrix, tf32, bf16, fp16). Exit status: 0, or 1 and a
- * message. */
+ * All take family=matrix (or tiled), precision=fp32 (fp32-matrix, tf32, bf16, fp16), and wgmma=144, the KiB of local memory
+ * for kernels with asynchronous units (0: there are none). Exit status: 0, or 1 and a message. */
 #include "graph/plan_internal.h"
 #include "graph/store.h"
 #include "ops/ops.h"
@@ -65,6 +65,7 @@ static xp_status open_device(work *w, unsigned units) {
     XP_TRY(xp_device_open(&w->device, &options));
     xp_device *device = w->device;
     device->matrix = XP_MATRIX_NVIDIA;
+    device->wgmma_bytes = (size_t)number_of(w, "wgmma", 144) << 10;
     device->limits = (xp_device_limits){.type = CL_DEVICE_TYPE_GPU,
                                         .work_group_size = 1024,
                                         .local_bytes = 48 << 10,

@@ -327,7 +327,10 @@ static void order_families(xp_device *device, xp_family asked) {
     const bool is_cpu = device->limits.type & CL_DEVICE_TYPE_CPU;
     const xp_family *usual = is_cpu ? of_cpu : of_gpu;
     int count = 0;
-    if (asked == XP_FAMILY_MATRIX && device->matrix == XP_MATRIX_NONE) device->matrix = XP_MATRIX_EMULATED;
+    if (asked == XP_FAMILY_MATRIX && device->matrix == XP_MATRIX_NONE) {
+        device->matrix = XP_MATRIX_EMULATED;
+        device->wgmma_bytes = device->limits.local_bytes / 2; /* which the units see apart */
+    }
     if (asked != XP_FAMILY_ANY) device->families[count++] = asked;
     for (int f = 0; f < (is_cpu ? 2 : 3); f++)
         if (usual[f] != asked && (usual[f] != XP_FAMILY_MATRIX || device->matrix != XP_MATRIX_NONE))
@@ -394,6 +397,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         return status;
     }
     device->matrix = xp_matrix_find(device);
+    device->wgmma_bytes = xp_wgmma_find(device);
     order_families(device, family);
     if (device->families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
         status = xp_peak_lanes(device, &device->limits.lanes);

@@ -62,6 +62,8 @@ struct xp_device {
      * places of those that the device cannot use. */
     xp_family families[XP_FAMILIES - 1];
     xp_matrix matrix;
+    size_t
+        wgmma_bytes; /* of local memory for kernels with asynchronous matrix units (cl/wgmma.clh); 0: there are none */
     xp_arithmetic arithmetic; /* of fp32 tensors; from the options */
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */

@@ -28,6 +28,9 @@ static inline const char *xp_matrix_name(xp_matrix matrix) {
     return names[matrix];
 }
 
+/* What programs with NVIDIA's asynchronous units (cl/wgmma.clh) are edited for. */
+#define XP_WGMMA_TARGET "sm_90a"
+
 /* What products of fp32 tensors are made of where there are matrix units. */
 typedef enum xp_arithmetic {
     XP_ARITHMETIC_FP32,        /* the units are for 16 bits alone */

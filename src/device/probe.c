@@ -27,6 +27,7 @@ const xp_probe xp_probes[] = {
     {"double", "double precision", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_double},
     {"sub-groups", "sub-groups", XP_PROBE_UNUSED, "no kernel uses them", xp_probe_sub_groups},
     {"matrix", "matrix units", XP_PROBE_USEFUL, "products use the ordinary units", xp_probe_matrix},
+    {"wgmma", "asynchronous matrix units", XP_PROBE_USEFUL, "products use mma.sync", xp_probe_wgmma},
     {"hang", "a probe that hangs", XP_PROBE_HIDDEN, "as intended", xp_probe_hang},
     {"crash", "a probe that crashes", XP_PROBE_HIDDEN, "as intended", xp_probe_crash},
 };

@@ -36,7 +36,7 @@ void xp_probe_job_close(xp_probe_job *j) {
 xp_status xp_probe_job_open(xp_probe_job *j, const char *kernel, const xp_variant *variant, size_t in_bytes,
                             const void *in, size_t out_bytes, int count) {
     const cl_int number = count;
-    XP_TRY(xp_device_kernel(j->device, "probe", kernel, variant, &j->kernel));
+    XP_TRY(xp_device_kernel(j->device, j->file ? j->file : "probe", kernel, variant, &j->kernel));
     XP_TRY(xp_device_buffer(j->device, in_bytes, &j->in));
     XP_TRY(xp_device_buffer(j->device, out_bytes, &j->out));
     XP_TRY(xp_device_fill_zero(j->device, j->out, out_bytes));

@@ -23,6 +23,7 @@ xp_variant xp_probe_part(int number);
 /* A kernel of cl/probe.cl with its two buffers. */
 typedef struct xp_probe_job {
     xp_device *device;
+    const char *file; /* of another kernel: cl/<file>.cl; NULL: of these */
     cl_kernel kernel;
     cl_mem in, out;
     size_t global, local; /* local 0: chosen by the driver */
@@ -51,6 +52,12 @@ xp_matrix xp_matrix_find(xp_device *device);
 /* How many of *of products, which every unit computes without rounding, are right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
 
+/* The local memory that kernels with asynchronous matrix units may use; 0: the device has none that compute correctly. For
+ * a device that is being opened, after xp_matrix_find. */
+size_t xp_wgmma_find(xp_device *device);
+/* How many of *of such products are right in the last part of so much local memory, a multiple of 1024 bytes. */
+int xp_wgmma_count_right(xp_device *device, size_t bytes, int *of);
+
 /* The probes, by the file that has them: the driver, work-groups and memory, arithmetic, matrix units. */
 xp_status xp_probe_open(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_build(xp_device *device, xp_probe_result *out);
@@ -71,6 +78,7 @@ xp_status xp_probe_double(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_half_arithmetic(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_sub_groups(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out);
+xp_status xp_probe_wgmma(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_hang(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_crash(xp_device *device, xp_probe_result *out);
 

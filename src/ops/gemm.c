@@ -157,6 +157,7 @@ const xp_operation xp_operation_gemm = {
     .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, xp_gemm_emit_wide},
                             {XP_FAMILY_TILED, xp_gemm_library_serves, xp_gemm_emit_library},
                             {XP_FAMILY_TILED, xp_supports_storage, xp_gemm_emit_tiled},
+                            {XP_FAMILY_MATRIX, xp_gemm_wgmma_serves, xp_gemm_emit_wgmma},
                             {XP_FAMILY_MATRIX, xp_gemm_supports_matrix, xp_gemm_emit_matrix}),
     .stored_inputs = 1 << 0 | 1 << 1 | 1 << 3, /* not the bias */
     .stored_outputs = 3,                       /* not the sums */

@@ -19,6 +19,8 @@ double xp_gemm_result_bytes(const xp_gemm_tensors *t);
 /* Both factors and these. */
 double xp_gemm_bytes(const xp_gemm_tensors *t);
 
+/* How the factors lie: TRANSPOSE_A and _B, and ALIGNED_A, _B and _Y in chunks of 16 bytes. */
+void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t);
 /* BIAS, ACTIVATION, KEEP_Z, DROPOUT, COMBINE and RESULT. */
 void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gemm_tensors *t);
 /* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */
@@ -34,12 +36,22 @@ xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *par
 /* What the best values of a product's parameters depend on. */
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node);
 
-/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c. A library serves where the tuning table chooses it. */
+/* Values of the parameter INSTRUCTION of "gemm_matrix": what multiplies. */
+enum { XP_INSTRUCTION_MMA = 1, XP_INSTRUCTION_WGMMA };
+/* The request of products on matrix units, before the lookup; returns the place of INSTRUCTION in it. */
+int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuning *out);
+/* Estimated clocks of the product by asynchronous units; infinite: they cannot compute it. */
+double xp_gemm_wgmma_clocks(const xp_device *device, const xp_node *node);
+
+/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c, ops/gemm_wgmma.c. A library serves where the tuning table chooses it, and so do asynchronous units, which
+ * an estimate chooses, too. */
 xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_gemm_library_serves(const xp_device *device, const xp_node *node);
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node);
+bool xp_gemm_wgmma_serves(const xp_device *device, const xp_node *node);
+xp_status xp_gemm_emit_wgmma(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family);
 
 #endif

@@ -3,6 +3,8 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
+#include <math.h>
+
 enum {
     LANES = 32,
     GROUP_ROWS = 2,
@@ -10,7 +12,7 @@ enum {
     RIGHT = 8 /* its columns */,
     MOST_NARROW = 64 * 32
 };
-enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, PARAMETERS };
+enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, INSTRUCTION, PARAMETERS };
 
 typedef struct block {
     int64_t group_columns, sub_rows, sub_columns, depth, stages, parts;
@@ -60,9 +62,10 @@ static double clocks(const xp_device *device, const xp_gemm_attributes *p, const
     return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
 }
 
-/* The tile and the parts that are estimated to be fastest. What fp32 and sums of the left factor need beside the sums
+/* The tile and the parts that are estimated to be fastest, and their clocks. What fp32 and sums of the left factor need beside the sums
  * of the product leaves registers for no more than 64×32 of these. */
-static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *parts) {
+static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *parts,
+                          double *least) {
     static const struct {
         int64_t group_columns, sub_rows, sub_columns;
         double rate;
@@ -70,7 +73,6 @@ static block choose_block(const xp_device *device, const xp_node *node, const xp
                  {2, 32, 32, 0.55}, {2, 16, 32, 0.35}, {2, 16, 16, 0.2}};
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     block best = {0};
-    double least = 0;
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
             if (is_narrow(node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
@@ -78,9 +80,9 @@ static block choose_block(const xp_device *device, const xp_node *node, const xp
             const block b = {sizes[i].group_columns,        sizes[i].sub_rows,   sizes[i].sub_columns, single ? 16 : 32,
                              is_held(device, node) ? 2 : 3, parts->values[part], single ? 4 : 2};
             const double time = clocks(device, p, &b, sizes[i].rate);
-            if (best.bytes == 0 || time < least) {
+            if (best.bytes == 0 || time < *least) {
                 best = b;
-                least = time;
+                *least = time;
             }
         }
     return best;
@@ -102,27 +104,50 @@ static void fit(const xp_device *device, block *b) {
     }
 }
 
+/* Emulated units have no speed to choose by: products that are not deep take turns. */
+static long instruction_of(const xp_device *device, const xp_node *node, double clocks) {
+    enum { DEEP = 512 };
+    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    const double wgmma = xp_gemm_wgmma_clocks(device, node);
+    const bool turn = p->k <= DEEP && (p->m + p->n + p->k) / 8 % 2;
+    return wgmma < INFINITY && (device->matrix == XP_MATRIX_EMULATED ? turn : wgmma < clocks) ? XP_INSTRUCTION_WGMMA
+                                                                                              : XP_INSTRUCTION_MMA;
+}
+
+int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuning *out) {
+    xp_tuning_parameter parts;
+    double clocks = 0;
+    xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
+    const block usual = choose_block(device, node, &parts, &clocks);
+    const bool single = xp_node_storage(node) == XP_F32;
+    *out = (xp_tuning){.kernel = "gemm_matrix",
+                       .file = "gemm_matrix",
+                       .count = PARAMETERS,
+                       .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, 4}},
+                                      {"SUB_ROWS", usual.sub_rows, {16, 32, 64}},
+                                      {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(node) ? 0 : 64}},
+                                      {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
+                                      {"STAGES", usual.stages, {2, 3, 4}}}};
+    out->parameters[PARTS] = parts;
+    out->parameters[PARTS].value = usual.parts;
+    if (is_held(device, node)) out->parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
+    out->parameters[INSTRUCTION] = (xp_tuning_parameter){"INSTRUCTION", XP_INSTRUCTION_MMA, {XP_INSTRUCTION_MMA}};
+    if (xp_gemm_wgmma_clocks(device, node) < INFINITY)
+        out->parameters[INSTRUCTION] = (xp_tuning_parameter){.name = "INSTRUCTION",
+                                                             .value = instruction_of(device, node, clocks),
+                                                             .values = {XP_INSTRUCTION_MMA, XP_INSTRUCTION_WGMMA},
+                                                             .exclusive = XP_INSTRUCTION_WGMMA};
+    xp_gemm_name_shape(out, node);
+    if (single) xp_text_add(out->shape, sizeof out->shape, " %s", xp_arithmetic_name(device->arithmetic));
+    return INSTRUCTION;
+}
+
 static xp_status tune(xp_plan *plan, const xp_node *node, block *out, int *handle) {
     const xp_device *device = xp_plan_device(plan);
-    xp_tuning_parameter parts;
-    xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
-    const block usual = choose_block(device, node, &parts);
-    const bool single = xp_node_storage(node) == XP_F32;
-    xp_tuning tuning = {.kernel = "gemm_matrix",
-                        .file = "gemm_matrix",
-                        .count = PARAMETERS,
-                        .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, 4}},
-                                       {"SUB_ROWS", usual.sub_rows, {16, 32, 64}},
-                                       {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(node) ? 0 : 64}},
-                                       {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
-                                       {"STAGES", usual.stages, {2, 3, 4}}}};
-    tuning.parameters[PARTS] = parts;
-    tuning.parameters[PARTS].value = usual.parts;
-    if (is_held(device, node)) tuning.parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
-    xp_gemm_name_shape(&tuning, node);
-    if (single) xp_text_add(tuning.shape, sizeof tuning.shape, " %s", xp_arithmetic_name(device->arithmetic));
+    xp_tuning tuning;
+    xp_gemm_matrix_request(device, node, &tuning);
     XP_TRY(xp_plan_tune(plan, node, &tuning));
-    *out = usual;
+    out->bytes = xp_node_storage(node) == XP_F32 ? 4 : 2;
     out->group_columns = tuning.parameters[GROUP_COLUMNS].value;
     out->sub_rows = tuning.parameters[SUB_ROWS].value;
     out->sub_columns = tuning.parameters[SUB_COLUMNS].value;
@@ -139,11 +164,6 @@ bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node) {
     return device->matrix != XP_MATRIX_NONE && xp_supports_storage(device, node) &&
            (xp_node_storage(node) != XP_F32 || device->arithmetic != XP_ARITHMETIC_FP32) &&
            device->limits.work_group_size >= MOST_ITEMS;
-}
-
-/* Rows of the stored matrix consist of whole chunks of 16 bytes: storage itself is aligned. */
-static bool is_aligned(const xp_tensor *matrix) {
-    return matrix->shape[1] % (16 / (int64_t)xp_type_bytes(matrix->type)) == 0;
 }
 
 xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -178,11 +198,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     xp_variant_set(variant, "SUB_COLUMNS", b.sub_columns);
     xp_variant_set(variant, "DEPTH", b.depth);
     xp_variant_set(variant, "STAGES", b.stages);
-    xp_variant_set(variant, "TRANSPOSE_A", p->transpose_a);
-    xp_variant_set(variant, "TRANSPOSE_B", p->transpose_b);
-    xp_variant_set(variant, "ALIGNED_A", is_aligned(t.a));
-    xp_variant_set(variant, "ALIGNED_B", is_aligned(t.b));
-    xp_variant_set(variant, "ALIGNED_Y", p->n % 4 == 0);
+    xp_gemm_set_layout(variant, &t);
     if (partial) xp_variant_set(variant, "PARTIAL", 1);
     if (own_sums) xp_variant_set(variant, "SUMS", 1);
     if (!partial) xp_gemm_set_epilogue(variant, node, &t);

@@ -28,6 +28,7 @@ ARITHMETIC = {"HMMA": ("matrix unit", 6.08), "MUFU": ("special functions", 8),
               **dict.fromkeys(("FMNMX", "FSEL", "ISETP", "SEL", "VIADD", "LEA", "IADD3", "LOP3", "FSETP", "F2FP", "SHF", "PLOP3", "MOV",
                                "PRMT"), ("other arithmetic", 2))}
 FLOPS = {"HMMA.16816": 4096, "HMMA.1688": 2048}
+ASYNCHRONOUS = r"HGMMA\.64x(\d+)x(\d+)"  # columns and steps: 128 clocks for 256 columns of one step, which is 32 bytes of a row
 # Bytes of a sub-group's access.
 LOCAL = ((r"LDSM\S*\.4", 512), (r"LDSM\S*\.2", 256), (r"(LDS|STS)\S*\.128", 512), (r"(LDS|STS)\S*\.64", 256), (r"LDS|STS", 128),
          (r"LDGSTS", 512), (r"SHFL", 128))
@@ -91,8 +92,10 @@ def main_loops(disassembly):
         most = max(map(flops, counted.values()), default=0)
         main = min((loop for loop in counted if 10 * flops(counted[loop]) >= 9 * most > 0), key=lambda loop: loop[1] - loop[0], default=None)
         if main:
-            waits = re.findall(r"DEPBAR\.LE SB0, 0x(\w+)", "\n".join(instructions[slice(*main)]))
-            found[kernel] = counted[main] + collections.Counter({"copies in flight": max((int(count, 16) for count in waits), default=0)})
+            text = "\n".join(instructions[slice(*main)])
+            found[kernel] = counted[main] + collections.Counter({
+                "copies in flight": max((int(count, 16) for count in re.findall(r"DEPBAR\.LE SB0, 0x(\w+)", text)), default=0),
+                "products in flight": max((int(count, 16) for count in re.findall(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x(\w+)", text)), default=0)})
     return found
 
 
@@ -115,9 +118,13 @@ def busy(counts):
     """{limit: clocks of a scheduler for one pass of one sub-group}"""
     clocks = dict.fromkeys(LIMITS, 0.0)
     for name, count in counts.items():
-        if name == "copies in flight":
+        if name.endswith("in flight"):
             continue
         clocks["issue"] += count
+        if product := re.match(ASYNCHRONOUS, name):  # of a quarter of the team's rows
+            columns = int(product[1])
+            clocks["matrix unit"] += count * columns / 2
+            clocks["local memory"] += count * 32 * (64 + columns) / LOCAL_RATE
         limit, each = ARITHMETIC.get(name.split(".")[0], (None, 0))
         if limit:
             clocks[limit] += each * count
@@ -129,7 +136,20 @@ def busy(counts):
 def flops(counts):
     """Of one pass of one sub-group: those of the matrix unit, or else of fp32 multiply-adds."""
     matrix = sum(each * count for name, count in counts.items() for begin, each in FLOPS.items() if name.startswith(begin))
+    for name, count in counts.items():
+        if product := re.match(ASYNCHRONOUS, name):
+            matrix += count * 2 * 16 * int(product[1]) * int(product[2])
     return matrix or 64 * sum(count for name, count in counts.items() if name.startswith("FFMA"))
+
+
+def turn(counts, sub_groups, groups):
+    """Clocks of a unit in which each of its work-groups passes once through the main loop."""
+    own = sub_groups / SCHEDULERS * sum(value**OVERLAP for value in busy(counts).values()) ** (1 / OVERLAP)
+    if counts.get("products in flight"):  # the units have work at the barrier, and copies a pass to arrive
+        return max(groups * own, LATENCY + BARRIER)
+    if groups > 1:
+        return max(groups * own, own + BARRIER)
+    return own + BARRIER + (LATENCY if not counts.get("copies in flight") and any(name.startswith("LDGSTS") for name in counts) else 0)
 
 
 def estimate(counts, registers, local_bytes, work_items):
@@ -139,13 +159,8 @@ def estimate(counts, registers, local_bytes, work_items):
     if groups == 0:
         return 0.0, "does not fit", 0
     clocks = busy(counts)
-    own = sub_groups / SCHEDULERS * sum(value**OVERLAP for value in clocks.values()) ** (1 / OVERLAP)  # of one work-group
-    if groups > 1:
-        turn = max(groups * own, own + BARRIER)
-    else:
-        turn = own + BARRIER + (LATENCY if not counts.get("copies in flight") and any(name.startswith("LDGSTS") for name in counts) else 0)
     clock = MATRIX_CLOCK if clocks["matrix unit"] else CLOCK
-    rate = flops(counts) * groups * sub_groups / turn * UNITS * clock / 1e12
+    rate = flops(counts) * groups * sub_groups / turn(counts, sub_groups, groups) * UNITS * clock / 1e12
     return rate, max(clocks, key=clocks.get), groups
 
 

@@ -26,12 +26,14 @@ def option(launch, name, usual=0):
 def flops_of_group(launch, groups):
     """Of a work-group, with what it computes beyond the edges of the results."""
     tile = {"gemm_tiled": option(launch, "SIDE")**2 * option(launch, "OWN_ROWS") * option(launch, "OWN_COLUMNS"),
+            "gemm_wgmma": 128 * option(launch, "WGMMA_COLUMNS", 256),
             "gemm_matrix": 2 * option(launch, "GROUP_COLUMNS", 2) * option(launch, "SUB_ROWS") * option(launch, "SUB_COLUMNS")}
     area = tile.get(launch["kernel"])
     products = option(launch, "PRODUCTS", 1)
     if not area or not launch["flops"]:
         return launch["flops"] * products / groups
-    parts, depth = launch["global"][1], option(launch, "DEPTH")
+    parts = launch["global"][1] if len(launch["global"]) > 1 else 1
+    depth = option(launch, "DEPTH", 64 if option(launch, "STORAGE") else 32)
     return 2 * area * products * math.ceil(launch["flops"] / (2 * launch["results"]) / parts / depth) * depth
 
 
@@ -39,14 +41,6 @@ def occupancy(kernel, items):
     sub_groups = math.ceil(items / 32)
     by_registers = estimate.REGISTERS // (math.ceil(max(kernel["registers"], 16) / 8) * 8 * 32 * sub_groups)
     return max(1, min(by_registers, estimate.LOCAL_BYTES // (kernel["local"] + 1024), MOST_ITEMS // (32 * sub_groups), MOST_GROUPS))
-
-
-def turn(counts, sub_groups, groups):
-    """Clocks of a unit in which each of its work-groups passes once through the main loop."""
-    own = sub_groups / estimate.SCHEDULERS * sum(value**estimate.OVERLAP for value in estimate.busy(counts).values()) ** (1 / estimate.OVERLAP)
-    if groups > 1:
-        return max(groups * own, own + estimate.BARRIER)
-    return own + estimate.BARRIER + (estimate.LATENCY if not counts.get("copies in flight") and any(n.startswith("LDGSTS") for n in counts) else 0)
 
 
 def seconds(launch, kernel):
@@ -57,11 +51,11 @@ def seconds(launch, kernel):
     each = math.ceil(groups / estimate.UNITS)  # of the busiest unit
     waves, rest = divmod(each, together)
     counts = kernel["counts"]
-    clock = estimate.MATRIX_CLOCK if counts and any(name.startswith("HMMA") for name in counts) else estimate.CLOCK
+    clock = estimate.MATRIX_CLOCK if counts and any(name.startswith(("HMMA", "HGMMA")) for name in counts) else estimate.CLOCK
     arithmetic = 0
     if counts and launch["flops"] and any(name.startswith("BAR") for name in counts):
         passes = flops_of_group(launch, groups) / (estimate.flops(counts) * sub_groups)
-        arithmetic = passes * (waves * turn(counts, sub_groups, together) + (turn(counts, sub_groups, rest) if rest else 0))
+        arithmetic = passes * (waves * estimate.turn(counts, sub_groups, together) + (estimate.turn(counts, sub_groups, rest) if rest else 0))
     rounds = waves + bool(rest)
     chain = math.ceil(launch["bytes"] / (groups * items) / kernel["moved"]) if kernel["moved"] else 1
     times = {"arithmetic": arithmetic / clock,
