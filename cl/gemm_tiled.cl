@@ -7,9 +7,10 @@
  * multiply-adds; 32 neighbours share 8 fours of columns and 4 of rows, which lie in different banks.
  *
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. For small results the depth is cut into parts (PARTIAL): each work-group sums one part into
- * scratch, and gemm_finish adds the parts in their order. One work-item writes each output; sums run along the depth in
- * order within a part, whatever the tile.
+ * of b in the cache. For small results the depth is cut twice: SHARES times SIDE·SIDE work-items of a work-group sum one
+ * share each for the same tile, which the first of them add in their order by way of local memory; and work-groups sum
+ * one part each into scratch (PARTIAL), where gemm_finish adds them in their order, which is a launch more. One work-item
+ * writes each output; sums run along the depth in order within a share, whatever the tile.
  *
  * STORAGE is the type of a and b; the bias and partial sums are fp32. */
 #include "gemm_epilogue.clh"
@@ -44,6 +45,9 @@
 #ifndef DEPTH
 #define DEPTH 16
 #endif
+#ifndef SHARES
+#define SHARES 1 /* of a work-group's depth */
+#endif
 #if SIDE != 8 && SIDE != 16
 #error "SIDE is 8 or 16"
 #endif
@@ -52,6 +56,10 @@
 #endif
 #if (OWN_ROWS != 4 && OWN_ROWS != 8) || (OWN_COLUMNS != 4 && OWN_COLUMNS != 8)
 #error "a work-item owns 4 or 8 rows and columns"
+#endif
+
+#if SHARES != 1 && (SIDE != 8 || (SHARES != 2 && SHARES != 4))
+#error "SHARES is 1, or 2 or 4 of groups of 8 by 8"
 #endif
 
 /* Longer stretches take registers: with 128 or fewer, two work-groups of 8×8 numbers a work-item share a compute unit. */
@@ -69,8 +77,8 @@
 #define FETCHES(tile) ((FOURS(tile) + ITEMS - 1) / ITEMS)
 
 /* Where a work-item stands in its tile: 32 neighbours form a block of 8 columns by 4 rows. */
-#define ITEM_COLUMN (get_local_id(0) / 32 % (SIDE / 8) * 8 + get_local_id(0) % 8)
-#define ITEM_ROW    (get_local_id(0) / 32 / (SIDE / 8) * 4 + get_local_id(0) % 32 / 8)
+#define ITEM_COLUMN (item / 32 % (SIDE / 8) * 8 + item % 8)
+#define ITEM_ROW    (item / 32 / (SIDE / 8) * 4 + item % 32 / 8)
 
 /* A slice of DEPTH steps of the depth and `tile` outer indices, four by four. Stored with the depth along rows (outer ×
  * depth), a four is four steps of one outer index; stored with the outer index along rows (depth × outer), four outer
@@ -216,25 +224,45 @@ INLINE void put(float4 value, int row, int column, __global float *parts, EPILOG
     put(sum##r##_##g, row_begin + r / 4 * (TILE_ROWS / 2) + ITEM_ROW * 4 + r % 4,                                      \
         column_begin + g * (TILE_COLUMNS / 2) + ITEM_COLUMN * 4, parts, EPILOGUE);
 
-#define SLICE_A (DEPTH * PITCH(TILE_ROWS))
-#define SLICE_B (DEPTH * PITCH(TILE_COLUMNS))
+#define SLICE_A     (DEPTH * PITCH(TILE_ROWS))
+#define SLICE_B     (DEPTH * PITCH(TILE_COLUMNS))
+#define SHARE_FLOATS (2 * (SLICE_A + SLICE_B))
+
+#if SHARES > 1
+/* A four of sums goes from another share to the first. */
+#define GIVE_FOUR(r, g) given[((r) * (OWN_COLUMNS / 4) + g) * ITEMS + item] = sum##r##_##g;
+#define TAKE_FOUR(r, g) sum##r##_##g += given[((r) * (OWN_COLUMNS / 4) + g) * ITEMS + item];
+#if OWN_COLUMNS == 4
+#define GIVE_ROW(r, c, f) GIVE_FOUR(r, 0)
+#define TAKE_ROW(r, c, f) TAKE_FOUR(r, 0)
+#else
+#define GIVE_ROW(r, c, f) GIVE_FOUR(r, 0) GIVE_FOUR(r, 1)
+#define TAKE_ROW(r, c, f) TAKE_FOUR(r, 0) TAKE_FOUR(r, 1)
+#endif
+#endif
 
 /* Work-groups: tiles, parts of the depth. */
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+__kernel __attribute__((reqd_work_group_size(ITEMS * SHARES, 1, 1))) void
 gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
            const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-           EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of DEPTH */
+           EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of SHARES·DEPTH */
            __global float *parts,                      /* [parts,m,n] or NULL */
            __global float *sums /* [m], or [parts,m] with PARTIAL, or NULL */) {
-    __local float slice_a[2 * SLICE_A] __attribute__((aligned(16)));
-    __local float slice_b[2 * SLICE_B] __attribute__((aligned(16)));
-    const int item = get_local_id(0), tile_columns = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
+    __local float slices[SHARES * SHARE_FLOATS] __attribute__((aligned(16)));
+    const int item = get_local_id(0) % ITEMS, share = get_local_id(0) / ITEMS;
+    __local float *const slice_a = slices + share * SHARE_FLOATS, *const slice_b = slice_a + 2 * SLICE_A;
+    const int tile_columns = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int band = get_group_id(0) / (BAND * tile_columns), in_band = get_group_id(0) % (BAND * tile_columns);
     const int band_rows = min((m + TILE_ROWS - 1) / TILE_ROWS - band * BAND, BAND);
     const int row_begin = (band * BAND + in_band % band_rows) * TILE_ROWS;
     const int column_begin = in_band / band_rows * TILE_COLUMNS;
-    int begin = get_group_id(1) * part_depth, now = 0;
+    const int share_depth = part_depth / SHARES;
+    int begin = get_group_id(1) * part_depth + share * share_depth, now = 0;
+#if SHARES == 1
     const int end = min(begin + part_depth, k);
+#else
+    const int end = begin + share_depth; /* equally far in all shares, whose work-items meet at barriers */
+#endif
     EACH_ROW(DECLARE_ROW)
     EACH_FETCH_A(DECLARE_A)
     EACH_FETCH_B(DECLARE_B)
@@ -278,6 +306,21 @@ gemm_tiled(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
         }
         barrier(CLK_LOCAL_MEM_FENCE);
     }
+#if SHARES > 1
+    __local float4 *const given = (__local float4 *)slices;
+    for (int giver = 1; giver < SHARES; giver++) {
+        if (share == giver) { EACH_ROW(GIVE_ROW) }
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (share == 0) { EACH_ROW(TAKE_ROW) }
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+#if SUMS
+    slices[share * ITEMS + item] = sum_of_row;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int giver = 1; giver < SHARES; giver++) sum_of_row += slices[giver * ITEMS + item];
+#endif
+    if (share > 0) return;
+#endif
     EACH_ROW(PUT_ROW)
 #if SUMS
     if (column_begin == 0 && item < TILE_ROWS && row_begin + item < m)

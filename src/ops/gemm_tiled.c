@@ -4,40 +4,52 @@
 #include "ops/reduction.h"
 
 enum { PITCH = 4 };
-enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
+enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, SHARES, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
 typedef struct tile_shape {
-    long side, own_rows, own_columns, depth;
+    long side, own_rows, own_columns, depth, shares;
 } tile_shape;
 
 static bool fits(const xp_device_limits *limits, const tile_shape *t) {
-    const long floats = 2 * t->depth * (t->side * (t->own_rows + t->own_columns) + 2 * PITCH);
-    return (size_t)(t->side * t->side) <= limits->work_group_size &&
+    const long floats = 2 * t->shares * t->depth * (t->side * (t->own_rows + t->own_columns) + 2 * PITCH);
+    return (size_t)(t->side * t->side * t->shares) <= limits->work_group_size &&
            (size_t)floats * sizeof(float) <= limits->local_bytes;
 }
 
 /* Clocks of the compute unit with the most work-groups, as a large GPU has them: 128 multiply-adds a clock, and 256
  * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest is
- * what reading local memory costs. A second launch costs as much as the work of some thousand clocks. */
+ * what reading local memory costs. Shares of a work-group give their sums away by way of local memory. A second launch
+ * costs the host as much as the work of some thousand clocks, and the device little less. */
 static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_shape *t, int64_t parts) {
-    enum { BUSY = 256, LANES = 128, START = 1500, LAUNCH = 8000, BYTES = 18 /* of device memory, a clock and unit */ };
+    enum {
+        BUSY = 256,
+        LANES = 128,
+        START = 1500,
+        LAUNCH = 12500,
+        GIVE = 300,
+        BYTES = 18 /* of device memory, a clock and unit */
+    };
     const int64_t items = t->side * t->side, tiles = xp_launch_blocks(p->m, t->side * t->own_rows) *
                                                      xp_launch_blocks(p->n, t->side * t->own_columns);
     const int64_t groups = xp_launch_blocks(tiles * parts, units), depth = xp_launch_blocks(p->k, parts);
     const double step =
         (double)items / LANES * (double)(t->own_rows * t->own_columns + 2 * (t->own_rows + t->own_columns));
-    const double busy = groups * items < BUSY ? (double)(groups * items) / BUSY : 1;
-    const double waves = (double)xp_launch_blocks(groups * items, 2 * BUSY);
-    const double product = (double)(groups * depth) * step / busy + START * waves;
+    const int64_t resident = groups * items * t->shares;
+    const double busy = resident < BUSY ? (double)resident / BUSY : 1;
+    const double waves = (double)xp_launch_blocks(resident, 2 * BUSY);
+    const double give = (double)(t->shares - 1) * (GIVE + step);
+    const double product = (double)(groups * depth) * step / busy + (double)groups * give + START * waves;
     return parts == 1 ? product : product + LAUNCH + (double)(8 * parts * p->m * p->n) / (BYTES * (double)units);
 }
 
-/* Makes the tile and the parts that are estimated to be fastest the defaults. */
+/* Makes the tile, the shares and the parts that are estimated to be fastest the defaults. */
 static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
-    static const tile_shape tiles[] = {{8, 4, 4, 16},  {8, 4, 8, 16},  {8, 8, 4, 16},  {8, 8, 8, 8},
-                                       {16, 4, 4, 16}, {16, 4, 8, 16}, {16, 8, 4, 16}, {16, 8, 8, 8}};
+    static const tile_shape tiles[] = {{8, 4, 4, 16, 1},  {8, 4, 8, 16, 1},  {8, 8, 4, 16, 1},  {8, 8, 8, 8, 1},
+                                       {16, 4, 4, 16, 1}, {16, 4, 8, 16, 1}, {16, 8, 4, 16, 1}, {16, 8, 8, 8, 1},
+                                       {8, 4, 4, 16, 2},  {8, 4, 4, 16, 4},  {8, 4, 8, 8, 2},   {8, 4, 8, 8, 4},
+                                       {8, 8, 4, 8, 2},   {8, 8, 4, 8, 4},   {8, 8, 8, 8, 2},   {8, 8, 8, 8, 4}};
     const unsigned units = limits->compute_units > 0 ? limits->compute_units : 1; /* a driver may not say */
     double best = 0;
     for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
@@ -50,8 +62,17 @@ static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes
             parameters[OWN_ROWS].value = tiles[i].own_rows;
             parameters[OWN_COLUMNS].value = tiles[i].own_columns;
             parameters[DEPTH].value = tiles[i].depth;
+            parameters[SHARES].value = tiles[i].shares;
             parameters[PARTS].value = parameters[PARTS].values[part];
         }
+}
+
+/* What the table asks for together may not go together. */
+static tile_shape shape_of(const xp_device_limits *limits, const xp_tuning_parameter *parameters) {
+    tile_shape t = {parameters[SIDE].value, parameters[OWN_ROWS].value, parameters[OWN_COLUMNS].value,
+                    parameters[DEPTH].value, parameters[SHARES].value};
+    while (t.shares > 1 && (t.side != 8 || !fits(limits, &t))) t.shares /= 2;
+    return t;
 }
 
 /* ---- who computes a product -------------------------------------------------------------------------------------- */
@@ -70,6 +91,7 @@ static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
                                      {"OWN_ROWS", 4, {4, 8}},
                                      {"OWN_COLUMNS", 4, {4, 8}},
                                      {"DEPTH", 16, {8, 16, 32}},
+                                     {"SHARES", 1, {1, 2, 4}},
                                      {"PARTS", 1, {1}},
                                      {"LIBRARY", XP_LIBRARY_OURS, {XP_LIBRARY_OURS}}}};
     xp_gemm_permit_parts(&tile.parameters[PARTS], p->k);
@@ -120,8 +142,9 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     const xp_gemm_attributes *p = t.attributes;
     xp_tuning tile, library;
     XP_TRY(choose(plan, node, &tile, &library));
-    const int64_t side = tile.parameters[SIDE].value, depth = tile.parameters[DEPTH].value;
-    const int64_t rows = side * tile.parameters[OWN_ROWS].value, columns = side * tile.parameters[OWN_COLUMNS].value;
+    const tile_shape shape = shape_of(&xp_plan_device(plan)->limits, tile.parameters);
+    const int64_t rows = shape.side * shape.own_rows, columns = shape.side * shape.own_columns;
+    const int64_t items = shape.side * shape.side * shape.shares, depth = shape.depth * shape.shares;
     const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, tile.parameters[PARTS].value), depth) * depth;
     const int64_t part_count = xp_launch_blocks(p->k, part_depth);
     const bool partial = part_count > 1;
@@ -132,12 +155,14 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
         .file = "gemm_tiled",
         .kernel = "gemm_tiled",
         .dimensions = 2,
-        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) * side * side),
+        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) * items),
                    (size_t)part_count},
-        .local = {(size_t)(side * side), 1},
+        .local = {(size_t)items, 1},
         .flops = xp_gemm_flops(p),
         .bytes = xp_gemm_bytes(&t)};
-    for (int i = 0; i < PARTS; i++) xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
+    for (int i = 0; i < SHARES; i++)
+        xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
+    if (shape.shares > 1) xp_variant_set(&product.variant, "SHARES", shape.shares);
     xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
     xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));

@@ -144,11 +144,12 @@ def flops(counts):
 
 def turn(counts, sub_groups, groups):
     """Clocks of a unit in which each of its work-groups passes once through the main loop."""
-    own = sub_groups / SCHEDULERS * sum(value**OVERLAP for value in busy(counts).values()) ** (1 / OVERLAP)
+    one = sum(value**OVERLAP for value in busy(counts).values()) ** (1 / OVERLAP)  # of a sub-group on its scheduler
+    own, together = (one * max(1, count * sub_groups / SCHEDULERS) for count in (1, groups))
     if counts.get("products in flight"):  # the units have work at the barrier, and copies a pass to arrive
-        return max(groups * own, LATENCY + BARRIER)
+        return max(together, LATENCY + BARRIER)
     if groups > 1:
-        return max(groups * own, own + BARRIER)
+        return max(together, own + BARRIER)
     return own + BARRIER + (LATENCY if not counts.get("copies in flight") and any(name.startswith("LDGSTS") for name in counts) else 0)
 
 

@@ -33,7 +33,7 @@ def flops_of_group(launch, groups):
     if not area or not launch["flops"]:
         return launch["flops"] * products / groups
     parts = launch["global"][1] if len(launch["global"]) > 1 else 1
-    depth = option(launch, "DEPTH", 64 if option(launch, "STORAGE") else 32)
+    depth = option(launch, "DEPTH", 64 if option(launch, "STORAGE") else 32) * option(launch, "SHARES", 1)
     return 2 * area * products * math.ceil(launch["flops"] / (2 * launch["results"]) / parts / depth) * depth
 
 

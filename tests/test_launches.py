@@ -1,0 +1,17 @@
+#!/usr/bin/env python3
+"""A training step on a GPU of 132 compute units has few launches: sums of parts of the depth do not add to them.
+
+usage: test_launches.py PLAN_GPU"""
+import json
+import subprocess
+import sys
+
+UNITS, MOST = 132, 60
+MODEL = ["preset=uea-flowformer", "model.layers=2", "length=29", "features=12", "classes=9"]
+
+for family, precision in (("tiled", "fp32"), ("matrix", "fp32")):
+    words = [sys.argv[1], str(UNITS), "step", *MODEL, f"family={family}", f"precision={precision}"]
+    launches = [json.loads(line) for line in subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()]
+    names = [launch["kernel"] for launch in launches]
+    print(f"{family} {precision}: {len(names)} launches, {names.count('gemm_finish')} of sums of parts")
+    assert 40 < len(names) <= MOST, f"{family} {precision}: {len(names)} launches: {names}"
