@@ -213,6 +213,11 @@ def check_formats(run, train, test):
     timed = must("bench", "step", "--width", "16", "--heads", "2", "--layers", "1", "--ffn", "16", "--batch", "4", "--length", "8",
                  "--repetitions", "1", "--profile", "-o", "json")
     expect("a profile beside JSON", len(json.loads(timed.stdout)) == 1 and "idle between launches" in timed.stderr, str(timed))
+    # With one sample of one step the gradients overflow in fp16 at first: the scale of the loss falls until they do not, as in training.
+    tiny = ["--width", "2", "--heads", "1", "--layers", "1", "--ffn", "4", "--batch", "1", "--length", "1", "--classes", "2"]
+    steps = expanse("bench", "step", *tiny, "--precision", "fp16", "--on-request", input="1\n" * 6).stdout.splitlines()[1:]
+    losses = [line.split()[1] for line in steps]
+    expect("a benchmark in fp16", len(losses) == 6 and losses[0] == losses[1] != losses[5], str(steps))
     rejected("a format that there is not", ["eval", run, "--data", test, "-o", "xml"], ["'xml' is not text, md, csv or json"], 2)
     rejected("an answer's folder", ["predict", run, "--data", test, "--out", answers], ["unknown flag '--out'"], 2)
 

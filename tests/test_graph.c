@@ -180,6 +180,24 @@ static void what_the_caller_gets_is_not_taken_in(void **state) {
     xp_graph_close(&graph);
 }
 
+/* Dropout comes before what is added, in the product as in the graph. */
+static void a_product_drops_elements_before_it_adds_a_gradient(void **state) {
+    xp_graph *graph;
+    assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+    xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 2, (int64_t[]){8, 16})), *dx;
+    xp_tensor *weights[2], *branches[2];
+    for (int i = 0; i < 2; i++) weights[i] = xp_graph_input(graph, i ? "u" : "w", XP_F32, 2, (int64_t[]){16, 16});
+    branches[0] = xp_linear(graph, xp_dropout(graph, x, 0.5f), weights[0], NULL, XP_ACTIVATION_NONE);
+    branches[1] = xp_linear(graph, x, weights[1], NULL, XP_ACTIVATION_NONE);
+    xp_tensor *y = xp_add(graph, branches[0], branches[1]), *seed = xp_graph_input(graph, "seed", XP_F32, 2, y->shape);
+    const int adds = count_operation(graph, "add"), drops = count_operation(graph, "dropout");
+    assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 1, &x, &dx), XP_OK);
+    assert_int_equal(count_operation(graph, "dropout"), drops);
+    assert_int_equal(count_operation(graph, "add"), adds);
+    assert_int_equal(graph->fused, 2);
+    xp_graph_close(&graph);
+}
+
 /* A gradient goes to fp32, as its parameter is, without being stored in 16 bits between. */
 static void a_product_writes_its_result_in_the_type_that_a_cast_asks_for(void **state) {
     xp_graph *graph;
@@ -384,6 +402,7 @@ int main(void) {
         cmocka_unit_test(products_take_in_slopes_and_the_gradients_that_meet_theirs),
         cmocka_unit_test(a_sum_of_gradients_is_taken_in_before_a_slope),
         cmocka_unit_test(what_the_caller_gets_is_not_taken_in),
+        cmocka_unit_test(a_product_drops_elements_before_it_adds_a_gradient),
         cmocka_unit_test(a_product_writes_its_result_in_the_type_that_a_cast_asks_for),
         cmocka_unit_test(tensors_that_live_together_never_overlap),
         cmocka_unit_test(no_block_crosses_the_end_of_a_slab),

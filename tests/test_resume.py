@@ -269,6 +269,10 @@ def check_loss_scale():
     expect("a scale that is too high", one == other, "skipped steps differ where the run was cut")
     summary = json.load(open(f"{high}/summary.json"))
     expect("a scale that is too high", 0 < summary["steps_skipped"] < 20 and summary["loss_scale"] < 2**29, str(summary))
+    text = must("train", "--resume", high, "--epochs", "5", "--precision", "bf16").stdout
+    expect("from fp16 to bf16", re.search(r"trained in fp16 up to step \d+, and continues in bf16", text), text)
+    later = json.load(open(f"{high}/summary.json"))
+    expect("from fp16 to bf16", later["precision"] == "bf16" and later["steps_skipped"] == summary["steps_skipped"], str(later))
     state["loss_scale"]["scale"] = 3
     write(os.path.join(late, "last/state.json"), json.dumps(state))
     rejected("a scale that is no power of two", ["train", "--resume", late, "--quiet"], ["'loss_scale' is invalid"], 1)

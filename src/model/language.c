@@ -56,8 +56,8 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     xp_tensor *table = xp_layers_parameter(builder, "embedding", "weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL,
                                            0.02f, 2, (int64_t[]){shape->outputs, config->width});
     const float scale = config->scale_input ? (float)sqrt((double)config->width) : 1;
-    xp_tensor *x = xp_embed(graph, xp_lookup(graph, table, tokens), positions(builder, shape->length), NULL, scale,
-                            (float)config->dropout);
+    xp_tensor *x = xp_embed_as(graph, xp_lookup(graph, table, tokens), positions(builder, shape->length), NULL, scale,
+                               (float)config->dropout, (xp_type)config->storage);
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");

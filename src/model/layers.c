@@ -116,6 +116,7 @@ static const char *enter(xp_builder *builder, char scope[XP_NAME_BYTES], int lay
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
     const xp_model_config *config = builder->config;
     char scope[XP_NAME_BYTES];
+    x = xp_cast(builder->graph, x, (xp_type)config->storage);
     xp_tensor *branch = NULL; /* pre-norm: what the last part adds to x, not yet added */
     for (int layer = 0; layer < config->layers; layer++) {
         if (config->pre_norm) {

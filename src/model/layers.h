@@ -29,7 +29,7 @@ xp_tensor *xp_layers_linear(xp_builder *builder, const char *scope, xp_tensor *x
  * normalised. */
 xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, xp_tensor *branch, xp_tensor **sum);
 
-/* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width] in the type of storage. */
+/* config->layers transformer layers named encoder.0 …, and the final normalisation. x [B,N,width]. */
 xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x);
 
 /* The row of a model. Adding a model takes its file and a line in list.h. */

@@ -107,7 +107,6 @@ static bool take_in(xp_node *node, xp_combine combine, xp_tensor *partner, const
         return true;
     }
     if (attributes->activation != XP_ACTIVATION_NONE || attributes->combine != XP_COMBINE_NONE) return false;
-    if (attributes->dropout.probability > 0 && combine == XP_COMBINE_ADD) return false;
     attributes->combine = combine;
     node->inputs[3] = partner;
     return true;

@@ -22,7 +22,7 @@ typedef struct xp_run_summary {
     int epochs;
     int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 if no model was built */
     double seconds, samples_per_second;
-    bool scaled; /* the loss, in fp16: */
+    bool scaled; /* the loss, now or before, since it was in fp16: */
     int64_t skipped;
     double loss_scale;
     bool finished; /* false: interrupted, can be resumed */

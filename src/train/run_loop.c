@@ -147,7 +147,7 @@ void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
                             .test_samples = run->counts[2],
                             .seconds = xp_clock() - run->started,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
-                            .scaled = run->session.skipped != NULL,
+                            .scaled = state->loss_scale.scale > 0, /* fp16, now or before */
                             .skipped = xp_loss_scale_skipped(&state->loss_scale),
                             .loss_scale = state->loss_scale.scale,
                             .finished = state->epoch == run->checkpoint.config.training.epochs};

@@ -3,7 +3,6 @@
 #include "core/clock.h"
 #include "core/random.h"
 #include "device/fill.h"
-#include "train/loss_scale.h"
 
 #include <stdlib.h>
 
@@ -67,7 +66,7 @@ enum { ROUND = 64 }; /* steps of one pass */
 
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
                             const xp_device_options *options) {
-    *out = (xp_synthetic){.config = *config};
+    *out = (xp_synthetic){.config = *config, .loss_scale = xp_loss_scale_begin()};
     const int batch = shape->batch;
     xp_model_shape part = *shape;
     part.batch = batch / out->config.training.accumulate;
@@ -90,11 +89,19 @@ void xp_synthetic_close(xp_synthetic *synthetic) {
     *synthetic = (xp_synthetic){.step = 0};
 }
 
+/* Takes the outcome of a step that was waited for, if any. */
+static void count_step(xp_synthetic *t, const xp_tally *tally) {
+    if (tally->samples == 0) return;
+    if (t->session.skipped) xp_loss_scale_count(&t->loss_scale, tally->skipped > 0);
+    t->counted++;
+}
+
 /* Has the batch prepared for the next ROUND steps, as an epoch would, when those before are used up. */
 static xp_status prepare_round(xp_synthetic *t) {
     xp_tally last;
     if (t->ahead > 0) return XP_OK;
     XP_TRY(xp_session_finish(&t->session, &last));
+    count_step(t, &last);
     xp_session_begin(&t->session, t->batch, t->order, t->batch->count * ROUND, 0);
     t->ahead = ROUND;
     return XP_OK;
@@ -105,15 +112,19 @@ xp_status xp_synthetic_run(xp_synthetic *t, int count, double *seconds, double *
     xp_tally tally;
     for (int i = 0; i < count; i++) {
         XP_TRY(prepare_round(t));
-        const xp_session_step_numbers numbers = {.step = t->step + 1,
-                                                 .update = t->step + 1,
-                                                 .rate = t->config.training.learning_rate,
-                                                 .scale = t->session.skipped ? xp_loss_scale_begin().scale : 1};
+        xp_session_step_numbers numbers = {.step = t->step + 1, .rate = t->config.training.learning_rate, .scale = 1};
+        if (t->session.skipped) {
+            XP_TRY(xp_loss_scale_choose(&t->loss_scale, numbers.step, t->counted));
+            numbers.scale = t->loss_scale.scale;
+        }
+        numbers.update = numbers.step - t->loss_scale.skipped;
         XP_TRY(xp_session_train(&t->session, &numbers, &tally));
+        count_step(t, &tally);
         t->step++;
         t->ahead--;
     }
     XP_TRY(xp_session_finish(&t->session, &tally));
+    count_step(t, &tally);
     *seconds = xp_clock() - begin;
     *loss = tally.sums[0] / (double)t->batch->count;
     return XP_OK;

@@ -4,6 +4,7 @@
 
 #include "data/dataset.h"
 #include "train/config.h"
+#include "train/loss_scale.h"
 #include "train/session.h"
 
 typedef struct xp_synthetic {
@@ -12,6 +13,8 @@ typedef struct xp_synthetic {
     xp_dataset *batch;
     int32_t *order;      /* the batch's samples, over and over */
     int64_t step, ahead; /* steps done, and those that the order still has */
+    int64_t counted;     /* steps whose outcome is known, in … */
+    xp_loss_scale loss_scale;
 } xp_synthetic;
 
 /* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close
