@@ -14,6 +14,7 @@ enum { XP_EXIT_OK = 0, XP_EXIT_FAILURE = 1, XP_EXIT_USAGE = 2, XP_EXIT_UNFINISHE
 int xp_command_train(int count, char **words);
 int xp_command_eval(int count, char **words);
 int xp_command_predict(int count, char **words);
+int xp_command_generate(int count, char **words);
 int xp_command_analyze(int count, char **words);
 int xp_command_devices(int count, char **words);
 int xp_command_info(int count, char **words);

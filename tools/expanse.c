@@ -13,6 +13,7 @@ static const xp_subcommand subcommands[] = {
     {"train", "train a model, or continue a run", xp_command_train},
     {"eval", "print the accuracy of a model on a data set", xp_command_eval},
     {"predict", "write the class and the probabilities of each sample as CSV", xp_command_predict},
+    {"generate", "write text that a language model continues a prompt with", xp_command_generate},
     {"analyze", "measure how much the attention heads of a model differ", xp_command_analyze},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"tune", "find the fastest kernels for this device", xp_command_tune},

@@ -46,25 +46,44 @@ static xp_tensor *positions(xp_builder *builder, int64_t rows) {
                                learned ? XP_INITIAL_NORMAL : XP_INITIAL_SINUSOID, 0.02f, 2, shape);
 }
 
-static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
+/* Rows of tokens [B,N] at positions [N or more, width]; *table is what they were looked up in. */
+static xp_tensor *embed(xp_builder *builder, const xp_model_shape *shape, xp_tensor *tokens, xp_tensor *places,
+                        xp_tensor **table) {
     const xp_model_config *config = builder->config;
-    xp_graph *graph = builder->graph;
     builder->small_normal_init = true;
-
-    xp_graph_scope(graph, "embedding");
-    xp_tensor *tokens = xp_tokens(graph, input, NULL, 0, shape->length);
-    xp_tensor *table = xp_layers_parameter(builder, "embedding", "weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL,
-                                           0.02f, 2, (int64_t[]){shape->outputs, config->width});
+    *table = xp_layers_parameter(builder, "embedding", "weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL, 0.02f, 2,
+                                 (int64_t[]){shape->outputs, config->width});
     const float scale = config->scale_input ? (float)sqrt((double)config->width) : 1;
-    xp_tensor *x = xp_embed_as(graph, xp_lookup(graph, table, tokens), positions(builder, shape->length), NULL, scale,
-                               (float)config->dropout, (xp_type)config->storage);
-    x = xp_layers_encoder(builder, x);
+    return xp_embed_as(builder->graph, xp_lookup(builder->graph, *table, tokens), places, NULL, scale,
+                       (float)config->dropout, (xp_type)config->storage);
+}
 
-    xp_graph_scope(graph, "head");
-    x = xp_cast(graph, x, XP_F32); /* so are the logits */
-    x = xp_graph_reshape(graph, x, 2, (int64_t[]){(int64_t)shape->batch * shape->length, config->width});
-    if (config->head == XP_HEAD_TIED) return xp_linear(graph, x, table, NULL, XP_ACTIVATION_NONE);
+/* From x [B,N,width] to [B·N,outputs]. */
+static xp_tensor *answer(xp_builder *builder, const xp_model_shape *shape, xp_tensor *x, xp_tensor *table) {
+    const int64_t width = builder->config->width;
+    xp_graph_scope(builder->graph, "head");
+    x = xp_cast(builder->graph, x, XP_F32); /* so are the logits */
+    if (!x) return NULL;
+    x = xp_graph_reshape(builder->graph, x, 2, (int64_t[]){x->shape[0] * x->shape[1], width});
+    if (builder->config->head == XP_HEAD_TIED) return xp_linear(builder->graph, x, table, NULL, XP_ACTIVATION_NONE);
     return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
+}
+
+static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input) {
+    xp_tensor *table;
+    xp_graph_scope(builder->graph, "embedding");
+    xp_tensor *tokens = xp_tokens(builder->graph, input, NULL, 0, shape->length);
+    xp_tensor *x = embed(builder, shape, tokens, positions(builder, shape->length), &table);
+    return answer(builder, shape, xp_layers_encoder(builder, x), table);
+}
+
+static xp_tensor *build_step(xp_builder *builder, const xp_model_shape *shape, const xp_model_step *step) {
+    xp_tensor *table;
+    xp_graph_scope(builder->graph, "embedding");
+    xp_tensor *place = xp_lookup(builder->graph, positions(builder, shape->length), step->position);
+    place = xp_graph_reshape(builder->graph, place, 2, (int64_t[]){1, builder->config->width});
+    xp_tensor *x = embed(builder, shape, step->token, place, &table);
+    return answer(builder, shape, xp_layers_encoder(builder, x), table);
 }
 
 const xp_model_row xp_model_language = {.samples = "text",
@@ -72,4 +91,5 @@ const xp_model_row xp_model_language = {.samples = "text",
                                         .check_data = check_data,
                                         .describe_rows = describe_rows,
                                         .add_input = add_input,
-                                        .build = build};
+                                        .build = build,
+                                        .build_step = build_step};

@@ -71,11 +71,23 @@ static xp_status project(xp_builder *builder, const char *layer, xp_tensor *x, x
     return xp_graph_slice(builder->graph, qkv, 2, 3, sizes, part);
 }
 
-/* Multi-head attention of x [B,N,width] on itself, by the specification. */
+/* Adds rows [B,N,G,D] to those that the graph remembers of earlier runs, and returns all. */
+static xp_tensor *remember(xp_builder *builder, const char *layer, const char *name, xp_tensor *rows) {
+    char full[XP_NAME_BYTES];
+    snprintf(full, sizeof full, "%.40s.%s", layer, name);
+    const int64_t shape[] = {rows->shape[0], builder->capacity, rows->shape[2], rows->shape[3]};
+    return xp_append(builder->graph, xp_graph_input(builder->graph, full, rows->type, 4, shape), rows, builder->starts);
+}
+
+/* Multi-head attention of x [B,N,width] on itself and on what is remembered, by the specification. */
 static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tensor *x) {
     xp_tensor *part[3];
     if (!x || project(builder, layer, x, part) != XP_OK) return NULL;
     const xp_specification *spec = &builder->attention;
+    if (builder->starts) {
+        part[1] = remember(builder, layer, "keys", part[1]);
+        part[2] = remember(builder, layer, "values", part[2]);
+    }
     const xp_attention_layer_inputs inputs = {
         .q = part[0],
         .k = part[1],
@@ -83,7 +95,7 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
         .key_lengths = builder->lengths,
         /* If other rows do not read them, the rows after the end of a series may hold anything: the head drops them.
          */
-        .query_lengths = spec->causal_last || spec->conv1d ? builder->lengths : NULL,
+        .query_lengths = !builder->starts && (spec->causal_last || spec->conv1d) ? builder->lengths : NULL,
         .grid_height = builder->grid_height,
         .grid_width = builder->grid_width,
         .class_token = builder->class_token,

@@ -14,7 +14,9 @@ typedef struct xp_builder {
     xp_specification attention;
     bool small_normal_init; /* weights N(0, 0.02²) and zero biases (vision), else U(±1/√fan-in) (time series) */
     xp_tensor *lengths;     /* I32 [B]: keys that attention may see; NULL: all */
-    xp_tensor *weights;     /* F32 [B]: samples of weight 0 enter no batch statistic */
+    xp_tensor *starts;      /* I32 [B]: rows are added to `capacity` remembered ones, from here on; NULL: none are */
+    int64_t capacity;
+    xp_tensor *weights;                       /* F32 [B]: samples of weight 0 enter no batch statistic */
     int grid_height, grid_width, class_token; /* the patch grid; 0 for sequences */
 } xp_builder;
 
@@ -44,6 +46,8 @@ typedef struct xp_model_row {
     xp_status (*add_input)(xp_model *model, const xp_model_config *config, const xp_model_shape *shape);
     /* From the input to the output. */
     xp_tensor *(*build)(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
+    /* From the inputs of a step to its output, with what is remembered of steps before; NULL: the model has no steps. */
+    xp_tensor *(*build_step)(xp_builder *builder, const xp_model_shape *shape, const xp_model_step *step);
 } xp_model_row;
 
 #define XP_MODEL_DECLARE(KIND, name) extern const xp_model_row xp_model_##name;

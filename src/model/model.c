@@ -121,6 +121,62 @@ xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_
     return status;
 }
 
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
+
+/* The parts of a specification that need more than the keys, the values and the number of rows before: what they are. */
+static const char *needs_more(const xp_specification *spec) {
+    return spec->conv1d || spec->conv2d                           ? "a convolution needs the rows before its keys"
+           : spec->scale_count                                    ? "pooled keys change with each row"
+           : spec->block || *spec->block_file || *spec->mask_file ? "a mask has a row for each position"
+           : spec->bias                                           ? "a bias has a row for each position"
+           : *spec->score                                         ? "a score may depend on the position"
+                                                                  : NULL;
+}
+
+/* A query is the last of the rows so far. */
+static xp_status prepare_attention(xp_builder *builder) {
+    xp_specification *spec = &builder->attention;
+    XP_TRY(xp_specification_parse(builder->config->attention, spec));
+    const char *reason = needs_more(spec);
+    if (reason) return xp_specification_reject(spec, XP_UNSUPPORTED, reason);
+    spec->causal_last = true;
+    return XP_OK;
+}
+
+static xp_status build_step(xp_model_step *step, const xp_model_config *config, const xp_model_shape *shape,
+                            xp_store *store) {
+    xp_builder builder = {.graph = step->graph, .store = store, .config = config, .capacity = shape->length};
+    XP_TRY(prepare_attention(&builder));
+    xp_graph_scope(step->graph, "input");
+    step->token = xp_graph_input(step->graph, "token", XP_I32, 2, (int64_t[]){1, 1});
+    step->position = xp_graph_input(step->graph, "position", XP_I32, 2, (int64_t[]){1, 1});
+    builder.starts = step->start = xp_graph_input(step->graph, "start", XP_I32, 1, (int64_t[]){1});
+    builder.lengths = step->length = xp_graph_input(step->graph, "length", XP_I32, 1, (int64_t[]){1});
+    if (!step->token || !step->position || !step->start || !step->length) return XP_OUT_OF_MEMORY;
+    step->output = xp_tensor_keep(row_of(config)->build_step(&builder, shape, step));
+    return step->output ? XP_OK : XP_INVALID_ARGUMENT;
+}
+
+xp_status xp_model_build_step(xp_model_step *out, const xp_model_config *config, const xp_model_shape *shape,
+                              xp_store *store) {
+    *out = (xp_model_step){.graph = NULL};
+    XP_TRY(xp_model_check(config, shape));
+    if (!row_of(config)->build_step)
+        return xp_fail(XP_UNSUPPORTED, "a model of %s does not go on from one row to the next: use one of text",
+                       row_of(config)->samples);
+    XP_TRY(xp_graph_create(&out->graph, store, false));
+    const xp_status status = build_step(out, config, shape, store);
+    if (status != XP_OK) xp_model_step_release(out);
+    return status;
+}
+
+void xp_model_step_release(xp_model_step *step) {
+    xp_graph_close(&step->graph);
+    *step = (xp_model_step){.graph = NULL};
+}
+
+/* ---- training and releasing -------------------------------------------------------------------------------------- */
+
 xp_status xp_model_recompute(const xp_model *model, const xp_model_config *config) {
     for (int layer = 0; layer < config->layers; layer++) {
         char scope[XP_NAME_BYTES];

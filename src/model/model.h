@@ -78,6 +78,23 @@ bool xp_model_takes_any_length(const xp_model_config *config);
 /* Builds the forward graph, of training or of evaluation. Declares the parameters in the store at first use. */
 xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_model_shape *shape, xp_store *store,
                          bool training);
+/* A trained model, one token after another: a run of its graph adds a token to those that it remembers, at a cost that
+ * grows with their number. Inputs and output are borrowed from the graph. */
+typedef struct xp_model_step {
+    xp_graph *graph;     /* owned */
+    xp_tensor *token;    /* I32 [1,1] */
+    xp_tensor *position; /* I32 [1,1]: how many are remembered; 0 begins again. Less than shape.length */
+    xp_tensor *start;    /* I32 [1]: the same number */
+    xp_tensor *length;   /* I32 [1]: that number, plus 1 */
+    xp_tensor *output;   /* [1,outputs], kept */
+} xp_model_step;
+
+/* Builds the graph of a step, whose answers are those of xp_model_build at that row. XP_UNSUPPORTED: the model, or its
+ * attention, cannot go on from what it remembers; the message says why. */
+xp_status xp_model_build_step(xp_model_step *out, const xp_model_config *config, const xp_model_shape *shape,
+                              xp_store *store);
+void xp_model_step_release(xp_model_step *step); /* an all-zero one is fine */
+
 /* Has the activations of each layer recomputed in the backward pass, once the graph is differentiated. */
 xp_status xp_model_recompute(const xp_model *model, const xp_model_config *config);
 void xp_model_release(xp_model *model);

@@ -262,6 +262,11 @@ typedef struct xp_linear_attention_attributes {
     float scale;
 } xp_linear_attention_attributes;
 
+/* ---- ops/append.c: "append"; no attributes, no gradient --------------------------------------------------------------
+ * whole[b, starts[b] + n] = rows[b, n] in place, where there is such a row.
+ * inputs:  whole [B,M,H,D], rows [B,N,H,D] (a view with unit last stride is fine), starts I32 [B]
+ * outputs: whole */
+
 /* ---- ops/tokens.c: "tokens", "lookup", "lookup_backward" ------------------------------------------------------------
  * tokens: values [B,L], weights [B] or NULL -> I32 [B,N]: the whole numbers nearest to values[b,first+n]; -1 for what is
  * no whole number from 0 to 2^24, and for samples of weight 0.

@@ -8,6 +8,7 @@
     ROW(activation, 2)                                                                                                 \
     ROW(activation_backward, 3)                                                                                        \
     ROW(add, 2)                                                                                                        \
+    ROW(append, 2)                                                                                                     \
     ROW(attention, 2)                                                                                                  \
     ROW(attention_backward, 3)                                                                                         \
     ROW(attention_map, 2)                                                                                              \

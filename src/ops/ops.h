@@ -54,6 +54,11 @@ xp_status xp_attention_normalise(xp_graph *graph, xp_tensor *q, xp_tensor *k, xp
 xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
 
+/* ---- ops/append.c ---- */
+/* Writes rows [B,N,H,D] into whole [B,M,H,D], an input that keeps its content from run to run, from row starts I32 [B] on;
+ * rows after the last one are dropped. Returns `whole`: what is built on it now sees them. No gradient. */
+xp_tensor *xp_append(xp_graph *graph, xp_tensor *whole, xp_tensor *rows, xp_tensor *starts);
+
 /* ---- ops/tokens.c ---- */
 /* The whole numbers that values [B,L] holds from column `first` on, I32 [B,rows]; of samples of weight 0 (weights [B] or
  * NULL), -1. No gradient. */

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""A language model through the command: a run that is extended is the run that was long from the beginning, and what
+expanse generate writes depends on seed and prompt as it says. Usage: test_text.py EXPANSE"""
+import filecmp
+import os
+import subprocess
+
+from commands import EXPANSE, ROOT, SMALL, expect, finish, must, rejected, series, write
+
+CONTEXT = 24
+WORDS = write("words.txt", "".join(f"{'the king ' * (i % 3)}is {i % 7} years old,\n" for i in range(60)))
+LONG, SHORT = os.path.join(ROOT, "long"), os.path.join(ROOT, "short")
+FLAGS = ["--preset", "text-small", "--train", WORDS, "--context", str(CONTEXT), "--set", "width=16", "--set", "heads=2",
+         "--set", "layers=1", "--set", "feed_forward=16", "--set", "schedule=constant", "--no-tune", "--quiet"]
+
+
+def generate(*words):
+    result = subprocess.run([EXPANSE, "generate", LONG, "--quiet", *words], capture_output=True)
+    if result.returncode != 0:
+        expect("generate", False, result.stderr.decode())
+    return result.stdout[:-1]  # without the line end after the text
+
+
+must("train", *FLAGS, "--epochs", "2", "--out", LONG)
+must("train", *FLAGS, "--epochs", "1", "--out", SHORT)
+must("train", "--resume", SHORT, "--epochs", "2", "--quiet")
+expect("extended", filecmp.cmp(f"{LONG}/last/model.safetensors", f"{SHORT}/last/model.safetensors", False), "other bits")
+judged = must("eval", LONG, "--data", WORDS).stdout
+expect("eval", "bits_per_byte" in judged, judged)
+rows = must("predict", LONG, "--data", WORDS).stdout.splitlines()
+expect("predict", rows[0] == "sample,first_byte,bits_per_byte,accuracy" and rows[2].startswith(f"1,{CONTEXT},"), f"{rows[:3]}")
+
+one = generate("--prompt", "the ", "--bytes", "100", "--seed", "4")
+expect("generate", one.startswith(b"the ") and len(one) == 104, f"{one}")
+expect("generate", one == generate("--prompt", "the ", "--bytes", "100", "--seed", "4"), "the same seed, another text")
+expect("generate", one != generate("--prompt", "the ", "--bytes", "100", "--seed", "5"), "another seed, the same text")
+expect("generate", one[:34] == generate("--prompt", "the ", "--bytes", "30", "--seed", "4"), "the beginning depends on the length")
+likeliest = generate("--prompt", "the ", "--bytes", "60", "--temperature", "0")
+expect("generate", likeliest == generate("--prompt", "the ", "--bytes", "60", "--top-k", "1", "--seed", "9"), "top-k 1 is not the likeliest")
+# What is generated and what is read are the same to the model, also where the context is full.
+for cut in (10, CONTEXT):
+    rest = generate("--prompt", likeliest[:cut].decode(), "--bytes", str(64 - cut), "--temperature", "0")
+    expect("generate", rest == likeliest, f"after {cut} bytes: {rest} instead of {likeliest}")
+
+other = os.path.join(ROOT, "series")
+must("train", *SMALL, "--train", write("waves.ts", series()), "--epochs", "0", "--no-tune", "--quiet", "--out", other)
+rejected("a model of series", ["generate", other], ["a model of series does not go on"], 1)
+rejected("an empty prompt", ["generate", LONG, "--prompt", ""], ["--prompt: give at least one character"], 2)
+rejected("no run", ["generate"], ["give one run folder"], 2)
+rejected("top-p", ["generate", LONG, "--top-p", "0"], ["--top-p"], 2)
+rejected("attention", ["train", *FLAGS, "--attention", "softmax", "--out", os.path.join(ROOT, "none")],
+         ["must not see later tokens: use 'softmax.causal'"], 2)
+finish()
