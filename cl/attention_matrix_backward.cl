@@ -18,22 +18,22 @@
 #if LEFTS != 1
 #error "the backward passes hold two kinds of scores and have no room for a second row of fragments"
 #endif
-#if WRITE_DK && WRITE_DV && (D > 128 || E > 128)
+#if WRITE_DK && WRITE_DV && SUMS(D) * SUM_NUMBERS + SUMS(E) * SUM_NUMBERS > 128
 #error "the sums of dk and dv of so wide heads do not fit the registers: write them one after the other"
 #endif
 
-#define HELD_Q   (D <= 128)
-#define HELD_D_O (E <= 128)
-#define HELD_K   (D <= 128)
-#define HELD_V   (E <= 64)
+#define HELD_Q   HOLDS(D, 32)
+#define HELD_D_O HOLDS(E, 32)
+#define HELD_K   HOLDS(D, 32)
+#define HELD_V   HOLDS(E, 16)
 #define RING(rows_d, rows_e)                                                                                           \
-    LARGER(STAGES * BLOCK_CHUNKS, LARGER(rows_d ? TILE(ROWS, D) : 0, rows_e ? TILE(ROWS, E) : 0))
+    LARGER(STAGES * BLOCK_CHUNKS, LARGER(rows_d ? TILE_OF(ROWS, D) : 0, rows_e ? TILE_OF(ROWS, E) : 0))
 #define RING_COPIES (STAGES * BLOCK_COPIES + LARGER(SHARE(ROWS * CHUNKS(D)), SHARE(ROWS * CHUNKS(E))))
 
-/* Σ_e a·b of `count` numbers, shared by the four work-items of a row. */
+/* Σ_e a·b, shared by the work-items of a row. */
 INLINE float share_of_product(const __global stored *a, const __global stored *b) {
     float sum = 0.0f;
-    for (int e = 4 * MATRIX_COLUMN(0); e < E; e += 32) {
+    for (int e = MATRIX_COLUMN(0) / ROW_NUMBERS * 8; e < E; e += 8 * ROW_LANES) {
         if (e + 8 <= E) {
             const float8 product = LOAD_8(a + e) * LOAD_8(b + e);
             const float4 four = product.lo + product.hi;
@@ -59,7 +59,7 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
     DECLARE_OWN(own_q, HELD_Q, D)
     DECLARE_OWN(own_d_o, HELD_D_O, E)
     MATRIX_STATE(1, MOST_RIGHTS)
-    ROWS_STATE(2)
+    ROWS_STATE(LINES)
     COPY_STATE(RING_COPIES)
     const int group = RIGHT >= 0 ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
     const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);
@@ -71,18 +71,20 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
     o += (((long)tensor * N + first_row) * H + head) * E;
     d_o_row *= STRIDE;
 
-    float shift[2], means[2] = {0.0f, 0.0f};
-    UNROLL for (int h = 0; h < 2; h++) {
-        const int row = own_row + MATRIX_ROW(2 * h);
-        shift[h] = row < queries ? shift_of(lse[first_lse + row * STRIDE]) : 0.0f;
+    float shift[LINES], means[LINES];
+    UNROLL for (int r = 0; r < LINES; r++) {
+        const int row = own_row + ROW_OF(r);
+        shift[r] = row < queries ? shift_of(lse[first_lse + row * STRIDE]) : 0.0f;
+        means[r] = 0.0f;
         if (row < queries)
-            means[h] = share_of_product((const __global stored *)d_o + (long)row * d_o_row, o + (long)row * STRIDE * H * E);
+            means[r] =
+                share_of_product((const __global stored *)d_o + (long)row * d_o_row, o + (long)row * STRIDE * H * E);
     }
-    ROWS_REDUCE(means, 2, ADD)
-    UNROLL for (int h = 0; h < 2; h++) {
-        const int row = own_row + MATRIX_ROW(2 * h);
-        if (D_LSE && row < queries) means[h] -= d_lse[first_lse + row * STRIDE];
-        if (MATRIX_COLUMN(0) == 0 && row < rows) delta[first_lse + row * STRIDE] = means[h];
+    ROWS_REDUCE(means, LINES, ADD)
+    UNROLL for (int r = 0; r < LINES; r++) {
+        const int row = own_row + ROW_OF(r);
+        if (D_LSE && row < queries) means[r] -= d_lse[first_lse + row * STRIDE];
+        if (MATRIX_COLUMN(0) == 0 && row < rows) delta[first_lse + row * STRIDE] = means[r];
     }
 #if WRITE_DQ
     q += q_offset + (long)tensor * q_sample + (long)head * q_head + first_row * q_row;
@@ -91,7 +93,7 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
     dq += dq_offset + (long)tensor * dq_sample + (long)head * dq_head + first_row * dq_row;
     q_row *= STRIDE, k_row *= STRIDE, v_row *= STRIDE, dq_row *= STRIDE;
 
-    float out[1][SUMS(D)][4];
+    float out[1][SUMS(D)][SUM_NUMBERS];
     ZERO(out, SUMS(D))
     BRING_OWN(own_q, HELD_Q, q, q_row, queries, D)
     BRING_OWN(own_d_o, HELD_D_O, d_o, d_o_row, queries, E)
@@ -101,27 +103,27 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
 #define BRING_BLOCK(block, at)                                                                                         \
     {                                                                                                                  \
         BRING(block, k + (long)(at)*k_row, k_row, KEYS, end - (at), D)                                                 \
-        BRING((block) + TILE(KEYS, D), v + (long)(at)*v_row, v_row, KEYS, end - (at), E)                               \
+        BRING((block) + TILE_OF(KEYS, D), v + (long)(at)*v_row, v_row, KEYS, end - (at), E)                            \
     }
     BEGIN_WALK(true, first, queries, from, end)
-    float p[1][RIGHTS][4], ds[1][RIGHTS][4];
+    float p[1][RIGHTS][SUM_NUMBERS], ds[1][RIGHTS][SUM_NUMBERS];
     SLOPES(slopes)
     MULTIPLY_OWN(p, own_q, HELD_Q, x_tile, D)
     MAKE_SCORES(p, slopes, true, first, first + queries, end)
     MULTIPLY_OWN(ds, own_d_o, HELD_D_O, y_tile, E)
-    UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int h = 0; h < 2; h++) {
+    UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++) {
+        const int r = e / ROW_NUMBERS;
 #if DROPOUT
-        const float2 keep =
-            keep_two(random_state, stream, threshold, keep_scale, at + MATRIX_COLUMNS * j + MATRIX_COLUMN(0),
-                     s.numbering + (uint)((first + own_row + MATRIX_ROW(2 * h)) * STRIDE));
-        ds[0][j][2 * h] *= keep.x, ds[0][j][2 * h + 1] *= keep.y;
-#endif
-        UNROLL for (int c = 0; c < 2; c++) {
-            const int e = 2 * h + c;
-            ds[0][j][e] = (ds[0][j][e] - means[h]) * weight_of(p[0][j][e], factor, shift[h]) * SLOPE_OF(slopes, j, e);
+        if (e % 2 == 0) {
+            const float2 keep =
+                keep_two(random_state, stream, threshold, keep_scale, at + MATRIX_COLUMNS * j + MATRIX_COLUMN(e),
+                         s.numbering + (uint)((first + own_row + ROW_OF(r)) * STRIDE));
+            ds[0][j][e] *= keep.x, ds[0][j][e + 1] *= keep.y;
         }
+#endif
+        ds[0][j][e] = (ds[0][j][e] - means[r]) * weight_of(p[0][j][e], factor, shift[r]) * SLOPE_OF(slopes, j, e);
     }
-    uint weights[KEYS / MATRIX_DEPTH][1][4];
+    WEIGHTS(weights)
     PACK_WEIGHTS(weights, ds)
     ACCUMULATE(out, weights, x_tile, D)
     END_WALK
@@ -131,8 +133,8 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
 }
 
 #if WRITE_DK || WRITE_DV
-/* Owns rows of k and v of one key head: dv = pᵀ · d_o, dk = dsᵀ · q, summed over the queries and then over the query heads
- * that share it; rows behind the length become 0. Work-groups: block of keys of each residue, key head, sample. */
+/* Owns rows of k and v of one key head: dv = pᵀ · d_o, dk = dsᵀ · q, summed over the queries and then over the query
+ * heads that share it; rows behind the length become 0. Work-groups: block of keys of each residue, head, sample. */
 KERNEL void attention_backward_keys(const __global ushort *restrict q, const __global ushort *restrict k,
                                     const __global ushort *restrict v, const __global float *restrict lse,
                                     const __global float *restrict delta, const __global ushort *restrict d_o,
@@ -158,11 +160,11 @@ KERNEL void attention_backward_keys(const __global ushort *restrict q, const __g
     k_row *= STRIDE, v_row *= STRIDE;
 #if WRITE_DK
     DECLARE_OWN(own_v, HELD_V, E)
-    float d_key[1][SUMS(D)][4];
+    float d_key[1][SUMS(D)][SUM_NUMBERS];
     ZERO(d_key, SUMS(D))
 #endif
 #if WRITE_DV
-    float d_value[1][SUMS(E)][4];
+    float d_value[1][SUMS(E)][SUM_NUMBERS];
     ZERO(d_value, SUMS(E))
 #endif
 
@@ -186,25 +188,26 @@ KERNEL void attention_backward_keys(const __global ushort *restrict q, const __g
 #define BRING_BLOCK(block, at)                                                                                         \
     {                                                                                                                  \
         BRING(block, q_rows + (long)(at)*STRIDE * q_row, STRIDE *q_row, KEYS, end - (at), D)                           \
-        BRING((block) + TILE(KEYS, D), d_o_rows + (long)(at)*STRIDE * d_o_row, STRIDE *d_o_row, KEYS, end - (at), E)   \
+        BRING((block) + TILE_OF(KEYS, D), d_o_rows + (long)(at)*STRIDE * d_o_row, STRIDE *d_o_row, KEYS, end - (at),   \
+              E)                                                                                                       \
     }
         BEGIN_WALK(false, first, keys, from / KEYS * KEYS, end)
-        float p[1][RIGHTS][4];
-        uint weights[KEYS / MATRIX_DEPTH][1][4];
+        float p[1][RIGHTS][SUM_NUMBERS];
+        WEIGHTS(weights)
         SLOPES(slopes)
         MULTIPLY_OWN(p, own_k, HELD_K, x_tile, D)
         MAKE_SCORES(p, slopes, false, first, first + keys, end)
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < 2; c++) {
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
             const int query = at + MATRIX_COLUMNS * j + MATRIX_COLUMN(c);
             const float shift = query < end ? shift_of(own_lse[query * STRIDE]) : INFINITY;
-            UNROLL for (int h = 0; h < 2; h++)
-                p[0][j][2 * h + c] = weight_of(p[0][j][2 * h + c], factor, shift);
+            UNROLL for (int e = c; e < SUM_NUMBERS; e += ROW_NUMBERS) p[0][j][e] = weight_of(p[0][j][e], factor, shift);
         }
 #if DROPOUT
-        float keep[1][RIGHTS][4];
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < 4; e++) {
+        float keep[1][RIGHTS][SUM_NUMBERS];
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++) {
             const int key = first + own_row + MATRIX_ROW(e), query = at + MATRIX_COLUMNS * j + MATRIX_COLUMN(e);
-            const float2 two = keep_two(random_state, stream, threshold, keep_scale, key, s.numbering + (uint)(query * STRIDE));
+            const float2 two =
+                keep_two(random_state, stream, threshold, keep_scale, key, s.numbering + (uint)(query * STRIDE));
             keep[0][j][e] = key & 1 ? two.y : two.x;
         }
 #define KEEP(j, e) keep[0][j][e]
@@ -212,20 +215,20 @@ KERNEL void attention_backward_keys(const __global ushort *restrict q, const __g
 #define KEEP(j, e) 1.0f
 #endif
 #if WRITE_DV
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int h = 0; h < 2; h++) weights[j / 2][0][j % 2 * 2 + h] =
-            PACK(p[0][j][2 * h] * KEEP(j, 2 * h), p[0][j][2 * h + 1] * KEEP(j, 2 * h + 1));
+        float kept[1][RIGHTS][SUM_NUMBERS];
+        UNROLL for (int j = 0; j < RIGHTS; j++)
+            UNROLL for (int e = 0; e < SUM_NUMBERS; e++) kept[0][j][e] = p[0][j][e] * KEEP(j, e);
+        PACK_WEIGHTS(weights, kept)
         ACCUMULATE(d_value, weights, y_tile, E)
 #endif
 #if WRITE_DK
-        float ds[1][RIGHTS][4];
+        float ds[1][RIGHTS][SUM_NUMBERS];
         MULTIPLY_OWN(ds, own_v, HELD_V, y_tile, E)
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < 2; c++) {
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
             const int query = at + MATRIX_COLUMNS * j + MATRIX_COLUMN(c);
             const float mean = query < end ? own_delta[query * STRIDE] : 0.0f;
-            UNROLL for (int h = 0; h < 2; h++) {
-                const int e = 2 * h + c;
+            UNROLL for (int e = c; e < SUM_NUMBERS; e += ROW_NUMBERS)
                 ds[0][j][e] = (ds[0][j][e] * KEEP(j, e) - mean) * p[0][j][e] * SLOPE_OF(slopes, j, e);
-            }
         }
         PACK_WEIGHTS(weights, ds)
         ACCUMULATE(d_key, weights, x_tile, D)

@@ -1,7 +1,7 @@
 /* The forward pass of attention on matrix units. */
 #include "attention_matrix.clh"
 
-#define HELD_Q (D <= 128)
+#define HELD_Q HOLDS(D, 32)
 
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] in 16 bits, by offset and strides of sample, row and head; lse
  * [B,H,N]. Work-groups: block of queries of each residue, head, sample. */
@@ -10,10 +10,10 @@ KERNEL void attention_forward(const __global ushort *restrict q, const __global 
                               __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
                               int v_head, int o_offset, int o_sample, int o_row, int o_head) {
-    __local uint4 ring[LARGER(STAGES * BLOCK_CHUNKS, HELD_Q ? TILE(ROWS, D) : 0)];
+    __local uint4 ring[LARGER(STAGES * BLOCK_CHUNKS, HELD_Q ? TILE_OF(ROWS, D) : 0)];
     DECLARE_OWN(own_q, HELD_Q, D)
     MATRIX_STATE(LEFTS, MOST_RIGHTS)
-    ROWS_STATE(2 * LEFTS)
+    ROWS_STATE(LINES)
     COPY_STATE(STAGES * BLOCK_COPIES + SHARE(ROWS * CHUNKS(D)))
     /* Queries that see all before them come last: the longest work first. */
     const int group = RIGHT >= 0 ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
@@ -26,9 +26,9 @@ KERNEL void attention_forward(const __global ushort *restrict q, const __global 
     v += v_offset + (long)tensor * v_sample + (long)(head / GROUP) * v_head + (long)(s.start_k + s.residue_k) * v_row;
     q_row *= STRIDE, k_row *= STRIDE, v_row *= STRIDE;
 
-    float out[LEFTS][SUMS(E)][4], largest[2 * LEFTS], total[2 * LEFTS];
+    float out[LEFTS][SUMS(E)][SUM_NUMBERS], largest[LINES], total[LINES];
     ZERO(out, SUMS(E))
-    UNROLL for (int r = 0; r < 2 * LEFTS; r++) largest[r] = LOWEST, total[r] = 0.0f;
+    UNROLL for (int r = 0; r < LINES; r++) largest[r] = LOWEST, total[r] = 0.0f;
     BRING_OWN(own_q, HELD_Q, q, q_row, queries, D)
 
     const float factor = SCORE_FACTOR;
@@ -37,51 +37,56 @@ KERNEL void attention_forward(const __global ushort *restrict q, const __global 
 #define BRING_BLOCK(block, at)                                                                                         \
     {                                                                                                                  \
         BRING(block, k + (long)(at)*k_row, k_row, KEYS, end - (at), D)                                                 \
-        BRING((block) + TILE(KEYS, D), v + (long)(at)*v_row, v_row, KEYS, end - (at), E)                               \
+        BRING((block) + TILE_OF(KEYS, D), v + (long)(at)*v_row, v_row, KEYS, end - (at), E)                            \
     }
     BEGIN_WALK(true, first, queries, from, end)
-    float p[LEFTS][RIGHTS][4], most[2 * LEFTS];
+    float p[LEFTS][RIGHTS][SUM_NUMBERS], most[LINES];
     MULTIPLY_OWN(p, own_q, HELD_Q, x_tile, D)
     MAKE_SCORES(p, 0, true, first, first + queries, end)
-    UNROLL for (int r = 0; r < 2 * LEFTS; r++) {
+    UNROLL for (int r = 0; r < LINES; r++) {
         most[r] = largest[r];
-        UNROLL for (int j = 0; j < RIGHTS; j++)
-            most[r] = max(most[r], max(p[r / 2][j][r % 2 * 2], p[r / 2][j][r % 2 * 2 + 1]));
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c += 2) {
+            const int e = ELEMENT_OF(r) + c;
+            most[r] = max(most[r], max(p[LEFT_OF(r)][j][e], p[LEFT_OF(r)][j][e + 1]));
+        }
     }
-    ROWS_REDUCE(most, 2 * LEFTS, max)
-    uint weights[KEYS / MATRIX_DEPTH][LEFTS][4];
-    UNROLL for (int r = 0; r < 2 * LEFTS; r++) {
+    ROWS_REDUCE(most, LINES, max)
+    UNROLL for (int r = 0; r < LINES; r++) {
         /* Differences first: one fma less would leave huge scores' weights to the rounding of their maximum. */
         const float rescale = EXP2((largest[r] - most[r]) * factor);
         float sum = 0.0f;
-        UNROLL for (int j = 0; j < RIGHTS; j++) {
-            float x = EXP2((p[r / 2][j][r % 2 * 2] - most[r]) * factor);
-            float y = EXP2((p[r / 2][j][r % 2 * 2 + 1] - most[r]) * factor);
-            sum += x + y;
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c += 2) {
+            float *const two = p[LEFT_OF(r)][j] + ELEMENT_OF(r) + c;
+            two[0] = EXP2((two[0] - most[r]) * factor);
+            two[1] = EXP2((two[1] - most[r]) * factor);
+            sum += two[0] + two[1];
 #if DROPOUT
-            const int row = first + own_row + MATRIX_ROWS * (r / 2) + MATRIX_ROW(r % 2 * 2);
-            const float2 keep = keep_two(random_state, stream, threshold, keep_scale, at + MATRIX_COLUMNS * j + MATRIX_COLUMN(0),
-                                         s.numbering + (uint)(row * STRIDE));
-            x *= keep.x, y *= keep.y;
+            const int row = first + own_row + ROW_OF(r);
+            const float2 keep =
+                keep_two(random_state, stream, threshold, keep_scale, at + MATRIX_COLUMNS * j + MATRIX_COLUMN(c),
+                         s.numbering + (uint)(row * STRIDE));
+            two[0] *= keep.x, two[1] *= keep.y;
 #endif
-            weights[j / 2][r / 2][j % 2 * 2 + r % 2] = PACK(x, y);
         }
         largest[r] = most[r];
         total[r] = fma(total[r], rescale, sum);
-        UNROLL for (int j = 0; j < SUMS(E); j++) UNROLL for (int c = 0; c < 2; c++) out[r / 2][j][r % 2 * 2 + c] *= rescale;
+        UNROLL for (int j = 0; j < SUMS(E); j++)
+            UNROLL for (int c = 0; c < ROW_NUMBERS; c++) out[LEFT_OF(r)][j][ELEMENT_OF(r) + c] *= rescale;
     }
+    WEIGHTS(weights)
+    PACK_WEIGHTS(weights, p)
     ACCUMULATE(out, weights, y_tile, E)
     END_WALK
 
     o += o_offset + (long)tensor * o_sample + (long)head * o_head + (long)(s.start_q + query_index(&s, first)) * o_row;
     lse += s.lse + (long)first * STRIDE;
-    ROWS_REDUCE(total, 2 * LEFTS, ADD)
-    UNROLL for (int r = 0; r < 2 * LEFTS; r++) {
-        const int row = own_row + MATRIX_ROWS * (r / 2) + MATRIX_ROW(r % 2 * 2);
+    ROWS_REDUCE(total, LINES, ADD)
+    UNROLL for (int r = 0; r < LINES; r++) {
+        const int row = own_row + ROW_OF(r);
         if (MATRIX_COLUMN(0) == 0 && row < rows)
             lse[row * STRIDE] =
                 total[r] == 0.0f ? -INFINITY : largest[r] * (SCORED ? LOG_2 : scale) + log(total[r]);
         total[r] = total[r] == 0.0f ? 0.0f : 1.0f / total[r];
     }
-    STORE_ROWS(out, o, o_row * STRIDE, rows, E, total[2 * i_ + h_])
+    STORE_ROWS(out, o, o_row * STRIDE, rows, E, total[r_])
 }

@@ -1,14 +1,14 @@
 /* Matrix product on matrix units: y = what cl/gemm_epilogue.clh makes of op(a)·op(b).
  *
- * A work-group of GROUP_ROWS×GROUP_COLUMNS sub-groups owns a tile of y, SUB_ROWS×SUB_COLUMNS for each of them, and walks
- * the depth in steps of DEPTH. Both factors' slices lie in a ring of STAGES in local memory, as they are stored (the
- * units' loads turn them): while one is multiplied, the next ones are on their way. Fragments are loaded one step
+ * A work-group of GROUP_ROWS×GROUP_COLUMNS sub-groups owns a tile of y, SUB_ROWS×SUB_COLUMNS for each of them, and
+ * walks the depth in steps of DEPTH. Both factors' slices lie in a ring of STAGES in local memory, as they are stored
+ * (the units' loads turn them): while one is multiplied, the next ones are on their way. Fragments are loaded one step
  * ahead, across the barrier too. A sub-group's 64×64 reads 4 KiB of local memory for 65,536 multiply-adds, which the
  * memory can give; smaller ones are for results that have too few tiles of 128×128 to fill the device.
  *
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. For small results the depth is cut into parts (PARTIAL), which cl/gemm_finish.cl adds. One work-item
- * writes each output; sums run along the depth in order within a part.
+ * of b in the cache. For small results the depth is cut into parts (PARTIAL), which cl/gemm_finish.cl adds. One
+ * work-item writes each output; sums run along the depth in order within a part.
  *
  * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
  *   1  of numbers rounded to tf32, once, on their way into local memory
@@ -21,6 +21,9 @@
 #define GROUP_COLUMNS 2
 #endif
 #define SUB_GROUPS (GROUP_ROWS * GROUP_COLUMNS)
+#ifndef STAGES
+#define STAGES 3
+#endif
 #include "gemm_chunks.clh"
 #include "gemm_epilogue.clh"
 #include "matrix.clh"
@@ -55,13 +58,11 @@
 #ifndef DEPTH
 #define DEPTH (4 * CHUNK_NUMBERS)
 #endif
-#ifndef STAGES
-#define STAGES 3
-#endif
 #ifndef BAND
 #define BAND 8
 #endif
-#if (SUB_ROWS != 16 && SUB_ROWS != 32 && SUB_ROWS != 64) || (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
+#if (SUB_ROWS != 16 && SUB_ROWS != 32 && SUB_ROWS != 64) ||                                                            \
+    (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
 #error "a sub-group owns 16, 32 or 64 rows and columns"
 #endif
 #if DEPTH != 4 * CHUNK_NUMBERS && DEPTH != 8 * CHUNK_NUMBERS
@@ -73,19 +74,16 @@
 #if PRODUCTS != 1 && (PRODUCTS != 3 || STORAGE)
 #error "PRODUCTS is 1, or 3 of fp32"
 #endif
-/* Slices of tf32 pass through registers, where they are rounded. */
-#define HELD (STORAGE == 0 && PRODUCTS == 1)
-#if STAGES == 2
-#define WAITS 0 /* groups of copies that may be on their way while a stage is read: a literal of an instruction */
-#elif STAGES == 3
-#define WAITS 1
-#elif STAGES == 4
-#define WAITS 2
-#else
-#error "STAGES is 2, 3 or 4"
+/* Slices of tf32 pass through registers, where they are rounded, and so do all where copies do not run beside
+ * arithmetic: they are read before a slice is multiplied, and stored behind it. */
+#define HELD ((STORAGE == 0 && PRODUCTS == 1) || !ASYNCHRONOUS)
+#if HELD && STAGES != 2
+#error "what passes through registers has a ring of two stages"
 #endif
+/* Whether fragments are loaded one step ahead: two sets of large ones would not fit the registers. */
+#define AHEAD (LEFT_WORDS + RIGHT_WORDS <= 8)
 
-#define ITEMS         (32 * SUB_GROUPS)
+#define ITEMS         (LANES * SUB_GROUPS)
 #define TILE_ROWS     (GROUP_ROWS * SUB_ROWS)
 #define TILE_COLUMNS  (GROUP_COLUMNS * SUB_COLUMNS)
 #define LEFTS         (SUB_ROWS / MATRIX_ROWS)       /* fragments of a sub-group */
@@ -95,14 +93,34 @@
 #define CHUNKS(count) ((count) / CHUNK_NUMBERS)
 #define CHUNKS_A      CHUNKS(TILE_ROWS * DEPTH)
 #define CHUNKS_B      CHUNKS(TILE_COLUMNS * DEPTH)
-#define STAGE_CHUNKS  (CHUNKS_A + CHUNKS_B)
+#if TRANSPOSE_A
+#define TILE_A        TILE(DEPTH, CHUNKS(TILE_ROWS))
+#else
+#define TILE_A        TILE(TILE_ROWS, CHUNKS(DEPTH))
+#endif
+#if TRANSPOSE_B
+#define TILE_B        TILE(TILE_COLUMNS, CHUNKS(DEPTH))
+#else
+#define TILE_B        TILE(DEPTH, CHUNKS(TILE_COLUMNS))
+#endif
+#define STAGE_CHUNKS  (TILE_A + TILE_B)
 #define RING          (STAGES * STAGE_CHUNKS)
 #define PITCH         (SUB_COLUMNS + 8) /* of rows of sums: eight rows lie in different banks */
 #define ROW_CHUNKS    (SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
 #if HELD
 #define ARRIVE barrier(CLK_LOCAL_MEM_FENCE);
 #else
-#define ARRIVE COPY_WAIT(WAITS); barrier(CLK_LOCAL_MEM_FENCE);
+#define ARRIVE RING_WAIT(); barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+/* What was read of the next slice is stored, or its copy arrives. */
+#if HELD
+#define FINISH_STAGE                                                                                                   \
+    {                                                                                                                  \
+        if (s + 1 < slices) EACH_CHUNK(STORE_CHUNK, s + 1, next)                                                       \
+        ARRIVE                                                                                                         \
+    }
+#else
+#define FINISH_STAGE {ARRIVE}
 #endif
 #define SHARE(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
 
@@ -136,16 +154,16 @@
 #endif
 #if TRANSPOSE_B
 #define EACH_OF_B               EACH_DEPTH_IN_ROWS
-#define LOAD_B(f, g, col, step) LOAD_RIGHT(f, g, tile_b, col, step, CHUNKS(DEPTH))
+#define LOAD_B(f, column, step) LOAD_RIGHT(f, tile_b, column, step, CHUNKS(DEPTH))
 #else
 #define EACH_OF_B               EACH_OUTER_IN_ROWS
-#define LOAD_B(f, g, col, step) LOAD_RIGHT_TURNED(f, g, tile_b, col, step, CHUNKS(TILE_COLUMNS))
+#define LOAD_B(f, column, step) LOAD_RIGHT_TURNED(f, tile_b, column, step, CHUNKS(TILE_COLUMNS))
 #endif
 
 /* The pitches are opaque: else addresses of all chunks are kept in registers, which the sums need. */
 #define EACH_CHUNK(DO, number, stage)                                                                                  \
     {                                                                                                                  \
-        const int slice = FIRST_SLICE + (number);                                                                                  \
+        const int slice = FIRST_SLICE + (number);                                                                      \
         __local uint4 *const to = ring + (stage)*STAGE_CHUNKS;                                                         \
         {                                                                                                              \
             int depth = k, width = m;                                                                                  \
@@ -155,7 +173,7 @@
         {                                                                                                              \
             int depth = k, width = n;                                                                                  \
             OPAQUE(depth) OPAQUE(width)                                                                                \
-            EACH_OF_B(DO, held_b, to + CHUNKS_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                          \
+            EACH_OF_B(DO, held_b, to + TILE_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                            \
         }                                                                                                              \
     }
 
@@ -164,15 +182,15 @@
 #if PRODUCTS == 1
 #define LOAD_FRAGMENTS(stage, step, set)                                                                               \
     {                                                                                                                  \
-        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + CHUNKS_A;            \
+        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + TILE_A;              \
         UNROLL for (int i = 0; i < LEFTS; i++) { LOAD_A(left[set][i], sub_row + MATRIX_ROWS * i, step) }               \
-        UNROLL for (int j = 0; j < RIGHTS; j += 2) {                                                                   \
-            LOAD_B(right[set][j], right[set][j + 1], sub_column + MATRIX_COLUMNS * j, step)                            \
+        UNROLL for (int j = 0; j < RIGHTS; j += BESIDE) {                                                              \
+            LOAD_B(right[set] + j, sub_column + MATRIX_COLUMNS * j, step)                                              \
         }                                                                                                              \
     }
 #else
-/* big = the upper part of an fp32, in its place; small = what is left, which needs no rounding to a multiple of what the
- * units take: they cut its last bit, if it has one. */
+/* big = the upper part of an fp32, in its place; small = what is left, which needs no rounding to a multiple of what
+ * the units take: they cut its last bit, if it has one. */
 #define SPLIT(big, small)                                                                                              \
     {                                                                                                                  \
         const uint whole_ = big;                                                                                       \
@@ -189,19 +207,20 @@
 #define OWN_RIGHTS (RIGHTS < 4 ? RIGHTS : 4)
 #define MULTIPLY_SLICE(stage)                                                                                          \
     {                                                                                                                  \
-        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + CHUNKS_A;            \
+        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + TILE_A;              \
         UNROLL for (int own = 0; own < RIGHTS; own += OWN_RIGHTS) {                                                    \
-            float part[LEFTS][OWN_RIGHTS][4];                                                                          \
+            float part[LEFTS][OWN_RIGHTS][SUM_NUMBERS];                                                                \
             EACH_SUM(LEFTS, OWN_RIGHTS) part[i][j][e] = 0.0f;                                                          \
             UNROLL for (int step = 0; step < STEPS; step++) {                                                          \
-                uint left[LEFTS][4], right[OWN_RIGHTS][2], small_left[LEFTS][4], small_right[OWN_RIGHTS][2];           \
+                uint left[LEFTS][LEFT_WORDS], right[OWN_RIGHTS][RIGHT_WORDS];                                          \
+                uint small_left[LEFTS][LEFT_WORDS], small_right[OWN_RIGHTS][RIGHT_WORDS];                              \
                 UNROLL for (int i = 0; i < LEFTS; i++) { LOAD_A(left[i], sub_row + MATRIX_ROWS * i, step) }            \
-                UNROLL for (int j = 0; j < OWN_RIGHTS; j += 2) {                                                       \
-                    LOAD_B(right[j], right[j + 1], sub_column + MATRIX_COLUMNS * (own + j), step)                      \
+                UNROLL for (int j = 0; j < OWN_RIGHTS; j += BESIDE) {                                                  \
+                    LOAD_B(right + j, sub_column + MATRIX_COLUMNS * (own + j), step)                                   \
                 }                                                                                                      \
-                UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int r = 0; r < 4; r++)                              \
+                UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int r = 0; r < LEFT_WORDS; r++)                     \
                     SPLIT(left[i][r], small_left[i][r])                                                                \
-                UNROLL for (int j = 0; j < OWN_RIGHTS; j++) UNROLL for (int r = 0; r < 2; r++)                         \
+                UNROLL for (int j = 0; j < OWN_RIGHTS; j++) UNROLL for (int r = 0; r < RIGHT_WORDS; r++)               \
                     SPLIT(right[j][r], small_right[j][r])                                                              \
                 MULTIPLY_ALL(small_left, right)                                                                        \
                 MULTIPLY_ALL(left, small_right)                                                                        \
@@ -215,7 +234,7 @@
 #if SUMS
 #define ADD_TO_SUMS                                                                                                    \
     if (column_begin == 0 && get_local_id(0) < TILE_ROWS) {                                                            \
-        _Pragma("nounroll") for (int step_ = 0; step_ < DEPTH; step_++) {                                                                  \
+        _Pragma("nounroll") for (int step_ = 0; step_ < DEPTH; step_++) {                                              \
             const __local uint4 *const chunk_ = ring + stage * STAGE_CHUNKS +                                          \
                 CHUNK_TURNED_AT(step_, (int)get_local_id(0) / CHUNK_NUMBERS, CHUNKS(TILE_ROWS));                       \
             sum_of_row += LOAD((const __local stored *)chunk_, get_local_id(0) % CHUNK_NUMBERS);                       \
@@ -225,9 +244,10 @@
 #define ADD_TO_SUMS
 #endif
 #define EACH_SUM(lefts, rights)                                                                                        \
-    UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++) UNROLL for (int e = 0; e < 4; e++)
+    UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++)                                     \
+        UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
+__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) MATRIX_KERNEL void
 gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
             EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of DEPTH */
@@ -247,7 +267,7 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     const int row_begin = (band * BAND + in_band % high) * TILE_ROWS, column_begin = in_band / high * TILE_COLUMNS;
     const int slices = ((PARTIAL ? min(part_depth, k - FIRST_SLICE * DEPTH) : k) + DEPTH - 1) / DEPTH;
 
-    float sum[LEFTS][RIGHTS][4];
+    float sum[LEFTS][RIGHTS][SUM_NUMBERS];
     EACH_SUM(LEFTS, RIGHTS) sum[i][j][e] = 0.0f;
 #if SUMS
     float sum_of_row = 0.0f;
@@ -264,20 +284,18 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
 #endif
     int stage = 0;
 #if PRODUCTS == 1
-    uint left[2][LEFTS][4], right[2][RIGHTS][2];
+    uint left[AHEAD + 1][LEFTS][LEFT_WORDS], right[AHEAD + 1][RIGHTS][RIGHT_WORDS];
     ARRIVE
-    LOAD_FRAGMENTS(0, 0, 0)
+    if (AHEAD) LOAD_FRAGMENTS(0, 0, 0)
     for (int s = 0; s < slices; s++) {
         const int next = stage + 1 == STAGES ? 0 : stage + 1, free = stage == 0 ? STAGES - 1 : stage - 1;
         UNROLL for (int step = 0; step < STEPS; step++) {
-            if (step == STEPS - 1) { /* the last slice reads what never arrived, and multiplies it by nothing */
-#if HELD
-                if (s + 1 < slices) EACH_CHUNK(STORE_CHUNK, s + 1, next)
-#endif
-                ARRIVE
-                LOAD_FRAGMENTS(next, 0, (step + 1) & 1)
-            } else
-                LOAD_FRAGMENTS(stage, step + 1, (step + 1) & 1)
+            const int set = AHEAD ? step & 1 : 0, other_set = AHEAD - set;
+            if (AHEAD && step == STEPS - 1) { /* the last slice reads what never arrived, and does not use it */
+                FINISH_STAGE
+                LOAD_FRAGMENTS(next, 0, other_set)
+            } else if (AHEAD)
+                LOAD_FRAGMENTS(stage, step + 1, other_set)
             if (step == 0) {
                 ADD_TO_SUMS
 #if HELD
@@ -287,9 +305,11 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
                 COPY_COMMIT();
 #endif
             }
-            MATRIX_SHARE(left[step & 1], LEFTS, right[step & 1], RIGHTS)
+            if (!AHEAD) LOAD_FRAGMENTS(stage, step, set)
+            MATRIX_SHARE(left[set], LEFTS, right[set], RIGHTS)
             UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++)
-                MULTIPLY(sum[i][j], left[step & 1], i, right[step & 1], j);
+                MULTIPLY(sum[i][j], left[set], i, right[set], j);
+            if (!AHEAD && step == STEPS - 1) FINISH_STAGE
         }
         stage = next;
     }
@@ -305,15 +325,15 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     }
 #endif
 
-    /* By way of local memory, sixteen rows at a time, to have whole fours of a row, and one copy of the code for them. */
+    /* By way of local memory, a fragment's rows at a time, to have whole fours of a row, and one copy of their code. */
     __local float *const rows = (__local float *)ring + SUB_GROUP * MATRIX_ROWS * PITCH;
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL for (int i = 0; i < LEFTS; i++) {
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < 4; e += 2)
+        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e += 2)
             *(__local float2 *)(rows + MATRIX_ROW(e) * PITCH + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)) =
                 (float2)(sum[i][j][e], sum[i][j][e + 1]);
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4; f += 32) {
+        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4; f += LANES) {
             const int four = f + LANE, down = four / (SUB_COLUMNS / 4), across = four % (SUB_COLUMNS / 4) * 4;
             const int row = row_begin + sub_row + MATRIX_ROWS * i + down, column = column_begin + sub_column + across;
             const float4 value = *(const __local float4 *)(rows + down * PITCH + across);

@@ -166,35 +166,36 @@ probe_sub_group(const __global float *in, __global float *out, int count) {
 #include "matrix.clh"
 
 /* in [2][32][32] in 16 bits: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns */
-__kernel __attribute__((reqd_work_group_size(32, 1, 1))) void
+__kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) MATRIX_KERNEL void
 probe_matrix(const __global ushort *in, __global float *out, int count) {
-    __local uint4 tiles[2 * 32 * 4];
-    const __local uint4 *a = tiles, *b = tiles + 32 * 4;
-    MATRIX_STATE(1, 2)
-    COPY_STATE(8)
-    UNROLL for (int i = 0; i < 8; i++) {
-        const int chunk = LANE + 32 * i;
-        COPY(tiles + CHUNK_AT(chunk / 4, chunk % 4, 4), in + 8 * chunk, 1);
+    enum { COPIES = 2 * 32 * 4 / LANES };
+    __local uint4 tiles[2 * TILE(32, 4)];
+    const __local uint4 *a = tiles, *b = tiles + TILE(32, 4);
+    MATRIX_STATE(1, BESIDE)
+    COPY_STATE(COPIES)
+    UNROLL for (int i = 0; i < COPIES; i++) {
+        const int chunk = LANE + LANES * i;
+        COPY(tiles + chunk / 128 * TILE(32, 4) + CHUNK_AT(chunk / 4 % 32, chunk % 4, 4), in + 8 * chunk, 1);
     }
     COPY_COMMIT();
     COPY_WAIT(0);
     barrier(CLK_LOCAL_MEM_FENCE);
-    UNROLL for (int turned = 0; turned < 2; turned++) {
-        float sum[2][4] = {{0}};
-        uint left[1][4], right[2][2];
+    UNROLL for (int turned = 0; turned < 2; turned++) UNROLL for (int row = 0; row < 16; row += MATRIX_ROWS) {
+        float sum[BESIDE][SUM_NUMBERS] = {{0}};
+        uint left[1][LEFT_WORDS], right[BESIDE][RIGHT_WORDS];
         UNROLL for (int step = 0; step < 2; step++) {
             if (turned) {
-                LOAD_LEFT_TURNED(left[0], a, 0, step, 4)
-                LOAD_RIGHT_TURNED(right[0], right[1], b, 0, step, 4)
+                LOAD_LEFT_TURNED(left[0], a, row, step, 4)
+                LOAD_RIGHT_TURNED(right, b, 0, step, 4)
             } else {
-                LOAD_LEFT(left[0], a, 0, step, 4)
-                LOAD_RIGHT(right[0], right[1], b, 0, step, 4)
+                LOAD_LEFT(left[0], a, row, step, 4)
+                LOAD_RIGHT(right, b, 0, step, 4)
             }
-            MATRIX_SHARE(left, 1, right, 2)
-            UNROLL for (int j = 0; j < 2; j++) MULTIPLY(sum[j], left, 0, right, j);
+            MATRIX_SHARE(left, 1, right, BESIDE)
+            UNROLL for (int j = 0; j < BESIDE; j++) MULTIPLY(sum[j], left, 0, right, j);
         }
-        UNROLL for (int j = 0; j < 2; j++) UNROLL for (int e = 0; e < 4; e++)
-            out[256 * turned + 16 * MATRIX_ROW(e) + 8 * j + MATRIX_COLUMN(e)] = sum[j][e];
+        UNROLL for (int j = 0; j < BESIDE; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
+            out[256 * turned + 16 * (row + MATRIX_ROW(e)) + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)] = sum[j][e];
     }
 }
 #endif

@@ -64,7 +64,7 @@ static xp_status open_device(work *w, unsigned units) {
                                        .arithmetic = xp_arithmetic_name(xp_precision_arithmetic(precision))};
     XP_TRY(xp_device_open(&w->device, &options));
     xp_device *device = w->device;
-    device->matrix = XP_MATRIX_NVIDIA;
+    device->matrix = device->layout = XP_MATRIX_NVIDIA;
     device->wgmma_bytes = (size_t)number_of(w, "wgmma", 144) << 10;
     device->limits = (xp_device_limits){.type = CL_DEVICE_TYPE_GPU,
                                         .work_group_size = 1024,

@@ -23,11 +23,25 @@ static const char *family_name(const xp_device *device) {
     return xp_family_name(device->families[0]);
 }
 
+/* Emulated units take turns with their layouts, with others for the next round of the same variants. */
+static void choose_layout(xp_device *device, int index) {
+    enum { SIXTEEN_BITS = XP_MATRICES - XP_MATRIX_NVIDIA, ROUND = 20 };
+    if (device->matrix == XP_MATRIX_EMULATED && device->arithmetic == XP_ARITHMETIC_FP32)
+        device->layout = (xp_matrix)(XP_MATRIX_NVIDIA + (index + index / ROUND) % SIXTEEN_BITS);
+}
+
+static void name_layout(char *text, size_t size, const xp_device *device) {
+    const bool emulated = device->matrix == XP_MATRIX_EMULATED;
+    snprintf(text, size, "%s%s%s", emulated ? " (" : "", emulated ? xp_matrix_name(device->layout) : "",
+             emulated ? ")" : "");
+}
+
 static void report_failure(const xp_device *device, const xp_check_options *options, const xp_check_report *report,
                            const char *operation, int index, const char *shape, const char *problem) {
-    char what[1536], again[256];
+    char what[1536], again[256], layout[32];
     if (!report->failure) return;
-    snprintf(what, sizeof what, "%s %s %s seed %llu case %d: %s", operation, family_name(device), shape,
+    name_layout(layout, sizeof layout, device);
+    snprintf(what, sizeof what, "%s %s%s %s seed %llu case %d: %s", operation, family_name(device), layout, shape,
              (unsigned long long)options->seed, index, problem);
     snprintf(again, sizeof again, "expanse check --device %s --family %s --filter '^%s$' --seed %llu --case %d%s%s%s",
              device->selector, family_name(device), operation, (unsigned long long)options->seed, index,
@@ -49,9 +63,10 @@ typedef struct round {
 } round;
 
 static bool wanted(const round *r, const xp_draw *draw) {
-    char line[256];
+    char line[256], layout[32];
     if (!r->filter) return true;
-    snprintf(line, sizeof line, "%s %s %s", r->entry->operation, r->verdict.family, draw->content.shape);
+    name_layout(layout, sizeof layout, r->device);
+    snprintf(line, sizeof line, "%s %s%s %s", r->entry->operation, r->verdict.family, layout, draw->content.shape);
     return regexec(r->filter, line, 0, NULL, 0) == 0;
 }
 
@@ -95,6 +110,7 @@ static xp_status check_case(round *r, int index) {
     xp_trial trial = {0};
     xp_status status = xp_draw_open(&draw, r->entry, r->options, index);
     int64_t elements = status == XP_OK ? xp_draw_elements(&draw) : 0;
+    choose_layout(r->device, index);
     if (status == XP_OK && !wanted(r, &draw)) {
         xp_draw_close(&draw);
         return XP_OK;

@@ -331,6 +331,7 @@ static void order_families(xp_device *device, xp_family asked) {
         device->matrix = XP_MATRIX_EMULATED;
         device->wgmma_bytes = device->limits.local_bytes / 2; /* which the units see apart */
     }
+    device->layout = device->matrix == XP_MATRIX_EMULATED ? XP_MATRIX_NVIDIA : device->matrix;
     if (asked != XP_FAMILY_ANY) device->families[count++] = asked;
     for (int f = 0; f < (is_cpu ? 2 : 3); f++)
         if (usual[f] != asked && (usual[f] != XP_FAMILY_MATRIX || device->matrix != XP_MATRIX_NONE))

@@ -62,6 +62,9 @@ struct xp_device {
      * places of those that the device cannot use. */
     xp_family families[XP_FAMILIES - 1];
     xp_matrix matrix;
+    /* Whose layout of registers the kernels of matrix units have, if there are any: of `matrix`, or the one that is
+     * emulated, which a check may choose. */
+    xp_matrix layout;
     size_t
         wgmma_bytes; /* of local memory for kernels with asynchronous matrix units (cl/wgmma.clh); 0: there are none */
     xp_arithmetic arithmetic; /* of fp32 tensors; from the options */

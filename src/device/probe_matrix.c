@@ -1,4 +1,5 @@
 /* Matrix units: whether a device has those that cl/matrix.clh knows. */
+#include "device/matrix.h"
 #include "device/probe_job.h"
 
 #include "core/half.h"
@@ -7,6 +8,8 @@
 
 /* Small whole numbers, by both kinds of loads, in both types. A failure counts as none right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
+    const xp_matrix layout = matrix == XP_MATRIX_EMULATED ? device->layout : matrix;
+    const size_t lanes = (size_t)xp_matrix_layout_of(layout)->lanes;
     enum { SIDE = 32, ROWS = 16, HALVES = 2 * SIDE * SIDE, RESULTS = 2 * ROWS * ROWS, FP16 = 1, BF16 = 2 };
     float numbers[HALVES], got[RESULTS];
     uint16_t halves[HALVES];
@@ -15,13 +18,13 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
     *of = 0;
     for (int storage = FP16; storage <= BF16; storage++) {
         xp_variant variant = xp_probe_part(XP_PROBE_PART_MATRIX);
-        xp_variant_set(&variant, "MATRIX", matrix);
+        xp_matrix_set(&variant, matrix, layout);
         xp_variant_set(&variant, "STORAGE", storage);
         xp_variant_set(&variant, "SUB_GROUPS", 1);
         *of += RESULTS;
         for (int i = 0; i < HALVES; i++)
             halves[i] = storage == BF16 ? xp_bf16_bits((double)numbers[i]) : xp_fp16_bits((double)numbers[i]);
-        if (xp_probe_compute(device, "probe_matrix", &variant, 32, 32, sizeof halves, halves, sizeof got, got,
+        if (xp_probe_compute(device, "probe_matrix", &variant, lanes, lanes, sizeof halves, halves, sizeof got, got,
                              HALVES) != XP_OK)
             continue;
         const float *a = numbers, *b = numbers + SIDE * SIDE;
@@ -37,25 +40,43 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
 }
 
 /* Only compilers that could know the instructions are asked: others may not survive the attempt. */
-static bool may_have_nvidia(const xp_device *device) {
+static bool may_have(const xp_device *device, xp_matrix matrix) {
+    const char *const sign =
+        matrix == XP_MATRIX_NVIDIA ? "cl_nv_device_attribute_query" : "cl_amd_device_attribute_query";
     char extensions[16384] = "";
     return !(device->limits.type & CL_DEVICE_TYPE_CPU) &&
            clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) == CL_SUCCESS &&
-           strstr(extensions, "cl_nv_device_attribute_query");
+           strstr(extensions, sign);
+}
+
+/* The units that have the most products right, and how many of how many. */
+static xp_matrix find_best(xp_device *device, int *right, int *of) {
+    xp_matrix best = XP_MATRIX_NONE;
+    *right = *of = 0;
+    for (int m = XP_MATRIX_NVIDIA; m < XP_MATRICES; m++) {
+        if (!may_have(device, (xp_matrix)m)) continue;
+        int all;
+        const int found = xp_matrix_count_right(device, (xp_matrix)m, &all);
+        if (found <= *right) continue;
+        best = (xp_matrix)m;
+        *right = found;
+        *of = all;
+    }
+    return best;
 }
 
 xp_matrix xp_matrix_find(xp_device *device) {
-    if (!may_have_nvidia(device)) return XP_MATRIX_NONE;
-    int of, right = xp_matrix_count_right(device, XP_MATRIX_NVIDIA, &of);
-    return right == of ? XP_MATRIX_NVIDIA : XP_MATRIX_NONE;
+    int right, of;
+    const xp_matrix best = find_best(device, &right, &of);
+    return right == of ? best : XP_MATRIX_NONE;
 }
 
 xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out) {
-    if (!may_have_nvidia(device))
+    int right, of;
+    const xp_matrix best = find_best(device, &right, &of);
+    if (best == XP_MATRIX_NONE)
         return xp_probe_answer(out, true, 0, "none", "products use the ordinary units of the device");
-    int of, right = xp_matrix_count_right(device, XP_MATRIX_NVIDIA, &of);
-    if (right == 0) return xp_probe_answer(out, true, 0, "none", "products use the ordinary units of the device");
     return xp_probe_answer(out, right == of, right,
-                           xp_probe_words("%s, %d of %d products right", xp_matrix_name(XP_MATRIX_NVIDIA), right, of),
+                           xp_probe_words("%s, %d of %d products right", xp_matrix_name(best), right, of),
                            right == of ? "multiply tensors in bf16 and fp16" : "not used");
 }

@@ -1,6 +1,8 @@
 /* Macros and arguments of attention's kernels. */
 #include "ops/attention_launch.h"
 
+#include "device/matrix.h"
+
 #include <math.h>
 #include <stdio.h>
 
@@ -185,11 +187,12 @@ bool xp_attention_is_aligned(const xp_attention_tensors *t, int64_t elements) {
     return aligned;
 }
 
-static void shape_blocks(xp_launch_request *request, const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
+static void shape_blocks(xp_launch_request *request, const xp_device *device, const xp_attention_sizes *s,
+                         const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
     if (blocks->aligned) xp_variant_set(&request->variant, "ALIGNED", 1);
-    if (blocks->matrix != XP_MATRIX_NONE) xp_variant_set(&request->variant, "MATRIX", blocks->matrix);
+    if (blocks->matrix) xp_matrix_set(&request->variant, device->matrix, device->layout);
     xp_attention_set_grid(request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }
@@ -214,7 +217,7 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
                                  .flops = 2 * s.pairs * (double)(s.width + s.value_width),
                                  .bytes = xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s);
-    shape_blocks(&request, &s, blocks);
+    shape_blocks(&request, xp_plan_device(plan), &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);
     xp_launch_read(&request, t.v);
@@ -235,7 +238,7 @@ xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_a
                                  .flops = 2 * s.pairs * (double)s.width,
                                  .bytes = 4 * (double)xp_tensor_elements(t.map)};
     xp_attention_set_variant(&request.variant, &t, &s);
-    shape_blocks(&request, &s, blocks);
+    shape_blocks(&request, xp_plan_device(plan), &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);
     xp_attention_pass_sight(&request, &t, &s);

@@ -68,8 +68,8 @@ typedef struct xp_attention_blocks {
     xp_tuning tuning;
     int64_t rows;
     size_t local;
-    bool aligned;     /* the kernel may read several columns at once (ALIGNED) */
-    xp_matrix matrix; /* whose units multiply (MATRIX), XP_MATRIX_NONE: none */
+    bool aligned; /* the kernel may read several columns at once (ALIGNED) */
+    bool matrix;  /* matrix units multiply (MATRIX) */
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);

@@ -1,11 +1,17 @@
 /* Launches of attention on matrix units (cl/attention_matrix_*.cl). Owns the choice of blocks, and what the units cannot
  * do. */
+#include "device/matrix.h"
 #include "ops/attention_launch.h"
 
 #include <float.h>
 
 /* As in cl/matrix.clh and cl/attention_matrix.clh. */
-enum { LANES = 32, FRAGMENT_ROWS = 16, MOST_RIGHTS = 8, CHUNK_BYTES = 16, CHUNK_NUMBERS = 8, MOST_SUB_GROUPS = 8 };
+enum {
+    DEPTH = 16,
+    RIGHT_WORDS = 16 /* of all fragments that are loaded for one step */,
+    CHUNK_BYTES = 16,
+    CHUNK_NUMBERS = 8
+};
 /* Parameters of the passes, in the order of their tuning; the backward ones have one row of fragments. */
 enum { SUB_GROUPS, KEYS, STAGES, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
 
@@ -15,48 +21,59 @@ static int64_t larger(int64_t a, int64_t b) {
     return a > b ? a : b;
 }
 
-static int64_t tile_bytes(int64_t rows, int64_t width) {
+static const xp_matrix_layout *layout_of(const xp_device *device) {
+    return xp_matrix_layout_of(device->layout);
+}
+
+static int64_t tile_bytes(const xp_device *device, int64_t rows, int64_t width) {
     int64_t chunks = 2;
     while (chunks * CHUNK_NUMBERS < width) chunks *= 2;
-    return rows * chunks * CHUNK_BYTES;
+    return xp_matrix_tile_bytes(device->layout, rows, chunks * CHUNK_BYTES);
 }
 
 static long lefts_of(const xp_tuning *tuning) {
     return tuning->count > LEFTS ? tuning->parameters[LEFTS].value : 1;
 }
 
-static int64_t rows_of(const xp_tuning *tuning) {
-    return tuning->parameters[SUB_GROUPS].value * lefts_of(tuning) * FRAGMENT_ROWS;
+static int64_t rows_of(const xp_device *device, const xp_tuning *tuning) {
+    return tuning->parameters[SUB_GROUPS].value * lefts_of(tuning) * layout_of(device)->rows;
 }
 
-/* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in registers up to the widths
- * `hold_first` and `hold_second` and else in tiles of their own: the former come by way of the ring. */
+/* The widest rows whose fragments fit so many registers. */
+static int64_t held_width(const xp_device *device, int words) {
+    return words / layout_of(device)->left_words * DEPTH;
+}
+
+/* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in `hold_first` and `hold_second`
+ * registers if they fit them and else in tiles of their own: the former come by way of the ring. */
 static int64_t kernel_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning,
-                            int64_t first, int64_t hold_first, int64_t second, int64_t hold_second) {
-    const int64_t widths[] = {first, second}, holds[] = {hold_first, hold_second}, rows = rows_of(tuning);
-    const long *block = &tuning->parameters[KEYS].value;
-    int64_t ring =
-        tuning->parameters[STAGES].value * (tile_bytes(*block, s->width) + tile_bytes(*block, s->value_width));
+                            int64_t first, int hold_first, int64_t second, int hold_second) {
+    const xp_matrix_layout *layout = layout_of(device);
+    const int64_t widths[] = {first, second}, rows = rows_of(device, tuning);
+    const int64_t holds[] = {held_width(device, hold_first), held_width(device, hold_second)};
+    const long keys = tuning->parameters[KEYS].value, lefts = lefts_of(tuning);
+    int64_t ring = tuning->parameters[STAGES].value *
+                   (tile_bytes(device, keys, s->width) + tile_bytes(device, keys, s->value_width));
     int64_t own = 0, shared = 0;
     for (int i = 0; i < 2; i++) {
         if (widths[i] > holds[i])
-            own += tile_bytes(rows, widths[i]);
+            own += tile_bytes(device, rows, widths[i]);
         else if (widths[i] > 0)
-            ring = larger(ring, tile_bytes(rows, widths[i]));
+            ring = larger(ring, tile_bytes(device, rows, widths[i]));
     }
     if (device->matrix == XP_MATRIX_EMULATED)
-        shared = (int64_t)sizeof(float) * LANES * tuning->parameters[SUB_GROUPS].value *
-                 (4 * lefts_of(tuning) + 2 * MOST_RIGHTS + 2 * lefts_of(tuning));
+        shared = (int64_t)sizeof(float) * layout->lanes * tuning->parameters[SUB_GROUPS].value *
+                 (layout->left_words * lefts + RIGHT_WORDS + layout->lane_rows * lefts);
     return ring + own + shared;
 }
 
 static int64_t forward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
-    return kernel_bytes(device, s, tuning, s->width, 128, 0, 0);
+    return kernel_bytes(device, s, tuning, s->width, 32, 0, 0);
 }
 
 static int64_t backward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
-    return larger(kernel_bytes(device, s, tuning, s->width, 128, s->value_width, 128),
-                  kernel_bytes(device, s, tuning, s->width, 128, s->value_width, 64));
+    return larger(kernel_bytes(device, s, tuning, s->width, 32, s->value_width, 32),
+                  kernel_bytes(device, s, tuning, s->width, 32, s->value_width, 16));
 }
 
 /* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
@@ -87,9 +104,9 @@ static void spread(const xp_device *device, const xp_attention_sizes *s, int64_t
                    xp_tuning *tuning) {
     long *const sub_groups = &tuning->parameters[SUB_GROUPS].value, *const lefts = &tuning->parameters[LEFTS].value;
     const int64_t problems = s->samples * heads * s->stride;
-    while (rows_of(tuning) > FRAGMENT_ROWS &&
-           (rows_of(tuning) / 2 >= rows ||
-            problems * xp_launch_blocks(rows, rows_of(tuning)) < (int64_t)device->limits.compute_units)) {
+    while (rows_of(device, tuning) > layout_of(device)->rows &&
+           (rows_of(device, tuning) / 2 >= rows ||
+            problems * xp_launch_blocks(rows, rows_of(device, tuning)) < (int64_t)device->limits.compute_units)) {
         if (tuning->count > LEFTS && *lefts > 1)
             *lefts /= 2;
         else if (*sub_groups > 1)
@@ -106,28 +123,65 @@ static bool is_plain(const xp_attention_tensors *t) {
            !a->score && !t->bias && !t->mask;
 }
 
-/* Keys of a block: the registers of one hold its scores, and the sums of wide heads. */
+/* What the registers of a unit's work-items have room for. Keys are those of a block, whose scores they hold: beside
+ * narrow heads (of at most 64) and nothing but the products, beside heads of at most 128, beside wider ones. */
+typedef struct room_sizes {
+    long forward[3], backward[3];
+    long lefts;       /* fragments' rows of narrow heads in the forward pass; of others it is one */
+    int64_t together; /* the widest heads whose dk and dv are summed together */
+    int64_t widest;   /* of the backward passes */
+} room_sizes;
+
+static const room_sizes *room_of(const xp_device *device) {
+    static const room_sizes rooms[] = {
+        [XP_MATRIX_NVIDIA] = {{64, 32, 16}, {64, 16, 16}, 2, 128, 256},
+        [XP_MATRIX_AMD_MFMA] = {{64, 32, 16}, {64, 32, 16}, 2, 256, 256},
+        [XP_MATRIX_AMD_WMMA] = {{32, 32, 16}, {16, 16, 16}, 1, 32, 128},
+    };
+    return &rooms[device->layout];
+}
+
+/* Sub-groups of a work-group: up to eight of those that the device permits. */
+static xp_tuning_parameter sub_groups(const xp_device *device) {
+    xp_tuning_parameter sub_groups = {"SUB_GROUPS", 1, {1}};
+    for (int i = 1; i < 4 && (size_t)layout_of(device)->lanes << i <= device->limits.work_group_size; i++) {
+        sub_groups.values[i] = 1 << i;
+        if (i <= 2) sub_groups.value = 1 << i;
+    }
+    return sub_groups;
+}
+
+static xp_tuning_parameter stages(const xp_device *device) {
+    return layout_of(device)->asynchronous ? (xp_tuning_parameter){"STAGES", 3, {2, 3, 4}}
+                                           : (xp_tuning_parameter){"STAGES", 2, {2}};
+}
+
 static xp_tuning forward_question(const xp_device *device, const xp_attention_tensors *t, const xp_attention_sizes *s) {
-    const long keys = s->wider > 128 ? 16 : s->wider > 64 || !is_plain(t) ? 32 : 64;
+    const room_sizes *room = room_of(device);
+    const bool narrow = s->wider <= 64;
+    const long keys = s->wider > 128 ? room->forward[2] : room->forward[!(narrow && is_plain(t))];
     xp_tuning tuning = {.kernel = "attention_matrix forward",
                         .file = "attention_matrix_forward",
                         .count = FORWARD_PARAMETERS,
-                        .parameters = {{"SUB_GROUPS", 4, {1, 2, 4, 8}},
+                        .parameters = {sub_groups(device),
                                        {"KEYS", keys, {16, 32, 64, 128}},
-                                       {"STAGES", 3, {2, 3, 4}},
-                                       {"LEFTS", s->wider <= 64 ? 2 : 1, {1, 2}}}};
+                                       stages(device),
+                                       {"LEFTS", narrow ? room->lefts : 1, {1, 2}}}};
     spread(device, s, s->class_queries, s->heads, &tuning);
     return tuning;
 }
 
 static xp_tuning backward_question(const xp_device *device, const xp_attention_tensors *t,
                                    const xp_attention_sizes *s) {
-    const long keys = s->wider > 64 ? 16 : is_plain(t) ? 64 : 32;
-    xp_tuning tuning = {
-        .kernel = "attention_matrix backward",
-        .file = "attention_matrix_backward",
-        .count = BACKWARD_PARAMETERS,
-        .parameters = {{"SUB_GROUPS", 4, {1, 2, 4, 8}}, {"KEYS", keys, {16, 32, 64}}, {"STAGES", 3, {2, 3, 4}}}};
+    const room_sizes *room = room_of(device);
+    const long keys = s->wider > 128  ? room->backward[2]
+                      : s->wider > 64 ? room->backward[1]
+                      : is_plain(t)   ? room->backward[0]
+                                      : larger(room->backward[0] / 2, 16);
+    xp_tuning tuning = {.kernel = "attention_matrix backward",
+                        .file = "attention_matrix_backward",
+                        .count = BACKWARD_PARAMETERS,
+                        .parameters = {sub_groups(device), {"KEYS", keys, {16, 32, 64}}, stages(device)}};
     spread(device, s, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
     return tuning;
 }
@@ -135,11 +189,12 @@ static xp_tuning backward_question(const xp_device *device, const xp_attention_t
 /* Linear weights and the slopes of huge scales may not fit 16 bits; the gradient of a bias is not computed here. */
 bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) {
     if (device->matrix == XP_MATRIX_NONE || xp_node_storage(node) == XP_F32 || !xp_supports_storage(device, node) ||
-        device->limits.work_group_size < LANES * MOST_SUB_GROUPS)
+        device->limits.work_group_size < (size_t)layout_of(device)->lanes)
         return false;
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     if (t.attributes->kernel != XP_KERNEL_SOFTMAX || t.attributes->scale < FLT_MIN || t.d_bias) return false;
+    if (t.d_o && s.wider > room_of(device)->widest) return false;
     xp_tuning tuning = t.d_o ? backward_question(device, &t, &s) : forward_question(device, &t, &s);
     return fit(device, &s, &tuning);
 }
@@ -154,9 +209,9 @@ xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family
     XP_TRY(xp_attention_tune(plan, node, &blocks.tuning));
     fit(device, &s, &blocks.tuning);
     blocks.aligned = xp_attention_is_aligned(&t, CHUNK_NUMBERS);
-    blocks.matrix = device->matrix;
-    blocks.rows = rows_of(&blocks.tuning);
-    blocks.local = (size_t)(LANES * blocks.tuning.parameters[SUB_GROUPS].value);
+    blocks.matrix = true;
+    blocks.rows = rows_of(device, &blocks.tuning);
+    blocks.local = (size_t)(layout_of(device)->lanes * blocks.tuning.parameters[SUB_GROUPS].value);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
@@ -172,14 +227,16 @@ static void pass_layouts(xp_launch_request *request, const xp_attention_tensors 
 static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
                               const xp_attention_tensors *t, const xp_attention_sizes *s, const xp_tuning *tuning,
                               xp_tensor *delta) {
+    const xp_device *device = xp_plan_device(plan);
     const double rows = (double)(s->samples * s->heads) * (double)(s->queries + s->keys);
     xp_launch_request request = {.file = "attention_matrix_backward",
                                  .kernel = "attention_backward_queries",
                                  .variant = *variant,
                                  .flops = t->dq ? 2 * s->pairs * (double)(2 * s->width + s->value_width) : 0,
                                  .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s->width + s->value_width)};
-    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, rows_of(tuning)),
-                          (size_t)(LANES * tuning->parameters[SUB_GROUPS].value), s->heads, s->samples);
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_queries, rows_of(device, tuning)),
+                          (size_t)(layout_of(device)->lanes * tuning->parameters[SUB_GROUPS].value), s->heads,
+                          s->samples);
     xp_tensor *const read[] = {t->q, t->k, t->v, t->o, t->lse, t->d_o, t->d_lse};
     for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(&request, read[i]);
     xp_attention_pass_sight(&request, t, s);
@@ -194,6 +251,7 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
 static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant *variant, const xp_attention_tensors *t,
                            const xp_attention_sizes *s, const xp_tuning *tuning, xp_tensor *delta, xp_tensor *dk,
                            xp_tensor *dv) {
+    const xp_device *device = xp_plan_device(plan);
     const double rows = (double)(s->samples * s->heads) * (double)(s->queries + s->keys);
     const int64_t keys = dk != NULL, values = dv != NULL;
     xp_launch_request request = {.file = "attention_matrix_backward",
@@ -203,8 +261,9 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
                                      2 * s->pairs * (double)((1 + keys) * s->width + (keys + values) * s->value_width),
                                  .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s->width + s->value_width)};
     if (!keys && !values) return XP_OK;
-    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, rows_of(tuning)),
-                          (size_t)(LANES * tuning->parameters[SUB_GROUPS].value), s->key_heads, s->samples);
+    xp_attention_set_grid(&request, s, s->stride * xp_launch_blocks(s->class_keys, rows_of(device, tuning)),
+                          (size_t)(layout_of(device)->lanes * tuning->parameters[SUB_GROUPS].value), s->key_heads,
+                          s->samples);
     xp_tensor *const read[] = {t->q, t->k, t->v, t->lse, delta, t->d_o};
     for (size_t i = 0; i < sizeof read / sizeof read[0]; i++) xp_launch_read(&request, read[i]);
     xp_attention_pass_sight(&request, t, s);
@@ -226,7 +285,6 @@ static xp_variant writing(const xp_variant *common, const xp_tensor *dq, const x
 }
 
 xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
-    enum { WIDEST_TOGETHER = 128 /* heads whose sums of dk and dv fit the registers together */ };
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
     const xp_device *device = xp_plan_device(plan);
@@ -235,12 +293,13 @@ xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, 
     fit(device, &s, &tuning);
     xp_variant common = {0};
     xp_attention_set_variant(&common, &t, &s);
-    xp_variant_set(&common, "MATRIX", device->matrix);
+    xp_matrix_set(&common, device->matrix, device->layout);
     xp_variant_set(&common, "ALIGNED", xp_attention_is_aligned(&t, CHUNK_NUMBERS));
     xp_attention_set_tuning(&common, &tuning);
     if (t.d_lse) xp_variant_set(&common, "D_LSE", 1);
     xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
-    xp_tensor *const dv_too = s.wider <= WIDEST_TOGETHER ? t.dv : NULL, *const dv_later = dv_too ? NULL : t.dv;
+    xp_tensor *const dv_too = s.wider <= room_of(device)->together ? t.dv : NULL, *const dv_later =
+                                                                                      dv_too ? NULL : t.dv;
     if (!delta) return XP_OUT_OF_MEMORY;
     const xp_variant first = writing(&common, t.dq, t.dk, dv_too), later = writing(&common, NULL, NULL, dv_later);
     XP_TRY(emit_queries(plan, node, &first, &t, &s, &tuning, delta));

@@ -1,23 +1,22 @@
 /* Matrix products on matrix units: tiles of cl/gemm_matrix.cl and its launch. */
 #include "core/text.h"
+#include "device/matrix.h"
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
 #include <math.h>
 
-enum {
-    LANES = 32,
-    GROUP_ROWS = 2,
-    LEFT = 16 /* rows of a fragment */,
-    RIGHT = 8 /* its columns */,
-    MOST_NARROW = 64 * 32
-};
+enum { GROUP_ROWS = 2, MOST_NARROW = 64 * 32 };
 enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, INSTRUCTION, PARAMETERS };
 
 typedef struct block {
     int64_t group_columns, sub_rows, sub_columns, depth, stages, parts;
     int64_t bytes; /* of a number */
 } block;
+
+static const xp_matrix_layout *layout_of(const xp_device *device) {
+    return xp_matrix_layout_of(device->layout);
+}
 
 static int64_t rows_of(const block *b) {
     return GROUP_ROWS * b->sub_rows;
@@ -31,22 +30,39 @@ static int64_t groups_of(const block *b, const xp_gemm_attributes *p) {
     return xp_launch_blocks(p->m, rows_of(b)) * xp_launch_blocks(p->n, columns_of(b));
 }
 
+static int64_t items_of(const xp_device *device, const block *b) {
+    return layout_of(device)->lanes * GROUP_ROWS * b->group_columns;
+}
+
 /* Bytes of local memory: the ring or the rows of sums that take its place, and what the emulation shares. */
-static int64_t local_bytes(const xp_device *device, const block *b) {
-    const int64_t sub_groups = GROUP_ROWS * b->group_columns,
-                  ring = b->stages * (rows_of(b) + columns_of(b)) * b->depth * b->bytes,
-                  sums = sub_groups * LEFT * (b->sub_columns + 8) * 4,
-                  shared = sub_groups * (b->sub_rows / LEFT * 4 + b->sub_columns / RIGHT * 2) * LANES * 4;
+static int64_t local_bytes(const xp_device *device, const xp_gemm_attributes *p, const block *b) {
+    const xp_matrix_layout *layout = layout_of(device);
+    const int64_t rows = rows_of(b), columns = columns_of(b), sub_groups = GROUP_ROWS * b->group_columns,
+                  tile_a = xp_matrix_tile_bytes(device->layout, p->transpose_a ? b->depth : rows,
+                                                (p->transpose_a ? rows : b->depth) * b->bytes),
+                  tile_b = xp_matrix_tile_bytes(device->layout, p->transpose_b ? columns : b->depth,
+                                                (p->transpose_b ? b->depth : columns) * b->bytes),
+                  ring = b->stages * (tile_a + tile_b), sums = sub_groups * layout->rows * (b->sub_columns + 8) * 4,
+                  shared = sub_groups * layout->lanes * 4 *
+                           (b->sub_rows / layout->rows * layout->left_words +
+                            b->sub_columns / layout->columns * layout->right_words);
     return (ring > sums ? ring : sums) + (device->matrix == XP_MATRIX_EMULATED ? shared : 0);
 }
 
-static bool is_narrow(const xp_node *node) {
-    return xp_node_storage(node) == XP_F32 || xp_gemm_tensors_of(node).sums;
+/* Whether a sub-group's tile is at most 64×32: what fp32, sums of the left factor and some units' fragments need beside
+ * the sums of the product leaves registers for no more. */
+static bool is_narrow(const xp_device *device, const xp_node *node) {
+    return xp_node_storage(node) == XP_F32 || xp_gemm_tensors_of(node).sums || layout_of(device)->most <= MOST_NARROW;
 }
 
-/* Factors that are rounded on their way pass through registers, not through a ring. */
-static bool is_held(const xp_device *device, const xp_node *node) {
+/* Factors that are rounded on their way. */
+static bool is_rounded(const xp_device *device, const xp_node *node) {
     return xp_node_storage(node) == XP_F32 && device->arithmetic == XP_ARITHMETIC_TF32;
+}
+
+/* They pass through registers, and so do all where no copies run beside arithmetic: then the ring has two stages. */
+static bool is_held(const xp_device *device, const xp_node *node) {
+    return is_rounded(device, node) || !layout_of(device)->asynchronous;
 }
 
 /* Clocks of the compute unit with the most work-groups, as a large GPU has them. On an H200 two tiles of 128×128 on a
@@ -62,8 +78,7 @@ static double clocks(const xp_device *device, const xp_gemm_attributes *p, const
     return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
 }
 
-/* The tile and the parts that are estimated to be fastest, and their clocks. What fp32 and sums of the left factor need beside the sums
- * of the product leaves registers for no more than 64×32 of these. */
+/* The tile and the parts that are estimated to be fastest, and their clocks. */
 static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *parts,
                           double *least) {
     static const struct {
@@ -75,10 +90,11 @@ static block choose_block(const xp_device *device, const xp_node *node, const xp
     block best = {0};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
-            if (is_narrow(node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
+            if (is_narrow(device, node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
             const bool single = xp_node_storage(node) == XP_F32;
             const block b = {sizes[i].group_columns,        sizes[i].sub_rows,   sizes[i].sub_columns, single ? 16 : 32,
                              is_held(device, node) ? 2 : 3, parts->values[part], single ? 4 : 2};
+            if (items_of(device, &b) > (int64_t)device->limits.work_group_size) continue;
             const double time = clocks(device, p, &b, sizes[i].rate);
             if (best.bytes == 0 || time < *least) {
                 best = b;
@@ -89,8 +105,8 @@ static block choose_block(const xp_device *device, const xp_node *node, const xp
 }
 
 /* What the table asks for may need more local memory than there is. */
-static void fit(const xp_device *device, block *b) {
-    while (local_bytes(device, b) > (int64_t)device->limits.local_bytes) {
+static void fit(const xp_device *device, const xp_gemm_attributes *p, block *b) {
+    while (local_bytes(device, p, b) > (int64_t)device->limits.local_bytes) {
         if (b->stages > 2)
             b->stages--;
         else if (b->depth * b->bytes > 64)
@@ -120,12 +136,14 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
     xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
     const block usual = choose_block(device, node, &parts, &clocks);
     const bool single = xp_node_storage(node) == XP_F32;
+    const block tall = {.group_columns = 4};
+    const long four = items_of(device, &tall) <= (int64_t)device->limits.work_group_size ? 4 : 0;
     *out = (xp_tuning){.kernel = "gemm_matrix",
                        .file = "gemm_matrix",
                        .count = PARAMETERS,
-                       .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, 4}},
+                       .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, four}},
                                       {"SUB_ROWS", usual.sub_rows, {16, 32, 64}},
-                                      {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(node) ? 0 : 64}},
+                                      {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(device, node) ? 0 : 64}},
                                       {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
                                       {"STAGES", usual.stages, {2, 3, 4}}}};
     out->parameters[PARTS] = parts;
@@ -155,15 +173,16 @@ static xp_status tune(xp_plan *plan, const xp_node *node, block *out, int *handl
     out->stages = tuning.parameters[STAGES].value;
     out->parts = tuning.parameters[PARTS].value;
     *handle = tuning.handle;
-    fit(device, out);
+    fit(device, XP_ATTRIBUTES(xp_gemm_attributes, node), out);
     return XP_OK;
 }
 
 bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node) {
-    enum { MOST_ITEMS = LANES * GROUP_ROWS * 4 };
+    const block least = {.group_columns = 2};
     return device->matrix != XP_MATRIX_NONE && xp_supports_storage(device, node) &&
-           (xp_node_storage(node) != XP_F32 || device->arithmetic != XP_ARITHMETIC_FP32) &&
-           device->limits.work_group_size >= MOST_ITEMS;
+           (xp_node_storage(node) != XP_F32 ||
+            (device->arithmetic != XP_ARITHMETIC_FP32 && xp_matrix_multiplies_singles(device))) &&
+           (int64_t)device->limits.work_group_size >= items_of(device, &least);
 }
 
 xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -173,7 +192,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     block b;
     int handle;
     XP_TRY(tune(plan, node, &b, &handle));
-    const bool own_sums = t.sums && !is_held(device, node); /* what is held is rounded */
+    const bool own_sums = t.sums && !is_rounded(device, node);
     const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, b.parts), b.depth) * b.depth;
     const int64_t part_count = xp_launch_blocks(p->k, part_depth);
     const bool partial = part_count > 1;
@@ -181,7 +200,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     xp_tensor *part_sums = partial && own_sums ? xp_plan_scratch(plan, node, part_count * p->m) : NULL;
     if (partial && (!parts || (own_sums && !part_sums))) return XP_OUT_OF_MEMORY;
 
-    const size_t items = (size_t)(LANES * GROUP_ROWS * b.group_columns);
+    const size_t items = (size_t)items_of(device, &b);
     xp_launch_request product = {.file = "gemm_matrix",
                                  .kernel = "gemm_matrix",
                                  .variant.tuning = handle,
@@ -191,7 +210,7 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
                                  .flops = xp_gemm_flops(p),
                                  .bytes = xp_gemm_bytes(&t)};
     xp_variant *variant = &product.variant;
-    xp_variant_set(variant, "MATRIX", device->matrix);
+    xp_matrix_set(variant, device->matrix, device->layout);
     if (b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) xp_variant_set(variant, "PRODUCTS", 3);
     xp_variant_set(variant, "GROUP_COLUMNS", b.group_columns);
     xp_variant_set(variant, "SUB_ROWS", b.sub_rows);

@@ -25,7 +25,8 @@ static int64_t stages_of(const xp_device *device, const xp_gemm_attributes *p, i
 static bool can(const xp_device *device, const xp_node *node) {
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     const bool turned = p->transpose_a || !p->transpose_b;
-    if ((int64_t)device->wgmma_bytes < 2 * stage_bytes(LEAST_COLUMNS) || !xp_gemm_supports_matrix(device, node))
+    if (device->layout != XP_MATRIX_NVIDIA || (int64_t)device->wgmma_bytes < 2 * stage_bytes(LEAST_COLUMNS) ||
+        !xp_gemm_supports_matrix(device, node))
         return false;
     return xp_node_storage(node) != XP_F32 || (device->arithmetic == XP_ARITHMETIC_TF32 && !turned);
 }

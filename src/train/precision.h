@@ -3,7 +3,7 @@
 #ifndef XP_TRAIN_PRECISION_H
 #define XP_TRAIN_PRECISION_H
 
-#include "device/device.h"
+#include "device/matrix.h"
 #include "graph/graph.h"
 
 typedef enum xp_precision {
@@ -30,13 +30,13 @@ static inline const char *xp_precision_name(int precision) {
                                             : xp_arithmetic_name(arithmetic);
 }
 
-/* XP_UNSUPPORTED: the precision needs matrix units, and the device has none. */
+/* XP_UNSUPPORTED: the precision needs matrix units for fp32, and the device has none. */
 static inline xp_status xp_precision_check(int precision, const xp_device *device) {
-    if (xp_precision_arithmetic(precision) == XP_ARITHMETIC_FP32 || device->matrix != XP_MATRIX_NONE) return XP_OK;
-    return xp_fail(
-        XP_UNSUPPORTED,
-        "precision %s: %s has no matrix units that Expanse can use (see expanse doctor): use fp32, bf16 or fp16",
-        xp_precision_name(precision), device->name);
+    if (xp_precision_arithmetic(precision) == XP_ARITHMETIC_FP32 || xp_matrix_multiplies_singles(device)) return XP_OK;
+    return xp_fail(XP_UNSUPPORTED,
+                   "precision %s: %s has no matrix units for fp32 that Expanse can use (see expanse doctor): use fp32, "
+                   "bf16 or fp16",
+                   xp_precision_name(precision), device->name);
 }
 
 #endif
