@@ -67,12 +67,13 @@ static bool is_held(const xp_device *device, const xp_node *node) {
 
 /* Clocks of the compute unit with the most work-groups, as a large GPU has them. On an H200 two tiles of 128×128 on a
  * unit reached 540 multiply-adds of 16 bits a clock; smaller ones read more of local memory and of the cache for each. A
- * work-group alone on a unit has nothing to hide its waits behind. A second launch costs as much as some thousand clocks. */
+ * work-group alone on a unit has nothing to hide its waits behind, which count for less where a number takes several products. A
+ * second launch costs the host as much as the work of some thousand clocks, and the device little less. */
 static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, double rate) {
-    enum { RATE = 540, LAUNCH = 8000, BYTES = 18 /* of device memory, a clock and unit */ };
+    enum { RATE = 540, LAUNCH = 12500, BYTES = 18 /* of device memory, a clock and unit */ };
     const int64_t units = device->limits.compute_units;
     const double products = b->bytes == 2 ? 1 : device->arithmetic == XP_ARITHMETIC_TF32 ? 2 : 6;
-    const double rounds = (double)xp_launch_blocks(groups_of(b, p) * b->parts, units) + 0.5;
+    const double rounds = (double)xp_launch_blocks(groups_of(b, p) * b->parts, units) + 1 / (1 + products);
     const double tile = (double)(rows_of(b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
     const double product = rounds * tile * products / (RATE * rate);
     return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
