@@ -4,7 +4,11 @@
  *
  * WIDTH columns go through one work-item at a time. CPU devices: WIDTH 8, work-groups of one work-item that walks all
  * columns of its chunk. GPUs: WIDTH 1 and LOCAL 64 columns side by side. A last block that would leave the row is moved
- * back and computes some columns again; only one work-item walks a row then, so each output keeps one writer. */
+ * back and computes some columns again; only one work-item walks a row then, so each output keeps one writer.
+ *
+ * STORAGE is the type of x, out, d_out and dx. */
+#include "storage.clh"
+
 #ifndef WIDTH
 #define WIDTH 1
 #endif
@@ -19,12 +23,16 @@
 #error "WIDTH 8 moves its last block back: it needs LOCAL 1"
 #endif
 typedef float8 lanes;
-#define LOAD(pointer) vload8(0, pointer)
-#define STORE(value, pointer) vstore8(value, 0, pointer)
+#define LOAD_COLUMNS(pointer)         vload8(0, pointer)
+#define STORE_COLUMNS(value, pointer) vstore8(value, 0, pointer)
+#define LOAD_STORED(pointer)          LOAD_8(pointer)
+#define STORE_STORED(value, pointer)  STORE_8(value, pointer)
 #elif WIDTH == 1
 typedef float lanes;
-#define LOAD(pointer) (*(pointer))
-#define STORE(value, pointer) (*(pointer) = (value))
+#define LOAD_COLUMNS(pointer)         (*(pointer))
+#define STORE_COLUMNS(value, pointer) (*(pointer) = (value))
+#define LOAD_STORED(pointer)          LOAD(pointer, 0)
+#define STORE_STORED(value, pointer)  STORE(value, pointer, 0)
 #else
 #error "WIDTH is 1 or 8"
 #endif
@@ -49,7 +57,7 @@ inline int active_rows(const __global float *weight, int first, int last, int le
  * just brought into the cache: a sum of squares would cancel.
  * x [rows,columns], weight [rows/length]; counts [chunks], partial [chunks,2,columns]. */
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void
-batch_norm_gather(const __global float *x, const __global float *weight, __global float *counts,
+batch_norm_gather(const __global stored *x, const __global float *weight, __global float *counts,
                   __global float *partial, int rows, int columns, int length, int chunk_rows) {
     int chunk = get_global_id(1), first = chunk * chunk_rows, last = min(rows, first + chunk_rows);
     int count = active_rows(weight, first, last, length);
@@ -62,7 +70,7 @@ batch_norm_gather(const __global float *x, const __global float *weight, __globa
         for (int row = first; row < last;) {
             int sample = row / length, end = min(last, (sample + 1) * length);
             if (weight[sample] > 0.0f)
-                for (int i = row; i < end; i++) sum += LOAD(x + (long)i * columns + start);
+                for (int i = row; i < end; i++) sum += LOAD_STORED(x + (long)i * columns + start);
             row = end;
         }
         lanes mean = sum * share;
@@ -70,13 +78,13 @@ batch_norm_gather(const __global float *x, const __global float *weight, __globa
             int sample = row / length, end = min(last, (sample + 1) * length);
             if (weight[sample] > 0.0f)
                 for (int i = row; i < end; i++) {
-                    lanes deviation = LOAD(x + (long)i * columns + start) - mean;
+                    lanes deviation = LOAD_STORED(x + (long)i * columns + start) - mean;
                     squares += deviation * deviation;
                 }
             row = end;
         }
-        STORE(mean, out + start);
-        STORE(squares, out + columns + start);
+        STORE_COLUMNS(mean, out + start);
+        STORE_COLUMNS(squares, out + columns + start);
     }
 }
 
@@ -112,28 +120,29 @@ batch_norm_join(const __global float *counts, const __global float *partial, __g
 /* out = (x - mean)·rstd·gamma + beta. In evaluation `scale` is the running variance, in training rstd.
  * x, out [rows,columns]; the others [columns]. */
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void
-batch_norm_apply(const __global float *x, const __global float *gamma, const __global float *beta,
-                 const __global float *mean, const __global float *scale, __global float *out, int rows, int columns,
+batch_norm_apply(const __global stored *x, const __global float *gamma, const __global float *beta,
+                 const __global float *mean, const __global float *scale, __global stored *out, int rows, int columns,
                  int chunk_rows, float epsilon) {
     int first = get_global_id(1) * chunk_rows, last = min(rows, first + chunk_rows);
     for (int column = get_global_id(0) * WIDTH; column < columns; column += get_global_size(0) * WIDTH) {
         int start = block_start(column, columns);
 #if TRAINING
-        lanes rstd = LOAD(scale + start);
+        lanes rstd = LOAD_COLUMNS(scale + start);
 #else
-        lanes rstd = 1.0f / sqrt(LOAD(scale + start) + epsilon);
+        lanes rstd = 1.0f / sqrt(LOAD_COLUMNS(scale + start) + epsilon);
 #endif
-        lanes center = LOAD(mean + start), factor = rstd * LOAD(gamma + start), shift = LOAD(beta + start);
+        lanes center = LOAD_COLUMNS(mean + start), factor = rstd * LOAD_COLUMNS(gamma + start);
+        lanes shift = LOAD_COLUMNS(beta + start);
         for (int row = first; row < last; row++) {
             long at = (long)row * columns + start;
-            STORE((LOAD(x + at) - center) * factor + shift, out + at);
+            STORE_STORED((LOAD_STORED(x + at) - center) * factor + shift, out + at);
         }
     }
 }
 
 /* Sums of d_out·xhat and of d_out over one chunk. d_out, x [rows,columns]; counts [chunks], partial [chunks,2,columns]. */
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void
-batch_norm_backward_gather(const __global float *d_out, const __global float *x, const __global float *mean,
+batch_norm_backward_gather(const __global stored *d_out, const __global stored *x, const __global float *mean,
                            const __global float *rstd, const __global float *weight, __global float *counts,
                            __global float *partial, int rows, int columns, int length, int chunk_rows) {
     int chunk = get_global_id(1), first = chunk * chunk_rows, last = min(rows, first + chunk_rows);
@@ -141,20 +150,20 @@ batch_norm_backward_gather(const __global float *d_out, const __global float *x,
     __global float *out = partial + (long)chunk * 2 * columns;
     for (int column = get_global_id(0) * WIDTH; column < columns; column += get_global_size(0) * WIDTH) {
         int start = block_start(column, columns);
-        lanes center = LOAD(mean + start), scale = LOAD(rstd + start), products = 0.0f, sum = 0.0f;
+        lanes center = LOAD_COLUMNS(mean + start), scale = LOAD_COLUMNS(rstd + start), products = 0.0f, sum = 0.0f;
         for (int row = first; row < last;) {
             int sample = row / length, end = min(last, (sample + 1) * length);
             if (weight[sample] > 0.0f)
                 for (int i = row; i < end; i++) {
                     long at = (long)i * columns + start;
-                    lanes d = LOAD(d_out + at);
-                    products += d * ((LOAD(x + at) - center) * scale);
+                    lanes d = LOAD_STORED(d_out + at);
+                    products += d * ((LOAD_STORED(x + at) - center) * scale);
                     sum += d;
                 }
             row = end;
         }
-        STORE(products, out + start);
-        STORE(sum, out + columns + start);
+        STORE_COLUMNS(products, out + start);
+        STORE_COLUMNS(sum, out + columns + start);
     }
 }
 
@@ -183,23 +192,25 @@ batch_norm_backward_join(const __global float *counts, const __global float *par
 
 /* dx = gamma·rstd·(d_out - mean(d_out) - xhat·mean(d_out·xhat)) in active rows, 0 in the others. */
 __kernel __attribute__((reqd_work_group_size(LOCAL, 1, 1))) void
-batch_norm_backward_apply(const __global float *d_out, const __global float *x, const __global float *gamma,
+batch_norm_backward_apply(const __global stored *d_out, const __global stored *x, const __global float *gamma,
                           const __global float *mean, const __global float *rstd, const __global float *weight,
-                          const __global float *means, __global float *dx, int rows, int columns, int length,
+                          const __global float *means, __global stored *dx, int rows, int columns, int length,
                           int chunk_rows) {
     int first = get_global_id(1) * chunk_rows, last = min(rows, first + chunk_rows);
     for (int column = get_global_id(0) * WIDTH; column < columns; column += get_global_size(0) * WIDTH) {
         int start = block_start(column, columns);
-        lanes center = LOAD(mean + start), scale = LOAD(rstd + start), factor = scale * LOAD(gamma + start);
-        lanes product = LOAD(means + start), sum = LOAD(means + columns + start);
+        lanes center = LOAD_COLUMNS(mean + start), scale = LOAD_COLUMNS(rstd + start);
+        lanes factor = scale * LOAD_COLUMNS(gamma + start);
+        lanes product = LOAD_COLUMNS(means + start), sum = LOAD_COLUMNS(means + columns + start);
         for (int row = first; row < last;) {
             int sample = row / length, end = min(last, (sample + 1) * length);
             bool active = weight[sample] > 0.0f;
             for (; row < end; row++) {
                 long at = (long)row * columns + start;
                 lanes value = 0.0f;
-                if (active) value = factor * (LOAD(d_out + at) - sum - (LOAD(x + at) - center) * scale * product);
-                STORE(value, dx + at);
+                if (active)
+                    value = factor * (LOAD_STORED(d_out + at) - sum - (LOAD_STORED(x + at) - center) * scale * product);
+                STORE_STORED(value, dx + at);
             }
         }
     }

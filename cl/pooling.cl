@@ -9,7 +9,7 @@
  *
  * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
  * LENGTHS  1: lengths [batch] are given; 0: all rows count
- * STORAGE  of mask_rows; the others take fp32 */
+ * STORAGE is the type of sequences; the rows that pools make of them are fp32. */
 #include "storage.clh"
 
 #ifndef MEAN
@@ -31,30 +31,30 @@ inline int length_of(const __global int *lengths, int sample, int rows) {
 }
 
 /* x [batch, rows, columns], lengths [batch], y [batch, columns] */
-__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void sequence_pool_wide(const __global float *restrict x,
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void sequence_pool_wide(const __global stored *restrict x,
                                                                                 const __global int *restrict lengths,
                                                                                 __global float *restrict y, int rows,
                                                                                 int columns) {
     int column_blocks = (columns + 15) / 16;
     int sample = get_group_id(0) / column_blocks, first = get_group_id(0) % column_blocks * 16;
     int length = MEAN ? length_of(lengths, sample, rows) : 1;
-    const __global float *from = x + (size_t)sample * rows * columns;
+    const __global stored *from = x + (size_t)sample * rows * columns;
     __global float *to = y + (size_t)sample * columns;
     float divisor = max(length, 1);
     if (first + 16 <= columns) {
         float16 sum = 0.0f;
-        for (int row = 0; row < length; row++) sum += vload16(0, from + (size_t)row * columns + first);
+        for (int row = 0; row < length; row++) sum += LOAD_16(from + (size_t)row * columns + first);
         vstore16(sum / divisor, 0, to + first);
     } else {
         for (int column = first; column < columns; column++) {
             float sum = 0.0f;
-            for (int row = 0; row < length; row++) sum += from[(size_t)row * columns + column];
+            for (int row = 0; row < length; row++) sum += LOAD(from, (size_t)row * columns + column);
             to[column] = sum / divisor;
         }
     }
 }
 
-__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tiled(const __global float *restrict x,
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tiled(const __global stored *restrict x,
                                                                                   const __global int *restrict lengths,
                                                                                   __global float *restrict y, int rows,
                                                                                   int columns) {
@@ -62,10 +62,10 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tile
     int sample = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
     int length = MEAN ? length_of(lengths, sample, rows) : 1;
-    const __global float *from = x + (size_t)sample * rows * columns;
+    const __global stored *from = x + (size_t)sample * rows * columns;
     if (column < columns) {
         float sum = 0.0f;
-        for (int row = 0; row < length; row++) sum += from[(size_t)row * columns + column];
+        for (int row = 0; row < length; row++) sum += LOAD(from, (size_t)row * columns + column);
         y[(size_t)sample * columns + column] = sum / max(length, 1);
     }
 }
@@ -73,34 +73,34 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tile
 /* dy [batch, columns], lengths [batch], dx [batch, rows, columns] */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 sequence_pool_backward_wide(const __global float *restrict dy, const __global int *restrict lengths,
-                            __global float *restrict dx, int rows, int columns) {
+                            __global stored *restrict dx, int rows, int columns) {
     const int column_blocks = (columns + 127) / 128;
     const int sample = get_group_id(0) / column_blocks, first = get_group_id(0) % column_blocks * 128;
     const int owned = min(128, columns - first), length = MEAN ? length_of(lengths, sample, rows) : 1;
     float quotients[128];
     for (int i = 0; i < owned; i++) quotients[i] = dy[(size_t)sample * columns + first + i] / length;
-    __global float *to = dx + (size_t)sample * rows * columns + first;
+    __global stored *to = dx + (size_t)sample * rows * columns + first;
     for (int row = 0; row < rows; row++, to += columns) {
         int i = 0;
         if (row < length)
-            for (; i + 8 <= owned; i += 8) vstore8(vload8(0, quotients + i), 0, to + i);
+            for (; i + 8 <= owned; i += 8) STORE_8(vload8(0, quotients + i), to + i);
         else
-            for (; i + 8 <= owned; i += 8) vstore8((float8)(0.0f), 0, to + i);
-        for (; i < owned; i++) to[i] = row < length ? quotients[i] : 0.0f;
+            for (; i + 8 <= owned; i += 8) STORE_8((float8)(0.0f), to + i);
+        for (; i < owned; i++) STORE(row < length ? quotients[i] : 0.0f, to, i);
     }
 }
 
 /* The same, where a work-group owns 64 columns of one row. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 sequence_pool_backward_tiled(const __global float *restrict dy, const __global int *restrict lengths,
-                             __global float *restrict dx, int rows, int columns) {
+                             __global stored *restrict dx, int rows, int columns) {
     int column_blocks = (columns + 63) / 64;
     size_t line = get_group_id(0) / column_blocks;
     int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
     int sample = line / rows, row = line % rows;
     int length = MEAN ? length_of(lengths, sample, rows) : 1;
     if (column < columns)
-        dx[line * columns + column] = row < length ? dy[(size_t)sample * columns + column] / length : 0.0f;
+        STORE(row < length ? dy[(size_t)sample * columns + column] / length : 0.0f, dx, line * columns + column);
 }
 
 /* x, y [batch, rows, columns], lengths [batch]. A work-group owns 64 columns of one row. */

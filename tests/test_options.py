@@ -262,9 +262,10 @@ def precision(key, values, base):
     one, *others = (run({key: value}).losses() for value in values)
     for other in others:
         expect(key, one != other and all(abs(a - b) < 0.02 for a, b in zip(one, other)), f"losses {one} and {other}")
-    found = dry_run({key: values[1], "model.norm": "batch"})
-    expect(key, "precision    bf16" in found, found)
-    for cast in ("casts        1 × embedded to fp32 for batch_norm", "2 × sum to fp32 for batch_norm", "3 × batch_norm of batch_norm to bf16"):
+    found = dry_run({key: values[1]})
+    expect(key, "precision    bf16" in found and "casts  " not in found, found)
+    found = dry_run({key: values[1], "model.attention": "softmax+conv1d(3)"})
+    for cast in ("casts        2 × y to fp32 for depthwise_convolution", " 2 × convolved of depthwise_convolution to bf16"):
         expect(key, cast in found, found)
 
 

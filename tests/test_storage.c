@@ -134,11 +134,11 @@ static void factors_of_two_types_are_rejected_where_the_graph_is_built(void **st
     xp_graph_close(&graph);
 }
 
-/* ---- launches ---------------------------------------------------------------------------------------------------- */
+/* ---- launches and memory ----------------------------------------------------------------------------------------- */
 
-/* Of a step of the preset with two layers, on series as those of JapaneseVowels. */
-static int launches_of_a_step(xp_device *device, xp_type storage) {
-    const xp_model_shape shape = {.batch = 16, .length = 26, .features = 12, .outputs = 9};
+/* A step of a preset. */
+static xp_plan_summary plan_step(xp_device *device, const char *preset, const char *const *settings,
+                                 const xp_model_shape *shape, xp_type storage) {
     xp_config config;
     xp_store *store;
     xp_learner learner;
@@ -148,28 +148,45 @@ static int launches_of_a_step(xp_device *device, xp_type storage) {
     xp_optimiser_options_default(&optimiser);
     optimiser.gradient_clip = 4;
     xp_config_default(&config);
-    MUST(xp_config_preset(&config, "uea-flowformer"));
+    MUST(xp_config_preset(&config, preset));
+    for (; *settings; settings++) MUST(xp_config_set(&config, *settings));
     config.model.storage = (int)storage;
     MUST(xp_store_create(&store));
-    MUST(xp_learner_build(&learner, &xp_classification, &config.model, &shape, &(xp_task_options){0}, store, true));
+    MUST(xp_learner_build(&learner, &xp_classification, &config.model, shape, &(xp_task_options){0}, store, true));
     MUST(xp_train_optimiser(learner.model.graph, device, &optimiser));
     MUST(xp_plan_create(&plan, device, learner.model.graph));
     xp_plan_summarise(plan, &summary);
     xp_plan_close(&plan);
     xp_learner_release(&learner);
     xp_store_close(&store);
-    return summary.launches;
+    return summary;
 }
 
 /* What the matrix units of a GPU do not compute, its `tiled` kernels do. */
 static void a_step_of_two_layers_takes_60_launches_on_a_gpu_in_16_bits_too(void **state) {
+    static const char *const none[] = {NULL};
+    const xp_model_shape shape = {.batch = 16, .length = 26, .features = 12, .outputs = 9}; /* as of JapaneseVowels */
     xp_device *device = open_device("matrix");
     const xp_family of_gpu[] = {XP_FAMILY_MATRIX, XP_FAMILY_TILED, XP_FAMILY_WIDE};
     memcpy(device->families, of_gpu, sizeof of_gpu);
-    assert_in_range(launches_of_a_step(devices[TILED], XP_BF16), 1, 60);
-    assert_in_range(launches_of_a_step(device, XP_BF16), 1, 60);
-    assert_in_range(launches_of_a_step(device, XP_F16), 1, 60);
+    assert_in_range(plan_step(devices[TILED], "uea-flowformer", none, &shape, XP_BF16).launches, 1, 60);
+    assert_in_range(plan_step(device, "uea-flowformer", none, &shape, XP_BF16).launches, 1, 60);
+    assert_in_range(plan_step(device, "uea-flowformer", none, &shape, XP_F16).launches, 1, 60);
     xp_device_close(&device);
+}
+
+static void the_arena_of_a_large_model_falls_by_45_percent_in_16_bits(void **state) {
+    static const char *const settings[] = {"model.width=1024", "model.heads=16", "model.layers=4",
+                                           "model.feed_forward=2048", NULL};
+    static const char *const presets[] = {"uea-flowformer", "uea-mvts"};
+    const xp_model_shape shape = {.batch = 8, .length = 1024, .features = 16, .outputs = 10};
+    for (int f = 0; f < 2 * FAMILIES; f++) {
+        const char *preset = presets[f % 2];
+        const size_t whole = plan_step(devices[f / 2], preset, settings, &shape, XP_F32).arena_bytes;
+        const size_t half = plan_step(devices[f / 2], preset, settings, &shape, XP_BF16).arena_bytes;
+        print_message("family %s, %s: arena %zu and %zu MiB\n", family_names[f / 2], preset, whole >> 20, half >> 20);
+        assert_true((double)half <= 0.55 * (double)whole);
+    }
 }
 
 /* ---- copies of weights ------------------------------------------------------------------------------------------- */
@@ -393,6 +410,7 @@ int main(void) {
         cmocka_unit_test(factors_of_two_types_are_rejected_where_the_graph_is_built),
         cmocka_unit_test(every_model_is_planned_in_16_bits),
         cmocka_unit_test(a_step_of_two_layers_takes_60_launches_on_a_gpu_in_16_bits_too),
+        cmocka_unit_test(the_arena_of_a_large_model_falls_by_45_percent_in_16_bits),
         cmocka_unit_test(the_store_s_copies_of_weights_are_what_the_weights_are_rounded_to),
         cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
         cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),

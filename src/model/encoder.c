@@ -57,10 +57,11 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");
-    x = xp_activate_rows(graph, x, config->head == XP_HEAD_FLATTEN ? lengths : NULL,
-                         (xp_activation)config->head_activation, XP_F32 /* as are the logits */);
+    const bool flattens = config->head == XP_HEAD_FLATTEN; /* else the pool makes fp32 of it, as the logits are */
+    x = xp_activate_rows(graph, x, flattens ? lengths : NULL, (xp_activation)config->head_activation,
+                         flattens ? XP_F32 : (xp_type)config->storage);
     x = xp_dropout(graph, x, (float)config->dropout);
-    if (config->head == XP_HEAD_FLATTEN) {
+    if (flattens) {
         x = xp_graph_reshape(graph, x, 2, (int64_t[]){shape->batch, (int64_t)shape->length * config->width});
     } else {
         x = xp_sequence_pool(graph, x, lengths, XP_POOL_MEAN);

@@ -54,9 +54,8 @@ xp_tensor *xp_layers_norm(xp_builder *builder, const char *scope, xp_tensor *x, 
         xp_layers_parameter(builder, scope, "running_mean", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 0, 1, &width);
     xp_tensor *variance =
         xp_layers_parameter(builder, scope, "running_variance", XP_PARAMETER_STATE, XP_INITIAL_CONSTANT, 1, 1, &width);
-    xp_tensor *out = xp_batch_norm(builder->graph, xp_cast(builder->graph, x, XP_F32), gamma, beta, mean, variance,
-                                   builder->weights, (float)config->norm_epsilon, (float)BATCH_NORM_MOMENTUM);
-    return xp_cast(builder->graph, out, x->type);
+    return xp_batch_norm(builder->graph, x, gamma, beta, mean, variance, builder->weights, (float)config->norm_epsilon,
+                         (float)BATCH_NORM_MOMENTUM);
 }
 
 /* Queries, keys and values of x [B,N,width] as views of one projection. */

@@ -66,8 +66,7 @@ static xp_tensor *build(xp_builder *builder, const xp_model_shape *shape, xp_ten
     x = xp_layers_encoder(builder, x);
 
     xp_graph_scope(graph, "head");
-    x = xp_sequence_pool(graph, xp_cast(graph, x, XP_F32), NULL,
-                         config->head == XP_HEAD_CLASS ? XP_POOL_CLASS : XP_POOL_MEAN);
+    x = xp_sequence_pool(graph, x, NULL, config->head == XP_HEAD_CLASS ? XP_POOL_CLASS : XP_POOL_MEAN);
     return xp_layers_linear(builder, "head", x, shape->outputs, XP_ACTIVATION_NONE);
 }
 

@@ -1,5 +1,5 @@
 /* Batch normalisation over batch and time. Owns shape rule, gradient rule and launches of cl/batch_norm.cl. */
-#include "graph/launch.h"
+#include "graph/stored.h"
 #include "ops/ops.h"
 
 extern const xp_operation xp_operation_batch_norm, xp_operation_batch_norm_backward;
@@ -18,7 +18,7 @@ static bool is_column(const xp_tensor *tensor, int64_t columns) {
 xp_tensor *xp_batch_norm(xp_graph *graph, xp_tensor *x, xp_tensor *gamma, xp_tensor *beta, xp_tensor *running_mean,
                          xp_tensor *running_variance, xp_tensor *sample_weight, float epsilon, float momentum) {
     if (!x || !gamma || !beta || !running_mean || !running_variance || !sample_weight) return NULL;
-    if (x->rank != 3 || x->type != XP_F32 || !xp_tensor_is_dense(x)) {
+    if (x->rank != 3 || !xp_type_is_real(x->type) || !xp_tensor_is_dense(x)) {
         xp_fail(XP_INVALID_ARGUMENT, "batch norm: tensor %s must be dense [B,N,C]", x->name);
         return NULL;
     }
@@ -34,7 +34,7 @@ xp_tensor *xp_batch_norm(xp_graph *graph, xp_tensor *x, xp_tensor *gamma, xp_ten
                 sample_weight->name, (long long)x->shape[0], x->name);
         return NULL;
     }
-    xp_tensor *outputs[OUTPUTS] = {xp_graph_tensor(graph, "batch_norm", XP_F32, 3, x->shape)};
+    xp_tensor *outputs[OUTPUTS] = {xp_graph_tensor(graph, "batch_norm", x->type, 3, x->shape)};
     int output_count = 1;
     if (graph->training) {
         outputs[MEAN] = xp_graph_tensor(graph, "mean", XP_F32, 1, &x->shape[2]);
@@ -66,7 +66,7 @@ static xp_status batch_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
     for (int i = 0; i < B_OUTPUTS; i++) {
         const xp_tensor *input = node->inputs[wanted[i]];
         if (!input->needs_gradient) continue;
-        outputs[i] = xp_graph_tensor(graph, names[i], XP_F32, input->rank, input->shape);
+        outputs[i] = xp_graph_tensor(graph, names[i], input->type, input->rank, input->shape);
         if (!outputs[i]) return XP_OUT_OF_MEMORY;
         d_inputs[wanted[i]] = outputs[i];
     }
@@ -93,7 +93,8 @@ static layout layout_of(xp_family family, const xp_tensor *x) {
 }
 
 /* A launch over `chunks` chunks of rows, or over columns alone where chunks is 0. */
-static xp_launch_request request_of(const layout *l, const char *kernel, int training, int64_t chunks) {
+static xp_launch_request request_of(const xp_node *node, const layout *l, const char *kernel, int training,
+                                    int64_t chunks) {
     xp_launch_request request = {.file = "batch_norm", .kernel = kernel, .dimensions = chunks ? 2 : 1};
     int64_t blocks = (l->columns + TILED_COLUMNS - 1) / TILED_COLUMNS;
     request.local[0] = l->wide ? 1 : TILED_COLUMNS;
@@ -104,13 +105,14 @@ static xp_launch_request request_of(const layout *l, const char *kernel, int tra
     xp_variant_set(&request.variant, "WIDTH", l->wide && l->columns >= WIDE_LANES ? WIDE_LANES : 1);
     xp_variant_set(&request.variant, "LOCAL", l->wide ? 1 : TILED_COLUMNS);
     xp_variant_set(&request.variant, "TRAINING", training);
+    xp_storage_set(&request.variant, node);
     return request;
 }
 
 static xp_status launch_apply(xp_plan *plan, const xp_node *node, const layout *l, xp_tensor *mean, xp_tensor *scale) {
     const xp_batch_norm_attributes *attributes = XP_ATTRIBUTES(xp_batch_norm_attributes, node);
-    xp_launch_request request = request_of(l, "batch_norm_apply", attributes->training, l->chunks);
-    request.bytes = 8.0 * (double)(l->rows * l->columns);
+    xp_launch_request request = request_of(node, l, "batch_norm_apply", attributes->training, l->chunks);
+    request.bytes = 2 * xp_storage_bytes(node) * (double)(l->rows * l->columns);
     request.flops = 3.0 * (double)(l->rows * l->columns);
     xp_launch_read(&request, node->inputs[X]);
     xp_launch_read(&request, node->inputs[GAMMA]);
@@ -134,8 +136,8 @@ static xp_status batch_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_tensor *partial = xp_plan_scratch(plan, node, l.chunks * 2 * l.columns);
     if (!counts || !partial) return XP_OUT_OF_MEMORY;
 
-    xp_launch_request gather = request_of(&l, "batch_norm_gather", 1, l.chunks);
-    gather.bytes = 4.0 * (double)(l.rows * l.columns);
+    xp_launch_request gather = request_of(node, &l, "batch_norm_gather", 1, l.chunks);
+    gather.bytes = xp_storage_bytes(node) * (double)(l.rows * l.columns);
     gather.flops = 4.0 * (double)(l.rows * l.columns);
     xp_launch_read(&gather, node->inputs[X]);
     xp_launch_read(&gather, node->inputs[WEIGHT]);
@@ -147,7 +149,7 @@ static xp_status batch_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_launch_int(&gather, l.chunk_rows);
     XP_TRY(xp_plan_launch(plan, node, &gather));
 
-    xp_launch_request join = request_of(&l, "batch_norm_join", 1, 0);
+    xp_launch_request join = request_of(node, &l, "batch_norm_join", 1, 0);
     join.bytes = 8.0 * (double)(l.chunks * l.columns);
     join.flops = 8.0 * (double)(l.chunks * l.columns);
     xp_launch_read(&join, counts);
@@ -175,8 +177,8 @@ static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     if (!d_beta) d_beta = xp_plan_scratch(plan, node, l.columns);
     if (!counts || !partial || !means || !d_gamma || !d_beta) return XP_OUT_OF_MEMORY;
 
-    xp_launch_request gather = request_of(&l, "batch_norm_backward_gather", 1, l.chunks);
-    gather.bytes = 8.0 * (double)(l.rows * l.columns);
+    xp_launch_request gather = request_of(node, &l, "batch_norm_backward_gather", 1, l.chunks);
+    gather.bytes = 2 * xp_storage_bytes(node) * (double)(l.rows * l.columns);
     gather.flops = 5.0 * (double)(l.rows * l.columns);
     xp_launch_read(&gather, node->inputs[B_D_OUT]);
     xp_launch_read(&gather, node->inputs[B_X]);
@@ -191,7 +193,7 @@ static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     xp_launch_int(&gather, l.chunk_rows);
     XP_TRY(xp_plan_launch(plan, node, &gather));
 
-    xp_launch_request join = request_of(&l, "batch_norm_backward_join", 1, 0);
+    xp_launch_request join = request_of(node, &l, "batch_norm_backward_join", 1, 0);
     join.bytes = 8.0 * (double)(l.chunks * l.columns);
     join.flops = 2.0 * (double)(l.chunks * l.columns);
     xp_launch_read(&join, counts);
@@ -204,8 +206,8 @@ static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     XP_TRY(xp_plan_launch(plan, node, &join));
     if (!node->outputs[B_DX]) return XP_OK;
 
-    xp_launch_request apply = request_of(&l, "batch_norm_backward_apply", 1, l.chunks);
-    apply.bytes = 12.0 * (double)(l.rows * l.columns);
+    xp_launch_request apply = request_of(node, &l, "batch_norm_backward_apply", 1, l.chunks);
+    apply.bytes = 3 * xp_storage_bytes(node) * (double)(l.rows * l.columns);
     apply.flops = 6.0 * (double)(l.rows * l.columns);
     xp_launch_read(&apply, node->inputs[B_D_OUT]);
     xp_launch_read(&apply, node->inputs[B_X]);
@@ -222,11 +224,16 @@ static xp_status batch_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     return xp_plan_launch(plan, node, &apply);
 }
 
-const xp_operation xp_operation_batch_norm = {
-    .name = "batch_norm",
-    .gradient = batch_norm_gradient,
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, batch_norm_emit}, {XP_FAMILY_TILED, NULL, batch_norm_emit})};
+const xp_operation xp_operation_batch_norm = {.name = "batch_norm",
+                                              .gradient = batch_norm_gradient,
+                                              .emitters =
+                                                  XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, batch_norm_emit},
+                                                              {XP_FAMILY_TILED, xp_supports_storage, batch_norm_emit}),
+                                              .stored_inputs = 1 << X,
+                                              .stored_outputs = 1 << OUT};
 const xp_operation xp_operation_batch_norm_backward = {
     .name = "batch_norm_backward",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, batch_norm_backward_emit},
-                            {XP_FAMILY_TILED, NULL, batch_norm_backward_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, batch_norm_backward_emit},
+                            {XP_FAMILY_TILED, xp_supports_storage, batch_norm_backward_emit}),
+    .stored_inputs = 1 << B_D_OUT | 1 << B_X,
+    .stored_outputs = 1 << B_DX};

@@ -29,8 +29,7 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     request.local[0] = (size_t)work_group;
     request.global[0] = (size_t)(lines * xp_launch_blocks(columns, block) * work_group);
     request.flops = (double)xp_tensor_elements(sequence);
-    request.bytes =
-        xp_storage_bytes(node) * (double)(xp_tensor_elements(node->inputs[0]) + xp_tensor_elements(node->outputs[0]));
+    request.bytes = (double)(xp_tensor_bytes(node->inputs[0]) + xp_tensor_bytes(node->outputs[0]));
     xp_variant_set(&request.variant, "MEAN", mean);
     xp_variant_set(&request.variant, "LENGTHS", node->inputs[1] != NULL);
     xp_storage_set(&request.variant, node);
@@ -51,7 +50,7 @@ static bool takes_mean(const xp_node *node) {
 static xp_status sequence_pool_gradient(xp_graph *graph, const xp_node *node, xp_tensor *const *d_outputs,
                                         xp_tensor **d_inputs) {
     xp_tensor *inputs[] = {xp_graph_dense(graph, d_outputs[0]), node->inputs[1]};
-    d_inputs[0] = xp_graph_tensor(graph, "d_sequence", XP_F32, 3, node->inputs[0]->shape);
+    d_inputs[0] = xp_graph_tensor(graph, "d_sequence", node->inputs[0]->type, 3, node->inputs[0]->shape);
     if (!inputs[0] || !d_inputs[0]) return XP_OUT_OF_MEMORY;
     return xp_graph_node(graph, &xp_operation_sequence_pool_backward, 2, inputs, 1, d_inputs, node->attributes,
                          sizeof(xp_sequence_pool_attributes))
@@ -69,7 +68,9 @@ static xp_status sequence_pool_emit(xp_plan *plan, const xp_node *node, xp_famil
 const xp_operation xp_operation_sequence_pool = {
     .name = "sequence_pool",
     .gradient = sequence_pool_gradient,
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, sequence_pool_emit}, {XP_FAMILY_TILED, NULL, sequence_pool_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, sequence_pool_emit},
+                            {XP_FAMILY_TILED, xp_supports_storage, sequence_pool_emit}),
+    .stored_inputs = 1};
 
 xp_tensor *xp_sequence_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths, xp_pool pool) {
     if (!x || !fits("sequence pool", x, lengths)) return NULL;
@@ -93,8 +94,9 @@ static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node,
 
 const xp_operation xp_operation_sequence_pool_backward = {
     .name = "sequence_pool_backward",
-    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, sequence_pool_backward_emit},
-                            {XP_FAMILY_TILED, NULL, sequence_pool_backward_emit})};
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, sequence_pool_backward_emit},
+                            {XP_FAMILY_TILED, xp_supports_storage, sequence_pool_backward_emit}),
+    .stored_outputs = 1};
 
 /* ---- mask_rows --------------------------------------------------------------------------------------------------- */
 
