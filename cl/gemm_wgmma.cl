@@ -10,16 +10,16 @@
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
  * of b in the cache. One work-item writes each output; sums run along the depth in order.
  *
- * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, which is rounded to tf32, once,
- * on their way into local memory; the units take these with the depth along rows only, so b is transposed and a is not. */
+ * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, which is rounded to tf32, once, on its way into local memory. The
+ * units take tf32 with the depth along rows only: there, too, it is turned on its way. */
 #ifndef TRANSPOSE_A
 #define TRANSPOSE_A 0 /* a is stored [k,m] */
 #endif
 #ifndef TRANSPOSE_B
 #define TRANSPOSE_B 0 /* b is stored [n,k] */
 #endif
-#define WGMMA_TURN_A TRANSPOSE_A
-#define WGMMA_TURN_B (!TRANSPOSE_B)
+#define WGMMA_TURN_A (STORAGE && TRANSPOSE_A)
+#define WGMMA_TURN_B (STORAGE && !TRANSPOSE_B)
 #define SUB_GROUPS   8
 #ifndef STAGES
 #define STAGES 3
@@ -37,8 +37,8 @@
 #ifndef SUMS
 #define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
 #endif
-#if SUMS && !TRANSPOSE_A
-#error "SUMS is for a transposed a"
+#if SUMS && (!TRANSPOSE_A || STORAGE == 0)
+#error "SUMS is for a transposed a of 16 bits"
 #endif
 #ifndef BAND
 #define BAND 8
@@ -89,13 +89,28 @@
         const int there = step < k ? (outer)-first : 0;                                                                \
         DO(held[i], (to) + CHUNK_AT(line, chunk % 8, 8), matrix + (long)step * width + first, there, aligned)          \
     }
-#if TRANSPOSE_A
+/* As the latter, with the depth in lines nevertheless: a sub-group takes four steps of eight chunks, and stores words in an
+ * order in which they lie in different banks. */
+#define EACH_TURNING(DO, held, to, matrix, begin, outer, tile, aligned)                                                \
+    int item = get_local_id(0); /* opaque for the reason that the pitches are */                                       \
+    OPAQUE(item)                                                                                                       \
+    UNROLL for (int i = 0; i < 8 * (tile) / ITEMS; i++) {                                                              \
+        const int part = item / 32 + i * SUB_GROUPS, chunk = part % ((tile) / 32) * 8 + item % 8;                      \
+        const int row = part / ((tile) / 32) * 4 + item % 32 / 8, step = slice * WGMMA_DEPTH + row;                    \
+        const int first = (begin) + chunk * CHUNK_NUMBERS, there = step < k ? (outer)-first : 0;                       \
+        DO##_TURNING(held[i], to, matrix + (long)step * width + first, there, aligned)                                 \
+    }
+#if TRANSPOSE_A && STORAGE == 0
+#define EACH_OF_A EACH_TURNING
+#elif TRANSPOSE_A
 #define EACH_OF_A EACH_OUTER_IN_LINES
 #else
 #define EACH_OF_A EACH_DEPTH_IN_LINES
 #endif
 #if TRANSPOSE_B
 #define EACH_OF_B EACH_DEPTH_IN_LINES
+#elif STORAGE == 0
+#define EACH_OF_B EACH_TURNING
 #else
 #define EACH_OF_B EACH_OUTER_IN_LINES
 #endif
@@ -119,6 +134,17 @@
 #define COPY_IN(held, to, from, count, aligned)                                                                        \
     COPY_CHUNK(held, to, from, count, aligned)                                                                         \
     WGMMA_WROTE(to)
+#define READ_CHUNK_TURNING READ_CHUNK
+#define STORE_IN_TURNING(held, to, from, count, aligned)                                                               \
+    const int turn = chunk / 2 % 4;                                                                                    \
+    const uint4 half_turned = turn % 2 ? held.yzwx : held, turned = turn / 2 ? half_turned.zwxy : half_turned;         \
+    const uint words[4] = {turned.x, turned.y, turned.z, turned.w};                                                    \
+    UNROLL for (int q = 0; q < 4; q++) {                                                                               \
+        const int outer_at = chunk * CHUNK_NUMBERS + (q + turn) % 4;                                                   \
+        __local uint4 *const place = (to) + CHUNK_AT(outer_at, row / 4, 8);                                            \
+        ((__local uint *)place)[row % 4] = to_tf32(words[q]);                                                          \
+        WGMMA_WROTE(place)                                                                                             \
+    }
 #define STORE_IN(held, to, from, count, aligned)                                                                       \
     STORE_CHUNK(held, to, from, count, aligned)                                                                        \
     WGMMA_WROTE(to)
@@ -157,7 +183,7 @@ __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 gemm_wgmma(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
            const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
            EPILOGUE_PARAMETERS, int k, __global float *sums /* [m] with SUMS, or NULL */) {
-    WGMMA_STATE(STAGES * STAGE_CHUNKS, STAGES * (SHARE_A + SHARE_B))
+    WGMMA_STATE(STAGES * STAGE_CHUNKS, STAGES * (SHARE_A + SHARE_B) * (STORAGE ? 1 : 4) /* words of a turned chunk */)
 #if STORAGE
     COPY_STATE(STAGES * (SHARE_A + SHARE_B))
 #else

@@ -4,6 +4,7 @@
 #include "core/statistics.h"
 #include "device/tuning.h"
 #include "devices.h"
+#include "graph/plan.h"
 #include "ops/gemm_clblast.h"
 #include "tune/tune.h"
 
@@ -158,6 +159,51 @@ static void parameters_of_clblast_stay_for_the_process(void **state) {
     assert_non_null(strstr(xp_last_error(), "in a new process"));
 }
 
+/* The kernel of a product of bf16 matrices of this edge, with INSTRUCTION = `value` in a table (0: without one). */
+static const char *kernel_of_product(xp_device *emulated, int64_t edge, int transpose_a, long value) {
+    static const char *const kernels[] = {"gemm_matrix", "gemm_wgmma", "?"};
+    const xp_tuning own = {.kernel = "gemm_matrix",
+                           .file = "gemm_matrix",
+                           .count = 1,
+                           .parameters = {{.name = "INSTRUCTION", .value = value}}};
+    json_t *entries = json_array();
+    xp_graph *graph;
+    xp_plan *plan = NULL;
+    char *text = NULL;
+    size_t length, found = 0;
+    if (value) json_array_append_new(entries, xp_tuning_entry(emulated, &own, "*"));
+    xp_tuning_prefer(emulated, entries);
+    json_decref(entries);
+    MUST(xp_graph_create(&graph, NULL, false));
+    xp_tensor *a = xp_graph_input(graph, "a", XP_BF16, 2, (int64_t[]){edge, edge});
+    HAVE(xp_tensor_keep(xp_gemm(graph, a, transpose_a, a, 1)));
+    MUST(xp_plan_create(&plan, emulated, graph));
+    FILE *out = open_memstream(&text, &length);
+    xp_plan_print_launches(plan, out);
+    fclose(out);
+    while (found < 2 && !strstr(text, kernels[found])) found++;
+    free(text);
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    return kernels[found];
+}
+
+static void a_table_an_estimate_or_else_the_device_chooses_what_multiplies(void **state) {
+    xp_device *emulated = open_device("matrix");
+    assert_string_equal(kernel_of_product(emulated, 128, 0, 1), "gemm_matrix");
+    assert_string_equal(kernel_of_product(emulated, 128, 1, 2), "gemm_wgmma");
+    /* A large GPU that has the units: they take what fills them. */
+    emulated->matrix = XP_MATRIX_NVIDIA;
+    emulated->limits.compute_units = 132;
+    assert_string_equal(kernel_of_product(emulated, 4096, 0, 0), "gemm_wgmma");
+    assert_string_equal(kernel_of_product(emulated, 4096, 0, 1), "gemm_matrix");
+    assert_string_equal(kernel_of_product(emulated, 128, 0, 0), "gemm_matrix");
+    /* One that has none, whatever the table says. */
+    emulated->wgmma_bytes = 0;
+    assert_string_equal(kernel_of_product(emulated, 4096, 0, 2), "gemm_matrix");
+    xp_device_close(&emulated);
+}
+
 /* ---- the search -------------------------------------------------------------------------------------------------- */
 
 /* A step with one request, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS = `wrong`. */
@@ -306,6 +352,7 @@ int main(void) {
         cmocka_unit_test(entries_that_do_not_fit_are_passed_over),
         cmocka_unit_test(a_gain_is_believed_only_when_its_whole_interval_lies_above_1),
         cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
+        cmocka_unit_test(a_table_an_estimate_or_else_the_device_chooses_what_multiplies),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
         cmocka_unit_test(a_search_writes_what_is_faster_and_right),
         cmocka_unit_test(a_search_writes_nothing_that_is_wrong),

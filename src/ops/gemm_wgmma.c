@@ -1,5 +1,6 @@
 /* Matrix products by NVIDIA's asynchronous matrix units: what they can do, the tile of cl/gemm_wgmma.cl and its launch. */
 #include "ops/gemm_launch.h"
+#include "ops/reduction.h"
 
 #include <math.h>
 
@@ -23,12 +24,10 @@ static int64_t stages_of(const xp_device *device, const xp_gemm_attributes *p, i
 }
 
 static bool can(const xp_device *device, const xp_node *node) {
-    const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
-    const bool turned = p->transpose_a || !p->transpose_b;
     if (device->layout != XP_MATRIX_NVIDIA || (int64_t)device->wgmma_bytes < 2 * stage_bytes(LEAST_COLUMNS) ||
         !xp_gemm_supports_matrix(device, node))
         return false;
-    return xp_node_storage(node) != XP_F32 || (device->arithmetic == XP_ARITHMETIC_TF32 && !turned);
+    return xp_node_storage(node) != XP_F32 || device->arithmetic == XP_ARITHMETIC_TF32;
 }
 
 /* The tile that is estimated to be fastest. The rates are those of the cache, from which a tile of 128×256 takes 48 KiB for
@@ -77,6 +76,7 @@ xp_status xp_gemm_emit_wgmma(xp_plan *plan, const xp_node *node, xp_family famil
     xp_gemm_matrix_request(device, node, &tuning);
     XP_TRY(xp_plan_tune(plan, node, &tuning));
     const tile own = choose_tile(device, node, &clocks);
+    const bool own_sums = t.sums && xp_node_storage(node) != XP_F32; /* what is rounded on its way has none */
     const int64_t groups = xp_launch_blocks(p->m, TILE_ROWS) * xp_launch_blocks(p->n, own.columns);
     xp_launch_request product = {.file = "gemm_wgmma",
                                  .kernel = "gemm_wgmma",
@@ -92,13 +92,14 @@ xp_status xp_gemm_emit_wgmma(xp_plan *plan, const xp_node *node, xp_family famil
     xp_variant_set(variant, "WGMMA_COLUMNS", own.columns);
     xp_variant_set(variant, "STAGES", own.stages);
     xp_gemm_set_layout(variant, &t);
-    if (t.sums) xp_variant_set(variant, "SUMS", 1);
+    if (own_sums) xp_variant_set(variant, "SUMS", 1);
     xp_gemm_set_epilogue(variant, node, &t);
     xp_storage_set(variant, node);
     xp_launch_read(&product, t.a);
     xp_launch_read(&product, t.b);
     xp_gemm_pass_epilogue(&product, &t);
     xp_launch_int(&product, p->k);
-    xp_launch_write(&product, t.sums);
-    return xp_plan_launch(plan, node, &product);
+    xp_launch_write(&product, own_sums ? t.sums : NULL);
+    XP_TRY(xp_plan_launch(plan, node, &product));
+    return t.sums && !own_sums ? xp_column_sum_launch(plan, node, t.a, t.sums, XP_FAMILY_TILED) : XP_OK;
 }
