@@ -165,37 +165,61 @@ probe_sub_group(const __global float *in, __global float *out, int count) {
 #if PART == 6
 #include "matrix.clh"
 
-/* in [2][32][32] in 16 bits: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns */
+#define SIDE       32
+#define ROW_CHUNKS (SIDE / CHUNK_NUMBERS)
+#define COPIES     (2 * SIDE * ROW_CHUNKS / LANES)
+#define LARGER(a, b) fmax(a, b)
+
+/* in [2][32][32], stored: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns; and in 16 bits,
+ * behind these, [16]: the largest of each row of the former, [2][16][16] in 16 bits: these and their negatives, packed */
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) MATRIX_KERNEL void
-probe_matrix(const __global ushort *in, __global float *out, int count) {
-    enum { COPIES = 2 * 32 * 4 / LANES };
-    __local uint4 tiles[2 * TILE(32, 4)];
-    const __local uint4 *a = tiles, *b = tiles + TILE(32, 4);
+probe_matrix(const __global uint4 *in, __global float *out, int count) {
+    __local uint4 tiles[2][2][TILE(SIDE, ROW_CHUNKS)]; /* as either kind of loads takes them: a and b */
     MATRIX_STATE(1, BESIDE)
-    COPY_STATE(COPIES)
+    COPY_STATE(2 * COPIES)
+#if STORAGE
+    ROWS_STATE(LANE_ROWS)
+#endif
     UNROLL for (int i = 0; i < COPIES; i++) {
-        const int chunk = LANE + LANES * i;
-        COPY(tiles + chunk / 128 * TILE(32, 4) + CHUNK_AT(chunk / 4 % 32, chunk % 4, 4), in + 8 * chunk, 1);
+        const int at = LANE + LANES * i, tile = at / (SIDE * ROW_CHUNKS), row = at / ROW_CHUNKS % SIDE, chunk = at % ROW_CHUNKS;
+        COPY(tiles[0][tile] + CHUNK_AT(row, chunk, ROW_CHUNKS), in + at, 1);
+        COPY(tiles[1][tile] + CHUNK_TURNED_AT(row, chunk, ROW_CHUNKS), in + at, 1);
     }
     COPY_COMMIT();
     COPY_WAIT(0);
     barrier(CLK_LOCAL_MEM_FENCE);
     UNROLL for (int turned = 0; turned < 2; turned++) UNROLL for (int row = 0; row < 16; row += MATRIX_ROWS) {
         float sum[BESIDE][SUM_NUMBERS] = {{0}};
+        const __local uint4 *const a = tiles[turned][0], *const b = tiles[turned][1];
         uint left[1][LEFT_WORDS], right[BESIDE][RIGHT_WORDS];
-        UNROLL for (int step = 0; step < 2; step++) {
+        UNROLL for (int step = 0; step < SIDE / MATRIX_DEPTH; step++) {
             if (turned) {
-                LOAD_LEFT_TURNED(left[0], a, row, step, 4)
-                LOAD_RIGHT_TURNED(right, b, 0, step, 4)
+                LOAD_LEFT_TURNED(left[0], a, row, step, ROW_CHUNKS)
+                LOAD_RIGHT_TURNED(right, b, 0, step, ROW_CHUNKS)
             } else {
-                LOAD_LEFT(left[0], a, row, step, 4)
-                LOAD_RIGHT(right, b, 0, step, 4)
+                LOAD_LEFT(left[0], a, row, step, ROW_CHUNKS)
+                LOAD_RIGHT(right, b, 0, step, ROW_CHUNKS)
             }
             MATRIX_SHARE(left, 1, right, BESIDE)
             UNROLL for (int j = 0; j < BESIDE; j++) MULTIPLY(sum[j], left, 0, right, j);
         }
         UNROLL for (int j = 0; j < BESIDE; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
             out[256 * turned + 16 * (row + MATRIX_ROW(e)) + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)] = sum[j][e];
+#if STORAGE
+        if (turned) continue;
+        float largest[LANE_ROWS];
+        UNROLL for (int r = 0; r < LANE_ROWS; r++) largest[r] = sum[0][r * ROW_NUMBERS];
+        UNROLL for (int j = 0; j < BESIDE; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
+            largest[e / ROW_NUMBERS] = LARGER(largest[e / ROW_NUMBERS], sum[j][e]);
+        ROWS_REDUCE(largest, LANE_ROWS, LARGER)
+        UNROLL for (int r = 0; r < LANE_ROWS; r++) out[512 + row + MATRIX_ROW(r * ROW_NUMBERS)] = largest[r];
+        UNROLL for (int j = 0; j < BESIDE; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++) {
+            const int at = 16 * (row + MATRIX_ROW(e)) + MATRIX_COLUMNS * j + MATRIX_COLUMN(e);
+            const uint both = PACK(sum[j][e], -sum[j][e]);
+            ((__global ushort *)(out + 528))[at] = (ushort)both;
+            ((__global ushort *)(out + 528))[256 + at] = (ushort)(both >> 16);
+        }
+#endif
     }
 }
 #endif

@@ -6,35 +6,58 @@
 
 #include <string.h>
 
-/* Small whole numbers, by both kinds of loads, in both types. A failure counts as none right. */
+enum { SIDE = 32, NUMBERS = 2 * SIDE * SIDE, ROWS = 16, PRODUCTS = 2 * ROWS * ROWS, FP32 = 0, FP16 = 1, BF16 = 2 };
+
+/* What the kernel writes; the last two in 16 bits alone. */
+typedef struct answers {
+    float products[PRODUCTS], largest[ROWS];
+    uint16_t packed[2][ROWS * ROWS];
+} answers;
+
+static uint16_t bits_of(float value, int storage) {
+    return storage == BF16 ? xp_bf16_bits((double)value) : xp_fp16_bits((double)value);
+}
+
+static int compare(const float *numbers, int storage, const answers *got) {
+    const float *a = numbers, *b = numbers + SIDE * SIDE;
+    float largest[ROWS];
+    int right = 0;
+    for (int i = 0; i < PRODUCTS; i++) {
+        const int turned = i / (ROWS * ROWS), at = i % (ROWS * ROWS), row = at / ROWS, column = i % ROWS;
+        float sum = 0;
+        for (int k = 0; k < SIDE; k++)
+            sum += turned ? a[k * SIDE + row] * b[k * SIDE + column] : a[row * SIDE + k] * b[column * SIDE + k];
+        right += got->products[i] == sum;
+        if (turned || storage == FP32) continue;
+        right += (got->packed[0][at] == bits_of(sum, storage)) + (got->packed[1][at] == bits_of(-sum, storage));
+        if (column == 0 || sum > largest[row]) largest[row] = sum;
+        if (column == ROWS - 1) right += got->largest[row] == largest[row];
+    }
+    return right;
+}
+
+/* Small whole numbers, by both kinds of loads, in all types that the units take; reductions of rows, and rounding. A failure
+ * counts as none right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
     const xp_matrix layout = matrix == XP_MATRIX_EMULATED ? device->layout : matrix;
     const size_t lanes = (size_t)xp_matrix_layout_of(layout)->lanes;
-    enum { SIDE = 32, ROWS = 16, HALVES = 2 * SIDE * SIDE, RESULTS = 2 * ROWS * ROWS, FP16 = 1, BF16 = 2 };
-    float numbers[HALVES], got[RESULTS];
-    uint16_t halves[HALVES];
+    float numbers[NUMBERS];
+    uint16_t halves[NUMBERS];
     int right = 0;
-    for (int i = 0; i < HALVES; i++) numbers[i] = (float)(i * 37 % 17 - 8 + i / SIDE % 3);
+    for (int i = 0; i < NUMBERS; i++) numbers[i] = (float)(i * 37 % 17 - 8 + i / SIDE % 3);
     *of = 0;
-    for (int storage = FP16; storage <= BF16; storage++) {
+    for (int storage = layout == XP_MATRIX_NVIDIA ? FP32 : FP16; storage <= BF16; storage++) {
         xp_variant variant = xp_probe_part(XP_PROBE_PART_MATRIX);
+        answers got = {{0}};
         xp_matrix_set(&variant, matrix, layout);
         xp_variant_set(&variant, "STORAGE", storage);
         xp_variant_set(&variant, "SUB_GROUPS", 1);
-        *of += RESULTS;
-        for (int i = 0; i < HALVES; i++)
-            halves[i] = storage == BF16 ? xp_bf16_bits((double)numbers[i]) : xp_fp16_bits((double)numbers[i]);
-        if (xp_probe_compute(device, "probe_matrix", &variant, lanes, lanes, sizeof halves, halves, sizeof got, got,
-                             HALVES) != XP_OK)
-            continue;
-        const float *a = numbers, *b = numbers + SIDE * SIDE;
-        for (int i = 0; i < RESULTS; i++) {
-            const int turned = i / (ROWS * ROWS), row = i / ROWS % ROWS, column = i % ROWS;
-            float sum = 0;
-            for (int k = 0; k < SIDE; k++)
-                sum += turned ? a[k * SIDE + row] * b[k * SIDE + column] : a[row * SIDE + k] * b[column * SIDE + k];
-            right += got[i] == sum;
-        }
+        *of += storage == FP32 ? PRODUCTS : 2 * PRODUCTS + ROWS;
+        for (int i = 0; i < NUMBERS; i++) halves[i] = bits_of(numbers[i], storage);
+        const void *in = storage == FP32 ? (const void *)numbers : halves;
+        if (xp_probe_compute(device, "probe_matrix", &variant, lanes, lanes,
+                             storage == FP32 ? sizeof numbers : sizeof halves, in, sizeof got, &got, 0) == XP_OK)
+            right += compare(numbers, storage, &got);
     }
     return right;
 }
