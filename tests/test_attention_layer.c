@@ -195,6 +195,7 @@ static void the_kernel_is_the_one_that_is_told(void **state) {
                  {"linear+sh(1,2)", "linear_attention", "running sums"},
                  {"linear+strided(1)", "linear_attention", "running sums"},
                  {"softmax+window(3,3)", "attention", "matrix units in 16 bits"},
+                 {"linear+bn", "linear_attention", "no matrix units"},
                  {"linear+window(3,3)", "attention", "with a window"},
                  {"linear+block(3)", "attention", "no matrix units"},
                  {"linear+strided(2)", "attention", "with strides"},
@@ -213,6 +214,9 @@ static void the_kernel_is_the_one_that_is_told(void **state) {
         xp_graph_close(&graph);
     }
     char text[200];
+    const xp_specification learned = parsed("softmax+bias");
+    xp_attention_describe(&learned, 0, text, sizeof text);
+    assert_non_null(strstr(text, "not for the gradient of the bias"));
     const xp_specification linear = parsed("linear");
     xp_attention_describe(&linear, 0.1f, text, sizeof text);
     assert_non_null(strstr(text, "attention dropout"));

@@ -83,6 +83,8 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
 xp_status xp_attention_emit_map_wide(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family);
+/* The pass for the bias's gradient alone, after one that made delta [B,H,N]. */
+xp_status xp_attention_emit_bias_tiled(xp_plan *plan, const xp_node *node, xp_tensor *delta);
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node);
 xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family);

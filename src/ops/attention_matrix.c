@@ -186,14 +186,14 @@ static xp_tuning backward_question(const xp_device *device, const xp_attention_t
     return tuning;
 }
 
-/* Linear weights and the slopes of huge scales may not fit 16 bits; the gradient of a bias is not computed here. */
+/* Linear weights and the slopes of huge scales may not fit 16 bits. */
 bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) {
     if (device->matrix == XP_MATRIX_NONE || xp_node_storage(node) == XP_F32 || !xp_supports_storage(device, node) ||
         device->limits.work_group_size < (size_t)layout_of(device)->lanes)
         return false;
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    if (t.attributes->kernel != XP_KERNEL_SOFTMAX || t.attributes->scale < FLT_MIN || t.d_bias) return false;
+    if (t.attributes->kernel != XP_KERNEL_SOFTMAX || t.attributes->scale < FLT_MIN) return false;
     if (t.d_o && s.wider > room_of(device)->widest) return false;
     xp_tuning tuning = t.d_o ? backward_question(device, &t, &s) : forward_question(device, &t, &s);
     return fit(device, &s, &tuning);
@@ -304,5 +304,6 @@ xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, 
     const xp_variant first = writing(&common, t.dq, t.dk, dv_too), later = writing(&common, NULL, NULL, dv_later);
     XP_TRY(emit_queries(plan, node, &first, &t, &s, &tuning, delta));
     XP_TRY(emit_keys(plan, node, &first, &t, &s, &tuning, delta, t.dk, dv_too));
-    return emit_keys(plan, node, &later, &t, &s, &tuning, delta, NULL, dv_later);
+    XP_TRY(emit_keys(plan, node, &later, &t, &s, &tuning, delta, NULL, dv_later));
+    return t.d_bias ? xp_attention_emit_bias_tiled(plan, node, delta) : XP_OK;
 }

@@ -163,21 +163,43 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
     return xp_plan_launch(plan, node, &request);
 }
 
+/* What a program of the backward passes writes beside dq, and its blocks. */
+static xp_status choose_backward(xp_plan *plan, const xp_node *node, const xp_attention_tensors *t,
+                                 const xp_attention_sizes *s, xp_variant *variant, xp_attention_blocks *blocks) {
+    xp_tuning tuning = question(xp_plan_device(plan), s, "attention_tiled backward", "attention_tiled_backward", 2);
+    XP_TRY(xp_attention_tune(plan, node, &tuning));
+    *blocks = blocks_of(&tuning, t, s);
+    xp_attention_set_variant(variant, t, s);
+    xp_attention_set_tuning(variant, &tuning);
+    if (blocks->aligned) xp_variant_set(variant, "ALIGNED", 1);
+    xp_variant_set(variant, "WRITE_DK", t->dk != NULL);
+    xp_variant_set(variant, "WRITE_DV", t->dv != NULL);
+    if (t->d_lse) xp_variant_set(variant, "D_LSE", 1);
+    return XP_OK;
+}
+
+static double backward_bytes(const xp_attention_sizes *s) {
+    const double rows = (double)(s->samples * s->heads) * (double)(s->queries + s->keys);
+    return 6 * rows * (double)(s->width + s->value_width);
+}
+
+xp_status xp_attention_emit_bias_tiled(xp_plan *plan, const xp_node *node, xp_tensor *delta) {
+    xp_attention_tensors t = xp_attention_tensors_of(node);
+    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    xp_variant variant = {0};
+    xp_attention_blocks blocks;
+    t.dk = t.dv = NULL;
+    XP_TRY(choose_backward(plan, node, &t, &s, &variant, &blocks));
+    return emit_bias(plan, node, &variant, &t, &s, delta, &blocks, backward_bytes(&s));
+}
+
 xp_status xp_attention_emit_backward_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled backward", "attention_tiled_backward", 2);
-    XP_TRY(xp_attention_tune(plan, node, &tuning));
-    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
-    const double rows = (double)(s.samples * s.heads) * (double)(s.queries + s.keys);
-    const double bytes = 6 * rows * (double)(s.width + s.value_width);
+    const double bytes = backward_bytes(&s);
     xp_variant variant = {0};
-    xp_attention_set_variant(&variant, &t, &s);
-    xp_attention_set_tuning(&variant, &tuning);
-    if (blocks.aligned) xp_variant_set(&variant, "ALIGNED", 1);
-    xp_variant_set(&variant, "WRITE_DK", t.dk != NULL);
-    xp_variant_set(&variant, "WRITE_DV", t.dv != NULL);
-    if (t.d_lse) xp_variant_set(&variant, "D_LSE", 1);
+    xp_attention_blocks blocks;
+    XP_TRY(choose_backward(plan, node, &t, &s, &variant, &blocks));
     xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
     if (!delta) return XP_OUT_OF_MEMORY;
     if (t.dq)
