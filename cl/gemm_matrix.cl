@@ -188,6 +188,22 @@
             LOAD_B(right[set] + j, sub_column + MATRIX_COLUMNS * j, step)                                              \
         }                                                                                                              \
     }
+#define MULTIPLY_FRAGMENTS(lefts, rights, first, count)                                                                \
+    {                                                                                                                  \
+        MATRIX_SHARE(lefts, LEFTS, rights, count)                                                                      \
+        UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < (count); j++)                                \
+            MULTIPLY(sum[i][(first) + j], lefts, i, rights, j);                                                        \
+    }
+/* As few fragments in registers as can be. */
+#define MULTIPLY_STEP(stage, step)                                                                                     \
+    {                                                                                                                  \
+        const __local uint4 *const tile_a = ring + (stage)*STAGE_CHUNKS, *const tile_b = tile_a + TILE_A;              \
+        UNROLL for (int i = 0; i < LEFTS; i++) { LOAD_A(left[0][i], sub_row + MATRIX_ROWS * i, step) }                 \
+        UNROLL for (int own = 0; own < RIGHTS; own += BESIDE) {                                                        \
+            LOAD_B(right[0], sub_column + MATRIX_COLUMNS * own, step)                                                  \
+            MULTIPLY_FRAGMENTS(left[0], right[0], own, BESIDE)                                                         \
+        }                                                                                                              \
+    }
 #else
 /* big = the upper part of an fp32, in its place; small = what is left, which needs no rounding to a multiple of what
  * the units take: they cut its last bit, if it has one. */
@@ -305,10 +321,10 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
                 COPY_COMMIT();
 #endif
             }
-            if (!AHEAD) LOAD_FRAGMENTS(stage, step, set)
-            MATRIX_SHARE(left[set], LEFTS, right[set], RIGHTS)
-            UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < RIGHTS; j++)
-                MULTIPLY(sum[i][j], left[set], i, right[set], j);
+            if (AHEAD)
+                MULTIPLY_FRAGMENTS(left[set], right[set], 0, RIGHTS)
+            else
+                MULTIPLY_STEP(stage, step)
             if (!AHEAD && step == STEPS - 1) FINISH_STAGE
         }
         stage = next;

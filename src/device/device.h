@@ -27,6 +27,7 @@ typedef struct xp_variant {
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
     const char *edit_for; /* the target that the program's text is edited for (device/ptx.h), "sm_90a"; NULL: none */
+    bool many_registers;  /* of Intel's GPUs: twice as many for half as many work-items */
     bool optimised;       /* even if kernels are built without optimisation on this device */
     int tuning;           /* handle of the tuning request that chose options, for the profile; 0: none */
     int count;

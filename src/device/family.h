@@ -24,11 +24,14 @@ typedef enum xp_matrix {
     XP_MATRIX_NVIDIA,   /* mma.sync */
     XP_MATRIX_AMD_MFMA, /* gfx90a and later */
     XP_MATRIX_AMD_WMMA, /* gfx11 */
+    XP_MATRIX_INTEL_8,  /* XMX, sub-groups of 8 */
+    XP_MATRIX_INTEL_16, /* of 16 */
     XP_MATRICES
 } xp_matrix;
 
 static inline const char *xp_matrix_name(xp_matrix matrix) {
-    static const char *const names[XP_MATRICES] = {"none", "emulated", "NVIDIA mma.sync", "AMD mfma", "AMD wmma"};
+    static const char *const names[XP_MATRICES] = {"none",     "emulated",       "NVIDIA mma.sync", "AMD mfma",
+                                                   "AMD wmma", "Intel XMX of 8", "Intel XMX of 16"};
     return names[matrix];
 }
 

@@ -21,6 +21,8 @@ static inline const xp_matrix_layout *xp_matrix_layout_of(xp_matrix matrix) {
         [XP_MATRIX_NVIDIA] = {32, 16, 8, 4, 2, 2, true, true, 64 * 64},
         [XP_MATRIX_AMD_MFMA] = {64, 16, 16, 2, 2, 1, false, false, 64 * 64},
         [XP_MATRIX_AMD_WMMA] = {32, 16, 16, 8, 8, 1, false, false, 64 * 32},
+        [XP_MATRIX_INTEL_8] = {8, 8, 8, 8, 8, 1, false, false, 16 * 32},
+        [XP_MATRIX_INTEL_16] = {16, 16, 8, 8, 4, 1, false, false, 32 * 32},
     };
     return &layouts[matrix];
 }
@@ -30,8 +32,9 @@ static inline bool xp_matrix_multiplies_singles(const xp_device *device) {
     return device->matrix != XP_MATRIX_NONE && xp_matrix_layout_of(device->layout)->singles;
 }
 
-/* MATRIX and, for an emulation, LAYOUT. */
+/* MATRIX and, for an emulation, LAYOUT; and the registers. */
 static inline void xp_matrix_set(xp_variant *variant, xp_matrix matrix, xp_matrix layout) {
+    variant->many_registers = matrix == XP_MATRIX_INTEL_8 || matrix == XP_MATRIX_INTEL_16;
     xp_variant_set(variant, "MATRIX", matrix);
     if (matrix == XP_MATRIX_EMULATED) xp_variant_set(variant, "LAYOUT", layout);
 }

@@ -64,12 +64,20 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
 
 /* Only compilers that could know the instructions are asked: others may not survive the attempt. */
 static bool may_have(const xp_device *device, xp_matrix matrix) {
-    const char *const sign =
-        matrix == XP_MATRIX_NVIDIA ? "cl_nv_device_attribute_query" : "cl_amd_device_attribute_query";
-    char extensions[16384] = "";
-    return !(device->limits.type & CL_DEVICE_TYPE_CPU) &&
-           clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) == CL_SUCCESS &&
-           strstr(extensions, sign);
+    static const char *const signs[XP_MATRICES] = {
+        [XP_MATRIX_NVIDIA] = "cl_nv_device_attribute_query",
+        [XP_MATRIX_AMD_MFMA] = "cl_amd_device_attribute_query",
+        [XP_MATRIX_AMD_WMMA] = "cl_amd_device_attribute_query",
+        [XP_MATRIX_INTEL_8] = "cl_intel_subgroup_matrix_multiply_accumulate",
+        [XP_MATRIX_INTEL_16] = "cl_intel_subgroup_matrix_multiply_accumulate",
+    };
+    char extensions[16384] = "", *rest = NULL;
+    if (device->limits.type & CL_DEVICE_TYPE_CPU ||
+        clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) != CL_SUCCESS)
+        return false;
+    for (const char *word = strtok_r(extensions, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        if (strcmp(word, signs[matrix]) == 0) return true;
+    return false;
 }
 
 /* The units that have the most products right, and how many of how many. */

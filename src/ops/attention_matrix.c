@@ -123,7 +123,7 @@ static bool is_plain(const xp_attention_tensors *t) {
            !a->score && !t->bias && !t->mask;
 }
 
-/* What the registers of a unit's work-items have room for. Keys are those of a block, whose scores they hold: beside
+/* What the registers of a unit's work-items have room for; nothing where they have none for attention. Keys are those of a block, whose scores they hold: beside
  * narrow heads (of at most 64) and nothing but the products, beside heads of at most 128, beside wider ones. */
 typedef struct room_sizes {
     long forward[3], backward[3];
@@ -133,7 +133,7 @@ typedef struct room_sizes {
 } room_sizes;
 
 static const room_sizes *room_of(const xp_device *device) {
-    static const room_sizes rooms[] = {
+    static const room_sizes rooms[XP_MATRICES] = {
         [XP_MATRIX_NVIDIA] = {{64, 32, 16}, {64, 16, 16}, 2, 128, 256},
         [XP_MATRIX_AMD_MFMA] = {{64, 32, 16}, {64, 32, 16}, 2, 256, 256},
         [XP_MATRIX_AMD_WMMA] = {{32, 32, 16}, {16, 16, 16}, 1, 32, 128},
@@ -188,8 +188,8 @@ static xp_tuning backward_question(const xp_device *device, const xp_attention_t
 
 /* Linear weights and the slopes of huge scales may not fit 16 bits. */
 bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) {
-    if (device->matrix == XP_MATRIX_NONE || xp_node_storage(node) == XP_F32 || !xp_supports_storage(device, node) ||
-        device->limits.work_group_size < (size_t)layout_of(device)->lanes)
+    if (device->matrix == XP_MATRIX_NONE || room_of(device)->forward[0] == 0 || xp_node_storage(node) == XP_F32 ||
+        !xp_supports_storage(device, node) || device->limits.work_group_size < (size_t)layout_of(device)->lanes)
         return false;
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);

@@ -6,7 +6,7 @@
 
 #include <math.h>
 
-enum { GROUP_ROWS = 2, MOST_NARROW = 64 * 32 };
+enum { MOST_NARROW = 64 * 32 };
 enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, INSTRUCTION, PARAMETERS };
 
 typedef struct block {
@@ -18,26 +18,32 @@ static const xp_matrix_layout *layout_of(const xp_device *device) {
     return xp_matrix_layout_of(device->layout);
 }
 
-static int64_t rows_of(const block *b) {
-    return GROUP_ROWS * b->sub_rows;
+/* Sub-groups of a work-group, one above the other: small ones own small tiles. */
+static int64_t group_rows(const xp_device *device) {
+    return layout_of(device)->lanes < 32 ? 4 : 2;
+}
+
+static int64_t rows_of(const xp_device *device, const block *b) {
+    return group_rows(device) * b->sub_rows;
 }
 
 static int64_t columns_of(const block *b) {
     return b->group_columns * b->sub_columns;
 }
 
-static int64_t groups_of(const block *b, const xp_gemm_attributes *p) {
-    return xp_launch_blocks(p->m, rows_of(b)) * xp_launch_blocks(p->n, columns_of(b));
+static int64_t groups_of(const xp_device *device, const block *b, const xp_gemm_attributes *p) {
+    return xp_launch_blocks(p->m, rows_of(device, b)) * xp_launch_blocks(p->n, columns_of(b));
 }
 
 static int64_t items_of(const xp_device *device, const block *b) {
-    return layout_of(device)->lanes * GROUP_ROWS * b->group_columns;
+    return layout_of(device)->lanes * group_rows(device) * b->group_columns;
 }
 
 /* Bytes of local memory: the ring or the rows of sums that take its place, and what the emulation shares. */
 static int64_t local_bytes(const xp_device *device, const xp_gemm_attributes *p, const block *b) {
     const xp_matrix_layout *layout = layout_of(device);
-    const int64_t rows = rows_of(b), columns = columns_of(b), sub_groups = GROUP_ROWS * b->group_columns,
+    const int64_t rows = rows_of(device, b), columns = columns_of(b),
+                  sub_groups = group_rows(device) * b->group_columns,
                   tile_a = xp_matrix_tile_bytes(device->layout, p->transpose_a ? b->depth : rows,
                                                 (p->transpose_a ? rows : b->depth) * b->bytes),
                   tile_b = xp_matrix_tile_bytes(device->layout, p->transpose_b ? columns : b->depth,
@@ -73,8 +79,8 @@ static double clocks(const xp_device *device, const xp_gemm_attributes *p, const
     enum { RATE = 540, LAUNCH = 12500, BYTES = 18 /* of device memory, a clock and unit */ };
     const int64_t units = device->limits.compute_units;
     const double products = b->bytes == 2 ? 1 : device->arithmetic == XP_ARITHMETIC_TF32 ? 2 : 6;
-    const double rounds = (double)xp_launch_blocks(groups_of(b, p) * b->parts, units) + 1 / (1 + products);
-    const double tile = (double)(rows_of(b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
+    const double rounds = (double)xp_launch_blocks(groups_of(device, b, p) * b->parts, units) + 1 / (1 + products);
+    const double tile = (double)(rows_of(device, b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
     const double product = rounds * tile * products / (RATE * rate);
     return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
 }
@@ -92,6 +98,7 @@ static block choose_block(const xp_device *device, const xp_node *node, const xp
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
             if (is_narrow(device, node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
+            if (sizes[i].sub_rows * sizes[i].sub_columns > layout_of(device)->most) continue;
             const bool single = xp_node_storage(node) == XP_F32;
             const block b = {sizes[i].group_columns,        sizes[i].sub_rows,   sizes[i].sub_columns, single ? 16 : 32,
                              is_held(device, node) ? 2 : 3, parts->values[part], single ? 4 : 2};
@@ -137,16 +144,18 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
     xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
     const block usual = choose_block(device, node, &parts, &clocks);
     const bool single = xp_node_storage(node) == XP_F32;
+    const int most = layout_of(device)->most;
     const block tall = {.group_columns = 4};
     const long four = items_of(device, &tall) <= (int64_t)device->limits.work_group_size ? 4 : 0;
-    *out = (xp_tuning){.kernel = "gemm_matrix",
-                       .file = "gemm_matrix",
-                       .count = PARAMETERS,
-                       .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, four}},
-                                      {"SUB_ROWS", usual.sub_rows, {16, 32, 64}},
-                                      {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(device, node) ? 0 : 64}},
-                                      {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
-                                      {"STAGES", usual.stages, {2, 3, 4}}}};
+    *out = (xp_tuning){
+        .kernel = "gemm_matrix",
+        .file = "gemm_matrix",
+        .count = PARAMETERS,
+        .parameters = {{"GROUP_COLUMNS", usual.group_columns, {2, four}},
+                       {"SUB_ROWS", usual.sub_rows, {16, most >= 32 * 32 ? 32 : 0, most >= 64 * 32 ? 64 : 0}},
+                       {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(device, node) ? 0 : 64}},
+                       {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
+                       {"STAGES", usual.stages, {2, 3, 4}}}};
     out->parameters[PARTS] = parts;
     out->parameters[PARTS].value = usual.parts;
     if (is_held(device, node)) out->parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
@@ -206,13 +215,14 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
                                  .kernel = "gemm_matrix",
                                  .variant.tuning = handle,
                                  .dimensions = 2,
-                                 .global = {(size_t)groups_of(&b, p) * items, (size_t)part_count},
+                                 .global = {(size_t)groups_of(device, &b, p) * items, (size_t)part_count},
                                  .local = {items, 1},
                                  .flops = xp_gemm_flops(p),
                                  .bytes = xp_gemm_bytes(&t)};
     xp_variant *variant = &product.variant;
     xp_matrix_set(variant, device->matrix, device->layout);
     if (b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) xp_variant_set(variant, "PRODUCTS", 3);
+    if (group_rows(device) != 2) xp_variant_set(variant, "GROUP_ROWS", group_rows(device));
     xp_variant_set(variant, "GROUP_COLUMNS", b.group_columns);
     xp_variant_set(variant, "SUB_ROWS", b.sub_rows);
     xp_variant_set(variant, "SUB_COLUMNS", b.sub_columns);
