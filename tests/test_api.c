@@ -194,6 +194,7 @@ static void train_in_parts(int parts, float weights[CLASSES * FEATURES]) {
     if (parts > 1) {
         must(xp_train_accumulate(graph, device));
         rejects(xp_train_optimiser(graph, device, &options), XP_INVALID_ARGUMENT, "a graph of its own");
+        rejects(xp_train_optimiser(graph, device, NULL), XP_INVALID_ARGUMENT, "a graph of its own");
         must(xp_graph_create(&update, store, true));
     }
     must(xp_train_optimiser(update ? update : graph, device, &options));

@@ -27,7 +27,7 @@ static inline void xp_optimiser_options_default(xp_optimiser_options *options) {
 }
 
 /* Adds the update of all trained parameters to a training graph, after xp_graph_differentiate, and lays out the store
- * for the device: nothing can be declared afterwards. */
+ * for the device: nothing can be declared afterwards. options: NULL for the defaults. */
 XP_API xp_status xp_train_optimiser(xp_graph *graph, xp_device *device, const xp_optimiser_options *options);
 
 /* Gradient accumulation: a step runs its batch in parts, each a run of one plan, before one update. Call it after

@@ -14,6 +14,7 @@ void xp_options_fill(void *options, size_t size, const void *defaults, size_t by
 
 xp_status xp_options_take(void *own, size_t bytes, const void *options, const char *name) {
     size_t size;
+    if (!options) return XP_OK;
     memcpy(&size, options, sizeof size);
     if (size < sizeof size || size > MOST_BYTES)
         return xp_fail(XP_INVALID_ARGUMENT, "%s: the field size is not set; call %s_default first", name, name);

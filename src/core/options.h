@@ -12,7 +12,7 @@
 void xp_options_fill(void *options, size_t size, const void *defaults, size_t bytes);
 
 /* Copies the fields that the caller has filled to *own, which holds the defaults in `bytes` bytes. `name` is that of
- * the struct.
+ * the struct. NULL: the defaults stay.
  * XP_INVALID_ARGUMENT: it has no size, so xp_…_options_default was not called.
  * XP_UNSUPPORTED: it sets a field that only a newer version of the library has. */
 xp_status xp_options_take(void *own, size_t bytes, const void *options, const char *name);

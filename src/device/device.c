@@ -244,10 +244,9 @@ void xp_device_options_init(xp_device_options *options, size_t size) {
     xp_options_fill(options, size, &(xp_device_options){0}, sizeof *options);
 }
 
-/* NULL: the defaults. */
 static xp_status take_options(xp_device_options *own, const xp_device_options *options) {
     xp_device_options_default(own);
-    return options ? xp_options_take(own, sizeof *own, options, "xp_device_options") : XP_OK;
+    return xp_options_take(own, sizeof *own, options, "xp_device_options");
 }
 
 static bool contains_ignoring_case(const char *text, const char *part) {

@@ -70,8 +70,7 @@ xp_status xp_training_run(xp_training *training, const char *folder, const xp_tr
         .user = training, .epoch = take_epoch, .message = pass_message, .stop = &training->stop};
     xp_run_summary summary;
     xp_training_callbacks_default(&training->callbacks);
-    if (callbacks)
-        XP_TRY(xp_options_take(&training->callbacks, sizeof training->callbacks, callbacks, "xp_training_callbacks"));
+    XP_TRY(xp_options_take(&training->callbacks, sizeof training->callbacks, callbacks, "xp_training_callbacks"));
     training->task = NULL;
     training->best_epoch = 0;
     XP_TRY(xp_config_check(&training->config));
