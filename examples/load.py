@@ -64,6 +64,8 @@ def answer(x):  # a series [steps, features], NaN where missing; an image [1, ro
         column[:] = np.interp(np.arange(steps), known, column[known]) if len(known) else 0
     x = ((x - fit[0]) / np.where(fit[1] > 0, fit[1], 1)).astype(np.float32)
     if series and not model["mask_padding"]: x = np.pad(x, ((0, shape["length"] - steps), (0, 0)))
+    steps_of_row = model.get("patch_steps", 1)
+    if series and steps_of_row > 1: x, steps = x.reshape(len(x) // steps_of_row, -1), shape["length"] // steps_of_row
     if not series: x = x.reshape(shape["height"] // patch, patch, -1, patch).swapaxes(1, 2).reshape(-1, patch * patch)
     x = linear(x, "embedding") * (math.sqrt(model["width"]) if series and model["scale_input"] else 1)
     if model["head"] == "class": x = np.concatenate([weights["class_token"][None], x])
@@ -74,7 +76,7 @@ def answer(x):  # a series [steps, features], NaN where missing; an image [1, ro
             x = x + part(norm(x, its_norm), name) if model["pre_norm"] else norm(x + part(x, name), its_norm)
     if model["final_norm"]: x = norm(x, "final_norm")
     if series: x = activate(x, model["head_activation"])[:steps]
-    if model["head"] == "flatten": x = np.pad(x, ((0, shape["length"] - steps), (0, 0))).ravel()
+    if model["head"] == "flatten": x = np.pad(x, ((0, shape["length"] // steps_of_row - steps), (0, 0))).ravel()
     else: x = x[0] if model["head"] == "class" else x.mean(0)
     x = linear(x, "head")
     return softmax(x) if classes else x * np.where(np.array(targets[2]) > 0, targets[2], 1) + targets[1]

@@ -33,7 +33,7 @@ static void assert_fault(const char *text, const char *place, const char *words)
 static void every_preset_is_complete_and_right(void **state) {
     char names[64][64];
     int count = xp_config_presets(names, 64);
-    assert_int_equal(count, 7);
+    assert_int_equal(count, 8);
     for (int i = 0; i < count; i++) {
         xp_config config;
         xp_config_default(&config);
@@ -87,7 +87,7 @@ static void an_unknown_preset_names_the_nearest(void **state) {
     assert_int_equal(xp_config_preset(&config, "vit-tiny28"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "did you mean 'vit-tiny-28'"));
     assert_int_equal(xp_config_preset(&config, "resnet-fifty"), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, text-medium, text-small, tser"));
+    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, forecast, text-medium, text-small, tser"));
 }
 
 static void a_printed_configuration_reads_back_the_same(void **state) {

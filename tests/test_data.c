@@ -270,6 +270,40 @@ static void targets_are_standardised_by_the_training_part_and_come_back(void **s
     xp_standardisation_release(&fit);
 }
 
+static void parts_of_a_table_are_of_different_times(void **state) {
+    enum { ROWS = 50, CONTEXT = 4, HORIZON = 3 };
+    char text[1024] = "time,a\n";
+    for (int i = 0; i < ROWS; i++) snprintf(text + strlen(text), 16, "%d,%d\n", i, i);
+    xp_dataset *train = NULL, *validation = NULL, *test = NULL, *sets[3];
+    const xp_windows windows = {.context = CONTEXT, .horizon = HORIZON, .season = 1, .predict = ""};
+    xp_standardisation fit;
+    assert_int_equal(xp_dataset_open(&train, scratch_write("rows.csv", text, strlen(text)), NULL), XP_OK);
+    assert_int_equal(xp_dataset_cut(train, &windows), XP_OK);
+    assert_int_equal(xp_dataset_split(train, 0.2, 1, &test), XP_OK);
+    assert_int_equal(xp_dataset_split(train, 0.25, 1, &validation), XP_OK);
+    memcpy(sets, (xp_dataset *[]){train, validation, test}, sizeof sets);
+    const int first[] = {CONTEXT, 30, 40}, last[] = {29, 39, 49}; /* rows that are predicted */
+    for (int set = 0; set < 3; set++) {
+        float begin[HORIZON], end[HORIZON];
+        assert_int_equal(sets[set]->count, last[set] - first[set] + 1 - (HORIZON - 1));
+        assert_int_equal(xp_dataset_read_targets(sets[set], 0, begin), XP_OK);
+        assert_int_equal(xp_dataset_read_targets(sets[set], sets[set]->count - 1, end), XP_OK);
+        assert_true(begin[0] == (float)first[set] && end[HORIZON - 1] == (float)last[set]);
+    }
+    assert_int_equal(xp_standardisation_fit(&fit, train), XP_OK); /* the rows 0 to 29, each once */
+    assert_float_equal(fit.mean[0], 14.5, 1e-12);
+    assert_float_equal(fit.deviation[0], sqrt((30 * 30 - 1) / 12.0), 1e-12);
+    const int64_t windows_before = train->count;
+    assert_int_equal(xp_dataset_thin(train, 5), XP_OK);
+    assert_int_equal(train->count, (windows_before + 4) / 5);
+    assert_int_equal(xp_dataset_number(train, 1), 5);
+    assert_int_equal(xp_dataset_split(train, 0.9, 1, &sets[1]), XP_INVALID_ARGUMENT);
+    xp_standardisation_release(&fit);
+    xp_dataset_close(&train);
+    xp_dataset_close(&validation);
+    xp_dataset_close(&test);
+}
+
 static xp_status read_two(const xp_source *source, int64_t number, float *values) {
     values[0] = (float)number;
     return number < 2 ? XP_OK : xp_fail(XP_BAD_DATA, "sample %lld is damaged", (long long)number);
@@ -427,6 +461,7 @@ int main(void) {
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),
         cmocka_unit_test(an_epochs_order_is_a_permutation_of_seed_and_epoch_alone),
         cmocka_unit_test(a_short_last_batch_is_padded_with_weight_0),
+        cmocka_unit_test(parts_of_a_table_are_of_different_times),
         cmocka_unit_test(targets_are_standardised_by_the_training_part_and_come_back),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),

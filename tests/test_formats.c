@@ -362,6 +362,70 @@ static void a_truncated_file_is_rejected_wherever_it_is_cut(void **state) {
     }
 }
 
+/* --- tables over time ---------------------------------------------------------------------------------------------- */
+
+static xp_dataset *open_table(const char *text) {
+    xp_dataset *dataset = NULL;
+    if (xp_dataset_open(&dataset, scratch_write("table.csv", text, strlen(text)), NULL) != XP_OK)
+        fail_msg("%s", xp_last_error());
+    return dataset;
+}
+
+static void columns_of_numbers_are_what_a_table_measures(void **state) {
+    static const char *const texts[] = {
+        "time,load,day,open,name\n2020-01-01T00:00:00Z,1.5,2020-01-01,TRUE,a\n2020-01-01T00:30:00Z,,2020-01-01,False,"
+        "b\n",
+        "\"\";load;\"day\";open;name\r\n19580101;\"1.5\";x;true;1b\r\n19580108;NA;2;FALSE;2\r\n",
+        "ds\tload\tday\topen\n1\t1.5\tmonday\t1\n2\tnull\ttuesday\t0"};
+    for (int i = 0; i < 3; i++) {
+        xp_dataset *dataset = open_table(texts[i]);
+        float values[4];
+        assert_int_equal(dataset->count, 1);
+        assert_int_equal(dataset->length, 2);
+        assert_int_equal(dataset->features, 2);
+        assert_int_equal(xp_dataset_read(dataset, 0, values), XP_OK);
+        assert_true(values[0] == 1.5f && values[1] == 1 && isnan(values[2]) && values[3] == 0);
+        xp_dataset_close(&dataset);
+    }
+}
+
+static void a_bad_table_is_rejected_with_its_place(void **state) {
+    reject_text("time,a\n1,2\n2,x\n", XP_BAD_DATA,
+                "toy.ts:3:3: 'x' is not a number, and the column 'a' holds numbers since line 2");
+    reject_text("time,a,b\n1,2,3\n2,4\n", XP_BAD_DATA,
+                "toy.ts:3:1: the row has fewer cells than the 3 columns of line 1");
+    reject_text("time,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:2:1: the row has more cells than the 2 columns");
+    reject_text("time,a\n2020-01-02,1\n2020-01-01,2\n", XP_BAD_DATA,
+                "toy.ts:3:1: the time '2020-01-01' does not come after that of line 2");
+    reject_text("a,b,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:1:5: the column 'a' is named twice");
+    reject_text("time,a\n1,1e39\n", XP_BAD_DATA, "toy.ts:2:3: '1e39' is outside the range");
+    reject_text("time,a\n1,x\n", XP_BAD_DATA, "toy.ts:1:1: no column holds numbers");
+}
+
+static void rows_predict_those_after_them(void **state) {
+    xp_dataset *dataset = open_table("a,b\n0,10\n1,11\n2,\n3,13\n4,14\n5,15\n");
+    const xp_windows wrong = {.context = 2, .horizon = 2, .season = 1, .predict = "b,c"}, none = {.context = 2};
+    const xp_windows windows = {.context = 2, .horizon = 2, .season = 2, .predict = "b", .to_end = true};
+    float values[4], targets[2], naive[2];
+    assert_int_equal(xp_dataset_cut(dataset, &none), XP_INVALID_ARGUMENT);
+    assert_int_equal(xp_dataset_cut(dataset, &wrong), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "has no column 'c' of numbers"));
+    xp_dataset_close(&dataset);
+    dataset = open_table("a,b\n0,10\n1,11\n2,\n3,13\n4,14\n5,15\n");
+    assert_int_equal(xp_dataset_cut(dataset, &windows), XP_OK);
+    assert_int_equal(dataset->count, 5);
+    assert_string_equal(dataset->target_names[1], "b +2");
+    assert_int_equal(xp_dataset_read(dataset, 1, values), XP_OK);
+    assert_true(values[0] == 1 && values[1] == 11 && values[2] == 2 && isnan(values[3]));
+    assert_int_equal(xp_dataset_read_targets(dataset, 1, targets), XP_OK);
+    assert_true(targets[0] == 13 && targets[1] == 14);
+    assert_int_equal(xp_dataset_read_targets(dataset, 4, targets), XP_OK);
+    assert_true(isnan(targets[0]) && isnan(targets[1])); /* after the end */
+    xp_dataset_read_naive(dataset, 1, naive);
+    assert_true(naive[0] == 11 && naive[1] == 10); /* row 2 is not known, nor is row 3 yet */
+    xp_dataset_close(&dataset);
+}
+
 /* --- .arff -------------------------------------------------------------------------------------------------------- */
 
 #define UNIVARIATE "%% about\n@RELATION 'two steps'\n\n@attribute 'step 1' numeric\n@ATTRIBUTE b REAL\n"
@@ -451,7 +515,7 @@ static void tables_begin_each_line_with_its_label(void **state) {
     reject_text("1\t2\t3\n2\t\t4\n", XP_BAD_DATA, "toy.ts:2:3: a value is missing");
     reject_text("1,2,3\n,2,4\n", XP_BAD_DATA, "toy.ts:2:1: the line begins without a label");
     reject_text("1 2 x\n", XP_BAD_DATA, "toy.ts:1:5: 'x' is not a number");
-    reject_text("label,value\n1,2\n", XP_BAD_DATA, "toy.ts:1:1: expected a header line");
+    reject_text("label value\n1 2\n", XP_BAD_DATA, "toy.ts:1:1: expected a header line");
 }
 
 /* --- encodings ---------------------------------------------------------------------------------------------------- */
@@ -685,6 +749,9 @@ int main(void) {
         cmocka_unit_test(a_colon_after_the_label_is_named),
         cmocka_unit_test(values_at_equal_steps_of_time_are_read),
         cmocka_unit_test(times_that_positions_cannot_stand_for_are_rejected),
+        cmocka_unit_test(columns_of_numbers_are_what_a_table_measures),
+        cmocka_unit_test(a_bad_table_is_rejected_with_its_place),
+        cmocka_unit_test(rows_predict_those_after_them),
         cmocka_unit_test(targets_follow_the_dimensions),
         cmocka_unit_test(samples_without_targets_take_those_of_training),
         cmocka_unit_test(a_bad_target_is_rejected_with_its_place),

@@ -3,6 +3,7 @@
 run folders, and places that cannot be written to. Usage: test_trained.py EXPANSE [CHECK ...]"""
 import csv
 import json
+import math
 import os
 import re
 import shutil
@@ -132,6 +133,37 @@ def check_targets():
     for key, value in (("target_mean", []), ("target_deviation", [1, 1]), ("squared_error_sum", -1)):
         write("targets/best/state.json", json.dumps({**whole, key: value}))
         rejected(f"a state with {key} {value}", ["eval", run, "--data", data, "--quiet"], [r"state\.json: '"], 1)
+
+
+def check_forecasts():
+    """A forecast is told with the truth and the forecast to beat, in the unit of the data, up to what comes after the file."""
+    values = [500 + 100 * math.sin(math.pi * i / 4) + i % 3 for i in range(120)]
+    lines = ["time,load,other", *(f"{i},{'' if i == 60 else f'{value:.4f}'},{i % 5}" for i, value in enumerate(values))]
+    data, run = write("table.csv", "\n".join(lines) + "\n"), os.path.join(ROOT, "forecasts")
+    words = ["train", *SMALL, *LAYER, "--set", "mask_padding=off", "--set", "patch_steps=4", "--train", data, "--context", "16", "--quiet"]
+    must(*words, "--horizon", "4", "--season", "8", "--predict", "load", "--test-part", "0.2", "--validation", "0.2", "--epochs", "2", "--out", run)
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    found = answers(run, data, "--part", "test")
+    expect("forecasts", list(found[0]) == ["sample", "row", "step", "predicted", "true", "naive"] and len(found) == 21 * 4, str(found[:1]))
+    numbers = [{name: float(value) for name, value in row.items()} for row in found]
+    for row in numbers:
+        at = int(row["row"])
+        expect("forecasts", at >= 96 and abs(row["true"] - values[at]) < 1e-3, str(row))
+        expect("forecasts", abs(row["naive"] - values[at - 8]) < 1e-3, str(row))
+    mse, naive = (sum((row[name] - row["true"]) ** 2 for row in numbers) / len(numbers) for name in ("predicted", "naive"))
+    told = json.loads(must("eval", run, "--data", data, "--part", "test", "--quiet", "-o", "json").stdout)
+    for known in (summary["mse_best"], told["mse"], sum(row["mse"] for row in told["steps"]) / 4):
+        expect("forecasts", abs(known - mse) < 1e-3 * mse, f"{summary} {told} {mse}")
+    expect("forecasts", abs(told["skill"] - (1 - mse / naive)) < 1e-3 * abs(told["skill"]), f"{told} {mse} {naive}")
+    everything = answers(run, data)
+    expect("forecasts", [row["row"] for row in everything[-4:]] == ["120", "121", "122", "123"], str(everything[-4:]))
+    expect("forecasts", all(row["true"] == "" and row["predicted"] for row in everything[-4:]), str(everything[-4:]))
+    expect("forecasts", os.path.exists(os.path.join(run, "forecast.svg")), "there is no picture")
+    must("train", "--resume", run, "--epochs", "3", "--quiet")
+    rejected("a table without a horizon", [*words, "--out", run + "-no"], [r"table\.csv is a table of measurements over time", "--horizon"], 1)
+    rejected("patches that divide nothing", [*words, "--horizon", "4", "--set", "patch_steps=5", "--out", run + "-no"], ["5 does not divide the 16 steps"], 1)
+    rejected("a horizon of series", ["train", *SMALL, "--train", FILES["train"], "--horizon", "4", "--out", run + "-no"], ["--horizon"], 1)
+    rejected("another table", ["eval", run, "--data", write("narrow.csv", "time,load\n" + "".join(f"{i},{i}\n" for i in range(40)))], ["2 dimensions", "has 1"], 1)
 
 
 def check_states():

@@ -60,8 +60,9 @@ extern const char *const xp_parts[];      /* "train", "test", NULL */
 
 #define XP_PART_FLAG(text_)                                                                                            \
     {                                                                                                                  \
-        "--part", "PART", "train or test: which part of a folder of IDX files (test)", .choices = xp_parts,            \
-                                                                                       .text = (text_)                 \
+        "--part", "PART",                                                                                              \
+            "train or test: part of a folder of IDX files (test), or of a table that a run had split (all)",           \
+            .choices = xp_parts, .text = (text_)                                                                       \
     }
 
 typedef struct xp_subcommand {

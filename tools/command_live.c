@@ -169,6 +169,7 @@ static void add_set(char *text, size_t size, const xp_task *task, const xp_epoch
     if (set != XP_SET_TRAINING && !isfinite(xp_epoch_decision(task, row, set))) return;
     xp_text_add(text, size, "  %s", xp_set_name(set));
     for (int i = 0; i < task->metric_count; i++) {
+        if (!isfinite(row->metrics[set][i])) continue;
         xp_text_add(text, size, " ");
         add_metric(text, size, &task->metrics[i], row->metrics[set][i]);
     }

@@ -250,9 +250,16 @@ int xp_command_train(int count, char **words) {
         {"--batch", "N", "samples per step", .option = "training.batch"},
         {"--accumulate", "N", "compute the batch of a step in N parts, one after another, for less memory",
          .option = "training.accumulate"},
+        {"--horizon", "N", "forecasting: steps to predict, from a CSV table over time", .option = "data.horizon"},
+        {"--season", "N", "forecasting: steps of a season; the forecast to beat repeats the last one",
+         .option = "data.season"},
+        {"--predict", "NAMES", "forecasting: columns to predict, separated by commas; the model sees all columns (all)",
+         .option = "data.predict"},
+        {"--test-part", "X", "fraction of the training data to split off as test data; of a table, its last rows",
+         .option = "data.test_part"},
         {"--max-length", "N", "longest series that the model accepts, in steps; 0: the longest in the data",
          .option = "data.max_length"},
-        {"--context", "N", "text: bytes that the model sees at once, before the one that it predicts",
+        {"--context", "N", "steps that the model sees before those that it predicts (forecasting), or bytes (text)",
          .option = "data.context"},
         {"--precision", "NAME", "fp32, bf16, fp16; on matrix units also fp32-matrix, tf32",
          .option = "training.precision"},
@@ -295,8 +302,9 @@ int xp_command_train(int count, char **words) {
                     "       expanse train --preset NAME --train FILE [flags] --resume auto --max-time TIME",
         .description =
             "Trains a transformer and writes a run folder: config.yaml, metrics.csv, summary.json, curves.svg,\n"
-            "confusion.svg or scatter.svg, and the weights in best/ and last/. The data choose the task: classes,\n"
-            "numbers to predict (a .ts file with @targetLabel true), or text. A file overrides the preset, and flags\n"
+            "a picture of the results, and the weights in best/ and last/. The data choose the task: classes,\n"
+            "numbers to predict (a .ts file with @targetLabel true), the next rows of a CSV table (--horizon), or\n"
+            "text. A file overrides the preset, and flags\n"
             "override the file. The best epoch, whose weights are in best/, has the highest accuracy, the lowest\n"
             "squared error, or the fewest bits per byte of text, on the validation set; without one, on the test set;\n"
             "without either, in training. With -o md, csv or json, only the results go to stdout, everything else to\n"

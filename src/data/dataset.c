@@ -54,7 +54,7 @@ void xp_dataset_close(xp_dataset **dataset) {
 /* The first that recognises what there is opens it. */
 static const xp_format *const formats[] = {&xp_format_text_folder, &xp_format_idx_folder, &xp_format_idx,
                                            &xp_format_arff,        &xp_format_ucr,        &xp_format_text,
-                                           &xp_format_ts};
+                                           &xp_format_csv,         &xp_format_ts};
 
 static const xp_format *find_format(const xp_opening *opening) {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)

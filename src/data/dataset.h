@@ -21,7 +21,7 @@ typedef struct xp_feature_place {
 } xp_feature_place;
 
 /* What a sample is. A row of a table: nothing else depends on which kinds there are. */
-enum { XP_SAMPLE_RANK = 4 };
+enum { XP_SAMPLE_RANK = 4, XP_DATA_TARGETS = 10000 };
 typedef struct xp_sample_kind {
     const char *name;    /* in messages and checkpoints: "series" */
     const char *feature; /* what one of its features is called: "dimension" */
@@ -74,6 +74,9 @@ struct xp_dataset {
     char **class_names;  /* [classes + unseen] */
     int targets;         /* numbers to be predicted of a sample; 0: it has a class, or nothing */
     char **target_names; /* [targets] */
+    int horizon;         /* steps that the targets are of, one after another: samples are windows of one series, in the
+                            order of time; 0: the targets are of the whole sample */
+    int season;          /* with a horizon: steps after which a series resembles itself */
     bool fills_missing;
     const xp_standardisation *standardisation;        /* borrowed; NULL: none */
     const xp_standardisation *target_standardisation; /* as well */
@@ -92,6 +95,22 @@ xp_status xp_dataset_open_text(xp_dataset **out, const char *path);
  * NULL) it takes over, as `values`, on success. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float *values);
 void xp_dataset_close(xp_dataset **dataset);
+
+/* How a table of measurements over time becomes samples. */
+typedef struct xp_windows {
+    int context, horizon,
+        season;          /* steps that are given, and those after them that are to be predicted; horizon 0: none are */
+    const char *predict; /* names of the columns that are, parted by commas; empty: all */
+    bool to_end;         /* also the windows whose targets come after the last row, or some of them */
+} xp_windows;
+/* Makes the windows of a table its samples. Nothing is done to other data if the horizon is 0. XP_INVALID_ARGUMENT,
+ * XP_BAD_DATA: such data have no windows. */
+xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows);
+/* Of windows: keeps the latest, and each of so many. */
+xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);
+xp_status xp_dataset_thin(xp_dataset *dataset, int64_t stride);
+/* The targets of a window as they were one season before, or as many as it takes to be known; NaN: never. */
+void xp_dataset_read_naive(const xp_dataset *dataset, int64_t sample, float *forecast);
 
 /* Writes a sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
  * that never change; nothing if there are none. XP_OUT_OF_MEMORY. */
@@ -130,10 +149,11 @@ xp_status xp_dataset_check_targets(const xp_dataset *dataset, const char *path);
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
- * *validation; the choice depends on the seed alone. Of a sequence that was cut, its end. */
+ * *validation; the choice depends on the seed alone. Of a text that was cut, its end. Of windows, those that predict the
+ * last rows; then windows of the rest neither know nor predict one of these. */
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation);
-/* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. Of a sequence that was cut, its
- * beginning. */
+/* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. Of a text that was cut, its
+ * beginning; of windows, the latest. */
 xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed);
 /* Keeps the first `count` samples in their order. */
 void xp_dataset_first(xp_dataset *dataset, int64_t count);
@@ -151,6 +171,7 @@ xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *valu
 xp_status xp_dataset_read_targets(const xp_dataset *dataset, int64_t sample, float *targets);
 /* One unit of the targets as batches have them, in the data's own unit; 1 where several targets have units of their
  * own. */
+int xp_dataset_target_features(const xp_dataset *dataset); /* targets that have statistics of their own */
 double xp_dataset_target_unit(const xp_dataset *dataset);
 
 /* The caller's memory for a batch, dense. */

@@ -31,8 +31,8 @@ typedef struct xp_format {
     bool (*recognises)(const xp_opening *opening);
     xp_status (*open)(xp_dataset *dataset, xp_opening *opening);
 } xp_format;
-extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_ts, xp_format_text,
-    xp_format_text_folder;
+extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_csv, xp_format_ts,
+    xp_format_text, xp_format_text_folder;
 
 /* Has `path` opened as a file, by its content: for a folder's row that has chosen one. */
 xp_status xp_data_open_file(xp_dataset *dataset, const char *path);

@@ -1,6 +1,6 @@
 /* Parts of a data set: splitting and limiting, balanced by class or, of a sequence, by position. They share its source. */
 #include "core/random.h"
-#include "data/formats.h"
+#include "data/timeline.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -8,8 +8,7 @@
 
 enum { PURPOSE_SPLIT = 0x53504c54, PURPOSE_LIMIT = 0x4c494d54 };
 
-/* The named samples, in that order, as another data set of the same source. chosen [count]. */
-static xp_status take(const xp_dataset *dataset, const int32_t *chosen, int64_t count, xp_dataset **out) {
+xp_status xp_part_take(const xp_dataset *dataset, const int32_t *chosen, int64_t count, xp_dataset **out) {
     xp_dataset *taken = malloc(sizeof *taken);
     if (!taken) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for a part of it", dataset->name);
     *taken = *dataset;
@@ -49,8 +48,7 @@ failed:
     return status;
 }
 
-/* Gives *dataset the content of *part and releases what it had. */
-static void replace(xp_dataset *dataset, xp_dataset **part) {
+void xp_part_replace(xp_dataset *dataset, xp_dataset **part) {
     xp_dataset old = *dataset;
     *dataset = **part;
     **part = old;
@@ -128,6 +126,7 @@ xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, 
         return xp_fail(XP_INVALID_ARGUMENT, "the validation fraction must be greater than 0 and less than 1");
     }
     if (dataset->step) return split_sequence(dataset, fraction, validation);
+    if (dataset->horizon > 0) return xp_timeline_split(dataset, fraction, validation);
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_SPLIT));
     bool *held = NULL;
@@ -152,9 +151,9 @@ xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, 
     }
     int64_t front = 0, back = held_count; /* held-out samples first, then the others, both in the file's order */
     for (int64_t i = 0; i < dataset->count; i++) chosen[held[i] ? front++ : back++] = (int32_t)i;
-    XP_TRY_OR(status, take(dataset, chosen, held_count, &away), done);
-    XP_TRY_OR(status, take(dataset, chosen + held_count, dataset->count - held_count, &rest), done);
-    replace(dataset, &rest);
+    XP_TRY_OR(status, xp_part_take(dataset, chosen, held_count, &away), done);
+    XP_TRY_OR(status, xp_part_take(dataset, chosen + held_count, dataset->count - held_count, &rest), done);
+    xp_part_replace(dataset, &rest);
     *validation = away;
     away = NULL;
 done:
@@ -174,6 +173,7 @@ xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed) {
         return xp_fail(XP_INVALID_ARGUMENT, "%s: cannot be limited to %lld samples", dataset->name, (long long)count);
     if (dataset->step) xp_dataset_first(dataset, count);
     if (count >= dataset->count) return XP_OK;
+    if (dataset->horizon > 0) return xp_dataset_latest(dataset, count);
     class_order order;
     XP_TRY(order_by_class(&order, dataset, seed, PURPOSE_LIMIT));
     int32_t *chosen = NULL, *open = NULL; /* the groups that still have samples */
@@ -194,8 +194,8 @@ xp_status xp_dataset_limit(xp_dataset *dataset, int64_t count, uint64_t seed) {
         }
         open_count = kept;
     }
-    XP_TRY_OR(status, take(dataset, chosen, count, &part), done);
-    replace(dataset, &part);
+    XP_TRY_OR(status, xp_part_take(dataset, chosen, count, &part), done);
+    xp_part_replace(dataset, &part);
 done:
     free(chosen);
     free(open);

@@ -1,6 +1,6 @@
 /* Preparation of samples when they are read: fills missing values, standardises, pads; and statistics of their values
  * before. Knows no file format. */
-#include "data/formats.h"
+#include "data/timeline.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -160,6 +160,7 @@ xp_status xp_dataset_interpolate(xp_dataset *dataset) {
 
 /* A constant feature is found by its range: its deviation as computed may be a rounding error instead of 0. */
 static xp_status fit(xp_standardisation *out, const xp_dataset *training) {
+    if (training->horizon > 0) return xp_timeline_fit(out, training, false);
     feature_values *known = NULL, *around = NULL;
     XP_TRY(note_values(training, NULL, &known));
     for (int feature = 0; feature < out->features; feature++)

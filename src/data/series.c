@@ -184,9 +184,9 @@ xp_status xp_series_read_targets(xp_series *series, xp_slice targets) {
         float value = 0;
         while (at < targets.end && xp_series_is_blank(series, *at)) at++;
         XP_TRY(xp_series_read_value(series, &at, targets.end, &value));
-        if (count == XP_DATA_CLASSES)
+        if (count == XP_DATA_TARGETS)
             return xp_series_fail(series, XP_UNSUPPORTED, targets.begin, "more than %d targets are not supported",
-                                  XP_DATA_CLASSES);
+                                  XP_DATA_TARGETS);
         XP_TRY(append_target(series, value));
         count++;
         if (at >= targets.end) break;

@@ -40,11 +40,15 @@ static bool read_date(xp_slice text, double *seconds) {
     return true;
 }
 
-static xp_status read_time(const xp_series *series, xp_slice text, double *time) {
+bool xp_stamps_read_time(xp_slice text, double *time) {
     size_t taken = 0;
-    if (read_date(text, time)) return XP_OK;
-    XP_TRY(xp_text_number(text.begin, time, &taken));
-    if (taken > 0 && text.begin + taken == text.end) return XP_OK;
+    if (text.end > text.begin && text.end[-1] == 'Z') text.end--;
+    if (read_date(text, time)) return true;
+    return xp_text_number(text.begin, time, &taken) == XP_OK && taken > 0 && text.begin + taken == text.end;
+}
+
+static xp_status read_time(const xp_series *series, xp_slice text, double *time) {
+    if (xp_stamps_read_time(text, time)) return XP_OK;
     const int shown = text.end - text.begin < 32 ? (int)(text.end - text.begin) : 32;
     return xp_series_fail(series, XP_BAD_DATA, text.begin,
                           "'%.*s' is not a time stamp; write a number, or YYYY-MM-DD HH:MM:SS", shown, text.begin);

@@ -8,4 +8,7 @@
  * XP_UNSUPPORTED: they are not. */
 xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length);
 
+/* A number, or a date with or without a time of day, in seconds; an ending Z is passed over. */
+bool xp_stamps_read_time(xp_slice text, double *time);
+
 #endif

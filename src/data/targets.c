@@ -1,5 +1,5 @@
 /* What is to be predicted of samples, as numbers: names, reading, standardisation. Knows no file format. */
-#include "data/formats.h"
+#include "data/timeline.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -77,6 +77,10 @@ void xp_standardisation_apply_targets(const xp_standardisation *standardisation,
     dataset->target_standardisation = standardisation;
 }
 
+int xp_dataset_target_features(const xp_dataset *dataset) {
+    return dataset->horizon > 0 ? dataset->targets / dataset->horizon : dataset->targets;
+}
+
 double xp_dataset_target_unit(const xp_dataset *dataset) {
     const xp_standardisation *standardisation = dataset->target_standardisation;
     return standardisation && standardisation->features == 1 ? factor_of(standardisation, 0) : 1;
@@ -103,6 +107,7 @@ static xp_status add_targets(const xp_dataset *dataset, int features, const doub
 }
 
 static xp_status fit(xp_standardisation *out, const xp_dataset *training, int64_t *counts) {
+    if (training->horizon > 0) return xp_timeline_fit(out, training, true);
     XP_TRY(add_targets(training, out->features, NULL, out->mean, counts));
     for (int i = 0; i < out->features; i++) {
         out->mean[i] = counts[i] > 0 ? out->mean[i] / (double)counts[i] : 0;
@@ -119,7 +124,7 @@ static xp_status fit(xp_standardisation *out, const xp_dataset *training, int64_
 
 xp_status xp_standardisation_fit_targets(xp_standardisation *out, const xp_dataset *training) {
     int64_t *counts = NULL;
-    *out = (xp_standardisation){.features = training->targets};
+    *out = (xp_standardisation){.features = xp_dataset_target_features(training)};
     out->mean = calloc((size_t)out->features, sizeof *out->mean);
     out->deviation = calloc((size_t)out->features, sizeof *out->deviation);
     xp_status status = xp_data_allocate((void **)&counts, out->features, sizeof *counts, training->name);

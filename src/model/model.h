@@ -36,6 +36,7 @@ typedef struct xp_model_config {
     int head_activation; /* xp_activation before the classifier: the published time-series codes have GELU */
     int mask_padding;    /* attention ignores the zero padding of short series */
     int patch;           /* vision: side of a patch */
+    int patch_steps;     /* encoder: steps of a row */
     int storage;         /* xp_type of the activations and gradients in the encoder */
     char attention[XP_SPECIFICATION_BYTES]; /* the specification's text */
 } xp_model_config;

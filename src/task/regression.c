@@ -13,7 +13,7 @@ enum { SQUARES = XP_TALLY_LOSS, ABSOLUTE = XP_TALLY_SCORE, SUMS };
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
 static bool takes(const xp_dataset *training) {
-    return training->targets > 0;
+    return training->targets > 0 && training->horizon == 0;
 }
 
 static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use use) {
@@ -44,7 +44,7 @@ static void restore(xp_dataset *header, int count, char **names) {
 
 /* ---- the loss ---------------------------------------------------------------------------------------------------- */
 
-static xp_status build(xp_learner *learner, const xp_task_options *options, bool training) {
+xp_status xp_regression_build(xp_learner *learner, const xp_task_options *options, bool training) {
     const xp_model *model = &learner->model;
     xp_graph *graph = model->graph;
     xp_squared_errors errors;
@@ -235,7 +235,7 @@ const xp_task xp_regression = {
     .names_key = "target_names",
     .has_targets = true,
     .restore = restore,
-    .build = build,
+    .build = xp_regression_build,
     .sums = {[SQUARES] = {"squared_error_sum"}, [ABSOLUTE] = {"absolute_error_sum"}},
     .sum_count = SUMS,
     .metrics = {[MSE] = {"mse", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,

@@ -24,6 +24,9 @@ typedef struct xp_targets {
     xp_target_errors *errors; /* [count] */
 } xp_targets;
 
+/* The loss and what is read, of targets of any kind. */
+xp_status xp_regression_build(xp_learner *learner, const xp_task_options *options, bool training);
+
 /* Of an evaluation of this task. */
 const xp_targets *xp_evaluation_targets(const xp_evaluation *evaluation);
 

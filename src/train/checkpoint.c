@@ -302,7 +302,9 @@ static xp_status read_lists(const char *path, json_t *all, xp_checkpoint *out) {
     if (!out->kind) return xp_fail(XP_BAD_DATA, "%s: 'data' is no known kind of samples", path);
     XP_TRY(read_statistics(path, all, "mean", "deviation", data_features(out), true, &out->standardisation));
     if (!task->has_targets) return XP_OK;
-    return read_statistics(path, all, "target_mean", "target_deviation", outputs, false, &out->target_standardisation);
+    const xp_dataset data = xp_checkpoint_data(out);
+    return read_statistics(path, all, "target_mean", "target_deviation", xp_dataset_target_features(&data), false,
+                           &out->target_standardisation);
 }
 
 static xp_status read_tunings(const char *path, json_t *tunings, xp_checkpoint *out) {
@@ -516,6 +518,7 @@ xp_dataset xp_checkpoint_data(const xp_checkpoint *checkpoint) {
                        .channels = shape->channels,
                        .height = shape->height,
                        .breadth = shape->breadth};
+    data.horizon = checkpoint->config.data.horizon;
     checkpoint->task->restore(&data, shape->outputs, checkpoint->output_names);
     return data;
 }

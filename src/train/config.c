@@ -31,6 +31,10 @@ xp_status xp_config_set(xp_config *config, const char *assignment) {
     return xp_faults_report(&faults, assignment, XP_INVALID_ARGUMENT);
 }
 
+bool xp_config_has_test(const xp_config *config) {
+    return *config->data.test || config->data.test_part > 0;
+}
+
 static void make_absolute(xp_config *config, const char *key, const char *path) {
     char folder[1024], assignment[2200];
     if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;
@@ -78,6 +82,8 @@ xp_status xp_config_check(const xp_config *config) {
                  "training.accumulate: %d parts do not divide the batch of %d samples; choose a divisor, such as %d\n",
                  parts, batch, divisor);
     }
+    if (config->data.test_part > 0 && *config->data.test)
+        xp_write(&faults, "data.test_part: the test data are those of data.test (--test); use one of both\n");
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
         config->training.warmup >= config->training.epochs) {
         xp_write(&faults, "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer, such as %g\n",

@@ -6,6 +6,7 @@
 #include "core/writer.h"
 #include "model/model.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -27,11 +28,14 @@ typedef struct xp_config {
     struct {
         char task[32]; /* "": the first that takes the training data */
         char train[1024], test[1024];
-        double validation;   /* fraction split off the training part; 0: none */
-        int64_t train_limit; /* samples; 0: all */
+        double test_part;  /* fraction split off the training data before all else; 0: none */
+        double validation; /* fraction split off the training part; 0: none */
+        int context; /* of windows of a table over time: rows before those that are predicted; text: bytes before the one */
+        int horizon, season, stride; /* of such windows; horizon 0: the data have none */
+        char predict[256];           /* columns of it, by name; empty: all */
+        int64_t train_limit;         /* samples; 0: all */
         int64_t test_limit;
         int max_length; /* steps of the longest series that the model takes; 0: of the longest in the data */
-        int context;    /* text: bytes before the one that is predicted */
         int standardise;
     } data;
     struct {
@@ -71,6 +75,7 @@ xp_status xp_config_check(const xp_config *config);
 /* XP_INVALID_ARGUMENT when the runs of two configurations are not the same; the message names the first option that
  * differs. Which checkpoints are written makes no difference. */
 xp_status xp_config_compare(const xp_config *old, const xp_config *wanted);
+bool xp_config_has_test(const xp_config *config); /* a file, or a part of the training data */
 /* Makes the paths of the data independent of the folder that the process works in. One that cannot be written into a
  * configuration then (too long, not UTF-8) stays as it is. */
 void xp_config_make_absolute(xp_config *config);

@@ -8,10 +8,34 @@
 #include <stdio.h>
 #include <string.h>
 
+/* The part of a table that a run had split off for its test, or the rest. */
+static xp_status take_part(const xp_config *config, const char *part, xp_dataset **data) {
+    xp_dataset *test = NULL;
+    if (config->data.test_part == 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "--part %s: the run had no data.test_part, so the table has no parts",
+                       part);
+    XP_TRY(xp_dataset_split(*data, config->data.test_part, config->training.seed, &test));
+    if (strcmp(part, "test") == 0) {
+        xp_dataset *rest = *data;
+        *data = test;
+        test = rest;
+    }
+    xp_dataset_close(&test);
+    return XP_OK;
+}
+
 xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_options *options, xp_dataset **out) {
     xp_dataset trained = xp_checkpoint_data(checkpoint);
     const char *path = strcmp(options->data, "-") == 0 ? "/dev/stdin" : options->data;
+    const xp_config *config = &checkpoint->config;
+    const xp_windows windows = {.context = config->data.context,
+                                .horizon = config->data.horizon,
+                                .season = config->data.season,
+                                .predict = config->data.predict,
+                                .to_end = !options->judged && !options->part};
     XP_TRY(xp_task_open_data(checkpoint->task, path, options->part ? options->part : "test", out));
+    XP_TRY(xp_dataset_cut(*out, &windows));
+    if (options->part && config->data.horizon > 0) XP_TRY(take_part(config, options->part, out));
     if ((*out)->kind->cut && (*out)->kind == trained.kind) XP_TRY((*out)->kind->cut(*out, trained.length));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
     const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
@@ -62,7 +86,7 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
 static void describe_weights(const xp_checkpoint *checkpoint, char *text, size_t size) {
     const xp_training_state *state = &checkpoint->state;
     const char *judge =
-        xp_set_name(xp_judging_set(checkpoint->config.data.validation > 0, *checkpoint->config.data.test));
+        xp_set_name(xp_judging_set(checkpoint->config.data.validation > 0, xp_config_has_test(&checkpoint->config)));
     if (state->position > 0 || state->epoch == 0)
         snprintf(text, size, "step %lld", (long long)state->step);
     else if (state->epoch == state->epoch_best)

@@ -75,14 +75,20 @@ const xp_option xp_options[] = {
     CHOICE(model, head_activation, head_activations, "encoder: before the classifier: none, relu, gelu"),
     SWITCH(model, mask_padding, "encoder: attention ignores the zero padding of short series"),
     WHOLE(model, patch, 1, 1024, "vision: side of a patch in pixels"),
-    TEXT(data, task, "what is learned: classification, regression, text; empty: what the training data are for"),
+    WHOLE(model, patch_steps, 1, 1 << 24, "encoder: steps of the series that are embedded as one row; a divisor of its length"),
+    TEXT(data, task, "what is learned: classification, regression, forecasting, text; empty: what the training data are for"),
     TEXT(data, train, "training data"),
     TEXT(data, test, "test data"),
+    REAL(data, test_part, 0, 0.9, "fraction of the training data to split off as test data; of a table, its last rows"),
     REAL(data, validation, 0, 0.9, "fraction of the training data to split off (of text, the end), which chooses the best epoch"),
     COUNT(data, train_limit, "use only N training samples; 0: all"),
     COUNT(data, test_limit, "use only N test samples; 0: all"),
+    WHOLE(data, horizon, 0, 10000, "forecasting from a table over time: steps to predict; 0: other data"),
+    WHOLE(data, season, 1, 1 << 24, "forecasting: steps of a season; the forecast to beat repeats the last one"),
+    WHOLE(data, stride, 1, 1 << 24, "forecasting: train with every Nth window; validation and test use all"),
+    TEXT(data, predict, "forecasting: columns to predict, separated by commas; empty: all; the model sees all"),
     WHOLE(data, max_length, 0, 1 << 24, "longest series that the model accepts, in steps; 0: the longest in the data"),
-    WHOLE(data, context, 1, 1 << 20, "text: bytes that the model sees at once, before the one that it predicts"),
+    WHOLE(data, context, 1, 1 << 20, "steps that the model sees before those that it predicts (forecasting, of a table over time), or bytes (text)"),
     SWITCH(data, standardise, "scale to mean 0 and standard deviation 1, by the statistics of the training data"),
     WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples per step"),
@@ -132,9 +138,11 @@ void xp_config_default(xp_config *config) {
                                       .head = XP_HEAD_MEAN,
                                       .mask_padding = 1,
                                       .patch = 4,
+                                      .patch_steps = 1,
                                       .attention = "softmax"};
     config->data.context = 128;
     config->data.standardise = 1;
+    config->data.season = config->data.stride = 1;
     config->training.epochs = 10;
     config->training.batch = 32;
     config->training.accumulate = 1;

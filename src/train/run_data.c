@@ -18,7 +18,13 @@ static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
 
 /* Opens a file of the data; the path of a resumed run may be outdated. `given`: the flag has set it. */
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
+    const xp_config *config = &run->checkpoint.config;
+    const xp_windows windows = {.context = config->data.context,
+                                .horizon = config->data.horizon,
+                                .season = config->data.season,
+                                .predict = config->data.predict};
     const xp_status status = xp_task_open_data(run->checkpoint.task, path, flag + strlen("--"), out);
+    if (status == XP_OK) return xp_dataset_cut(*out, &windows);
     if (status != XP_IO_ERROR || !run->options->resume || given) return status;
     return xp_fail(status, "%s; the run recorded this path; if the data have moved, give %s FILE", xp_last_error(),
                    flag);
@@ -27,6 +33,7 @@ static xp_status open_data(const xp_run *run, const char *path, const char *flag
 /* Either of them, or both. */
 static xp_status reject_data(const xp_run *run, bool train, bool test) {
     const xp_config *config = &run->checkpoint.config;
+    if (!*config->data.test) train = !(test = false); /* a part of the training data */
     static const char remedy[] =
         "its samples, their lengths, classes or targets differ; give %s the right file, or start "
         "a new run";
@@ -100,10 +107,12 @@ xp_status xp_run_load_data(xp_run *run) {
     }
     XP_TRY(task->check(run->train, config->data.train, XP_DATA_TRAINS));
     if (run->test) XP_TRY(task->check(run->test, config->data.test, XP_DATA_TESTS));
+    if (config->data.test_part > 0) XP_TRY(xp_dataset_split(run->train, config->data.test_part, seed, &run->test));
     if (config->data.train_limit) XP_TRY(xp_dataset_limit(run->train, config->data.train_limit, seed));
     if (run->test && config->data.test_limit) XP_TRY(xp_dataset_limit(run->test, config->data.test_limit, seed));
     if (config->data.validation > 0)
         XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
+    if (run->train->horizon > 0) XP_TRY(xp_dataset_thin(run->train, config->data.stride));
 
     xp_dataset *sets[] = {run->train, run->validation, run->test};
     for (int i = 0; i < 3; i++) {

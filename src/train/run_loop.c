@@ -168,7 +168,8 @@ static xp_status write_summary(const xp_run *run) {
 
 const char *xp_run_missing_file(const xp_run *run) {
     const xp_config *config = &run->checkpoint.config;
-    const bool any = run->checkpoint.state.epoch > 0, judged = *config->data.test || config->data.validation > 0;
+    const bool any = run->checkpoint.state.epoch > 0,
+               judged = xp_config_has_test(config) || config->data.validation > 0;
     if (!xp_run_folder_has(&run->folder, "summary.json")) return "summary.json";
     if (any && !xp_run_folder_has(&run->folder, "curves.svg")) return "curves.svg";
     const char *picture = run->checkpoint.task->picture;
