@@ -1,4 +1,5 @@
 /* The weights of attention for GPUs as a table, for people to look at: no pass of training stores it. */
+#define EMPTY_TILES 1
 #include "attention_tiled.clh"
 
 /* map [B,H,N,M] dense: the weights before dropout; q and k as above. Compact key j stands for STRIDE columns of the map,

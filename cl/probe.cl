@@ -2,7 +2,8 @@
  * models' arithmetic. All have the arguments (in, out, count), so that the host has one way to run them.
  *
  * PART   0: launches and work-groups; 1: arithmetic; 2: halves in memory; 3: double; 4: half arithmetic; 5: sub-groups;
- *        6: matrix units
+ *        6: matrix units; 7: much local memory
+ * LOCAL_BYTES  that probe_keep's work-groups keep, a multiple of 256
  * GROUP  work-items of probe_tree's groups, a power of two
  * NONCE  changes nothing: a driver that keeps compiled kernels has never seen this number */
 #ifndef PART
@@ -159,6 +160,23 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 probe_sub_group(const __global float *in, __global float *out, int count) {
     float sum = sub_group_reduce_add(in[get_global_id(0)]);
     out[get_global_id(0)] = sum == (float)get_sub_group_size() ? sum : 0.0f;
+}
+#endif
+
+#if PART == 7
+#ifndef LOCAL_BYTES
+#define LOCAL_BYTES 1024
+#endif
+/* out [groups · 64]: how many of a work-item's share of words in local memory are what another one stored */
+__kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
+probe_keep(const __global float *in, __global float *out, int count) {
+    __local uint words[LOCAL_BYTES / 4];
+    const uint item = get_local_id(0), first = get_group_id(0) * 2654435761u;
+    for (uint i = item; i < LOCAL_BYTES / 4; i += 64) words[i] = first + i;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    int right = 0;
+    for (uint i = 63 - item; i < LOCAL_BYTES / 4; i += 64) right += words[i] == first + i;
+    out[get_global_id(0)] = right;
 }
 #endif
 

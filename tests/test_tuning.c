@@ -58,6 +58,29 @@ static void entries_that_do_not_fit_are_passed_over(void **state) {
     assert_int_equal(answer(json_pack("[o]", entry("*", 7, NULL, NULL))), 1);
 }
 
+static bool has_few_places(const xp_tuning *tuning, const xp_device *used, const void *sizes) {
+    return tuning->parameters[0].value * tuning->parameters[1].value <= *(const long *)sizes;
+}
+
+static void values_that_do_not_fit_the_device_are_lessened_in_the_order_given(void **state) {
+    static const int rows_first[] = {0, 1}, columns_first[] = {1, 0};
+    long most = 6;
+    xp_tuning tuning = request;
+    tuning.parameters[0].value = 6;
+    assert_true(xp_tuning_fit(&tuning, rows_first, 2, device, &most, has_few_places));
+    assert_int_equal(tuning.parameters[0].value, 6);
+    tuning.parameters[1].value = 2;
+    assert_true(xp_tuning_fit(&tuning, rows_first, 2, device, &most, has_few_places));
+    assert_int_equal(tuning.parameters[0].value, 3);
+    assert_int_equal(tuning.parameters[1].value, 2);
+    most = 2;
+    assert_true(xp_tuning_fit(&tuning, columns_first, 2, device, &most, has_few_places));
+    assert_int_equal(tuning.parameters[0].value, 2);
+    assert_int_equal(tuning.parameters[1].value, 1);
+    most = 0;
+    assert_false(xp_tuning_fit(&tuning, columns_first, 2, device, &most, has_few_places));
+}
+
 /* Whether ratios (candidate over default, pair by pair) are believed as a gain. */
 static bool believed(const double *ratios, int count) {
     xp_interval gain;
@@ -350,6 +373,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_nearest_entry_serves),
         cmocka_unit_test(entries_that_do_not_fit_are_passed_over),
+        cmocka_unit_test(values_that_do_not_fit_the_device_are_lessened_in_the_order_given),
         cmocka_unit_test(a_gain_is_believed_only_when_its_whole_interval_lies_above_1),
         cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
         cmocka_unit_test(a_table_an_estimate_or_else_the_device_chooses_what_multiplies),

@@ -353,6 +353,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     device->platform = found->platform;
     device->id = found->id;
     device->arithmetic = arithmetic;
+    device->register_option = "";
     device->profiling = options->profiling;
     device->debug = options->debug;
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
@@ -366,6 +367,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         .type = type,
         .work_group_size = (size_t)device_number(&ask, CL_DEVICE_MAX_WORK_GROUP_SIZE, sizeof(size_t)),
         .local_bytes = (size_t)found->info.local_bytes,
+        .static_local_bytes = (size_t)found->info.local_bytes,
         .allocation_bytes = (size_t)found->info.allocation_bytes,
         .alignment_bytes = (size_t)device_number(&ask, CL_DEVICE_MEM_BASE_ADDR_ALIGN, sizeof(cl_uint)) / 8,
         .compute_units = found->info.compute_units > 0 ? found->info.compute_units : 1, /* a driver may not say */
@@ -396,8 +398,10 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
         xp_device_close(&device);
         return status;
     }
+    device->register_option = xp_registers_find(device);
     device->matrix = xp_matrix_find(device);
     device->wgmma_bytes = xp_wgmma_find(device);
+    device->limits.static_local_bytes = xp_static_local_find(device);
     order_families(device, family);
     if (device->families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
         status = xp_peak_lanes(device, &device->limits.lanes);

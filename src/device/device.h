@@ -27,8 +27,8 @@ typedef struct xp_variant {
     const char *prelude;
     const char *standard; /* of OpenCL C; NULL: "CL1.2" */
     const char *edit_for; /* the target that the program's text is edited for (device/ptx.h), "sm_90a"; NULL: none */
-    bool many_registers;  /* of Intel's GPUs: twice as many for half as many work-items */
     bool optimised;       /* even if kernels are built without optimisation on this device */
+    bool many_registers;  /* work-items get the most registers that the device has, which then runs fewer of them */
     int tuning;           /* handle of the tuning request that chose options, for the profile; 0: none */
     int count;
     struct {
@@ -46,8 +46,9 @@ typedef struct xp_device_limits {
     cl_device_type type;
     size_t work_group_size;
     size_t local_bytes;
-    size_t allocation_bytes; /* the largest single buffer */
-    size_t alignment_bytes;  /* of a sub-buffer's offset */
+    size_t static_local_bytes; /* of __local variables in a kernel, which may be more; see probe_memory.c */
+    size_t allocation_bytes;   /* the largest single buffer */
+    size_t alignment_bytes;    /* of a sub-buffer's offset */
     unsigned compute_units;
     unsigned lanes; /* width of the vectors in CPU kernels: 8 or 16 (see cl/lanes.clh) */
 } xp_device_limits;
@@ -68,7 +69,8 @@ struct xp_device {
     xp_matrix layout;
     size_t
         wgmma_bytes; /* of local memory for kernels with asynchronous matrix units (cl/wgmma.clh); 0: there are none */
-    xp_arithmetic arithmetic; /* of fp32 tensors; from the options */
+    xp_arithmetic arithmetic;    /* of fp32 tensors; from the options */
+    const char *register_option; /* of programs with many registers; "": there is none */
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */

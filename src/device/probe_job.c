@@ -3,6 +3,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 xp_status xp_probe_answer(xp_probe_result *out, bool works, double value, const char *figure, const char *meaning,
                           ...) {
@@ -23,6 +24,16 @@ const char *xp_probe_words(const char *format, ...) {
     vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
     return text;
+}
+
+bool xp_probe_lists(const xp_device *device, const char *extension) {
+    char extensions[16384] = "", *rest = NULL;
+    if (device->limits.type & CL_DEVICE_TYPE_CPU ||
+        clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) != CL_SUCCESS)
+        return false;
+    for (const char *word = strtok_r(extensions, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
+        if (strcmp(word, extension) == 0) return true;
+    return false;
 }
 
 void xp_probe_job_close(xp_probe_job *j) {

@@ -14,7 +14,8 @@ enum {
     XP_PROBE_PART_DOUBLE,
     XP_PROBE_PART_HALF,
     XP_PROBE_PART_SUB_GROUPS,
-    XP_PROBE_PART_MATRIX
+    XP_PROBE_PART_MATRIX,
+    XP_PROBE_PART_LOCAL
 };
 
 /* The variant of a part. */
@@ -49,6 +50,15 @@ const char *xp_probe_words(const char *format, ...) __attribute__((format(printf
 /* The matrix units that compute correctly on this device; XP_MATRIX_NONE: none of those that cl/matrix.clh knows. For
  * a device that is being opened. */
 xp_matrix xp_matrix_find(xp_device *device);
+/* Bytes of local memory that a kernel's variables may take, at least what the driver reports. For a device that is being
+ * opened. */
+size_t xp_static_local_find(xp_device *device);
+/* The build option, with a space behind it, that gives a work-item the most registers; "": none is known. For a device
+ * that is being opened. */
+const char *xp_registers_find(xp_device *device);
+/* Whether the driver lists this extension; false for CPUs. Only compilers that could know an instruction or an option are
+ * asked: others may not survive the attempt. */
+bool xp_probe_lists(const xp_device *device, const char *extension);
 /* How many of *of products, which every unit computes without rounding, are right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
 

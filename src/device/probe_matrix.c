@@ -4,8 +4,6 @@
 
 #include "core/half.h"
 
-#include <string.h>
-
 enum { SIDE = 32, NUMBERS = 2 * SIDE * SIDE, ROWS = 16, PRODUCTS = 2 * ROWS * ROWS, FP32 = 0, FP16 = 1, BF16 = 2 };
 
 /* What the kernel writes; the last two in 16 bits alone. */
@@ -62,7 +60,6 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
     return right;
 }
 
-/* Only compilers that could know the instructions are asked: others may not survive the attempt. */
 static bool may_have(const xp_device *device, xp_matrix matrix) {
     static const char *const signs[XP_MATRICES] = {
         [XP_MATRIX_NVIDIA] = "cl_nv_device_attribute_query",
@@ -71,13 +68,7 @@ static bool may_have(const xp_device *device, xp_matrix matrix) {
         [XP_MATRIX_INTEL_8] = "cl_intel_subgroup_matrix_multiply_accumulate",
         [XP_MATRIX_INTEL_16] = "cl_intel_subgroup_matrix_multiply_accumulate",
     };
-    char extensions[16384] = "", *rest = NULL;
-    if (device->limits.type & CL_DEVICE_TYPE_CPU ||
-        clGetDeviceInfo(device->id, CL_DEVICE_EXTENSIONS, sizeof extensions - 1, extensions, NULL) != CL_SUCCESS)
-        return false;
-    for (const char *word = strtok_r(extensions, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
-        if (strcmp(word, signs[matrix]) == 0) return true;
-    return false;
+    return xp_probe_lists(device, signs[matrix]);
 }
 
 /* The units that have the most products right, and how many of how many. */

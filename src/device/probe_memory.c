@@ -6,6 +6,30 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Whether several work-groups keep so many bytes of variables in local memory. */
+static bool keeps_local(xp_device *device, size_t bytes) {
+    enum { ITEMS = 64, COUNT = 64 * ITEMS };
+    static const float in[1];
+    float got[COUNT];
+    xp_variant variant = xp_probe_part(XP_PROBE_PART_LOCAL);
+    xp_variant_set(&variant, "LOCAL_BYTES", (long)bytes);
+    if (xp_probe_compute(device, "probe_keep", &variant, COUNT, ITEMS, sizeof in, in, sizeof got, got, 0) != XP_OK)
+        return false;
+    for (int i = 0; i < COUNT; i++)
+        if (got[i] != (float)(bytes / (ITEMS * sizeof(cl_uint)))) return false;
+    return true;
+}
+
+size_t xp_static_local_find(xp_device *device) {
+    /* NVIDIA's driver reports 48 KiB and gives arguments no more, but variables of a kernel get all that a unit has:
+     * that of compute capability 9.0, 8.0 and 8.6. */
+    static const size_t sizes[] = {227 << 10, 163 << 10, 99 << 10};
+    if (xp_probe_lists(device, "cl_nv_device_attribute_query"))
+        for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
+            if (sizes[i] > device->limits.local_bytes && keeps_local(device, sizes[i])) return sizes[i];
+    return device->limits.local_bytes;
+}
+
 xp_status xp_probe_local(xp_device *device, xp_probe_result *out) {
     enum { GROUPS = 64, COUNT = GROUPS * 64, ROUNDS = 101 };
     static float in[COUNT], got[COUNT];
@@ -14,9 +38,10 @@ xp_status xp_probe_local(xp_device *device, xp_probe_result *out) {
     XP_TRY(xp_probe_compute(device, "probe_turn", &variant, COUNT, 64, sizeof in, in, sizeof got, got, ROUNDS));
     int wrong = 0;
     for (int i = 0; i < COUNT; i++) wrong += got[i] != (float)(i / 64 * 64 + 63 - i % 64 + ROUNDS * (ROUNDS - 1) / 2);
-    return xp_probe_answer(out, wrong == 0, wrong,
-                           xp_probe_words("%d of %d wrong, %zu KiB", wrong, COUNT, device->limits.local_bytes >> 10),
-                           wrong ? "barriers do not work: results would be wrong" : "local memory and barriers work");
+    return xp_probe_answer(
+        out, wrong == 0, wrong,
+        xp_probe_words("%d of %d wrong, %zu KiB", wrong, COUNT, device->limits.static_local_bytes >> 10),
+        wrong ? "barriers do not work: results would be wrong" : "local memory and barriers work");
 }
 
 xp_status xp_probe_groups(xp_device *device, xp_probe_result *out) {

@@ -300,7 +300,7 @@ static xp_status find_program(xp_device *device, const char *file, const xp_vari
     char options[OPTION_BYTES], name[64];
     size_t prefix = (size_t)snprintf(options, sizeof options, "-cl-std=%s -w -cl-denorms-are-zero %s%s",
                                      variant->standard ? variant->standard : "CL1.2", tested ? "-cl-opt-disable " : "",
-                                     variant->many_registers ? "-cl-intel-256-GRF-per-thread " : "");
+                                     variant->many_registers ? device->register_option : "");
     if (prefix + xp_variant_print(variant, options + prefix, sizeof options - prefix) >= sizeof options)
         return xp_fail(XP_INVALID_ARGUMENT, "cl/%s.cl: the variant's options are longer than %d bytes", file,
                        OPTION_BYTES);

@@ -30,6 +30,20 @@ static bool is_entry(const json_t *entry) {
     return json_is_object(values);
 }
 
+static bool lessen(xp_tuning_parameter *parameter) {
+    long lower = 0;
+    for (int i = 0; i < XP_TUNING_VALUES && parameter->values[i]; i++)
+        if (parameter->values[i] < parameter->value && parameter->values[i] > lower) lower = parameter->values[i];
+    if (lower) parameter->value = lower;
+    return lower != 0;
+}
+
+bool xp_tuning_fit(xp_tuning *tuning, const int *order, int count, const xp_device *device, const void *sizes,
+                   bool (*fits)(const xp_tuning *tuning, const xp_device *device, const void *sizes)) {
+    for (int i = 0; i < count && !fits(tuning, device, sizes);) i += !lessen(&tuning->parameters[order[i]]);
+    return fits(tuning, device, sizes);
+}
+
 bool xp_tuning_are_entries(const json_t *entries) {
     size_t i;
     json_t *entry;

@@ -49,6 +49,12 @@ void xp_tuning_prefer(xp_device *device, json_t *entries);
  * kernel cannot be read. */
 xp_status xp_tuning_look_up(const xp_device *device, xp_tuning *tuning);
 
+/* Lessens values that a table asks for, or defaults, until the kernel fits the device: the parameters of `order`, one
+ * after another, each to its lower permitted values. False if it does not fit with the lowest ones. `sizes` is for
+ * `fits` alone. */
+bool xp_tuning_fit(xp_tuning *tuning, const int *order, int count, const xp_device *device, const void *sizes,
+                   bool (*fits)(const xp_tuning *tuning, const xp_device *device, const void *sizes));
+
 /* Whether this is an array of complete entries. */
 bool xp_tuning_are_entries(const json_t *entries);
 

@@ -70,6 +70,7 @@ typedef struct xp_attention_blocks {
     size_t local;
     bool aligned; /* the kernel may read several columns at once (ALIGNED) */
     bool matrix;  /* matrix units multiply (MATRIX) */
+    bool many_registers;
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);

@@ -11,55 +11,90 @@ static int64_t block_columns(const xp_attention_sizes *s) {
     return s->wider <= 64 ? 64 : s->wider <= 128 ? 128 : 256;
 }
 
-/* Local memory of a pass that keeps so many tiles in it. */
-static size_t local_bytes(const xp_attention_sizes *s, int tiles, int64_t rows, int64_t own_rows, int64_t slice) {
-    const int64_t columns = block_columns(s), staged = slice * (rows + PAD + columns + PAD);
+/* Of a pass: the sizes of its problem, and the tiles of scores that it keeps in local memory. */
+typedef struct pass {
+    const xp_attention_sizes *sizes;
+    int tiles;
+} pass;
+
+static size_t local_bytes(const pass *p, const xp_tuning *tuning) {
+    const int64_t rows = tuning->parameters[BLOCK_ROWS].value, own_rows = tuning->parameters[OWN_ROWS].value;
+    const int64_t columns = block_columns(p->sizes);
+    const int64_t staged = tuning->parameters[SLICE].value * (rows + PAD + columns + PAD);
     const int64_t sums = rows * (columns / (OWN_COLUMNS * own_rows) + 1), shifts = 2 * columns;
-    return sizeof(float) * (size_t)(staged + tiles * columns * (rows + PAD) + (sums > shifts ? sums : shifts));
+    return sizeof(float) * (size_t)(staged + p->tiles * columns * (rows + PAD) + (sums > shifts ? sums : shifts));
 }
 
-/* The most rows that local memory and work-groups allow, up to 64, and the widest slice beside them, up to 32 columns:
- * wider ones would only keep other work-groups out of a compute unit. */
-static xp_tuning question(const xp_device *device, const xp_attention_sizes *s, const char *kernel, const char *file,
-                          int tiles) {
+static size_t work_items(const pass *p, const xp_tuning *tuning) {
+    return (size_t)(tuning->parameters[BLOCK_ROWS].value * block_columns(p->sizes) /
+                    (OWN_COLUMNS * tuning->parameters[OWN_ROWS].value));
+}
+
+static bool fits(const xp_tuning *tuning, const xp_device *device, const void *sizes) {
+    const pass *p = sizes;
+    return local_bytes(p, tuning) <= device->limits.static_local_bytes &&
+           work_items(p, tuning) <= device->limits.work_group_size;
+}
+
+static void fit(const xp_device *device, const pass *p, xp_tuning *tuning) {
+    static const int order[] = {BLOCK_ROWS, SLICE};
+    xp_tuning_fit(tuning, order, sizeof order / sizeof order[0], device, p, fits);
+}
+
+/* Those that fit beside the slice; the lowest value in any case. */
+static void permit_rows(const xp_device *device, const pass *p, xp_tuning *tuning) {
+    xp_tuning_parameter *rows = &tuning->parameters[BLOCK_ROWS];
+    int count = 1;
+    for (xp_tuning trial = *tuning; count < XP_TUNING_VALUES && rows->values[count]; count++) {
+        trial.parameters[BLOCK_ROWS].value = rows->values[count];
+        if (!fits(&trial, device, p)) rows->values[count] = 0;
+    }
+}
+
+/* The most rows up to 64 that local memory and work-groups allow beside a slice of 8 columns, or of 16 where that fits,
+ * too: wider ones would only keep other work-groups out of a compute unit, narrower ones cost registers. A work-item of
+ * 8×8 scores needs some 250 registers, which Intel's compiler gives on request (many_registers). */
+static xp_tuning question(const xp_device *device, const pass *p, const char *kernel, const char *file) {
     xp_tuning tuning = {.kernel = kernel,
                         .file = file,
                         .count = PARAMETERS,
-                        .parameters = {{"BLOCK_ROWS", 8}, {"OWN_ROWS", 8, {4, 8}}, {"SLICE", 4}}};
-    const xp_device_limits *limits = &device->limits;
-    long *rows = &tuning.parameters[BLOCK_ROWS].value, *slice = &tuning.parameters[SLICE].value;
-    while (*rows < 64 && local_bytes(s, tiles, 2 * *rows, 8, 4) <= limits->local_bytes &&
-           (size_t)(2 * *rows * block_columns(s) / 64) <= limits->work_group_size)
-        *rows *= 2;
-    while (*slice < 32 && local_bytes(s, tiles, *rows, 8, 2 * *slice) <= limits->local_bytes) *slice *= 2;
-    for (int64_t value = 8, i = 0; value <= 128; value *= 2)
-        if (local_bytes(s, tiles, value, 8, 4) <= limits->local_bytes)
-            tuning.parameters[BLOCK_ROWS].values[i++] = (long)value;
-    for (int64_t value = 4, i = 0; value <= 64; value *= 2) tuning.parameters[SLICE].values[i++] = (long)value;
-    return tuning;
+                        .parameters = {{"BLOCK_ROWS", 64, {8, 16, 32, 64, 128}},
+                                       {"OWN_ROWS", 8, {4, 8}},
+                                       {"SLICE", 8, {4, 8, 16, 32, 64}}}};
+    permit_rows(device, p, &tuning);
+    fit(device, p, &tuning);
+    xp_tuning wider = tuning;
+    wider.parameters[SLICE].value = 16;
+    return fits(&wider, device, p) ? wider : tuning;
 }
 
-static xp_attention_blocks blocks_of(const xp_tuning *tuning, const xp_attention_tensors *t,
-                                     const xp_attention_sizes *s) {
-    const long rows = tuning->parameters[BLOCK_ROWS].value, own_rows = tuning->parameters[OWN_ROWS].value;
-    return (xp_attention_blocks){*tuning, rows, (size_t)(rows * block_columns(s) / (OWN_COLUMNS * own_rows)),
-                                 xp_attention_is_aligned(t, 4)};
+static xp_attention_blocks blocks_of(const xp_device *device, const pass *p, const xp_tuning *tuning,
+                                     const xp_attention_tensors *t) {
+    xp_attention_blocks blocks = {.tuning = *tuning, .aligned = xp_attention_is_aligned(t, 4), .many_registers = true};
+    fit(device, p, &blocks.tuning);
+    blocks.rows = blocks.tuning.parameters[BLOCK_ROWS].value;
+    blocks.local = work_items(p, &blocks.tuning);
+    return blocks;
 }
 
 xp_status xp_attention_emit_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled forward", "attention_tiled_forward", 1);
+    const xp_device *device = xp_plan_device(plan);
+    const pass p = {&s, 1};
+    xp_tuning tuning = question(device, &p, "attention_tiled forward", "attention_tiled_forward");
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
+    const xp_attention_blocks blocks = blocks_of(device, &p, &tuning, &t);
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
 xp_status xp_attention_emit_map_tiled(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
     const xp_attention_sizes s = xp_attention_sizes_of(&t);
-    const xp_tuning tuning = question(xp_plan_device(plan), &s, "attention_tiled map", "attention_tiled_map", 1);
-    const xp_attention_blocks blocks = blocks_of(&tuning, &t, &s);
+    const xp_device *device = xp_plan_device(plan);
+    const pass p = {&s, 1};
+    const xp_tuning tuning = question(device, &p, "attention_tiled map", "attention_tiled_map");
+    const xp_attention_blocks blocks = blocks_of(device, &p, &tuning, &t);
     return xp_attention_launch_map(plan, node, &blocks);
 }
 
@@ -166,11 +201,14 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
 /* What a program of the backward passes writes beside dq, and its blocks. */
 static xp_status choose_backward(xp_plan *plan, const xp_node *node, const xp_attention_tensors *t,
                                  const xp_attention_sizes *s, xp_variant *variant, xp_attention_blocks *blocks) {
-    xp_tuning tuning = question(xp_plan_device(plan), s, "attention_tiled backward", "attention_tiled_backward", 2);
+    const xp_device *device = xp_plan_device(plan);
+    const pass p = {s, 2};
+    xp_tuning tuning = question(device, &p, "attention_tiled backward", "attention_tiled_backward");
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    *blocks = blocks_of(&tuning, t, s);
+    *blocks = blocks_of(device, &p, &tuning, t);
     xp_attention_set_variant(variant, t, s);
-    xp_attention_set_tuning(variant, &tuning);
+    xp_attention_set_tuning(variant, &blocks->tuning);
+    variant->many_registers = blocks->many_registers;
     if (blocks->aligned) xp_variant_set(variant, "ALIGNED", 1);
     xp_variant_set(variant, "WRITE_DK", t->dk != NULL);
     xp_variant_set(variant, "WRITE_DV", t->dv != NULL);

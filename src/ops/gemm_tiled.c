@@ -18,6 +18,17 @@ static bool fits(const xp_device_limits *limits, const tile_shape *t) {
            (size_t)floats * sizeof(float) <= limits->local_bytes;
 }
 
+static tile_shape shape_of(const xp_tuning *tile) {
+    const xp_tuning_parameter *p = tile->parameters;
+    return (tile_shape){p[SIDE].value, p[OWN_ROWS].value, p[OWN_COLUMNS].value, p[DEPTH].value, p[SHARES].value};
+}
+
+/* Shares are for the smallest tiles. */
+static bool tile_fits(const xp_tuning *tile, const xp_device *device, const void *sizes) {
+    const tile_shape shape = shape_of(tile);
+    return (shape.shares == 1 || shape.side == 8) && fits(&device->limits, &shape);
+}
+
 /* Clocks of the compute unit with the most work-groups, as a large GPU has them: 128 multiply-adds a clock, and 256
  * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest is
  * what reading local memory costs. Shares of a work-group give their sums away by way of local memory. A second launch
@@ -67,14 +78,6 @@ static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes
         }
 }
 
-/* What the table asks for together may not go together. */
-static tile_shape shape_of(const xp_device_limits *limits, const xp_tuning_parameter *parameters) {
-    tile_shape t = {parameters[SIDE].value, parameters[OWN_ROWS].value, parameters[OWN_COLUMNS].value,
-                    parameters[DEPTH].value, parameters[SHARES].value};
-    while (t.shares > 1 && (t.side != 8 || !fits(limits, &t))) t.shares /= 2;
-    return t;
-}
-
 /* ---- who computes a product -------------------------------------------------------------------------------------- */
 
 static bool library_can(const xp_node *node) {
@@ -114,7 +117,10 @@ bool xp_gemm_library_serves(const xp_device *device, const xp_node *node) {
 static xp_status choose(xp_plan *plan, const xp_node *node, xp_tuning *tile, xp_tuning *library) {
     *tile = tile_of(xp_plan_device(plan), node);
     if (library_can(node)) XP_TRY(xp_clblast_tune(plan, node, library));
-    return xp_plan_tune(plan, node, tile);
+    static const int order[] = {SHARES, DEPTH, OWN_COLUMNS, OWN_ROWS, SIDE};
+    XP_TRY(xp_plan_tune(plan, node, tile));
+    xp_tuning_fit(tile, order, sizeof order / sizeof order[0], xp_plan_device(plan), NULL, tile_fits);
+    return XP_OK;
 }
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
@@ -142,7 +148,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     const xp_gemm_attributes *p = t.attributes;
     xp_tuning tile, library;
     XP_TRY(choose(plan, node, &tile, &library));
-    const tile_shape shape = shape_of(&xp_plan_device(plan)->limits, tile.parameters);
+    const tile_shape shape = shape_of(&tile);
     const int64_t rows = shape.side * shape.own_rows, columns = shape.side * shape.own_columns;
     const int64_t items = shape.side * shape.side * shape.shares, depth = shape.depth * shape.shares;
     const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, tile.parameters[PARTS].value), depth) * depth;

@@ -43,34 +43,64 @@ def numbers(words, name):
     return [(match[1], int(match[2], 16)) for match in found if match]
 
 
-def passes(loop):
-    """How often a loop with a counter of known bounds runs, from 0; 1 where it cannot be seen."""
-    steps = dict(numbers(loop, "U?(?:IADD3|VIADD|IADD)") + numbers(loop, "VIADD"))
-    for register, bound in numbers(loop, "U?ISETP"):
-        step = steps.get(register, 0)
-        step -= (step >> 31) << 32
-        if step and bound % step == 0 and bound // step > 1:
-            return bound // step
+def first_value(register, before):
+    """Of a counter whose loop begins behind these instructions: an immediate, or else 0."""
+    for instruction in reversed(before):
+        if re.match(rf"\S+ {register}\b", instruction):
+            immediate = re.match(rf"U?MOV {register}, (0x[0-9a-f]+)$", instruction)
+            return int(immediate[1], 16) if immediate else 0
+    return 0
+
+
+def passes(loop, before=()):
+    """How often a loop with a counter of known bounds runs; 1 where it cannot be seen. A counter that is compared before it grows
+    runs once more."""
+    steps = {register: (at, step - ((step >> 31) << 32)) for at, instruction in enumerate(loop)
+             for register, step in numbers([instruction], "U?(?:IADD3|VIADD|IADD)")}
+    for at, instruction in enumerate(loop):
+        for register, bound in numbers([instruction], "U?ISETP"):
+            grows, step = steps.get(register, (0, 0))
+            way = bound - first_value(register, before)
+            if step and way % step == 0 and way // step + (at < grows) > 1:
+                return way // step + (at < grows)
     return 1
 
 
-def total(instructions, begin, end, loops):
-    """Counts of what [begin, end) executes in one pass, with the loops within it."""
-    counts, at = collections.Counter(), begin
+def outermost(begin, end, loops):
+    """The loops within [begin, end) that are in no other one of them, in order."""
     inner = [loop for loop in loops if begin <= loop[0] and loop[1] <= end and loop != (begin, end)]
-    outermost = [loop for loop in inner if not any(other[0] <= loop[0] and loop[1] <= other[1] and other != loop for other in inner)]
-    for first, last in sorted(outermost):
+    return sorted(loop for loop in inner if not any(other[0] <= loop[0] and loop[1] <= other[1] and other != loop for other in inner))
+
+
+def own(instructions, begin, end, loops):
+    """The instructions of [begin, end) that are in none of the loops within it, whose counters are not its own."""
+    found, at = [], begin
+    for first, last in outermost(begin, end, loops):
+        found += instructions[at:first]
+        at = last
+    return found + instructions[at:end]
+
+
+def total(instructions, begin, end, loops, product=0):
+    """Counts of what [begin, end) executes in one pass, with the loops within it. `product`: multiply-adds of each of these loops that
+    has some, where they are known."""
+    counts, at = collections.Counter(), begin
+    for first, last in outermost(begin, end, loops):
         counts.update(words.split()[0] for words in instructions[at:first])
-        often = passes(instructions[first:last])
-        for name, count in total(instructions, first, last, loops).items():
+        within = total(instructions, first, last, loops)
+        often = passes(own(instructions, first, last, loops), instructions[:first])
+        if product and within["FFMA"]:
+            often = product / within["FFMA"]
+        for name, count in within.items():
             counts[name] += often * count
         at = last
     counts.update(words.split()[0] for words in instructions[at:end])
     return counts
 
 
-def loops_of(disassembly):
-    """(kernel, instructions, {(begin, end): Counter of one pass}) of each kernel in the text that nvdisasm -c prints."""
+def loops_of(disassembly, product=0):
+    """(kernel, instructions, {(begin, end): Counter of one pass}) of each kernel in the text that nvdisasm -c prints. `product`: as for
+    total."""
     for kernel, body in re.findall(r"\.section\s+\.text\.(\w+)(.*?)(?=\.section|\Z)", disassembly, re.DOTALL):
         instructions, labels, loops = [], {}, set()
         for line in body.splitlines():
@@ -81,14 +111,14 @@ def loops_of(disassembly):
                 back = re.search(r"BRA\S*.*?(\.L_\w+)", instructions[-1])
                 if back and back[1] in labels:
                     loops.add((labels[back[1]], len(instructions)))
-        yield kernel, instructions, {loop: total(instructions, *loop, loops) for loop in loops}
+        yield kernel, instructions, {loop: total(instructions, *loop, loops, product) for loop in loops}
 
 
-def main_loops(disassembly):
+def main_loops(disassembly, product=0):
     """{kernel: Counter of the instructions of one pass through its main loop}: the shortest that has at least nine tenths of the
     arithmetic."""
     found = {}
-    for kernel, instructions, counted in loops_of(disassembly):
+    for kernel, instructions, counted in loops_of(disassembly, product):
         most = max(map(flops, counted.values()), default=0)
         main = min((loop for loop in counted if 10 * flops(counted[loop]) >= 9 * most > 0), key=lambda loop: loop[1] - loop[0], default=None)
         if main:
@@ -103,7 +133,7 @@ def moved(disassembly):
     """{kernel: bytes that a work-item loads and stores in one pass of the loop that moves most}; kernels without such a loop are not in
     it."""
     found = {}
-    for kernel, _, counted in loops_of(disassembly):
+    for kernel, _, counted in loops_of(disassembly, product):
         most = max((sum(first_match(MOVED, name) * count for name, count in counts.items()) / 32 for counts in counted.values()), default=0)
         if most:
             found[kernel] = most
