@@ -84,8 +84,8 @@ dropout_tiled(const __global stored *restrict x, __global stored *restrict y, co
     if (first < count) {
         uint4 words = random_words(random_state, stream, (uint)quad, 0);
         if (first + 4 <= count) {
-            const float4 kept = LOAD_4(x + first) * keep_scale;
-            STORE_4(select((float4)(0.0f), kept, words >= (uint4)(threshold)), y + first);
+            const float4 kept = LOAD_4_ALIGNED(x + first) * keep_scale;
+            STORE_4_ALIGNED(select((float4)(0.0f), kept, words >= (uint4)(threshold)), y + first);
         } else {
             STORE(words.x >= threshold ? LOAD(x, first) * keep_scale : 0.0f, y, first);
             if (first + 1 < count) STORE(words.y >= threshold ? LOAD(x, first + 1) * keep_scale : 0.0f, y, first + 1);

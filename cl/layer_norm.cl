@@ -178,17 +178,20 @@ __kernel WIDE void forward_wide(const __global stored *restrict x, const __globa
     }
 }
 
+/* With QUADS all rows start at a multiple of four numbers. */
+#define PARAMETERS_4(x) LOAD_4_ALIGNED_AS_0(x)
+
 /* What is normalised: read back where fp32 was written (a work-item reads only what it wrote itself), else made again,
  * since the tensor holds it rounded. */
 #if STORAGE && BRANCH && DROPOUT
 #define VALUE_1(c) (LOAD(x, start + c) + drop_1(LOAD(branch, start + c), start + c, &drop))
-#define VALUE_4(c) (LOAD_4(x + start + c) + drop_4(LOAD_4(branch + start + c), start + c, &drop))
+#define VALUE_4(c) (LOAD_4_ALIGNED(x + start + c) + drop_4(LOAD_4_ALIGNED(branch + start + c), start + c, &drop))
 #elif STORAGE && BRANCH
 #define VALUE_1(c) (LOAD(x, start + c) + LOAD(branch, start + c))
-#define VALUE_4(c) (LOAD_4(x + start + c) + LOAD_4(branch + start + c))
+#define VALUE_4(c) (LOAD_4_ALIGNED(x + start + c) + LOAD_4_ALIGNED(branch + start + c))
 #else
 #define VALUE_1(c) LOAD(values, c)
-#define VALUE_4(c) LOAD_4(values + c)
+#define VALUE_4(c) LOAD_4_ALIGNED(values + c)
 #endif
 
 /* The same with one work-group per row. */
@@ -212,14 +215,14 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
 #endif
 #if QUADS
     for (int c = 4 * item; c < columns; c += 256) {
-        float4 value = LOAD_4(x + start + c);
+        float4 value = LOAD_4_ALIGNED(x + start + c);
 #if BRANCH
-        float4 added = LOAD_4(branch + start + c);
+        float4 added = LOAD_4_ALIGNED(branch + start + c);
 #if DROPOUT
         added = drop_4(added, start + c, &drop);
 #endif
         value += added;
-        STORE_4(value, values + c);
+        STORE_4_ALIGNED(value, values + c);
 #endif
         float2 pair = value.lo + value.hi;
         total += pair.x + pair.y;
@@ -255,7 +258,7 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
 #if QUADS
     for (int c = 4 * item; c < columns; c += 256) {
         float4 normal = (VALUE_4(c) - middle) * scale;
-        STORE_4(fma(normal, vload4(0, gamma + c), vload4(0, beta + c)), out + start + c);
+        STORE_4_ALIGNED(fma(normal, PARAMETERS_4(gamma + c), PARAMETERS_4(beta + c)), out + start + c);
     }
 #else
     for (int c = item; c < columns; c += 64)
@@ -409,11 +412,20 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
 #if D_OUT
     __local float shared[64];
     float middle = mean[row], scale = rstd[row], total = 0.0f, along = 0.0f;
+#if QUADS
+    for (int c = 4 * item; c < columns; c += 256) {
+        float4 inner = LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c);
+        float2 pair = inner.lo + inner.hi;
+        total += pair.x + pair.y;
+        along += dot(inner, (LOAD_4_ALIGNED(sum + start + c) - middle) * scale);
+    }
+#else
     for (int c = item; c < columns; c += 64) {
         float inner = LOAD(d_out, start + c) * gamma[c];
         total += inner;
         along = fma(inner, (LOAD(sum, start + c) - middle) * scale, along);
     }
+#endif
     float mean_inner = group_sum(total, shared) / columns;
     float mean_along = group_sum(along, shared) / columns;
 #endif
@@ -421,15 +433,15 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
     for (int c = 4 * item; c < columns; c += 256) {
         float4 result = 0.0f;
 #if D_OUT
-        float4 normal = (LOAD_4(sum + start + c) - middle) * scale;
-        result = (LOAD_4(d_out + start + c) * vload4(0, gamma + c) - mean_inner - normal * mean_along) * scale;
+        float4 normal = (LOAD_4_ALIGNED(sum + start + c) - middle) * scale;
+        result = (LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c) - mean_inner - normal * mean_along) * scale;
 #endif
 #if D_SUM
-        result += LOAD_4(d_sum + start + c);
+        result += LOAD_4_ALIGNED(d_sum + start + c);
 #endif
-        STORE_4(result, dx + start + c);
+        STORE_4_ALIGNED(result, dx + start + c);
 #if DROPOUT
-        STORE_4(drop_4(result, start + c, &drop), d_branch + start + c);
+        STORE_4_ALIGNED(drop_4(result, start + c, &drop), d_branch + start + c);
 #endif
     }
 #else
