@@ -247,6 +247,7 @@ static xp_model_config config_of(int kind, const char *attention, int key_heads)
                               .key_heads = key_heads,
                               .layers = 2,
                               .feed_forward = 8,
+                              .patch_steps = 1,
                               .norm_epsilon = 1e-5,
                               .activation = XP_ACTIVATION_GELU,
                               .head = XP_HEAD_MEAN,

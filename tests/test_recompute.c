@@ -366,6 +366,7 @@ static xp_model_config small_model(const char *attention, bool pre_norm, int nor
                               .heads = 2,
                               .layers = 6,
                               .feed_forward = 64,
+                              .patch_steps = 1,
                               .dropout = 0.2,
                               .attention_dropout = 0.1,
                               .pre_norm = pre_norm,

@@ -278,6 +278,7 @@ static xp_model_config config_of(xp_type storage) {
                              .heads = 4,
                              .layers = 2,
                              .feed_forward = 64,
+                             .patch_steps = 1,
                              .dropout = 0.1,
                              .attention_dropout = 0.1,
                              .pre_norm = true,
