@@ -390,7 +390,7 @@ static xp_dataset *open_words(const char *text, int length) {
     xp_dataset *dataset = NULL;
     MUST(xp_dataset_open(&dataset, scratch_write("words.txt", text, strlen(text)), NULL));
     assert_ptr_equal(dataset->kind, &xp_text_kind);
-    MUST(dataset->kind->cut(dataset, length));
+    MUST(xp_dataset_cut(dataset, &(xp_windows){.context = length, .predict = ""}));
     return dataset;
 }
 
@@ -414,7 +414,7 @@ static void text_is_cut_into_samples_and_the_byte_that_follows(void **state) {
     float values[2];
     MUST(xp_dataset_read(dataset, 0, values));
     assert_true(values[0] == 253 && values[1] == 254);
-    assert_int_equal(dataset->kind->cut(dataset, 2), XP_BAD_DATA);
+    assert_int_equal(xp_dataset_cut(dataset, &(xp_windows){.context = 2, .predict = ""}), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "words.txt: the text has 2 bytes, but a sample takes 3"));
     xp_dataset_close(&dataset);
 }

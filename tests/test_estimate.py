@@ -22,6 +22,8 @@ NESTED = """
         /*0070*/                   EXIT ;
 """
 
+MOVING = NESTED.replace("FFMA R0, R4, R8, R0", "LDG.E.128 R4, [R20]")
+
 for kernel in estimate.calibration():
     rate, limit, groups = estimate.estimate(kernel["counts"], kernel["registers"], kernel["local"], kernel["work_items"])
     ratio = rate * kernel["useful"] / kernel["measured"]
@@ -32,6 +34,8 @@ counts = estimate.main_loops(NESTED)["product"]
 assert counts["FFMA"] == 16 and counts["LDS.128"] == 1, counts
 assert estimate.flops(counts) == 16 * 64
 assert estimate.estimate(counts, 256, 10**6, 256)[2] == 0  # no unit has so much local memory
+
+assert estimate.moved(MOVING) == {"product": 16 * 16} and not estimate.moved(NESTED)
 
 # Whole launches of the measured products: name, m, n, k, bytes of a number, milliseconds.
 PRODUCTS = [("bf16 product, 128x128, eight sub-groups", 4096, 4096, 4096, 2, 0.6817),

@@ -720,7 +720,7 @@ static void a_folder_of_text_is_read_in_the_order_of_names(void **state) {
     }
     xp_dataset *dataset = NULL;
     MUST(xp_dataset_open(&dataset, folder, "train"));
-    MUST(dataset->kind->cut(dataset, 11));
+    MUST(xp_dataset_cut(dataset, &(xp_windows){.context = 11, .predict = ""}));
     const float *values = values_of(dataset);
     for (int i = 0; i < 12; i++) assert_int_equal(values[i], "Hello world!"[i]);
     assert_int_equal(dataset->count, 1);

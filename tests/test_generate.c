@@ -26,6 +26,7 @@ static xp_model_config model_of(const char *attention) {
                               .heads = 4,
                               .layers = 2,
                               .feed_forward = 48,
+                              .patch_steps = 1,
                               .pre_norm = 1,
                               .norm_epsilon = 1e-5,
                               .final_norm = 1,

@@ -67,7 +67,7 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
     const bool photographs = !plain && patch >= 14;
     const int side = photographs ? 224 : 28, usual_side = patch > side ? patch : side - side % patch;
     const data_size sizes[] = {
-        {"--length", "length %d", flags->length, kind->cut ? out->config.data.context : 128,
+        {"--length", "length %d", flags->length, kind->symbols ? out->config.data.context : 128,
          kind->has.length ? &shape->length : NULL},
         {"--features", "%d features", flags->features, 16, kind->has.features ? &shape->features : NULL},
         {"--image", "images of side %d", flags->image, usual_side, kind->has.height ? &shape->height : NULL},

@@ -5,6 +5,7 @@
 #include "core/memory.h"
 #include "core/text.h"
 #include "data/formats.h"
+#include "data/timeline.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,4 +115,12 @@ xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part) 
     else
         xp_dataset_close(&dataset);
     return status;
+}
+
+xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
+    if (windows->horizon > 0 && !xp_timeline_of(dataset))
+        return xp_fail(XP_BAD_DATA,
+                       "%s: data.horizon (--horizon) is for a table of measurements over time, in CSV with a header",
+                       dataset->name);
+    return dataset->source->cut ? dataset->source->cut(dataset, windows) : XP_OK;
 }

@@ -39,9 +39,6 @@ typedef struct xp_sample_kind {
     xp_status (*check_alike)(const xp_dataset *dataset, const xp_dataset *other);
     /* "length 8 to 21, 2 features" */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
-    /* Cuts a data set of one long sequence, which has no samples before, into samples of this length. XP_BAD_DATA: it is
-     * too short. NULL: samples are what the file holds. */
-    xp_status (*cut)(xp_dataset *dataset, int length);
 } xp_sample_kind;
 extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
@@ -96,15 +93,16 @@ xp_status xp_dataset_open_text(xp_dataset **out, const char *path);
 xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float *values);
 void xp_dataset_close(xp_dataset **dataset);
 
-/* How a table of measurements over time becomes samples. */
+/* How one long sequence becomes samples: a table of measurements over time, or a text, of which only the context
+ * matters. */
 typedef struct xp_windows {
     int context, horizon,
         season;          /* steps that are given, and those after them that are to be predicted; horizon 0: none are */
     const char *predict; /* names of the columns that are, parted by commas; empty: all */
     bool to_end;         /* also the windows whose targets come after the last row, or some of them */
 } xp_windows;
-/* Makes the windows of a table its samples. Nothing is done to other data if the horizon is 0. XP_INVALID_ARGUMENT,
- * XP_BAD_DATA: such data have no windows. */
+/* Makes windows of a table its samples, or pieces of a text, each with the byte that follows. Nothing is done to other
+ * data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or such data have no horizon. */
 xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows);
 /* Of windows: keeps the latest, and each of so many. */
 xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);

@@ -19,6 +19,8 @@ struct xp_source {
     xp_status (*read)(const xp_source *source, int64_t number, float *values);
     /* Writes what is to be predicted of it, NaN: not known; NULL: nothing is. As `read`. */
     xp_status (*read_targets)(const xp_source *source, int64_t number, float *targets);
+    /* Makes samples of one long sequence, as xp_dataset_cut does; NULL: the samples are what the file holds. */
+    xp_status (*cut)(xp_dataset *dataset, const xp_windows *windows);
     void (*close)(xp_source *source);
     int data_sets;
 };

@@ -64,12 +64,36 @@ static void close_text(xp_source *source) {
     free(text);
 }
 
+/* ---- cutting ----------------------------------------------------------------------------------------------------- */
+
+static xp_status cut_text(xp_dataset *dataset, const xp_windows *windows) {
+    text_source *text = (text_source *)dataset->source;
+    const int length = windows->context;
+    const int64_t bytes = length_of(text), count = (bytes - 1) / length;
+    if (bytes <= length)
+        return xp_fail(XP_BAD_DATA,
+                       "%s: the text has %lld bytes, but a sample takes %d: the context of %d and the byte after it; "
+                       "use more text, or a shorter data.context (--context)",
+                       dataset->name, (long long)bytes, length + 1, length);
+    if (count > INT32_MAX)
+        return xp_fail(XP_UNSUPPORTED, "%s: the text has %lld samples, more than the 2^31 that can be numbered",
+                       dataset->name, (long long)count);
+    dataset->length = length;
+    dataset->step = length;
+    dataset->count = count;
+    dataset->sample_elements = xp_sample_elements(dataset);
+    text->window = length + 1;
+    return XP_OK;
+}
+
+/* ---- files and folders --------------------------------------------------------------------------------------------- */
+
 /* Gives the data set an empty text. */
 static xp_status begin(xp_dataset *dataset, const char *path, text_source **out) {
     const char *slash = strrchr(path, '/');
     text_source *text = calloc(1, sizeof *text);
     if (!text) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", path);
-    text->source = (xp_source){.read = read_text, .close = close_text, .data_sets = 1};
+    text->source = (xp_source){.read = read_text, .cut = cut_text, .close = close_text, .data_sets = 1};
     dataset->source = &text->source;
     dataset->kind = &xp_text_kind;
     snprintf(dataset->name, sizeof dataset->name, "%.*s", (int)sizeof dataset->name - 1, slash ? slash + 1 : path);
@@ -103,8 +127,6 @@ static xp_status add_file(text_source *text, const char *path) {
     free(bytes);
     return status;
 }
-
-/* ---- folders ----------------------------------------------------------------------------------------------------- */
 
 static bool ends_with(const char *name, const char *ending) {
     const size_t length = strlen(name), tail = strlen(ending);
@@ -144,27 +166,6 @@ static xp_status add_folder(text_source *text, const char *folder, int depth) {
     }
     free(entries);
     return status;
-}
-
-/* ---- cutting ----------------------------------------------------------------------------------------------------- */
-
-static xp_status cut(xp_dataset *dataset, int length) {
-    text_source *text = (text_source *)dataset->source;
-    const int64_t bytes = length_of(text), count = (bytes - 1) / length;
-    if (bytes <= length)
-        return xp_fail(XP_BAD_DATA,
-                       "%s: the text has %lld bytes, but a sample takes %d: the context of %d and the byte after it; "
-                       "use more text, or a shorter data.context (--context)",
-                       dataset->name, (long long)bytes, length + 1, length);
-    if (count > INT32_MAX)
-        return xp_fail(XP_UNSUPPORTED, "%s: the text has %lld samples, more than the 2^31 that can be numbered",
-                       dataset->name, (long long)count);
-    dataset->length = length;
-    dataset->step = length;
-    dataset->count = count;
-    dataset->sample_elements = xp_sample_elements(dataset);
-    text->window = length + 1;
-    return XP_OK;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -264,5 +265,4 @@ const xp_sample_kind xp_text_kind = {.name = "text",
                                      .features = features,
                                      .place = place,
                                      .check_alike = check_alike,
-                                     .describe = describe,
-                                     .cut = cut};
+                                     .describe = describe};

@@ -37,30 +37,6 @@ static void close_timeline(xp_source *source) {
     free(own);
 }
 
-xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels) {
-    xp_timeline *own = calloc(1, sizeof *own);
-    if (!own) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for its rows", dataset->name);
-    *own = (xp_timeline){.source = {.read = read_window, .close = close_timeline, .data_sets = 1},
-                         .values = values,
-                         .rows = rows,
-                         .channels = channels,
-                         .names = names};
-    dataset->source = &own->source;
-    dataset->kind = &xp_series_kind;
-    dataset->count = 1;
-    dataset->features = channels;
-    dataset->length = (int)rows;
-    dataset->sample_elements = xp_sample_elements(dataset);
-    XP_TRY(xp_data_allocate((void **)&dataset->lengths, 1, sizeof *dataset->lengths, dataset->name));
-    dataset->lengths[0] = (int)rows;
-    return XP_OK;
-}
-
-const xp_timeline *xp_timeline_of(const xp_dataset *dataset) {
-    const bool own = dataset->source && dataset->source->read == read_window;
-    return own ? (const xp_timeline *)dataset->source : NULL;
-}
-
 /* --- cutting ------------------------------------------------------------------------------------------------------ */
 
 static int find_channel(const xp_timeline *own, const char *name, size_t length) {
@@ -114,14 +90,8 @@ static xp_status name_targets(xp_dataset *dataset, const xp_timeline *own) {
     return status;
 }
 
-xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
-    xp_timeline *own = (xp_timeline *)xp_timeline_of(dataset);
-    if (!own && windows->horizon == 0) return XP_OK;
-    if (!own)
-        return xp_fail(XP_BAD_DATA,
-                       "%s: data.horizon (--horizon) is for a table of measurements over time, in CSV with a "
-                       "header",
-                       dataset->name);
+static xp_status cut_timeline(xp_dataset *dataset, const xp_windows *windows) {
+    xp_timeline *own = (xp_timeline *)dataset->source;
     if (windows->horizon == 0)
         return xp_fail(XP_INVALID_ARGUMENT,
                        "%s is a table of measurements over time: say how many steps are to be "
@@ -145,6 +115,32 @@ xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
     XP_TRY(xp_data_allocate((void **)&dataset->lengths, dataset->count, sizeof *dataset->lengths, dataset->name));
     for (int64_t i = 0; i < dataset->count; i++) dataset->lengths[i] = windows->context;
     return XP_OK;
+}
+
+/* --- opening ------------------------------------------------------------------------------------------------------ */
+
+xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels) {
+    xp_timeline *own = calloc(1, sizeof *own);
+    if (!own) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for its rows", dataset->name);
+    *own = (xp_timeline){.source = {.read = read_window, .cut = cut_timeline, .close = close_timeline, .data_sets = 1},
+                         .values = values,
+                         .rows = rows,
+                         .channels = channels,
+                         .names = names};
+    dataset->source = &own->source;
+    dataset->kind = &xp_series_kind;
+    dataset->count = 1;
+    dataset->features = channels;
+    dataset->length = (int)rows;
+    dataset->sample_elements = xp_sample_elements(dataset);
+    XP_TRY(xp_data_allocate((void **)&dataset->lengths, 1, sizeof *dataset->lengths, dataset->name));
+    dataset->lengths[0] = (int)rows;
+    return XP_OK;
+}
+
+const xp_timeline *xp_timeline_of(const xp_dataset *dataset) {
+    const bool own = dataset->source && dataset->source->read == read_window;
+    return own ? (const xp_timeline *)dataset->source : NULL;
 }
 
 /* --- parts -------------------------------------------------------------------------------------------------------- */

@@ -36,7 +36,6 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     XP_TRY(xp_task_open_data(checkpoint->task, path, options->part ? options->part : "test", out));
     XP_TRY(xp_dataset_cut(*out, &windows));
     if (options->part && config->data.horizon > 0) XP_TRY(take_part(config, options->part, out));
-    if ((*out)->kind->cut && (*out)->kind == trained.kind) XP_TRY((*out)->kind->cut(*out, trained.length));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
     const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
     if (longer && !xp_model_takes_any_length(&checkpoint->config.model))

@@ -71,12 +71,11 @@ static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
     const bool training = set == run->train;
     if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
         return reject_data(run, training, !training);
-    if (!(set->kind->has.length && !set->kind->cut) && wanted > 0)
+    const bool series = set->kind->has.length && set->step == 0; /* and not text */
+    if (!series && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
                        set->kind->name);
-    if (set->kind->cut)
-        return set->kind->cut(set, run->resumed ? run->checkpoint.shape.length : run->checkpoint.config.data.context);
-    if (!set->kind->has.length || length == 0) return XP_OK;
+    if (!series || length == 0) return XP_OK;
     if (set->length <= length) {
         xp_dataset_pad(set, length);
         return XP_OK;

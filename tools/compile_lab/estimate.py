@@ -133,7 +133,7 @@ def moved(disassembly):
     """{kernel: bytes that a work-item loads and stores in one pass of the loop that moves most}; kernels without such a loop are not in
     it."""
     found = {}
-    for kernel, _, counted in loops_of(disassembly, product):
+    for kernel, _, counted in loops_of(disassembly):
         most = max((sum(first_match(MOVED, name) * count for name, count in counts.items()) / 32 for counts in counted.values()), default=0)
         if most:
             found[kernel] = most
