@@ -140,6 +140,8 @@ def check_on_device(folder):
             "0\ttests/crash.o\t$CC -g1 -O2 -c ../../crash.c -o tests/crash.o", "1\ttests/crash\t$CC tests/crash.o -o tests/crash",
             "0\ttests/broken\t$CC ../../broken.c -o tests/broken")),
         "on-device/tests": "".join(f"{name}\ttests/{name}\tA=1\t\n" for name in ("broken", "crash", "good"))})
+    sums = subprocess.run(["cksum", "meson.build", "src/meson.build", "tests/meson.build"], cwd=house, capture_output=True, text=True, check=True)
+    write_files(house, {"on-device/meson.cksum": sums.stdout})
     write_program(f"{house}/on-device/build/tests/broken", "exit 0\n")  # of an earlier run
     write_files(folder, {"libnvidia-opencl.so.580": "", "vendors/foreign.icd": "/nowhere/libforeign.so.1\n", "kernel.cl": ""})
     os.symlink(f"{library}.580", f"{library}.1")
@@ -188,6 +190,9 @@ def check_on_device(folder):
     with open(f"{TOOLS}/on-device") as script:
         limits = dict(re.findall(r"\[(\w+)\]=(\d+)", script.read()))
     expect("limits", told and {**told, "prototype": "30"} == limits and sum(map(int, told.values())) <= 200, f"{told} {limits}")
+    write_files(house, {"src/meson.build": "# changed\n"})
+    result = run("devices", DEVICE="cpu")[0]
+    expect("an old folder", result.returncode == 1 and "run prepare again" in result.stderr, result)
     result = subprocess.run([f"{house}/tools/on-device", "run", out, "bend"], capture_output=True, text=True)
     expect("a step", result.returncode == 1 and "unknown step 'bend'" in result.stderr, result)
 
@@ -196,6 +201,7 @@ def check_beside_pytorch(folder):
     """The table with a stand-in for Expanse and without PyTorch; a row that fails costs itself."""
     write_files(folder, {"modules/torch.py": "raise ImportError\n"})
     write_program(f"{folder}/expanse", """case "$*" in
+*tf32*) exit 1 ;;
 *gemm*) echo "no product today" >&2; exit 1 ;;
 *attention*) echo '[{"shape": "forward B=2", "median_ms": 2}, {"shape": "both B=2", "median_ms": 5}]' ;;
 *step*) echo ready; while read -r count; do echo "0.5 2.25"; done ;;
@@ -208,16 +214,17 @@ esac
         page = file.read()
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if re.match(r"\| (product|attention|step)", line)]
     expect("peers", "no PyTorch here" in page and "0:0 a stand-in" in page and page in result.stdout, result)
-    expect("peers", result.returncode == 1 and "1 of 4 rows failed: product" in result.stdout, result)
+    expect("peers", result.returncode == 1 and "2 of 8 rows failed: product" in result.stdout, result)
     expect("peers", rows[0][-1].startswith("FAILED") and "no product today" in rows[0][-1], rows)
-    expect("peers", rows[1][1].startswith("2 (") and rows[2][1].startswith("5 (") and rows[3][1:] == ["250", "2.250000", ""], rows)
+    expect("peers", [row[1] for row in rows] == ["fp32", "bf16"] * 4, rows)
+    expect("peers", rows[2][2].startswith("2 (") and rows[4][2].startswith("5 (") and rows[6][2:] == ["250", "", "", "", "", "2.250000", ""], rows)
     sys.path[:0] = [f"{folder}/modules", f"{TOOLS}/on_device"]
     import beside_pytorch
-    row = beside_pytorch.Row("a step")
-    row.judge("PyTorch", 2.0, 2.0001)
+    row = beside_pytorch.Row("a step", "fp32", None)
+    row.judge("PyTorch", 2.0, 2.0001, 1e-4)
     expect("peers", row.verdict == "equal", row.verdict)
-    row.judge("PyTorch", 2.0, 2.0003)
-    row.judge("another", 2.0, 2.0)
+    row.judge("PyTorch", 2.0, 2.0003, 1e-4)
+    row.judge("another", 2.0, 2.0, 1e-4)
     expect("peers", row.verdict.startswith("FAILED: PyTorch"), row.verdict)
 
 

@@ -32,6 +32,13 @@ static void choose_layout(xp_device *device, const char *operation, int index) {
         device->layout = (xp_matrix)(XP_MATRIX_NVIDIA + (index + index / ROUND) % count);
 }
 
+/* Tiles are chosen by the size of the problem beside that of the device: every other round of a large one is planned
+ * with a single compute unit, for which the small problems of the cases are large. */
+static void choose_units(xp_device *device, unsigned units, int index) {
+    enum { ROUND = 10, MANY = 8 };
+    device->limits.compute_units = units > MANY && index / ROUND % 2 ? 1 : units;
+}
+
 static void name_layout(char *text, size_t size, const xp_device *device) {
     const bool emulated = device->matrix == XP_MATRIX_EMULATED;
     snprintf(text, size, "%s%s%s", emulated ? " (" : "", emulated ? xp_matrix_name(device->layout) : "",
@@ -59,6 +66,7 @@ typedef struct round {
     const xp_check_options *options;
     const xp_check_report *report;
     const regex_t *filter; /* on the lines of cases; NULL: all cases run */
+    unsigned units;        /* of the device */
     const xp_case_entry *entry;
     xp_check_verdict verdict;
     uint64_t *variants; /* those seen so far */
@@ -113,6 +121,7 @@ static xp_status check_case(round *r, int index) {
     xp_status status = xp_draw_open(&draw, r->entry, r->options, index);
     int64_t elements = status == XP_OK ? xp_draw_elements(&draw) : 0;
     choose_layout(r->device, r->entry->operation, index);
+    choose_units(r->device, r->units, index);
     if (status == XP_OK && !wanted(r, &draw)) {
         xp_draw_close(&draw);
         return XP_OK;
@@ -142,6 +151,7 @@ static xp_status check_operation(round *r, xp_check_summary *out) {
         status = check_case(r, i);
     }
     free(r->variants);
+    r->device->limits.compute_units = r->units;
     if (status != XP_OK) return status;
     r->verdict.seconds = xp_clock() - start;
     if (r->verdict.cases == 0 && r->filter) return XP_OK;
@@ -178,7 +188,11 @@ xp_status xp_check_run(xp_device *device, const xp_check_options *given, const x
     xp_status status = XP_OK;
     for (int i = 0; i < xp_case_entry_count && status == XP_OK; i++) {
         const xp_case_entry *entry = &xp_case_entries[i];
-        round r = {.device = device, .options = options, .report = report, .entry = entry};
+        round r = {.device = device,
+                   .options = options,
+                   .report = report,
+                   .entry = entry,
+                   .units = device->limits.compute_units};
         r.verdict = (xp_check_verdict){.operation = entry->operation, .family = family_name(device)};
         if (matrix && !has_matrix_kernels(device, entry->operation)) continue;
         if (regexec(&filter, entry->operation, 0, NULL, 0) != 0) r.filter = &filter;

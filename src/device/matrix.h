@@ -34,7 +34,7 @@ static inline bool xp_matrix_multiplies_singles(const xp_device *device) {
 
 /* MATRIX and, for an emulation, LAYOUT; and the registers. */
 static inline void xp_matrix_set(xp_variant *variant, xp_matrix matrix, xp_matrix layout) {
-    variant->many_registers = matrix == XP_MATRIX_INTEL_8 || matrix == XP_MATRIX_INTEL_16;
+    variant->many_registers |= matrix == XP_MATRIX_INTEL_8 || matrix == XP_MATRIX_INTEL_16;
     xp_variant_set(variant, "MATRIX", matrix);
     if (matrix == XP_MATRIX_EMULATED) xp_variant_set(variant, "LAYOUT", layout);
 }

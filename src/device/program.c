@@ -17,6 +17,7 @@
 #include <string.h>
 #include <xxhash.h>
 
+/* CACHE_FORMAT also counts the ways in which device/ptx.c edits. */
 enum { CACHE_FORMAT = 1, OPTION_BYTES = 2048, PATH_BYTES = 4096 };
 
 typedef struct entry {
@@ -131,14 +132,25 @@ static void entry_name(XXH128_hash_t key, char name[40]) {
     snprintf(name, 40, "%016llx%016llx.bin", (unsigned long long)key.high64, (unsigned long long)key.low64);
 }
 
-/* A program of this binary, built; NULL: *code says why not. */
-static cl_program program_of(xp_device *device, const char *bytes, size_t length, const char *options, cl_int *code) {
+/* What the compiler said; the caller frees it. NULL: no memory. */
+static char *log_of(xp_device *device, cl_program program) {
+    size_t length = 0;
+    clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
+    char *log = calloc(1, length + 1);
+    if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, length, log, NULL);
+    return log;
+}
+
+/* A program of this binary, built; NULL: *code says why not, and *log (NULL: not wanted), which the caller frees. */
+static cl_program program_of(xp_device *device, const char *bytes, size_t length, const char *options, cl_int *code,
+                             char **log) {
     const unsigned char *binary = (const unsigned char *)bytes;
     cl_int state = CL_SUCCESS;
     cl_program program = clCreateProgramWithBinary(device->context, 1, &device->id, &length, &binary, &state, code);
     if (*code == CL_SUCCESS) *code = program ? state : CL_INVALID_BINARY;
     if (*code == CL_SUCCESS) *code = clBuildProgram(program, 1, &device->id, options, NULL, NULL);
     if (*code == CL_SUCCESS) return program;
+    if (program && log) *log = log_of(device, program);
     if (program) clReleaseProgram(program);
     return NULL;
 }
@@ -158,7 +170,7 @@ static cl_program load_binary(xp_device *device, XXH128_hash_t key, const char *
         cl_int code;
         if (memcmp(header.magic, magic, 8) == 0 && XXH128_isEqual(header.key, key) && header.length == binary_length &&
             header.checksum == XXH64(binary, binary_length, 0))
-            program = program_of(device, binary, binary_length, options, &code);
+            program = program_of(device, binary, binary_length, options, &code, NULL);
     }
     free(data);
     return program;
@@ -236,10 +248,7 @@ static xp_status build(xp_device *device, const char *file, const char *prelude,
         return xp_cl_fail(code, "clBuildProgram");
     }
     if (code != CL_SUCCESS) {
-        size_t length = 0;
-        clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, 0, NULL, &length);
-        char *log = calloc(1, length + 1);
-        if (log) clGetProgramBuildInfo(program, device->id, CL_PROGRAM_BUILD_LOG, length, log, NULL);
+        char *log = log_of(device, program);
         if (!log || !report_user_text(prelude, log, device->name))
             xp_fail(XP_BUILD_ERROR, "cl/%s.cl does not build on %s (%s) with %s\n%s", file, device->name,
                     xp_cl_error_name(code), options, log ? log : "");
@@ -264,12 +273,15 @@ static xp_status edit(xp_device *device, const char *target, const char *options
     *program = NULL;
     XP_TRY(status);
     cl_int code;
-    *program = program_of(device, *text, *length + 1, options, &code); /* with its NUL, as the driver gives it */
+    char *log = NULL;
+    *program = program_of(device, *text, *length + 1, options, &code, &log); /* with its NUL, as the driver gives it */
     if (*program) return XP_OK;
     free(*text);
     *text = NULL;
-    return xp_fail(XP_BUILD_ERROR, "%s does not build the PTX edited for %s: %s (%d)", device->name, target,
-                   xp_cl_error_name(code), code);
+    status = xp_fail(XP_BUILD_ERROR, "%s does not build the PTX edited for %s: %s (%d)%s%s", device->name, target,
+                     xp_cl_error_name(code), code, log && *log ? "\n" : "", log ? log : "");
+    free(log);
+    return status;
 }
 
 /* Builds a program that no cache has, and puts it on disk. */

@@ -123,6 +123,13 @@ void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t
     if (a->scale_count > 0) xp_scales_pass(variant, a->scale_count, a->scales);
 }
 
+void xp_attention_pass_layouts(xp_launch_request *request, const xp_attention_tensors *t) {
+    xp_view_pass_layout(request, t->q);
+    xp_view_pass_layout(request, t->k);
+    xp_view_pass_layout(request, t->v);
+    xp_view_pass_layout(request, t->d_o);
+}
+
 /* Stride of samples, heads or rows of a dense table [B|1,H|1,rows,columns]; 0 where one serves all. */
 static int64_t table_stride(const xp_tensor *table, int axis) {
     if (!table) return 0;

@@ -52,6 +52,8 @@ xp_attention_sizes xp_attention_sizes_of(const xp_attention_tensors *t);
 void xp_attention_set_variant(xp_variant *variant, const xp_attention_tensors *t, const xp_attention_sizes *s);
 /* SIGHT_PARAMETERS, in their order. */
 void xp_attention_pass_sight(xp_launch_request *request, const xp_attention_tensors *t, const xp_attention_sizes *s);
+/* How q, k, v and d_o lie, which the backward passes take last. */
+void xp_attention_pass_layouts(xp_launch_request *request, const xp_attention_tensors *t);
 /* A gradient that is not requested has no argument: that variant of the kernel never uses the pointer. */
 void xp_attention_pass_output(xp_launch_request *request, xp_tensor *tensor);
 /* A grid of groups × heads × samples of `local` work-items each. CPU devices, whose work-groups are one work-item, deal

@@ -123,8 +123,9 @@ static bool is_plain(const xp_attention_tensors *t) {
            !a->score && !t->bias && !t->mask;
 }
 
-/* What the registers of a unit's work-items have room for; nothing where they have none for attention. Keys are those of a block, whose scores they hold: beside
- * narrow heads (of at most 64) and nothing but the products, beside heads of at most 128, beside wider ones. */
+/* What the registers of a unit's work-items have room for; all zeros: units that attention has no kernels for. Keys are
+ * those of a block, whose scores they hold: beside narrow heads (of at most 64) and nothing but the products, beside
+ * heads of at most 128, beside wider ones. */
 typedef struct room_sizes {
     long forward[3], backward[3];
     long lefts;       /* fragments' rows of narrow heads in the forward pass; of others it is one */
@@ -215,14 +216,6 @@ xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family
     return xp_attention_launch_forward(plan, node, &blocks);
 }
 
-/* What both backward passes read last, and where it lies. */
-static void pass_layouts(xp_launch_request *request, const xp_attention_tensors *t) {
-    xp_view_pass_layout(request, t->q);
-    xp_view_pass_layout(request, t->k);
-    xp_view_pass_layout(request, t->v);
-    xp_view_pass_layout(request, t->d_o);
-}
-
 /* Writes delta, and dq if it is wanted. */
 static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
                               const xp_attention_tensors *t, const xp_attention_sizes *s, const xp_tuning *tuning,
@@ -242,7 +235,7 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
     xp_attention_pass_sight(&request, t, s);
     xp_launch_write(&request, delta);
     xp_attention_pass_output(&request, t->dq);
-    pass_layouts(&request, t);
+    xp_attention_pass_layouts(&request, t);
     xp_view_pass_layout(&request, t->dq);
     return xp_plan_launch(plan, node, &request);
 }
@@ -269,7 +262,7 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
     xp_attention_pass_sight(&request, t, s);
     xp_attention_pass_output(&request, dk);
     xp_attention_pass_output(&request, dv);
-    pass_layouts(&request, t);
+    xp_attention_pass_layouts(&request, t);
     xp_view_pass_layout(&request, dk);
     xp_view_pass_layout(&request, dv);
     return xp_plan_launch(plan, node, &request);

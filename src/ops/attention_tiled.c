@@ -137,13 +137,6 @@ static void pass_inputs(xp_launch_request *request, const xp_variant *variant, c
     xp_attention_pass_sight(request, t, s);
 }
 
-static void pass_layouts(xp_launch_request *request, const xp_attention_tensors *t) {
-    xp_view_pass_layout(request, t->q);
-    xp_view_pass_layout(request, t->k);
-    xp_view_pass_layout(request, t->v);
-    xp_view_pass_layout(request, t->d_o);
-}
-
 static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_variant *variant,
                               const xp_attention_tensors *t, const xp_attention_sizes *s, xp_tensor *delta,
                               const xp_attention_blocks *blocks, double bytes) {
@@ -156,7 +149,7 @@ static xp_status emit_queries(xp_plan *plan, const xp_node *node, const xp_varia
     xp_launch_read(&request, t->o);
     xp_launch_read(&request, t->d_lse);
     xp_launch_write(&request, t->dq);
-    pass_layouts(&request, t);
+    xp_attention_pass_layouts(&request, t);
     xp_view_pass_layout(&request, t->dq);
     return xp_plan_launch(plan, node, &request);
 }
@@ -174,7 +167,7 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
                           s->key_heads, s->samples);
     xp_attention_pass_output(&request, t->dk);
     xp_attention_pass_output(&request, t->dv);
-    pass_layouts(&request, t);
+    xp_attention_pass_layouts(&request, t);
     xp_view_pass_layout(&request, t->dk);
     xp_view_pass_layout(&request, t->dv);
     return xp_plan_launch(plan, node, &request);
@@ -194,7 +187,7 @@ static xp_status emit_bias(xp_plan *plan, const xp_node *node, const xp_variant 
     xp_launch_write(&request, t->d_bias);
     xp_launch_int(&request, s->samples);
     xp_launch_int(&request, key_blocks);
-    pass_layouts(&request, t);
+    xp_attention_pass_layouts(&request, t);
     return xp_plan_launch(plan, node, &request);
 }
 

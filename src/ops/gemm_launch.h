@@ -43,8 +43,8 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
 /* Estimated clocks of the product by asynchronous units; infinite: they cannot compute it. */
 double xp_gemm_wgmma_clocks(const xp_device *device, const xp_node *node);
 
-/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c, ops/gemm_wgmma.c. A library serves where the tuning table chooses it, and so do asynchronous units, which
- * an estimate chooses, too. */
+/* ops/gemm_wide.c, ops/gemm_tiled.c, ops/gemm_matrix.c, ops/gemm_wgmma.c. A library serves where the tuning table
+ * chooses it, and so do asynchronous units, which an estimate chooses, too. */
 xp_status xp_gemm_emit_wide(xp_plan *plan, const xp_node *node, xp_family family);
 bool xp_gemm_library_serves(const xp_device *device, const xp_node *node);
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family);

@@ -6,6 +6,7 @@ Expanse is measured alone. Exits with 1 if the losses of steps differ or a row f
 
     beside_pytorch.py --expanse PROGRAM [--device ID] [--output FILE] [--scale full|small] [--rounds N]"""
 import argparse
+import concurrent.futures
 import json
 import os
 import statistics
@@ -246,6 +247,14 @@ CASES = {
                      Step(width=512, heads=8, layers=2, ffn=2048, batch=16, length=128), Attention(batch=8, heads=8, length=1024, width=64)]}
 
 
+def compile_steps(options, cases, precisions):
+    """Fills the disk cache with the kernels of all steps, which one process after another would compile one by one."""
+    words = [[options.expanse, "bench", "step", "--repetitions", "1", "--device", options.device, "--precision", precision, *words_of(case.shape)]
+             for case in cases if isinstance(case, Step) for precision in precisions]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(lambda command: subprocess.run(command, capture_output=True), words))
+
+
 def attempt(page, rows, measure, *arguments):
     """What fails costs its own rows alone."""
     try:
@@ -281,6 +290,7 @@ def main():
     cases = CASES[options.scale]()
     for case in cases:
         page.rows += case.open(sides)
+    compile_steps(options, cases, precisions)
     for case in cases:
         for precision in precisions:
             attempt(page, case.of[precision], case.measure, options, precision)
