@@ -3,7 +3,7 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
-enum { PITCH = 4 };
+enum { PITCH = 4, MOST_BESIDE_SUMS = 32 /* numbers of a work-item beside the sums of a factor, on Intel's GPUs */ };
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, SHARES, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -175,7 +175,10 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
     xp_variant_set(&product.variant, "ALIGNED_Y", is_aligned(t.y));
     if (partial) xp_variant_set(&product.variant, "PARTIAL", 1);
-    if (t.sums) xp_variant_set(&product.variant, "SUMS", 1);
+    if (t.sums) {
+        xp_variant_set(&product.variant, "SUMS", 1);
+        product.variant.many_registers = shape.own_rows * shape.own_columns > MOST_BESIDE_SUMS;
+    }
     product.variant.tuning = tile.handle;
     if (!partial) xp_gemm_set_epilogue(&product.variant, node, &t);
     xp_storage_set(&product.variant, node);
