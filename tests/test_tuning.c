@@ -187,6 +187,7 @@ static const char *kernel_of_product(xp_device *emulated, int64_t edge, int tran
     static const char *const kernels[] = {"gemm_matrix", "gemm_wgmma", "?"};
     const xp_tuning own = {.kernel = "gemm_matrix",
                            .file = "gemm_matrix",
+                           .other = "gemm_wgmma",
                            .count = 1,
                            .parameters = {{.name = "INSTRUCTION", .value = value}}};
     json_t *entries = json_array();

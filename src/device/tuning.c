@@ -155,10 +155,11 @@ static bool has_text(const json_t *entry, const char *key, const char *text) {
     return strcmp(json_string_value(json_object_get(entry, key)), text) == 0;
 }
 
-static xp_status version_of(const char *file, char *out, size_t size) {
-    unsigned long long version = 0;
-    XP_TRY(xp_program_version(file, &version));
-    snprintf(out, size, "%016llx", version);
+static xp_status version_of(const xp_tuning *tuning, char *out, size_t size) {
+    unsigned long long version = 0, other = 0;
+    XP_TRY(xp_program_version(tuning->file, &version));
+    if (tuning->other) XP_TRY(xp_program_version(tuning->other, &other));
+    snprintf(out, size, "%016llx", version + other);
     return XP_OK;
 }
 
@@ -183,7 +184,7 @@ xp_status xp_tuning_look_up(const xp_device *device, xp_tuning *tuning) {
     char version[20];
     const struct xp_tuning_tables *tables = device->tuning;
     for (int p = 0; p < tuning->count; p++) tuning->parameters[p].fallback = tuning->parameters[p].value;
-    XP_TRY(version_of(tuning->file, version, sizeof version));
+    XP_TRY(version_of(tuning, version, sizeof version));
     const json_t *entry = NULL;
     for (int distance = 0; distance < DISTANCES && !entry; distance++)
         for (int i = 0; i < TABLES && !entry; i++) entry = find(tables->entries[i], device, tuning, version, distance);
@@ -206,7 +207,7 @@ bool xp_tuning_gains(const double *ratios, int count, xp_interval *gain) {
 
 json_t *xp_tuning_entry(const xp_device *device, const xp_tuning *tuning, const char *shape) {
     char version[20];
-    if (version_of(tuning->file, version, sizeof version) != XP_OK) return NULL;
+    if (version_of(tuning, version, sizeof version) != XP_OK) return NULL;
     json_t *values = json_object();
     for (int p = 0; p < tuning->count; p++)
         values = xp_json_set(values, tuning->parameters[p].name, json_integer(tuning->parameters[p].value));

@@ -31,6 +31,7 @@ typedef struct xp_tuning_parameter {
 typedef struct xp_tuning {
     const char *kernel; /* "attention_wide backward"; static */
     const char *file;   /* of the kernel: cl/<file>.cl; static */
+    const char *other;  /* the file of another kernel, which a value chooses; static; NULL: none */
     char shape[96];     /* "nt 2048x512x512": what the best values may depend on */
     int handle;         /* of the plan's list, for the launches that the values are used in; filled by the plan */
     bool persistent;    /* values other than the defaults stay in effect until the process ends */

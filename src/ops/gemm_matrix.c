@@ -160,11 +160,13 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
     out->parameters[PARTS].value = usual.parts;
     if (is_held(device, node)) out->parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
     out->parameters[INSTRUCTION] = (xp_tuning_parameter){"INSTRUCTION", XP_INSTRUCTION_MMA, {XP_INSTRUCTION_MMA}};
-    if (xp_gemm_wgmma_clocks(device, node) < INFINITY)
+    if (xp_gemm_wgmma_clocks(device, node) < INFINITY) {
+        out->other = "gemm_wgmma";
         out->parameters[INSTRUCTION] = (xp_tuning_parameter){.name = "INSTRUCTION",
                                                              .value = instruction_of(device, node, clocks),
                                                              .values = {XP_INSTRUCTION_MMA, XP_INSTRUCTION_WGMMA},
                                                              .exclusive = XP_INSTRUCTION_WGMMA};
+    }
     xp_gemm_name_shape(out, node);
     if (single) xp_text_add(out->shape, sizeof out->shape, " %s", xp_arithmetic_name(device->arithmetic));
     return INSTRUCTION;
