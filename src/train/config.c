@@ -168,7 +168,9 @@ xp_status xp_config_print(const xp_config *config, FILE *out) {
     XP_TRY(xp_config_text(config, &text));
     bool written = fputs(text, out) >= 0;
     free(text);
-    return written ? XP_OK : xp_fail(XP_IO_ERROR, "the configuration cannot be written: %s", strerror(errno));
+    return written ? XP_OK
+                   : xp_fail(XP_IO_ERROR, "the configuration could not be written (%s); is the disk full?",
+                             strerror(errno));
 }
 
 xp_status xp_config_value(const xp_config *config, const char *key, xp_writer *out) {
