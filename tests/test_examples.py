@@ -89,6 +89,7 @@ MODELS = {
     "post-norm": ("series.ts", f"{ENCODER} --attention softmax --set key_heads=2 --set mask_padding=off"),
     "pre-norm": ("series.ts", f"{ENCODER} --attention softmax+bn+sh(1,2) --set pre_norm=on --set norm=batch "
                  "--set head=mean --set activation=relu --set head_activation=none --set positions=sinusoidal"),
+    "targets": ("targets.ts", f"{ENCODER} --attention softmax"),
     "vision": ("train-images-idx3-ubyte",
                f"{VISION} --attention softmax+bn+sh(1,2) --set head=class --set standardise=off"),
 }
@@ -101,16 +102,26 @@ def write_images(folder):
     open(f"{folder}/train-labels-idx1-ubyte", "wb").write(struct.pack(">II", 0x801, 16) + labels)
 
 
+def write_targets(path):
+    """Series with numbers to predict; see write_series."""
+    head, rows = open(f"{os.path.dirname(path)}/series.ts").read().split("@data\n")
+    head = "".join(line + "\n" for line in head.splitlines() if not line.lower().startswith("@classlabel"))
+    rows = [f"{row.rpartition(':')[0]}:{1000 + 10 * i % 70}" for i, row in enumerate(rows.splitlines())]
+    open(path, "w").write(head + "@targetLabel true\n@data\n" + "\n".join(rows) + "\n")
+
+
 def table(text):
-    """Class and probabilities of each sample."""
+    """Class and probabilities of each sample; or what is predicted, which is a number of some hundreds."""
     rows = list(csv.DictReader(io.StringIO(text)))
-    return [(row["predicted"], {key: float(row[key]) for key in row if "probability " in key}) for row in rows]
+    numbers = [{key: float(row[key]) for key in row if "probability " in key} for row in rows]
+    return [(row["predicted"], found) if found else ("", {"": float(row["predicted"]) / 1000}) for row, found in zip(rows, numbers)]
 
 
 with tempfile.TemporaryDirectory() as folder:
     expanse = f"{build}/src/expanse"
     write_series(f"{folder}/series.ts")
     write_images(folder)
+    write_targets(f"{folder}/targets.ts")
     for name, (data, words) in MODELS.items():
         run(expanse, "train", *words.split(), "--set", "layers=2", "--train", data, "--epochs", "2", "--batch", "8",
             "--no-tune", "--quiet", "--out", name, cwd=folder)

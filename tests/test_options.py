@@ -25,6 +25,9 @@ BASE = {
 VISION = {"data.train": IMAGES, "data.test": "", "model.kind": "vision"}
 TEXT = {"data.train": write("words.txt", "all the words that a model learns\n" * 12), "data.test": "", "model.kind": "language",
         "model.head": "tied", "model.attention": "softmax+causal"}
+TABLE_OVER_TIME = "".join(f"{i},{i % 4 + i % 7 / 7},{i % 5}\n" for i in range(60))
+FORECAST = {"data.train": write("measured.csv", "time,load,heat\n" + TABLE_OVER_TIME), "data.test": "", "data.context": 8, "data.horizon": 2,
+            "data.season": 4, "model.mask_padding": "off"}
 SGD = {"training.optimiser": "sgd", "training.momentum": 0.5}
 COSINE = {"training.schedule": "cosine", "training.epochs": 4}
 STEPS = {"training.schedule": "step", "training.epochs": 4, "training.step_epochs": 2}
@@ -124,7 +127,7 @@ def tensor_appears(name):
 def recorded(file, name, *wanted):
     """What summary.json or a checkpoint's state.json says, value by value."""
     def look(key, values, base):
-        found = [getattr(run({key: value}), file)[name] for value in values]
+        found = [getattr(run({**base, key: value}), file)[name] for value in values]
         expect(key, found == list(wanted), f"{name} is {found} with {values}")
     return look
 
@@ -151,7 +154,14 @@ def task(key, values, base):
     series_as_text = {**base, "data.train": TRAIN, "data.context": 8}
     expect(key, start({**series_as_text, key: "text"}).state["data"] == "text", "series are not read as text")
     rejected(key, ["train", *words({**base, key: "classification"}), "--dry-run"], ["words.txt holds text", "classification"], 1)
-    rejected(key, ["train", *words({**base, key: "translation"}), "--dry-run"], ["no task; there are text, regression, classification"], 1)
+    rejected(key, ["train", *words({**base, key: "translation"}), "--dry-run"], ["no task; there are text, forecasting, regression, classification"], 1)
+
+
+def season(key, values, base):
+    """The forecast that repeats the last season has another error; the model has the same."""
+    found = [run({**base, "data.test_part": 0.25, key: value}).summary for value in values]
+    skills, errors = ([summary[name] for summary in found] for name in ("skill_final", "mse_final"))
+    expect(key, len(set(skills)) == len(values) and len(set(errors)) == 1, f"skills {skills} and errors {errors} with {values}")
 
 
 def head_activation(key, values, base):
@@ -342,6 +352,7 @@ TABLE = {
     "model.head_activation": (("none", "gelu"), head_activation),
     "model.mask_padding": (("on", "off"), losses),
     "model.patch": ((4, 2), shape("embedding.weight", 1, 16, 4), VISION),
+    "model.patch_steps": ((1, 2), shape("positions", 0, 8, 4), FORECAST),
     "data.task": (("text", "classification"), task, TEXT),
     "data.train": ((TRAIN, OTHER), recorded("summary", "samples", 16, 20)),
     "data.test": ((TEST, OTHER), test_file),
@@ -350,6 +361,11 @@ TABLE = {
     "data.test_limit": ((0, 4), recorded("summary", "test_samples", 6, 4)),
     "data.max_length": ((0, 20), shape("positions", 0, 9, 20)),
     "data.context": ((128, 20), shape("positions", 0, 128, 20), TEXT),
+    "data.horizon": ((2, 3), shape("head.weight", 0, 4, 6), FORECAST),
+    "data.season": ((1, 4), season, FORECAST),
+    "data.predict": (("heat", "load,heat"), shape("head.weight", 0, 2, 4), FORECAST),
+    "data.test_part": ((0, 0.25), recorded("summary", "samples", 51, 36), FORECAST),
+    "data.stride": ((1, 2), recorded("summary", "samples", 51, 26), FORECAST),
     "data.standardise": (("on", "off"), standardise),
     "training.epochs": ((2, 3), epochs),
     "training.batch": ((8, 4), recorded("state", "step", 4, 8)),
@@ -387,7 +403,8 @@ def main():
         expect(key, False, "an entry without an option")
     for key, (values, look, *base) in TABLE.items():
         if key != "preset":
-            one, other = (configuration("--set", f"{key}={value}") for value in values[:2])
+            usual = [word for name, value in (base[0] if base else {}).items() if name != key for word in ("--set", f"{name}={value}")]
+            one, other = (configuration(*usual, "--set", f"{key}={value}") for value in values[:2])
             changed = {name for name in known if one[name] != other[name]}
             expect(key, changed == {key}, f"--set {key} changes {changed or 'nothing'}")
         look(key, values, base[0] if base else {})

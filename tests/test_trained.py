@@ -123,10 +123,6 @@ def check_targets():
     expect("targets", open(os.path.join(run, "scatter.svg")).read().count("<circle") == 24, "scatter.svg has not a point for each sample")
     without = answers(run, bare)
     expect("no targets", [row["predicted"] for row in without] == [row["predicted"] for row in found] and "true" not in without[0], str(without))
-    alone = list(csv.DictReader(subprocess.run([sys.executable, os.path.join(os.path.dirname(__file__), "..", "examples", "load.py"),
-                                                os.path.join(run, "best", "model.safetensors"), data], capture_output=True, text=True).stdout.splitlines()))
-    near = [abs(float(a["predicted"]) - float(b["predicted"])) < 1e-3 for a, b in zip(alone, found)]
-    expect("targets in NumPy", len(near) == 24 and all(near), f"{alone} {found}")
     rejected("errors without targets", ["eval", run, "--data", bare, "--quiet"], [r"targetless\.ts has no targets", "expanse predict"], 1)
     rejected("a regression without targets", ["train", *SMALL, "--train", bare, "--out", run + "-no"], [r"targetless\.ts has no targets"], 1)
     whole = json.load(open(os.path.join(run, "best", "state.json")))
