@@ -125,6 +125,24 @@ static void a_part_without_labels_takes_the_classes_of_the_other(void **state) {
     xp_dataset_close(&unlabelled);
 }
 
+static xp_dataset *open_windows(const char *text) {
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, scratch_write("columns.csv", text, strlen(text)), NULL));
+    MUST(xp_dataset_cut(dataset, &(xp_windows){.context = 2, .horizon = 1, .season = 1, .predict = ""}));
+    return dataset;
+}
+
+static void columns_to_predict_are_matched_by_name(void **state) {
+    xp_dataset *train = open_windows("time,a,b\n1,1,2\n2,3,4\n3,5,6\n");
+    xp_dataset *same = open_windows("a,b\n1,2\n3,4\n5,6\n"), *turned = open_windows("b,a\n1,2\n3,4\n5,6\n");
+    MUST(xp_dataset_align(train, same));
+    assert_int_equal(xp_dataset_align(train, turned), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "target 1 of columns.csv is 'a +1', and that of columns.csv is 'b +1'"));
+    xp_dataset_close(&train);
+    xp_dataset_close(&same);
+    xp_dataset_close(&turned);
+}
+
 static void a_header_without_samples_serves_for_alignment(void **state) {
     char *names[] = {"wild", "calm"};
     xp_dataset header = {
@@ -456,6 +474,7 @@ int main(void) {
         cmocka_unit_test(alignment_keeps_classes_that_the_other_does_not_have_apart),
         cmocka_unit_test(labels_are_checked_by_the_number_of_the_sample_in_its_file),
         cmocka_unit_test(a_part_without_labels_takes_the_classes_of_the_other),
+        cmocka_unit_test(columns_to_predict_are_matched_by_name),
         cmocka_unit_test(a_header_without_samples_serves_for_alignment),
         cmocka_unit_test(a_split_takes_its_part_of_every_class),
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),

@@ -71,9 +71,22 @@ done:
     return status;
 }
 
+/* Targets are what their names say, not their place. */
+static xp_status compare_target_names(const xp_dataset *dataset, const xp_dataset *other) {
+    for (int i = 0; i < dataset->targets && dataset->target_names && other->target_names; i++) {
+        if (strcmp(dataset->target_names[i], other->target_names[i]) == 0) continue;
+        return xp_fail(XP_BAD_DATA,
+                       "target %d of %s is '%s', and that of %s is '%s'; both parts need the same columns in the same "
+                       "order",
+                       i + 1, dataset->name, dataset->target_names[i], other->name, other->target_names[i]);
+    }
+    return XP_OK;
+}
+
 /* Without targets the other part still takes their names: a model's answers to it are about them. */
 static xp_status match_targets(const xp_dataset *dataset, xp_dataset *other) {
-    if (dataset->targets == 0 || dataset->targets == other->targets) return XP_OK;
+    if (dataset->targets == 0) return XP_OK;
+    if (dataset->targets == other->targets) return compare_target_names(dataset, other);
     const bool known = other->source->read_targets != NULL;
     if (known)
         return xp_fail(XP_BAD_DATA, "%s has %d target%s and %s has %d; both parts need the same number", dataset->name,
