@@ -93,6 +93,16 @@ def check_lengths():
     rejected("too few reserved steps", [*words, "--max-length", "8", "--out", runs["long"] + "er"], [r"train\.ts has series of 9 steps", "raise it from 8 to 9"], 1)
 
 
+def check_parts():
+    """--part takes the part of the training data that the run had split off, of whatever kind they are."""
+    run = os.path.join(ROOT, "parts")
+    must("train", *SMALL, "--train", FILES["train"], "--test-part", "0.25", "--epochs", "1", "--out", run, "--quiet")
+    summary = json.load(open(os.path.join(run, "summary.json")))
+    told = {part: json.loads(must("eval", run, "--data", FILES["train"], "--part", part, "--quiet", "-o", "json").stdout) for part in ("test", "train")}
+    expect("parts", (told["test"]["samples"], told["train"]["samples"]) == (summary["test_samples"], summary["samples"]), f"{told} {summary}")
+    expect("parts", abs(told["test"]["accuracy"] - summary["accuracy_best"]) < 1e-6, f"{told} {summary}")
+
+
 def check_targets():
     """Numbers are predicted in their own unit, and each command tells the errors that follow from the predictions."""
     lines = [line.split(":")[0] for line in series(24).splitlines()]

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The part of a table that a run had split off for its test, or the rest. */
+/* The part of the data that a run had split off for its test, or the rest. */
 static xp_status take_part(const xp_config *config, const char *part, xp_dataset **data) {
     xp_dataset *test = NULL;
     if (config->data.test_part == 0)
@@ -33,9 +33,12 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                                 .season = config->data.season,
                                 .predict = config->data.predict,
                                 .to_end = !options->judged && !options->part};
-    XP_TRY(xp_task_open_data(checkpoint->task, path, options->part ? options->part : "test", out));
+    /* What a run has split is the part of a folder that it was trained on. */
+    const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);
+    const char *part = split ? "train" : options->part ? options->part : "test";
+    XP_TRY(xp_task_open_data(checkpoint->task, path, part, out));
     XP_TRY(xp_dataset_cut(*out, &windows));
-    if (options->part && config->data.horizon > 0) XP_TRY(take_part(config, options->part, out));
+    if (split) XP_TRY(take_part(config, options->part, out));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */
     const bool longer = (*out)->kind == trained.kind && (*out)->length > trained.length;
     if (longer && !xp_model_takes_any_length(&checkpoint->config.model))

@@ -32,8 +32,8 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
                    xp_run_summary *result);
 
 typedef struct xp_evaluate_options {
-    const char *data;   /* "-": standard input */
-    const char *part;   /* "train" or "test", for folders of IDX files; NULL: "test" */
+    const char *data; /* "-": standard input */
+    const char *part; /* "train" or "test", of what the run had split, or of a folder of IDX files; NULL: all, "test" */
     const char *device; /* NULL: as it was trained */
     const char *family;
     int64_t limit; /* samples; 0: all */
