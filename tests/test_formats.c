@@ -389,6 +389,19 @@ static void columns_of_numbers_are_what_a_table_measures(void **state) {
     }
 }
 
+static void names_of_columns_may_be_numbers_after_that_of_the_times(void **state) {
+    static const char *const texts[] = {"date,0,1,OT\n2016-07-01 02:00:00,1,2,3\n2016-07-01 03:00:00,4,5,6\n",
+                                        "\"date\";\"0\";\"at 1:30\";\"OT\"\n1;1;2;3\n2;4;5;6\n"};
+    for (int i = 0; i < 2; i++) {
+        xp_dataset *dataset = open_table(texts[i]);
+        const float expected[] = {1, 2, 3, 4, 5, 6};
+        assert_int_equal(dataset->count, 1);
+        assert_int_equal(dataset->features, 3);
+        assert_memory_equal(values_of(dataset), expected, sizeof expected);
+        xp_dataset_close(&dataset);
+    }
+}
+
 static void a_bad_table_is_rejected_with_its_place(void **state) {
     reject_text("time,a\n1,2\n2,x\n", XP_BAD_DATA,
                 "toy.ts:3:3: 'x' is not a number, and the column 'a' holds numbers since line 2");
@@ -593,7 +606,8 @@ static void a_folder_needs_a_part_that_it_has(void **state) {
     xp_dataset *dataset = NULL;
     assert_int_equal(xp_dataset_open(&dataset, scratch_folder, "tset"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "'train' or 'test'"));
-    assert_int_equal(xp_dataset_open(&dataset, "/tmp/..", "train"), XP_IO_ERROR);
+    mkdir(scratch_path("none"), 0700);
+    assert_int_equal(xp_dataset_open(&dataset, scratch_path("none"), "train"), XP_IO_ERROR);
     assert_non_null(strstr(xp_last_error(), "has no IDX file train-images-idx3-ubyte"));
     assert_int_equal(xp_dataset_open(&dataset, scratch_path("nothing.ts"), "train"), XP_IO_ERROR);
     assert_non_null(strstr(xp_last_error(), "nothing.ts: cannot be opened"));
@@ -725,6 +739,16 @@ static void a_folder_of_text_is_read_in_the_order_of_names(void **state) {
     for (int i = 0; i < 12; i++) assert_int_equal(values[i], "Hello world!"[i]);
     assert_int_equal(dataset->count, 1);
     xp_dataset_close(&dataset);
+    assert_int_equal(unlink(scratch_path("text/b.txt")), 0);
+    assert_int_equal(unlink(scratch_path("text/d.txt")), 0);
+    assert_int_equal(unlink(scratch_path("text/e.txt")), 0);
+    scratch_write("text/widx.md", "", 0);             /* no file of images */
+    MUST(xp_dataset_open(&dataset, folder, "train")); /* its only text is in a folder of its own */
+    assert_ptr_equal(dataset->kind, &xp_text_kind);
+    xp_dataset_close(&dataset);
+    assert_int_equal(symlink("nothing", scratch_path("text/z.txt")), 0);
+    assert_int_equal(xp_dataset_open_text(&dataset, folder), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "text/z.txt: cannot be examined"));
     mkdir(scratch_path("bare"), 0700);
     assert_int_equal(xp_dataset_open_text(&dataset, scratch_path("bare")), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "no file of it ends in .txt"));
@@ -750,6 +774,7 @@ int main(void) {
         cmocka_unit_test(values_at_equal_steps_of_time_are_read),
         cmocka_unit_test(times_that_positions_cannot_stand_for_are_rejected),
         cmocka_unit_test(columns_of_numbers_are_what_a_table_measures),
+        cmocka_unit_test(names_of_columns_may_be_numbers_after_that_of_the_times),
         cmocka_unit_test(a_bad_table_is_rejected_with_its_place),
         cmocka_unit_test(rows_predict_those_after_them),
         cmocka_unit_test(targets_follow_the_dimensions),

@@ -42,6 +42,10 @@ for cut in (10, CONTEXT):
     rest = generate("--prompt", likeliest[:cut].decode(), "--bytes", str(64 - cut), "--temperature", "0")
     expect("generate", rest == likeliest, f"after {cut} bytes: {rest} instead of {likeliest}")
 
+book = write("book.txt", "Chapter 1\n" + "It was a bright cold day.\n" * 9)  # a label and a value, by its first line
+told = must("train", *FLAGS, "--train", book, "--epochs", "0", "--out", os.path.join(ROOT, "book"), "--dry-run")
+expect("the preset of a text", "MB of text" in told.stdout, told.stdout)
+
 other = os.path.join(ROOT, "series")
 must("train", *SMALL, "--train", write("waves.ts", series()), "--epochs", "0", "--no-tune", "--quiet", "--out", other)
 rejected("a model of series", ["generate", other], ["a model of series does not go on"], 1)

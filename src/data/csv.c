@@ -71,25 +71,27 @@ static char find_separator(const char *text, size_t length) {
     return memchr(series.line.begin, '\t', line) ? '\t' : memchr(series.line.begin, ',', line) ? ',' : ';';
 }
 
-/* Several names, of which none is a number, and another line. */
+/* Several names, and another line. Only after the name of the times can a name be a number or hold a colon: else the
+ * line may be one of series. */
 static bool recognises_csv(const xp_opening *opening) {
     xp_series series =
         xp_series_begin("", opening->bytes, opening->length, find_separator(opening->bytes, opening->length));
     if (!xp_series_next_line(&series) || *series.line.begin == '@' || *series.line.begin == '(') return false;
     int count = 0;
+    bool timed = false;
     for (const char *at = series.line.begin; at; count++) {
         double value;
         const xp_slice cell = next_cell(&series, &at);
+        timed = timed || (count == 0 && xp_stamps_is_name(cell));
+        if (timed) continue;
         if (read_number(cell, &value) || memchr(cell.begin, ':', (size_t)(cell.end - cell.begin))) return false;
     }
     return count > 1 && xp_series_next_line(&series);
 }
 
 static bool is_called_time(const column *own, int place) {
-    static const char *const names[] = {"time", "date", "datetime", "timestamp", "ds"};
-    bool found = place == 0 && (own->name.begin == own->name.end || xp_slice_is(own->name, "index"));
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) found = found || xp_slice_is(own->name, names[i]);
-    return found;
+    return xp_stamps_is_name(own->name) ||
+           (place == 0 && (own->name.begin == own->name.end || xp_slice_is(own->name, "index")));
 }
 
 static xp_status read_header(csv_reader *reader) {

@@ -105,3 +105,12 @@ xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length) 
         while (at < field.end && xp_series_is_blank(series, *at)) at++;
     }
 }
+
+bool xp_stamps_is_name(xp_slice name) {
+    static const char *const names[] = {"time", "date", "datetime", "timestamp", "ds"};
+    const bool quoted = name.end - name.begin > 1 && *name.begin == '"' && name.end[-1] == '"';
+    if (quoted) name = (xp_slice){name.begin + 1, name.end - 1};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (xp_slice_is(name, names[i])) return true;
+    return false;
+}

@@ -8,6 +8,8 @@
  * XP_UNSUPPORTED: they are not. */
 xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length);
 
+/* Whether a column of this name holds times; quotation marks around it do not matter. */
+bool xp_stamps_is_name(xp_slice name);
 /* A number, or a date with or without a time of day, in seconds; an ending Z is passed over. */
 bool xp_stamps_read_time(xp_slice text, double *time);
 

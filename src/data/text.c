@@ -6,6 +6,7 @@
 #include "data/formats.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -147,21 +148,33 @@ static int compare_names(const struct dirent **a, const struct dirent **b) {
     return strcmp((*a)->d_name, (*b)->d_name);
 }
 
+/* The path of an entry of a folder, and whether that is a folder, too. */
+static xp_status examine(const char *folder, const char *name, char path[PATH_MAX], bool *is_folder) {
+    struct stat info;
+    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
+        return xp_fail(XP_UNSUPPORTED, "%s/%s: the path is too long", folder, name);
+    if (stat(path, &info) != 0)
+        return xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s; correct or remove it", path, strerror(errno));
+    *is_folder = S_ISDIR(info.st_mode);
+    return XP_OK;
+}
+
 /* Adds the text files of a folder and of those in it, in the order of their names. */
 static xp_status add_folder(text_source *text, const char *folder, int depth) {
     struct dirent **entries = NULL;
-    const int count = depth < MOST_DEPTH ? scandir(folder, &entries, is_shown, compare_names) : 0;
+    if (depth == MOST_DEPTH)
+        return xp_fail(XP_UNSUPPORTED, "%s: folders in more than %d others are not supported", folder, MOST_DEPTH - 1);
+    const int count = scandir(folder, &entries, is_shown, compare_names);
     xp_status status = count < 0 ? xp_fail(XP_IO_ERROR, "%s: the folder cannot be read", folder) : XP_OK;
     for (int i = 0; i < count; i++) {
         char path[PATH_MAX];
-        struct stat info;
-        const int written = snprintf(path, sizeof path, "%s/%s", folder, entries[i]->d_name);
+        bool is_folder = false;
         const bool is_text = is_text_name(entries[i]->d_name);
+        if (status == XP_OK) status = examine(folder, entries[i]->d_name, path, &is_folder);
         free(entries[i]);
-        if (status != XP_OK || written >= (int)sizeof path || stat(path, &info) != 0) continue;
-        if (S_ISDIR(info.st_mode))
+        if (status == XP_OK && is_folder)
             status = add_folder(text, path, depth + 1);
-        else if (is_text)
+        else if (status == XP_OK && is_text)
             status = add_file(text, path);
     }
     free(entries);
@@ -213,17 +226,26 @@ static bool recognises_text(const xp_opening *opening) {
     return at == end || *at != '@';
 }
 
-/* A folder of IDX files may have a note beside them. */
-static bool recognises_folder(const xp_opening *opening) {
+/* What the names of a folder's files, and of those in the folders in it, tell. */
+static void look_into(const char *folder, int depth, bool *text, bool *idx) {
     struct dirent **entries = NULL;
-    const int count = scandir(opening->path, &entries, is_shown, compare_names);
-    bool text = false, idx = false;
+    const int count = depth < MOST_DEPTH ? scandir(folder, &entries, is_shown, compare_names) : 0;
     for (int i = 0; i < count; i++) {
-        text = text || is_text_name(entries[i]->d_name);
-        idx = idx || strstr(entries[i]->d_name, "idx");
+        char path[PATH_MAX];
+        bool is_folder = false;
+        *text = *text || is_text_name(entries[i]->d_name);
+        *idx = *idx || strstr(entries[i]->d_name, "idx3-ubyte");
+        if (!*text && examine(folder, entries[i]->d_name, path, &is_folder) == XP_OK && is_folder)
+            look_into(path, depth + 1, text, idx);
         free(entries[i]);
     }
     free(entries);
+}
+
+/* A folder of IDX files may have a note beside them. */
+static bool recognises_folder(const xp_opening *opening) {
+    bool text = false, idx = false;
+    look_into(opening->path, 0, &text, &idx);
     return text && !idx;
 }
 

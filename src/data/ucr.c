@@ -3,6 +3,7 @@
 #include "core/text.h"
 #include "data/formats.h"
 #include "data/series.h"
+#include "data/stamps.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ static bool recognises_ucr(const xp_opening *opening) {
     xp_series series = xp_series_begin("", text, length, find_separator(text, length));
     if (!xp_series_next_line(&series) || *series.line.begin == '@') return false;
     xp_slice rest = series.line;
-    cut_label(&series, &rest);
+    if (xp_stamps_is_name(cut_label(&series, &rest))) return false; /* the header of a table over time */
     rest = xp_series_trim(&series, rest);
     float value = 0;
     return xp_series_read_value(&series, &rest.begin, rest.end, &value) == XP_OK;
