@@ -375,8 +375,8 @@ static void columns_of_numbers_are_what_a_table_measures(void **state) {
     static const char *const texts[] = {
         "time,load,day,open,name\n2020-01-01T00:00:00Z,1.5,2020-01-01,TRUE,a\n2020-01-01T00:30:00Z,,2020-01-01,False,"
         "b\n",
-        "\"\";load;\"day\";open;name\r\n19580101;\"1.5\";x;true;1b\r\n19580108;NA;2;FALSE;2\r\n",
-        "ds\tload\tday\topen\n1\t1.5\tmonday\t1\n2\tnull\ttuesday\t0"};
+        "\"\";load;\"day\";open;name\r\n19580101;\"1.5\";x;true;1b\r\n19580108;N/A;2b;FALSE;2b\r\n",
+        "ds\tload\tday\topen\n1\t1.5\tmonday\t1\n2\t-\t\"on \"\"Tuesday\"\"\"\t0"};
     for (int i = 0; i < 3; i++) {
         xp_dataset *dataset = open_table(texts[i]);
         float values[4];
@@ -405,6 +405,9 @@ static void names_of_columns_may_be_numbers_after_that_of_the_times(void **state
 static void a_bad_table_is_rejected_with_its_place(void **state) {
     reject_text("time,a\n1,2\n2,x\n", XP_BAD_DATA,
                 "toy.ts:3:3: 'x' is not a number, and the column 'a' holds numbers since line 2");
+    reject_text("time,a,b\n1,low,2\n2,3,4\n", XP_BAD_DATA,
+                "toy.ts:3:3: '3' is a number, but the column 'a' holds texts since line 2; leave the cell there empty");
+    reject_text("time,a\n1,2\n2,\"12\"9\n", XP_BAD_DATA, "toy.ts:3:3: '\"12\"9' is not a number");
     reject_text("time,a,b\n1,2,3\n2,4\n", XP_BAD_DATA,
                 "toy.ts:3:1: the row has fewer cells than the 3 columns of line 1");
     reject_text("time,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:2:1: the row has more cells than the 2 columns");

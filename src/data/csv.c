@@ -33,20 +33,33 @@ typedef struct csv_reader {
 
 /* --- cells -------------------------------------------------------------------------------------------------------- */
 
-/* The cell that begins at *at, without blanks and quotation marks; *at moves to the next one, or becomes NULL. */
+/* The quotation mark that closes what the one at `open` opens, NULL: none; two in a row are one of the text. */
+static const char *closing_quote(const char *open, const char *end) {
+    for (const char *at = open + 1; at < end; at++) {
+        if (*at != '"') continue;
+        if (at + 1 == end || at[1] != '"') return at;
+        at++;
+    }
+    return NULL;
+}
+
+/* The cell that begins at *at, without blanks and quotation marks; *at moves to the next one, or becomes NULL. What has
+ * more after its closing mark stays as it is, and so is no number. */
 static xp_slice next_cell(const xp_series *series, const char **at) {
     const char *begin = *at, *end = series->line.end;
     while (begin < end && xp_series_is_blank(series, *begin)) begin++;
-    const char *quote = begin < end && *begin == '"' ? memchr(begin + 1, '"', (size_t)(end - begin - 1)) : NULL;
+    const char *quote = begin < end && *begin == '"' ? closing_quote(begin, end) : NULL;
     const char *from = quote ? quote : begin, *stop = memchr(from, series->separator, (size_t)(end - from));
     *at = stop ? stop + 1 : NULL;
-    if (quote) return (xp_slice){begin + 1, quote};
-    return xp_series_trim(series, (xp_slice){begin, stop ? stop : end});
+    const xp_slice cell = xp_series_trim(series, (xp_slice){begin, stop ? stop : end});
+    return quote && quote + 1 == cell.end ? (xp_slice){begin + 1, quote} : cell;
 }
 
 static bool is_missing(xp_slice cell) {
-    return cell.begin == cell.end || xp_slice_is_missing(cell) || xp_slice_is(cell, "na") ||
-           xp_slice_is(cell, "null") || xp_slice_is(cell, "none") || xp_slice_is(cell, ".");
+    static const char *const words[] = {"na", "n/a", "null", "none", ".", "-"};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (xp_slice_is(cell, words[i])) return true;
+    return cell.begin == cell.end || xp_slice_is_missing(cell);
 }
 
 /* A number, or true and false as 1 and 0. */
@@ -139,7 +152,8 @@ static xp_status check_time(csv_reader *reader, xp_slice cell) {
     return XP_OK;
 }
 
-/* The first cell that is known decides what a column holds: numbers, or texts such as a date, which are passed over. */
+/* The first cell that is known decides what a column holds: numbers, or texts such as a date, which are passed over. A
+ * number among texts is told: a column of numbers would be left out because of one cell. */
 static xp_status read_cell(csv_reader *reader, column *own, xp_slice cell, float *out) {
     double value = NAN;
     *out = NAN;
@@ -149,7 +163,14 @@ static xp_status read_cell(csv_reader *reader, column *own, xp_slice cell, float
         own->kind = number ? NUMBERS : TEXTS;
         own->known_at = cell.begin;
     }
-    if (own->kind == TEXTS) return XP_OK;
+    if (own->kind == TEXTS && !number) return XP_OK;
+    if (own->kind == TEXTS)
+        return xp_series_fail(
+            &reader->series, XP_BAD_DATA, cell.begin,
+            "'%.*s' is a number, but the column '%.*s' holds texts since line %d; leave the cell there "
+            "empty if its number is not known, or remove the column",
+            shown(cell), cell.begin, shown(own->name), own->name.begin,
+            xp_series_line_of(&reader->series, own->known_at));
     if (!number)
         return xp_series_fail(
             &reader->series, XP_BAD_DATA, cell.begin,
