@@ -103,6 +103,7 @@ static const field fields[] = {
     FIELD(FIELD_INT, "epoch", state.epoch, 1e6),
     FIELD(FIELD_WHOLE, "position", state.position, MOST),
     FIELD(FIELD_WHOLE, "samples", state.samples, MOST),
+    FIELD(FIELD_WHOLE, "counted", state.counted, MOST),
     FIELD(FIELD_INT, "epoch_best", state.epoch_best, 1e6),
     FIELD(FIELD_REAL, "seconds", state.seconds, 1e15),
     FIELD(FIELD_WHOLE, "samples_total", state.samples_total, MOST),
@@ -259,6 +260,12 @@ static int data_features(const xp_checkpoint *checkpoint) {
     return data.kind->features(&data);
 }
 
+/* Before samples without a known label could train, all were counted. */
+static void complete_counts(json_t *all) {
+    json_t *samples = json_object_get(all, "samples");
+    if (samples && !json_object_get(all, "counted")) json_object_set(all, "counted", samples);
+}
+
 /* Before there was more than one task, none was recorded. */
 static xp_status read_task(const char *path, json_t *name, xp_checkpoint *out) {
     if (name && !json_is_string(name)) return xp_fail(XP_BAD_DATA, "%s: 'task' is not a text", path);
@@ -349,6 +356,7 @@ static xp_status check_progress(const char *path, const xp_checkpoint *checkpoin
     const xp_training_state *state = &checkpoint->state;
     const int64_t batch = checkpoint->config.training.batch, epochs = state->epoch;
     XP_TRY(expect_at_most(path, "samples", state->samples, state->samples_total, "'samples_total'"));
+    XP_TRY(expect_at_most(path, "counted", state->counted, state->samples, "'samples'"));
     XP_TRY(expect_at_most(path, "position", state->position, state->step, "'step'"));
     const int64_t done = state->samples_total - state->samples;
     if (samples == 0) samples = epochs > 0 ? done / epochs : state->samples;
@@ -434,6 +442,7 @@ static xp_status read_state(const char *path, const char *text, size_t length, x
         status = xp_fail(XP_BAD_DATA, "%s: 'format' is not %d; another version of expanse wrote it", path, FORMAT);
     }
     task_fields own = {.count = 0};
+    complete_counts(all);
     if (status == XP_OK) status = read_task(path, json_object_get(all, "task"), out);
     if (status == XP_OK) list_task_fields(out->task, &own);
     for (int i = 0; i < FIELDS && status == XP_OK; i++) status = read_field(path, all, &fields[i], out);

@@ -20,6 +20,7 @@ typedef struct xp_training_state {
     int64_t position;          /* steps done of that epoch */
     double sums[XP_TASK_SUMS]; /* of the task, over the samples of the epoch so far */
     int64_t samples;           /* of the epoch so far */
+    int64_t counted;           /* of these: those that the sums are of; the others have no label that is known */
     double best;    /* value of the deciding metric, of the set that judges: validation, else test, else training */
     double at_best; /* of the test set (else as above) in that epoch: what summary.json reports */
     int epoch_best; /* from 1; 0: none yet */

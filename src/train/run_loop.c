@@ -25,6 +25,7 @@ static void count_step(xp_run *run, const xp_tally *tally) {
     if (tally->samples == 0) return;
     for (int i = 0; i < XP_TASK_SUMS; i++) state->sums[i] += tally->sums[i];
     state->samples += tally->samples;
+    state->counted += tally->counted;
     state->samples_total += tally->samples;
     if (run->session.skipped) xp_loss_scale_count(&state->loss_scale, tally->skipped > 0);
     state->step++;
@@ -80,7 +81,7 @@ static void report_training(const xp_run *run, double *told) {
                             .learning_rate = run->row.learning_rate,
                             .samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9),
                             .seconds_left = (double)left * (now - run->started) / (double)state->step};
-    xp_task_measure(run->checkpoint.task, state->sums, state->samples, xp_dataset_target_unit(run->train),
+    xp_task_measure(run->checkpoint.task, state->sums, state->counted, xp_dataset_target_unit(run->train),
                     progress.metrics);
     run->callbacks->progress(run->callbacks->user, &progress);
 }
@@ -212,7 +213,7 @@ static xp_status finish_epoch(xp_run *run) {
     const xp_task *task = run->checkpoint.task;
     xp_status status = XP_OK;
     row->epoch = state->epoch + 1;
-    xp_task_measure(task, state->sums, state->samples, xp_dataset_target_unit(run->train),
+    xp_task_measure(task, state->sums, state->counted, xp_dataset_target_unit(run->train),
                     row->metrics[XP_SET_TRAINING]);
     xp_task_measure(task, state->sums, 0, 1, row->metrics[XP_SET_VALIDATION]);
     xp_task_measure(task, state->sums, 0, 1, row->metrics[XP_SET_TEST]);
@@ -238,7 +239,7 @@ static xp_status finish_epoch(xp_run *run) {
     state->epoch++;
     state->position = 0;
     memset(state->sums, 0, sizeof state->sums);
-    state->samples = 0;
+    state->samples = state->counted = 0;
     XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row, state->epoch_best), out);
     if (best) XP_TRY_OR(status, xp_run_save(run, "best"), out);
     XP_TRY_OR(status, save_epoch(run), out);
