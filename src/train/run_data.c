@@ -16,6 +16,20 @@ static xp_status fill_missing(const xp_run *run, xp_dataset *set) {
     return status;
 }
 
+/* Checks a set again once its parts are split off: what is known may all be in another one. */
+static xp_status check_part(const xp_run *run, const xp_dataset *set, const char *part, xp_data_use use) {
+    char name[sizeof set->name + 32];
+    if (!set) return XP_OK;
+    snprintf(name, sizeof name, "%s, %s part", set->name, part);
+    return run->checkpoint.task->check(set, name, use);
+}
+
+static xp_status check_parts(const xp_run *run) {
+    XP_TRY(check_part(run, run->train, "training", XP_DATA_TRAINS));
+    XP_TRY(check_part(run, run->validation, "validation", XP_DATA_TESTS));
+    return check_part(run, run->test, "test", XP_DATA_TESTS);
+}
+
 /* Opens a file of the data; the path of a resumed run may be outdated. `given`: the flag has set it. */
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
     const xp_config *config = &run->checkpoint.config;
@@ -33,7 +47,10 @@ static xp_status open_data(const xp_run *run, const char *path, const char *flag
 /* Either of them, or both. */
 static xp_status reject_data(const xp_run *run, bool train, bool test) {
     const xp_config *config = &run->checkpoint.config;
-    if (!*config->data.test) train = !(test = false); /* a part of the training data */
+    if (!*config->data.test) { /* it is a part of the training data */
+        train = true;
+        test = false;
+    }
     static const char remedy[] =
         "its samples, their lengths, classes or targets differ; give %s the right file, or start "
         "a new run";
@@ -72,6 +89,12 @@ static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
     if (run->resumed && !(is_alike(&run->checkpoint, set) && (!training || has_outputs(&run->checkpoint, set))))
         return reject_data(run, training, !training);
     const bool series = set->kind->has.length && set->step == 0; /* and not text */
+    if (wanted > 0 && set->horizon > 0)
+        return xp_fail(
+            XP_INVALID_ARGUMENT,
+            "data.max_length (--max-length) is for series of their own lengths; windows of %s have the steps of "
+            "data.context (--context)",
+            set->name);
     if (!series && wanted > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.max_length (--max-length) is for series", set->name,
                        set->kind->name);
@@ -112,6 +135,7 @@ xp_status xp_run_load_data(xp_run *run) {
     if (config->data.validation > 0)
         XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
     if (run->train->horizon > 0) XP_TRY(xp_dataset_thin(run->train, config->data.stride));
+    XP_TRY(check_parts(run));
 
     xp_dataset *sets[] = {run->train, run->validation, run->test};
     for (int i = 0; i < 3; i++) {
