@@ -132,6 +132,20 @@ static xp_dataset *open_windows(const char *text) {
     return dataset;
 }
 
+static void a_column_that_a_window_does_not_know_is_at_its_mean(void **state) {
+    xp_dataset *dataset = open_windows("a,b\n900,2\n1100,4\n,6\n,8\n1000,10\n");
+    xp_standardisation fit;
+    float values[4];
+    MUST(xp_dataset_interpolate(dataset));
+    MUST(xp_standardisation_fit(&fit, dataset));
+    xp_standardisation_apply(&fit, dataset);
+    assert_true(fit.mean[0] == 1000);
+    MUST(xp_dataset_read(dataset, 2, values));
+    assert_true(values[0] == 0 && values[2] == 0 && values[1] == 0 && values[3] > 0);
+    xp_standardisation_release(&fit);
+    xp_dataset_close(&dataset);
+}
+
 static void columns_to_predict_are_matched_by_name(void **state) {
     xp_dataset *train = open_windows("time,a,b\n1,1,2\n2,3,4\n3,5,6\n");
     xp_dataset *same = open_windows("a,b\n1,2\n3,4\n5,6\n"), *turned = open_windows("b,a\n1,2\n3,4\n5,6\n");
@@ -475,6 +489,7 @@ int main(void) {
         cmocka_unit_test(labels_are_checked_by_the_number_of_the_sample_in_its_file),
         cmocka_unit_test(a_part_without_labels_takes_the_classes_of_the_other),
         cmocka_unit_test(columns_to_predict_are_matched_by_name),
+        cmocka_unit_test(a_column_that_a_window_does_not_know_is_at_its_mean),
         cmocka_unit_test(a_header_without_samples_serves_for_alignment),
         cmocka_unit_test(a_split_takes_its_part_of_every_class),
         cmocka_unit_test(a_limit_keeps_the_classes_in_balance),

@@ -166,6 +166,17 @@ def check_forecasts():
     expect("forecasts", all(row["true"] == "" and row["predicted"] for row in everything[-4:]), str(everything[-4:]))
     expect("forecasts", os.path.exists(os.path.join(run, "forecast.svg")), "there is no picture")
     must("train", "--resume", run, "--epochs", "3", "--quiet")
+    reserved = [*words, "--horizon", "4", "--max-length", "20", "--out", run + "-no"]
+    rejected("reserved steps of windows", reserved, [r"--max-length\) is for series", r"data\.context \(--context\)"], 1)
+    bare = write("bare.csv", "time,load\n" + "".join(f"{i},{i % 7 if i < 60 else ''}\n" for i in range(100)))
+    without = [bare if word == data else word for word in words]
+    once = [*without, "--horizon", "1", "--predict", "load", "--epochs", "1", "--set", "learning_rate=1e-12", "--set", "dropout=0", "--set", "attention_dropout=0"]
+    must(*once, "--out", run + "-bare")
+    known = json.loads(must("eval", run + "-bare", "--data", bare, "--quiet", "-o", "json").stdout)["mse"]
+    told = float(next(csv.DictReader(open(os.path.join(run + "-bare", "metrics.csv"))))["train_mse"])
+    expect("windows without a known target", abs(told - known) < 1e-3 * known, f"training measures {told}, not {known}")
+    without += ["--horizon", "4", "--validation", "0.2", "--out", run + "-no"]
+    rejected("a part without a known value", without, [r"bare\.csv, validation part: no value that is to be predicted is known"], 1)
     rejected("a table without a horizon", [*words, "--out", run + "-no"], [r"table\.csv is a table of measurements over time", "--horizon"], 1)
     rejected("patches that divide nothing", [*words, "--horizon", "4", "--set", "patch_steps=5", "--out", run + "-no"], ["5 does not divide the 16 steps"], 1)
     rejected("a horizon of series", ["train", *SMALL, "--train", FILES["train"], "--horizon", "4", "--out", run + "-no"], ["--horizon"], 1)
@@ -179,7 +190,7 @@ def check_states():
     shutil.copytree(RUN, damaged)
     os.makedirs(caches)
     environment = {**os.environ, "EXPANSE_CACHE_DIR": caches, "POCL_CACHE_DIR": caches}
-    changes = [("step", 2**63 - 1), ("epoch", 7), ("position", 65536), ("samples", 1), ("samples_total", 0), ("correct", 2**31), ("batch", 1),
+    changes = [("step", 2**63 - 1), ("epoch", 7), ("position", 65536), ("samples", 1), ("counted", 2**31), ("samples_total", 0), ("correct", 2**31), ("batch", 1),
                ("classes", 3), ("length", 2**31 - 1), ("length", 7), ("features", 2**31 - 1), ("features", 7), ("channels", 1),
                ("epoch_best", 65536), ("seconds", None), ("mean", []), ("fingerprint", "x"), ("data", "images")]
     for key, value in changes:

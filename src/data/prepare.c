@@ -8,8 +8,8 @@
 
 /* --- reading ------------------------------------------------------------------------------------------------------ */
 
-/* values [count], `stride` apart. */
-static void interpolate(float *values, int64_t count, int stride) {
+/* values [count], `stride` apart; `otherwise` where none is known. */
+static void interpolate(float *values, int64_t count, int stride, float otherwise) {
     int64_t known = -1; /* the last step with a value */
     for (int64_t step = 0; step < count; step++) {
         float value = values[step * stride];
@@ -21,7 +21,7 @@ static void interpolate(float *values, int64_t count, int stride) {
         }
         known = step;
     }
-    float last = known < 0 ? 0.0f : values[known * stride];
+    float last = known < 0 ? otherwise : values[known * stride];
     for (int64_t gap = known + 1; gap < count; gap++) values[gap * stride] = last;
 }
 
@@ -33,12 +33,14 @@ static void standardise(float *values, int64_t count, int stride, double mean, d
 xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values) {
     const xp_standardisation *standardisation = dataset->standardisation;
     const int features = dataset->kind->features(dataset);
-    int64_t own = 0; /* values without the padding */
+    const bool windows = dataset->horizon > 0 && standardisation; /* nothing known is the mean, and 0 after it */
+    int64_t own = 0;                                              /* values without the padding */
     XP_TRY(dataset->source->read(dataset->source, xp_dataset_number(dataset, sample), values));
     for (int feature = 0; feature < features; feature++) {
         const xp_feature_place place = dataset->kind->place(dataset, sample, feature);
         own += place.count;
-        if (dataset->fills_missing) interpolate(values + place.offset, place.count, place.stride);
+        const float otherwise = windows ? (float)standardisation->mean[feature] : 0.0f;
+        if (dataset->fills_missing) interpolate(values + place.offset, place.count, place.stride, otherwise);
         if (standardisation)
             standardise(values + place.offset, place.count, place.stride, standardisation->mean[feature],
                         standardisation->deviation[feature]);
