@@ -2,7 +2,6 @@
 #include "command.h"
 
 #include "live.h"
-#include "signals.h"
 #include "train/generate.h"
 
 #include <stdio.h>
@@ -66,7 +65,7 @@ int xp_command_generate(int count, char **words) {
     if (!*options.prompt) return xp_command_misuse("--prompt: give at least one character");
 
     output out = {.prompt = options.prompt};
-    xp_trainer_callbacks callbacks = {.stop = &xp_signal_asked};
+    xp_trainer_callbacks callbacks = {0};
     xp_live_start(&out.live, stderr, quiet);
     xp_live_bind(&out.live, &callbacks);
     options.prompt_length = strlen(options.prompt);
@@ -77,5 +76,5 @@ int xp_command_generate(int count, char **words) {
     const xp_status status = xp_generate(arguments.words[0], &options, &callbacks);
     if (out.begun) putchar('\n');
     xp_live_clear(&out.live);
-    return status == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    return xp_command_end(status);
 }
