@@ -235,11 +235,12 @@ int xp_command_train(int count, char **words) {
         {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
         {"--config", "FILE", "then read this YAML file; --print-config prints one", .text = &file},
         {"--train", "FILE",
-         "training data: series (.ts, .arff, UCR tables), IDX images or a folder of them, text (.txt) or a folder of "
-         "it; "
-         "also as .gz (required)",
+         "training data: series (.ts, .arff, UCR tables), a table over time (CSV), IDX images or a folder of them, "
+         "text "
+         "(.txt) or a folder of it; also as .gz (required)",
          .option = "data.train"},
-        {"--task", "NAME", "what is learned: classification, regression, text (what the training data are for)",
+        {"--task", "NAME",
+         "what is learned: classification, regression, forecasting, text (what the training data are for)",
          .option = "data.task"},
         {"--test", "FILE", "test data; without --validation, they choose the best epoch", .option = "data.test"},
         {"--validation", "X", "fraction of the training data to split off, which chooses the best epoch",

@@ -79,11 +79,11 @@ struct xp_dataset {
     const xp_standardisation *target_standardisation; /* as well */
 };
 
-/* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, in UTF-8 or UTF-16; or an IDX image
- * file, with its label file beside it (images-idx3 -> labels-idx1), or a folder of IDX files (`part`: "train" or
- * "test"); or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing values are NaN until
- * xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by name),
- * XP_OUT_OF_MEMORY. */
+/* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, or a table over time as CSV, in
+ * UTF-8 or UTF-16; or an IDX image file, with its label file beside it (images-idx3 -> labels-idx1), or a folder of IDX
+ * files (`part`: "train" or "test"); or text, as a file whose name ends in .txt or a folder of them. All may be gzip.
+ * Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset),
+ * XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 /* Opens any file, or the files *.txt of a folder and the folders in it, as text. XP_IO_ERROR, XP_BAD_DATA: it is empty;
  * XP_OUT_OF_MEMORY. */
@@ -132,9 +132,9 @@ void xp_standardisation_undo(const xp_standardisation *standardisation, int64_t 
 void xp_standardisation_release(xp_standardisation *standardisation);
 
 /* Makes other's label numbers and classes those of `dataset` (class names are matched as text), or its targets, and
- * pads both to the longer length. Classes of other's samples that `dataset` does not have become the unseen ones. `dataset` may be a
- * header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape of samples, or
- * another number of targets. */
+ * pads both to the longer length. Classes of other's samples that `dataset` does not have become the unseen ones.
+ * `dataset` may be a header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape
+ * of samples, or another number of targets, or other names of them. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);
 /* Pads every series with zeros to this number of steps, which is at least its length. */
 void xp_dataset_pad(xp_dataset *dataset, int length);
@@ -147,8 +147,8 @@ xp_status xp_dataset_check_targets(const xp_dataset *dataset, const char *path);
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
- * *validation; the choice depends on the seed alone. Of a text that was cut, its end. Of windows, those that predict the
- * last rows; then windows of the rest neither know nor predict one of these. */
+ * *validation; the choice depends on the seed alone. Of a text that was cut, its end. Of windows, those that predict
+ * the last rows; then windows of the rest neither know nor predict one of these. */
 xp_status xp_dataset_split(xp_dataset *dataset, double fraction, uint64_t seed, xp_dataset **validation);
 /* Keeps the first `count` samples of a class-balanced seeded order: shortened runs. Of a text that was cut, its
  * beginning; of windows, the latest. */
@@ -158,8 +158,8 @@ void xp_dataset_first(xp_dataset *dataset, int64_t count);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
-/* Begins an epoch of training: a sequence that was cut is cut at other places, by less than a sample later, which depend
- * on seed and epoch alone. */
+/* Begins an epoch of training: a sequence that was cut is cut at other places, by less than a sample later, which
+ * depend on seed and epoch alone. */
 void xp_dataset_begin_epoch(xp_dataset *dataset, uint64_t seed, int64_t epoch);
 /* Reads one sample, prepared, into values [sample_elements]. Threads may read at the same time. XP_BAD_DATA: the source
  * cannot give it; and what else reading files may fail with. */

@@ -207,16 +207,15 @@ xp_status xp_series_check_name(const xp_series *series, xp_slice name) {
     const size_t length = (size_t)(name.end - name.begin), whole = xp_text_utf8(name.begin, length);
     if (whole < length)
         return xp_series_fail(series, XP_BAD_DATA, name.begin + whole,
-                              "the name of a class is not UTF-8 here; save the file as UTF-8, or rename the class");
+                              "a name is not UTF-8 here; save the file as UTF-8, or change the name");
     for (const char *at = name.begin; at < name.end; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f)
-            return xp_series_fail(series, XP_BAD_DATA, at,
-                                  "the name of a class has a control character here; rename the class");
+            return xp_series_fail(series, XP_BAD_DATA, at, "a name has a control character here; change the name");
     }
     if (length > XP_DATA_NAME_BYTES)
         return xp_series_fail(series, XP_BAD_DATA, name.begin,
-                              "the name of a class has %zu bytes, more than the %d that a name may have; shorten it",
-                              length, XP_DATA_NAME_BYTES);
+                              "a name has %zu bytes, more than the %d that it may have; shorten it", length,
+                              XP_DATA_NAME_BYTES);
     return XP_OK;
 }
 

@@ -68,8 +68,8 @@ xp_status xp_series_end_sample(xp_series *series, int length, xp_slice label);
 
 /* A name that every file of a run can hold: UTF-8 without control characters, not too long. */
 xp_status xp_series_check_name(const xp_series *series, xp_slice name);
-/* Gives the data set its samples, their targets, and classes: those in `listed`, in their order. XP_BAD_DATA: a sample has another.
- * Where it has ? or nan and no class is called so, it has none. */
+/* Gives the data set its samples, their targets, and classes: those in `listed`, in their order. XP_BAD_DATA: a sample
+ * has another. Where it has ? or nan and no class is called so, it has none. */
 xp_status xp_series_finish(xp_series *series, const xp_names *listed, xp_dataset *dataset);
 
 #endif

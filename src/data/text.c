@@ -1,5 +1,6 @@
-/* Plain text, as the bytes that it consists of: a file, or the files of a folder one after another. Owns the bytes, once,
- * and how they are cut into samples: a sample is a number of bytes and the one that follows them. Knows no characters. */
+/* Plain text, as the bytes that it consists of: a file, or the files of a folder one after another. Owns the bytes,
+ * once, and how they are cut into samples: a sample is a number of bytes and the one that follows them. Knows no
+ * characters. */
 #include "core/text.h"
 #include "core/array.h"
 #include "core/files.h"
@@ -87,7 +88,7 @@ static xp_status cut_text(xp_dataset *dataset, const xp_windows *windows) {
     return XP_OK;
 }
 
-/* ---- files and folders --------------------------------------------------------------------------------------------- */
+/* ---- files and folders ------------------------------------------------------------------------------------------- */
 
 /* Gives the data set an empty text. */
 static xp_status begin(xp_dataset *dataset, const char *path, text_source **out) {

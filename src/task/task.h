@@ -142,8 +142,8 @@ struct xp_task {
     /* Describes the labels, after a comma: ", 3 classes". */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
 
-    /* How many numbers the model gives, and the name of each (valid until the next call). The keys are those of state.json, and the names' that of
-     * the weights' metadata. */
+    /* How many numbers the model gives, and the name of each (valid until the next call). The keys are those of
+     * state.json, and the names' that of the weights' metadata. */
     int (*outputs)(const xp_dataset *training);
     const char *(*output_name)(const xp_dataset *training, int output);
     const char *outputs_key, *names_key;
@@ -183,8 +183,8 @@ struct xp_task {
 bool xp_task_is_better(const xp_task *task, double value, double than);
 /* The metric in this place, from 0, of a listing: the deciding one comes first. */
 int xp_task_metric_at(const xp_task *task, int place);
-/* All metrics, from the sums of `counted` samples in this unit; out [XP_TASK_METRICS], NaN after those of the task, and without a
- * sample. */
+/* All metrics, from the sums of `counted` samples in this unit; out [XP_TASK_METRICS], NaN after those of the task, and
+ * without a sample. */
 void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double unit, double *out);
 
 /* The table (list.c). */

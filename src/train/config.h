@@ -30,7 +30,7 @@ typedef struct xp_config {
         char train[1024], test[1024];
         double test_part;  /* fraction split off the training data before all else; 0: none */
         double validation; /* fraction split off the training part; 0: none */
-        int context; /* of windows of a table over time: rows before those that are predicted; text: bytes before the one */
+        int context;       /* of windows of a table: rows before those that are predicted; text: bytes before the one */
         int horizon, season, stride; /* of such windows; horizon 0: the data have none */
         char predict[256];           /* columns of it, by name; empty: all */
         int64_t train_limit;         /* samples; 0: all */
