@@ -61,7 +61,7 @@ extern const char *const xp_parts[];      /* "train", "test", NULL */
 #define XP_PART_FLAG(text_)                                                                                            \
     {                                                                                                                  \
         "--part", "PART",                                                                                              \
-            "train or test: part of a folder of IDX files (test), or of the data that a run had split (all)",           \
+            "train or test: part of a folder of IDX files (test), or of the data that a run had split (all)",          \
             .choices = xp_parts, .text = (text_)                                                                       \
     }
 
