@@ -1,15 +1,14 @@
 /* The row of forecasting, and the arithmetic of its errors. */
 #include "task/forecasting.h"
 
+#include "task/numbers.h"
 #include "task/regression.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MSE, MAE, SKILL, METRICS };
-enum { SQUARES = XP_TALLY_LOSS, ABSOLUTE = XP_TALLY_SCORE, SUMS };
 
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
@@ -37,28 +36,7 @@ static void describe(const xp_dataset *dataset, xp_writer *out) {
              dataset->horizon == 1 ? "" : "s");
 }
 
-static int outputs(const xp_dataset *training) {
-    return training->targets;
-}
-
-static const char *output_name(const xp_dataset *training, int output) {
-    return training->target_names[output];
-}
-
-static void restore(xp_dataset *header, int count, char **names) {
-    header->targets = count;
-    header->target_names = names;
-}
-
 /* ---- metrics ----------------------------------------------------------------------------------------------------- */
-
-static double mean_square(const double *sums, int64_t counted, double unit) {
-    return sums[SQUARES] / (double)counted * unit * unit;
-}
-
-static double mean_absolute(const double *sums, int64_t counted, double unit) {
-    return sums[ABSOLUTE] / (double)counted * unit;
-}
 
 /* The batches do not have the forecast to beat. */
 static double unknown(const double *sums, int64_t counted, double unit) {
@@ -127,7 +105,7 @@ static void add_step(const xp_evaluation *evaluation, int step, sums *out) {
     for (int64_t i = 0; i < evaluation->count; i++)
         for (int c = 0; c < own->columns; c++) {
             const int64_t at = (i * own->horizon + step) * own->columns + c;
-            const double deviation = own->scale.deviation[c], unit = own->columns > 1 && deviation > 0 ? deviation : 1;
+            const double unit = xp_numbers_unit(&own->scale, own->columns, c);
             const double value = own->values[at];
             const double error = (evaluation->answers[at] - value) / unit, naive = (own->naive[at] - value) / unit;
             if (isnan(value)) continue;
@@ -161,8 +139,6 @@ static void finish(xp_evaluation *evaluation) {
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
 
-enum { DIGITS = 6 };
-
 static void fill_step(const xp_evaluation *evaluation, int64_t row, xp_task_cell *cells) {
     const xp_step_errors *errors = &xp_evaluation_forecasts(evaluation)->errors[row];
     cells[0].whole = row + 1;
@@ -176,10 +152,10 @@ static void fill_step(const xp_evaluation *evaluation, int64_t row, xp_task_cell
 static xp_status report(const xp_evaluation *evaluation, xp_task_table *out) {
     static const xp_task_column columns[] = {
         {"step", NULL, XP_TASK_WHOLE},
-        {"mse", "MSE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-        {"mae", "MAE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-        {"naive_mse", "seasonal-naive MSE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-        {"naive_mae", "seasonal-naive MAE", XP_TASK_REAL, .digits = DIGITS, .significant = true}};
+        {"mse", "MSE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"mae", "MAE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"naive_mse", "seasonal-naive MSE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"naive_mae", "seasonal-naive MAE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true}};
     XP_TRY(xp_task_table_of(out, columns, sizeof columns / sizeof *columns));
     out->name = "steps";
     out->row_count = xp_evaluation_forecasts(evaluation)->horizon;
@@ -203,18 +179,6 @@ static void fill_answer(const xp_evaluation *evaluation, int64_t row, xp_task_ce
     }
 }
 
-static xp_status add_column(const xp_forecasts *own, const char *word, int column, xp_task_table *out) {
-    xp_writer title = {0};
-    xp_write(&title, "%s", word);
-    if (own->columns > 1) xp_write(&title, " %s", own->names[column]);
-    xp_status status = xp_writer_status(&title, "forecasts");
-    if (status == XP_OK)
-        status = xp_task_table_column(
-            out, &(xp_task_column){title.text, NULL, XP_TASK_REAL, .digits = DIGITS, .significant = true});
-    xp_writer_release(&title);
-    return status;
-}
-
 static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
     static const char *const places[] = {"sample", "row", "step"}, *const words[] = {"predicted", "true", "naive"};
     const xp_forecasts *own = evaluation->own;
@@ -224,7 +188,8 @@ static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
     xp_status status = XP_OK;
     for (int i = 0; i < 3 && status == XP_OK; i++)
         status = xp_task_table_column(out, &(xp_task_column){(char *)places[i], NULL, XP_TASK_WHOLE});
-    for (int i = 0; i < 3 * own->columns && status == XP_OK; i++) status = add_column(own, words[i % 3], i / 3, out);
+    for (int i = 0; i < 3 * own->columns && status == XP_OK; i++)
+        status = xp_numbers_add_column(out, words[i % 3], own->columns, own->names, i / 3);
     if (status != XP_OK) xp_task_table_release(out);
     return status;
 }
@@ -236,19 +201,19 @@ const xp_task xp_forecasting = {
     .takes = takes,
     .check = check,
     .describe = describe,
-    .outputs = outputs,
-    .output_name = output_name,
+    .outputs = xp_numbers_outputs,
+    .output_name = xp_numbers_output_name,
     .outputs_key = "targets",
     .names_key = "target_names",
     .has_targets = true,
-    .restore = restore,
+    .restore = xp_numbers_restore,
     .build = xp_regression_build,
-    .sums = {[SQUARES] = {"squared_error_sum"}, [ABSOLUTE] = {"absolute_error_sum"}},
-    .sum_count = SUMS,
+    .sums = {[XP_NUMBERS_SQUARES] = {"squared_error_sum"}, [XP_NUMBERS_ABSOLUTE] = {"absolute_error_sum"}},
+    .sum_count = XP_NUMBERS_SUMS,
     .metrics = {[MSE] = {"mse", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,
-                         .value = mean_square},
+                         .value = xp_numbers_mean_square},
                 [MAE] = {"mae", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,
-                         .value = mean_absolute},
+                         .value = xp_numbers_mean_absolute},
                 [SKILL] = {"skill", "", .scale = 1, .digits = 4, .lowest = -1e300, .highest = 1, .value = unknown}},
     .metric_count = METRICS,
     .deciding = MSE,

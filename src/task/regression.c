@@ -2,13 +2,13 @@
 #include "task/regression.h"
 
 #include "ops/ops.h"
+#include "task/numbers.h"
 
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { MSE, MAE, R2, METRICS };
-enum { SQUARES = XP_TALLY_LOSS, ABSOLUTE = XP_TALLY_SCORE, SUMS };
 
 /* ---- data -------------------------------------------------------------------------------------------------------- */
 
@@ -27,19 +27,6 @@ static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use 
 
 static void describe(const xp_dataset *dataset, xp_writer *out) {
     xp_write(out, ", %d target%s", dataset->targets, dataset->targets == 1 ? "" : "s");
-}
-
-static int outputs(const xp_dataset *training) {
-    return training->targets;
-}
-
-static const char *output_name(const xp_dataset *training, int output) {
-    return training->target_names[output];
-}
-
-static void restore(xp_dataset *header, int count, char **names) {
-    header->targets = count;
-    header->target_names = names;
 }
 
 /* ---- the loss ---------------------------------------------------------------------------------------------------- */
@@ -62,17 +49,9 @@ xp_status xp_regression_build(xp_learner *learner, const xp_task_options *option
 
 /* ---- metrics ----------------------------------------------------------------------------------------------------- */
 
-static double mean_square(const double *sums, int64_t counted, double unit) {
-    return sums[SQUARES] / (double)counted * unit * unit;
-}
-
-static double mean_absolute(const double *sums, int64_t counted, double unit) {
-    return sums[ABSOLUTE] / (double)counted * unit;
-}
-
 /* The targets of the training set have a variance of 1. */
 static double determination(const double *sums, int64_t counted, double unit) {
-    return 1 - sums[SQUARES] / (double)counted;
+    return 1 - sums[XP_NUMBERS_SQUARES] / (double)counted;
 }
 
 /* ---- evaluations ------------------------------------------------------------------------------------------------- */
@@ -148,7 +127,7 @@ static void finish(xp_evaluation *evaluation) {
     for (int t = 0; t < own->count; t++) {
         xp_target_errors *errors = &own->errors[t];
         measure_target(evaluation, t, errors);
-        const double deviation = own->scale.deviation[t], unit = own->count > 1 && deviation > 0 ? deviation : 1;
+        const double unit = xp_numbers_unit(&own->scale, own->count, t);
         metrics[MSE] += errors->squared / (unit * unit) / own->count;
         metrics[MAE] += errors->absolute / unit / own->count;
         metrics[R2] += errors->r2 / own->count;
@@ -168,16 +147,15 @@ static void fill_target(const xp_evaluation *evaluation, int64_t row, xp_task_ce
     cells[5].real = errors->r2;
 }
 
-enum { DIGITS = 6 };
-
 /* A row for each target. */
 static xp_status report(const xp_evaluation *evaluation, xp_task_table *out) {
-    static const xp_task_column columns[] = {{"target", NULL, XP_TASK_TEXT},
-                                             {"samples", NULL, XP_TASK_WHOLE},
-                                             {"mse", "MSE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-                                             {"rmse", "RMSE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-                                             {"mae", "MAE", XP_TASK_REAL, .digits = DIGITS, .significant = true},
-                                             {"r2", "R²", XP_TASK_REAL, .digits = 4}};
+    static const xp_task_column columns[] = {
+        {"target", NULL, XP_TASK_TEXT},
+        {"samples", NULL, XP_TASK_WHOLE},
+        {"mse", "MSE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"rmse", "RMSE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"mae", "MAE", XP_TASK_REAL, .digits = XP_NUMBERS_DIGITS, .significant = true},
+        {"r2", "R²", XP_TASK_REAL, .digits = 4}};
     XP_TRY(xp_task_table_of(out, columns, sizeof columns / sizeof *columns));
     out->name = "targets";
     out->row_count = xp_evaluation_targets(evaluation)->count;
@@ -196,18 +174,6 @@ static void fill_answer(const xp_evaluation *evaluation, int64_t row, xp_task_ce
     }
 }
 
-static xp_status add_column(const xp_targets *own, const char *word, int target, xp_task_table *out) {
-    xp_writer title = {0};
-    xp_write(&title, "%s", word);
-    if (own->count > 1) xp_write(&title, " %s", own->names[target]);
-    xp_status status = xp_writer_status(&title, "answers");
-    if (status == XP_OK)
-        status = xp_task_table_column(
-            out, &(xp_task_column){title.text, NULL, XP_TASK_REAL, .digits = DIGITS, .significant = true});
-    xp_writer_release(&title);
-    return status;
-}
-
 static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
     const xp_targets *own = evaluation->own;
     XP_TRY(xp_task_table_create(out, 1 + own->count * (own->known ? 2 : 1)));
@@ -215,8 +181,8 @@ static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
     out->fill = fill_answer;
     xp_status status = xp_task_table_column(out, &(xp_task_column){"sample", NULL, XP_TASK_WHOLE});
     for (int t = 0; t < own->count && status == XP_OK; t++) {
-        status = add_column(own, "predicted", t, out);
-        if (status == XP_OK && own->known) status = add_column(own, "true", t, out);
+        status = xp_numbers_add_column(out, "predicted", own->count, own->names, t);
+        if (status == XP_OK && own->known) status = xp_numbers_add_column(out, "true", own->count, own->names, t);
     }
     if (status != XP_OK) xp_task_table_release(out);
     return status;
@@ -229,19 +195,19 @@ const xp_task xp_regression = {
     .takes = takes,
     .check = check,
     .describe = describe,
-    .outputs = outputs,
-    .output_name = output_name,
+    .outputs = xp_numbers_outputs,
+    .output_name = xp_numbers_output_name,
     .outputs_key = "targets",
     .names_key = "target_names",
     .has_targets = true,
-    .restore = restore,
+    .restore = xp_numbers_restore,
     .build = xp_regression_build,
-    .sums = {[SQUARES] = {"squared_error_sum"}, [ABSOLUTE] = {"absolute_error_sum"}},
-    .sum_count = SUMS,
+    .sums = {[XP_NUMBERS_SQUARES] = {"squared_error_sum"}, [XP_NUMBERS_ABSOLUTE] = {"absolute_error_sum"}},
+    .sum_count = XP_NUMBERS_SUMS,
     .metrics = {[MSE] = {"mse", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,
-                         .value = mean_square},
+                         .value = xp_numbers_mean_square},
                 [MAE] = {"mae", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,
-                         .value = mean_absolute},
+                         .value = xp_numbers_mean_absolute},
                 [R2] = {"r2", "", .scale = 1, .digits = 4, .lowest = -1e300, .highest = 1, .value = determination}},
     .metric_count = METRICS,
     .deciding = MSE,
