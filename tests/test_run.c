@@ -306,6 +306,7 @@ static void a_state_whose_values_do_not_belong_together_is_rejected_by_its_key(v
         "device",   "driver",        "family",           "seed",    "attention"};
     /* The weights tell the length of the series; xp_checkpoint_check compares. */
     static const char *const legal[][2] = {{"correct", "0"},    {"correct", "1"},        {"correct", "7"},
+                                           {"counted", "0"},    {"counted", "1"},        {"counted", "7"},
                                            {"epoch_best", "1"}, {"length", "1"},         {"length", "7"},
                                            {"length", "65536"}, {"length", "2147483647"}};
     char *text = NULL;
