@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What an installed library is good for: it is installed into an empty folder, the examples are compiled with what
-pkg-config says and nothing else, and run. And what a file of weights is good for: examples/load.py gives the numbers of
-`expanse predict`. Needs NumPy. Usage: test_examples.py SOURCE BUILD COMPILER..."""
+pkg-config says and nothing else, and run. And what a file of weights is good for: examples/load.py and predict.py give
+the numbers of `expanse predict`. Needs NumPy. Usage: test_examples.py SOURCE BUILD COMPILER..."""
 import csv
 import glob
 import io
@@ -57,10 +57,10 @@ with tempfile.TemporaryDirectory() as folder:
               env=environment))
     for example in ("attention", "model"):
         print(run(f"./{example}", cwd=folder, env=environment), end="")
-    for example, most in (("attention", 60), ("train", 45)):
-        lines = len(open(f"{source}/examples/{example}.c").read().splitlines())
+    for example, most in (("attention.c", 60), ("train.c", 45), ("load.py", 60)):
+        lines = len(open(f"{source}/examples/{example}").read().splitlines())
         if lines > most:
-            sys.exit(f"examples/{example}.c has grown to {lines} lines")
+            sys.exit(f"examples/{example} has grown to {lines} lines")
 
     # A preset, trained from C: the same weights as the command's.
     write_series(f"{folder}/series.ts")
@@ -80,11 +80,11 @@ with tempfile.TemporaryDirectory() as folder:
             sys.exit(f"./train with {words}: {rejected}")
 
 
-# ---- examples/load.py -----------------------------------------------------------------------------------------------
+# ---- examples/load.py, predict.py -----------------------------------------------------------------------------------
 
 ENCODER = "--preset uea-flowformer --set width=16 --set heads=4 --set feed_forward=24"
 VISION = "--preset vit-tiny-28 --set width=16 --set heads=2 --set feed_forward=24"
-# Together they take every branch of load.py.
+# Together they take every branch of both.
 MODELS = {
     "post-norm": ("series.ts", f"{ENCODER} --attention softmax --set key_heads=2 --set mask_padding=off"),
     "pre-norm": ("series.ts", f"{ENCODER} --attention softmax+bn+sh(1,2) --set pre_norm=on --set norm=batch "
@@ -127,10 +127,10 @@ with tempfile.TemporaryDirectory() as folder:
             "--no-tune", "--quiet", "--out", name, cwd=folder)
         theirs = table(run(expanse, "predict", name, "--data", data, "--part", "train", "--quiet", cwd=folder))
         weights = f"{name}/best/model.safetensors"
-        mine = table(run(sys.executable, f"{source}/examples/load.py", weights, data, cwd=folder))
+        mine = table(run(sys.executable, f"{source}/examples/predict.py", weights, data, cwd=folder))
         if not theirs or [(row[0], row[1].keys()) for row in mine] != [(row[0], row[1].keys()) for row in theirs]:
-            sys.exit(f"load.py {name}: other samples or classes than predict's:\n{mine}\n{theirs}")
+            sys.exit(f"predict.py {name}: other samples or classes than predict's:\n{mine}\n{theirs}")
         worst = max(abs(a[1][key] - b[1][key]) for a, b in zip(mine, theirs) for key in a[1])
-        print(f"load.py {name}: {len(mine)} samples, largest difference from predict {worst:.1e}")
+        print(f"predict.py {name}: {len(mine)} samples, largest difference from predict {worst:.1e}")
         if not worst <= 1e-6:
-            sys.exit(f"load.py {name}: differs from predict by {worst}")
+            sys.exit(f"predict.py {name}: differs from predict by {worst}")
