@@ -2,7 +2,7 @@
  *
  * Statistics are two-pass: the mean first, then the squared deviations from it, since rows whose mean is large against
  * their deviation lose all digits otherwise. Sums over rows (d_gamma, d_beta) are taken inside blocks of rows and then
- * over the blocks in order, by one writer per column.
+ * over the blocks, by one writer per column; one block needs no second launch.
  *
  *   *_wide   one work-item walks a block of rows, eight columns at a time: rows stay in the first-level cache between
  *            their passes. No barriers: those cost a CPU more than the arithmetic.
@@ -19,6 +19,7 @@
 #include "common.clh"
 #include "random.clh"
 #include "storage.clh"
+#include "strips.clh"
 
 #ifndef BRANCH
 #define BRANCH 1
@@ -276,13 +277,14 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
  * With g = d_out·gamma and n = (sum - mean)·rstd:  dx = rstd·(g - mean(g) - n·mean(g·n)) + d_sum. */
 
 /* d_out, d_sum, sum, dx, d_branch [rows, columns]; mean, rstd [rows]; gamma [columns]; random_state [4];
- * partial [blocks, 2, columns]: of d_gamma and d_beta. Each work-item owns one block of rows and its partial sums. */
+ * d_gammas, d_betas [blocks, columns]. Each work-item owns one block of rows and its sums. */
 __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                  const __global stored *restrict sum, const __global float *restrict mean,
                                  const __global float *restrict rstd, const __global float *restrict gamma,
                                  const __global uint *restrict random_state, __global stored *restrict dx,
-                                 __global stored *restrict d_branch, __global float *restrict partial, int rows,
-                                 int columns, int block_rows, uint threshold, uint stream, float keep_scale WORK) {
+                                 __global stored *restrict d_branch, __global float *restrict d_gammas,
+                                 __global float *restrict d_betas, int rows, int columns, int block_rows,
+                                 uint threshold, uint stream, float keep_scale WORK) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
 #if STORAGE
@@ -291,8 +293,9 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
     __global float *dx_row = sum_row + columns, *d_branch_row = dx_row + columns;
 #endif
 #if D_PARAMETERS
-    __global float *d_gamma = partial + (size_t)get_group_id(0) * 2 * columns, *d_beta = d_gamma + columns;
-    for (int c = 0; c < 2 * columns; c++) d_gamma[c] = 0.0f;
+    __global float *d_gamma = d_gammas + (size_t)get_group_id(0) * columns;
+    __global float *d_beta = d_betas + (size_t)get_group_id(0) * columns;
+    for (int c = 0; c < columns; c++) d_gamma[c] = d_beta[c] = 0.0f;
 #endif
     for (int row = first_row; row < last_row; row++) {
         size_t start = (size_t)row * columns;
@@ -369,39 +372,40 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
 }
 
 #if D_PARAMETERS
-/* partial [blocks, 2, columns]: a work-group owns 64 columns of one block of rows, a work-item one column of them. */
+/* d_gammas, d_betas [blocks, columns]: a work-group owns a strip of one block of rows. */
 inline void sum_block(const __global stored *d_out, const __global stored *sum, const __global float *mean,
-                      const __global float *rstd, __global float *partial, int rows, int columns, int block_rows) {
-    const int column_blocks = (columns + 63) / 64, block = get_group_id(0) / column_blocks;
-    const int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
-    const int first_row = block * block_rows, last_row = min(rows, first_row + block_rows);
-    if (column >= columns) return;
-    float d_gamma = 0.0f, d_beta = 0.0f;
-    for (int row = first_row; row < last_row; row++) {
+                      const __global float *rstd, __global float *d_gammas, __global float *d_betas, int rows,
+                      int columns, int block_rows, __local float4 *shared) {
+    const int block = get_group_id(0) / STRIPS(columns), column = STRIP_COLUMN(get_group_id(0) % STRIPS(columns));
+    const int last_row = column < columns ? min(rows, (block + 1) * block_rows) : 0;
+    float4 d_gamma = 0.0f, d_beta = 0.0f;
+    for (int row = block * block_rows + STRIP_PART; row < last_row; row += STRIP_PARTS) {
         const size_t element = (size_t)row * columns + column;
-        const float arriving = LOAD(d_out, element);
-        d_gamma = fma(arriving, (LOAD(sum, element) - mean[row]) * rstd[row], d_gamma);
+        const float4 arriving = STRIP_FOUR(STORAGE, d_out + element, columns - column, QUADS);
+        const float4 value = STRIP_FOUR(STORAGE, sum + element, columns - column, QUADS);
+        d_gamma = fma(arriving, (value - mean[row]) * rstd[row], d_gamma);
         d_beta += arriving;
     }
-    partial[(size_t)block * 2 * columns + column] = d_gamma;
-    partial[(size_t)block * 2 * columns + columns + column] = d_beta;
+    write_strip(d_gamma, shared, d_gammas + (size_t)block * columns + column, columns - column);
+    write_strip(d_beta, shared, d_betas + (size_t)block * columns + column, columns - column);
 }
 #endif
 
-/* Arguments as in backward_wide. The first work-groups make partial sums, which need nothing of the others: one launch
- * serves both. Each of the others makes dx and d_branch of one row. No work-group has some work-items that return here and
- * some that go on to the barriers. */
+/* Arguments as in backward_wide. The first work-groups sum d_gammas and d_betas, which needs nothing of the others: one
+ * launch serves both. Each of the others makes dx and d_branch of one row. No work-group has some work-items that return
+ * here and some that go on to the barriers. */
 __kernel TILED void backward_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                    const __global stored *restrict sum, const __global float *restrict mean,
                                    const __global float *restrict rstd, const __global float *restrict gamma,
                                    const __global uint *restrict random_state, __global stored *restrict dx,
-                                   __global stored *restrict d_branch, __global float *restrict partial, int rows,
-                                   int columns, int block_rows, uint threshold, uint stream, float keep_scale,
-                                   int parameter_groups) {
+                                   __global stored *restrict d_branch, __global float *restrict d_gammas,
+                                   __global float *restrict d_betas, int rows, int columns, int block_rows,
+                                   uint threshold, uint stream, float keep_scale, int parameter_groups) {
     const int item = get_local_id(0);
 #if D_PARAMETERS
+    __local float4 of_parts[64];
     if (get_group_id(0) < parameter_groups) {
-        sum_block(d_out, sum, mean, rstd, partial, rows, columns, block_rows);
+        sum_block(d_out, sum, mean, rstd, d_gammas, d_betas, rows, columns, block_rows, of_parts);
         return;
     }
 #endif
@@ -462,24 +466,28 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
 #endif
 }
 
-/* partial [blocks, 2, columns] -> d_gamma, d_beta [columns], the blocks in order; groups of 64 columns. */
-__kernel WIDE void sum_parameters_wide(const __global float *restrict partial, __global float *restrict d_gamma,
-                                       __global float *restrict d_beta, int blocks, int columns) {
+/* d_gammas, d_betas [blocks, columns] -> d_gamma, d_beta [columns]. A work-item owns 64 columns, and adds the blocks in
+ * order. */
+__kernel WIDE void sum_parameters_wide(const __global float *restrict d_gammas, const __global float *restrict d_betas,
+                                       __global float *restrict d_gamma, __global float *restrict d_beta, int blocks,
+                                       int columns) {
     const int column = get_group_id(0) * 64, count = min(64, columns - column);
-    sum_columns(partial + column, blocks, 2 * columns, count, d_gamma + column);
-    sum_columns(partial + columns + column, blocks, 2 * columns, count, d_beta + column);
+    sum_columns(d_gammas + column, blocks, columns, count, d_gamma + column);
+    sum_columns(d_betas + column, blocks, columns, count, d_beta + column);
 }
 
-__kernel TILED void sum_parameters_tiled(const __global float *restrict partial, __global float *restrict d_gamma,
+/* The same; a work-group owns a strip of columns. */
+__kernel TILED void sum_parameters_tiled(const __global float *restrict d_gammas,
+                                         const __global float *restrict d_betas, __global float *restrict d_gamma,
                                          __global float *restrict d_beta, int blocks, int columns) {
-    int column = get_global_id(0);
-    if (column < columns) {
-        float gamma_sum = 0.0f, beta_sum = 0.0f;
-        for (int block = 0; block < blocks; block++) {
-            gamma_sum += partial[(size_t)block * 2 * columns + column];
-            beta_sum += partial[(size_t)block * 2 * columns + columns + column];
-        }
-        d_gamma[column] = gamma_sum;
-        d_beta[column] = beta_sum;
+    __local float4 shared[64];
+    const int column = STRIP_COLUMN(get_group_id(0));
+    float4 gamma_sum = 0.0f, beta_sum = 0.0f;
+    for (int block = STRIP_PART; block < blocks && column < columns; block += STRIP_PARTS) {
+        const size_t element = (size_t)block * columns + column;
+        gamma_sum += STRIP_FOUR(0, d_gammas + element, columns - column, QUADS);
+        beta_sum += STRIP_FOUR(0, d_betas + element, columns - column, QUADS);
     }
+    write_strip(gamma_sum, shared, d_gamma + column, columns - column);
+    write_strip(beta_sum, shared, d_beta + column, columns - column);
 }

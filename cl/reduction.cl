@@ -1,8 +1,13 @@
 /* Sums of columns, in two passes of one kernel: blocks of rows to partial sums, partial sums to the result. Every
  * output has one writer and every sum a fixed order, which is what makes a repeated run equal bit by bit.
  *
- * Wide: a work-item owns some columns of a block. Tiled: one column, so neighbours read neighbours. */
+ * Wide: a work-item owns some columns of a block. Tiled: a work-group owns a strip of them. */
 #include "column_sum.clh"
+#include "strips.clh"
+
+#ifndef QUADS
+#define QUADS 0 /* 1: columns is a multiple of 4 */
+#endif
 
 XP_DEFINE_SUM_COLUMNS(sum_stored_columns, STORAGE, 0)
 
@@ -19,11 +24,11 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 column_sum_tiled(const __global stored *x, /* [rows,columns] */
                  __global float *sums,     /* [ceil(rows/block_rows),columns] */
                  int rows, int columns, int block_rows) {
-    const int column = get_global_id(0);
-    const int row_begin = get_group_id(1) * block_rows, row_end = min(row_begin + block_rows, rows);
-    if (column < columns) {
-        float sum = 0.0f;
-        for (int row = row_begin; row < row_end; row++) sum += LOAD(x, (long)row * columns + column);
-        sums[(long)get_group_id(1) * columns + column] = sum;
-    }
+    __local float4 shared[64];
+    const int column = STRIP_COLUMN(get_group_id(0)), row_begin = get_group_id(1) * block_rows;
+    const int row_end = column < columns ? min(row_begin + block_rows, rows) : 0;
+    float4 sum = 0.0f;
+    for (int row = row_begin + STRIP_PART; row < row_end; row += STRIP_PARTS)
+        sum += STRIP_FOUR(STORAGE, x + (long)row * columns + column, columns - column, QUADS);
+    write_strip(sum, shared, sums + (long)get_group_id(1) * columns + column, columns - column);
 }

@@ -2,7 +2,7 @@
 #include "check/check.h"
 #include "ops/ops.h"
 
-enum { ROWS = 300, COLUMNS = 600, ELEMENTS = 40000, RANDOM_LIMIT = 1 << 30 };
+enum { ROWS = 1100, COLUMNS = 600, ELEMENTS = 40000, RANDOM_LIMIT = 1 << 30 };
 
 typedef struct layer {
     xp_tensor *x, *branch, *gamma, *beta, *out, *sum;

@@ -5,11 +5,14 @@
 
 extern const xp_operation xp_operation_layer_norm_backward; /* added by the gradient rule */
 
-/* Enough blocks of rows for 64 cores whatever the device, so that the order of summation never depends on it. */
-enum { ROW_BLOCKS = 128, SMALLEST_BLOCK = 4 };
+/* Enough blocks of rows for 64 cores whatever the device, so that the order of summation never depends on it; for GPUs,
+ * whose work-groups share a block's columns, blocks so large that most models have one, which saves a launch. */
+enum { ROW_BLOCKS = 128, SMALLEST_BLOCK = 4, TILED_BLOCK = 512 };
+enum { STRIP = 16 /* columns of a work-group, as in cl/strips.clh */, WIDE_STRIP = 64 };
 enum { ROWS_FORWARD = 4, ROWS_BACKWARD = 5 }; /* of work, as in cl/layer_norm.cl */
 
-static int64_t rows_per_block(int64_t rows) {
+static int64_t rows_per_block(int64_t rows, bool wide) {
+    if (!wide) return TILED_BLOCK;
     int64_t block = xp_launch_blocks(rows, ROW_BLOCKS);
     return block < SMALLEST_BLOCK ? SMALLEST_BLOCK : block;
 }
@@ -34,8 +37,8 @@ static xp_status pass_work(xp_plan *plan, const xp_node *node, xp_launch_request
 static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
     const xp_tensor *x = node->inputs[0];
-    int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns, block = rows_per_block(rows);
-    bool wide = family == XP_FAMILY_WIDE, branch = node->inputs[1];
+    const bool wide = family == XP_FAMILY_WIDE, branch = node->inputs[1];
+    int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns, block = rows_per_block(rows, wide);
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "forward_wide" : "forward_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
@@ -150,18 +153,19 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
 static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
     const xp_tensor *sum = node->inputs[2];
+    const bool wide = family == XP_FAMILY_WIDE;
     int64_t columns = sum->shape[sum->rank - 1], rows = xp_tensor_elements(sum) / columns;
-    int64_t block = rows_per_block(rows), blocks = xp_launch_blocks(rows, block);
-    int64_t column_blocks = xp_launch_blocks(columns, 64);
-    bool wide = family == XP_FAMILY_WIDE;
+    int64_t block = rows_per_block(rows, wide), blocks = xp_launch_blocks(rows, block);
+    int64_t strips = xp_launch_blocks(columns, wide ? WIDE_STRIP : STRIP);
     bool d_rows = node->outputs[0], d_parameters = node->outputs[2];
     double elements = (double)(rows * columns);
-    xp_tensor *partial = NULL;
-    if (d_parameters) {
-        partial = xp_plan_scratch(plan, node, blocks * 2 * columns);
-        if (!partial) return XP_OUT_OF_MEMORY;
+    xp_tensor *d_gammas = node->outputs[2], *d_betas = node->outputs[3]; /* of each block */
+    if (d_parameters && blocks > 1) {
+        d_gammas = xp_plan_scratch(plan, node, blocks * columns);
+        d_betas = xp_plan_scratch(plan, node, blocks * columns);
+        if (!d_gammas || !d_betas) return XP_OUT_OF_MEMORY;
     }
-    const int64_t parameter_groups = !wide && d_parameters ? blocks * column_blocks : 0;
+    const int64_t parameter_groups = !wide && d_parameters ? blocks * strips : 0;
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "backward_wide" : "backward_tiled", .dimensions = 1};
     request.local[0] = wide ? 1 : 64;
@@ -180,7 +184,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     for (int i = 0; i < 7; i++) xp_launch_read(&request, node->inputs[i]);
     xp_launch_write(&request, node->outputs[0]);
     xp_launch_write(&request, node->outputs[1]);
-    xp_launch_write(&request, partial);
+    xp_launch_write(&request, d_gammas);
+    xp_launch_write(&request, d_betas);
     xp_launch_int(&request, rows);
     xp_launch_int(&request, columns);
     xp_launch_int(&request, block);
@@ -190,15 +195,17 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     else
         xp_launch_int(&request, parameter_groups);
     XP_TRY(xp_plan_launch(plan, node, &request));
-    if (!d_parameters) return XP_OK;
+    if (!d_parameters || blocks == 1) return XP_OK;
     request = (xp_launch_request){.file = "layer_norm",
                                   .kernel = wide ? "sum_parameters_wide" : "sum_parameters_tiled",
                                   .dimensions = 1,
-                                  .global = {(size_t)column_blocks * (wide ? 1 : 64)},
+                                  .global = {(size_t)strips * (wide ? 1 : 64)},
                                   .local = {wide ? 1 : 64},
                                   .flops = 2.0 * (double)(blocks * columns),
                                   .bytes = 8.0 * (double)(blocks * columns)};
-    xp_launch_read(&request, partial);
+    xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    xp_launch_read(&request, d_gammas);
+    xp_launch_read(&request, d_betas);
     xp_launch_write(&request, node->outputs[2]);
     xp_launch_write(&request, node->outputs[3]);
     xp_launch_int(&request, blocks);

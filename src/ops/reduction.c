@@ -1,4 +1,4 @@
-/* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape; does not know what
+/* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape and the family; does not know what
  * the sums are used for. */
 #include "ops/reduction.h"
 
@@ -24,10 +24,10 @@ xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x) {
 /* sums[i,:] = the sum of rows [i·block_rows, (i+1)·block_rows) of x. */
 static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_tensor *sums, int64_t rows,
                            int64_t columns, int64_t block_rows, xp_family family) {
-    enum { WIDE_COLUMNS = 512, TILED_COLUMNS = 64 };
+    enum { WIDE_COLUMNS = 512, STRIP = 16 /* as in cl/strips.clh */, TILED_ITEMS = 64 };
     const bool wide = family == XP_FAMILY_WIDE;
-    const int64_t block_columns = wide ? WIDE_COLUMNS : TILED_COLUMNS;
-    const size_t local = wide ? 1 : TILED_COLUMNS;
+    const int64_t block_columns = wide ? WIDE_COLUMNS : STRIP;
+    const size_t local = wide ? 1 : TILED_ITEMS;
     xp_launch_request request = {.file = "reduction",
                                  .kernel = wide ? "column_sum_wide" : "column_sum_tiled",
                                  .dimensions = 2,
@@ -37,6 +37,7 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
                                  .flops = (double)rows * (double)columns,
                                  .bytes = (double)xp_type_bytes(x->type) * (double)rows * (double)columns};
     if (x->type != XP_F32) xp_storage_set(&request.variant, node);
+    if (!wide) xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
     xp_launch_read(&request, x);
     xp_launch_write(&request, sums);
     xp_launch_int(&request, rows);
@@ -47,11 +48,12 @@ static xp_status emit_pass(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_
 }
 
 xp_status xp_column_sum_launch(xp_plan *plan, const xp_node *node, xp_tensor *x, xp_tensor *sums, xp_family family) {
-    enum { FEWEST_ROWS = 64, MOST_BLOCKS = 64 };
+    enum { MOST_BLOCKS = 64 };
+    const int64_t fewest_rows = family == XP_FAMILY_WIDE ? 64 : 512; /* which a work-group sums sixteen at a time */
     const int64_t rows = x->shape[0], columns = x->shape[1];
-    if (rows <= FEWEST_ROWS) return emit_pass(plan, node, x, sums, rows, columns, rows, family);
+    if (rows <= fewest_rows) return emit_pass(plan, node, x, sums, rows, columns, rows, family);
     int64_t block_rows = xp_launch_blocks(rows, MOST_BLOCKS);
-    if (block_rows < FEWEST_ROWS) block_rows = FEWEST_ROWS;
+    if (block_rows < fewest_rows) block_rows = fewest_rows;
     const int64_t partial_rows = xp_launch_blocks(rows, block_rows);
     xp_tensor *partial = xp_plan_scratch(plan, node, partial_rows * columns);
     if (!partial) return XP_OUT_OF_MEMORY;
