@@ -198,6 +198,47 @@ def validation(key, values, base):
     expect(key, run({key: 0.25}).summary["samples"] == 12, "a quarter of 16 samples is not split off")
 
 
+def class_weights(key, values, base):
+    """The losses differ; unbalanced classes get the weights of the definition; what is no weight is rejected."""
+    losses(key, values, base)
+    found = dry_run({"data.train": write("rare.ts", series(16, length=9).replace(":b", ":a", 6)), "data.test": "", key: "balanced"})
+    expect(key, "weighted in the loss: a 0.5714, b 4" in found, f"14 samples of a and 2 of b: {found}")
+    rejected(key, ["train", *words({key: "1"}), "--dry-run"], ["each of the 2 classes"], 1)
+    rejected(key, ["train", *words({key: "1,0"}), "--dry-run"], ["weight 0 of the class 'b'"], 1)
+    rejected(key, ["train", *words({**FORECAST, key: "balanced"}), "--dry-run"], ["'forecasting' has no classes"], 1)
+
+
+def patience(key, values, base):
+    """A run that learns nothing (its learning rate is tiny) has its best result first, and ends so many epochs later."""
+    idle = {"data.validation": 0.25, "training.epochs": 9, "training.learning_rate": 1e-12, "training.optimiser": "sgd"}
+    for value, epochs in zip(values, (9, 3)):
+        found = run({**idle, key: value})
+        expect(key, len(found.losses()) == epochs and found.summary["stopped_early"] == (epochs < 9) and found.summary["finished"],
+               f"{found.summary} with {value}")
+    again = must("train", "--resume", found.folder).stdout
+    expect(key, "epoch 3 of 9 is done; the run stopped early" in again, again)
+    rejected(key, ["train", "--resume", found.folder, "--epochs", "20"], ["stopped early, after epoch 3"], 1)
+    rejected(key, ["train", *words({key: 2}), "--dry-run"], ["--validation"], 2)
+
+
+def from_weights(key, values, base):
+    """All tensors are those of the other run; the head only where the classes are. What does not fit is named."""
+    first = run({})
+    shutil.copytree(first.folder, values[1])
+    begun = {key: values[1] + "/last"}
+    expect(key, start(begun).tensors == first.tensors, "not the weights of the other run")
+    must("train", *words({**begun, "training.epochs": 1}), "--quiet", "--out", os.path.join(ROOT, "from-run"))
+    for name, data in (("three", series(16, "a b c")), ("named", series(16, "a c").replace(":b", ":c"))):
+        settings = {**begun, "data.train": write(f"{name}.ts", data), "data.test": ""}
+        taken = {tensor for tensor, data in start(settings).tensors.items() if data == first.tensors.get(tensor)}
+        expect(key, taken == first.tensors.keys() - {"head.weight", "head.bias"}, f"{name}: {taken} are taken")
+    expect(key, "newly drawn: head.weight, head.bias" in dry_run(settings), dry_run(settings))
+    file = values[1] + "/best/model.safetensors"
+    rejected(key, ["train", *words({key: file, "data.max_length": 20}), "--dry-run"], [r"'positions' is \[9,16\], but this model's is \[20,16\]"], 1)
+    rejected(key, ["train", *words({key: file, "model.width": 32}), "--dry-run"], [r"'\S+' is \[.*16.*\], but this model's"], 1)
+    rejected(key, ["train", *words({key: TRAIN}), "--dry-run"], ["--from", "train.ts"], 1)
+
+
 def standardise(key, values, base):
     losses(key, values, base)
     expect(key, len(run({key: "on"}).state["mean"]) == 1 and run({key: "off"}).state["mean"] == [], "means of the features")
@@ -380,6 +421,9 @@ TABLE = {
     "training.momentum": ((0, 0.5), losses, SGD),
     "training.gradient_clip": ((0, 0.01), losses, SGD),
     "training.label_smoothing": ((0, 0.2), losses),
+    "training.class_weights": (("none", "1,3"), class_weights),
+    "training.patience": ((0, 2), patience, {"data.validation": 0.25}),
+    "training.from": (("", os.path.join(ROOT, "begun")), from_weights),
     "training.schedule": (("constant", "cosine", "one-cycle", "step"), schedule,
                           {"training.epochs": 4, "training.final_rate": 0.25, "training.step_epochs": 2}),
     "training.warmup": ((0, 2), warmup),

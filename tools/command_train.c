@@ -72,6 +72,7 @@ static void set_row(xp_table *table, const xp_run_summary *result, xp_set set, i
 static void result_facts(xp_table *table, const xp_run_summary *result, const char *folder) {
     xp_table_fact_text(table, "folder", folder);
     xp_table_fact(table, "finished", json_boolean(result->finished));
+    xp_table_fact(table, "stopped_early", json_boolean(result->stopped_early));
     xp_table_fact(table, "epochs", json_integer(result->epochs));
     xp_table_fact(table, "epoch_best", json_integer(result->best.epoch));
     if (result->best.epoch)
@@ -87,8 +88,10 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
     set_row(table, result, XP_SET_VALIDATION, result->validation_samples);
     set_row(table, result, XP_SET_TEST, result->test_samples);
     xp_table_note(table, "%s", "");
-    xp_table_note(table, "best epoch   %d, chosen on the %s set", result->best.epoch,
-                  xp_set_name(xp_epoch_judge(result->task, &result->best)));
+    const xp_set judge = xp_epoch_judge(result->task, &result->best);
+    xp_table_note(
+        table, "best epoch   %d, chosen on the %s set%s", result->best.epoch, xp_set_name(judge),
+        judge == XP_SET_TEST ? ": its test result is optimistic; --validation 0.1 chooses without the test set" : "");
     xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
                   result->device);
     xp_table_note(table, "plots        %s/curves.svg%s%s", folder, picture ? ", " : "", picture ? picture : "");
@@ -242,11 +245,21 @@ int xp_command_train(int count, char **words) {
         {"--task", "NAME",
          "what is learned: classification, regression, forecasting, text (what the training data are for)",
          .option = "data.task"},
-        {"--test", "FILE", "test data; without --validation, they choose the best epoch", .option = "data.test"},
+        {"--test", "FILE",
+         "test data; without --validation, they choose the best epoch, whose test result is then optimistic",
+         .option = "data.test"},
         {"--validation", "X", "fraction of the training data to split off, which chooses the best epoch",
          .option = "data.validation"},
         {"--attention", "SPEC", "softmax, softmax+bn, softmax+sh(1,1,2,2), softmax+bn(beta=0.6)+sh(1,2) ...",
          .option = "model.attention"},
+        {"--from", "RUN|FILE",
+         "start from the weights of a run or a .safetensors file; the head is replaced where the classes differ",
+         .option = "training.from"},
+        {"--class-weights", "LIST",
+         "weights of the classes in the loss: none, balanced (rare ones count as much as others), or 1,2.5 ...",
+         .option = "training.class_weights"},
+        {"--patience", "N", "stop after N epochs without a better result on the validation set; 0: off",
+         .option = "training.patience"},
         {"--epochs", "N", "passes over the training data; 0: write the initial weights", .option = "training.epochs"},
         {"--batch", "N", "samples per step", .option = "training.batch"},
         {"--accumulate", "N", "compute the batch of a step in N parts, one after another, for less memory",

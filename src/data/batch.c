@@ -37,6 +37,10 @@ static xp_status read_standardised(const xp_dataset *dataset, int64_t sample, fl
     return XP_OK;
 }
 
+double xp_dataset_weight(const xp_dataset *dataset, int64_t sample) {
+    return dataset->class_weights ? dataset->class_weights[dataset->labels[sample]] : 1;
+}
+
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out) {
     const int64_t left = order_count - first;
@@ -49,7 +53,7 @@ xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int6
         if (out->labels) out->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
         if (out->targets)
             XP_TRY(read_standardised(dataset, sample, out->targets + (size_t)i * (size_t)dataset->targets));
-        out->weights[i] = 1;
+        out->weights[i] = (float)xp_dataset_weight(dataset, sample);
     }
     const size_t padded = (size_t)(size - real);
     memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);

@@ -75,7 +75,8 @@ struct xp_dataset {
                             order of time; 0: the targets are of the whole sample */
     int season;          /* with a horizon: steps after which a series resembles itself */
     bool fills_missing;
-    const xp_standardisation *standardisation;        /* borrowed; NULL: none */
+    const double *class_weights;               /* [classes], of a sample in the loss; borrowed; NULL: all are 1 */
+    const xp_standardisation *standardisation; /* borrowed; NULL: none */
     const xp_standardisation *target_standardisation; /* as well */
 };
 
@@ -172,12 +173,15 @@ xp_status xp_dataset_read_targets(const xp_dataset *dataset, int64_t sample, flo
 int xp_dataset_target_features(const xp_dataset *dataset); /* targets that have statistics of their own */
 double xp_dataset_target_unit(const xp_dataset *dataset);
 
+/* The sample's weight in the loss, above 0. */
+double xp_dataset_weight(const xp_dataset *dataset, int64_t sample);
+
 /* The caller's memory for a batch, dense. */
 typedef struct xp_batch {
     float *values;             /* [size][sample_elements] */
     int32_t *lengths, *labels; /* [size]; NULL: not wanted */
     float *targets;            /* [size][targets]; NULL: not wanted */
-    float *weights;            /* [size]: 1, or 0 after the last sample */
+    float *weights;            /* [size], in the loss; 0 after the last sample */
     int filled;                /* real samples */
 } xp_batch;
 /* Reads the samples order[first … first+size-1]; after the last one: zero values, length 0, label 0, weight 0. The

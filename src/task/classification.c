@@ -1,6 +1,7 @@
 /* The row of classification, and the arithmetic of accuracy, precision and recall. */
 #include "task/classification.h"
 
+#include "core/text.h"
 #include "ops/ops.h"
 
 #include <math.h>
@@ -26,6 +27,36 @@ static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use 
         return xp_fail(XP_BAD_DATA, "%s: %s", xp_last_error(), consequences[use]);
     if (use == XP_DATA_TRAINS && dataset->classes < 2)
         return xp_fail(XP_BAD_DATA, "%s: has %d class; a classifier needs two or more", path, dataset->classes);
+    return XP_OK;
+}
+
+/* The mean over the samples is 1. A class without a sample has no influence. */
+static void balance(const xp_dataset *training, double *weights) {
+    int present = 0;
+    memset(weights, 0, (size_t)training->classes * sizeof *weights);
+    for (int64_t i = 0; i < training->count; i++) present += weights[training->labels[i]]++ == 0;
+    for (int c = 0; c < training->classes; c++)
+        weights[c] = weights[c] > 0 ? (double)training->count / (present * weights[c]) : 1;
+}
+
+static xp_status weigh(const xp_dataset *training, const char *text, double *weights) {
+    const char *at = text;
+    if (strcmp(text, "balanced") == 0) {
+        balance(training, weights);
+        return XP_OK;
+    }
+    for (int c = 0; c < training->classes; c++) {
+        const bool last = c + 1 == training->classes;
+        size_t length = 0;
+        if (xp_text_number(at, &weights[c], &length) != XP_OK || length == 0 || at[length] != (last ? '\0' : ','))
+            return xp_fail(XP_INVALID_ARGUMENT,
+                           "'%s' is not none, balanced, or a number for each of the %d classes, separated by commas",
+                           text, training->classes);
+        if (!(weights[c] > 0 && weights[c] <= 1e6))
+            return xp_fail(XP_INVALID_ARGUMENT, "the weight %g of the class '%s' is not above 0 and at most 1000000",
+                           weights[c], training->class_names[c]);
+        at += length + 1;
+    }
     return XP_OK;
 }
 
@@ -225,6 +256,7 @@ const xp_task xp_classification = {
     .name = "classification",
     .takes = takes,
     .check = check,
+    .weigh = weigh,
     .describe = describe,
     .outputs = outputs,
     .output_name = output_name,

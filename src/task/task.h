@@ -139,6 +139,9 @@ struct xp_task {
     xp_status (*open_data)(xp_dataset **out, const char *path, const char *part);
     /* Rejects data with unsuitable labels. The message begins with `path`. XP_BAD_DATA. */
     xp_status (*check)(const xp_dataset *dataset, const char *path, xp_data_use use);
+    /* Fills weights [outputs] of the classes in the loss from an option's text: "balanced", or numbers. NULL: the task
+     * has no classes. XP_INVALID_ARGUMENT, without the name of the option. */
+    xp_status (*weigh)(const xp_dataset *training, const char *text, double *weights);
     /* Describes the labels, after a comma: ", 3 classes". */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
 

@@ -46,6 +46,7 @@ static void make_absolute(xp_config *config, const char *key, const char *path) 
 void xp_config_make_absolute(xp_config *config) {
     make_absolute(config, "data.train", config->data.train);
     make_absolute(config, "data.test", config->data.test);
+    make_absolute(config, "training.from", config->training.from);
 }
 
 /* --- checking ----------------------------------------------------------------------------------------------------- */
@@ -84,6 +85,9 @@ xp_status xp_config_check(const xp_config *config) {
     }
     if (config->data.test_part > 0 && *config->data.test)
         xp_write(&faults, "data.test_part: the test data are those of data.test (--test); use one of both\n");
+    if (config->training.patience > 0 && config->data.validation == 0)
+        xp_write(&faults, "training.patience: the end of a run is decided on a validation set; split one off with "
+                          "data.validation (--validation), such as 0.1\n");
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
         config->training.warmup >= config->training.epochs) {
         xp_write(&faults, "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer, such as %g\n",

@@ -46,6 +46,9 @@ typedef struct xp_config {
         double learning_rate, weight_decay, beta1, beta2, epsilon, momentum;
         double gradient_clip; /* L2 norm; 0: off */
         double label_smoothing;
+        char class_weights[1024];    /* none, balanced, or a number for each class */
+        int patience;                /* epochs without a better one on the validation set, and then the end; 0: off */
+        char from[1024];             /* run folder, checkpoint or file of weights to start from; empty: drawn */
         int schedule;                /* xp_schedule_kind */
         double warmup;               /* epochs */
         double final_rate;           /* cosine, one-cycle: fraction of learning_rate at the end */

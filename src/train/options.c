@@ -103,6 +103,9 @@ const xp_option xp_options[] = {
     REAL(training, momentum, 0, 0.9999, "sgd only"),
     REAL(training, gradient_clip, 0, 1e9, "largest L2 norm of all gradients; 0: off"),
     REAL(training, label_smoothing, 0, 0.99, NULL),
+    TEXT(training, class_weights, "of classes in the loss: none, balanced (rare classes count as much as others), or a number for each, such as 1,2.5"),
+    WHOLE(training, patience, 0, 1000000, "stop after N epochs without a better result on the validation set; 0: off"),
+    TEXT(training, from, "weights to start from: a run, one of its checkpoints, or a .safetensors file; empty: random ones"),
     CHOICE(training, schedule, schedules, "constant, cosine, one-cycle, step"),
     REAL(training, warmup, 0, 1000000, "epochs in which the learning rate increases"),
     REAL(training, final_rate, 0, 1, "cosine, one-cycle: last learning rate as a fraction of learning_rate"),
@@ -153,6 +156,7 @@ void xp_config_default(xp_config *config) {
     config->training.beta2 = 0.999;
     config->training.epsilon = 1e-8;
     config->training.momentum = 0.9;
+    strcpy(config->training.class_weights, "none");
     config->training.schedule = XP_SCHEDULE_CONSTANT;
     config->training.step_factor = 0.1;
     config->training.step_epochs = 10;

@@ -138,13 +138,21 @@ static xp_status train_part(xp_session *session, const xp_session_step_numbers *
     return XP_OK;
 }
 
+/* The sum of the weights of the samples order[first …]. */
+static double weigh(const xp_session *session, int64_t first, int64_t count) {
+    double sum = 0;
+    for (int64_t i = first; i < first + count; i++) sum += xp_dataset_weight(session->dataset, session->order[i]);
+    return sum;
+}
+
 xp_status xp_session_train(xp_session *session, const xp_session_step_numbers *numbers, xp_tally *before) {
     const int parts = session->config->training.accumulate, batch = session->shape.batch;
     const int64_t left = session->order_count - session->next, whole = (int64_t)parts * batch;
-    const int64_t samples = left < whole ? left : whole;
+    const int64_t samples = left < whole ? left : whole, step = session->next;
+    const double weight = parts > 1 ? weigh(session, step, samples) : 0;
     for (int part = 0; part == 0 || (int64_t)part * batch < samples; part++) {
         const int64_t begin = (int64_t)part * batch, own = samples - begin < batch ? samples - begin : batch;
-        const double share = parts > 1 ? (double)own / (double)samples : 1;
+        const double share = parts > 1 ? weigh(session, step + begin, own) / weight : 1;
         XP_TRY(train_part(session, numbers, part, share, begin + batch >= samples));
         if (part == 0) *before = hand_out(session);
     }

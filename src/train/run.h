@@ -6,6 +6,7 @@
 #include "train/checkpoint.h"
 #include "train/session.h"
 #include "train/trainer.h"
+#include "train/transfer.h"
 
 typedef struct xp_run {
     const xp_train_options *options;
@@ -13,14 +14,16 @@ typedef struct xp_run {
     xp_checkpoint checkpoint; /* configuration, shape and state: what last/ is written from */
     xp_dataset *train, *validation, *test;
     xp_session session;
+    xp_transfer transfer; /* of a run that starts from other weights */
     xp_run_folder folder;
     bool has_folder;
-    bool finished;      /* resumed with nothing left to do */
-    bool resumed;       /* goes on from a checkpoint, not from the beginning */
-    char last[1200];    /* that checkpoint */
-    xp_config recorded; /* of a resumed run: what its folder says */
-    int64_t counts[3];  /* samples of the sets for training, validation and test */
-    int epochs_before;  /* of the configuration, when the run is made longer; else -1 */
+    bool finished;         /* resumed with nothing left to do */
+    bool resumed;          /* goes on from a checkpoint, not from the beginning */
+    char last[1200];       /* that checkpoint */
+    xp_config recorded;    /* of a resumed run: what its folder says */
+    double *class_weights; /* [classes], in the loss; NULL: all are 1 */
+    int64_t counts[3];     /* samples of the sets for training, validation and test */
+    int epochs_before;     /* of the configuration, when the run is made longer; else -1 */
     int32_t *order;
     int64_t steps_per_epoch;
     int64_t steps_enqueued; /* since the beginning */
@@ -50,6 +53,9 @@ xp_status xp_run_loop(xp_run *run);
 xp_status xp_run_save(xp_run *run, const char *name);
 /* From the rows of metrics.csv and the state, so that a resumed run tells the same as one that was never cut. */
 void xp_run_summarise(const xp_run *run, xp_run_summary *out);
+/* Whether there is no step left: every epoch is done, or patience has run out. */
+bool xp_run_is_done(const xp_run *run);
+bool xp_run_has_stopped_early(const xp_run *run); /* the latter, before the last epoch */
 /* NULL, or a file that a run whose every epoch is done has, but this one has not. */
 const char *xp_run_missing_file(const xp_run *run);
 

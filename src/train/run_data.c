@@ -109,6 +109,23 @@ static xp_status reserve_length(const xp_run *run, xp_dataset *set) {
         set->name, set->length, length, set->length);
 }
 
+/* Only training has weights: what is measured counts every sample once. */
+static xp_status weigh_classes(xp_run *run) {
+    const char *text = run->checkpoint.config.training.class_weights;
+    const xp_task *task = run->checkpoint.task;
+    if (!*text || strcmp(text, "none") == 0) return XP_OK;
+    if (!task->weigh)
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "training.class_weights (--class-weights): the task '%s' has no classes; use none", task->name);
+    const int classes = task->outputs(run->train);
+    run->class_weights = malloc((size_t)classes * sizeof *run->class_weights);
+    if (!run->class_weights) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the weights of %d classes", classes);
+    if (task->weigh(run->train, text, run->class_weights) != XP_OK)
+        return xp_fail_in(XP_INVALID_ARGUMENT, "training.class_weights (--class-weights): ");
+    run->train->class_weights = run->class_weights;
+    return XP_OK;
+}
+
 xp_status xp_run_load_data(xp_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
@@ -136,6 +153,7 @@ xp_status xp_run_load_data(xp_run *run) {
         XP_TRY(xp_dataset_split(run->train, config->data.validation, seed, &run->validation));
     if (run->train->horizon > 0) XP_TRY(xp_dataset_thin(run->train, config->data.stride));
     XP_TRY(check_parts(run));
+    XP_TRY(weigh_classes(run));
 
     xp_dataset *sets[] = {run->train, run->validation, run->test};
     for (int i = 0; i < 3; i++) {

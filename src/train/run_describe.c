@@ -18,6 +18,17 @@ static void describe_set(xp_writer *out, const xp_task *task, const char *name, 
     xp_write(out, "\n");
 }
 
+/* "weights      of a 0.75, b 1.5 in the loss" */
+static void describe_weights(const xp_run *run, xp_writer *out) {
+    enum { SHOWN = 12 };
+    const int classes = run->checkpoint.shape.outputs;
+    if (!run->class_weights) return;
+    for (int c = 0; c < classes && c < SHOWN; c++)
+        xp_write(out, "%s %s %.4g", c ? "," : "classes      weighted in the loss:", run->checkpoint.output_names[c],
+                 run->class_weights[c]);
+    xp_write(out, "%s\n", classes > SHOWN ? " …" : "");
+}
+
 /* Prints device, data, parameters, batch and memory before a run begins. */
 static void describe_run(const xp_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
@@ -39,6 +50,7 @@ static void describe_run(const xp_run *run, xp_writer *out) {
     describe_set(out, task, "training", run->train);
     describe_set(out, task, "validation", run->validation);
     describe_set(out, task, "test", run->test);
+    describe_weights(run, out);
     xp_write(out, "parameters   %lld\n", (long long)session->store->trainable_count);
     xp_write(out, "batch        %d sample%s a step", config->training.batch, config->training.batch == 1 ? "" : "s");
     if (parts > 1) xp_write(out, ", in %d parts of %d", parts, session->shape.batch);

@@ -399,6 +399,7 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     all = set_text(all, "device", summary->device);
     all = set_text(all, "driver", summary->driver);
     all = set_text(all, "family", summary->family);
+    all = xp_json_set(all, "stopped_early", json_boolean(summary->stopped_early));
     return xp_json_set(all, "finished", json_boolean(summary->finished));
 }
 

@@ -25,7 +25,8 @@ typedef struct xp_run_summary {
     bool scaled; /* the loss, now or before, since it was in fp16: */
     int64_t skipped;
     double loss_scale;
-    bool finished; /* false: interrupted, can be resumed */
+    bool stopped_early; /* before the last epoch, since patience ran out */
+    bool finished;      /* false: interrupted, can be resumed */
     char device[128], driver[128], family[16];
 } xp_run_summary;
 

@@ -138,6 +138,17 @@ static xp_status evaluate_set(xp_run *run, const xp_dataset *set, const char *ph
     return advise(run, xp_session_evaluate(&run->session, set, phase, &progress, run->callbacks, out));
 }
 
+bool xp_run_has_stopped_early(const xp_run *run) {
+    const xp_training_state *state = &run->checkpoint.state;
+    const xp_config *config = &run->checkpoint.config;
+    return config->training.patience > 0 && state->epoch < config->training.epochs &&
+           state->epoch - state->epoch_best >= config->training.patience;
+}
+
+bool xp_run_is_done(const xp_run *run) {
+    return run->checkpoint.state.epoch >= run->checkpoint.config.training.epochs || xp_run_has_stopped_early(run);
+}
+
 void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
     const xp_training_state *state = &run->checkpoint.state;
     *out = (xp_run_summary){.task = run->checkpoint.task,
@@ -151,7 +162,8 @@ void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
                             .scaled = state->loss_scale.scale > 0, /* fp16, now or before */
                             .skipped = xp_loss_scale_skipped(&state->loss_scale),
                             .loss_scale = state->loss_scale.scale,
-                            .finished = state->epoch == run->checkpoint.config.training.epochs};
+                            .stopped_early = xp_run_has_stopped_early(run),
+                            .finished = xp_run_is_done(run)};
     if (state->epoch_best > 0 && state->epoch_best <= run->folder.count) { /* the last row may have failed */
         out->best = run->folder.rows[state->epoch_best - 1];
         out->last = run->folder.rows[run->folder.count - 1];
@@ -205,6 +217,14 @@ static xp_status save_initial(xp_run *run) {
     return write_summary(run);
 }
 
+static void tell_early_end(const xp_run *run) {
+    const int patience = run->checkpoint.config.training.patience;
+    char text[160];
+    snprintf(text, sizeof text, "stopped early: no better %s on the validation set for %d epoch%s",
+             run->checkpoint.task->metrics[run->checkpoint.task->deciding].name, patience, patience == 1 ? "" : "s");
+    xp_run_say(run, text);
+}
+
 /* Evaluates, keeps the best, closes the epoch. */
 static xp_status finish_epoch(xp_run *run) {
     xp_training_state *state = &run->checkpoint.state;
@@ -246,7 +266,8 @@ static xp_status finish_epoch(xp_run *run) {
     XP_TRY_OR(status, save_last(run), out);
     if (run->callbacks && run->callbacks->epoch)
         run->callbacks->epoch(run->callbacks->user, task, row, run->checkpoint.config.training.epochs, best);
-    if (state->epoch < run->checkpoint.config.training.epochs) goto out;
+    if (!xp_run_is_done(run)) goto out;
+    if (xp_run_has_stopped_early(run)) tell_early_end(run);
     if (judging && task->picture)
         XP_TRY_OR(status, xp_run_folder_draw(&run->folder, &run->checkpoint.config, judging), out);
     status = write_summary(run);
@@ -290,17 +311,16 @@ static xp_status train_epoch(xp_run *run, double *told) {
 
 xp_status xp_run_loop(xp_run *run) {
     xp_training_state *state = &run->checkpoint.state;
-    const xp_config *config = &run->checkpoint.config;
     double told = 0;
     if (run->callbacks && run->callbacks->begin) run->callbacks->begin(run->callbacks->user);
     run->saved = xp_clock();
-    if (state->epoch >= config->training.epochs) {
+    if (xp_run_is_done(run)) {
         xp_status status = state->epoch == 0 ? save_initial(run) : complete(run);
         return status == XP_INTERRUPTED ? interrupt(run) : status;
     }
     run->steps_enqueued = state->step;
     if (run->session.skipped && state->loss_scale.scale == 0) state->loss_scale = xp_loss_scale_begin();
-    while (state->epoch < config->training.epochs) {
+    while (!xp_run_is_done(run)) {
         XP_TRY(train_epoch(run, &told));
         if (state->position < run->steps_per_epoch) return interrupt(run);
         xp_status status = finish_epoch(run);

@@ -94,6 +94,11 @@ static xp_status lengthen(xp_run *run, int epochs) {
         return xp_fail(XP_INVALID_ARGUMENT, "%s: the run has %d epochs; --epochs can only extend it", run->options->out,
                        before);
     if (epochs == before) return XP_OK;
+    if (xp_run_has_stopped_early(run))
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s: the run stopped early, after epoch %d; more epochs cannot extend it; start a new run "
+                       "with a larger training.patience",
+                       run->options->out, run->checkpoint.state.epoch);
     if (run->checkpoint.state.step > 0 && schedule)
         return xp_fail(XP_INVALID_ARGUMENT,
                        "%s: the learning rate of its %s schedule depends on the number of epochs from the first step "
@@ -165,7 +170,7 @@ static bool tune(xp_run *run) {
 /* Whether a resumed run is complete, including its summary. Its data are not needed. */
 static xp_status find_finished(xp_run *run) {
     char text[128];
-    if (!run->resumed || run->checkpoint.state.epoch < run->checkpoint.config.training.epochs) return XP_OK;
+    if (!run->resumed || !xp_run_is_done(run)) return XP_OK;
     const char *missing = xp_run_missing_file(run);
     run->finished = !missing;
     if (missing) {
@@ -182,12 +187,15 @@ static void tell_finished(const xp_run *run) {
     const xp_config *config = &run->checkpoint.config;
     const int epochs = config->training.epochs;
     char text[1400], how[160];
-    if (run->checkpoint.state.step > 0 && schedule_of_length(config))
+    if (xp_run_has_stopped_early(run))
+        snprintf(how, sizeof how, "the run stopped early, since %d epoch%s brought nothing better",
+                 config->training.patience, config->training.patience == 1 ? "" : "s");
+    else if (run->checkpoint.state.step > 0 && schedule_of_length(config))
         snprintf(how, sizeof how, "its %s schedule depends on the number of epochs, so the run cannot be extended",
                  schedule_of_length(config));
     else
         snprintf(how, sizeof how, "--epochs N, with more than %d, extends it", epochs);
-    snprintf(text, sizeof text, "finished     epoch %d of %d is done; %s", epochs, epochs, how);
+    snprintf(text, sizeof text, "finished     epoch %d of %d is done; %s", run->checkpoint.state.epoch, epochs, how);
     xp_run_say(run, text);
 }
 
@@ -201,11 +209,19 @@ static xp_status check_room(const xp_run *run) {
     return xp_folder_can_be_made(run->options->out, (more + (run->resumed ? 0.0 : kept)) * checkpoint);
 }
 
+/* Compares the weights to start from with the model, before anything is made. */
+static xp_status open_transfer(xp_run *run, xp_writer *note) {
+    const char *from = run->checkpoint.config.training.from;
+    if (run->resumed || !*from) return XP_OK;
+    return xp_transfer_open(&run->transfer, from, &run->checkpoint, run->session.store, note);
+}
+
 static xp_status check_stop(const xp_run *run) {
     return xp_run_stop_asked(run) ? xp_fail(XP_INTERRUPTED, "stopped before the first step") : XP_OK;
 }
 
-static xp_status prepare(xp_run *run, const xp_config *config) {
+/* `note`: of the weights that the run starts from. */
+static xp_status prepare(xp_run *run, const xp_config *config, xp_writer *note) {
     const xp_train_options *options = run->options;
     if (options->resume) {
         XP_TRY(find_state(run));
@@ -243,6 +259,7 @@ static xp_status prepare(xp_run *run, const xp_config *config) {
     }
     XP_TRY(check_stop(run));
     XP_TRY(describe_device(run));
+    XP_TRY(open_transfer(run, note));
     if (options->dry_run) return XP_OK;
     /* The folder is made before the compilation, which takes long, so that errors are reported at once. */
     XP_TRY(check_room(run));
@@ -252,8 +269,11 @@ static xp_status prepare(xp_run *run, const xp_config *config) {
         XP_TRY(xp_run_folder_create(&run->folder, options->out, run->checkpoint.task, chosen));
     run->has_folder = true;
     XP_TRY(xp_run_announce(run));
+    if (note->text) xp_run_say(run, note->text);
     XP_TRY(xp_session_realise(&run->session, run->callbacks));
     XP_TRY(xp_store_initialise(run->session.store, chosen->training.seed));
+    XP_TRY(xp_transfer_write(&run->transfer, run->session.store));
+    xp_transfer_close(&run->transfer);
     if (run->resumed) XP_TRY(xp_checkpoint_load(run->last, run->session.store, true));
     if (run->checkpoint.state.step > 0)
         run->row.learning_rate = xp_schedule_rate(chosen, run->checkpoint.state.step - 1, run->steps_per_epoch);
@@ -262,11 +282,13 @@ static xp_status prepare(xp_run *run, const xp_config *config) {
 
 static void release(xp_run *run) {
     if (run->has_folder) xp_run_folder_close(&run->folder);
+    xp_transfer_close(&run->transfer);
     xp_session_close(&run->session);
     xp_dataset_close(&run->train);
     xp_dataset_close(&run->validation);
     xp_dataset_close(&run->test);
     xp_checkpoint_release(&run->checkpoint);
+    free(run->class_weights);
     free(run->order);
 }
 
@@ -280,7 +302,10 @@ xp_status xp_train(const xp_config *config, const xp_train_options *options, con
                    xp_run_summary *result) {
     xp_run run = {.options = options, .callbacks = callbacks, .epochs_before = -1};
     *result = (xp_run_summary){.epochs = 0};
-    xp_status status = prepare(&run, config);
+    xp_writer note = {0};
+    xp_status status = prepare(&run, config, &note);
+    if (status == XP_OK && options->dry_run && note.text) xp_run_say(&run, note.text);
+    xp_writer_release(&note);
     if (status == XP_INTERRUPTED && run.has_folder)
         xp_fail(status, "%s; continue with: expanse train --resume %s", xp_last_error(), options->out);
     if (status == XP_OK && options->dry_run) {
