@@ -348,6 +348,77 @@ def checkpoint_every(key, values, base):
         expect(key, good, f"with {value} at steps {found} of the epoch")
 
 
+def events(path):
+    """[(step, {tag: value})] of an event file, read by the definition of its format; what TensorBoard reads, if it is there."""
+    def number(data, at):
+        value, shift = 0, 0
+        while True:
+            value, shift, at = value | (data[at] & 127) << shift, shift + 7, at + 1
+            if data[at - 1] < 128:
+                return value, at
+
+    def fields(data):
+        at, found = 0, []
+        while at < len(data):
+            tag, at = number(data, at)
+            size = {0: 0, 1: 8, 5: 4}.get(tag & 7)
+            if tag & 7 == 0:
+                value, at = number(data, at)
+            else:
+                if size is None:
+                    size, at = number(data, at)
+                value, at = data[at:at + size], at + size
+            found.append((tag >> 3, value))
+        return found
+
+    def checksum(data):
+        crc = 0xffffffff
+        for byte in data:
+            crc ^= byte
+            for _ in range(8):
+                crc = crc >> 1 ^ 0x82f63b78 * (crc & 1)
+        crc ^= 0xffffffff
+        return ((crc >> 15 | crc << 17) + 0xa282ead8) & 0xffffffff
+
+    with open(path, "rb") as file:
+        data = file.read()
+    expect("events", checksum(b"123456789") == ((0xe3069283 >> 15 | 0xe3069283 << 17) + 0xa282ead8) & 0xffffffff, "the checksum of this test")
+    at, found = 0, []
+    while at < len(data):
+        size, head = struct.unpack("<QI", data[at:at + 12])
+        event, tail = data[at + 12:at + 12 + size], struct.unpack("<I", data[at + 12 + size:at + 16 + size])[0]
+        expect("events", (head, tail) == (checksum(data[at:at + 8]), checksum(event)), f"a checksum at byte {at}")
+        parts = dict(fields(event))
+        values = [dict(fields(value)) for _, value in fields(parts.get(5, b""))]
+        found.append((parts[2], {value[1].decode(): struct.unpack("<f", value[2])[0] for value in values}))
+        expect("events", (parts.get(3) == b"brain.Event:2") == (len(found) == 1), "the version is not first alone")
+        at += 16 + size
+    return found[1:]
+
+
+def tensorboard(key, values, base):
+    """The events are the rows of metrics.csv, also after an end in the middle of a record, and of a run that had none before."""
+    begun = run({key: "on"})
+    path = os.path.join(begun.folder, "events.out.tfevents.expanse")
+    expect(key, not os.path.exists(os.path.join(run({}).folder, os.path.basename(path))), "events without being asked for")
+    with open(path, "rb") as file:
+        whole = file.read()
+    with open(path, "wb") as file:
+        file.write(whole[:-5])
+    must("train", "--resume", begun.folder, "--epochs", "3", "--quiet")
+    later = os.path.join(ROOT, "events-later")
+    shutil.copytree(run({}).folder, later)
+    must("train", "--resume", later, "--epochs", "3", "--tensorboard", "--quiet")
+    begun.read()
+    for folder in (begun.folder, later):
+        found = events(os.path.join(folder, os.path.basename(path)))
+        expect(key, [step for step, _ in found] == [1, 2, 3], f"epochs {[step for step, _ in found]}")
+        for tag, column in (("loss/training", "train_loss"), ("accuracy/test", "test_accuracy"), ("learning_rate", "learning_rate")):
+            told = [values.get(tag) for _, values in found]
+            expect(key, told == [struct.unpack("<f", struct.pack("<f", value))[0] for value in begun.columns[column]], f"{tag} {told}")
+        expect(key, all("loss/validation" not in values for _, values in found), "a set that there is not")
+
+
 def keep(key, values, base):
     for value in values:
         found = sorted(name for name in os.listdir(run({"training.epochs": 3, key: value}).folder) if name.startswith("epoch"))
@@ -433,6 +504,7 @@ TABLE = {
     "training.precision": (("fp32", "bf16", "fp16"), precision),
     "training.recompute": (("off", "on"), recompute),
     "training.checkpoint_every": (("off", "2", "1s"), checkpoint_every),
+    "training.tensorboard": (("off", "on"), tensorboard),
     "training.keep": ((0, 2), keep),
     "device.select": (("cpu", "no such device"), select),
     "device.family": (("wide", "tiled"), family),

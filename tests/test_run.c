@@ -420,7 +420,7 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     assert_int_equal(xp_file_read(scratch_path("cut/metrics.csv"), &whole, &whole_length), XP_OK);
     assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv.77.partial"), "epo", 3), XP_OK);
     MUST(xp_run_folder_open(&folder, scratch_path("cut")));
-    MUST(xp_run_folder_resume(&folder, &xp_classification, 5));
+    MUST(xp_run_folder_resume(&folder, &xp_classification, &config, 5));
     assert_false(xp_path_exists(scratch_path("cut/metrics.csv.77.partial")));
     assert_int_equal(folder.count, 5);
     for (int epoch = 6; epoch <= 12; epoch++) {
@@ -433,10 +433,10 @@ static void a_resumed_folder_goes_on_at_the_checkpoint(void **state) {
     free(whole);
     free(cut);
     assert_int_equal(xp_run_folder_open(&folder, scratch_path("cut")), XP_OK);
-    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 13), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, &config, 13), XP_BAD_DATA);
     assert_message("has 12 epochs, but the checkpoint is at 13");
     assert_int_equal(xp_file_write_atomic(scratch_path("cut/metrics.csv"), "a,b\n1,2\n", 8), XP_OK);
-    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, 1), XP_BAD_DATA);
+    assert_int_equal(xp_run_folder_resume(&folder, &xp_classification, &config, 1), XP_BAD_DATA);
     assert_message("metrics.csv:1: unexpected columns");
     xp_run_folder_close(&folder);
 }

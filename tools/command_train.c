@@ -232,7 +232,7 @@ int xp_command_train(int count, char **words) {
     const char *preset = NULL, *file = NULL, *out = NULL, *resume = NULL, *most = NULL;
     int64_t seconds = 0;
     bool dry_run = false, profile = false, print_config = false, quiet = false, debug = false, recompute = false,
-         untuned = false, launches = false, trust_code = false;
+         tensorboard = false, untuned = false, launches = false, trust_code = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
@@ -298,6 +298,8 @@ int xp_command_train(int count, char **words) {
         {"--checkpoint-every", "EVERY", "also save within an epoch: every N steps (500) or after some time (10m) (off)",
          .option = "training.checkpoint_every"},
         {"--keep", "N", "keep the checkpoints of the last N epochs, in epoch-0001/ ...", .option = "training.keep"},
+        {"--tensorboard", NULL, "also write the metrics of each epoch into an event file that TensorBoard reads",
+         .on = &tensorboard},
         {"--max-time", "TIME", "after this time (90s, 30m, 2h), finish the step, save, and exit with code 3",
          .text = &most},
         {"--dry-run", NULL, "print device, data, parameters, memory and arithmetic; do not train", .on = &dry_run},
@@ -363,12 +365,14 @@ int xp_command_train(int count, char **words) {
             return xp_command_misuse(
                 "--resume continues a run with its own configuration; the only other flags allowed are --epochs (to "
                 "extend it), --train and --test (if its data have moved), --device, --family, --precision, "
-                "--checkpoint-every, --keep, --max-time, --recompute, --trust-code, --profile, --debug, -o and "
+                "--checkpoint-every, --keep, --max-time, --recompute, --tensorboard, --trust-code, --profile, --debug, "
+                "-o and "
                 "--quiet");
         }
         options.out = resume;
         options.resume = true;
         options.recompute = recompute;
+        options.tensorboard = tensorboard;
         options.trust_code = trust_code;
         return train(NULL, &options, (xp_table_format)format, quiet, false, seconds);
     }
@@ -381,6 +385,7 @@ int xp_command_train(int count, char **words) {
         return configured == XP_OUT_OF_MEMORY ? XP_EXIT_FAILURE : XP_EXIT_USAGE;
     }
     if (recompute) config.training.recompute = 1;
+    if (tensorboard) config.training.tensorboard = 1;
     if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();
     if (!config.data.train[0]) return xp_command_misuse("no training data: give --train FILE");
     char chosen[1024];

@@ -98,13 +98,14 @@ xp_status xp_config_check(const xp_config *config) {
 
 /* --- comparing and printing --------------------------------------------------------------------------------------- */
 
-static bool is_of_checkpoints(const xp_option *entry) {
-    return strcmp(entry->key, "checkpoint_every") == 0 || strcmp(entry->key, "keep") == 0;
+static bool is_of_files(const xp_option *entry) {
+    return strcmp(entry->key, "checkpoint_every") == 0 || strcmp(entry->key, "keep") == 0 ||
+           strcmp(entry->key, "tensorboard") == 0;
 }
 
 xp_status xp_config_compare(const xp_config *old, const xp_config *wanted) {
     for (const xp_option *entry = xp_options; entry->section; entry++) {
-        if (is_of_checkpoints(entry) ||
+        if (is_of_files(entry) ||
             memcmp((const char *)old + entry->offset, (const char *)wanted + entry->offset, entry->bytes) == 0)
             continue;
         xp_writer text = {0};

@@ -57,6 +57,7 @@ typedef struct xp_config {
         int precision;               /* xp_precision */
         int recompute;               /* activations of the layers, in the backward pass */
         xp_cadence checkpoint_every; /* beside the end of each epoch */
+        int tensorboard;             /* write the metrics of each epoch for it, too */
         int keep;                    /* checkpoints of the last epochs, beside the best and the last */
     } training;
     struct {
@@ -76,7 +77,7 @@ xp_status xp_config_set(xp_config *config, const char *assignment);
 /* Checks every number against its range, then what concerns several options together; all faults in one message. */
 xp_status xp_config_check(const xp_config *config);
 /* XP_INVALID_ARGUMENT when the runs of two configurations are not the same; the message names the first option that
- * differs. Which checkpoints are written makes no difference. */
+ * differs. Which files are written makes no difference. */
 xp_status xp_config_compare(const xp_config *old, const xp_config *wanted);
 bool xp_config_has_test(const xp_config *config); /* a file, or a part of the training data */
 /* Makes the paths of the data independent of the folder that the process works in. One that cannot be written into a

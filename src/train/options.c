@@ -116,6 +116,7 @@ const xp_option xp_options[] = {
     SWITCH(training, recompute, "recompute activations in the backward pass: less memory, more time, the same bits"),
     {"training", "checkpoint_every", XP_OPTION_CADENCE, FIELD(training, checkpoint_every), 0, 0, NULL,
      "also save within an epoch: every N steps (500) or after some time (10m); off"},
+    SWITCH(training, tensorboard, "write the metrics of each epoch into an event file, which TensorBoard shows"),
     WHOLE(training, keep, 0, 1000000, "keep the checkpoints of the last N epochs, beside best/ and last/"),
     TEXT(device, select, "0:0, part of a name, gpu or cpu; empty: the first GPU, or else the first CPU"),
     {"device", "family", XP_OPTION_TEXT, FIELD(device, family), 0, 0, families, "family of the kernels: auto, wide, tiled, matrix"},

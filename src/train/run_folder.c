@@ -9,6 +9,7 @@
 #include "core/writer.h"
 #include "train/checkpoint.h"
 #include "train/curves.h"
+#include "train/events.h"
 #include "train/precision.h"
 #include "train/trust.h"
 
@@ -256,16 +257,27 @@ xp_status xp_run_folder_open(xp_run_folder *out, const char *path) {
     return XP_OK;
 }
 
-xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done) {
+/* TensorBoard looks for "tfevents" in the name. */
+static xp_status write_events(const xp_run_folder *folder, const xp_config *config) {
+    char file[1100];
+    if (!config->training.tensorboard) return XP_OK;
+    XP_TRY(xp_run_folder_path(folder->path, "events.out.tfevents.expanse", file, sizeof file));
+    return xp_events_update(file, folder->task, folder->rows, folder->count);
+}
+
+xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, const xp_config *config, int epochs_done) {
     char file[1100];
     char *text = NULL;
     size_t length = 0;
     folder->task = task;
     XP_TRY(xp_run_folder_file(folder->path, "metrics.csv", file, sizeof file));
-    if (epochs_done == 0) return write_rows(folder); /* it may have ended before there was one */
-    XP_TRY(xp_file_read(file, &text, &length));
-    xp_status status = read_rows(folder, file, text, epochs_done);
+    xp_status status = XP_OK;
+    if (epochs_done > 0) { /* else it may have ended before there was one */
+        XP_TRY(xp_file_read(file, &text, &length));
+        status = read_rows(folder, file, text, epochs_done);
+    }
     if (status == XP_OK) status = write_rows(folder);
+    if (status == XP_OK) status = write_events(folder, config);
     free(text);
     return status;
 }
@@ -321,6 +333,7 @@ xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, c
         return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %d rows", folder->path, folder->count);
     folder->rows[folder->count++] = *row;
     XP_TRY(write_rows(folder));
+    XP_TRY(write_events(folder, config));
     return xp_run_folder_draw_curves(folder, config, epoch_best);
 }
 

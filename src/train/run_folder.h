@@ -42,16 +42,16 @@ xp_status xp_run_folder_create(xp_run_folder *out, const char *path, const xp_ta
  * was about to replace. Read the content of the folder only after this call: a run that is still active may be changing
  * it. XP_INVALID_ARGUMENT: another run has the lock. */
 xp_status xp_run_folder_open(xp_run_folder *out, const char *path);
-/* Continues with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv and drops later ones.
- * XP_BAD_DATA: rows are missing. */
-xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, int epochs_done);
+/* Continues with an opened one: keeps the rows of the first `epochs_done` epochs of metrics.csv, and their events, and
+ * drops later ones. XP_BAD_DATA: rows are missing. */
+xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, const xp_config *config, int epochs_done);
 /* The configuration of the run: that of its last checkpoint, else of the folder. */
 xp_status xp_run_folder_config(const char *path, xp_config *out);
 /* Rewrites config.yaml. */
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
 /* Removes summary.json, if it exists, because it is out of date. */
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
-/* Adds the row to metrics.csv and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
+/* Adds the row to metrics.csv, and to the events if configured, and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
 /* The numbers of samples of the sets according to summary.json; 0: no such set. */
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);

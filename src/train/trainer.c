@@ -132,6 +132,7 @@ static xp_status take_changes(xp_run *run) {
     }
     if (options->epochs >= 0) XP_TRY(lengthen(run, options->epochs));
     if (options->recompute) config->training.recompute = 1;
+    if (options->tensorboard) config->training.tensorboard = 1;
     if (options->checkpoint_every) config->training.checkpoint_every = *options->checkpoint_every;
     if (options->keep >= 0) config->training.keep = options->keep;
     return XP_OK;
@@ -179,7 +180,8 @@ static xp_status find_finished(xp_run *run) {
         return XP_OK;
     }
     XP_TRY(xp_run_folder_samples(&run->folder, &run->counts[0], &run->counts[1], &run->counts[2]));
-    return xp_run_folder_resume(&run->folder, run->checkpoint.task, run->checkpoint.state.epoch);
+    return xp_run_folder_resume(&run->folder, run->checkpoint.task, &run->checkpoint.config,
+                                run->checkpoint.state.epoch);
 }
 
 /* Says that, and how there could be more to do. */
@@ -264,7 +266,7 @@ static xp_status prepare(xp_run *run, const xp_config *config, xp_writer *note) 
     /* The folder is made before the compilation, which takes long, so that errors are reported at once. */
     XP_TRY(check_room(run));
     if (options->resume)
-        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.task, run->checkpoint.state.epoch));
+        XP_TRY(xp_run_folder_resume(&run->folder, run->checkpoint.task, chosen, run->checkpoint.state.epoch));
     else
         XP_TRY(xp_run_folder_create(&run->folder, options->out, run->checkpoint.task, chosen));
     run->has_folder = true;

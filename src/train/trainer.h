@@ -10,11 +10,12 @@
 #include <stdio.h>
 
 typedef struct xp_train_options {
-    const char *out; /* run folder */
-    bool resume;     /* continue from out/last, or without one from out/config.yaml; `config` is not read */
-    int epochs;      /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
-    bool trust_code; /* for a resumed run: accept its score without a mark (train/trust.h) */
-    bool recompute;  /* of a resumed run: recompute activations from now on, however it was configured */
+    const char *out;  /* run folder */
+    bool resume;      /* continue from out/last, or without one from out/config.yaml; `config` is not read */
+    int epochs;       /* of a resumed run: as many in all, not fewer than it was configured for; -1: as configured */
+    bool trust_code;  /* for a resumed run: accept its score without a mark (train/trust.h) */
+    bool tensorboard; /* of a resumed run: write its event file from now on, however it was configured */
+    bool recompute;   /* of a resumed run: recompute activations from now on, however it was configured */
     const xp_cadence *checkpoint_every; /* of a resumed run, from now on; NULL: as configured */
     int keep;                           /* as well; -1: as configured */
     /* Of a resumed run, in place of what it recorded; NULL: as recorded. The data must be the same. */
