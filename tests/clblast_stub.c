@@ -34,3 +34,8 @@ EXPORT int CLBlastClearCache(void) {
     kept = NULL;
     return code;
 }
+
+/* As the destructors of the real one's cache. */
+__attribute__((destructor)) static void end(void) {
+    CLBlastClearCache();
+}

@@ -23,13 +23,26 @@ static const char *family_name(const xp_device *device) {
     return xp_family_name(device->families[0]);
 }
 
-/* Emulated units take turns with their layouts, with others for the next round of the same variants. */
-static void choose_layout(xp_device *device, const char *operation, int index) {
+static bool has_matrix_emitter(const xp_device *device, const xp_node *node) {
+    for (const xp_emitter *emitter = node->operation->emitters; emitter && emitter->emit; emitter++)
+        if (emitter->family == XP_FAMILY_MATRIX &&
+            (emitter->supports ? emitter->supports : xp_supports_single)(device, node))
+            return true;
+    return false;
+}
+
+/* Emulated units take turns with those layouts that have kernels for the node, with others for the next round of the same
+ * variants. */
+static void choose_layout(xp_device *device, const xp_node *node, int index) {
     enum { ROUND = 20 };
-    const bool attention = strncmp(operation, "attention", 9) == 0; /* has no kernels for Intel's */
-    const int count = (attention ? XP_MATRIX_INTEL_8 : XP_MATRICES) - XP_MATRIX_NVIDIA;
-    if (device->matrix == XP_MATRIX_EMULATED && device->arithmetic == XP_ARITHMETIC_FP32)
-        device->layout = (xp_matrix)(XP_MATRIX_NVIDIA + (index + index / ROUND) % count);
+    xp_matrix able[XP_MATRICES] = {XP_MATRIX_NVIDIA};
+    int count = 0;
+    if (device->matrix != XP_MATRIX_EMULATED || device->arithmetic != XP_ARITHMETIC_FP32) return;
+    for (int layout = XP_MATRIX_NVIDIA; layout < XP_MATRICES; layout++) {
+        device->layout = (xp_matrix)layout;
+        if (has_matrix_emitter(device, node)) able[count++] = device->layout;
+    }
+    device->layout = able[count ? (index + index / ROUND) % count : 0];
 }
 
 /* Tiles are chosen by the size of the problem beside that of the device: every other round of a large one is planned
@@ -120,7 +133,7 @@ static xp_status check_case(round *r, int index) {
     xp_trial trial = {0};
     xp_status status = xp_draw_open(&draw, r->entry, r->options, index);
     int64_t elements = status == XP_OK ? xp_draw_elements(&draw) : 0;
-    choose_layout(r->device, r->entry->operation, index);
+    if (status == XP_OK) choose_layout(r->device, draw.content.node, index);
     choose_units(r->device, r->units, index);
     if (status == XP_OK && !wanted(r, &draw)) {
         xp_draw_close(&draw);

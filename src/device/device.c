@@ -4,9 +4,8 @@
 #include "core/options.h"
 #include "core/text.h"
 #include "device/cache.h"
+#include "device/findings.h"
 #include "device/loader.h"
-#include "device/peak.h"
-#include "device/probe_job.h"
 #include "device/program.h"
 #include "device/tuning.h"
 
@@ -337,9 +336,40 @@ static void order_families(xp_device *device, xp_family asked) {
             device->families[count++] = usual[f];
 }
 
+/* Gives the device a queue and programs in the given context, or in a new one for NULL. */
+static xp_status open_context(xp_device *device, cl_context context) {
+    cl_int code = CL_SUCCESS;
+    XP_TRY(xp_program_cache_create(&device->programs));
+    if (context) {
+        code = clRetainContext(context);
+        if (code != CL_SUCCESS) return xp_cl_fail(code, "clRetainContext");
+        device->context = context;
+    } else {
+        device->context = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
+        XP_TRY(xp_cl_made(device->context, code, "clCreateContext"));
+    }
+    device->queue =
+        clCreateCommandQueue(device->context, device->id, device->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
+    return xp_cl_made(device->queue, code, "clCreateCommandQueue");
+}
+
+xp_status xp_device_clone(xp_device **out, const xp_device *device) {
+    xp_device *clone = *out = malloc(sizeof *clone);
+    if (!clone) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a device");
+    *clone = *device;
+    clone->context = NULL;
+    clone->queue = NULL;
+    clone->programs = NULL;
+    clone->tuning = NULL;
+    memset(clone->at_close, 0, sizeof clone->at_close);
+    const xp_status status = open_context(clone, NULL);
+    if (status != XP_OK) xp_device_close(out);
+    return status;
+}
+
 /* Fills a device for `found`; its context is the given one, or a new one for NULL. */
 static xp_status open_found(xp_device **out, const found_device *found, const xp_device_options *options,
-                            cl_context context) {
+                            cl_context context, bool anew) {
     xp_family family;
     xp_arithmetic arithmetic;
     questions ask = {.id = found->id};
@@ -376,50 +406,37 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     const cl_uint native_lanes = (cl_uint)device_number(&ask, CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, sizeof native_lanes);
     if (device->limits.alignment_bytes < 128) device->limits.alignment_bytes = 128;
 
-    cl_int code = CL_SUCCESS;
+    const bool lanes_wanted =
+        type & CL_DEVICE_TYPE_CPU && native_lanes >= 16 && (family == XP_FAMILY_ANY || family == XP_FAMILY_WIDE);
     xp_status status = answered(&ask);
     if (status == XP_OK) status = xp_tuning_open(&device->tuning);
-    if (status == XP_OK) status = xp_program_cache_create(&device->programs);
-    if (status == XP_OK && context) {
-        code = clRetainContext(context);
-        if (code == CL_SUCCESS) device->context = context;
-        if (code != CL_SUCCESS) status = xp_cl_fail(code, "clRetainContext");
-    } else if (status == XP_OK) {
-        device->context = clCreateContext(NULL, 1, &device->id, NULL, NULL, &code);
-        status = xp_cl_made(device->context, code, "clCreateContext");
-    }
-    if (status == XP_OK) {
-        device->queue = clCreateCommandQueue(device->context, device->id,
-                                             options->profiling ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
-        status = xp_cl_made(device->queue, code, "clCreateCommandQueue");
-    }
+    if (status == XP_OK) status = open_context(device, context);
+    if (status == XP_OK) status = xp_findings_make(device, found->info.platform, lanes_wanted, anew);
     if (status != XP_OK) {
         xp_fail_in(status, "device %s (%s): ", device->selector, device->name);
         xp_device_close(&device);
         return status;
     }
-    device->register_option = xp_registers_find(device);
-    device->matrix = xp_matrix_find(device);
-    device->wgmma_bytes = xp_wgmma_find(device);
-    device->limits.static_local_bytes = xp_static_local_find(device);
     order_families(device, family);
-    if (device->families[0] == XP_FAMILY_WIDE && type & CL_DEVICE_TYPE_CPU && native_lanes >= 16)
-        status = xp_peak_lanes(device, &device->limits.lanes);
-    if (status != XP_OK) {
-        xp_device_close(&device);
-        return status;
-    }
     *out = device;
     return XP_OK;
 }
 
-xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
+static xp_status open_selected(xp_device **out, const xp_device_options *options, bool anew) {
     *out = NULL;
     xp_device_options own;
     XP_TRY(take_options(&own, options));
     found_device found = {0};
     XP_TRY(select_device(own.select, &found));
-    return open_found(out, &found, &own, NULL);
+    return open_found(out, &found, &own, NULL, anew);
+}
+
+xp_status xp_device_open(xp_device **out, const xp_device_options *options) {
+    return open_selected(out, options, false);
+}
+
+xp_status xp_device_open_anew(xp_device **out, const xp_device_options *options) {
+    return open_selected(out, options, true);
 }
 
 xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp_device_options *options) {
@@ -440,7 +457,7 @@ xp_status xp_device_open_queue(xp_device **out, cl_command_queue queue, const xp
     if (code != CL_SUCCESS) return xp_cl_fail(code, "clGetDeviceInfo");
     XP_TRY(describe(&found, 0, 0));
     snprintf(found.info.selector, sizeof found.info.selector, "of a queue");
-    return open_found(out, &found, &own, context);
+    return open_found(out, &found, &own, context, false);
 }
 
 void xp_device_opencl(const xp_device *device, cl_context *context, cl_device_id *id, cl_command_queue *queue) {
@@ -479,7 +496,7 @@ bool xp_device_event_times(cl_event event, uint64_t *start, uint64_t *end) {
     if (!event ||
         clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_START, sizeof first, &first, NULL) != CL_SUCCESS ||
         clGetEventProfilingInfo(event, CL_PROFILING_COMMAND_END, sizeof last, &last, NULL) != CL_SUCCESS ||
-        last < first)
+        first == 0 || last == (cl_ulong)-1 || last < first)
         return false;
     *start = first;
     *end = last;

@@ -74,6 +74,7 @@ struct xp_device {
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */
+    bool probe_failed;   /* a probe ended without an answer */
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
     struct xp_tuning_tables *tuning;
@@ -91,12 +92,18 @@ xp_status xp_device_write(xp_device *device, cl_mem buffer, size_t offset, size_
 xp_status xp_device_read(xp_device *device, cl_mem buffer, size_t offset, size_t bytes, void *data);        /* blocks */
 xp_status xp_device_fill_zero(xp_device *device, cl_mem buffer, size_t bytes);
 
+/* As xp_device_open, but all probes run, whatever was found at an earlier opening. */
+xp_status xp_device_open_anew(xp_device **out, const xp_device_options *options);
+/* The same device with a context, queue and programs of its own, and without tuning tables; close it. */
+xp_status xp_device_clone(xp_device **out, const xp_device *device);
+
 /* Calls `release` when the device closes, after its queue has finished and while its context still exists: for
  * libraries that keep objects of the context. Each function is called once. */
 xp_status xp_device_at_close(xp_device *device, void (*release)(void));
 
 /* Start and end of a finished command of a profiling queue, in nanoseconds of the device's clock. False if the driver
- * returned no event or no times, or if the end is before the start. */
+ * returned no event or no times, or times that cannot be: a start of 0, an end that is the largest number or before the
+ * start. */
 bool xp_device_event_times(cl_event event, uint64_t *start, uint64_t *end);
 
 /* Fails with the name of the call and the OpenCL name of the code. */

@@ -3,10 +3,8 @@
 #include "device/peak.h"
 
 #include "core/clock.h"
-#include "core/json.h"
-#include "device/cache.h"
+#include "device/record.h"
 
-#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,37 +125,13 @@ double xp_peak_share(const xp_peak *peak, double flops, double bytes, double sec
 
 static const char record_name[] = "peak.json";
 
-/* An object of all records, empty where the file is missing or damaged: it only costs a measurement. */
-static xp_status load(json_t **all) {
-    char *text = NULL;
-    size_t length = 0;
-    json_error_t error;
-    *all = NULL;
-    xp_status status = xp_cache_read(record_name, &text, &length);
-    if (status == XP_OK) status = xp_json_read(record_name, text, length, all, &error);
-    free(text);
-    if (status == XP_OUT_OF_MEMORY) return status;
-    if (json_is_object(*all)) return XP_OK;
-    json_decref(*all);
-    *all = json_object();
-    return *all ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for %s", record_name);
-}
-
-static void device_key(const xp_device *device, const char *what, char *out, size_t size) {
-    snprintf(out, size, "%s | %s%s", device->name, device->driver, what);
-}
-
-/* Best effort: without its record, a figure is measured again. */
-static void store(json_t *all, const char *key, json_t *value) {
-    xp_writer text = {0};
-    xp_json_write(&text, json_object_set_new(all, key, value) == 0 ? all : NULL, JSON_INDENT(2));
-    if (!text.failed) (void)xp_cache_write(record_name, text.text, text.length);
-    xp_writer_release(&text);
+static void device_key(const xp_device *device, char *out, size_t size) {
+    snprintf(out, size, "%s | %s", device->name, device->driver);
 }
 
 static bool recorded(const json_t *all, const xp_device *device, xp_peak *out) {
     char key[300];
-    device_key(device, "", key, sizeof key);
+    device_key(device, key, sizeof key);
     const json_t *entry = json_object_get(all, key);
     *out = (xp_peak){json_number_value(json_object_get(entry, "flops")),
                      json_number_value(json_object_get(entry, "bytes")),
@@ -169,22 +143,22 @@ xp_status xp_peak_record(const xp_device *device, xp_peak *measured) {
     char key[300];
     json_t *all = NULL;
     xp_peak before;
-    XP_TRY(load(&all));
+    XP_TRY(xp_record_load(record_name, &all));
     if (recorded(all, device, &before)) {
         if (before.flops > measured->flops) measured->flops = before.flops;
         if (before.bytes > measured->bytes) measured->bytes = before.bytes;
         if (before.launch_seconds < measured->launch_seconds) measured->launch_seconds = before.launch_seconds;
     }
-    device_key(device, "", key, sizeof key);
-    store(all, key,
-          json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
-                    measured->launch_seconds));
+    device_key(device, key, sizeof key);
+    xp_record_store(record_name, all, key,
+                    json_pack("{s:f,s:f,s:f}", "flops", measured->flops, "bytes", measured->bytes, "launch_seconds",
+                              measured->launch_seconds));
     json_decref(all);
     return XP_OK;
 }
 
 /* Halved registers cost more than a third; a neighbour on the machine may cost a tenth. */
-static xp_status measure_lanes(xp_device *device, unsigned *lanes) {
+xp_status xp_peak_lanes(xp_device *device, unsigned *lanes) {
     double eight = 0, sixteen = 0;
     XP_TRY(measure(device, arithmetic, 8, &eight));
     const xp_status status = measure(device, arithmetic, 16, &sixteen);
@@ -192,24 +166,9 @@ static xp_status measure_lanes(xp_device *device, unsigned *lanes) {
     return status == XP_BUILD_ERROR ? XP_OK : status; /* vectors of 16 do not compile here */
 }
 
-xp_status xp_peak_lanes(xp_device *device, unsigned *lanes) {
-    char key[300];
-    json_t *all = NULL;
-    device_key(device, " | lanes", key, sizeof key);
-    XP_TRY(load(&all));
-    xp_status status = XP_OK;
-    *lanes = (unsigned)json_integer_value(json_object_get(all, key));
-    if (*lanes != 8 && *lanes != 16) {
-        status = measure_lanes(device, lanes);
-        if (status == XP_OK) store(all, key, json_integer(*lanes));
-    }
-    json_decref(all);
-    return status;
-}
-
 xp_status xp_peak_of(xp_device *device, xp_peak *out) {
     json_t *all = NULL;
-    XP_TRY(load(&all));
+    XP_TRY(xp_record_load(record_name, &all));
     const bool known = recorded(all, device, out);
     json_decref(all);
     if (known) return XP_OK;

@@ -55,7 +55,7 @@ void xp_probe_run(const xp_probe *probe, const char *select, xp_probe_result *ou
     options.select = select;
     options.profiling = true;
     *out = (xp_probe_result){0};
-    xp_status status = xp_device_open(&device, &options);
+    xp_status status = xp_device_open_anew(&device, &options);
     if (status == XP_OK) status = probe->run(device, out);
     /* Of a build error, the compiler's first line says more than ours. */
     const char *log = status == XP_BUILD_ERROR ? strchr(xp_last_error(), '\n') : NULL;

@@ -86,20 +86,21 @@ end:
     return status;
 }
 
+/* Intel's: 256 registers of a thread instead of 128. */
+const char xp_register_option[] = "-cl-intel-256-GRF-per-thread ";
+
 const char *xp_registers_find(xp_device *device) {
     enum { COUNT = 64 };
-    /* Intel's: 256 registers of a thread instead of 128. */
-    static const char option[] = "-cl-intel-256-GRF-per-thread ";
     if (!xp_probe_lists(device, "cl_intel_required_subgroup_size")) return "";
     xp_variant variant = xp_probe_part(XP_PROBE_PART_CORE);
     variant.many_registers = true;
     float in[COUNT], got[COUNT];
     for (int i = 0; i < COUNT; i++) in[i] = (float)i;
-    device->register_option = option;
+    device->register_option = xp_register_option;
     bool right =
         xp_probe_compute(device, "probe_scale", &variant, COUNT, COUNT, sizeof in, in, sizeof got, got, COUNT) == XP_OK;
     for (int i = 0; i < COUNT && right; i++) right = got[i] == 2 * in[i] + 1;
-    return right ? option : "";
+    return right ? xp_register_option : "";
 }
 
 xp_status xp_probe_launch(xp_device *device, xp_probe_result *out) {

@@ -69,6 +69,10 @@ xp_status xp_probe_finish(xp_device *device) {
     return code == CL_SUCCESS ? XP_OK : xp_cl_fail(code, "clFinish");
 }
 
+void xp_probe_ended(xp_device *device, xp_status status) {
+    if (status != XP_OK && status != XP_BUILD_ERROR && status != XP_UNSUPPORTED) device->probe_failed = true;
+}
+
 xp_status xp_probe_compute(xp_device *device, const char *kernel, const xp_variant *variant, size_t global,
                            size_t local, size_t in_bytes, const void *in, size_t out_bytes, void *out, int count) {
     xp_probe_job j = {.device = device, .global = global, .local = local};
@@ -76,6 +80,7 @@ xp_status xp_probe_compute(xp_device *device, const char *kernel, const xp_varia
     if (status == XP_OK) status = xp_probe_job_enqueue(&j, NULL);
     if (status == XP_OK) status = xp_device_read(device, j.out, 0, out_bytes, out);
     xp_probe_job_close(&j);
+    xp_probe_ended(device, status);
     return status;
 }
 

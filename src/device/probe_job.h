@@ -41,6 +41,10 @@ xp_status xp_probe_finish(xp_device *device); /* waits for the device's queue */
 xp_status xp_probe_compute(xp_device *device, const char *kernel, const xp_variant *variant, size_t global,
                            size_t local, size_t in_bytes, const void *in, size_t out_bytes, void *out, int count);
 
+/* Notes that a probe ended with this status: what the compiler rejects is an answer, and what fails in another way is none
+ * and may have broken the context. */
+void xp_probe_ended(xp_device *device, xp_status status);
+
 /* Fills the result; XP_OK. */
 xp_status xp_probe_answer(xp_probe_result *out, bool works, double value, const char *figure, const char *meaning, ...)
     __attribute__((format(printf, 5, 6)));
@@ -53,8 +57,9 @@ xp_matrix xp_matrix_find(xp_device *device);
 /* Bytes of local memory that a kernel's variables may take, at least what the driver reports. For a device that is being
  * opened. */
 size_t xp_static_local_find(xp_device *device);
-/* The build option, with a space behind it, that gives a work-item the most registers; "": none is known. For a device
- * that is being opened. */
+/* xp_register_option, the build option, with a space behind it, that gives a work-item the most registers; "": none is
+ * known. For a device that is being opened. */
+extern const char xp_register_option[];
 const char *xp_registers_find(xp_device *device);
 /* Whether the driver lists this extension; false for CPUs. Only compilers that could know an instruction or an option are
  * asked: others may not survive the attempt. */

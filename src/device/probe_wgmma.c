@@ -67,6 +67,7 @@ static xp_status run(xp_device *device, const trial *t, size_t bytes, int *right
         if (status == XP_OK) status = xp_probe_job_enqueue(&job, NULL);
         if (status == XP_OK) status = xp_device_read(device, job.out, 0, out_bytes, got);
         xp_probe_job_close(&job);
+        xp_probe_ended(device, status);
     }
     *right = status == XP_OK ? count_right(t, got) : 0;
     free(in);

@@ -19,6 +19,7 @@ static xp_status enqueue_call(const xp_launch *launch, cl_command_queue queue, b
 xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_command_queue queue, bool ordered,
                             cl_uint wait_count, const cl_event *wait, cl_event *event) {
     xp_status status = XP_OK;
+    if (event) *event = NULL;
     if (launch->host) {
         status = enqueue_call(launch, queue, ordered, wait_count, wait, event);
     } else {
@@ -27,6 +28,7 @@ xp_status xp_launch_enqueue(const xp_plan *plan, const xp_launch *launch, cl_com
                                              request->local, wait_count, wait_count ? wait : NULL, event);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clEnqueueNDRangeKernel");
     }
+    if (status != XP_OK && event) *event = NULL; /* whatever the driver has left there */
     if (status == XP_OK && plan->device->debug) {
         cl_int code = clFinish(queue);
         if (code != CL_SUCCESS) status = xp_cl_fail(code, "clFinish");
@@ -111,6 +113,7 @@ xp_status xp_plan_enqueue_phase(xp_plan *plan, xp_phase phase, cl_command_queue 
     if (status == XP_OK && first == end && (done || wait_count)) {
         code = clEnqueueMarkerWithWaitList(queue, wait_count, wait, &previous);
         status = xp_cl_made(previous, code, "clEnqueueMarkerWithWaitList");
+        if (status != XP_OK) previous = NULL;
     }
     if (status == XP_OK && done)
         *done = previous;

@@ -11,6 +11,7 @@
 
 #include <clblast_c.h>
 #include <pthread.h>
+#include <stdlib.h>
 
 /* In the order of xp_clblast_tune. */
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, VECTOR, LOCAL, PARAMETERS };
@@ -35,16 +36,18 @@ static struct {
     clear_cache clear;
 } library;
 
-static void load(void) {
-    *(void **)&library.multiply = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
-    *(void **)&library.override = xp_loader_symbol("libclblast.so.1", "CLBlastOverrideParameters");
-    *(void **)&library.clear = xp_loader_symbol("libclblast.so.1", "CLBlastClearCache");
-}
-
 /* The library keeps the programs that it built until the process ends, when drivers may be gone already and releasing
  * them crashes. Those of other devices go too, and are built again at their next call. */
 static void release_programs(void) {
     library.clear();
+}
+
+/* What is done at exit is done in reverse order: for a process that ends with an open device, before the driver ends. */
+static void load(void) {
+    *(void **)&library.multiply = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
+    *(void **)&library.override = xp_loader_symbol("libclblast.so.1", "CLBlastOverrideParameters");
+    *(void **)&library.clear = xp_loader_symbol("libclblast.so.1", "CLBlastClearCache");
+    if (library.clear) atexit(release_programs);
 }
 
 bool xp_clblast_is_there(void) {

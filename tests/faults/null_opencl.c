@@ -70,12 +70,19 @@ static bool fails(call *made) {
     return *end == '+' ? made->count >= first : made->count == first;
 }
 
+/* At exit; a call after that finds nothing of the driver. */
+static bool ended;
+static void end(void) {
+    ended = true;
+}
+
 /* Begins every function: one at a time, counted, and answered by `failure` where it is to fail. */
 #define CALL(failure)                                                                                                  \
     static call this_call = {.name = __func__};                                                                        \
     pthread_mutex_lock(&lock);                                                                                         \
     __attribute__((cleanup(unlock))) const bool held = true;                                                           \
     (void)held;                                                                                                        \
+    if (ended) abort();                                                                                                \
     if (fails(&this_call)) return (failure)
 
 /* ---- what is told ------------------------------------------------------------------------------------------------ */
@@ -88,7 +95,6 @@ static int report_descriptor(void) {
     return descriptor;
 }
 
-static void misuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 static void misuse(const char *format, ...) {
     char text[200];
     va_list arguments;
@@ -143,6 +149,7 @@ typedef struct object {
     uint64_t identity; /* of a program: source and options */
     char *source;
     bool built;
+    bool broken; /* a context */
     argument *arguments;
     int argument_count;
 } object;
@@ -198,26 +205,32 @@ static void let_go(object *gone) {
     if (part) let_go(gone->owner);
 }
 
-#define KEEP_AND_DROP(type, kind, Keep, Drop, code)                                                                    \
+#define KEEP(type, kind, Keep, code)                                                                                   \
     EXPORT cl_int CL_API_CALL Keep(type handle) {                                                                      \
         CALL(CL_OUT_OF_HOST_MEMORY);                                                                                   \
         object *kept = find(handle, kind, __func__);                                                                   \
         if (kept) kept->references++;                                                                                  \
         return kept ? CL_SUCCESS : (code);                                                                             \
-    }                                                                                                                  \
+    }
+#define DROP(type, kind, Drop, good, code)                                                                             \
     EXPORT cl_int CL_API_CALL Drop(type handle) {                                                                      \
         CALL(CL_OUT_OF_RESOURCES);                                                                                     \
         object *dropped = find(handle, kind, __func__);                                                                \
         if (dropped) let_go(dropped);                                                                                  \
-        return dropped ? CL_SUCCESS : (code);                                                                          \
+        return dropped ? (good) : (code);                                                                              \
     }
+#define KEEP_AND_DROP(type, kind, Keep, Drop, code)                                                                    \
+    KEEP(type, kind, Keep, code)                                                                                       \
+    DROP(type, kind, Drop, CL_SUCCESS, code)
 
 KEEP_AND_DROP(cl_context, CONTEXT, clRetainContext, clReleaseContext, CL_INVALID_CONTEXT)
 KEEP_AND_DROP(cl_command_queue, QUEUE, clRetainCommandQueue, clReleaseCommandQueue, CL_INVALID_COMMAND_QUEUE)
 KEEP_AND_DROP(cl_mem, BUFFER, clRetainMemObject, clReleaseMemObject, CL_INVALID_MEM_OBJECT)
 KEEP_AND_DROP(cl_program, PROGRAM, clRetainProgram, clReleaseProgram, CL_INVALID_PROGRAM)
 KEEP_AND_DROP(cl_kernel, KERNEL, clRetainKernel, clReleaseKernel, CL_INVALID_KERNEL)
-KEEP_AND_DROP(cl_event, EVENT, clRetainEvent, clReleaseEvent, CL_INVALID_EVENT)
+KEEP(cl_event, EVENT, clRetainEvent, CL_INVALID_EVENT)
+DROP(cl_event, EVENT, clReleaseEvent,
+     expanse_null_opencl.fault == NULL_FAULT_EVENTS_STAY ? CL_OUT_OF_RESOURCES : CL_SUCCESS, CL_INVALID_EVENT)
 
 static void *answer(cl_int code, cl_int *told, void *result) {
     if (told) *told = code;
@@ -287,7 +300,7 @@ EXPORT cl_int CL_API_CALL clGetDeviceInfo(cl_device_id id, cl_device_info what, 
     case CL_DEVICE_VERSION:
         return give_text("OpenCL 1.2 null", room, out, needed);
     case CL_DEVICE_EXTENSIONS:
-        return give_text("", room, out, needed);
+        return give_text(expanse_null_opencl.extensions ? expanse_null_opencl.extensions : "", room, out, needed);
     case CL_DEVICE_PLATFORM:
         return GIVE(cl_platform_id, (cl_platform_id)&platform);
     case CL_DEVICE_AVAILABLE:
@@ -320,6 +333,7 @@ EXPORT cl_context CL_API_CALL clCreateContext(const cl_context_properties *prope
                                               void(CL_CALLBACK *told)(const char *, const void *, size_t, void *),
                                               void *user, cl_int *code) {
     CALL(answer(CL_OUT_OF_HOST_MEMORY, code, NULL));
+    if (made[CONTEXT] == 0) atexit(end);
     return answer(CL_SUCCESS, code, make(CONTEXT, NULL));
 }
 
@@ -422,6 +436,7 @@ static cl_int command(cl_command_queue queue, cl_uint wait_count, const cl_event
                       const char *user) {
     object *on = find(queue, QUEUE, user);
     if (!on) return CL_INVALID_COMMAND_QUEUE;
+    if (on->owner->broken) return CL_OUT_OF_RESOURCES;
     for (cl_uint i = 0; i < wait_count; i++)
         if (!find(wait[i], EVENT, user)) return CL_INVALID_EVENT_WAIT_LIST;
     if (event) *event = expanse_null_opencl.fault == NULL_FAULT_NO_EVENTS ? NULL : (cl_event)make(EVENT, on->owner);
@@ -523,9 +538,19 @@ EXPORT cl_int CL_API_CALL clGetEventProfilingInfo(cl_event event, cl_profiling_i
     const object *found = find(event, EVENT, __func__);
     if (!found) return CL_INVALID_EVENT;
     if (expanse_null_opencl.fault == NULL_FAULT_NO_TIMES) return CL_PROFILING_INFO_NOT_AVAILABLE;
-    const bool reversed = expanse_null_opencl.fault == NULL_FAULT_TIMES_REVERSED;
+    const bool is_end = what == CL_PROFILING_COMMAND_END;
     const cl_ulong early = 1000 * (found->number + 1), late = early + 500; /* a command takes half a microsecond */
-    return GIVE(cl_ulong, (what == CL_PROFILING_COMMAND_END) != reversed ? late : early);
+    switch (expanse_null_opencl.fault) {
+    case NULL_FAULT_TIMES_REVERSED:
+        return GIVE(cl_ulong, is_end ? early : late);
+    case NULL_FAULT_TIMES_ZERO:
+        return GIVE(cl_ulong, 0);
+    case NULL_FAULT_TIMES_GARBAGE:
+        if (found->number % 3 == 2) return GIVE(cl_ulong, is_end ? late : early);
+        return GIVE(cl_ulong, is_end == (found->number % 3 == 0) ? (cl_ulong)-1 : 0);
+    default:
+        return GIVE(cl_ulong, is_end ? late : early);
+    }
 }
 
 /* ---- programs ---------------------------------------------------------------------------------------------------- */
@@ -659,6 +684,7 @@ EXPORT cl_int CL_API_CALL clBuildProgram(cl_program handle, cl_uint count, const
     CALL(CL_OUT_OF_HOST_MEMORY);
     object *program = find(handle, PROGRAM, __func__);
     if (!program) return CL_INVALID_PROGRAM;
+    expanse_null_opencl.builds++;
     if (program->source) {
         program->identity = mix(BASIS, program->source, strlen(program->source));
         program->identity = mix(program->identity, options ? options : "", options ? strlen(options) : 0);
@@ -777,6 +803,11 @@ EXPORT cl_int CL_API_CALL clEnqueueNDRangeKernel(cl_command_queue queue, cl_kern
         }
         note_number(global[i]);
         note_number(local ? local[i] : 0);
+    }
+    if (expanse_null_opencl.fault == NULL_FAULT_LAUNCHES_BREAK) {
+        kernel->owner->broken = true;
+        if (event) *event = (cl_event)&device;
+        return CL_OUT_OF_RESOURCES;
     }
     return command(queue, wait_count, wait, event, __func__);
 }

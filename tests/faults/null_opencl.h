@@ -6,12 +6,18 @@ typedef enum null_fault {
     NULL_FAULT_NONE,
     NULL_FAULT_NO_TIMES,       /* profiling information is not available */
     NULL_FAULT_TIMES_REVERSED, /* an end before the start */
+    NULL_FAULT_TIMES_ZERO,     /* all times are 0 */
+    NULL_FAULT_TIMES_GARBAGE,  /* two of three events start at 0 or at the largest number, and end at the other */
     NULL_FAULT_NO_EVENTS,      /* commands succeed and give no event */
+    NULL_FAULT_EVENTS_STAY,    /* clReleaseEvent releases, and says that it has failed */
+    NULL_FAULT_LAUNCHES_BREAK, /* launches fail, leave an event that is none, and nothing works in their context any more */
     NULL_FAULT_NO_OBJECTS      /* kernels are created with success, but NULL */
 } null_fault;
 
 typedef struct null_opencl {
-    null_fault fault; /* what calls do wrong from now on */
+    null_fault fault;       /* what calls do wrong from now on */
+    const char *extensions; /* of the device; NULL: none */
+    int builds;             /* of programs */
     const char *ptx;  /* the binary of programs that are built from now on; NULL: one that only this driver reads */
     char loaded[512]; /* the last PTX that a program was made of */
     int live;         /* objects and events with a reference */
