@@ -248,6 +248,52 @@ static void the_store_s_copies_of_weights_are_what_the_weights_are_rounded_to(vo
     }
 }
 
+/* Each result is the sum of two factors, the second one over 1024: a tie between two numbers of the type, or the next
+ * number beside it that the second factor can make. */
+static void results_of_products_are_rounded_to_the_nearest_and_ties_to_even(void **state) {
+    enum { ROWS = 192, COLUMNS = 32, COUNT = ROWS * COLUMNS };
+    static uint16_t a_bits[ROWS * 2 * COLUMNS], b_bits[2 * COLUMNS * COLUMNS], found[COUNT];
+    for (int c = 0; c < 2 * FAMILIES; c++) {
+        const xp_type type = c % 2 ? XP_F16 : XP_BF16;
+        uint16_t (*bits_of)(double) = c % 2 ? xp_fp16_bits : xp_bf16_bits;
+        const uint16_t least = c % 2 ? 0 : 0x3000, numbers = c % 2 ? 0x7c00 : 0x2000;
+        for (int i = 0; i < COUNT; i++) {
+            uint16_t *pair = a_bits + (i / COLUMNS * 2 * COLUMNS + i % COLUMNS);
+            pair[0] = (uint16_t)(least + i * 41 % numbers);
+            const double step = fmin(xp_type_value(type, (uint16_t[]){(uint16_t)(pair[0] + 1)}, 0), 65536) -
+                                xp_type_value(type, pair, 0);
+            pair[COLUMNS] = (uint16_t)(bits_of(512 * step) + i % 3 - 1);
+            if (i % 2) pair[0] |= 0x8000, pair[COLUMNS] |= 0x8000;
+        }
+        for (int i = 0; i < COLUMNS; i++) {
+            b_bits[i * COLUMNS + i] = bits_of(1);
+            b_bits[(COLUMNS + i) * COLUMNS + i] = bits_of(0x1p-10);
+        }
+        xp_graph *graph;
+        xp_plan *plan;
+        MUST(xp_graph_create(&graph, NULL, true));
+        xp_tensor *a = xp_graph_input(graph, "a", type, 2, (const int64_t[]){ROWS, 2 * COLUMNS});
+        xp_tensor *b = xp_graph_input(graph, "b", type, 2, (const int64_t[]){2 * COLUMNS, COLUMNS});
+        xp_tensor *y = xp_tensor_keep(xp_gemm(graph, a, 0, b, 0));
+        assert_int_equal(y->type, type);
+        MUST(xp_plan_create(&plan, devices[c / 2], graph));
+        MUST(xp_plan_realise(plan, NULL));
+        MUST(xp_plan_write(plan, a, a_bits));
+        MUST(xp_plan_write(plan, b, b_bits));
+        MUST(xp_plan_run(plan));
+        MUST(xp_plan_read(plan, y, found));
+        for (int i = 0; i < COUNT; i++) {
+            const int at = i / COLUMNS * 2 * COLUMNS + i % COLUMNS;
+            const double exact = xp_type_value(type, a_bits, at) + xp_type_value(type, a_bits, at + COLUMNS) / 1024;
+            if (xp_type_value(type, found, i) != xp_type_round(type, exact))
+                fail_msg("%s, %s: %a became %a", family_names[c / 2], xp_type_name(type), exact,
+                         xp_type_value(type, found, i));
+        }
+        xp_plan_close(&plan);
+        xp_graph_close(&graph);
+    }
+}
+
 /* ---- training ---------------------------------------------------------------------------------------------------- */
 
 enum { BATCH = 16, LENGTH = 24, FEATURES = 6, CLASSES = 3, STEPS = 240, LAST = 80, FEW_STEPS = 3 };
@@ -413,6 +459,7 @@ int main(void) {
         cmocka_unit_test(a_step_of_two_layers_takes_60_launches_on_a_gpu_in_16_bits_too),
         cmocka_unit_test(the_arena_of_a_large_model_falls_by_45_percent_in_16_bits),
         cmocka_unit_test(the_store_s_copies_of_weights_are_what_the_weights_are_rounded_to),
+        cmocka_unit_test(results_of_products_are_rounded_to_the_nearest_and_ties_to_even),
         cmocka_unit_test(two_layers_train_in_bf16_to_the_loss_of_fp32),
         cmocka_unit_test(the_tiled_kernels_take_the_same_steps_in_bf16),
     };
