@@ -606,8 +606,10 @@ static void a_folder_needs_a_part_that_it_has(void **state) {
     assert_int_equal(xp_dataset_open(&dataset, scratch_folder, "tset"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "'train' or 'test'"));
     mkdir(scratch_path("none"), 0700);
-    assert_int_equal(xp_dataset_open(&dataset, scratch_path("none"), "train"), XP_IO_ERROR);
-    assert_non_null(strstr(xp_last_error(), "has no IDX file train-images-idx3-ubyte"));
+    assert_int_equal(xp_dataset_open(&dataset, scratch_path("none"), "train"), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "none: the folder has no data"));
+    assert_int_equal(xp_dataset_open(&dataset, scratch_folder, "test"), XP_IO_ERROR);
+    assert_non_null(strstr(xp_last_error(), "has no IDX file t10k-images-idx3-ubyte"));
     assert_int_equal(xp_dataset_open(&dataset, scratch_path("nothing.ts"), "train"), XP_IO_ERROR);
     assert_non_null(strstr(xp_last_error(), "nothing.ts: cannot be opened"));
 }
@@ -643,8 +645,8 @@ static void labels_that_do_not_belong_to_the_images_are_rejected(void **state) {
 }
 
 static void bytes_of_no_known_format_are_rejected(void **state) {
-    const unsigned char picture[] = {0x89, 'P', 'N', 'G', 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
-    assert_rejected("picture", picture, sizeof picture, XP_BAD_DATA, "byte 0: the magic number is 0x89504e47");
+    const unsigned char picture[] = {0x89, 'P', 'n', 'g', 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11};
+    assert_rejected("picture", picture, sizeof picture, XP_BAD_DATA, "byte 0: the magic number is 0x89506e67");
 }
 
 /* --- real data ---------------------------------------------------------------------------------------------------- */

@@ -50,11 +50,27 @@ static xp_status print_build(xp_table_format format) {
 #else
     const char *libsvm = "no";
 #endif
+#ifdef XP_WITH_JPEG
+    const char *jpeg = "yes";
+#else
+    const char *jpeg = "no";
+#endif
+#ifdef XP_WITH_PNG
+    const char *png = "yes";
+#else
+    const char *png = "no";
+#endif
     xp_writer libraries = {0}, presets = {0};
     write_libraries(&libraries);
     write_presets(&presets);
-    const char *const rows[][2] = {{"expanse", XP_VERSION}, {"compiler", __VERSION__},     {"CLBlast", clblast},
-                                   {"LIBSVM", libsvm},      {"libraries", libraries.text}, {"presets", presets.text}};
+    const char *const rows[][2] = {{"expanse", XP_VERSION},
+                                   {"compiler", __VERSION__},
+                                   {"CLBlast", clblast},
+                                   {"LIBSVM", libsvm},
+                                   {"JPEG", jpeg},
+                                   {"PNG", png},
+                                   {"libraries", libraries.text},
+                                   {"presets", presets.text}};
     xp_table table;
     xp_table_open(&table, stdout, format, columns, 2, NULL);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

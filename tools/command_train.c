@@ -238,9 +238,9 @@ int xp_command_train(int count, char **words) {
         {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
         {"--config", "FILE", "then read this YAML file; --print-config prints one", .text = &file},
         {"--train", "FILE",
-         "training data: series (.ts, .arff, UCR tables), a table over time (CSV), IDX images or a folder of them, "
-         "text "
-         "(.txt) or a folder of it; also as .gz (required)",
+         "training data: series (.ts, .arff, UCR tables), a table over time (CSV), a folder of images (a folder of "
+         "JPEG or "
+         "PNG files for each class; IDX; CIFAR), text (.txt) or a folder of it; also as .gz (required)",
          .option = "data.train"},
         {"--task", "NAME",
          "what is learned: classification, regression, forecasting, text (what the training data are for)",
@@ -275,6 +275,8 @@ int xp_command_train(int count, char **words) {
          .option = "data.max_length"},
         {"--context", "N", "steps that the model sees before those that it predicts (forecasting), or bytes (text)",
          .option = "data.context"},
+        {"--image-size", "N", "side of the square that images are resized to, in pixels; 0: they are not resized",
+         .option = "data.image_size"},
         {"--precision", "NAME", "fp32, bf16, fp16; on matrix units also fp32-matrix, tf32",
          .option = "training.precision"},
         {"--seed", "N", "seed of all random numbers", .option = "training.seed"},

@@ -101,6 +101,12 @@ int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample) {
     return dataset->first + (shifted < last * dataset->step ? shifted : last * dataset->step);
 }
 
+bool xp_dataset_name(const xp_dataset *dataset, int64_t sample, char *text, size_t size) {
+    if (!dataset->source || !dataset->source->name) return false; /* a header alone */
+    dataset->source->name(dataset->source, xp_dataset_number(dataset, sample), text, size);
+    return true;
+}
+
 xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {
     if (!dataset->labels) return xp_fail(XP_BAD_DATA, "%s has no class labels", path);
     for (int64_t i = 0; i < dataset->count; i++) {

@@ -72,6 +72,11 @@ static xp_status digest_values(const xp_dataset *dataset, XXH64_state_t *state, 
     XP_TRY(xp_data_allocate((void **)&values, dataset->sample_elements, sizeof *values, dataset->name));
     xp_status status = xp_data_allocate((void **)&targets, dataset->targets, sizeof *targets, dataset->name);
     for (int64_t i = 0; i < dataset->count && status == XP_OK; i++) {
+        if (dataset->source->identify) {
+            const uint64_t own = dataset->source->identify(dataset->source, xp_dataset_number(dataset, i));
+            XXH64_update(state, &own, sizeof own);
+            continue;
+        }
         status = xp_dataset_read(dataset, i, values);
         if (status == XP_OK) XXH64_update(state, values, elements * sizeof *values);
         if (status == XP_OK && dataset->targets > 0) status = xp_dataset_read_targets(dataset, i, targets);

@@ -53,9 +53,10 @@ void xp_dataset_close(xp_dataset **dataset) {
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
 /* The first that recognises what there is opens it. */
-static const xp_format *const formats[] = {&xp_format_text_folder, &xp_format_idx_folder, &xp_format_idx,
-                                           &xp_format_arff,        &xp_format_ucr,        &xp_format_text,
-                                           &xp_format_csv,         &xp_format_ts};
+static const xp_format *const formats[] = {&xp_format_idx_folder,  &xp_format_cifar_folder, &xp_format_image_folder,
+                                           &xp_format_text_folder, &xp_format_image,        &xp_format_cifar,
+                                           &xp_format_idx,         &xp_format_arff,         &xp_format_ucr,
+                                           &xp_format_text,        &xp_format_csv,          &xp_format_ts};
 
 static const xp_format *find_format(const xp_opening *opening) {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
@@ -103,13 +104,30 @@ xp_status xp_data_open_file(xp_dataset *dataset, const char *path) {
     return status;
 }
 
+static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
+    const xp_format *format = find_format(opening);
+    if (format) return format->open(dataset, opening);
+    return xp_fail(XP_BAD_DATA,
+                   "%s: the folder has no data: no JPEG or PNG images, no files of IDX (train-images-idx3-ubyte) or of "
+                   "CIFAR (data_batch_1.bin), and no text (.txt)",
+                   opening->path);
+}
+
+xp_status xp_data_part_is_test(const xp_opening *opening, bool *test) {
+    const char *part = opening->part ? opening->part : "";
+    *test = strcmp(part, "test") == 0;
+    if (*test || strcmp(part, "train") == 0) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT, "%s: is a folder, of which the part 'train' or 'test' can be read, not '%s'",
+                   opening->path, part);
+}
+
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part) {
     struct stat info;
     xp_opening opening = {.path = path, .part = part};
     const bool folder = stat(path, &info) == 0 && S_ISDIR(info.st_mode);
     xp_dataset *dataset = calloc(1, sizeof *dataset);
     if (!dataset) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", path);
-    const xp_status status = folder ? find_format(&opening)->open(dataset, &opening) : xp_data_open_file(dataset, path);
+    const xp_status status = folder ? open_folder(dataset, &opening) : xp_data_open_file(dataset, path);
     if (status == XP_OK)
         *out = dataset;
     else

@@ -21,7 +21,8 @@ typedef struct xp_feature_place {
 } xp_feature_place;
 
 /* What a sample is. A row of a table: nothing else depends on which kinds there are. */
-enum { XP_SAMPLE_RANK = 4, XP_DATA_TARGETS = 10000 };
+/* Tables of classes × classes limit the number of classes; names are limited, too. */
+enum { XP_SAMPLE_RANK = 4, XP_DATA_TARGETS = 10000, XP_DATA_CLASSES = 10000, XP_DATA_NAME_BYTES = 255 };
 typedef struct xp_sample_kind {
     const char *name;    /* in messages and checkpoints: "series" */
     const char *feature; /* what one of its features is called: "dimension" */
@@ -58,7 +59,8 @@ struct xp_dataset {
     int features;      /* series: dimensions */
     int length;        /* series: steps of a sample that is read, not fewer than the longest has; text: bytes before
                           the one that follows */
-    int channels, height, breadth; /* images */
+    int channels, height, breadth; /* images; height 0: each has its own, until there is a frame */
+    double crop;                   /* with a frame: the part of the short side that it shows; 0: there is none */
     int64_t sample_elements;       /* length·features, channels·height·breadth or length + 1 */
     int32_t *lengths;              /* [count], own steps of the series; NULL for images */
     int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
@@ -81,9 +83,9 @@ struct xp_dataset {
 };
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, or a table over time as CSV, in
- * UTF-8 or UTF-16; or an IDX image file, with its label file beside it (images-idx3 -> labels-idx1), or a folder of IDX
- * files (`part`: "train" or "test"); or text, as a file whose name ends in .txt or a folder of them. All may be gzip.
- * Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset),
+ * UTF-8 or UTF-16; or an IDX image file, with its label file beside it (images-idx3 -> labels-idx1), or a binary CIFAR
+ * file, or a folder of either (`part`: "train" or "test"); or a JPEG or PNG file, or a folder of them, with a folder for
+ * each class or none; or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset),
  * XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 /* Opens any file, or the files *.txt of a folder and the folders in it, as text. XP_IO_ERROR, XP_BAD_DATA: it is empty;
@@ -111,6 +113,10 @@ xp_status xp_dataset_thin(xp_dataset *dataset, int64_t stride);
 /* The targets of a window as they were one season before, or as many as it takes to be known; NaN: never. */
 void xp_dataset_read_naive(const xp_dataset *dataset, int64_t sample, float *forecast);
 
+/* Shows all images of a square of side × side pixels: of each, the centre, `crop` times its short side wide. Side 0: they
+ * stay as they are. XP_INVALID_ARGUMENT: the data are not images, or the images have no common size without a side. */
+xp_status xp_dataset_frame(xp_dataset *dataset, int side, double crop);
+
 /* Writes a sentence about the dimensions or channels that are missing in every sample, and with `constant` about those
  * that never change; nothing if there are none. XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writer *note);
@@ -119,7 +125,11 @@ xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writ
  * all-NaN feature by 0. XP_BAD_DATA: there is nothing else. */
 xp_status xp_dataset_interpolate(xp_dataset *dataset);
 
+/* Of images that are read from files of their own, a thousand are enough. */
 xp_status xp_standardisation_fit(xp_standardisation *out, const xp_dataset *training);
+/* From lists of numbers, one for each feature. XP_INVALID_ARGUMENT. */
+xp_status xp_standardisation_parse(xp_standardisation *out, const xp_dataset *training, const char *mean,
+                                   const char *deviation);
 /* From now on samples are read standardised; padding stays 0. It must outlive the data set. */
 void xp_standardisation_apply(const xp_standardisation *standardisation, xp_dataset *dataset);
 /* The same of the targets that are known. */
@@ -146,6 +156,8 @@ xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path);
 xp_status xp_dataset_check_targets(const xp_dataset *dataset, const char *path);
 /* The sample's number in its file, from 0; of text, that of its first byte. */
 int64_t xp_dataset_number(const xp_dataset *dataset, int64_t sample);
+/* Writes the name of the sample's own file; false: it has none. */
+bool xp_dataset_name(const xp_dataset *dataset, int64_t sample, char *text, size_t size);
 
 /* Takes `fraction` of the samples of every class (rounded, at least one where a class has two or more) into
  * *validation; the choice depends on the seed alone. Of a text that was cut, its end. Of windows, those that predict
@@ -189,7 +201,8 @@ typedef struct xp_batch {
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out);
 
-/* A digest of all samples, lengths, labels and targets, as they are read, and of `seed`. Fails as xp_dataset_read. */
+/* A digest of all samples, lengths, labels and targets, as they are read, and of `seed`; of files, by their names and
+ * sizes. Fails as xp_dataset_read. */
 xp_status xp_dataset_digest(const xp_dataset *dataset, uint64_t seed, uint64_t *digest);
 
 #endif

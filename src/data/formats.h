@@ -4,6 +4,7 @@
 #define XP_DATA_FORMATS_H
 
 #include "data/dataset.h"
+#include "data/picture.h"
 
 /* What to open. */
 typedef struct xp_opening {
@@ -15,8 +16,15 @@ typedef struct xp_opening {
 
 /* What is open: the first member of a struct of the format's own. It is closed with the last data set that has it. */
 struct xp_source {
-    /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time. */
+    /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time. NULL:
+     * the samples are images, which `load` gives. */
     xp_status (*read)(const xp_source *source, int64_t number, float *values);
+    /* An image as it is stored, which the caller releases; `name` [PATH_MAX] is room for the name of its file. As `read`. */
+    xp_status (*load)(const xp_source *source, int64_t number, char *name, xp_encoded *out);
+    /* The name of a sample, which is that of its file; NULL: samples have none. */
+    void (*name)(const xp_source *source, int64_t number, char *text, size_t size);
+    /* What tells a sample from another without reading it, where that takes long; NULL: its values do. */
+    uint64_t (*identify)(const xp_source *source, int64_t number);
     /* Writes what is to be predicted of it, NaN: not known; NULL: nothing is. As `read`. */
     xp_status (*read_targets)(const xp_source *source, int64_t number, float *targets);
     /* Makes samples of one long sequence, as xp_dataset_cut does; NULL: the samples are what the file holds. */
@@ -33,9 +41,12 @@ typedef struct xp_format {
     bool (*recognises)(const xp_opening *opening);
     xp_status (*open)(xp_dataset *dataset, xp_opening *opening);
 } xp_format;
-extern const xp_format xp_format_idx_folder, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_csv, xp_format_ts,
-    xp_format_text, xp_format_text_folder;
+extern const xp_format xp_format_idx_folder, xp_format_cifar_folder, xp_format_image_folder, xp_format_text_folder,
+    xp_format_image, xp_format_cifar, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_csv, xp_format_ts,
+    xp_format_text;
 
+/* Which part of a folder that has two is meant. XP_INVALID_ARGUMENT: neither "train" nor "test". */
+xp_status xp_data_part_is_test(const xp_opening *opening, bool *test);
 /* Has `path` opened as a file, by its content: for a folder's row that has chosen one. */
 xp_status xp_data_open_file(xp_dataset *dataset, const char *path);
 /* Gives the data set a source of values in memory, which it takes over on success, as `first` [count + 1]: where each
@@ -52,6 +63,9 @@ void xp_data_forget_classes(xp_dataset *dataset);
  * has none yet. */
 xp_status xp_data_name_targets(xp_dataset *dataset, const char *const *names, int targets);
 void xp_data_forget_targets(xp_dataset *dataset);
+
+/* Reads one image, in the frame of the data set (view.c). Fails as xp_dataset_read. */
+xp_status xp_view_read(const xp_dataset *dataset, int64_t number, float *values);
 
 /* Scales targets as xp_standardisation_undo takes them, and NaN stay so (targets.c). */
 void xp_targets_standardise(const xp_standardisation *standardisation, int64_t count, float *values);

@@ -2,6 +2,7 @@
  * which files of it belong together; the pixels stay bytes until they are read. */
 #include "core/files.h"
 #include "data/formats.h"
+#include "data/walk.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -134,6 +135,7 @@ typedef struct idx_source {
     xp_source source;
     char *bytes; /* of the whole file */
     int64_t pixels;
+    int height, breadth;
 } idx_source;
 
 static bool recognises_idx(const xp_opening *opening) {
@@ -143,10 +145,15 @@ static bool recognises_idx(const xp_opening *opening) {
            memchr(opening->bytes, '\0', sample);
 }
 
-static xp_status read_idx(const xp_source *source, int64_t number, float *values) {
+static xp_status load_idx(const xp_source *source, int64_t number, char *name, xp_encoded *out) {
     const idx_source *idx = (const idx_source *)source;
-    const unsigned char *pixels = (const unsigned char *)idx->bytes + HEADER_IMAGES + number * idx->pixels;
-    for (int64_t i = 0; i < idx->pixels; i++) values[i] = (float)pixels[i] / 255.0f;
+    *out = (xp_encoded){.codec = &xp_codec_planes,
+                        .name = "IDX",
+                        .bytes = idx->bytes + HEADER_IMAGES + number * idx->pixels,
+                        .length = (size_t)idx->pixels,
+                        .height = idx->height,
+                        .breadth = idx->breadth,
+                        .channels = 1};
     return XP_OK;
 }
 
@@ -170,9 +177,11 @@ static xp_status open_idx(xp_dataset *dataset, xp_opening *opening) {
     dataset->sample_elements = xp_sample_elements(dataset);
     idx_source *source = calloc(1, sizeof *source);
     if (!source) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", path);
-    *source = (idx_source){.source = {.read = read_idx, .close = close_idx, .data_sets = 1},
+    *source = (idx_source){.source = {.load = load_idx, .close = close_idx, .data_sets = 1},
                            .bytes = opening->bytes,
-                           .pixels = dataset->sample_elements};
+                           .pixels = dataset->sample_elements,
+                           .height = dataset->height,
+                           .breadth = dataset->breadth};
     opening->bytes = NULL;
     dataset->source = &source->source;
     return read_labels(dataset, path);
@@ -183,13 +192,10 @@ const xp_format xp_format_idx = {XP_FORMAT_BINARY, recognises_idx, open_idx};
 /* --- a folder of IDX files ---------------------------------------------------------------------------------------- */
 
 /* The image file of a folder's part. */
-static xp_status find_images(const char *folder, const char *part, char path[PATH_MAX]) {
-    bool test = part && strcmp(part, "test") == 0;
-    if (!part || (!test && strcmp(part, "train") != 0)) {
-        return xp_fail(XP_INVALID_ARGUMENT,
-                       "%s: is a folder, of which the part 'train' or 'test' can be read, not '%s'", folder,
-                       part ? part : "");
-    }
+static xp_status find_images(const xp_opening *opening, char path[PATH_MAX]) {
+    const char *folder = opening->path;
+    bool test = false;
+    XP_TRY(xp_data_part_is_test(opening, &test));
     static const char *const prefixes[2][2] = {{"train", "training"}, {"t10k", "test"}};
     static const char *const endings[] = {"-images-idx3-ubyte", "-images-idx3-ubyte.gz", "-images.idx3-ubyte",
                                           "-images.idx3-ubyte.gz"};
@@ -203,13 +209,21 @@ static xp_status find_images(const char *folder, const char *part, char path[PAT
                    folder, prefixes[test][0], prefixes[test][0]);
 }
 
+static xp_status find_idx(void *user, const xp_walk_file *file) {
+    bool *found = user;
+    *found = file->name == file->inside && strstr(file->name, "idx3-ubyte");
+    return *found ? XP_INTERRUPTED : XP_OK;
+}
+
 static bool recognises_folder(const xp_opening *opening) {
-    return true;
+    bool found = false;
+    (void)xp_walk(opening->path, find_idx, &found);
+    return found;
 }
 
 static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
     char path[PATH_MAX];
-    XP_TRY(find_images(opening->path, opening->part, path));
+    XP_TRY(find_images(opening, path));
     return xp_data_open_file(dataset, path);
 }
 

@@ -1,5 +1,6 @@
 /* Preparation of samples when they are read: fills missing values, standardises, pads; and statistics of their values
  * before. Knows no file format. */
+#include "core/text.h"
 #include "data/timeline.h"
 
 #include <math.h>
@@ -35,7 +36,9 @@ xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *valu
     const int features = dataset->kind->features(dataset);
     const bool windows = dataset->horizon > 0 && standardisation; /* nothing known is the mean, and 0 after it */
     int64_t own = 0;                                              /* values without the padding */
-    XP_TRY(dataset->source->read(dataset->source, xp_dataset_number(dataset, sample), values));
+    const int64_t number = xp_dataset_number(dataset, sample);
+    XP_TRY(dataset->source->load ? xp_view_read(dataset, number, values)
+                                 : dataset->source->read(dataset->source, number, values));
     for (int feature = 0; feature < features; feature++) {
         const xp_feature_place place = dataset->kind->place(dataset, sample, feature);
         own += place.count;
@@ -82,15 +85,17 @@ static void note_sample(const xp_dataset *dataset, int64_t sample, const float *
     }
 }
 
-/* The same over all samples. The caller frees *out [features]. */
+/* The same over all samples; of those that take long to read, over some. The caller frees *out [features]. */
 static xp_status note_values(const xp_dataset *dataset, const double *means, feature_values **out) {
+    enum { FILES = 1000 };
     const int features = dataset->kind->features(dataset);
     float *values = NULL;
     XP_TRY(xp_data_allocate((void **)&values, dataset->sample_elements, sizeof *values, dataset->name));
     xp_status status = xp_data_allocate((void **)out, features, sizeof **out, dataset->name);
     for (int feature = 0; feature < features && status == XP_OK; feature++)
         (*out)[feature] = (feature_values){.low = INFINITY, .high = -INFINITY};
-    for (int64_t i = 0; i < dataset->count && status == XP_OK; i++) {
+    const int64_t stride = dataset->source->identify ? (dataset->count + FILES - 1) / FILES : 1;
+    for (int64_t i = 0; i < dataset->count && status == XP_OK; i += stride) {
         status = xp_dataset_read(dataset, i, values);
         if (status == XP_OK) note_sample(dataset, i, values, means, *out);
     }
@@ -115,6 +120,7 @@ xp_status xp_dataset_note_idle(const xp_dataset *dataset, bool constant, xp_writ
     int *missing = NULL, *same = NULL, missing_count = 0, same_count = 0;
     feature_values *known = NULL;
     xp_status status;
+    if (!dataset->kind->has_missing && !constant) return XP_OK;
     XP_TRY_OR(status, note_values(dataset, NULL, &known), done);
     XP_TRY_OR(status, xp_data_allocate((void **)&missing, features, sizeof *missing, dataset->name), done);
     XP_TRY_OR(status, xp_data_allocate((void **)&same, features, sizeof *same, dataset->name), done);
@@ -186,6 +192,40 @@ xp_status xp_standardisation_fit(xp_standardisation *out, const xp_dataset *trai
         out->mean && out->deviation
             ? fit(out, training)
             : xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the means of its features", training->name);
+    if (status != XP_OK) xp_standardisation_release(out);
+    return status;
+}
+
+/* Reads so many numbers, separated by commas. */
+static bool parse_numbers(const char *text, int count, double *out) {
+    size_t length = 0;
+    for (int i = 0; i < count; i++) {
+        if (xp_text_number(text, &out[i], &length) != XP_OK || length == 0 || !isfinite(out[i])) return false;
+        text += length;
+        while (*text == ' ') text++;
+        if (*text != (i + 1 < count ? ',' : '\0')) return false;
+        for (text++; i + 1 < count && *text == ' ';) text++;
+    }
+    return true;
+}
+
+xp_status xp_standardisation_parse(xp_standardisation *out, const xp_dataset *training, const char *mean,
+                                   const char *deviation) {
+    const int features = training->kind->features(training);
+    *out = (xp_standardisation){features, calloc((size_t)features, sizeof *out->mean),
+                                calloc((size_t)features, sizeof *out->deviation)};
+    xp_status status = XP_OK;
+    if (!out->mean || !out->deviation)
+        status = xp_fail(XP_OUT_OF_MEMORY, "no memory for the statistics of %d features", features);
+    else if (!parse_numbers(mean, features, out->mean) || !parse_numbers(deviation, features, out->deviation))
+        status =
+            xp_fail(XP_INVALID_ARGUMENT,
+                    "data.mean and data.deviation: '%s' and '%s' are not %d number%s each, separated by commas: one "
+                    "for each %s of %s",
+                    mean, deviation, features, features == 1 ? "" : "s", training->kind->feature, training->name);
+    for (int i = 0; i < features && status == XP_OK; i++)
+        if (out->deviation[i] <= 0)
+            status = xp_fail(XP_INVALID_ARGUMENT, "data.deviation: %g is not greater than 0", out->deviation[i]);
     if (status != XP_OK) xp_standardisation_release(out);
     return status;
 }

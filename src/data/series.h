@@ -6,9 +6,6 @@
 #include "data/dataset.h"
 #include "data/names.h"
 
-/* Tables of classes × classes limit the number of classes; names are limited, too. */
-enum { XP_DATA_CLASSES = 10000, XP_DATA_NAME_BYTES = 255 };
-
 typedef struct xp_slice {
     const char *begin, *end;
 } xp_slice;

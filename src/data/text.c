@@ -5,16 +5,14 @@
 #include "core/array.h"
 #include "core/files.h"
 #include "data/formats.h"
+#include "data/walk.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-enum { SYMBOLS = 256, MOST_DEPTH = 16 };
+enum { SYMBOLS = 256 };
 
 /* ---- the bytes --------------------------------------------------------------------------------------------------- */
 
@@ -130,56 +128,12 @@ static xp_status add_file(text_source *text, const char *path) {
     return status;
 }
 
-static bool ends_with(const char *name, const char *ending) {
-    const size_t length = strlen(name), tail = strlen(ending);
-    return length > tail && strcmp(name + length - tail, ending) == 0;
-}
-
 static bool is_text_name(const char *name) {
-    return ends_with(name, ".txt") || ends_with(name, ".txt.gz");
+    return xp_name_ends(name, ".txt") || xp_name_ends(name, ".txt.gz");
 }
 
-/* What begins with a dot is hidden. */
-static int is_shown(const struct dirent *entry) {
-    return entry->d_name[0] != '.';
-}
-
-/* By the bytes of the names: the same order in every locale. */
-static int compare_names(const struct dirent **a, const struct dirent **b) {
-    return strcmp((*a)->d_name, (*b)->d_name);
-}
-
-/* The path of an entry of a folder, and whether that is a folder, too. */
-static xp_status examine(const char *folder, const char *name, char path[PATH_MAX], bool *is_folder) {
-    struct stat info;
-    if (snprintf(path, PATH_MAX, "%s/%s", folder, name) >= PATH_MAX)
-        return xp_fail(XP_UNSUPPORTED, "%s/%s: the path is too long", folder, name);
-    if (stat(path, &info) != 0)
-        return xp_fail(XP_IO_ERROR, "%s: cannot be examined: %s; correct or remove it", path, strerror(errno));
-    *is_folder = S_ISDIR(info.st_mode);
-    return XP_OK;
-}
-
-/* Adds the text files of a folder and of those in it, in the order of their names. */
-static xp_status add_folder(text_source *text, const char *folder, int depth) {
-    struct dirent **entries = NULL;
-    if (depth == MOST_DEPTH)
-        return xp_fail(XP_UNSUPPORTED, "%s: folders in more than %d others are not supported", folder, MOST_DEPTH - 1);
-    const int count = scandir(folder, &entries, is_shown, compare_names);
-    xp_status status = count < 0 ? xp_fail(XP_IO_ERROR, "%s: the folder cannot be read", folder) : XP_OK;
-    for (int i = 0; i < count; i++) {
-        char path[PATH_MAX];
-        bool is_folder = false;
-        const bool is_text = is_text_name(entries[i]->d_name);
-        if (status == XP_OK) status = examine(folder, entries[i]->d_name, path, &is_folder);
-        free(entries[i]);
-        if (status == XP_OK && is_folder)
-            status = add_folder(text, path, depth + 1);
-        else if (status == XP_OK && is_text)
-            status = add_file(text, path);
-    }
-    free(entries);
-    return status;
+static xp_status add_if_text(void *user, const xp_walk_file *file) {
+    return is_text_name(file->name) ? add_file(user, file->path) : XP_OK;
 }
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
@@ -187,7 +141,7 @@ static xp_status add_folder(text_source *text, const char *folder, int depth) {
 static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
     text_source *text = NULL;
     XP_TRY(begin(dataset, opening->path, &text));
-    XP_TRY(add_folder(text, opening->path, 0));
+    XP_TRY(xp_walk(opening->path, add_if_text, text));
     if (text->count > 0) return XP_OK;
     return xp_fail(XP_BAD_DATA, "%s: the folder has no text: no file of it ends in .txt or .txt.gz", opening->path);
 }
@@ -227,27 +181,16 @@ static bool recognises_text(const xp_opening *opening) {
     return at == end || *at != '@';
 }
 
-/* What the names of a folder's files, and of those in the folders in it, tell. */
-static void look_into(const char *folder, int depth, bool *text, bool *idx) {
-    struct dirent **entries = NULL;
-    const int count = depth < MOST_DEPTH ? scandir(folder, &entries, is_shown, compare_names) : 0;
-    for (int i = 0; i < count; i++) {
-        char path[PATH_MAX];
-        bool is_folder = false;
-        *text = *text || is_text_name(entries[i]->d_name);
-        *idx = *idx || strstr(entries[i]->d_name, "idx3-ubyte");
-        if (!*text && examine(folder, entries[i]->d_name, path, &is_folder) == XP_OK && is_folder)
-            look_into(path, depth + 1, text, idx);
-        free(entries[i]);
-    }
-    free(entries);
+static xp_status find_text(void *user, const xp_walk_file *file) {
+    bool *found = user;
+    *found = is_text_name(file->name);
+    return *found ? XP_INTERRUPTED : XP_OK;
 }
 
-/* A folder of IDX files may have a note beside them. */
 static bool recognises_folder(const xp_opening *opening) {
-    bool text = false, idx = false;
-    look_into(opening->path, 0, &text, &idx);
-    return text && !idx;
+    bool found = false;
+    (void)xp_walk(opening->path, find_text, &found);
+    return found;
 }
 
 const xp_format xp_format_text = {XP_FORMAT_TEXT, recognises_text, open_text};

@@ -4,6 +4,7 @@
 #include "core/text.h"
 #include "ops/ops.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,10 +118,25 @@ static void release(xp_evaluation *evaluation) {
     xp_classes *own = evaluation->own;
     for (int i = 0; own->names && i < own->classes + own->unseen; i++) free(own->names[i]);
     free(own->names);
+    for (int64_t i = 0; own->samples && i < evaluation->count; i++) free(own->samples[i]);
+    free(own->samples);
     free(own->labels);
     free(own->predictions);
     free(own->confusion);
     free(own);
+}
+
+/* Copies the names of the samples' files, if they have any. */
+static xp_status copy_samples(xp_classes *own, const xp_dataset *dataset) {
+    char name[PATH_MAX];
+    if (dataset->count == 0 || !xp_dataset_name(dataset, 0, name, sizeof name)) return XP_OK;
+    own->samples = calloc((size_t)dataset->count, sizeof *own->samples);
+    for (int64_t i = 0; own->samples && i < dataset->count; i++) {
+        xp_dataset_name(dataset, i, name, sizeof name);
+        own->samples[i] = strdup(name);
+        if (!own->samples[i]) return XP_OUT_OF_MEMORY;
+    }
+    return own->samples ? XP_OK : XP_OUT_OF_MEMORY;
 }
 
 static xp_status open(xp_evaluation *evaluation, const xp_dataset *dataset) {
@@ -141,7 +157,7 @@ static xp_status open(xp_evaluation *evaluation, const xp_dataset *dataset) {
     }
     if (!whole) return XP_OUT_OF_MEMORY;
     if (dataset->labels) memcpy(own->labels, dataset->labels, samples * sizeof *own->labels);
-    return XP_OK;
+    return copy_samples(own, dataset);
 }
 
 /* A NaN is never the largest. */
@@ -212,10 +228,13 @@ static xp_status report(const xp_evaluation *evaluation, xp_task_table *out) {
     return XP_OK;
 }
 
-/* Number, predicted class, true class where there are labels, probability of each class. */
+/* Number or file, predicted class, true class where there are labels, probability of each class. */
 static void fill_answer(const xp_evaluation *evaluation, int64_t row, xp_task_cell *cells) {
     const xp_classes *own = evaluation->own;
-    cells[0].whole = row;
+    if (own->samples)
+        cells[0].text = own->samples[row];
+    else
+        cells[0].whole = row;
     cells[1].text = own->names[own->predictions[row]];
     int next = 2;
     if (own->labels) cells[next++].text = own->labels[row] < 0 ? "" : own->names[own->labels[row]];
@@ -233,14 +252,14 @@ static xp_status add_probability(const char *name, xp_task_table *out) {
 }
 
 static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
-    static const xp_task_column sample = {"sample", NULL, XP_TASK_WHOLE}, predicted = {"predicted", NULL, XP_TASK_TEXT},
-                                label = {"true", NULL, XP_TASK_TEXT};
+    static const xp_task_column sample = {"sample", NULL, XP_TASK_WHOLE}, file = {"sample", NULL, XP_TASK_TEXT},
+                                predicted = {"predicted", NULL, XP_TASK_TEXT}, label = {"true", NULL, XP_TASK_TEXT};
     const xp_classes *own = evaluation->own;
     XP_TRY(xp_task_table_create(out, 2 + (own->labels != NULL) + own->classes));
     out->row_count = evaluation->count;
     out->fill = fill_answer;
     xp_status status;
-    XP_TRY_OR(status, xp_task_table_column(out, &sample), failed);
+    XP_TRY_OR(status, xp_task_table_column(out, own->samples ? &file : &sample), failed);
     XP_TRY_OR(status, xp_task_table_column(out, &predicted), failed);
     if (own->labels) XP_TRY_OR(status, xp_task_table_column(out, &label), failed);
     for (int c = 0; c < own->classes; c++) XP_TRY_OR(status, add_probability(own->names[c], out), failed);

@@ -14,6 +14,7 @@ typedef struct xp_classes {
     char **names;         /* [classes + unseen], owned */
     int32_t *labels;      /* [count], -1: the sample has none; NULL when the data have none */
     int32_t *predictions; /* [count] */
+    char **samples;       /* [count], the files that they are; NULL: they have no files */
     int64_t *confusion;   /* [classes][classes], true × predicted, of the samples whose class the model knows */
 } xp_classes;
 

@@ -37,6 +37,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);
     const char *part = split ? "train" : options->part ? options->part : "test";
     XP_TRY(xp_task_open_data(checkpoint->task, path, part, out));
+    XP_TRY(xp_dataset_frame(*out, config->data.image_size, config->data.image_crop));
     XP_TRY(xp_dataset_cut(*out, &windows));
     if (split) XP_TRY(take_part(config, options->part, out));
     /* Longer series than those of training pass where the model takes them, and then they give the length. */

@@ -90,6 +90,10 @@ const xp_option xp_options[] = {
     WHOLE(data, max_length, 0, 1 << 24, "longest series that the model accepts, in steps; 0: the longest in the data"),
     WHOLE(data, context, 1, 1 << 20, "steps that the model sees before those that it predicts (forecasting, of a table over time), or bytes (text)"),
     SWITCH(data, standardise, "scale to mean 0 and standard deviation 1, by the statistics of the training data"),
+    TEXT(data, mean, "of each feature, separated by commas, in place of the training data's; images: from 0 to 1"),
+    TEXT(data, deviation, "the standard deviations to these means"),
+    WHOLE(data, image_size, 0, 4096, "images: side of the square that each is resized to, in pixels; 0: they are not resized"),
+    REAL(data, image_crop, 0.1, 1, "images: what an evaluation sees of the short side, in the centre"),
     WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples per step"),
     WHOLE(training, accumulate, 1, 65536, "compute the batch of a step in N parts, one after another, for less memory"),
@@ -146,6 +150,7 @@ void xp_config_default(xp_config *config) {
                                       .attention = "softmax"};
     config->data.context = 128;
     config->data.standardise = 1;
+    config->data.image_crop = 1;
     config->data.season = config->data.stride = 1;
     config->training.epochs = 10;
     config->training.batch = 32;

@@ -38,7 +38,10 @@ static xp_status open_data(const xp_run *run, const char *path, const char *flag
                                 .season = config->data.season,
                                 .predict = config->data.predict};
     const xp_status status = xp_task_open_data(run->checkpoint.task, path, flag + strlen("--"), out);
-    if (status == XP_OK) return xp_dataset_cut(*out, &windows);
+    if (status == XP_OK) {
+        XP_TRY(xp_dataset_frame(*out, config->data.image_size, config->data.image_crop));
+        return xp_dataset_cut(*out, &windows);
+    }
     if (status != XP_IO_ERROR || !run->options->resume || given) return status;
     return xp_fail(status, "%s; the run recorded this path; if the data have moved, give %s FILE", xp_last_error(),
                    flag);
@@ -126,6 +129,12 @@ static xp_status weigh_classes(xp_run *run) {
     return XP_OK;
 }
 
+static xp_status fit_standardisation(const xp_config *config, const xp_dataset *training, xp_standardisation *out) {
+    const char *mean = config->data.mean, *deviation = config->data.deviation;
+    return *mean || *deviation ? xp_standardisation_parse(out, training, mean, deviation)
+                               : xp_standardisation_fit(out, training);
+}
+
 xp_status xp_run_load_data(xp_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
@@ -167,7 +176,7 @@ xp_status xp_run_load_data(xp_run *run) {
             if (sets[i]) xp_standardisation_apply_targets(&run->checkpoint.target_standardisation, sets[i]);
     }
     if (config->data.standardise && run->train->kind->symbols == 0) {
-        if (!run->resumed) XP_TRY(xp_standardisation_fit(&run->checkpoint.standardisation, run->train));
+        if (!run->resumed) XP_TRY(fit_standardisation(config, run->train, &run->checkpoint.standardisation));
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);
     }

@@ -1,0 +1,78 @@
+/* From an image to a sample: which part of it is seen, and at which size. Knows no file format. */
+#include "data/formats.h"
+
+#include <limits.h>
+#include <math.h>
+
+/* Pixels are numbers from 0 to 1, channel after channel. */
+static void write_values(const xp_picture *picture, float *values) {
+    const size_t pixels = (size_t)picture->height * (size_t)picture->breadth, channels = (size_t)picture->channels;
+    for (size_t c = 0; c < channels; c++)
+        for (size_t i = 0; i < pixels; i++) values[c * pixels + i] = (float)picture->pixels[i * channels + c] / 255.0f;
+}
+
+/* The square in the centre, or all. */
+static xp_box choose_box(const xp_dataset *dataset, const xp_encoded *image) {
+    const double height = image->height, breadth = image->breadth;
+    const double side = dataset->crop * fmin(height, breadth);
+    if (dataset->crop == 0) return (xp_box){0, 0, height, breadth};
+    return (xp_box){(height - side) / 2, (breadth - side) / 2, side, side};
+}
+
+/* By how much the image may be smaller, so that the box still has all pixels of the sample. */
+static int choose_reduction(const xp_dataset *dataset, const xp_box *box) {
+    int reduction = 1;
+    while (reduction < 8 && box->height >= 2 * reduction * dataset->height &&
+           box->breadth >= 2 * reduction * dataset->breadth)
+        reduction *= 2;
+    return reduction;
+}
+
+static bool is_whole(const xp_dataset *dataset, const xp_picture *picture, const xp_box *box) {
+    return picture->height == dataset->height && picture->breadth == dataset->breadth &&
+           box->height == picture->height && box->breadth == picture->breadth;
+}
+
+/* Replaces the picture by the part of it that the sample shows. */
+static xp_status show(const xp_dataset *dataset, const xp_encoded *image, xp_box box, xp_picture *picture) {
+    const double down = (double)picture->height / image->height, across = (double)picture->breadth / image->breadth;
+    xp_picture shown;
+    box = (xp_box){box.top * down, box.left * across, box.height * down, box.breadth * across};
+    if (is_whole(dataset, picture, &box)) return XP_OK;
+    XP_TRY(xp_picture_resample(picture, &box, dataset->height, dataset->breadth, image->name, &shown));
+    xp_picture_release(picture);
+    *picture = shown;
+    return XP_OK;
+}
+
+xp_status xp_view_read(const xp_dataset *dataset, int64_t number, float *values) {
+    char name[PATH_MAX];
+    xp_encoded image;
+    xp_picture picture = {.pixels = NULL};
+    XP_TRY(dataset->source->load(dataset->source, number, name, &image));
+    const xp_box box = choose_box(dataset, &image);
+    xp_status status = image.codec->decode(&image, choose_reduction(dataset, &box), &picture);
+    if (status == XP_OK) status = show(dataset, &image, box, &picture);
+    if (status == XP_OK) write_values(&picture, values);
+    xp_picture_release(&picture);
+    xp_encoded_release(&image);
+    return status;
+}
+
+xp_status xp_dataset_frame(xp_dataset *dataset, int side, double crop) {
+    const bool images = dataset->kind == &xp_images_kind;
+    if (!images && side > 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.image_size (--image-size) is for images", dataset->name,
+                       dataset->kind->name);
+    if (images && side == 0 && dataset->height == 0)
+        return xp_fail(
+            XP_INVALID_ARGUMENT,
+            "%s: its images have sizes of their own: give the side of a common one in pixels, such as 64, in "
+            "data.image_size (--image-size)",
+            dataset->name);
+    if (side == 0) return XP_OK;
+    dataset->height = dataset->breadth = side;
+    dataset->crop = crop;
+    dataset->sample_elements = xp_sample_elements(dataset);
+    return XP_OK;
+}

@@ -1,0 +1,343 @@
+/* Images from files: folders, codecs, CIFAR, and the way from an image to a sample. */
+#include "support.h"
+
+#include "data/dataset.h"
+#include "data/picture.h"
+
+#include <sys/stat.h>
+
+#if defined(XP_WITH_JPEG) && defined(XP_WITH_PNG)
+
+#include <jpeglib.h>
+#include <spng.h>
+
+/* ---- files ------------------------------------------------------------------------------------------------------- */
+
+/* Pixels [height][breadth][components], all the same: repeats `colour` [components]. */
+static unsigned char *flat(int height, int breadth, int components, const unsigned char *colour) {
+    unsigned char *pixels = malloc((size_t)(height * breadth * components));
+    assert_non_null(pixels);
+    for (int i = 0; i < height * breadth * components; i++) pixels[i] = colour[i % components];
+    return pixels;
+}
+
+static const char *write_jpeg(const char *name, int height, int breadth, J_COLOR_SPACE space,
+                              const unsigned char *pixels) {
+    struct jpeg_compress_struct jpeg;
+    struct jpeg_error_mgr errors;
+    unsigned char *bytes = NULL;
+    unsigned long length = 0;
+    jpeg.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&jpeg);
+    jpeg_mem_dest(&jpeg, &bytes, &length);
+    jpeg.image_height = (unsigned)height;
+    jpeg.image_width = (unsigned)breadth;
+    jpeg.input_components = space == JCS_GRAYSCALE ? 1 : space == JCS_CMYK ? 4 : 3;
+    jpeg.in_color_space = space;
+    jpeg_set_defaults(&jpeg);
+    jpeg_set_quality(&jpeg, 95, TRUE);
+    jpeg_start_compress(&jpeg, TRUE);
+    while (jpeg.next_scanline < jpeg.image_height) {
+        unsigned char *row =
+            (unsigned char *)pixels + (size_t)jpeg.next_scanline * (size_t)(breadth * jpeg.input_components);
+        jpeg_write_scanlines(&jpeg, &row, 1);
+    }
+    jpeg_finish_compress(&jpeg);
+    jpeg_destroy_compress(&jpeg);
+    const char *path = scratch_write(name, bytes, length);
+    free(bytes);
+    return path;
+}
+
+/* `bytes` are those of all pixels, as the type of the header stores them. */
+static const char *write_png(const char *name, int height, int breadth, int type, int depth, const void *pixels,
+                             size_t bytes) {
+    spng_ctx *png = spng_ctx_new(SPNG_CTX_ENCODER);
+    struct spng_ihdr header = {.width = (uint32_t)breadth,
+                               .height = (uint32_t)height,
+                               .color_type = (uint8_t)type,
+                               .bit_depth = (uint8_t)depth};
+    struct spng_plte palette = {2, {{255, 0, 0, 0}, {0, 0, 255, 0}}};
+    int code;
+    spng_set_option(png, SPNG_ENCODE_TO_BUFFER, 1);
+    spng_set_ihdr(png, &header);
+    if (type == SPNG_COLOR_TYPE_INDEXED) spng_set_plte(png, &palette);
+    assert_int_equal(spng_encode_image(png, pixels, bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE), 0);
+    size_t length = 0;
+    void *whole = spng_get_png_buffer(png, &length, &code);
+    const char *path = scratch_write(name, whole, length);
+    free(whole);
+    spng_ctx_free(png);
+    return path;
+}
+
+/* A folder of images in a colour each, of the sizes that they have. */
+static void write_folder(const char *folder) {
+    static const unsigned char red[] = {255, 0, 0}, blue[] = {0, 0, 255};
+    char name[256];
+    mkdir(scratch_path(folder), 0700);
+    for (int i = 0; i < 2; i++) {
+        snprintf(name, sizeof name, "%s/%s", folder, i ? "dogs" : "cats");
+        mkdir(scratch_path(name), 0700);
+    }
+    snprintf(name, sizeof name, "%s/cats/sub", folder);
+    mkdir(scratch_path(name), 0700);
+    unsigned char *pixels = flat(20, 16, 3, blue);
+    snprintf(name, sizeof name, "%s/dogs/a.JPEG", folder);
+    write_jpeg(name, 20, 16, JCS_RGB, pixels);
+    free(pixels);
+    pixels = flat(6, 9, 3, red);
+    snprintf(name, sizeof name, "%s/cats/sub/z.png", folder);
+    write_png(name, 6, 9, SPNG_COLOR_TYPE_TRUECOLOR, 8, pixels, 6 * 9 * 3);
+    snprintf(name, sizeof name, "%s/cats/b.png", folder);
+    write_png(name, 6, 9, SPNG_COLOR_TYPE_TRUECOLOR, 8, pixels, 6 * 9 * 3);
+    free(pixels);
+    snprintf(name, sizeof name, "%s/notes.txt", folder);
+    scratch_write(name, "unread", 6);
+}
+
+/* The sample of an image file of its own, in a frame. */
+static void read_one(const char *path, int side, double crop, float *values) {
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, path, NULL));
+    MUST(xp_dataset_frame(dataset, side, crop));
+    MUST(xp_dataset_read(dataset, 0, values));
+    xp_dataset_close(&dataset);
+}
+
+static void expect_colour(const char *path, int red, int green, int blue) {
+    float values[3 * 4];
+    read_one(path, 2, 1, values);
+    const int wanted[] = {red, green, blue};
+    for (int i = 0; i < 12; i++)
+        if (fabs(values[i] * 255 - wanted[i / 4]) > 2.5)
+            fail_msg("%s: channel %d is %g, not %d", path, i / 4, (double)values[i] * 255, wanted[i / 4]);
+}
+
+static void expect_refusal(const char *path, xp_status status, const char *message) {
+    xp_dataset *dataset = NULL;
+    float values[3 * 4];
+    xp_status found = xp_dataset_open(&dataset, path, "train");
+    if (found == XP_OK) found = xp_dataset_frame(dataset, 2, 1);
+    for (int64_t i = 0; found == XP_OK && i < dataset->count; i++) found = xp_dataset_read(dataset, i, values);
+    if (found != status || !strstr(xp_last_error(), message))
+        fail_msg("status %d, '%s' instead of '%s'", found, xp_last_error(), message);
+    xp_dataset_close(&dataset);
+}
+
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
+
+static void a_folder_of_images_has_a_class_for_each_of_its_folders(void **state) {
+    xp_dataset *dataset = NULL;
+    float values[3 * 16];
+    char name[512];
+    write_folder("pets");
+    MUST(xp_dataset_open(&dataset, scratch_path("pets"), "train"));
+    assert_int_equal(dataset->count, 3);
+    assert_int_equal(dataset->classes, 2);
+    assert_string_equal(dataset->class_names[0], "cats");
+    assert_string_equal(dataset->class_names[1], "dogs");
+    for (int i = 0; i < 3; i++) assert_int_equal(dataset->labels[i], i == 2);
+    assert_true(xp_dataset_name(dataset, 1, name, sizeof name));
+    assert_string_equal(name, scratch_path("pets/cats/sub/z.png"));
+    assert_int_equal(xp_dataset_frame(dataset, 0, 1), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "data.image_size"));
+    MUST(xp_dataset_frame(dataset, 4, 1));
+    MUST(xp_dataset_read(dataset, 1, values));
+    for (int i = 0; i < 48; i++) assert_true(values[i] == (i < 16));
+    xp_dataset_close(&dataset);
+}
+
+static void folders_for_training_and_tests_are_parts(void **state) {
+    xp_dataset *dataset = NULL;
+    mkdir(scratch_path("parts"), 0700);
+    write_folder("parts/train");
+    write_folder("parts/val");
+    assert_int_equal(unlink(scratch_path("parts/val/cats/b.png")), 0);
+    MUST(xp_dataset_open(&dataset, scratch_path("parts"), "train"));
+    assert_int_equal(dataset->count, 3);
+    xp_dataset_close(&dataset);
+    MUST(xp_dataset_open(&dataset, scratch_path("parts"), "test"));
+    assert_int_equal(dataset->count, 2);
+    xp_dataset_close(&dataset);
+    MUST(xp_dataset_open(&dataset, scratch_path("parts"), NULL)); /* then the names are those of classes */
+    assert_string_equal(dataset->class_names[1], "val");
+    xp_dataset_close(&dataset);
+}
+
+static void what_a_folder_cannot_hold_is_named(void **state) {
+    write_folder("mixed");
+    scratch_write("mixed/dogs/b.gif", "GIF89a", 6);
+    expect_refusal(scratch_path("mixed"), XP_UNSUPPORTED, "mixed/dogs/b.gif: only JPEG and PNG images are read");
+    assert_int_equal(unlink(scratch_path("mixed/dogs/b.gif")), 0);
+    scratch_write("mixed/dogs/c.jpg", "", 0);
+    expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/dogs/c.jpg: byte 0: the file is empty");
+    scratch_write("mixed/dogs/c.jpg", "\xff\xd8\xff\xe0\0\0", 6);
+    expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/dogs/c.jpg: the file is damaged");
+    scratch_write("mixed/dogs/c.jpg", "no image", 8);
+    expect_refusal(scratch_path("mixed"), XP_BAD_DATA,
+                   "mixed/dogs/c.jpg: byte 0: the file is neither a JPEG nor a PNG");
+    assert_int_equal(unlink(scratch_path("mixed/dogs/c.jpg")), 0);
+    scratch_write("mixed/a.png", "", 0);
+    expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/a.png: lies beside the folders of the classes");
+    mkdir(scratch_path("nothing"), 0700);
+    expect_refusal(scratch_path("nothing"), XP_BAD_DATA, "nothing: the folder has no data");
+}
+
+/* ---- codecs ------------------------------------------------------------------------------------------------------ */
+
+static void every_kind_of_png_is_red_green_and_blue(void **state) {
+    const unsigned char grey[] = {100, 100, 100, 100}, half[] = {200, 0, 0, 128}, indices[] = {1, 1, 1, 1},
+                        one[] = {9, 8, 7};
+    const uint16_t deep[] = {0x8000, 0x8000, 0x8000, 0x8000};
+    unsigned char *clear = flat(2, 2, 4, half);
+    expect_colour(write_png("grey.png", 2, 2, SPNG_COLOR_TYPE_GRAYSCALE, 8, grey, 4), 100, 100, 100);
+    expect_colour(write_png("deep.png", 2, 2, SPNG_COLOR_TYPE_GRAYSCALE, 16, deep, 8), 128, 128, 128);
+    expect_colour(write_png("half.png", 2, 2, SPNG_COLOR_TYPE_TRUECOLOR_ALPHA, 8, clear, 16), 227, 127, 127);
+    expect_colour(write_png("palette.png", 2, 2, SPNG_COLOR_TYPE_INDEXED, 8, indices, 4), 0, 0, 255);
+    expect_colour(write_png("tiny.png", 1, 1, SPNG_COLOR_TYPE_TRUECOLOR, 8, one, 3), 9, 8, 7);
+    free(clear);
+}
+
+static void jpeg_files_may_be_grey_or_of_four_colours(void **state) {
+    const unsigned char grey[] = {100}, ink[] = {55, 255, 255, 255}; /* Adobe's way: 255 is no ink */
+    unsigned char *pixels = flat(8, 8, 1, grey);
+    expect_colour(write_jpeg("grey.jpg", 8, 8, JCS_GRAYSCALE, pixels), 100, 100, 100);
+    free(pixels);
+    pixels = flat(8, 8, 4, ink);
+    expect_colour(write_jpeg("ink.jpg", 8, 8, JCS_CMYK, pixels), 55, 255, 255);
+    free(pixels);
+}
+
+static void an_image_that_ends_too_early_is_damaged(void **state) {
+    enum { SIDE = 64 };
+    unsigned char *pixels = malloc(SIDE * SIDE * 3), bytes[20000];
+    for (int i = 0; i < SIDE * SIDE * 3; i++) pixels[i] = (unsigned char)(i * 2654435761u >> 24);
+    write_png("noise.png", SIDE, SIDE, SPNG_COLOR_TYPE_TRUECOLOR, 8, pixels, SIDE * SIDE * 3);
+    write_jpeg("noise.jpg", SIDE, SIDE, JCS_RGB, pixels);
+    free(pixels);
+    for (int i = 0; i < 2; i++) {
+        FILE *file = fopen(scratch_path(i ? "noise.jpg" : "noise.png"), "rb");
+        const size_t length = fread(bytes, 1, sizeof bytes, file);
+        fclose(file);
+        expect_refusal(scratch_write(i ? "cut.jpg" : "cut.png", bytes, length * 2 / 3), XP_BAD_DATA,
+                       i ? "cut.jpg: the file is damaged" : "cut.png: the file is damaged");
+    }
+}
+
+/* ---- frames ------------------------------------------------------------------------------------------------------ */
+
+/* A picture whose left half is black and whose right half is white. */
+static const char *write_halves(const char *name, int height, int breadth) {
+    unsigned char *pixels = malloc((size_t)(height * breadth * 3));
+    for (int i = 0; i < height * breadth; i++) memset(pixels + 3 * i, i % breadth < breadth / 2 ? 0 : 255, 3);
+    const char *path = write_jpeg(name, height, breadth, JCS_RGB, pixels);
+    free(pixels);
+    return path;
+}
+
+/* The whole and an eighth of it are decoded in different ways. */
+static void a_large_jpeg_shows_the_same_as_a_small_one(void **state) {
+    float large[3 * 64], small[3 * 64];
+    read_one(write_halves("large.jpg", 512, 512), 8, 1, large);
+    read_one(write_halves("small.jpg", 16, 16), 8, 1, small);
+    for (int i = 0; i < 3 * 64; i++) {
+        assert_true(fabs(large[i] - (i % 8 >= 4)) < 0.1);
+        assert_true(fabs(small[i] - (i % 8 >= 4)) < 0.1);
+    }
+}
+
+static void a_sample_shows_the_centre_of_the_short_side(void **state) {
+    float values[3 * 4];
+    read_one(write_halves("wide.jpg", 16, 64), 2, 0.5, values);
+    for (int i = 0; i < 12; i++) assert_true(fabs(values[i] - i % 2) < 0.1);
+    read_one(write_halves("wide.jpg", 16, 16), 2, 1, values);
+    for (int i = 0; i < 12; i++) assert_true(fabs(values[i] - i % 2) < 0.1);
+}
+
+static void resampling_keeps_what_is_constant_and_means_what_it_covers(void **state) {
+    xp_picture picture, out;
+    MUST(xp_picture_create(&picture, 6, 10, 1, "picture"));
+    memset(picture.pixels, 77, 60);
+    MUST(xp_picture_resample(&picture, &(xp_box){1.3, 2.2, 4, 5.5}, 7, 3, "picture", &out));
+    for (int i = 0; i < 21; i++) assert_int_equal(out.pixels[i], 77);
+    xp_picture_release(&out);
+    for (int i = 0; i < 60; i++) picture.pixels[i] = i % 2 ? 200 : 100;
+    MUST(xp_picture_resample(&picture, &(xp_box){0, 0, 6, 10}, 1, 1, "picture", &out));
+    assert_true(abs(out.pixels[0] - 150) <= 3);
+    xp_picture_release(&out);
+    MUST(xp_picture_resample(&picture, &(xp_box){0, 0, 6, 10}, 6, 10, "picture", &out));
+    assert_memory_equal(out.pixels, picture.pixels, 60);
+    xp_picture_release(&out);
+    xp_picture_release(&picture);
+}
+
+#endif
+
+/* ---- CIFAR ------------------------------------------------------------------------------------------------------- */
+
+enum { PIXELS = 3072 };
+
+/* A file of records, in which all bytes of a channel are those of the record's number and of the channel. */
+static const char *write_cifar(const char *name, int label_bytes, const unsigned char *labels, int count) {
+    const size_t record = (size_t)(label_bytes + PIXELS);
+    unsigned char *bytes = malloc(record * (size_t)count);
+    for (int i = 0; i < count; i++) {
+        memset(bytes + (size_t)i * record, 7, (size_t)label_bytes);
+        bytes[(size_t)i * record + (size_t)label_bytes - 1] = labels[i];
+        for (int j = 0; j < PIXELS; j++)
+            bytes[(size_t)i * record + (size_t)label_bytes + (size_t)j] = (unsigned char)(51 * i + 10 * (j / 1024));
+    }
+    const char *path = scratch_write(name, bytes, record * (size_t)count);
+    free(bytes);
+    return path;
+}
+
+static void cifar_is_read_from_its_binary_files(void **state) {
+    static const unsigned char few[] = {3, 9}, many[] = {99, 0, 42};
+    static const char names[] = "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n\n";
+    xp_dataset *dataset = NULL;
+    float values[PIXELS];
+    mkdir(scratch_path("cifar"), 0700);
+    scratch_write("cifar/batches.meta.txt", names, sizeof names - 1);
+    for (int i = 1; i <= 5; i++) {
+        char name[64];
+        snprintf(name, sizeof name, "cifar/data_batch_%d.bin", i);
+        write_cifar(name, 1, few, 2);
+    }
+    MUST(xp_dataset_open(&dataset, scratch_path("cifar"), "train"));
+    assert_int_equal(dataset->count, 10);
+    assert_int_equal(dataset->classes, 10);
+    assert_string_equal(dataset->class_names[9], "j");
+    assert_int_equal(dataset->labels[9], 9);
+    MUST(xp_dataset_read(dataset, 9, values));
+    for (int i = 0; i < PIXELS; i++) assert_true(values[i] == (float)(51 + 10 * (i / 1024)) / 255.0f);
+    xp_dataset_close(&dataset);
+
+    MUST(xp_dataset_open(&dataset, write_cifar("train.bin", 2, many, 3), NULL));
+    assert_int_equal(dataset->classes, 100);
+    assert_int_equal(dataset->labels[2], 42);
+    assert_string_equal(dataset->class_names[42], "42");
+    xp_dataset_close(&dataset);
+    assert_int_equal(truncate(scratch_path("train.bin"), 3074 + 5), 0);
+    assert_int_equal(xp_dataset_open(&dataset, scratch_path("train.bin"), NULL), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "train.bin: byte 3079: the 3079 bytes are no whole records"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#if defined(XP_WITH_JPEG) && defined(XP_WITH_PNG)
+        cmocka_unit_test(a_folder_of_images_has_a_class_for_each_of_its_folders),
+        cmocka_unit_test(folders_for_training_and_tests_are_parts),
+        cmocka_unit_test(what_a_folder_cannot_hold_is_named),
+        cmocka_unit_test(every_kind_of_png_is_red_green_and_blue),
+        cmocka_unit_test(jpeg_files_may_be_grey_or_of_four_colours),
+        cmocka_unit_test(an_image_that_ends_too_early_is_damaged),
+        cmocka_unit_test(a_large_jpeg_shows_the_same_as_a_small_one),
+        cmocka_unit_test(a_sample_shows_the_centre_of_the_short_side),
+        cmocka_unit_test(resampling_keeps_what_is_constant_and_means_what_it_covers),
+#endif
+        cmocka_unit_test(cifar_is_read_from_its_binary_files),
+    };
+    return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
+}
