@@ -7,8 +7,10 @@
  * memory can give; smaller ones are for results that have too few tiles of 128×128 to fill the device.
  *
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. For small results the depth is cut into parts (PARTIAL), which cl/gemm_finish.cl adds. One
- * work-item writes each output; sums run along the depth in order within a part.
+ * of b in the cache. For small results the depth is cut twice: SHARES times GROUP_ROWS·GROUP_COLUMNS sub-groups of a
+ * work-group sum one share each for the same tile, which the first of them add in their order by way of local memory;
+ * and work-groups sum one part each (PARTIAL), which cl/gemm_finish.cl adds, a launch more. One work-item writes each
+ * output; sums run along the depth in order within a share.
  *
  * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
  *   1  of numbers rounded to tf32, once, on their way into local memory
@@ -20,7 +22,11 @@
 #ifndef GROUP_COLUMNS
 #define GROUP_COLUMNS 2
 #endif
-#define SUB_GROUPS (GROUP_ROWS * GROUP_COLUMNS)
+#ifndef SHARES
+#define SHARES 1 /* of a work-group's depth */
+#endif
+#define SHARE_SUB_GROUPS (GROUP_ROWS * GROUP_COLUMNS)
+#define SUB_GROUPS       (SHARE_SUB_GROUPS * SHARES)
 #ifndef STAGES
 #define STAGES 3
 #endif
@@ -65,6 +71,9 @@
     (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
 #error "a sub-group owns 16, 32 or 64 rows and columns"
 #endif
+#if SHARES != 1 && SHARES != 2 && SHARES != 4
+#error "SHARES is 1, 2 or 4"
+#endif
 #if DEPTH != 4 * CHUNK_NUMBERS && DEPTH != 8 * CHUNK_NUMBERS
 #error "DEPTH is four or eight chunks: 32 or 64 numbers of 16 bits, 16 or 32 floats"
 #endif
@@ -83,13 +92,19 @@
 /* Whether fragments are loaded one step ahead: two sets of large ones would not fit the registers. */
 #define AHEAD (LEFT_WORDS + RIGHT_WORDS <= 8)
 
-#define ITEMS         (LANES * SUB_GROUPS)
+#define ITEMS         (LANES * SHARE_SUB_GROUPS) /* of a share */
+#define ITEM          ((int)get_local_id(0) % ITEMS)
+#define SHARE         ((int)get_local_id(0) / ITEMS)
 #define TILE_ROWS     (GROUP_ROWS * SUB_ROWS)
 #define TILE_COLUMNS  (GROUP_COLUMNS * SUB_COLUMNS)
 #define LEFTS         (SUB_ROWS / MATRIX_ROWS)       /* fragments of a sub-group */
 #define RIGHTS        (SUB_COLUMNS / MATRIX_COLUMNS)
 #define STEPS         (DEPTH / MATRIX_DEPTH)
+#if SHARES > 1 /* all of them walk equally many slices, since they meet at barriers */
+#define FIRST_SLICE   (((int)get_group_id(1) * SHARES + SHARE) * (part_depth / (SHARES * DEPTH)))
+#else
 #define FIRST_SLICE   (PARTIAL ? (int)get_group_id(1) * (part_depth / DEPTH) : 0)
+#endif
 #define CHUNKS(count) ((count) / CHUNK_NUMBERS)
 #define CHUNKS_A      CHUNKS(TILE_ROWS * DEPTH)
 #define CHUNKS_B      CHUNKS(TILE_COLUMNS * DEPTH)
@@ -106,7 +121,9 @@
 #define STAGE_CHUNKS  (TILE_A + TILE_B)
 #define RING          (STAGES * STAGE_CHUNKS)
 #define PITCH         (SUB_COLUMNS + 8) /* of rows of sums: eight rows lie in different banks */
-#define ROW_CHUNKS    (SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
+#define ROW_CHUNKS    (SHARE_SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
+#define GIVEN_CHUNKS  (SHARES > 1 ? TILE_ROWS * TILE_COLUMNS / 4 : 0)
+#define LARGER(a, b)  ((a) > (b) ? (a) : (b))
 #if HELD
 #define ARRIVE barrier(CLK_LOCAL_MEM_FENCE);
 #else
@@ -122,23 +139,23 @@
 #else
 #define FINISH_STAGE {ARRIVE}
 #endif
-#define SHARE(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
+#define OWN_CHUNKS(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
 
 /* ---- from global to local memory --------------------------------------------------------------------------------- */
 
 /* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
  * What lies behind the matrix becomes zeros. */
 #define EACH_DEPTH_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
-        const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);              \
+    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                     \
+        const int at = ITEM + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);              \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + chunk * CHUNK_NUMBERS, there = (begin) + row < (outer) ? k - step : 0;        \
         DO(held[i], (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step, there,  \
            aligned)                                                                                                    \
     }
 #define EACH_OUTER_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < SHARE(CHUNKS((tile)*DEPTH)); i++) {                                                     \
-        const int at = get_local_id(0) + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                \
+    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                     \
+        const int at = ITEM + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + row, first = (begin) + chunk * CHUNK_NUMBERS;                                 \
         const int there = step < k ? (outer)-first : 0;                                                                \
@@ -249,11 +266,11 @@
 /* Of a work-item's row of op(a), over the slice at hand. */
 #if SUMS
 #define ADD_TO_SUMS                                                                                                    \
-    if (column_begin == 0 && get_local_id(0) < TILE_ROWS) {                                                            \
+    if (column_begin == 0 && ITEM < TILE_ROWS) {                                                                       \
         _Pragma("nounroll") for (int step_ = 0; step_ < DEPTH; step_++) {                                              \
             const __local uint4 *const chunk_ = ring + stage * STAGE_CHUNKS +                                          \
-                CHUNK_TURNED_AT(step_, (int)get_local_id(0) / CHUNK_NUMBERS, CHUNKS(TILE_ROWS));                       \
-            sum_of_row += LOAD((const __local stored *)chunk_, get_local_id(0) % CHUNK_NUMBERS);                       \
+                CHUNK_TURNED_AT(step_, ITEM / CHUNK_NUMBERS, CHUNKS(TILE_ROWS));                                       \
+            sum_of_row += LOAD((const __local stored *)chunk_, ITEM % CHUNK_NUMBERS);                                  \
         }                                                                                                              \
     }
 #else
@@ -263,25 +280,36 @@
     UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++)                                     \
         UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
 
-__kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) MATRIX_KERNEL void
+#if SHARES > 1
+/* The number of a work-item's sum among those that it gives to the first share, or takes. */
+#define GIVEN_AT (((i * RIGHTS + j) * SUM_NUMBERS + e) * ITEMS + ITEM)
+#endif
+
+__kernel __attribute__((reqd_work_group_size(ITEMS * SHARES, 1, 1))) MATRIX_KERNEL void
 gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of DEPTH */
+            EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of SHARES·DEPTH */
             __global float *parts,                      /* [parts,m,n] with PARTIAL, or NULL */
             __global float *sums /* [parts,m] with SUMS, or NULL */) {
-    __local uint4 ring[RING > ROW_CHUNKS ? RING : ROW_CHUNKS];
+    __local uint4 rings[LARGER(SHARES * RING, LARGER(ROW_CHUNKS, GIVEN_CHUNKS))];
+    __local uint4 *const ring = rings + (SHARES > 1 ? SHARE * RING : 0);
     MATRIX_STATE(LEFTS, RIGHTS)
 #if HELD
-    uint4 held_a[SHARE(CHUNKS_A)], held_b[SHARE(CHUNKS_B)];
+    uint4 held_a[OWN_CHUNKS(CHUNKS_A)], held_b[OWN_CHUNKS(CHUNKS_B)];
 #else
-    COPY_STATE(STAGES * (SHARE(CHUNKS_A) + SHARE(CHUNKS_B)))
+    COPY_STATE(STAGES * (OWN_CHUNKS(CHUNKS_A) + OWN_CHUNKS(CHUNKS_B)))
 #endif
-    const int sub_row = SUB_GROUP / GROUP_COLUMNS * SUB_ROWS, sub_column = SUB_GROUP % GROUP_COLUMNS * SUB_COLUMNS;
+    const int sub_group = SUB_GROUP % SHARE_SUB_GROUPS;
+    const int sub_row = sub_group / GROUP_COLUMNS * SUB_ROWS, sub_column = sub_group % GROUP_COLUMNS * SUB_COLUMNS;
     const int tiles_down = (m + TILE_ROWS - 1) / TILE_ROWS, tiles_across = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
     const int high = min(tiles_down - band * BAND, BAND);
     const int row_begin = (band * BAND + in_band % high) * TILE_ROWS, column_begin = in_band / high * TILE_COLUMNS;
+#if SHARES > 1
+    const int slices = part_depth / (SHARES * DEPTH);
+#else
     const int slices = ((PARTIAL ? min(part_depth, k - FIRST_SLICE * DEPTH) : k) + DEPTH - 1) / DEPTH;
+#endif
 
     float sum[LEFTS][RIGHTS][SUM_NUMBERS];
     EACH_SUM(LEFTS, RIGHTS) sum[i][j][e] = 0.0f;
@@ -341,15 +369,31 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     }
 #endif
 
-    /* By way of local memory, a fragment's rows at a time, to have whole fours of a row, and one copy of their code. */
-    __local float *const rows = (__local float *)ring + SUB_GROUP * MATRIX_ROWS * PITCH;
     barrier(CLK_LOCAL_MEM_FENCE);
+#if SHARES > 1
+    __local float *const given = (__local float *)rings;
+    for (int giver = 1; giver < SHARES; giver++) {
+        if (SHARE == giver) EACH_SUM(LEFTS, RIGHTS) given[GIVEN_AT] = sum[i][j][e];
+        barrier(CLK_LOCAL_MEM_FENCE);
+        if (SHARE == 0) EACH_SUM(LEFTS, RIGHTS) sum[i][j][e] += given[GIVEN_AT];
+        barrier(CLK_LOCAL_MEM_FENCE);
+    }
+#if SUMS
+    given[get_local_id(0)] = sum_of_row;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    for (int giver = 1; giver < SHARES; giver++) sum_of_row += given[giver * ITEMS + ITEM];
+    barrier(CLK_LOCAL_MEM_FENCE);
+#endif
+#endif
+    /* By way of local memory, a fragment's rows at a time, to have whole fours of a row, and one copy of their code. */
+    const bool writes = SHARES == 1 || SHARE == 0;
+    __local float *const rows = (__local float *)rings + sub_group * MATRIX_ROWS * PITCH;
     UNROLL for (int i = 0; i < LEFTS; i++) {
-        UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e += 2)
+        if (writes) UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e += 2)
             *(__local float2 *)(rows + MATRIX_ROW(e) * PITCH + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)) =
                 (float2)(sum[i][j][e], sum[i][j][e + 1]);
         barrier(CLK_LOCAL_MEM_FENCE);
-        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4; f += LANES) {
+        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4 && writes; f += LANES) {
             const int four = f + LANE, down = four / (SUB_COLUMNS / 4), across = four % (SUB_COLUMNS / 4) * 4;
             const int row = row_begin + sub_row + MATRIX_ROWS * i + down, column = column_begin + sub_column + across;
             const float4 value = *(const __local float4 *)(rows + down * PITCH + across);
@@ -364,6 +408,6 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     }
 #if SUMS
     if (column_begin == 0 && get_local_id(0) < TILE_ROWS && row_begin + get_local_id(0) < m)
-        sums[get_group_id(1) * m + row_begin + get_local_id(0)] = sum_of_row;
+        sums[get_group_id(1) * m + row_begin + get_local_id(0)] = sum_of_row; /* of the first share */
 #endif
 }

@@ -69,7 +69,7 @@ static xp_status open_device(work *w, unsigned units) {
     device->limits = (xp_device_limits){.type = CL_DEVICE_TYPE_GPU,
                                         .work_group_size = 1024,
                                         .local_bytes = 48 << 10,
-                                        .static_local_bytes = 48 << 10, /* as much as assemblers accept */
+                                        .static_local_bytes = (size_t)number_of(w, "static", 48) << 10,
                                         .allocation_bytes = (size_t)35 << 30,
                                         .alignment_bytes = 512,
                                         .compute_units = units,

@@ -16,7 +16,7 @@
 
 #include <jansson.h>
 
-enum { XP_TUNING_PARAMETERS = 7, XP_TUNING_VALUES = 8, XP_TUNING_FORMAT = 1 };
+enum { XP_TUNING_PARAMETERS = 8, XP_TUNING_VALUES = 8, XP_TUNING_FORMAT = 1 };
 
 /* One tunable parameter of a kernel: its default in value, and the permitted values. */
 typedef struct xp_tuning_parameter {

@@ -78,25 +78,17 @@ static int64_t backward_bytes(const xp_device *device, const xp_attention_sizes 
 
 /* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
 
-/* Lessens the parameters until a kernel's local memory fits the device; false: it never does. */
+static bool forward_fits(const xp_tuning *tuning, const xp_device *device, const void *sizes) {
+    return forward_bytes(device, sizes, tuning) <= (int64_t)device->limits.static_local_bytes;
+}
+
+static bool backward_fits(const xp_tuning *tuning, const xp_device *device, const void *sizes) {
+    return backward_bytes(device, sizes, tuning) <= (int64_t)device->limits.static_local_bytes;
+}
+
 static bool fit(const xp_device *device, const xp_attention_sizes *s, xp_tuning *tuning) {
-    int64_t (*const bytes)(const xp_device *, const xp_attention_sizes *, const xp_tuning *) =
-        tuning->count > LEFTS ? forward_bytes : backward_bytes;
-    long *const stages = &tuning->parameters[STAGES].value, *const keys = &tuning->parameters[KEYS].value,
-                *const sub_groups = &tuning->parameters[SUB_GROUPS].value;
-    while (bytes(device, s, tuning) > (int64_t)device->limits.local_bytes) {
-        if (*stages > 2)
-            --*stages;
-        else if (*keys > 16)
-            *keys /= 2;
-        else if (*sub_groups > 1)
-            *sub_groups /= 2;
-        else if (lefts_of(tuning) > 1)
-            tuning->parameters[LEFTS].value = 1;
-        else
-            return false;
-    }
-    return true;
+    static const int order[] = {STAGES, KEYS, SUB_GROUPS, LEFTS};
+    return xp_tuning_fit(tuning, order, tuning->count, device, s, tuning->count > LEFTS ? forward_fits : backward_fits);
 }
 
 /* Few rows, or too few of them to fill the compute units, make smaller work-groups. */

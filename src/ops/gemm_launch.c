@@ -38,17 +38,17 @@ void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gem
     xp_result_set(variant, node);
 }
 
-/* Rows of the stored matrix consist of whole chunks of 16 bytes: storage itself is aligned. */
-static bool is_aligned(const xp_tensor *matrix) {
-    return matrix->shape[1] % (16 / (int64_t)xp_type_bytes(matrix->type)) == 0;
+/* Rows of the stored matrix consist of whole chunks: storage itself is aligned. */
+static bool is_aligned(const xp_tensor *matrix, int64_t numbers) {
+    return matrix->shape[1] % numbers == 0;
 }
 
-void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t) {
+void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t, int64_t numbers) {
     xp_variant_set(variant, "TRANSPOSE_A", t->attributes->transpose_a);
     xp_variant_set(variant, "TRANSPOSE_B", t->attributes->transpose_b);
-    xp_variant_set(variant, "ALIGNED_A", is_aligned(t->a));
-    xp_variant_set(variant, "ALIGNED_B", is_aligned(t->b));
-    xp_variant_set(variant, "ALIGNED_Y", t->attributes->n % 4 == 0);
+    xp_variant_set(variant, "ALIGNED_A", is_aligned(t->a, numbers));
+    xp_variant_set(variant, "ALIGNED_B", is_aligned(t->b, numbers));
+    xp_variant_set(variant, "ALIGNED_Y", is_aligned(t->y, 4));
 }
 
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node) {

@@ -19,8 +19,8 @@ double xp_gemm_result_bytes(const xp_gemm_tensors *t);
 /* Both factors and these. */
 double xp_gemm_bytes(const xp_gemm_tensors *t);
 
-/* How the factors lie: TRANSPOSE_A and _B, and ALIGNED_A, _B and _Y in chunks of 16 bytes. */
-void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t);
+/* How the factors lie: TRANSPOSE_A and _B, ALIGNED_A and _B in chunks of so many numbers, and ALIGNED_Y in fours. */
+void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t, int64_t numbers);
 /* BIAS, ACTIVATION, KEEP_Z, DROPOUT, COMBINE and RESULT. */
 void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gemm_tensors *t);
 /* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */

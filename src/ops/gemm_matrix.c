@@ -7,12 +7,19 @@
 #include <math.h>
 
 enum { MOST_NARROW = 64 * 32 };
-enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, PARTS, INSTRUCTION, PARAMETERS };
+enum { GROUP_COLUMNS, SUB_ROWS, SUB_COLUMNS, DEPTH, STAGES, SHARES, PARTS, INSTRUCTION, PARAMETERS };
 
 typedef struct block {
-    int64_t group_columns, sub_rows, sub_columns, depth, stages, parts;
+    int64_t group_columns, sub_rows, sub_columns, depth, stages, shares, parts;
     int64_t bytes; /* of a number */
 } block;
+
+static block block_of(const xp_tuning *tuning, const xp_node *node) {
+    const xp_tuning_parameter *p = tuning->parameters;
+    return (block){
+        p[GROUP_COLUMNS].value, p[SUB_ROWS].value, p[SUB_COLUMNS].value, p[DEPTH].value,
+        p[STAGES].value,        p[SHARES].value,   p[PARTS].value,       xp_node_storage(node) == XP_F32 ? 4 : 2};
+}
 
 static const xp_matrix_layout *layout_of(const xp_device *device) {
     return xp_matrix_layout_of(device->layout);
@@ -36,10 +43,14 @@ static int64_t groups_of(const xp_device *device, const block *b, const xp_gemm_
 }
 
 static int64_t items_of(const xp_device *device, const block *b) {
-    return layout_of(device)->lanes * group_rows(device) * b->group_columns;
+    return layout_of(device)->lanes * group_rows(device) * b->group_columns * b->shares;
 }
 
-/* Bytes of local memory: the ring or the rows of sums that take its place, and what the emulation shares. */
+static int64_t larger(int64_t a, int64_t b) {
+    return a > b ? a : b;
+}
+
+/* Bytes of local memory: the rings, or the sums that take their place; and what the emulation shares. */
 static int64_t local_bytes(const xp_device *device, const xp_gemm_attributes *p, const block *b) {
     const xp_matrix_layout *layout = layout_of(device);
     const int64_t rows = rows_of(device, b), columns = columns_of(b),
@@ -48,11 +59,23 @@ static int64_t local_bytes(const xp_device *device, const xp_gemm_attributes *p,
                                                 (p->transpose_a ? rows : b->depth) * b->bytes),
                   tile_b = xp_matrix_tile_bytes(device->layout, p->transpose_b ? columns : b->depth,
                                                 (p->transpose_b ? b->depth : columns) * b->bytes),
-                  ring = b->stages * (tile_a + tile_b), sums = sub_groups * layout->rows * (b->sub_columns + 8) * 4,
-                  shared = sub_groups * layout->lanes * 4 *
+                  rings = b->shares * b->stages * (tile_a + tile_b),
+                  sums = sub_groups * layout->rows * (b->sub_columns + 8) * 4,
+                  given = b->shares > 1 ? rows * columns * 4 : 0,
+                  shared = b->shares * sub_groups * layout->lanes * 4 *
                            (b->sub_rows / layout->rows * layout->left_words +
                             b->sub_columns / layout->columns * layout->right_words);
-    return (ring > sums ? ring : sums) + (device->matrix == XP_MATRIX_EMULATED ? shared : 0);
+    return larger(rings, larger(sums, given)) + (device->matrix == XP_MATRIX_EMULATED ? shared : 0);
+}
+
+static bool block_fits(const xp_device *device, const xp_gemm_attributes *p, const block *b) {
+    return local_bytes(device, p, b) <= (int64_t)device->limits.static_local_bytes &&
+           items_of(device, b) <= (int64_t)device->limits.work_group_size;
+}
+
+static bool fits(const xp_tuning *tuning, const xp_device *device, const void *node) {
+    const block b = block_of(tuning, node);
+    return block_fits(device, XP_ATTRIBUTES(xp_gemm_attributes, (const xp_node *)node), &b);
 }
 
 /* Whether a sub-group's tile is at most 64×32: what fp32, sums of the left factor and some units' fragments need beside
@@ -71,61 +94,63 @@ static bool is_held(const xp_device *device, const xp_node *node) {
     return is_rounded(device, node) || !layout_of(device)->asynchronous;
 }
 
-/* Clocks of the compute unit with the most work-groups, as a large GPU has them. On an H200 two tiles of 128×128 on a
- * unit reached 540 multiply-adds of 16 bits a clock; smaller ones read more of local memory and of the cache for each. A
- * work-group alone on a unit has nothing to hide its waits behind, which count for less where a number takes several products. A
- * second launch costs the host as much as the work of some thousand clocks, and the device little less. */
-static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, double rate) {
-    enum { RATE = 540, LAUNCH = 12500, BYTES = 18 /* of device memory, a clock and unit */ };
+/* A tile, and the multiply-adds of a compute unit in a clock: with several work-groups on it, and with one, which has
+ * nothing to hide its waits behind. Of numbers of 16 bits, and of fp32 in three products. */
+typedef struct tile_rate {
+    int64_t group_columns, sub_rows, sub_columns;
+    struct {
+        double full, alone;
+    } halves, singles;
+} tile_rate;
+
+/* As tools/compile-lab estimates them for an H200. */
+static const tile_rate tile_rates[] = {
+    {2, 64, 64, {552, 455}, {0, 0}},     {4, 64, 32, {437, 437}, {145, 145}}, {2, 64, 32, {375, 291}, {142, 117}},
+    {2, 32, 64, {375, 291}, {142, 117}}, {2, 32, 32, {278, 196}, {114, 85}},  {2, 16, 32, {183, 117}, {79, 53}},
+    {2, 16, 16, {132, 73}, {59, 35}},
+};
+
+/* Clocks of the compute unit with the most work-groups. Shares hide each other's waits, and give their sums away by way of
+ * local memory. A second launch costs the host as much as the work of some thousand clocks, and the device little less. */
+static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, const tile_rate *rate) {
+    enum { LAUNCH = 12500, GIVE = 400, BYTES = 18 /* of device memory, a clock and unit */ };
     const int64_t units = device->limits.compute_units;
-    const double products = b->bytes == 2 ? 1 : device->arithmetic == XP_ARITHMETIC_TF32 ? 2 : 6;
-    const double rounds = (double)xp_launch_blocks(groups_of(device, b, p) * b->parts, units) + 1 / (1 + products);
+    const bool in_three = b->bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX;
+    const double full = in_three ? rate->singles.full : rate->halves.full;
+    const double alone = in_three ? rate->singles.alone : rate->halves.alone;
+    const double groups = (double)xp_launch_blocks(groups_of(device, b, p) * b->parts, units);
     const double tile = (double)(rows_of(device, b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
-    const double product = rounds * tile * products / (RATE * rate);
+    const double waits = (1 / alone - 1 / full) / (double)b->shares;
+    const double product =
+        tile * (groups / full + waits) * (b->bytes == 4 && !in_three ? 2 : 1) + (double)(b->shares - 1) * GIVE * groups;
     return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
 }
 
-/* The tile and the parts that are estimated to be fastest, and their clocks. */
-static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *parts,
-                          double *least) {
-    static const struct {
-        int64_t group_columns, sub_rows, sub_columns;
-        double rate;
-    } sizes[] = {{2, 64, 64, 1.0},  {4, 64, 32, 0.85}, {2, 64, 32, 0.8}, {2, 32, 64, 0.8},
-                 {2, 32, 32, 0.55}, {2, 16, 32, 0.35}, {2, 16, 16, 0.2}};
+/* The tile, the shares and the parts that are estimated to be fastest, and their clocks. */
+static block choose_block(const xp_device *device, const xp_node *node, const xp_tuning_parameter *shares,
+                          const xp_tuning_parameter *parts, double *least) {
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
+    const bool single = xp_node_storage(node) == XP_F32;
+    const int64_t depth = single ? 16 : 32, stages = is_held(device, node) ? 2 : 3, bytes = single ? 4 : 2;
     block best = {0};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
-        for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
-            if (is_narrow(device, node) && sizes[i].sub_rows * sizes[i].sub_columns > MOST_NARROW) continue;
-            if (sizes[i].sub_rows * sizes[i].sub_columns > layout_of(device)->most) continue;
-            const bool single = xp_node_storage(node) == XP_F32;
-            const block b = {sizes[i].group_columns,        sizes[i].sub_rows,   sizes[i].sub_columns, single ? 16 : 32,
-                             is_held(device, node) ? 2 : 3, parts->values[part], single ? 4 : 2};
-            if (items_of(device, &b) > (int64_t)device->limits.work_group_size) continue;
-            const double time = clocks(device, p, &b, sizes[i].rate);
-            if (best.bytes == 0 || time < *least) {
-                best = b;
-                *least = time;
+    for (size_t i = 0; i < sizeof tile_rates / sizeof *tile_rates; i++)
+        for (int share = 0; share < XP_TUNING_VALUES && shares->values[share]; share++)
+            for (int part = 0; part < XP_TUNING_VALUES && parts->values[part]; part++) {
+                const tile_rate *rate = &tile_rates[i];
+                const int64_t sums = rate->sub_rows * rate->sub_columns;
+                const block b = {
+                    rate->group_columns, rate->sub_rows, rate->sub_columns, depth, stages, shares->values[share],
+                    parts->values[part], bytes};
+                if ((is_narrow(device, node) && sums > MOST_NARROW) || sums > layout_of(device)->most) continue;
+                if (items_of(device, &b) > (int64_t)device->limits.work_group_size) continue;
+                if (b.shares > 1 && !block_fits(device, p, &b)) continue;
+                const double time = clocks(device, p, &b, rate);
+                if (best.bytes == 0 || time < *least) {
+                    best = b;
+                    *least = time;
+                }
             }
-        }
     return best;
-}
-
-/* What the table asks for may need more local memory than there is. */
-static void fit(const xp_device *device, const xp_gemm_attributes *p, block *b) {
-    while (local_bytes(device, p, b) > (int64_t)device->limits.local_bytes) {
-        if (b->stages > 2)
-            b->stages--;
-        else if (b->depth * b->bytes > 64)
-            b->depth /= 2;
-        else if (b->sub_columns > 16)
-            b->sub_columns /= 2;
-        else if (b->sub_rows > 16)
-            b->sub_rows /= 2;
-        else
-            return;
-    }
 }
 
 /* Emulated units have no speed to choose by: products that are not deep take turns. */
@@ -139,13 +164,13 @@ static long instruction_of(const xp_device *device, const xp_node *node, double 
 }
 
 int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuning *out) {
-    xp_tuning_parameter parts;
+    xp_tuning_parameter parts, shares = {"SHARES", 1, {1, 2, 4}};
     double clocks = 0;
     xp_gemm_permit_parts(&parts, XP_ATTRIBUTES(xp_gemm_attributes, node)->k);
-    const block usual = choose_block(device, node, &parts, &clocks);
+    const block usual = choose_block(device, node, &shares, &parts, &clocks);
     const bool single = xp_node_storage(node) == XP_F32;
     const int most = layout_of(device)->most;
-    const block tall = {.group_columns = 4};
+    const block tall = {.group_columns = 4, .shares = 1};
     const long four = items_of(device, &tall) <= (int64_t)device->limits.work_group_size ? 4 : 0;
     *out = (xp_tuning){
         .kernel = "gemm_matrix",
@@ -156,6 +181,8 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
                        {"SUB_COLUMNS", usual.sub_columns, {16, 32, is_narrow(device, node) ? 0 : 64}},
                        {"DEPTH", usual.depth, {single ? 16 : 32, single ? 32 : 64}},
                        {"STAGES", usual.stages, {2, 3, 4}}}};
+    out->parameters[SHARES] = shares;
+    out->parameters[SHARES].value = usual.shares;
     out->parameters[PARTS] = parts;
     out->parameters[PARTS].value = usual.parts;
     if (is_held(device, node)) out->parameters[STAGES] = (xp_tuning_parameter){"STAGES", 2, {2}};
@@ -173,24 +200,19 @@ int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuni
 }
 
 static xp_status tune(xp_plan *plan, const xp_node *node, block *out, int *handle) {
+    static const int order[] = {STAGES, DEPTH, SHARES, SUB_COLUMNS, SUB_ROWS, GROUP_COLUMNS};
     const xp_device *device = xp_plan_device(plan);
     xp_tuning tuning;
     xp_gemm_matrix_request(device, node, &tuning);
     XP_TRY(xp_plan_tune(plan, node, &tuning));
-    out->bytes = xp_node_storage(node) == XP_F32 ? 4 : 2;
-    out->group_columns = tuning.parameters[GROUP_COLUMNS].value;
-    out->sub_rows = tuning.parameters[SUB_ROWS].value;
-    out->sub_columns = tuning.parameters[SUB_COLUMNS].value;
-    out->depth = tuning.parameters[DEPTH].value;
-    out->stages = tuning.parameters[STAGES].value;
-    out->parts = tuning.parameters[PARTS].value;
+    xp_tuning_fit(&tuning, order, sizeof order / sizeof order[0], device, node, fits);
+    *out = block_of(&tuning, node);
     *handle = tuning.handle;
-    fit(device, XP_ATTRIBUTES(xp_gemm_attributes, node), out);
     return XP_OK;
 }
 
 bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node) {
-    const block least = {.group_columns = 2};
+    const block least = {.group_columns = 2, .shares = 1};
     return device->matrix != XP_MATRIX_NONE && xp_supports_storage(device, node) &&
            (xp_node_storage(node) != XP_F32 ||
             (device->arithmetic != XP_ARITHMETIC_FP32 && xp_matrix_multiplies_singles(device))) &&
@@ -205,7 +227,8 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     int handle;
     XP_TRY(tune(plan, node, &b, &handle));
     const bool own_sums = t.sums && !is_rounded(device, node);
-    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, b.parts), b.depth) * b.depth;
+    const int64_t depth = b.depth * b.shares;
+    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, b.parts), depth) * depth;
     const int64_t part_count = xp_launch_blocks(p->k, part_depth);
     const bool partial = part_count > 1;
     xp_tensor *parts = partial ? xp_plan_scratch(plan, node, part_count * p->m * p->n) : NULL;
@@ -230,7 +253,8 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     xp_variant_set(variant, "SUB_COLUMNS", b.sub_columns);
     xp_variant_set(variant, "DEPTH", b.depth);
     xp_variant_set(variant, "STAGES", b.stages);
-    xp_gemm_set_layout(variant, &t);
+    if (b.shares > 1) xp_variant_set(variant, "SHARES", b.shares);
+    xp_gemm_set_layout(variant, &t, 16 / b.bytes);
     if (partial) xp_variant_set(variant, "PARTIAL", 1);
     if (own_sums) xp_variant_set(variant, "SUMS", 1);
     if (!partial) xp_gemm_set_epilogue(variant, node, &t);

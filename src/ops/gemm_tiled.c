@@ -15,7 +15,7 @@ typedef struct tile_shape {
 static bool fits(const xp_device_limits *limits, const tile_shape *t) {
     const long floats = 2 * t->shares * t->depth * (t->side * (t->own_rows + t->own_columns) + 2 * PITCH);
     return (size_t)(t->side * t->side * t->shares) <= limits->work_group_size &&
-           (size_t)floats * sizeof(float) <= limits->local_bytes;
+           (size_t)floats * sizeof(float) <= limits->static_local_bytes;
 }
 
 static tile_shape shape_of(const xp_tuning *tile) {
@@ -125,11 +125,6 @@ static xp_status choose(xp_plan *plan, const xp_node *node, xp_tuning *tile, xp_
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
-/* Rows of the stored matrix hold a multiple of four floats, so each starts at one: storage itself is aligned. */
-static bool is_aligned(const xp_tensor *matrix) {
-    return matrix->shape[1] % 4 == 0;
-}
-
 /* The library's product, and a kernel for the epilogue. */
 xp_status xp_gemm_emit_library(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_gemm_tensors t = xp_gemm_tensors_of(node);
@@ -169,11 +164,7 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     for (int i = 0; i < SHARES; i++)
         xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     if (shape.shares > 1) xp_variant_set(&product.variant, "SHARES", shape.shares);
-    xp_variant_set(&product.variant, "TRANSPOSE_A", p->transpose_a);
-    xp_variant_set(&product.variant, "TRANSPOSE_B", p->transpose_b);
-    xp_variant_set(&product.variant, "ALIGNED_A", is_aligned(t.a));
-    xp_variant_set(&product.variant, "ALIGNED_B", is_aligned(t.b));
-    xp_variant_set(&product.variant, "ALIGNED_Y", is_aligned(t.y));
+    xp_gemm_set_layout(&product.variant, &t, 4);
     if (partial) xp_variant_set(&product.variant, "PARTIAL", 1);
     if (t.sums) {
         xp_variant_set(&product.variant, "SUMS", 1);

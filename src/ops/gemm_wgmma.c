@@ -91,7 +91,7 @@ xp_status xp_gemm_emit_wgmma(xp_plan *plan, const xp_node *node, xp_family famil
     xp_variant_set(variant, "MATRIX", device->matrix);
     xp_variant_set(variant, "WGMMA_COLUMNS", own.columns);
     xp_variant_set(variant, "STAGES", own.stages);
-    xp_gemm_set_layout(variant, &t);
+    xp_gemm_set_layout(variant, &t, 16 / (int64_t)xp_storage_bytes(node));
     if (own_sums) xp_variant_set(variant, "SUMS", 1);
     xp_gemm_set_epilogue(variant, node, &t);
     xp_storage_set(variant, node);
