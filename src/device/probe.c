@@ -22,7 +22,7 @@ const xp_probe xp_probes[] = {
     {"integers", "Philox and wide products", XP_PROBE_NEEDED, "no dropout", xp_probe_integers},
     {"functions", "exp, log, tanh", XP_PROBE_NEEDED, "results would be wrong", xp_probe_functions},
     {"events", "profiling events", XP_PROBE_USEFUL, "--profile and --time are not reliable", xp_probe_events},
-    {"half-storage", "fp16 in memory", XP_PROBE_UNUSED, "no kernel uses them", xp_probe_half_storage},
+    {"half-storage", "fp16 in memory", XP_PROBE_USEFUL, "--precision fp16 is not reliable", xp_probe_half_storage},
     {"half", "fp16 arithmetic", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_half_arithmetic},
     {"double", "double precision", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_double},
     {"sub-groups", "sub-groups", XP_PROBE_UNUSED, "no kernel uses them", xp_probe_sub_groups},
@@ -55,7 +55,8 @@ void xp_probe_run(const xp_probe *probe, const char *select, xp_probe_result *ou
     options.select = select;
     options.profiling = true;
     *out = (xp_probe_result){0};
-    xp_status status = xp_device_open_anew(&device, &options);
+    /* The others use what the first one found. */
+    xp_status status = (probe == xp_probes ? xp_device_open_anew : xp_device_open)(&device, &options);
     if (status == XP_OK) status = probe->run(device, out);
     /* Of a build error, the compiler's first line says more than ours. */
     const char *log = status == XP_BUILD_ERROR ? strchr(xp_last_error(), '\n') : NULL;
