@@ -2,8 +2,8 @@
 #include "core/files.h"
 #include "data/dataset.h"
 #include "ops/ops.h"
+#include "study/study.h"
 #include "support.h"
-#include "train/config.h"
 
 #include <limits.h>
 #include <locale.h>
@@ -319,6 +319,38 @@ static void the_name_of_a_model_chooses_its_row(void **state) {
     }
 }
 
+/* "3:5: …" of each line of the message, where the path is. */
+static void all_faults_of_a_study_have_their_places(void **state) {
+    static const char *const keys[] = {
+        "1:35: 'softmax' and 'softmax' would have", "2:8: 'seeds' is neither",   "4:5: 'train' is missing",
+        "5:5: unknown key 'tran'; did you mean",    "4:11: 'a b' is not a name", "7:5: 'name' is missing"};
+    static const char *const runs[] = {"1:14: model.attention: attention \"sofmax\"", "7:44: unknown key 'widht'",
+                                       "4:5: model.patch_steps"};
+    static const struct {
+        const char *text;
+        const char *const *faults;
+        size_t count;
+    } files[] = {{"attentions: [softmax+bn, softmax, softmax]\nseeds: 3x\ndata:\n  - name: a b\n    tran: t.ts\n"
+                  "settings:\n  - preset: uea-mvts\n",
+                  keys, sizeof keys / sizeof *keys},
+                 {"attentions: [sofmax]\nseeds: 2\ndata:\n  - {name: a, train: t.ts, options: {patch_steps: 2}}\n"
+                  "settings:\n  - {name: b, preset: uea-mvts}\n  - {name: c, options: {width: 32,  widht: 4}}\n",
+                  runs, sizeof runs / sizeof *runs}};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char path[64];
+        xp_study study;
+        snprintf(path, sizeof path, "/tmp/expanse-study-%ld.yaml", (long)getpid());
+        MUST(xp_file_write_atomic(path, files[i].text, strlen(files[i].text)));
+        assert_int_equal(xp_study_read(&study, path, NULL, "out"), XP_BAD_DATA);
+        unlink(path);
+        for (size_t k = 0; k < files[i].count; k++) {
+            char expected[160];
+            snprintf(expected, sizeof expected, "%s:%s", path, files[i].faults[k]);
+            if (!strstr(xp_last_error(), expected)) fail_msg("'%s' is not in:\n%s", expected, xp_last_error());
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
@@ -338,6 +370,7 @@ int main(void) {
         cmocka_unit_test(numbers_out_of_their_ranges_are_rejected_before_they_divide),
         cmocka_unit_test(learning_rates_follow_their_schedule),
         cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),
+        cmocka_unit_test(all_faults_of_a_study_have_their_places),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

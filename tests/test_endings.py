@@ -242,22 +242,40 @@ def check_bench():
         ended(f"bench, {number.name}", process, 128 + number)
 
 
-def check_comparison():
-    """tools/compare-attention hands a signal on, and goes on where it was."""
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "tools", "compare-attention")
-    settings = [word for word in SMALL if word not in ("--preset", "uea-mvts")]
-    words = [sys.executable, script, "--preset", "uea-mvts", *DATA, "--expanse", EXPANSE, "--attention", "softmax", "--seeds", "1",
-             "--out", path("compared"), "--epochs"]
-    run = "compared/softmax-seed1"
+def check_study():
+    """A study hands a signal on and goes on where it was; a run that fails does not end it."""
+    small = ", ".join(word.replace("=", ": ") for word in SMALL if "=" in word)
+    for name, epochs, train in (("longer", 100000, DATA[1]), ("short", 2, DATA[1]), ("missing", 2, path("none.ts"))):
+        write(f"{name}.yaml", f"attentions: [softmax, softmax+bn]\nseeds: 2\ndata:\n  - {{name: waves, train: {train}, test: {DATA[3]}}}\n"
+              f"settings:\n  - name: small\n    preset: uea-mvts\n    options: {{{small}, epochs: {epochs}}}\n")
+    words = ["study", path("longer.yaml"), "--out", path("studied")]
     for number in (signal.SIGINT, signal.SIGTERM):
-        before = state(run)["step"] if os.path.exists(path(f"{run}/last")) else 0
-        process = subprocess.Popen([*words, "100000", "--", *settings], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        wait_for_step(run, before + 1)
+        before = state("studied/waves/small/softmax-seed1")["step"] if os.path.exists(path("studied/waves/small/softmax-seed1/last")) else 0
+        process = start(*words)
+        wait_for_step("studied/waves/small/softmax-seed1", before + 1)
         process.send_signal(number)
         out, error = process.communicate()
-        expect("a comparison", process.returncode == 128 + number and "stopped after step" in error, f"{process.returncode} {out}{error}")
-    result = subprocess.run([*words, "7", "--", *settings], capture_output=True, text=True)
-    expect("another comparison", result.returncode == 2 and "training.epochs is 100000, not 7" in result.stderr, result.stderr)
+        expect("a study", process.returncode == 128 + number, f"{process.returncode} {out}{error}")
+    rejected("another study", ["study", path("short.yaml"), "--out", path("studied")], ["training.epochs is 100000, not 2"], 2)
+    shutil.rmtree(path("studied"))
+    words = ["study", path("short.yaml"), "--out", path("studied"), "-o", "json"]
+    first = json.loads(must(*words, "--quiet").stdout)
+    summaries = [json.load(open(path(f"studied/waves/small/{run}/summary.json")))["accuracy_final"]
+                 for run in ("softmax-seed1", "softmax-seed2", "softmax-bn-seed1", "softmax-bn-seed2")]
+    for group, values in zip(first["groups"], (summaries[:2], summaries[2:])):
+        deviation = abs(values[0] - values[1]) / 2 ** 0.5
+        expect("a mean", abs(group["final"] - sum(values) / 2) < 1e-9 and abs(group["final_deviation"] - deviation) < 1e-9, f"{group} {values}")
+    differences = sorted(one - other for one, other in zip(summaries[2:], summaries[:2]))
+    group = first["groups"][1]
+    expect("a difference", abs(group["difference"] - sum(differences) / 2) < 1e-9, f"{group} {differences}")
+    ends = (group["difference_low"] - differences[0], group["difference_high"] - differences[1])  # of two pairs, both
+    expect("an interval", max(map(abs, ends)) < 1e-9, f"{group} {differences}")
+    before = snapshot([path("studied")])
+    again = must(*words)
+    expect("a study that is done", "4 runs, 4 done" in again.stderr and json.loads(again.stdout) == first, again.stderr)
+    expect("a study that is done", snapshot([path("studied")]) == before, "runs were changed")
+    failed = expanse("study", path("missing.yaml"), "--out", path("failing"))
+    expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")
 
 
 # ---- time and checkpoints -------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ ROOMS = {
     "svr": ["core", "device", "graph", "ops"],
     "task": ["core", "data", "graph", "model", "ops"],
     "train": ["core", "data", "device", "graph", "model", "ops", "task"],
+    "study": ["core", "task", "train"],
     "tune": ["core", "device", "graph", "model", "task", "train"],
     "check": ["core", "device", "graph", "ops", "reference"],
 }

@@ -141,6 +141,19 @@ static void the_interval_of_a_median_holds_it_as_often_as_it_says(void **state) 
     }
 }
 
+/* Two groups of one value each: a drawing has both, or one of them twice. */
+static void a_bootstrap_draws_groups_before_their_values(void **state) {
+    const double values[] = {3, 5, 5, 5, 5, 5, 5, 5};
+    double low, high, again;
+    xp_bootstrap_mean(values, (const int[]){1, 7}, 2, 1, &low, &high);
+    assert_true(low == 3 && high == 5);
+    xp_bootstrap_mean(values, (const int[]){8}, 1, 1, &low, &high);
+    assert_true(low > 3.9 && low < 5 &&
+                high == 5); /* of eight values, 3 is drawn four times or more in 2.5 % or less */
+    xp_bootstrap_mean(values, (const int[]){8}, 1, 1, &again, &high);
+    assert_true(again == low);
+}
+
 /* One product of 64 x 64 x 64 by CLBlast with SIDE = `side`, realised, which calls the library once. */
 static xp_status multiply(int side) {
     enum { EDGE = 64 };
@@ -377,6 +390,7 @@ int main(void) {
         cmocka_unit_test(values_that_do_not_fit_the_device_are_lessened_in_the_order_given),
         cmocka_unit_test(a_gain_is_believed_only_when_its_whole_interval_lies_above_1),
         cmocka_unit_test(the_interval_of_a_median_holds_it_as_often_as_it_says),
+        cmocka_unit_test(a_bootstrap_draws_groups_before_their_values),
         cmocka_unit_test(a_table_an_estimate_or_else_the_device_chooses_what_multiplies),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
         cmocka_unit_test(a_search_writes_what_is_faster_and_right),

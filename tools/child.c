@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Drivers write what they like to stdout, so the answer goes another way: a head, then its bytes. */
@@ -23,23 +24,25 @@ typedef struct reply_head {
 
 static const double LOOK_SECONDS = 0.1; /* between two looks at the signals, while a child is at work */
 
-enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 64, MOST_BYTES = 1 << 22 };
+enum { ANSWER_DESCRIPTOR = 3, MOST_WORDS = 300, MOST_BYTES = 1 << 22 };
 
-/* Runs in the forked process. */
-static void become_child(const char *const *words, const char *const *environment, int answer, pid_t parent) {
+/* Runs in the forked process. `answer` -1: it gives none; `errors` NULL: they are thrown away. */
+static void become_child(const char *const *words, const char *const *environment, int answer, const char *errors,
+                         pid_t parent) {
     const char *arguments[MOST_WORDS + 2] = {"expanse"};
     sigset_t none;
     prctl(PR_SET_PDEATHSIG, SIGKILL); /* otherwise a hanging process would never end */
     if (getppid() != parent) _exit(1);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL); /* the parent may have signals blocked */
-    int nothing = open("/dev/null", O_RDWR);
-    if (nothing < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
-        dup2(nothing, STDERR_FILENO) < 0)
+    const int nothing = open("/dev/null", O_RDWR);
+    const int messages = errors ? open(errors, O_WRONLY | O_CREAT | O_TRUNC, 0666) : nothing;
+    if (nothing < 0 || messages < 0 || dup2(nothing, STDIN_FILENO) < 0 || dup2(nothing, STDOUT_FILENO) < 0 ||
+        dup2(messages, STDERR_FILENO) < 0)
         _exit(1);
     if (answer == ANSWER_DESCRIPTOR)
         fcntl(answer, F_SETFD, 0);
-    else if (dup2(answer, ANSWER_DESCRIPTOR) < 0)
+    else if (answer >= 0 && dup2(answer, ANSWER_DESCRIPTOR) < 0)
         _exit(1);
     for (; environment && *environment; environment += 2) setenv(environment[0], environment[1], 1);
     for (int i = 0; i < MOST_WORDS && words[i]; i++) arguments[i + 1] = words[i];
@@ -99,7 +102,7 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
         close(ends[1]);
         return xp_fail(XP_IO_ERROR, "cannot start a child process: %s", strerror(errno));
     }
-    if (child == 0) become_child(words, environment, ends[1], parent);
+    if (child == 0) become_child(words, environment, ends[1], NULL, parent);
     close(ends[1]);
     const bool replied = receive_reply(ends[0], end, out);
     const bool late = xp_clock() >= end, stopped = xp_signal_asked != 0;
@@ -120,6 +123,26 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     else
         snprintf(out->reason, sizeof out->reason, "the process exited with code %d", WEXITSTATUS(state));
     return XP_OK;
+}
+
+xp_status xp_child_work(const char *const *words, const char *errors, void (*look)(void *user), void *user, int *code) {
+    const struct timespec pause = {.tv_nsec = (long)(LOOK_SECONDS * 1e9)};
+    bool told = false;
+    int state = 0;
+    fflush(stdout);
+    const pid_t parent = getpid(), child = fork();
+    if (child < 0) return xp_fail(XP_IO_ERROR, "cannot start a child process: %s", strerror(errno));
+    if (child == 0) become_child(words, NULL, -1, errors, parent);
+    for (pid_t ended = 0; ended != child;) {
+        ended = waitpid(child, &state, WNOHANG);
+        if (ended == child) break;
+        if (xp_signal_asked && !told) kill(child, SIGTERM);
+        told = told || xp_signal_asked;
+        nanosleep(&pause, NULL);
+        look(user);
+    }
+    *code = WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+    return xp_signal_asked || *code > 128 ? xp_fail(XP_INTERRUPTED, "stopped") : XP_OK;
 }
 
 static bool reply(xp_status status, const void *bytes, size_t length) {

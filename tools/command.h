@@ -23,6 +23,7 @@ int xp_command_doctor(int count, char **words);
 int xp_command_bench(int count, char **words);
 int xp_command_tune(int count, char **words);
 int xp_command_svr(int count, char **words);
+int xp_command_study(int count, char **words);
 
 /* One flag of a command: "--name VALUE", "--name=VALUE" or, without a value, "--name". One of text, number, real, on,
  * option and choice receives the value. */

@@ -28,7 +28,7 @@ void xp_live_clear(xp_live *live) {
     fflush(live->out);
 }
 
-static void print_time(double seconds, char text[32]) {
+void xp_live_time(double seconds, char text[32]) {
     long whole = isfinite(seconds) && seconds < 1e7 ? lround(seconds) : 0;
     if (!isfinite(seconds))
         text[0] = '\0';
@@ -121,14 +121,22 @@ static void show_line(xp_live *live, const xp_progress *progress) {
     }
     if (is_training(progress)) SHOW(RATE, "lr %.2e", progress->learning_rate);
     if (progress->samples_per_second > 0) SHOW(SPEED, "%.0f/s", progress->samples_per_second);
-    print_time(progress->seconds_left, left);
+    xp_live_time(progress->seconds_left, left);
     if (left[0]) SHOW(LEFT, "%s left", left);
 #undef SHOW
     print_line(live, fields, FIELDS);
 }
 
-/* ---- callbacks of the trainer
- * -------------------------------------------------------------------------------------- */
+void xp_live_text(xp_live *live, const char *text) {
+    if (!live->terminal || live->quiet) return;
+    char line[512];
+    snprintf(line, sizeof line, "%.*s", columns_of(live->out) - 1, text);
+    fprintf(live->out, "\r%s\033[J\r", line);
+    fflush(live->out);
+    live->line_open = true;
+}
+
+/* ---- callbacks of the trainer ------------------------------------------------------------------------------------ */
 
 static bool is_preparation(const xp_progress *progress) {
     return strcmp(progress->phase, "preparing kernels") == 0;
@@ -139,7 +147,7 @@ static void log_preparation(xp_live *live, const xp_progress *progress, double s
     char left[32];
     if (progress->step == progress->steps || spent < live->next_log) return;
     live->next_log = spent < 10 ? 10 : 2 * live->next_log;
-    print_time(progress->seconds_left, left);
+    xp_live_time(progress->seconds_left, left);
     fprintf(live->out, "preparing kernels %lld/%lld%s%s%s\n", (long long)progress->step, (long long)progress->steps,
             left[0] ? ", " : "", left, left[0] ? " left" : "");
     fflush(live->out);
@@ -151,7 +159,7 @@ static void show_preparation(xp_live *live, const xp_progress *progress) {
     if (live->prepared_since == 0) live->prepared_since = now;
     if (!live->terminal) log_preparation(live, progress, now - live->prepared_since);
     if (progress->step < progress->steps) return;
-    print_time(now - live->prepared_since, spent);
+    xp_live_time(now - live->prepared_since, spent);
     xp_live_clear(live);
     fprintf(live->out, "kernels      %lld, prepared in %s\n", (long long)progress->steps, spent);
     fflush(live->out);
@@ -181,7 +189,7 @@ static void show_epoch(void *user, const xp_task *task, const xp_epoch_row *row,
     char text[512] = "", spent[32];
     xp_text_add(text, sizeof text, "epoch %3d/%d", row->epoch, epochs);
     for (int set = 0; set < XP_SETS; set++) add_set(text, sizeof text, task, row, (xp_set)set);
-    print_time(row->seconds, spent);
+    xp_live_time(row->seconds, spent);
     xp_text_add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
     xp_live_clear(live);
     fputs(text, live->out);

@@ -11,7 +11,6 @@
 #include "train/trainer.h"
 #include "tune.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
@@ -41,15 +40,7 @@ static void begin_steps(void *user) {
  * "-3" … */
 static void choose_folder(const xp_config *config, bool another, char *text, size_t size) {
     char slug[96];
-    size_t length = 0;
-    for (const char *at = config->model.attention; *at && length + 1 < sizeof slug; at++) {
-        if (isalnum((unsigned char)*at) || *at == '.')
-            slug[length++] = *at;
-        else if (length > 0 && slug[length - 1] != '-')
-            slug[length++] = '-';
-    }
-    while (length > 0 && slug[length - 1] == '-') length--;
-    slug[length] = '\0';
+    xp_text_slug(config->model.attention, slug, sizeof slug);
     for (int k = 1; k < 100000; k++) {
         char end[16] = "";
         if (k > 1) snprintf(end, sizeof end, "-%d", k);

@@ -15,6 +15,7 @@ static const xp_subcommand subcommands[] = {
     {"predict", "write the class and the probabilities of each sample as CSV", xp_command_predict},
     {"generate", "write text that a language model continues a prompt with", xp_command_generate},
     {"analyze", "measure how much the attention heads of a model differ", xp_command_analyze},
+    {"study", "train and compare attentions on several data sets, settings and seeds", xp_command_study},
     {"devices", "list the OpenCL devices", xp_command_devices},
     {"tune", "find the fastest kernels for this device", xp_command_tune},
     {"doctor", "test what works on a device, and what that means for training", xp_command_doctor},

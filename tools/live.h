@@ -20,5 +20,9 @@ void xp_live_start(xp_live *live, FILE *out, bool quiet);
 /* The callbacks of a trainer, bound to `live`. */
 void xp_live_bind(xp_live *live, xp_trainer_callbacks *callbacks);
 void xp_live_clear(xp_live *live);
+/* On a terminal: this text as the progress line, cut to its width. */
+void xp_live_text(xp_live *live, const char *text);
+/* "1h05m", "12m03s", "7s"; "" for NaN. */
+void xp_live_time(double seconds, char text[32]);
 
 #endif

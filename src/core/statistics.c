@@ -1,5 +1,7 @@
 #include "core/statistics.h"
 
+#include "core/random.h"
+
 #include <math.h>
 #include <stdlib.h>
 
@@ -27,4 +29,29 @@ xp_interval xp_median_interval(double *values, int count) {
     return (xp_interval){.low = outside ? values[outside - 1] : -INFINITY,
                          .median = median,
                          .high = outside ? values[count - outside] : INFINITY};
+}
+
+/* The mean of one drawing. */
+static double draw_mean(const double *values, const int *sizes, int groups, xp_random *random) {
+    double total = 0;
+    for (int i = 0; i < groups; i++) {
+        const int group = (int)xp_random_below(random, (uint32_t)groups);
+        const double *own = values;
+        double sum = 0;
+        for (int k = 0; k < group; k++) own += sizes[k];
+        for (int k = 0; k < sizes[group]; k++) sum += own[xp_random_below(random, (uint32_t)sizes[group])];
+        total += sum / sizes[group];
+    }
+    return total / groups;
+}
+
+void xp_bootstrap_mean(const double *values, const int *sizes, int groups, uint64_t seed, double *low, double *high) {
+    enum { DRAWINGS = 10000, OUTSIDE = DRAWINGS / 40 };
+    double means[DRAWINGS];
+    xp_random random;
+    xp_random_start(&random, seed, 0);
+    for (int i = 0; i < DRAWINGS; i++) means[i] = draw_mean(values, sizes, groups, &random);
+    qsort(means, DRAWINGS, sizeof *means, by_value);
+    *low = means[OUTSIDE];
+    *high = means[DRAWINGS - 1 - OUTSIDE];
 }

@@ -97,6 +97,18 @@ void xp_text_add(char *text, size_t size, const char *format, ...) {
     va_end(arguments);
 }
 
+void xp_text_slug(const char *text, char *slug, size_t size) {
+    size_t length = 0;
+    for (const char *at = text; *at && length + 1 < size; at++) {
+        if (isalnum((unsigned char)*at) || *at == '.')
+            slug[length++] = *at;
+        else if (length > 0 && slug[length - 1] != '-')
+            slug[length++] = '-';
+    }
+    while (length > 0 && slug[length - 1] == '-') length--;
+    slug[length] = '\0';
+}
+
 void xp_text_bytes(double bytes, char text[32]) {
     static const char *const units[] = {"MiB", "GiB"};
     double value = bytes / (1 << 20);

@@ -23,6 +23,9 @@ int xp_text_format(char *text, size_t size, const char *format, va_list argument
 /* Adds to a text that ends within `size` bytes; what does not fit is left out. */
 void xp_text_add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* A name for files: letters, digits and points; anything else between them becomes one hyphen. Cut to `size`. */
+void xp_text_slug(const char *text, char *slug, size_t size);
+
 /* A number of bytes to three digits: "0.0312 MiB", "125 MiB", "1.25 GiB". */
 void xp_text_bytes(double bytes, char text[32]);
 

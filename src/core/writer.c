@@ -18,14 +18,14 @@ static bool make_room(xp_writer *writer, size_t more) {
     return reserved;
 }
 
-void xp_write(xp_writer *writer, const char *format, ...) {
+void xp_write_list(xp_writer *writer, const char *format, va_list arguments) {
     if (writer->failed || !make_room(writer, 128)) return;
     for (;;) {
-        size_t free_bytes = writer->room - writer->length;
-        va_list arguments;
-        va_start(arguments, format);
-        int length = xp_text_format(writer->text + writer->length, free_bytes, format, arguments);
-        va_end(arguments);
+        const size_t free_bytes = writer->room - writer->length;
+        va_list copy;
+        va_copy(copy, arguments);
+        const int length = xp_text_format(writer->text + writer->length, free_bytes, format, copy);
+        va_end(copy);
         if (length < 0) {
             writer->failed = true;
             return;
@@ -36,6 +36,13 @@ void xp_write(xp_writer *writer, const char *format, ...) {
         }
         if (!make_room(writer, (size_t)length)) return;
     }
+}
+
+void xp_write(xp_writer *writer, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    xp_write_list(writer, format, arguments);
+    va_end(arguments);
 }
 
 void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count) {
@@ -88,4 +95,17 @@ xp_status xp_writer_save(const xp_writer *writer, const char *path) {
 void xp_writer_release(xp_writer *writer) {
     free(writer->text);
     *writer = (xp_writer){0};
+}
+
+xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status) {
+    if (faults->failed) {
+        status = xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", name);
+    } else if (faults->length == 0) {
+        status = XP_OK;
+    } else {
+        if (faults->text[faults->length - 1] == '\n') faults->text[faults->length - 1] = '\0';
+        xp_fail(status, "%s", faults->text);
+    }
+    xp_writer_release(faults);
+    return status;
 }

@@ -5,6 +5,7 @@
 
 #include "core/status.h"
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,6 +17,7 @@ typedef struct xp_writer {
 } xp_writer;
 
 void xp_write(xp_writer *writer, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void xp_write_list(xp_writer *writer, const char *format, va_list arguments) __attribute__((format(printf, 2, 0)));
 void xp_write_bytes(xp_writer *writer, const char *bytes, size_t count);
 /* The shortest decimal text that reads back as the same double, or float. */
 void xp_write_number(xp_writer *writer, double value);
@@ -25,5 +27,9 @@ xp_status xp_writer_status(const xp_writer *writer, const char *what);
 /* Writes the whole text to a file, atomically. */
 xp_status xp_writer_save(const xp_writer *writer, const char *path);
 void xp_writer_release(xp_writer *writer);
+
+/* Turns gathered faults into the result, and releases them; each is a line, the last without its end. If memory ran
+ * out, what was not read is no fault of the text. */
+xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status);
 
 #endif

@@ -363,19 +363,6 @@ void xp_option_set(xp_config *config, const xp_option *entry, const char *text, 
         set_number(config, entry, text, place, faults);
 }
 
-xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status) {
-    if (faults->failed) {
-        status = xp_fail(XP_OUT_OF_MEMORY, "%s: no memory to read it", name);
-    } else if (faults->length == 0) {
-        status = XP_OK;
-    } else {
-        if (faults->text[faults->length - 1] == '\n') faults->text[faults->length - 1] = '\0';
-        xp_fail(status, "%s", faults->text);
-    }
-    xp_writer_release(faults);
-    return status;
-}
-
 /* --- values as text ----------------------------------------------------------------------------------------------- */
 
 /* A double-quoted YAML text; set_text lets no control characters in. */

@@ -45,10 +45,6 @@ void xp_option_set(xp_config *config, const xp_option *entry, const char *text, 
 void xp_option_write(xp_writer *out, const xp_config *config, const xp_option *entry);
 void xp_option_write_quoted(xp_writer *out, const char *text);
 
-/* Turns gathered faults into the result, and releases them; each is a line, the last without its end. If memory ran
- * out, what was not read is no fault of the text. */
-xp_status xp_faults_report(xp_writer *faults, const char *name, xp_status status);
-
 /* Overlays a YAML text; *config stays as it is when anything is wrong. */
 xp_status xp_config_overlay(xp_config *config, const char *name, const char *text, size_t length, bool may_name_preset);
 

@@ -407,6 +407,11 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     all = set_whole(all, "test_samples", summary->test_samples);
     all = set_number(all, "seconds", summary->seconds);
     all = set_number(all, "samples_per_second", summary->samples_per_second);
+    if (summary->step_flops > 0) {
+        all = set_number(all, "step_flops", summary->step_flops);
+        all = set_number(all, "memory_bytes", summary->memory_bytes);
+        all = set_number(all, "peak_bytes", summary->peak_bytes);
+    }
     if (summary->scaled) all = set_whole(all, "steps_skipped", summary->skipped);
     if (summary->scaled) all = set_number(all, "loss_scale", summary->loss_scale);
     all = set_text(all, "device", summary->device);

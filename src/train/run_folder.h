@@ -22,7 +22,10 @@ typedef struct xp_run_summary {
     int epochs;
     int64_t parameters, samples, validation_samples, test_samples; /* parameters: 0 if no model was built */
     double seconds, samples_per_second;
-    bool scaled; /* the loss, now or before, since it was in fp16: */
+    double step_flops;   /* of a training step; 0 if no model was built, as the next two */
+    double memory_bytes; /* of the device, by the plan */
+    double peak_bytes;   /* of this process, as the system measured it; with a CPU device, this includes the former */
+    bool scaled;         /* the loss, now or before, since it was in fp16: */
     int64_t skipped;
     double loss_scale;
     bool stopped_early; /* before the last epoch, since patience ran out */

@@ -6,6 +6,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <sys/resource.h>
 
 /* Passes the status of a session's step on; where an answer was not a number, the message gets its remedy. */
 static xp_status advise(const xp_run *run, xp_status status) {
@@ -167,6 +168,14 @@ void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
     if (state->epoch_best > 0 && state->epoch_best <= run->folder.count) { /* the last row may have failed */
         out->best = run->folder.rows[state->epoch_best - 1];
         out->last = run->folder.rows[run->folder.count - 1];
+    }
+    if (run->session.store) {
+        struct rusage usage;
+        xp_plan_summary step;
+        xp_session_summarise(&run->session, &step);
+        out->step_flops = step.flops;
+        out->memory_bytes = (double)xp_run_memory(run);
+        if (getrusage(RUSAGE_SELF, &usage) == 0) out->peak_bytes = 1024.0 * (double)usage.ru_maxrss;
     }
     memcpy(out->device, run->checkpoint.device, sizeof out->device);
     memcpy(out->driver, run->checkpoint.driver, sizeof out->driver);

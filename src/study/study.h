@@ -1,0 +1,92 @@
+/* Studies: attentions × data sets × seeds × settings, described by a YAML file, trained one by one as run folders, and
+ * compared. Owns the description, the order and the folders of the runs, and what they add up to. Trains nothing and
+ * prints nothing. */
+#ifndef XP_STUDY_STUDY_H
+#define XP_STUDY_STUDY_H
+
+#include "core/yaml.h"
+#include "task/task.h"
+#include "train/config.h"
+
+/* A data set or a setting. Texts without a comment belong to the tree. */
+typedef struct xp_study_part {
+    const char *name;
+    const char *preset;     /* of a setting; NULL: none */
+    char *train, *test;     /* of a data set, owned; test NULL: none */
+    const xp_yaml *options; /* a mapping of options of the configuration; NULL: none */
+} xp_study_part;
+
+/* One training. */
+typedef struct xp_study_run {
+    int set, setting, attention, seed; /* places in the lists of the study */
+    char *folder;
+} xp_study_run;
+
+typedef struct xp_study {
+    char *name; /* of the file */
+    xp_yaml root;
+    const xp_yaml *attentions;
+    uint64_t *seeds;
+    xp_study_part *sets, *settings;
+    int attention_count, seed_count, set_count, setting_count;
+    /* By data set, setting, seed and attention, in this order: what is done when a study is stopped can be compared. */
+    xp_study_run *runs;
+    int run_count;
+} xp_study;
+
+/* Reads the file. Paths of data are relative to the folder `data`; the folders of the runs are in `out`. All faults of
+ * the file and of the runs that it describes are in one message, each with file:line:column. XP_BAD_DATA. */
+xp_status xp_study_read(xp_study *study, const char *path, const char *data, const char *out);
+void xp_study_release(xp_study *study); /* an all-zero one is fine */
+
+const char *xp_study_attention(const xp_study *study, int attention);
+/* The whole configuration of a run. */
+xp_status xp_study_configure(const xp_study *study, const xp_study_run *run, xp_config *config);
+/* The words of the command that trains it, from "train" on; ends in NULL and is freed by xp_study_words_free. */
+xp_status xp_study_words(const xp_study *study, const xp_study_run *run, char ***words);
+void xp_study_words_free(char **words);
+
+/* ---- results ----------------------------------------------------------------------------------------------------- */
+
+/* What a run measured; NaN: it did not. */
+typedef struct xp_study_result {
+    bool finished;
+    const xp_task *task;     /* best and final are of its deciding metric */
+    double best, final;      /* of the test set, else the validation set, else in training */
+    char set[16], judge[16]; /* these sets, by name: measured on, best epoch chosen on */
+    int epochs, epoch_best;
+    int64_t parameters;
+    double seconds;      /* of the training, without the preparation of kernels */
+    double step_flops;   /* of a training step */
+    double memory_bytes; /* of the device, by the plan */
+    double peak_bytes;   /* of the process */
+    char device[128];
+} xp_study_result;
+
+/* A run that has no summary.json, or is to be continued, is not finished. XP_INVALID_ARGUMENT: the folder holds another
+ * run. */
+xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, xp_study_result *result);
+
+/* The finished runs of an attention with a setting on a data set, or on all of them. */
+typedef struct xp_study_group {
+    int set; /* -1: all, each with the same weight */
+    int setting, attention;
+    const xp_task *task;
+    int runs;                         /* finished ones */
+    double best, final;               /* means */
+    double best_spread, final_spread; /* standard deviations of the seeds; NaN: fewer than two, or all data sets */
+    int pairs;                        /* runs whose data set and seed the first attention has finished, too */
+    double difference, low, high;     /* mean of the differences of these in `final`, and its interval of 95 % */
+    double seconds, step_flops, parameters, memory_bytes, peak_bytes; /* means; peak_bytes: the largest */
+} xp_study_group;
+
+/* results [run_count]. By data set, setting and attention; then, where several data sets have the same task, those of
+ * all. Groups without a finished run are left out. The caller frees *groups. XP_OUT_OF_MEMORY. */
+xp_status xp_study_compare(const xp_study *study, const xp_study_result *results, xp_study_group **groups, int *count);
+
+/* For people, in text [size]: "95.33 ± 1.20 %", and "+0.67 (-1.33 … 2.00)" of a group's difference. A spread, a
+ * difference or an interval that is NaN is left out. */
+void xp_study_value_text(const xp_task *task, double mean, double spread, char *text, size_t size);
+void xp_study_difference_text(const xp_study_group *group, char *text, size_t size);
+
+#endif
