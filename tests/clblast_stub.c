@@ -1,5 +1,5 @@
-/* A CLBlast that fills every product with zeros, in place of the real one: as that does, it keeps objects of the context
- * until its cache is cleared. Its calls are the ones that the library makes. */
+/* A CLBlast that fills every product with zeros, in place of the real one: as that does, it keeps objects of the
+ * context until its cache is cleared. Its calls are the ones that the library makes. */
 #define CL_TARGET_OPENCL_VERSION 120
 #include <CL/cl.h>
 

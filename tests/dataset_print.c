@@ -1,6 +1,6 @@
 /* Prints what the readers make of a file of series: count, dimensions and classes; a line for each class; and for each
- * sample its class from 0, or -1, or its first target, its length, and its values, dimension by dimension. With --count, the first line
- * alone. */
+ * sample its class from 0, or -1, or its first target, its length, and its values, dimension by dimension. With
+ * --count, the first line alone. */
 #include "data/dataset.h"
 
 #include <stdio.h>

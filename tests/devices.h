@@ -10,6 +10,13 @@ enum { WIDE, TILED, FAMILIES };
 static const char *const family_names[FAMILIES] = {"wide", "tiled"};
 static xp_device *devices[FAMILIES];
 
+/* How many families show a truth that holds for all since they share its text: which pairs attention sees, and how it
+ * scores them (cl/attention_score.clh). `tiled` takes PoCL several seconds for each kernel, so it has its turn in the
+ * long suite; `operations` compares its kernels with the reference every day. */
+static inline int families_shown(void) {
+    return getenv("EXPANSE_TEST_FAMILIES") ? FAMILIES : TILED;
+}
+
 /* The caller closes it. */
 static inline xp_device *open_device(const char *family) {
     xp_device *device = NULL;

@@ -133,7 +133,7 @@ static void expect_near(const char *what, const float *a, const float *b, int64_
 
 /* All answers of two problems that say the same. */
 static void expect_same(const problem *a, const problem *b) {
-    for (int family = 0; family < FAMILIES; family++) {
+    for (int family = 0; family < families_shown(); family++) {
         answers x = run(a, family), y = run(b, family);
         for (int i = 0; i < ANSWERS; i++) {
             if (!x.of[i] || !y.of[i]) continue;
@@ -242,7 +242,7 @@ static void packed_samples_equal_separate_calls(void **state) {
     packed.attributes.longest_queries = 70;
     packed.attributes.longest_keys = 67;
     packed.attributes.right = 5;
-    for (int family = 0; family < FAMILIES; family++) {
+    for (int family = 0; family < families_shown(); family++) {
         answers all = run(&packed, family);
         for (int s = 0; s < 4; s++) {
             const int64_t rows = query_starts[s + 1] - query_starts[s], keys = key_starts[s + 1] - key_starts[s];
@@ -291,7 +291,7 @@ static void expect_grouped_equal_repeated(bool strided) {
                 memcpy(repeated.arrays[a] + (row * H + h) * D, grouped.arrays[a] + (row * G + h / GROUP) * D,
                        D * sizeof(float));
     }
-    for (int family = 0; family < FAMILIES; family++) {
+    for (int family = 0; family < families_shown(); family++) {
         answers x = run(&grouped, family), y = run(&repeated, family);
         expect_near("grouped o", x.of[O], y.of[O], x.count[O], 0);
         expect_near("grouped dq", x.of[DQ], y.of[DQ], x.count[DQ], 0);
@@ -473,87 +473,6 @@ static void a_score_that_does_not_compile_is_shown(void **state) {
     }
 }
 
-/* ---- storage ----------------------------------------------------------------------------------------------------- */
-
-/* fp16 or bf16, to nearest, ties to even; and back. Tests use numbers within the range of fp16's normal ones and 0. */
-static uint16_t narrow(float value, int storage) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    const int dropped = storage == 1 ? 13 : 16;
-    bits += (1u << (dropped - 1)) - 1 + (bits >> dropped & 1);
-    if (storage == 2) return (uint16_t)(bits >> 16);
-    const uint32_t sign = bits >> 16 & 0x8000, rest = bits & 0x7FFFFFFF;
-    return (uint16_t)(rest < 113u << 23 ? sign : sign | ((rest - (112u << 23)) >> 13));
-}
-
-static float widen(uint16_t bits, int storage) {
-    const uint32_t sign = (uint32_t)(bits & 0x8000) << 16, rest = bits & 0x7FFF;
-    uint32_t wide = storage == 2 ? (uint32_t)bits << 16 : sign | ((rest << 13) + (112u << 23));
-    float value;
-    memcpy(&value, &wide, sizeof value);
-    return storage == 1 && rest < 1024 ? ldexpf((float)rest, -24) * (sign ? -1.0f : 1.0f) : value;
-}
-
-/* A device of the tiled family whose kernels have STORAGE by default. */
-static void open_narrow_device(int storage, xp_device **device) {
-    const char *root = getenv("EXPANSE_ROOT") ? getenv("EXPANSE_ROOT") : ".";
-    char command[512];
-    snprintf(command, sizeof command,
-             "cd %s/cl && cp * %s && { echo '#define STORAGE %d'; cat storage.clh; } > %s/storage.clh", root,
-             scratch_folder, storage, scratch_folder);
-    assert_int_equal(system(command), 0);
-    setenv("XP_CL_DIR", scratch_folder, 1);
-    *device = open_device(family_names[TILED]);
-}
-
-/* The tiled kernels on tensors of half the size: what fp32 makes of the same numbers, but for the rounding of o (which
- * the backward pass reads) and of the results. Narrow tensors lie in the first half of wide ones, whose strides are
- * theirs. */
-static void narrow_storage_rounds_only_what_it_stores(void **state) {
-    static const double roundings[] = {0, 0x1p-11, 0x1p-8};
-    for (int storage = 1; storage <= 2; storage++) {
-        problem p = make(2, 4, 2, 70, 90, 24, 40, 1);
-        p.attributes.right = 0;
-        p.attributes.align_last = 1;
-        for (int a = 0; a < ARRAYS; a++)
-            for (int64_t i = 0; i < array_count(&p, a); i++)
-                p.arrays[a][i] = widen(narrow(p.arrays[a][i], storage), storage);
-        answers wide = run(&p, TILED);
-        for (int a = 0; a < ARRAYS; a++)
-            for (int64_t i = 0; i < array_count(&p, a); i++)
-                memcpy((uint16_t *)p.arrays[a] + i, &(uint16_t){narrow(p.arrays[a][i], storage)}, sizeof(uint16_t));
-        xp_device *device = devices[TILED];
-        open_narrow_device(storage, &devices[TILED]);
-        answers narrowed = run(&p, TILED);
-        xp_device_close(&devices[TILED]);
-        devices[TILED] = device;
-        unsetenv("XP_CL_DIR");
-        for (int i = 0; i < ANSWERS; i++) {
-            if (!wide.of[i]) continue;
-            float *got = allocate((size_t)wide.count[i] * sizeof(float));
-            for (int64_t j = 0; j < wide.count[i]; j++) {
-                uint16_t bits;
-                memcpy(&bits, (const char *)narrowed.of[i] + 2 * j, sizeof bits);
-                got[j] = i == LSE ? narrowed.of[i][j] : widen(bits, storage);
-            }
-            expect_near(answer_names[i], got, wide.of[i], wide.count[i],
-                        i == LSE ? 2e-6 : (i == O ? 1.001 : 2) * roundings[storage]);
-            free(got);
-        }
-        forget(&wide);
-        forget(&narrowed);
-        release(&p);
-    }
-}
-
-static int open_all(void **state) {
-    return open_devices(state) == 0 ? scratch_make(state) : -1;
-}
-
-static int close_all(void **state) {
-    return close_devices(state) == 0 ? scratch_remove(state) : -1;
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_pattern_equals_its_mask),
@@ -568,7 +487,6 @@ int main(void) {
         cmocka_unit_test(a_row_that_sees_one_key_is_its_value),
         cmocka_unit_test(nan_behind_the_lengths_changes_nothing),
         cmocka_unit_test(a_score_that_does_not_compile_is_shown),
-        cmocka_unit_test(narrow_storage_rounds_only_what_it_stores),
     };
-    return cmocka_run_group_tests(tests, open_all, close_all);
+    return cmocka_run_group_tests(tests, open_devices, close_devices);
 }

@@ -1,5 +1,5 @@
-/* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with an OpenCL
- * without a device preloaded and a stub in place of CLBlast. */
+/* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with an
+ * OpenCL without a device preloaded and a stub in place of CLBlast. */
 #define _GNU_SOURCE
 #include "device/device.h"
 #include "device/tuning.h"

@@ -1,5 +1,5 @@
-/* Language models, one token after another: what a step answers is what the pass over the whole text answers; what is drawn
- * has its probability; and what cannot go on from what it remembers is rejected. */
+/* Language models, one token after another: what a step answers is what the pass over the whole text answers; what is
+ * drawn has its probability; and what cannot go on from what it remembers is rejected. */
 #include "device/device.h"
 #include "devices.h"
 #include "graph/plan.h"

@@ -262,8 +262,8 @@ static void tensors_that_live_together_never_overlap(void **state) {
 }
 
 static void no_block_crosses_the_end_of_a_slab(void **state) {
-    /* 0 and 2 share the first slab of 128 bytes; 1, the smallest of those that matter then, would begin there and end in
-     * the next one. 3 matters when none of them does. */
+    /* 0 and 2 share the first slab of 128 bytes; 1, the smallest of those that matter then, would begin there and end
+     * in the next one. 3 matters when none of them does. */
     xp_block blocks[] = {{true, 0, 2, .bytes = 64},
                          {true, 1, 3, .bytes = 32},
                          {true, 2, 2, .bytes = 48},

@@ -1,5 +1,6 @@
-/* What matrix units lose when they add, and that products of fp32 tensors on them lose no more than ordinary sums do. The
- * model of a unit here and the emulation of cl/matrix.clh say the same thing; the figures are from an NVIDIA H200. */
+/* What matrix units lose when they add, and that products of fp32 tensors on them lose no more than ordinary sums do.
+ * The model of a unit here and the emulation of cl/matrix.clh say the same thing; the figures are from an NVIDIA
+ * H200. */
 #include "core/random.h"
 #include "devices.h"
 

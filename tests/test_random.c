@@ -148,8 +148,8 @@ static void seeds_steps_and_streams_draw_apart_and_repeat(void **state) {
 
 enum { BEFORE = 3, MOST = 40000, BEHIND = 5, ROOM = BEFORE + MOST + BEHIND, CANARY = -77 /* in every type */ };
 
-/* `count` numbers drawn into a buffer of a type, against the host's: the angle is rounded to 24 bits, the largest radius is 6.8,
- * and storing rounds by a share of the number. */
+/* `count` numbers drawn into a buffer of a type, against the host's: the angle is rounded to 24 bits, the largest
+ * radius is 6.8, and storing rounds by a share of the number. */
 static void draw_and_compare(xp_device *device, xp_type type, double rounding, int count) {
     static unsigned char content[ROOM * sizeof(float)];
     const uint64_t seed = 0x123456789abcdef0;

@@ -1,5 +1,5 @@
-/* What a task is: a row of a table. A second one, which the library does not have, takes the place of its table here, and
- * trains, resumes and evaluates with what its row says. */
+/* What a task is: a row of a table. A second one, which the library does not have, takes the place of its table here,
+ * and trains, resumes and evaluates with what its row says. */
 #include "core/files.h"
 #include "ops/ops.h"
 #include "support.h"
@@ -9,7 +9,8 @@
 
 #include <jansson.h>
 
-/* ---- a task of its own: the same loss, told in bits, of which fewer are better ------------------------------------ */
+/* ---- a task of its own: the same loss, told in bits, of which fewer are better
+ * ------------------------------------ */
 
 enum { LOSS, SURPRISE };
 
@@ -97,7 +98,8 @@ static const xp_task fortune = {
 const xp_task *const xp_tasks[] = {&fortune, &xp_classification};
 const int xp_task_count = 2;
 
-/* ---- a run -------------------------------------------------------------------------------------------------------- */
+/* ---- a run
+ * -------------------------------------------------------------------------------------------------------- */
 
 static const char *write_series(void) {
     char text[4096] = "@univariate true\n@classLabel true low high\n@data\n";

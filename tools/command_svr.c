@@ -1,5 +1,5 @@
-/* expanse svr: fits attention layers as support vector regressions. Owns its flags, and the format of the results in the
- * terminal and as JSON. */
+/* expanse svr: fits attention layers as support vector regressions. Owns its flags, and the format of the results in
+ * the terminal and as JSON. */
 #include "command.h"
 #include "table.h"
 

@@ -41,8 +41,8 @@ static const fact environment[] = {
     {"POCL_CACHE_DIR", "read by PoCL, the driver for CPUs: where to keep compiled kernels"},
 };
 
-/* The help of a flag and its default, unless the text contains one: that of its option, or what its variable holds before
- * the flags are read. */
+/* The help of a flag and its default, unless the text contains one: that of its option, or what its variable holds
+ * before the flags are read. */
 static void write_help(xp_writer *out, const xp_flag *flag) {
     const size_t length = strlen(flag->help), begin = length + 2;
     xp_write(out, "%s", flag->help);

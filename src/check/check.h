@@ -78,14 +78,17 @@ int64_t xp_case_size(xp_random *random, int64_t block, int64_t limit);
 /* What tensors that may be stored in 16 bits are stored in. */
 typedef enum xp_check_storage { XP_CHECK_ALL, XP_CHECK_SINGLES, XP_CHECK_HALVES } xp_check_storage;
 
+enum { XP_CHECK_VARIANTS = 20 }; /* drawn for each operation; a case has the one of its number modulo this */
+
 typedef struct xp_check_options {
     /* Extended regular expression; NULL: all. If it matches the name of an operation, all its cases run; of the
      * others, those run whose line "OPERATION FAMILY SHAPE" it matches, as printed with failures. */
     const char *filter;
     uint64_t seed;
-    int cases;  /* of each operation */
-    int only;   /* this case alone; -1: all */
-    bool small; /* sizes that suit an emulator */
+    int cases;    /* of each operation */
+    int variants; /* of each operation, at most: cases of others are left out; XP_CHECK_VARIANTS: none is */
+    int only;     /* this case alone; -1: all */
+    bool small;   /* sizes that suit an emulator */
     xp_check_storage storage;
     bool until_failure; /* stop after the first failed case */
 } xp_check_options;

@@ -9,7 +9,6 @@
 #include <string.h>
 
 enum {
-    VARIANTS = 20, /* drawn per operation; the other choices of a case are shapes of these */
     SMALL_ELEMENTS = 5000,
     SMALL_DRAWS = 200,
     FP16_LARGE = 16,              /* of what stands in a tensor of fp16, whose largest number is 65504 */
@@ -67,8 +66,8 @@ static void set_type(xp_case *content, unsigned inputs, unsigned outputs, xp_typ
     snprintf(content->shape + used, sizeof content->shape - used, " %s", xp_type_name(type));
 }
 
-/* Some variants of an operation that can store its tensors in 16 bits do so, or all, or none; and where its result may be
- * of another type, a third of them have it in one. */
+/* Some variants of an operation that can store its tensors in 16 bits do so, or all, or none; and where its result may
+ * be of another type, a third of them have it in one. */
 static void choose_storage(xp_case *content, xp_random *variant, xp_check_storage storage) {
     const xp_operation *operation = content->node->operation;
     if (!operation->stored_inputs && !operation->stored_outputs) return;
@@ -91,7 +90,7 @@ xp_status xp_draw_open(xp_draw *out, const xp_case_entry *entry, const xp_check_
     int draws = options->small ? SMALL_DRAWS : 1;
     for (int i = 0; i < draws; i++) {
         xp_random variant;
-        xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % VARIANTS));
+        xp_random_start(&variant, seed, PURPOSE_VARIANT + (uint32_t)(index % XP_CHECK_VARIANTS));
         xp_case drawn = {.number = index};
         xp_status status = entry->generate(&drawn, &variant, &shape);
         if (status == XP_OK && drawn.node) choose_storage(&drawn, &variant, options->storage);

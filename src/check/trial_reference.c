@@ -1,4 +1,5 @@
-/* What a trial expects: the node by the reference in both precisions, and how far an honest result may lie from that. */
+/* What a trial expects: the node by the reference in both precisions, and how far an honest result may lie from
+ * that. */
 #include "check/trial_parts.h"
 #include "graph/operation.h"
 #include "reference/reference.h"
@@ -118,9 +119,9 @@ static bool scale_operand(const xp_operand *o, const double *values, float scale
     return true;
 }
 
-/* Equal terms make equal sums: one rounding error stands for all of a tensor, and by luck it may be small; so may those of
- * a few factors in 16 bits. The errors at inputs that are a little larger and smaller show what an order of summation
- * and roundings can cost. */
+/* Equal terms make equal sums: one rounding error stands for all of a tensor, and by luck it may be small; so may those
+ * of a few factors in 16 bits. The errors at inputs that are a little larger and smaller show what an order of
+ * summation and roundings can cost. */
 static bool sample_equal_terms(xp_trial_work *t, const xp_reference_entry *reference, double *const *old_content,
                                float scale) {
     xp_reference_call exact = {.node = t->node}, single = {.node = t->node, .factors = factors_of(t)};

@@ -1,4 +1,5 @@
-/* Parts of a data set: splitting and limiting, balanced by class or, of a sequence, by position. They share its source. */
+/* Parts of a data set: splitting and limiting, balanced by class or, of a sequence, by position. They share its
+ * source. */
 #include "core/random.h"
 #include "data/timeline.h"
 

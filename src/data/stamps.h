@@ -4,8 +4,8 @@
 
 #include "data/series.h"
 
-/* As xp_series_read_values. The steps of a series must be equal: then positions say as much as times, which are dropped.
- * XP_UNSUPPORTED: they are not. */
+/* As xp_series_read_values. The steps of a series must be equal: then positions say as much as times, which are
+ * dropped. XP_UNSUPPORTED: they are not. */
 xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length);
 
 /* Whether a column of this name holds times; quotation marks around it do not matter. */

@@ -11,8 +11,8 @@ typedef struct xp_peak {
     double launch_seconds; /* of one kernel in a chain of empty ones */
 } xp_peak;
 
-/* Measures for a third of a second with which vector width, 8 or 16 numbers, a CPU computes fastest: some drivers report
- * 16 and compile for a processor without such registers. */
+/* Measures for a third of a second with which vector width, 8 or 16 numbers, a CPU computes fastest: some drivers
+ * report 16 and compile for a processor without such registers. */
 xp_status xp_peak_lanes(xp_device *device, unsigned *lanes);
 
 /* Measures for about two seconds; each figure is the best of several rounds. */

@@ -1,4 +1,5 @@
-/* What the probes share: a kernel of cl/probe.cl with its two buffers, and the words of an answer. For src/device alone.
+/* What the probes share: a kernel of cl/probe.cl with its two buffers, and the words of an answer. For src/device
+ * alone.
  */
 #ifndef XP_DEVICE_PROBE_JOB_H
 #define XP_DEVICE_PROBE_JOB_H
@@ -30,8 +31,8 @@ typedef struct xp_probe_job {
     size_t global, local; /* local 0: chosen by the driver */
 } xp_probe_job;
 
-/* Compiles the kernel and makes its buffers; `in` (NULL: zeros) is copied. The caller closes the job, after a failure as
- * well. */
+/* Compiles the kernel and makes its buffers; `in` (NULL: zeros) is copied. The caller closes the job, after a failure
+ * as well. */
 xp_status xp_probe_job_open(xp_probe_job *job, const char *kernel, const xp_variant *variant, size_t in_bytes,
                             const void *in, size_t out_bytes, int count);
 xp_status xp_probe_job_enqueue(xp_probe_job *job, cl_event *event);
@@ -41,8 +42,8 @@ xp_status xp_probe_finish(xp_device *device); /* waits for the device's queue */
 xp_status xp_probe_compute(xp_device *device, const char *kernel, const xp_variant *variant, size_t global,
                            size_t local, size_t in_bytes, const void *in, size_t out_bytes, void *out, int count);
 
-/* Notes that a probe ended with this status: what the compiler rejects is an answer, and what fails in another way is none
- * and may have broken the context. */
+/* Notes that a probe ended with this status: what the compiler rejects is an answer, and what fails in another way is
+ * none and may have broken the context. */
 void xp_probe_ended(xp_device *device, xp_status status);
 
 /* Fills the result; XP_OK. */
@@ -54,21 +55,21 @@ const char *xp_probe_words(const char *format, ...) __attribute__((format(printf
 /* The matrix units that compute correctly on this device; XP_MATRIX_NONE: none of those that cl/matrix.clh knows. For
  * a device that is being opened. */
 xp_matrix xp_matrix_find(xp_device *device);
-/* Bytes of local memory that a kernel's variables may take, at least what the driver reports. For a device that is being
- * opened. */
+/* Bytes of local memory that a kernel's variables may take, at least what the driver reports. For a device that is
+ * being opened. */
 size_t xp_static_local_find(xp_device *device);
 /* xp_register_option, the build option, with a space behind it, that gives a work-item the most registers; "": none is
  * known. For a device that is being opened. */
 extern const char xp_register_option[];
 const char *xp_registers_find(xp_device *device);
-/* Whether the driver lists this extension; false for CPUs. Only compilers that could know an instruction or an option are
- * asked: others may not survive the attempt. */
+/* Whether the driver lists this extension; false for CPUs. Only compilers that could know an instruction or an option
+ * are asked: others may not survive the attempt. */
 bool xp_probe_lists(const xp_device *device, const char *extension);
 /* How many of *of products, which every unit computes without rounding, are right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
 
-/* The local memory that kernels with asynchronous matrix units may use; 0: the device has none that compute correctly. For
- * a device that is being opened, after xp_matrix_find. */
+/* The local memory that kernels with asynchronous matrix units may use; 0: the device has none that compute correctly.
+ * For a device that is being opened, after xp_matrix_find. */
 size_t xp_wgmma_find(xp_device *device);
 /* How many of *of such products are right in the last part of so much local memory, a multiple of 1024 bytes. */
 int xp_wgmma_count_right(xp_device *device, size_t bytes, int *of);

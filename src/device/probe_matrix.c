@@ -34,8 +34,8 @@ static int compare(const float *numbers, int storage, const answers *got) {
     return right;
 }
 
-/* Small whole numbers, by both kinds of loads, in all types that the units take; reductions of rows, and rounding. A failure
- * counts as none right. */
+/* Small whole numbers, by both kinds of loads, in all types that the units take; reductions of rows, and rounding. A
+ * failure counts as none right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of) {
     const xp_matrix layout = matrix == XP_MATRIX_EMULATED ? device->layout : matrix;
     const size_t lanes = (size_t)xp_matrix_layout_of(layout)->lanes;

@@ -1,6 +1,6 @@
 /* From a kernel file and a variant to a built program, which is edited where the variant asks for it (device/ptx.h).
- * Owns the memory cache (one list per device) and the disk cache of binaries, edited ones among them; a damaged or foreign
- * entry is rebuilt silently.
+ * Owns the memory cache (one list per device) and the disk cache of binaries, edited ones among them; a damaged or
+ * foreign entry is rebuilt silently.
  *
  * Kernel texts come from the library itself, or from the folder XP_CL_DIR for development. */
 #include "device/program.h"
@@ -189,8 +189,8 @@ static void save_binary(XXH128_hash_t key, const char *binary, size_t length) {
     free(data);
 }
 
-/* The caller frees it; a NUL follows. A program of a caller's context with several devices has as many binaries: none is
- * taken. */
+/* The caller frees it; a NUL follows. A program of a caller's context with several devices has as many binaries: none
+ * is taken. */
 static xp_status binary_of(cl_program program, char **out, size_t *length) {
     cl_uint devices = 0;
     cl_int code = clGetProgramInfo(program, CL_PROGRAM_NUM_DEVICES, sizeof devices, &devices, NULL);

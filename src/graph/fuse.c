@@ -1,6 +1,6 @@
-/* Fusion: an operation that only combines the result of another with a partner, element by element, or casts it, is fused
- * into the operation that computes the result, if the row of that operation permits it. Decides when this is the same
- * computation, but that a result is rounded once instead of twice; must not know which operations there are. */
+/* Fusion: an operation that only combines the result of another with a partner, element by element, or casts it, is
+ * fused into the operation that computes the result, if the row of that operation permits it. Decides when this is the
+ * same computation, but that a result is rounded once instead of twice; must not know which operations there are. */
 #include "graph/operation.h"
 
 #include <string.h>

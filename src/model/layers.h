@@ -46,7 +46,8 @@ typedef struct xp_model_row {
     xp_status (*add_input)(xp_model *model, const xp_model_config *config, const xp_model_shape *shape);
     /* From the input to the output. */
     xp_tensor *(*build)(xp_builder *builder, const xp_model_shape *shape, xp_tensor *input);
-    /* From the inputs of a step to its output, with what is remembered of steps before; NULL: the model has no steps. */
+    /* From the inputs of a step to its output, with what is remembered of steps before; NULL: the model has no
+     * steps. */
     xp_tensor *(*build_step)(xp_builder *builder, const xp_model_shape *shape, const xp_model_step *step);
 } xp_model_row;
 

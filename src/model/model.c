@@ -46,7 +46,8 @@ static void check_data(const xp_model_config *config, const xp_model_shape *shap
     row_of(config)->check_data(config, shape, faults);
 }
 
-/* The rows of the longest sequence, or of the longer side of the grid; as many as can be where the data are not known. */
+/* The rows of the longest sequence, or of the longer side of the grid; as many as can be where the data are not
+ * known. */
 static int longest(const xp_model_config *config, const xp_model_shape *shape) {
     xp_model_rows rows;
     if (!shape) return INT_MAX;
@@ -123,7 +124,8 @@ xp_status xp_model_build(xp_model *out, const xp_model_config *config, const xp_
 
 /* ---- steps ------------------------------------------------------------------------------------------------------- */
 
-/* The parts of a specification that need more than the keys, the values and the number of rows before: what they are. */
+/* The parts of a specification that need more than the keys, the values and the number of rows before: what they
+ * are. */
 static const char *needs_more(const xp_specification *spec) {
     return spec->conv1d || spec->conv2d                           ? "a convolution needs the rows before its keys"
            : spec->scale_count                                    ? "pooled keys change with each row"

@@ -1,5 +1,5 @@
-/* Rows added to what a tensor remembers from run to run. Owns shape rule and launch of cl/append.cl; must not know what is
- * remembered. */
+/* Rows added to what a tensor remembers from run to run. Owns shape rule and launch of cl/append.cl; must not know what
+ * is remembered. */
 #include "graph/launch.h"
 #include "ops/ops.h"
 #include "ops/views.h"

@@ -1,5 +1,5 @@
-/* Activation and dropout: operations that treat each element by itself. Owns their rules and launches; must not know what
- * the elements mean. */
+/* Activation and dropout: operations that treat each element by itself. Owns their rules and launches; must not know
+ * what the elements mean. */
 #include "graph/stored.h"
 #include "ops/building.h"
 

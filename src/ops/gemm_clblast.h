@@ -1,5 +1,5 @@
-/* Matrix products by CLBlast: whether it is there, its parameters, its call. gemm_tiled.c decides which products it makes.
- * Without the library's headers at build time all of this says that it is not there. */
+/* Matrix products by CLBlast: whether it is there, its parameters, its call. gemm_tiled.c decides which products it
+ * makes. Without the library's headers at build time all of this says that it is not there. */
 #ifndef XP_OPS_GEMM_CLBLAST_H
 #define XP_OPS_GEMM_CLBLAST_H
 

@@ -1,5 +1,5 @@
-/* What a batch's answers are worth, summed up on the device. Owns the launch of cl/tally.cl; must not know what the scores
- * mean. */
+/* What a batch's answers are worth, summed up on the device. Owns the launch of cl/tally.cl; must not know what the
+ * scores mean. */
 #include "graph/launch.h"
 #include "ops/ops.h"
 

@@ -1,5 +1,5 @@
-/* Tokens, and the rows of a table that they stand for. Owns shape rules, gradient rule and launches of cl/tokens.cl; must
- * not know what a token is. */
+/* Tokens, and the rows of a table that they stand for. Owns shape rules, gradient rule and launches of cl/tokens.cl;
+ * must not know what a token is. */
 #include "graph/launch.h"
 #include "ops/ops.h"
 

@@ -218,8 +218,8 @@ static xp_real keep_factor(const problem *p, const sight *s, int64_t i, int64_t 
     return words[column % 4] >= a->dropout.threshold ? 1 / (1 - (xp_real)a->dropout.probability) : (xp_real)0;
 }
 
-/* One row of softmax: weights [keys] (0 where the query does not look), the largest of them, the row's logarithmic sum, the
- * largest Σ|terms|. */
+/* One row of softmax: weights [keys] (0 where the query does not look), the largest of them, the row's logarithmic sum,
+ * the largest Σ|terms|. */
 static xp_real softmax_row(const problem *p, const sight *s, int64_t i, xp_real *weights, xp_real *largest_weight,
                            double *largest_terms) {
     xp_real largest = -(xp_real)INFINITY, total = 0;

@@ -1,6 +1,6 @@
-/* Forecasting: the next steps of a series after each window. Loss: the squared error of standardised values; metrics: mean
- * squared and mean absolute error, and how much better they are than a seasonal-naive forecast; picture: forecasts with
- * the truth. */
+/* Forecasting: the next steps of a series after each window. Loss: the squared error of standardised values; metrics:
+ * mean squared and mean absolute error, and how much better they are than a seasonal-naive forecast; picture: forecasts
+ * with the truth. */
 #ifndef XP_TASK_FORECASTING_H
 #define XP_TASK_FORECASTING_H
 

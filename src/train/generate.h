@@ -1,4 +1,5 @@
-/* Text from a trained language model, byte by byte. Owns the way from a checkpoint and a prompt to bytes; never prints. */
+/* Text from a trained language model, byte by byte. Owns the way from a checkpoint and a prompt to bytes; never
+ * prints. */
 #ifndef XP_TRAIN_GENERATE_H
 #define XP_TRAIN_GENERATE_H
 
@@ -21,9 +22,9 @@ typedef struct xp_generate_options {
     void *user;
 } xp_generate_options;
 
-/* `model` is a run folder (its best/ is taken) or a checkpoint folder. The model remembers keys and values, so that a byte
- * costs time as there are bytes before it; when its context is full, it reads the last half of it anew and goes on.
- * XP_UNSUPPORTED: a model, or an attention, that cannot; XP_INTERRUPTED: by callbacks->stop. */
+/* `model` is a run folder (its best/ is taken) or a checkpoint folder. The model remembers keys and values, so that a
+ * byte costs time as there are bytes before it; when its context is full, it reads the last half of it anew and goes
+ * on. XP_UNSUPPORTED: a model, or an attention, that cannot; XP_INTERRUPTED: by callbacks->stop. */
 xp_status xp_generate(const char *model, const xp_generate_options *options, const xp_trainer_callbacks *callbacks);
 
 #endif

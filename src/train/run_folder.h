@@ -54,7 +54,8 @@ xp_status xp_run_folder_config(const char *path, xp_config *out);
 xp_status xp_run_folder_configure(const xp_run_folder *folder, const xp_config *config);
 /* Removes summary.json, if it exists, because it is out of date. */
 xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
-/* Adds the row to metrics.csv, and to the events if configured, and draws curves.svg again. `epoch_best`: the best of all rows, this one included. */
+/* Adds the row to metrics.csv, and to the events if configured, and draws curves.svg again. `epoch_best`: the best of
+ * all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
 /* The numbers of samples of the sets according to summary.json; 0: no such set. */
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);

@@ -1,4 +1,5 @@
-/* The public face of training: a configuration that is filled by texts, a run, and what it measured. Owns no step of it. */
+/* The public face of training: a configuration that is filled by texts, a run, and what it measured. Owns no step of
+ * it. */
 #include <expanse/training.h>
 
 #include "core/options.h"

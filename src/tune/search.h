@@ -39,7 +39,8 @@ typedef struct xp_search {
     xp_random random;
 } xp_search;
 
-/* ---- request.c: a combination is a number with one digit for each parameter, the first the lowest ----------------- */
+/* ---- request.c: a combination is a number with one digit for each parameter, the first the lowest
+ * ----------------- */
 
 /* `about` is retained. false: its default is not one of its values, or there are too many. */
 bool xp_tune_read_request(const xp_search *s, xp_tune_request *q, json_t *about);

@@ -66,7 +66,8 @@ void xp_tune_save_tried(const xp_search *s) {
     xp_writer_release(&text);
 }
 
-/* ---- the search before a first training --------------------------------------------------------------------------- */
+/* ---- the search before a first training
+ * --------------------------------------------------------------------------- */
 
 static const double LONG_RUN = 900; /* seconds */
 /* What a compute unit does at least in a second, for an idea of how long a run will take. */

@@ -1,6 +1,6 @@
-/* An OpenCL without a device, preloaded in place of the real one. Buffers are host memory, and kernels do nothing, so that
- * a whole training takes the time of its host code alone. Every handle, count of references, transfer and launch is
- * checked. Owns all objects; knows nothing of Expanse.
+/* An OpenCL without a device, preloaded in place of the real one. Buffers are host memory, and kernels do nothing, so
+ * that a whole training takes the time of its host code alone. Every handle, count of references, transfer and launch
+ * is checked. Owns all objects; knows nothing of Expanse.
  *
  * Environment:
  *   NULL_OPENCL_TYPE=gpu           pose as a GPU, not as a CPU

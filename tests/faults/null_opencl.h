@@ -10,7 +10,7 @@ typedef enum null_fault {
     NULL_FAULT_TIMES_GARBAGE,  /* two of three events start at 0 or at the largest number, and end at the other */
     NULL_FAULT_NO_EVENTS,      /* commands succeed and give no event */
     NULL_FAULT_EVENTS_STAY,    /* clReleaseEvent releases, and says that it has failed */
-    NULL_FAULT_LAUNCHES_BREAK, /* launches fail, leave an event that is none, and nothing works in their context any more */
+    NULL_FAULT_LAUNCHES_BREAK, /* launches fail and leave an event that is none, and their context is of no more use */
     NULL_FAULT_NO_OBJECTS      /* kernels are created with success, but NULL */
 } null_fault;
 

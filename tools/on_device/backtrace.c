@@ -1,6 +1,6 @@
-/* Preloaded into a program, prints where it was when it crashes. Owns the handlers of the signals that mean a crash, and
- * passes each on to whatever the program has set for it with signal() (cmocka goes on to the next test), else to the
- * default, so that the exit status stays what it was. Makes stdout line-buffered: a crash loses no line that was
+/* Preloaded into a program, prints where it was when it crashes. Owns the handlers of the signals that mean a crash,
+ * and passes each on to whatever the program has set for it with signal() (cmocka goes on to the next test), else to
+ * the default, so that the exit status stays what it was. Makes stdout line-buffered: a crash loses no line that was
  * printed. Knows nothing of Expanse. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
