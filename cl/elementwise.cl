@@ -39,8 +39,8 @@ inline float activate(float x) {
 
 /* x, y [count], lengths [B] or NULL */
 __kernel __attribute__((reqd_work_group_size(256, 1, 1))) void
-activation(const __global stored *restrict x, __global result *restrict y, const __global int *restrict lengths, int rows,
-           int columns, int count) {
+activation(const __global stored *restrict x, __global result *restrict y, const __global int *restrict lengths,
+           int rows, int columns, int count) {
     const size_t i = get_global_id(0);
     if (i < count) {
         STORE_RESULT(IS_SEEN(i) ? activate(LOAD(x, i)) : 0.0f, y, i);
@@ -78,8 +78,8 @@ activation_backward(const __global stored *restrict dy, const __global stored *r
 
 /* x, y [count], random_state [4]. A work-item owns elements 4·quad … 4·quad+3. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
-dropout_tiled(const __global stored *restrict x, __global stored *restrict y, const __global uint *restrict random_state, uint threshold,
-              uint stream, float keep_scale, int count) {
+dropout_tiled(const __global stored *restrict x, __global stored *restrict y,
+              const __global uint *restrict random_state, uint threshold, uint stream, float keep_scale, int count) {
     size_t quad = get_global_id(0), first = 4 * quad;
     if (first < count) {
         uint4 words = random_words(random_state, stream, (uint)quad, 0);
@@ -94,7 +94,8 @@ dropout_tiled(const __global stored *restrict x, __global stored *restrict y, co
     }
 }
 
-/* The same of fp32; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a time. */
+/* The same of fp32; a work-item owns DROPOUT_BLOCK neighbours, since Philox on a CPU pays only eight blocks at a
+ * time. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 dropout_wide(const __global float *x, __global float *y, const __global uint *restrict random_state, uint threshold,
              uint stream, float keep_scale, int count) {

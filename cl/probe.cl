@@ -35,8 +35,8 @@ __kernel void probe_touch(const __global float *in, __global float *out, int cou
     out[count - 1] = in[1];
 }
 
-/* in, out [groups · 64]. Each of `count` rounds turns the tile of a work-group round and adds its number to it; a barrier
- * that does not hold mixes two rounds. */
+/* in, out [groups · 64]. Each of `count` rounds turns the tile of a work-group round and adds its number to it; a
+ * barrier that does not hold mixes two rounds. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 probe_turn(const __global float *in, __global float *out, int count) {
     __local float tile[64];
@@ -188,8 +188,9 @@ probe_keep(const __global float *in, __global float *out, int count) {
 #define COPIES     (2 * SIDE * ROW_CHUNKS / LANES)
 #define LARGER(a, b) fmax(a, b)
 
-/* in [2][32][32], stored: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns; and in 16 bits,
- * behind these, [16]: the largest of each row of the former, [2][16][16] in 16 bits: these and their negatives, packed */
+/* in [2][32][32], stored: a and b; out [2][16][16]: a·bᵀ of their first rows, aᵀ·b of their first columns; and in 16
+ * bits, behind these, [16]: the largest of each row of the former, [2][16][16] in 16 bits: these and their negatives,
+ * packed */
 __kernel __attribute__((reqd_work_group_size(LANES, 1, 1))) MATRIX_KERNEL void
 probe_matrix(const __global uint4 *in, __global float *out, int count) {
     __local uint4 tiles[2][2][TILE(SIDE, ROW_CHUNKS)]; /* as either kind of loads takes them: a and b */
@@ -199,7 +200,8 @@ probe_matrix(const __global uint4 *in, __global float *out, int count) {
     ROWS_STATE(LANE_ROWS)
 #endif
     UNROLL for (int i = 0; i < COPIES; i++) {
-        const int at = LANE + LANES * i, tile = at / (SIDE * ROW_CHUNKS), row = at / ROW_CHUNKS % SIDE, chunk = at % ROW_CHUNKS;
+        const int at = LANE + LANES * i, tile = at / (SIDE * ROW_CHUNKS), row = at / ROW_CHUNKS % SIDE,
+                  chunk = at % ROW_CHUNKS;
         COPY(tiles[0][tile] + CHUNK_AT(row, chunk, ROW_CHUNKS), in + at, 1);
         COPY(tiles[1][tile] + CHUNK_TURNED_AT(row, chunk, ROW_CHUNKS), in + at, 1);
     }

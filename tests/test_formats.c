@@ -359,7 +359,8 @@ static void a_truncated_file_is_rejected_wherever_it_is_cut(void **state) {
     }
 }
 
-/* --- tables over time ---------------------------------------------------------------------------------------------- */
+/* --- tables over time
+ * ---------------------------------------------------------------------------------------------- */
 
 static xp_dataset *open_table(const char *text) {
     xp_dataset *dataset = NULL;

@@ -89,7 +89,8 @@ static xp_status plan_node(const xp_node *node, xp_device *device, int only) {
     return status;
 }
 
-/* Whatever the family, an operation's stored tensors may be in bf16; of any other, its name and the tensor's are told. */
+/* Whatever the family, an operation's stored tensors may be in bf16; of any other, its name and the tensor's are
+ * told. */
 static void every_operation_takes_bf16_or_names_the_tensor_that_it_does_not_take(void **state) {
     int taking = 0, rejected = 0;
     for (int c = 0; c < xp_case_entry_count; c++) {

@@ -243,7 +243,8 @@ static void a_table_an_estimate_or_else_the_device_chooses_what_multiplies(void 
 
 /* ---- the search -------------------------------------------------------------------------------------------------- */
 
-/* A step with one request, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS = `wrong`. */
+/* A step with one request, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS =
+ * `wrong`. */
 typedef struct made_up {
     int fast, wrong, trials, checks, rejected, kept, concluded;
     xp_status failure; /* of the trials; XP_OK: they answer */

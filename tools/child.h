@@ -24,7 +24,8 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
 
 /* Runs `expanse words[0] …` to its end, its output thrown away and its messages written to the file `errors`. `look`
  * is called a few times a second. A signal to this process goes to the child, too, whose end is waited for: it may have
- * something to save. *code is its exit code, -1 when it crashed. XP_IO_ERROR as above, XP_INTERRUPTED after a signal. */
+ * something to save. *code is its exit code, -1 when it crashed. XP_IO_ERROR as above, XP_INTERRUPTED after a
+ * signal. */
 xp_status xp_child_work(const char *const *words, const char *errors, void (*look)(void *user), void *user, int *code);
 
 /* In the child: sends the answer. */

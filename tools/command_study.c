@@ -1,5 +1,5 @@
-/* expanse study: trains the runs of a study one after another, each in a process of its own, and compares them. Owns the
- * order of the work, the estimate of its time and what is shown meanwhile. */
+/* expanse study: trains the runs of a study one after another, each in a process of its own, and compares them. Owns
+ * the order of the work, the estimate of its time and what is shown meanwhile. */
 #include "command.h"
 
 #include "child.h"

@@ -31,8 +31,8 @@ static bool has_matrix_emitter(const xp_device *device, const xp_node *node) {
     return false;
 }
 
-/* Emulated units take turns with those layouts that have kernels for the node, with others for the next round of the same
- * variants. */
+/* Emulated units take turns with those layouts that have kernels for the node, with others for the next round of the
+ * same variants. */
 static void choose_layout(xp_device *device, const xp_node *node, int index) {
     enum { ROUND = 20 };
     xp_matrix able[XP_MATRICES] = {XP_MATRIX_NVIDIA};

@@ -1,5 +1,5 @@
-/* The order of an epoch, the dense batches cut from it, and the digest of a whole data set. Owns nothing; the same seed and
- * epoch give the same order whatever ran before, which a bitwise resume depends on. */
+/* The order of an epoch, the dense batches cut from it, and the digest of a whole data set. Owns nothing; the same seed
+ * and epoch give the same order whatever ran before, which a bitwise resume depends on. */
 #include "core/random.h"
 #include "data/formats.h"
 

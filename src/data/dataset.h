@@ -84,9 +84,10 @@ struct xp_dataset {
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, or a table over time as CSV, in
  * UTF-8 or UTF-16; or an IDX image file, with its label file beside it (images-idx3 -> labels-idx1), or a binary CIFAR
- * file, or a folder of either (`part`: "train" or "test"); or a JPEG or PNG file, or a folder of them, with a folder for
- * each class or none; or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset),
- * XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
+ * file, or a folder of either (`part`: "train" or "test"); or a JPEG or PNG file, or a folder of them, with a folder
+ * for each class or none; or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing
+ * values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by
+ * name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 /* Opens any file, or the files *.txt of a folder and the folders in it, as text. XP_IO_ERROR, XP_BAD_DATA: it is empty;
  * XP_OUT_OF_MEMORY. */
@@ -113,8 +114,9 @@ xp_status xp_dataset_thin(xp_dataset *dataset, int64_t stride);
 /* The targets of a window as they were one season before, or as many as it takes to be known; NaN: never. */
 void xp_dataset_read_naive(const xp_dataset *dataset, int64_t sample, float *forecast);
 
-/* Shows all images of a square of side × side pixels: of each, the centre, `crop` times its short side wide. Side 0: they
- * stay as they are. XP_INVALID_ARGUMENT: the data are not images, or the images have no common size without a side. */
+/* Shows all images of a square of side × side pixels: of each, the centre, `crop` times its short side wide. Side 0:
+ * they stay as they are. XP_INVALID_ARGUMENT: the data are not images, or the images have no common size without a
+ * side. */
 xp_status xp_dataset_frame(xp_dataset *dataset, int side, double crop);
 
 /* Writes a sentence about the dimensions or channels that are missing in every sample, and with `constant` about those

@@ -16,10 +16,11 @@ typedef struct xp_opening {
 
 /* What is open: the first member of a struct of the format's own. It is closed with the last data set that has it. */
 struct xp_source {
-    /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time. NULL:
-     * the samples are images, which `load` gives. */
+    /* Writes the values of one sample, without padding, as they are in the file. Threads may read at the same time.
+     * NULL: the samples are images, which `load` gives. */
     xp_status (*read)(const xp_source *source, int64_t number, float *values);
-    /* An image as it is stored, which the caller releases; `name` [PATH_MAX] is room for the name of its file. As `read`. */
+    /* An image as it is stored, which the caller releases; `name` [PATH_MAX] is room for the name of its file. As
+     * `read`. */
     xp_status (*load)(const xp_source *source, int64_t number, char *name, xp_encoded *out);
     /* The name of a sample, which is that of its file; NULL: samples have none. */
     void (*name)(const xp_source *source, int64_t number, char *text, size_t size);

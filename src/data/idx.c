@@ -1,5 +1,5 @@
-/* The IDX binary format of MNIST and its relatives: a magic number, sizes in big-endian order, bytes. Owns the format, and
- * which files of it belong together; the pixels stay bytes until they are read. */
+/* The IDX binary format of MNIST and its relatives: a magic number, sizes in big-endian order, bytes. Owns the format,
+ * and which files of it belong together; the pixels stay bytes until they are read. */
 #include "core/files.h"
 #include "data/formats.h"
 #include "data/walk.h"
@@ -61,7 +61,8 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
     return XP_OK;
 }
 
-/* --- labels -------------------------------------------------------------------------------------------------------- */
+/* --- labels
+ * -------------------------------------------------------------------------------------------------------- */
 
 static xp_status parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
     int64_t count = 0;

@@ -1,5 +1,5 @@
-/* Images of files: a folder with a folder for each class, or one without classes, or a single file. Owns the names of the
- * files, of which one is read when its sample is; knows no codec. */
+/* Images of files: a folder with a folder for each class, or one without classes, or a single file. Owns the names of
+ * the files, of which one is read when its sample is; knows no codec. */
 #include "core/array.h"
 #include "core/files.h"
 #include "core/text.h"

@@ -1,5 +1,5 @@
-/* Images before they are samples: as they are stored, and as pictures of 8-bit pixels. A table of codecs, whose rows know
- * one way to store an image; and what is done to a picture. Knows no data sets. */
+/* Images before they are samples: as they are stored, and as pictures of 8-bit pixels. A table of codecs, whose rows
+ * know one way to store an image; and what is done to a picture. Knows no data sets. */
 #ifndef XP_DATA_PICTURE_H
 #define XP_DATA_PICTURE_H
 
@@ -29,8 +29,8 @@ struct xp_codec {
     const char *name; /* "a JPEG" */
     bool (*recognises)(const char *bytes, size_t length);
     xp_status (*measure)(xp_encoded *image); /* finds its size */
-    /* Makes the picture, smaller by a power of two up to `reduction`, if the codec can do that for less work. Threads may
-     * decode at the same time. */
+    /* Makes the picture, smaller by a power of two up to `reduction`, if the codec can do that for less work. Threads
+     * may decode at the same time. */
     xp_status (*decode)(const xp_encoded *image, int reduction, xp_picture *out);
 };
 extern const xp_codec xp_codec_jpeg, xp_codec_png; /* of files: red, green and blue */

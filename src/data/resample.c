@@ -1,5 +1,5 @@
-/* Pictures of another size. Cubic convolution with a = -1/2 (Keys, 1981), stretched where the picture becomes smaller, so
- * that each new pixel is a weighted mean of all that it covers: first along the rows, then along the columns. */
+/* Pictures of another size. Cubic convolution with a = -1/2 (Keys, 1981), stretched where the picture becomes smaller,
+ * so that each new pixel is a weighted mean of all that it covers: first along the rows, then along the columns. */
 #include "data/picture.h"
 
 #include <math.h>

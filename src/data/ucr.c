@@ -1,5 +1,5 @@
-/* The tables of the UCR archive, .tsv, .csv or .txt: in each line a label, then the values of one series, parted by tabs,
- * commas or spaces. There is no header. Series of different lengths are filled up with NaN at their ends. */
+/* The tables of the UCR archive, .tsv, .csv or .txt: in each line a label, then the values of one series, parted by
+ * tabs, commas or spaces. There is no header. Series of different lengths are filled up with NaN at their ends. */
 #include "core/text.h"
 #include "data/formats.h"
 #include "data/series.h"

@@ -19,7 +19,7 @@ static inline const char *xp_family_name(xp_family family) {
 /* Who multiplies for the kernels of the matrix family: the values of the macro MATRIX of cl/matrix.clh. */
 typedef enum xp_matrix {
     XP_MATRIX_NONE,
-    XP_MATRIX_EMULATED, /* ordinary arithmetic with the layout of another: slow, for tests, only where it is asked for */
+    XP_MATRIX_EMULATED, /* ordinary arithmetic with the layout of another: slow, only where it is asked for */
     XP_MATRIX_NVIDIA,   /* mma.sync */
     XP_MATRIX_AMD_MFMA, /* gfx90a and later */
     XP_MATRIX_AMD_WMMA, /* gfx11 */

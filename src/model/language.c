@@ -1,5 +1,5 @@
-/* The language model, a row of the table of models: a row for each token of a text, causal encoder, and for each row the
- * token that follows. */
+/* The language model, a row of the table of models: a row for each token of a text, causal encoder, and for each row
+ * the token that follows. */
 #include "model/layers.h"
 
 #include "ops/ops.h"

@@ -1,4 +1,5 @@
-/* The list of models, the only one: the values of model.kind, and the table of their rows (layers.h), are made from it. */
+/* The list of models, the only one: the values of model.kind, and the table of their rows (layers.h), are made from
+ * it. */
 #ifndef XP_MODEL_LIST_H
 #define XP_MODEL_LIST_H
 

@@ -1,5 +1,5 @@
-/* Launches of attention on matrix units (cl/attention_matrix_*.cl). Owns the choice of blocks, and what the units cannot
- * do. */
+/* Launches of attention on matrix units (cl/attention_matrix_*.cl). Owns the choice of blocks, and what the units
+ * cannot do. */
 #include "device/matrix.h"
 #include "ops/attention_launch.h"
 
@@ -44,8 +44,8 @@ static int64_t held_width(const xp_device *device, int words) {
     return words / layout_of(device)->left_words * DEPTH;
 }
 
-/* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in `hold_first` and `hold_second`
- * registers if they fit them and else in tiles of their own: the former come by way of the ring. */
+/* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in `hold_first` and
+ * `hold_second` registers if they fit them and else in tiles of their own: the former come by way of the ring. */
 static int64_t kernel_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning,
                             int64_t first, int hold_first, int64_t second, int hold_second) {
     const xp_matrix_layout *layout = layout_of(device);

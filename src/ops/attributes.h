@@ -38,8 +38,8 @@ typedef struct xp_gemm_attributes {
  * copy reads and writes views. */
 
 /* ---- ops/elementwise.c: "activation", "activation_backward", "dropout" ----------------------------------------------
- * activation: y = dropout(activation(x)), and 0 in the rows of x [B,N,C] from lengths on; inputs x, random_state or NULL,
- * lengths I32 [B] or NULL.
+ * activation: y = dropout(activation(x)), and 0 in the rows of x [B,N,C] from lengths on; inputs x, random_state or
+ * NULL, lengths I32 [B] or NULL.
  * dropout: its gradient is the same operation on dy with the same stream. */
 typedef struct xp_activation_attributes {
     int activation;
@@ -120,7 +120,8 @@ typedef struct xp_sequence_pool_attributes {
  *
  * inputs:  logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B]
  * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0),
- *          correct [B]: 1, 0, or NaN where a probability is not finite, or NULL; counted [B]: 1 or 0, or NULL. The first of
+ *          correct [B]: 1, 0, or NaN where a probability is not finite, or NULL; counted [B]: 1 or 0, or NULL. The
+ * first of
  *          the largest probabilities is the prediction; a sample counts if its weight is not 0 and its label is a class
  * Backward
  * inputs:  d_loss [1], probabilities, labels, weights
@@ -129,9 +130,10 @@ typedef struct xp_cross_entropy_attributes {
     float smoothing;
 } xp_cross_entropy_attributes;
 
-/* ---- ops/squared_error.c: "squared_error", "squared_error_backward"; no attributes -----------------------------------
- * loss = Σ_b w_b · (1/n_b Σ_t (y_bt - t_bt)²) / Σ_b w_b over the n_b targets that are known, which are not NaN; 0 when all
- * weights are 0. A sample without a known target counts as one of weight 0: its loss is 0 and it has no gradient.
+/* ---- ops/squared_error.c: "squared_error", "squared_error_backward"; no attributes
+ * ----------------------------------- loss = Σ_b w_b · (1/n_b Σ_t (y_bt - t_bt)²) / Σ_b w_b over the n_b targets that
+ * are known, which are not NaN; 0 when all weights are 0. A sample without a known target counts as one of weight 0:
+ * its loss is 0 and it has no gradient.
  *
  * inputs:  answers [B,T], targets [B,T], weights [B]
  * outputs: loss [1], losses [B] (unweighted), absolute [B] (mean absolute errors; NaN where an answer is not finite),
@@ -262,14 +264,14 @@ typedef struct xp_linear_attention_attributes {
     float scale;
 } xp_linear_attention_attributes;
 
-/* ---- ops/append.c: "append"; no attributes, no gradient --------------------------------------------------------------
- * whole[b, starts[b] + n] = rows[b, n] in place, where there is such a row.
- * inputs:  whole [B,M,H,D], rows [B,N,H,D] (a view with unit last stride is fine), starts I32 [B]
+/* ---- ops/append.c: "append"; no attributes, no gradient
+ * -------------------------------------------------------------- whole[b, starts[b] + n] = rows[b, n] in place, where
+ * there is such a row. inputs:  whole [B,M,H,D], rows [B,N,H,D] (a view with unit last stride is fine), starts I32 [B]
  * outputs: whole */
 
 /* ---- ops/tokens.c: "tokens", "lookup", "lookup_backward" ------------------------------------------------------------
- * tokens: values [B,L], weights [B] or NULL -> I32 [B,N]: the whole numbers nearest to values[b,first+n]; -1 for what is
- * no whole number from 0 to 2^24, and for samples of weight 0.
+ * tokens: values [B,L], weights [B] or NULL -> I32 [B,N]: the whole numbers nearest to values[b,first+n]; -1 for what
+ * is no whole number from 0 to 2^24, and for samples of weight 0.
  * lookup: table [V,C], tokens I32 [B,N] -> [B,N,C]; a token outside [0,V) gives zeros. Backward: dy, tokens -> d_table,
  * whose sums over the rows have a fixed order. */
 typedef struct xp_tokens_attributes {
@@ -345,8 +347,8 @@ typedef struct xp_depthwise_convolution_attributes {
 } xp_depthwise_convolution_attributes;
 
 /* ---- ops/optimiser.c: "gradient_norm", "gradient_sum", "optimiser" --------------------------------------------------
- * gradient_norm: gradients (store buffer, first trained elements) -> [parts]: the sums of squares of as many parts of equal
- * length (but the last), whose number depends on nothing but the number of elements.
+ * gradient_norm: gradients (store buffer, first trained elements) -> [parts]: the sums of squares of as many parts of
+ * equal length (but the last), whose number depends on nothing but the number of elements.
  *
  * gradient_sum: gradients, optimiser_state [8] -> store buffer sums, in place: adds the gradients, or starts the sums
  * again.
@@ -354,10 +356,11 @@ typedef struct xp_depthwise_convolution_attributes {
  * optimiser: one launch over all trained elements, in place on the store's values and moments.
  * inputs:  gradients, the sums of squares [parts] or NULL, optimiser_state [8]
  * outputs: values, moment 1, moment 2 (NULL for plain SGD), skipped [1] or NULL, the store's copies in 16 bits or NULL
- * With sums of squares, gradients are multiplied by min(1, limit / their norm). With `skipped`, they are first multiplied
- * by state[5], a limit of 0 means no limit, and where the sum of squares is not finite nothing changes but skipped[0], which is
- * then 1, and else 0. Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and RAdam add decay·p to the
- * gradient (PyTorch). The norm and the step read the sums in place of the gradients where the store accumulates.
+ * With sums of squares, gradients are multiplied by min(1, limit / their norm). With `skipped`, they are first
+ * multiplied by state[5], a limit of 0 means no limit, and where the sum of squares is not finite nothing changes but
+ * skipped[0], which is then 1, and else 0. Elements below `decayed` have weight decay: AdamW decoupled; SGD, Adam and
+ * RAdam add decay·p to the gradient (PyTorch). The norm and the step read the sums in place of the gradients where the
+ * store accumulates.
  *
  * optimiser_state is written by the host each step: [0] learning rate, [1] 1 - beta1^t, [2] 1 - beta2^t, [3] RAdam's
  * rectification (0: momentum step without the second moment), [4] 0: gradient_sum starts again, [5] 1/the scale of the

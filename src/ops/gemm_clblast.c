@@ -42,7 +42,8 @@ static void release_programs(void) {
     library.clear();
 }
 
-/* What is done at exit is done in reverse order: for a process that ends with an open device, before the driver ends. */
+/* What is done at exit is done in reverse order: for a process that ends with an open device, before the driver
+ * ends. */
 static void load(void) {
     *(void **)&library.multiply = xp_loader_symbol("libclblast.so.1", "CLBlastSgemm");
     *(void **)&library.override = xp_loader_symbol("libclblast.so.1", "CLBlastOverrideParameters");

@@ -28,8 +28,8 @@ void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t)
 
 /* Parts of the depth that leave each of them enough of it, as the values of the parameter PARTS, whose default is 1. */
 void xp_gemm_permit_parts(xp_tuning_parameter *parts, int64_t k);
-/* The sum of the parts of a product, of which y may be the only one, and of its sums; and the epilogue. part_sums may be
- * NULL. */
+/* The sum of the parts of a product, of which y may be the only one, and of its sums; and the epilogue. part_sums may
+ * be NULL. */
 xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *parts, xp_tensor *part_sums, int64_t count,
                               int tuning);
 

@@ -110,8 +110,9 @@ static const tile_rate tile_rates[] = {
     {2, 16, 16, {132, 73}, {59, 35}},
 };
 
-/* Clocks of the compute unit with the most work-groups. Shares hide each other's waits, and give their sums away by way of
- * local memory. A second launch costs the host as much as the work of some thousand clocks, and the device little less. */
+/* Clocks of the compute unit with the most work-groups. Shares hide each other's waits, and give their sums away by way
+ * of local memory. A second launch costs the host as much as the work of some thousand clocks, and the device little
+ * less. */
 static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, const tile_rate *rate) {
     enum { LAUNCH = 12500, GIVE = 400, BYTES = 18 /* of device memory, a clock and unit */ };
     const int64_t units = device->limits.compute_units;

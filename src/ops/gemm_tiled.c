@@ -30,9 +30,9 @@ static bool tile_fits(const xp_tuning *tile, const xp_device *device, const void
 }
 
 /* Clocks of the compute unit with the most work-groups, as a large GPU has them: 128 multiply-adds a clock, and 256
- * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest is
- * what reading local memory costs. Shares of a work-group give their sums away by way of local memory. A second launch
- * costs the host as much as the work of some thousand clocks, and the device little less. */
+ * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest
+ * is what reading local memory costs. Shares of a work-group give their sums away by way of local memory. A second
+ * launch costs the host as much as the work of some thousand clocks, and the device little less. */
 static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_shape *t, int64_t parts) {
     enum {
         BUSY = 256,
@@ -84,7 +84,8 @@ static bool library_can(const xp_node *node) {
     return xp_clblast_is_there() && xp_node_storage(node) == XP_F32 && xp_node_result(node) == XP_F32;
 }
 
-/* The request that chooses the tile, and the library where it can compute the product and a table says that it is faster. */
+/* The request that chooses the tile, and the library where it can compute the product and a table says that it is
+ * faster. */
 static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);
     xp_tuning tile = {.kernel = "gemm_tiled",

@@ -1,4 +1,5 @@
-/* Matrix products by NVIDIA's asynchronous matrix units: what they can do, the tile of cl/gemm_wgmma.cl and its launch. */
+/* Matrix products by NVIDIA's asynchronous matrix units: what they can do, the tile of cl/gemm_wgmma.cl and its
+ * launch. */
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
@@ -15,7 +16,8 @@ static int64_t stage_bytes(int64_t columns) {
     return LINE * (TILE_ROWS + columns);
 }
 
-/* Three stages let two tiles of 128 columns share a unit; a tile of 256 has a unit of its own, with all stages that fit. */
+/* Three stages let two tiles of 128 columns share a unit; a tile of 256 has a unit of its own, with all stages that
+ * fit. */
 static int64_t stages_of(const xp_device *device, const xp_gemm_attributes *p, int64_t columns) {
     int64_t most = (int64_t)device->wgmma_bytes / stage_bytes(columns);
     const int64_t useful = columns == LEAST_COLUMNS ? 3 : 4;
@@ -30,8 +32,8 @@ static bool can(const xp_device *device, const xp_node *node) {
     return xp_node_storage(node) != XP_F32 || device->arithmetic == XP_ARITHMETIC_TF32;
 }
 
-/* The tile that is estimated to be fastest. The rates are those of the cache, from which a tile of 128×256 takes 48 KiB for
- * two million multiply-adds, one of 128×128 32 KiB for one. */
+/* The tile that is estimated to be fastest. The rates are those of the cache, from which a tile of 128×256 takes 48 KiB
+ * for two million multiply-adds, one of 128×128 32 KiB for one. */
 static tile choose_tile(const xp_device *device, const xp_node *node, double *clocks) {
     static const tile sizes[] = {{256, 0, 750}, {128, 0, 580}};
     const xp_gemm_attributes *p = XP_ATTRIBUTES(xp_gemm_attributes, node);

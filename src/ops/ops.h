@@ -55,13 +55,13 @@ xp_tensor *xp_attention_pool(xp_graph *graph, xp_tensor *x, xp_tensor *lengths,
                              const xp_attention_pool_attributes *attributes, xp_tensor **counts_or_null);
 
 /* ---- ops/append.c ---- */
-/* Writes rows [B,N,H,D] into whole [B,M,H,D], an input that keeps its content from run to run, from row starts I32 [B] on;
- * rows after the last one are dropped. Returns `whole`: what is built on it now sees them. No gradient. */
+/* Writes rows [B,N,H,D] into whole [B,M,H,D], an input that keeps its content from run to run, from row starts I32 [B]
+ * on; rows after the last one are dropped. Returns `whole`: what is built on it now sees them. No gradient. */
 xp_tensor *xp_append(xp_graph *graph, xp_tensor *whole, xp_tensor *rows, xp_tensor *starts);
 
 /* ---- ops/tokens.c ---- */
-/* The whole numbers that values [B,L] holds from column `first` on, I32 [B,rows]; of samples of weight 0 (weights [B] or
- * NULL), -1. No gradient. */
+/* The whole numbers that values [B,L] holds from column `first` on, I32 [B,rows]; of samples of weight 0 (weights [B]
+ * or NULL), -1. No gradient. */
 xp_tensor *xp_tokens(xp_graph *graph, xp_tensor *values, xp_tensor *weights, int64_t first, int64_t rows);
 /* The rows of table [V,C] that tokens I32 [B,N] name: -> [B,N,C]; zeros where there is none. */
 xp_tensor *xp_lookup(xp_graph *graph, xp_tensor *table, xp_tensor *tokens);

@@ -1,5 +1,5 @@
-/* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape and the family; does not know what
- * the sums are used for. */
+/* Sums of columns: shape and launches. Owns the order of summation, which depends only on the shape and the family;
+ * does not know what the sums are used for. */
 #include "ops/reduction.h"
 
 #include "ops/ops.h"

@@ -5,8 +5,8 @@
 
 #include "train/metrics.h"
 
-/* Makes the file hold the epochs of these rows, in their order: keeps the events that it has of them, drops later ones and
- * what an ended process left incomplete, and appends the others. XP_IO_ERROR, XP_OUT_OF_MEMORY. */
+/* Makes the file hold the epochs of these rows, in their order: keeps the events that it has of them, drops later ones
+ * and what an ended process left incomplete, and appends the others. XP_IO_ERROR, XP_OUT_OF_MEMORY. */
 xp_status xp_events_update(const char *path, const xp_task *task, const xp_epoch_row *rows, int count);
 
 #endif

@@ -1,5 +1,5 @@
-/* The weights of another model as the start of a new run: which of its tensors are taken, which are drawn anew. Owns that
- * decision; writes no files. */
+/* The weights of another model as the start of a new run: which of its tensors are taken, which are drawn anew. Owns
+ * that decision; writes no files. */
 #ifndef XP_TRAIN_TRANSFER_H
 #define XP_TRAIN_TRANSFER_H
 
@@ -13,10 +13,10 @@ typedef struct xp_transfer {
     const xp_safetensors_entry **taken; /* [parameters of the store]; NULL: stays as it was drawn */
 } xp_transfer;
 
-/* Reads the weights from a run (its best/), a checkpoint or a file, and compares them with the store's parameters, which
- * are declared but need no memory yet. The head is not taken where its shape, or the names of the outputs, differ. The
- * sentence in `note` says what is taken and what is not. XP_IO_ERROR, XP_BAD_DATA: another tensor does not fit, or none
- * does; the message names it. */
+/* Reads the weights from a run (its best/), a checkpoint or a file, and compares them with the store's parameters,
+ * which are declared but need no memory yet. The head is not taken where its shape, or the names of the outputs,
+ * differ. The sentence in `note` says what is taken and what is not. XP_IO_ERROR, XP_BAD_DATA: another tensor does not
+ * fit, or none does; the message names it. */
 xp_status xp_transfer_open(xp_transfer *out, const char *from, const xp_checkpoint *checkpoint, const xp_store *store,
                            xp_writer *note);
 /* Fills the realised store. */
