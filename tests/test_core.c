@@ -85,6 +85,104 @@ static void what_does_not_fit_is_left_out_of_a_text(void **state) {
 
 /* --- charts ------------------------------------------------------------------------------------------------------- */
 
+/* Linear red, green and blue of "#rrggbb". */
+static void linear_of(const char *colour, double out[3]) {
+    const long all = strtol(colour + 1, NULL, 16);
+    for (int i = 0; i < 3; i++) {
+        const double part = (double)(all >> (16 - 8 * i) & 255) / 255;
+        out[i] = part <= 0.04045 ? part / 12.92 : pow((part + 0.055) / 1.055, 2.4);
+    }
+}
+
+/* As deuteranopia sees it (Machado, Oliveira and Fernandes, 2009). */
+static void without_green(double rgb[3]) {
+    static const double matrix[3][3] = {
+        {0.367322, 0.860646, -0.227968}, {0.280085, 0.672501, 0.047413}, {-0.011820, 0.042940, 0.968881}};
+    const double before[3] = {rgb[0], rgb[1], rgb[2]};
+    for (int i = 0; i < 3; i++) {
+        rgb[i] = 0;
+        for (int k = 0; k < 3; k++) rgb[i] += matrix[i][k] * before[k];
+        rgb[i] = fmin(fmax(rgb[i], 0), 1);
+    }
+}
+
+/* CIE L*a*b* of linear sRGB, white D65. */
+static void lab_of(const double rgb[3], double out[3]) {
+    static const double matrix[3][3] = {{0.4124, 0.3576, 0.1805}, {0.2126, 0.7152, 0.0722}, {0.0193, 0.1192, 0.9505}};
+    static const double white[3] = {0.9505, 1, 1.089};
+    double f[3];
+    for (int i = 0; i < 3; i++) {
+        const double t = (matrix[i][0] * rgb[0] + matrix[i][1] * rgb[1] + matrix[i][2] * rgb[2]) / white[i];
+        f[i] = t > 0.008856 ? cbrt(t) : 7.787 * t + 16.0 / 116;
+    }
+    out[0] = 116 * f[1] - 16;
+    out[1] = 500 * (f[0] - f[1]);
+    out[2] = 200 * (f[1] - f[2]);
+}
+
+static double colour_distance(const char *one, const char *other, bool deuteranopia) {
+    double colours[2][3], lab[2][3];
+    linear_of(one, colours[0]);
+    linear_of(other, colours[1]);
+    for (int i = 0; i < 2; i++) {
+        if (deuteranopia) without_green(colours[i]);
+        lab_of(colours[i], lab[i]);
+    }
+    return sqrt(pow(lab[0][0] - lab[1][0], 2) + pow(lab[0][1] - lab[1][1], 2) + pow(lab[0][2] - lab[1][2], 2));
+}
+
+static double luminance_of(const char *colour) {
+    double rgb[3];
+    linear_of(colour, rgb);
+    return 0.2126 * rgb[0] + 0.7152 * rgb[1] + 0.0722 * rgb[2];
+}
+
+/* The ratio of WCAG. */
+static double contrast(const char *one, const char *other) {
+    const double a = luminance_of(one), b = luminance_of(other);
+    return (fmax(a, b) + 0.05) / (fmin(a, b) + 0.05);
+}
+
+static const char *dark_of(const char *light) {
+    for (const xp_svg_colour *each = xp_svg_palette; each->light; each++)
+        if (strcmp(each->light, light) == 0) return each->dark;
+    fail_msg("%s is not in the palette", light);
+    return "";
+}
+
+/* A distance of 2.3 is just noticed. Thin lines need a contrast of 3, text one of 4.5. */
+static void lines_of_a_picture_are_told_apart_also_without_seeing_green(void **state) {
+    for (int dark = 0; dark < 2; dark++) {
+        const char *paper = dark ? dark_of(XP_SVG_PAPER) : XP_SVG_PAPER,
+                   *soft = dark ? dark_of(XP_SVG_SOFT) : XP_SVG_SOFT;
+        assert_true(contrast(soft, paper) > 4.5);
+        for (int i = 0; i < XP_SVG_SERIES; i++) {
+            const char *one = dark ? dark_of(xp_svg_series[i]) : xp_svg_series[i];
+            assert_true(contrast(one, paper) > 3);
+            for (int k = 0; k < i; k++) {
+                const char *other = dark ? dark_of(xp_svg_series[k]) : xp_svg_series[k];
+                const double seen = fmin(colour_distance(one, other, false), colour_distance(one, other, true));
+                if (seen < 20) fail_msg("%s and %s have a distance of %.1f", one, other, seen);
+            }
+        }
+    }
+}
+
+static void ticks_are_told_apart_by_their_labels(void **state) {
+    static const struct {
+        double value, step;
+        bool percent;
+        const char *label;
+    } ticks[] = {{98.005, 0.005, true, "98.005 %"}, {98, 0.5, true, "98.0 %"},        {20, 20, true, "20 %"},
+                 {0.25, 0.05, false, "0.25"},       {1.2e-5, 2e-6, false, "1.2e-05"}, {120000, 20000, false, "1.2e+05"},
+                 {-0.2, 0.1, false, "-0.2"},        {1e-17, 0.1, true, "0 %"}};
+    for (size_t i = 0; i < sizeof ticks / sizeof ticks[0]; i++) {
+        char text[32];
+        xp_svg_tick_text(ticks[i].value, ticks[i].step, ticks[i].percent, text);
+        assert_string_equal(text, ticks[i].label);
+    }
+}
+
 static void a_chart_encloses_its_values_in_round_numbers(void **state) {
     xp_chart chart = {.left = 10, .top = 20, .width = 100, .height = 50, .x_low = 1, .x_high = 3};
     xp_chart_round_range(&chart, 0.13, 0.87);
@@ -327,6 +425,8 @@ int main(void) {
         cmocka_unit_test(arrays_grow_by_doubling_and_stay_as_they_are_where_memory_ends),
         cmocka_unit_test(what_does_not_fit_is_left_out_of_a_text),
         cmocka_unit_test(a_chart_encloses_its_values_in_round_numbers),
+        cmocka_unit_test(lines_of_a_picture_are_told_apart_also_without_seeing_green),
+        cmocka_unit_test(ticks_are_told_apart_by_their_labels),
         cmocka_unit_test(an_axis_is_labelled_at_round_numbers_and_its_zero_is_zero),
         cmocka_unit_test(durations_have_units),
         cmocka_unit_test(numbers_read_alike_in_the_c_locale),

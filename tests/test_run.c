@@ -541,8 +541,8 @@ static void pictures_hold_finite_numbers_whatever_the_rows(void **state) {
         char *text = NULL;
         size_t length = 0;
         for (int i = 0; i < count; i++) rows[i].learning_rate = 0.001; /* a flat line has no range */
-        assert_int_equal(xp_curves_write(scratch_path("curves.svg"), "title", "note", &xp_classification, rows, count),
-                         XP_OK);
+        assert_int_equal(
+            xp_curves_write(scratch_path("curves.svg"), "title", "note", &xp_classification, rows, count, 1), XP_OK);
         assert_int_equal(xp_file_read(scratch_path("curves.svg"), &text, &length), XP_OK);
         if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("with %d rows: %s", count, text);
         free(text);

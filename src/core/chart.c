@@ -41,7 +41,7 @@ void xp_chart_axes(xp_writer *out, const xp_chart *chart) {
     for (int i = 0; first + i * step <= chart->y_high + 1e-9 * step; i++) {
         const double value = first + i * step, y = xp_chart_y(chart, value);
         xp_write(out, "<path d=\"M%.1f %.1fh%.1f\" stroke=\"%s\"/>\n", chart->left, y, chart->width, XP_SVG_GRID);
-        xp_svg_tick_text(value, chart->percent, text);
+        xp_svg_tick_text(value, step, chart->percent, text);
         xp_svg_text(out, chart->left - 8, y + 4, "end", 11, XP_SVG_SOFT, "400", text);
     }
     xp_write(out, "<path d=\"M%.1f %.1fv%.1fh%.1f\" fill=\"none\" stroke=\"%s\"/>\n", chart->left, chart->top,
@@ -59,7 +59,7 @@ void xp_chart_ticks_x(xp_writer *out, const xp_chart *chart) {
     const double step = xp_svg_round_step(chart->x_high - chart->x_low, 5), first = first_tick(chart->x_low, step);
     for (int i = 0; first + i * step <= chart->x_high + 1e-9 * step; i++) {
         const double value = first + i * step;
-        xp_svg_tick_text(value, false, text);
+        xp_svg_tick_text(value, step, false, text);
         xp_chart_tick_x(out, chart, value, text);
     }
 }

@@ -4,6 +4,11 @@
 #include <math.h>
 #include <stdio.h>
 
+const xp_svg_colour xp_svg_palette[] = {{XP_SVG_PAPER, "#111827"}, {XP_SVG_INK, "#e5e7ec"},  {XP_SVG_SOFT, "#9ca3af"},
+                                        {XP_SVG_GRID, "#374151"},  {XP_SVG_BLUE, "#60a5fa"}, {XP_SVG_ORANGE, "#fb923c"},
+                                        {XP_SVG_GREEN, "#34d399"}, {XP_SVG_TEAL, "#22d3ee"}, {NULL, NULL}};
+const char *const xp_svg_series[XP_SVG_SERIES] = {XP_SVG_BLUE, XP_SVG_GREEN, XP_SVG_ORANGE, XP_SVG_TEAL, XP_SVG_INK};
+
 /* Text between tags; the few characters that XML claims are escaped, control characters become blanks. */
 static void write_escaped(xp_writer *out, const char *text) {
     for (const char *at = text; *at; at++) {
@@ -43,14 +48,54 @@ void xp_svg_frame(xp_writer *out, double x, double y, double width, double heigh
              width, height, XP_SVG_SOFT);
 }
 
+static void write_rule(xp_writer *out, const char *light, const char *dark) {
+    xp_write(out, "[fill=\"%s\"]{fill:%s}[stroke=\"%s\"]{stroke:%s}", light, dark, light, dark);
+}
+
+static unsigned mix(unsigned from, unsigned to, double strength) {
+    return (unsigned)(from + ((double)to - from) * strength + 0.5) & 0xff;
+}
+
+/* The colour of a level on a page that is dark or light. */
+static void write_shade(int level, bool dark, char text[8]) {
+    static const unsigned pages[2][2][3] = {{{255, 255, 255}, {0x1d, 0x4e, 0xd8}},
+                                            {{0x11, 0x18, 0x27}, {0x93, 0xc5, 0xfd}}};
+    const unsigned *none = pages[dark][0], *full = pages[dark][1];
+    const double strength = pow((double)level / XP_SVG_SHADES, 0.6); /* what is rare stays visible beside a diagonal */
+    snprintf(text, 8, "#%02x%02x%02x", mix(none[0], full[0], strength), mix(none[1], full[1], strength),
+             mix(none[2], full[2], strength));
+}
+
+static void write_style(xp_writer *out) {
+    char light[8], dark[8];
+    xp_write(out, "<style>@media (prefers-color-scheme:dark){");
+    for (const xp_svg_colour *each = xp_svg_palette; each->light; each++) write_rule(out, each->light, each->dark);
+    for (int level = 1; level <= XP_SVG_SHADES; level++) {
+        write_shade(level, false, light);
+        write_shade(level, true, dark);
+        xp_write(out, "[fill=\"%s\"]{fill:%s}", light, dark);
+    }
+    xp_write(out, "}</style>\n");
+}
+
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title) {
+    int characters = 0;
+    for (const char *at = title; *at; at++) characters += ((unsigned char)*at & 0xc0) != 0x80;
     xp_write(out,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
              "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n<title>",
              width, height, width, height);
     write_escaped(out, title);
-    xp_write(out, "</title>\n<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n");
-    xp_svg_text(out, 24, 30, "start", 16, XP_SVG_INK, "600", title);
+    xp_write(out, "</title>\n");
+    write_style(out);
+    xp_write(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"" XP_SVG_PAPER "\"/>\n");
+    xp_svg_text(out, 24, 30, "start", fmin(16, (width - 48) / (0.68 * fmax(1, characters))), XP_SVG_INK, "600", title);
+}
+
+void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *colour) {
+    static const char *const shapes[] = {"m-3 0a3 3 0 1 0 6 0a3 3 0 1 0 -6 0z", "m-3 -3h6v6h-6z", "m0 -4l4 7h-8z",
+                                         "m0 -4.2l4.2 4.2l-4.2 4.2l-4.2 -4.2z", "m-4 -3h8l-4 7z"};
+    xp_write(out, "<path d=\"M%.1f %.1f%s\" fill=\"%s\"/>\n", x, y, shapes[index % XP_SVG_SERIES], colour);
 }
 
 xp_status xp_svg_finish(xp_writer *out, const char *path) {
@@ -65,19 +110,17 @@ double xp_svg_round_step(double range, int ticks) {
     return power * (part <= 1 ? 1 : part <= 2 ? 2 : part <= 5 ? 5 : 10);
 }
 
-void xp_svg_tick_text(double value, bool percent, char text[32]) {
-    if (percent)
-        snprintf(text, 32, "%.4g %%", value);
-    else if (value != 0 && (fabs(value) < 1e-3 || fabs(value) >= 1e5))
-        snprintf(text, 32, "%.2g", value);
+void xp_svg_tick_text(double value, double step, bool percent, char text[32]) {
+    const char *unit = percent ? " %" : "";
+    const int place = (int)floor(log10(step) + 1e-9); /* of the step's first digit */
+    if (fabs(value) < 1e-9 * step)
+        snprintf(text, 32, "0%s", unit);
+    else if (place < -3 || fabs(value) >= 1e5)
+        snprintf(text, 32, "%.*e%s", (int)fmax(0, floor(log10(fabs(value)) + 1e-9) - place), value, unit);
     else
-        snprintf(text, 32, "%.4g", value);
+        snprintf(text, 32, "%.*f%s", place < 0 ? -place : 0, value, unit);
 }
 
 void xp_svg_shade(double share, char text[8]) {
-    const double white[3] = {255, 255, 255}, full[3] = {0x1d, 0x4e, 0xd8};
-    double strength = pow(share, 0.6); /* makes the rare errors visible beside a strong diagonal */
-    int mixed[3];
-    for (int i = 0; i < 3; i++) mixed[i] = (int)(white[i] + (full[i] - white[i]) * strength + 0.5);
-    snprintf(text, 8, "#%02x%02x%02x", (unsigned)mixed[0] & 0xff, (unsigned)mixed[1] & 0xff, (unsigned)mixed[2] & 0xff);
+    write_shade((int)(XP_SVG_SHADES * fmin(fmax(share, 0), 1) + 0.5), false, text);
 }

@@ -5,14 +5,29 @@
 
 #include "core/writer.h"
 
+/* A picture is drawn in these colours of a light page. Where the reader prefers a dark one, its style sheet replaces each
+ * by its counterpart, and shades (xp_svg_shade) too; other colours stay. */
+#define XP_SVG_PAPER  "#ffffff" /* also of text on a dark shade */
 #define XP_SVG_INK    "#1f2937"
 #define XP_SVG_SOFT   "#6b7280"
 #define XP_SVG_GRID   "#e5e7eb"
 #define XP_SVG_BLUE   "#2563eb"
 #define XP_SVG_ORANGE "#ea580c"
 #define XP_SVG_GREEN  "#059669"
+#define XP_SVG_TEAL   "#0e7490"
 
-/* Begins the file: white background, the title as text and for screen readers. */
+typedef struct xp_svg_colour {
+    const char *light, *dark;
+} xp_svg_colour;
+extern const xp_svg_colour xp_svg_palette[]; /* ends in NULL */
+
+/* Lines and their markers: told apart by colour, also without red and green, and by shape. */
+enum { XP_SVG_SERIES = 5, XP_SVG_SHADES = 32 };
+extern const char *const xp_svg_series[XP_SVG_SERIES];
+/* A marker of the shape of series `index`. */
+void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *colour);
+
+/* Begins the file: background, style sheet, the title as text, made smaller if it is long, and for screen readers. */
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
@@ -26,8 +41,9 @@ void xp_svg_turned_text(xp_writer *out, double x, double y, double angle, const 
 void xp_svg_frame(xp_writer *out, double x, double y, double width, double height);
 /* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
 double xp_svg_round_step(double range, int ticks);
-void xp_svg_tick_text(double value, bool percent, char text[32]);
-/* A colour from white, for a share of 0, to the blue of the curves, for 1. */
+/* A tick's label, with as many digits as tell it from the next, `step` away. */
+void xp_svg_tick_text(double value, double step, bool percent, char text[32]);
+/* One of XP_SVG_SHADES + 1 colours from that of the paper, for a share of 0, to the blue of the curves, for 1. */
 void xp_svg_shade(double share, char text[8]);
 
 #endif

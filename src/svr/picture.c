@@ -73,8 +73,8 @@ static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tub
 typedef enum point_kind { POINT_INSIDE, POINT_SUPPORT, POINT_RAW } point_kind;
 
 static void begin_points(xp_writer *out, point_kind kind) {
-    static const char *const fills[] = {"#ffffff", XP_SVG_ORANGE, "#b6bcc6"};
-    static const char *const strokes[] = {XP_SVG_SOFT, "#ffffff", "none"};
+    static const char *const fills[] = {XP_SVG_PAPER, XP_SVG_ORANGE, "#b6bcc6"};
+    static const char *const strokes[] = {XP_SVG_SOFT, XP_SVG_PAPER, "none"};
     xp_write(out, "<g fill=\"%s\" stroke=\"%s\" stroke-width=\"%.1f\">\n", fills[kind], strokes[kind],
              kind == POINT_INSIDE ? 1.0 : 0.6);
 }

@@ -48,7 +48,7 @@ xp_status xp_confusion_write(const char *path, const char *title, const char *se
             if (count == 0 || cell < 30) continue;
             snprintf(text, sizeof text, "%lld", (long long)count);
             xp_svg_text(&out, x + cell / 2, y + cell / 2 + 4, "middle", strlen(text) > 5 ? 9 : 11,
-                        share > 0.4 ? "#ffffff" : XP_SVG_INK, "400", text);
+                        share > 0.4 ? XP_SVG_PAPER : XP_SVG_INK, "400", text);
         }
     }
     xp_svg_frame(&out, left, top, side, side);

@@ -4,10 +4,10 @@
 
 #include "train/metrics.h"
 
-/* The task's metrics and the learning rate over the epochs, one panel each. `note` is printed below the title. Writes
- * atomically. */
+/* The task's metrics and the learning rate over the epochs, one panel each, with a mark at the best epoch. `note` is
+ * printed below the title. Writes atomically. */
 xp_status xp_curves_write(const char *path, const char *title, const char *note, const xp_task *task,
-                          const xp_epoch_row *rows, int count);
+                          const xp_epoch_row *rows, int count, int epoch_best);
 
 /* One layer's maps, a head beside the other. */
 typedef struct xp_map_row {
@@ -16,7 +16,8 @@ typedef struct xp_map_row {
     int heads, rows, columns;
 } xp_map_row;
 
-/* Attention maps as heat maps, a layer below the other, shaded from 0 to the largest cell of the layer. `note` stands
+/* Attention maps as heat maps, a layer below the other, shaded from 0 to the largest cell of the layer, as a colour
+ * bar shows. `note` stands
  * below the title; names [most heads of a layer]. Writes atomically. */
 xp_status xp_maps_write(const char *path, const char *title, const char *note, const xp_map_row *layers, int count,
                         const char *const *names);

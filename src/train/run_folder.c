@@ -342,7 +342,7 @@ xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config
     XP_TRY(xp_run_folder_path(folder->path, "curves.svg", file, sizeof file));
     make_title(config, title, sizeof title);
     note_best(folder->task, &folder->rows[epoch_best - 1], note, sizeof note);
-    return xp_curves_write(file, title, note, folder->task, folder->rows, folder->count);
+    return xp_curves_write(file, title, note, folder->task, folder->rows, folder->count, epoch_best);
 }
 
 /* --- summary ------------------------------------------------------------------------------------------------------ */
