@@ -3,6 +3,8 @@
 #include "ops/gemm_launch.h"
 #include "ops/reduction.h"
 
+#include <math.h>
+
 enum { PITCH = 4, MOST_BESIDE_SUMS = 32 /* numbers of a work-item beside the sums of a factor, on Intel's GPUs */ };
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, SHARES, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
 
@@ -29,29 +31,50 @@ static bool tile_fits(const xp_tuning *tile, const xp_device *device, const void
     return (shape.shares == 1 || shape.side == 8) && fits(&device->limits, &shape);
 }
 
-/* Clocks of the compute unit with the most work-groups, as a large GPU has them: 128 multiply-adds a clock, and 256
- * work-items to hide latency behind. On an H200 the tile of 128x128 reached two thirds of the multiply-adds; the rest
- * is what reading local memory costs. Shares of a work-group give their sums away by way of local memory. A second
+/* Clocks of a work-group, as tools/compile-lab estimates them for an H200. */
+typedef struct unit_work {
+    double step;       /* of the unit, for a step of the depth, if other work-groups fill the waits */
+    double pass;       /* of a scheduler, for a slice of one sub-group */
+    double schedulers; /* of the unit's, that the work-group keeps busy */
+} unit_work;
+
+/* A step takes what multiplying and reading local memory take, and a part of what the cache takes, twenty bytes a
+ * clock. */
+static unit_work work_of(const tile_shape *t) {
+    enum { LANES = 128, SUB_GROUP = 32, SCHEDULERS = 4 };
+    const double items = (double)(t->side * t->side), edges = (double)(t->own_rows + t->own_columns);
+    const double own = (double)(t->own_rows * t->own_columns) + 1.2 * edges;
+    return (unit_work){.step = items / LANES * own + 0.08 * (double)t->side * edges,
+                       .pass = 1.28 * (double)t->depth * own,
+                       .schedulers = items * (double)t->shares / SUB_GROUP / SCHEDULERS};
+}
+
+/* Of a unit, for a step of each of the `count` work-groups that share it: one alone has nothing to do at its
+ * barriers. */
+static double together(const unit_work *w, double count) {
+    enum { BARRIER = 200 };
+    const double all = w->pass * fmax(1, count * w->schedulers), own = w->pass * fmax(1, w->schedulers);
+    return count * w->step * fmax(all, own + BARRIER) / (w->pass * count * w->schedulers);
+}
+
+/* Of the unit with the most work-groups. Shares of a work-group give their sums away by way of local memory. A second
  * launch costs the host as much as the work of some thousand clocks, and the device little less. */
 static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_shape *t, int64_t parts) {
     enum {
-        BUSY = 256,
-        LANES = 128,
+        ROOM = 512, /* work-items with the registers of 8×8 numbers */
         START = 1500,
         LAUNCH = 12500,
         GIVE = 300,
         BYTES = 18 /* of device memory, a clock and unit */
     };
-    const int64_t items = t->side * t->side, tiles = xp_launch_blocks(p->m, t->side * t->own_rows) *
-                                                     xp_launch_blocks(p->n, t->side * t->own_columns);
-    const int64_t groups = xp_launch_blocks(tiles * parts, units), depth = xp_launch_blocks(p->k, parts);
-    const double step =
-        (double)items / LANES * (double)(t->own_rows * t->own_columns + 2 * (t->own_rows + t->own_columns));
-    const int64_t resident = groups * items * t->shares;
-    const double busy = resident < BUSY ? (double)resident / BUSY : 1;
-    const double waves = (double)xp_launch_blocks(resident, 2 * BUSY);
-    const double give = (double)(t->shares - 1) * (GIVE + step);
-    const double product = (double)(groups * depth) * step / busy + (double)groups * give + START * waves;
+    const int64_t items = t->side * t->side * t->shares, tiles = xp_launch_blocks(p->m, t->side * t->own_rows) *
+                                                                 xp_launch_blocks(p->n, t->side * t->own_columns);
+    const int64_t groups = xp_launch_blocks(tiles * parts, units), room = ROOM / items, rest = groups % room;
+    const unit_work w = work_of(t);
+    const double depth = (double)xp_launch_blocks(p->k, parts), waves = (double)(groups / room);
+    const double steps = waves * together(&w, (double)room) + (rest ? together(&w, (double)rest) : 0);
+    const double give = (double)groups * (double)(t->shares - 1) * (GIVE + w.step);
+    const double product = depth * steps + give + START * (waves + (rest > 0));
     return parts == 1 ? product : product + LAUNCH + (double)(8 * parts * p->m * p->n) / (BYTES * (double)units);
 }
 
