@@ -33,7 +33,7 @@ static void assert_fault(const char *text, const char *place, const char *words)
 static void every_preset_is_complete_and_right(void **state) {
     char names[64][64];
     int count = xp_config_presets(names, 64);
-    assert_int_equal(count, 8);
+    assert_int_equal(count, 13);
     for (int i = 0; i < count; i++) {
         xp_config config;
         xp_config_default(&config);
@@ -87,7 +87,7 @@ static void an_unknown_preset_names_the_nearest(void **state) {
     assert_int_equal(xp_config_preset(&config, "vit-tiny28"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "did you mean 'vit-tiny-28'"));
     assert_int_equal(xp_config_preset(&config, "resnet-fifty"), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, forecast, text-medium, text-small, tser"));
+    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, forecast, lra-image, lra-listops"));
 }
 
 static void a_printed_configuration_reads_back_the_same(void **state) {
@@ -301,7 +301,8 @@ static void the_name_of_a_model_chooses_its_row(void **state) {
         bool grid;
     } models[] = {{"model.kind=encoder", "series", false},
                   {"model.kind=vision", "images", true},
-                  {"model.kind=language", "text", false}};
+                  {"model.kind=language", "text", false},
+                  {"model.kind=tokens", "tokens", false}};
     const xp_model_shape shape = {
         .batch = 4, .outputs = 2, .length = 64, .features = 3, .channels = 1, .height = 16, .breadth = 12};
     assert_int_equal(XP_MODEL_KINDS, sizeof models / sizeof *models);

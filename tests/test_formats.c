@@ -759,8 +759,44 @@ static void a_folder_of_text_is_read_in_the_order_of_names(void **state) {
     assert_null(dataset);
 }
 
+/* --- tokens ------------------------------------------------------------------------------------------------------- */
+
+static void assert_values(const xp_dataset *dataset, int count, const int *wanted) {
+    const float *values = values_of(dataset);
+    assert_int_equal(dataset->count * dataset->sample_elements, count);
+    for (int i = 0; i < count; i++) assert_int_equal(values[i], wanted[i]);
+}
+
+static void texts_become_bytes_or_words(void **state) {
+    static const char table[] = "First\tSecond\tTarget\r\nab b\tb\t10\nb\tab ab\t9";
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, scratch_write("pairs.tsv", table, sizeof table - 1), NULL));
+    assert_ptr_equal(dataset->kind, &xp_tokens_kind);
+    assert_values(dataset, 24, (int[]){4, 'a', 'b', ' ', 'b', 0, 1, 'b', 0,   0,   0,   0,
+                                       1, 'b', 0,   0,   0,   0, 5, 'a', 'b', ' ', 'a', 'b'});
+    assert_string_equal(dataset->class_names[0], "9"); /* by size */
+    assert_int_equal(dataset->labels[0], 1);
+    assert_int_equal(dataset->labels[1], 0);
+    MUST(xp_dataset_cut(dataset, &(xp_windows){.predict = "", .words = "ab b", .longest = 1}));
+    assert_int_equal(dataset->features, 3);
+    xp_dataset_pad(dataset, 2);
+    assert_values(dataset, 12, (int[]){1, 1, 0, 1, 2, 0, 1, 2, 0, 1, 1, 0});
+    xp_dataset_close(&dataset);
+}
+
+static void an_image_becomes_the_brightness_of_its_pixels(void **state) {
+    static const char image[] = "\0\0\x08\x03\0\0\0\x01\0\0\0\x02\0\0\0\x02\x80\x01\0\xff";
+    xp_dataset *dataset = NULL;
+    MUST(xp_dataset_open(&dataset, scratch_write("image", image, sizeof image - 1), NULL));
+    MUST(xp_dataset_cut(dataset, &(xp_windows){.predict = "", .tokens = true}));
+    assert_values(dataset, 5, (int[]){4, 128, 1, 0, 255});
+    xp_dataset_close(&dataset);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(texts_become_bytes_or_words),
+        cmocka_unit_test(an_image_becomes_the_brightness_of_its_pixels),
         cmocka_unit_test(a_file_of_unequal_series_is_laid_out_by_time),
         cmocka_unit_test(comments_blank_lines_and_windows_line_ends_are_passed_over),
         cmocka_unit_test(a_file_without_labels_has_none),

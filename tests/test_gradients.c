@@ -311,6 +311,12 @@ static void squared_error_with_unknown_targets_and_weights(void **state) {
     conclude(&e);
 }
 
+static void features_of_pairs(void **state) {
+    experiment e = begin();
+    output(&e, xp_pair(e.graph, leaf(&e, "pairs", SHAPE(3, 2, 5))));
+    conclude(&e);
+}
+
 static void attention_with_counts_and_dropout(void **state) {
     static const int32_t per_sample[] = {5, 3}, per_head[] = {5, 1, 0, 4};
     for (int kind = 0; kind < 4; kind++) {
@@ -656,6 +662,7 @@ int main(void) {
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
         cmocka_unit_test(squared_error_with_unknown_targets_and_weights),
+        cmocka_unit_test(features_of_pairs),
         cmocka_unit_test(attention_with_counts_and_dropout),
         cmocka_unit_test(attention_with_every_feature),
         cmocka_unit_test(attention_normalise_with_every_answer),

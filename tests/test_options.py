@@ -28,6 +28,8 @@ TEXT = {"data.train": write("words.txt", "all the words that a model learns\n" *
 TABLE_OVER_TIME = "".join(f"{i},{i % 4 + i % 7 / 7},{i % 5}\n" for i in range(60))
 FORECAST = {"data.train": write("measured.csv", "time,load,heat\n" + TABLE_OVER_TIME), "data.test": "", "data.context": 8, "data.horizon": 2,
             "data.season": 4, "model.mask_padding": "off"}
+TOKENS = {"data.train": write("texts.tsv", "Source\tTarget\n" + "".join(f"{'a b c d a'[i % 5:]} a\t{i % 2}\n" for i in range(0, 16, 2)) + "b a\t1\n"),
+          "data.test": "", "model.kind": "tokens"}
 SGD = {"training.optimiser": "sgd", "training.momentum": 0.5}
 COSINE = {"training.schedule": "cosine", "training.epochs": 4}
 STEPS = {"training.schedule": "step", "training.epochs": 4, "training.step_epochs": 2}
@@ -461,6 +463,7 @@ TABLE = {
     "model.positions": (("learned", "sinusoidal"), positions),
     "model.scale_input": (("off", "on"), losses),
     "model.head": (("mean", "flatten"), shape("head.weight", 1, 16, 9 * 16)),
+    "model.head_width": ((0, 24), tensor_appears("head_hidden.weight"), TOKENS),
     "model.head_activation": (("none", "gelu"), head_activation),
     "model.mask_padding": (("on", "off"), losses),
     "model.patch": ((4, 2), shape("embedding.weight", 1, 16, 4), VISION),
@@ -472,6 +475,7 @@ TABLE = {
     "data.train_limit": ((0, 10), recorded("summary", "samples", 16, 10)),
     "data.test_limit": ((0, 4), recorded("summary", "test_samples", 6, 4)),
     "data.max_length": ((0, 20), shape("positions", 0, 9, 20)),
+    "data.words": (("", "a b c d"), shape("embedding.weight", 0, 256, 5), TOKENS),
     "data.context": ((128, 20), shape("positions", 0, 128, 20), TEXT),
     "data.horizon": ((2, 3), shape("head.weight", 0, 4, 6), FORECAST),
     "data.season": ((1, 4), season, FORECAST),

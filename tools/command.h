@@ -15,6 +15,7 @@ int xp_command_train(int count, char **words);
 int xp_command_eval(int count, char **words);
 int xp_command_predict(int count, char **words);
 int xp_command_generate(int count, char **words);
+int xp_command_make(int count, char **words);
 int xp_command_analyze(int count, char **words);
 int xp_command_devices(int count, char **words);
 int xp_command_info(int count, char **words);

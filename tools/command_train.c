@@ -229,9 +229,11 @@ int xp_command_train(int count, char **words) {
         {"--preset", "PRESET", "start from this preset; expanse info lists the presets", .text = &preset},
         {"--config", "FILE", "then read this YAML file; --print-config prints one", .text = &file},
         {"--train", "FILE",
-         "training data: series (.ts, .arff, UCR tables), a table over time (CSV), a folder of images (a folder of "
-         "JPEG or "
-         "PNG files for each class; IDX; CIFAR), text (.txt) or a folder of it; also as .gz (required)",
+         "training data: series (.ts, .arff, UCR tables), a table over time (CSV), texts with a class (.tsv), a folder "
+         "of "
+         "images (a folder of JPEG or PNG files for each class; IDX; CIFAR), text (.txt) or a folder of it; also as "
+         ".gz "
+         "(required)",
          .option = "data.train"},
         {"--task", "NAME",
          "what is learned: classification, regression, forecasting, text (what the training data are for)",

@@ -14,6 +14,7 @@ static const xp_subcommand subcommands[] = {
     {"eval", "print the accuracy of a model on a data set", xp_command_eval},
     {"predict", "write the class and the probabilities of each sample as CSV", xp_command_predict},
     {"generate", "write text that a language model continues a prompt with", xp_command_generate},
+    {"make", "make a data set from a seed: ListOps, Pathfinder", xp_command_make},
     {"analyze", "measure how much the attention heads of a model differ", xp_command_analyze},
     {"study", "train and compare attentions on several data sets, settings and seeds", xp_command_study},
     {"devices", "list the OpenCL devices", xp_command_devices},

@@ -62,18 +62,19 @@ xp_status xp_synthetic_configure(const xp_synthetic_flags *flags, const xp_argum
     const int patch = out->config.model.patch;
     xp_model_shape *shape = &out->shape;
     shape->batch = out->config.training.batch;
-    shape->outputs = kind->symbols;
+    if (kind->continues) shape->outputs = kind->symbols;
     /* Presets with small patches are for small pictures, those with large ones for photographs. */
     const bool photographs = !plain && patch >= 14;
     const int side = photographs ? 224 : 28, usual_side = patch > side ? patch : side - side % patch;
     const data_size sizes[] = {
-        {"--length", "length %d", flags->length, kind->symbols ? out->config.data.context : 128,
+        {"--length", "length %d", flags->length, kind->continues ? out->config.data.context : 128,
          kind->has.length ? &shape->length : NULL},
-        {"--features", "%d features", flags->features, 16, kind->has.features ? &shape->features : NULL},
+        {"--features", "%d features", flags->features, kind->symbols ? kind->symbols : 16,
+         kind->has.features ? &shape->features : NULL},
         {"--image", "images of side %d", flags->image, usual_side, kind->has.height ? &shape->height : NULL},
         {"--channels", "channels %d", flags->channels, photographs ? 3 : 1,
          kind->has.channels ? &shape->channels : NULL},
-        {"--classes", "%d classes", flags->classes, 10, kind->symbols ? NULL : &shape->outputs},
+        {"--classes", "%d classes", flags->classes, 10, kind->continues ? NULL : &shape->outputs},
     };
     XP_TRY(take_sizes(sizes, sizeof sizes / sizeof sizes[0], kind->name, out));
     shape->breadth = shape->height;

@@ -49,7 +49,7 @@ static xp_status search(const xp_config *config, const xp_model_shape *shape, co
                  {"--features", shape->features, kind->has.features},
                  {"--image", shape->height, kind->has.height},
                  {"--channels", shape->channels, kind->has.channels},
-                 {"--classes", shape->outputs, kind->symbols == 0}};
+                 {"--classes", shape->outputs, !kind->continues}};
     enum { SIZES = sizeof sizes / sizeof *sizes };
     char numbers[SIZES][16];
     const char *words[32] = {"--config", path};

@@ -124,6 +124,7 @@ xp_status xp_dataset_check_labels(const xp_dataset *dataset, const char *path) {
 void xp_dataset_pad(xp_dataset *dataset, int length) {
     dataset->length = length;
     dataset->sample_elements = xp_sample_elements(dataset);
+    if (dataset->source && dataset->source->pad) dataset->source->pad(dataset->source, length);
 }
 
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other) {

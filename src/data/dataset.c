@@ -6,6 +6,7 @@
 #include "core/text.h"
 #include "data/formats.h"
 #include "data/timeline.h"
+#include "data/tokens.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -55,8 +56,9 @@ void xp_dataset_close(xp_dataset **dataset) {
 /* The first that recognises what there is opens it. */
 static const xp_format *const formats[] = {&xp_format_idx_folder,  &xp_format_cifar_folder, &xp_format_image_folder,
                                            &xp_format_text_folder, &xp_format_image,        &xp_format_cifar,
-                                           &xp_format_idx,         &xp_format_arff,         &xp_format_ucr,
-                                           &xp_format_text,        &xp_format_csv,          &xp_format_ts};
+                                           &xp_format_idx,         &xp_format_arff,         &xp_format_tsv,
+                                           &xp_format_ucr,         &xp_format_text,         &xp_format_csv,
+                                           &xp_format_ts};
 
 static const xp_format *find_format(const xp_opening *opening) {
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
@@ -140,5 +142,7 @@ xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
         return xp_fail(XP_BAD_DATA,
                        "%s: data.horizon (--horizon) is for a table of measurements over time, in CSV with a header",
                        dataset->name);
+    const bool are_pixels = windows->tokens && dataset->kind == &xp_images_kind;
+    if (are_pixels) return xp_tokens_of_images(dataset);
     return dataset->source->cut ? dataset->source->cut(dataset, windows) : XP_OK;
 }

@@ -31,6 +31,7 @@ typedef struct xp_sample_kind {
     } has;            /* which sizes it has; the others are 0 */
     bool has_missing; /* a value may be NaN */
     int symbols;      /* values are whole numbers below this, which name something and are not measured; 0: measured */
+    bool continues;   /* what there is to predict of a sample is the next symbol, not a label */
     /* Of a sample as it is read, such as [length, features]; the rank is returned. */
     int (*shape)(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]);
     int (*features)(const xp_dataset *dataset);
@@ -40,8 +41,10 @@ typedef struct xp_sample_kind {
     xp_status (*check_alike)(const xp_dataset *dataset, const xp_dataset *other);
     /* "length 8 to 21, 2 features" */
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
+    /* Writes into drawn values what a sample says of itself, such as its length; NULL: nothing. */
+    void (*complete)(const xp_dataset *dataset, float *values);
 } xp_sample_kind;
-extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind;
+extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind, xp_tokens_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
 int64_t xp_sample_elements(const xp_dataset *dataset);       /* the product of the shape */
 
@@ -56,15 +59,17 @@ struct xp_dataset {
     xp_source *source; /* shared with its other parts; NULL: a header alone */
     char name[128];    /* the file's name, for messages */
     int64_t count;     /* samples */
-    int features;      /* series: dimensions */
+    int features;      /* series: dimensions; tokens: how many different ones */
     int length;        /* series: steps of a sample that is read, not fewer than the longest has; text: bytes before
-                          the one that follows */
-    int channels, height, breadth; /* images; height 0: each has its own, until there is a frame */
-    double crop;                   /* with a frame: the part of the short side that it shows; 0: there is none */
-    int64_t sample_elements;       /* length·features, channels·height·breadth or length + 1 */
-    int32_t *lengths;              /* [count], own steps of the series; NULL for images */
-    int32_t *labels;               /* [count], -1: the sample has none; NULL when none has one */
-    int32_t *numbers;              /* [count], of the samples in their source, from 0; NULL: in this order */
+                          the one that follows; tokens: of each sequence */
+    int channels, height,
+        breadth;             /* images; height 0: each has its own, until there is a frame; tokens: channels are the
+                                      sequences of a sample */
+    double crop;             /* with a frame: the part of the short side that it shows; 0: there is none */
+    int64_t sample_elements; /* the product of the shape */
+    int32_t *lengths;        /* [count], own steps of the series, or of the longer sequence; NULL for images */
+    int32_t *labels;         /* [count], -1: the sample has none; NULL when none has one */
+    int32_t *numbers;        /* [count], of the samples in their source, from 0; NULL: in this order */
     /* Of a sequence that was cut: sample i begins at first + shift + i·step, but not later than the last one without
      * the shift. Step 0: it was not cut. */
     int64_t first, step, shift;
@@ -83,11 +88,11 @@ struct xp_dataset {
 };
 
 /* Opens a data set by content: series as .ts, .arff or a table of the UCR archive, or a table over time as CSV, in
- * UTF-8 or UTF-16; or an IDX image file, with its label file beside it (images-idx3 -> labels-idx1), or a binary CIFAR
- * file, or a folder of either (`part`: "train" or "test"); or a JPEG or PNG file, or a folder of them, with a folder
- * for each class or none; or text, as a file whose name ends in .txt or a folder of them. All may be gzip. Missing
- * values are NaN until xp_dataset_interpolate. XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by
- * name), XP_OUT_OF_MEMORY. */
+ * UTF-8 or UTF-16; or texts with a class, as a table with the header "Source", "Target"; or an IDX image file, with its
+ * label file beside it (images-idx3 -> labels-idx1), or a binary CIFAR file, or a folder of either (`part`: "train" or
+ * "test"); or a JPEG or PNG file, or a folder of them, with a folder for each class or none; or text, as a file whose
+ * name ends in .txt or a folder of them. All may be gzip. Missing values are NaN until xp_dataset_interpolate.
+ * XP_IO_ERROR, XP_BAD_DATA (file:line or byte offset), XP_UNSUPPORTED (by name), XP_OUT_OF_MEMORY. */
 xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part);
 /* Opens any file, or the files *.txt of a folder and the folders in it, as text. XP_IO_ERROR, XP_BAD_DATA: it is empty;
  * XP_OUT_OF_MEMORY. */
@@ -98,15 +103,19 @@ xp_status xp_dataset_of_values(xp_dataset **out, const xp_dataset *header, float
 void xp_dataset_close(xp_dataset **dataset);
 
 /* How one long sequence becomes samples: a table of measurements over time, or a text, of which only the context
- * matters. */
+ * matters; and how samples become tokens. */
 typedef struct xp_windows {
     int context, horizon,
         season;          /* steps that are given, and those after them that are to be predicted; horizon 0: none are */
     const char *predict; /* names of the columns that are, parted by commas; empty: all */
+    const char *words;   /* that texts consist of, parted by spaces; empty: bytes are the tokens */
+    int longest;         /* texts: tokens after these are dropped; 0: none are */
+    bool tokens;         /* images are read as sequences of tokens */
     bool to_end;         /* also the windows whose targets come after the last row, or some of them */
 } xp_windows;
-/* Makes windows of a table its samples, or pieces of a text, each with the byte that follows. Nothing is done to other
- * data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or such data have no horizon. */
+/* Makes windows of a table its samples, or pieces of a text, each with the byte that follows; cuts texts with a class into
+ * tokens. Nothing is done to other data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or such data have no
+ * horizon. */
 xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows);
 /* Of windows: keeps the latest, and each of so many. */
 xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);

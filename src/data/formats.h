@@ -30,6 +30,8 @@ struct xp_source {
     xp_status (*read_targets)(const xp_source *source, int64_t number, float *targets);
     /* Makes samples of one long sequence, as xp_dataset_cut does; NULL: the samples are what the file holds. */
     xp_status (*cut)(xp_dataset *dataset, const xp_windows *windows);
+    /* Each sequence of a sample that is read takes this many steps from now on; NULL: what pads stands behind the sample. */
+    void (*pad)(xp_source *source, int length);
     void (*close)(xp_source *source);
     int data_sets;
 };
@@ -44,7 +46,7 @@ typedef struct xp_format {
 } xp_format;
 extern const xp_format xp_format_idx_folder, xp_format_cifar_folder, xp_format_image_folder, xp_format_text_folder,
     xp_format_image, xp_format_cifar, xp_format_idx, xp_format_arff, xp_format_ucr, xp_format_csv, xp_format_ts,
-    xp_format_text;
+    xp_format_text, xp_format_tsv;
 
 /* Which part of a folder that has two is meant. XP_INVALID_ARGUMENT: neither "train" nor "test". */
 xp_status xp_data_part_is_test(const xp_opening *opening, bool *test);

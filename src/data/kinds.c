@@ -1,4 +1,4 @@
-/* What samples can be: series and images; text is in text.c. */
+/* What samples can be: series and images; text is in text.c, and sequences of tokens are in tokens.c. */
 #include "data/dataset.h"
 
 #include <limits.h>
@@ -90,7 +90,7 @@ const xp_sample_kind xp_images_kind = {.name = "images",
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 
 const xp_sample_kind *xp_sample_kind_find(const char *name) {
-    static const xp_sample_kind *const kinds[] = {&xp_series_kind, &xp_images_kind, &xp_text_kind};
+    static const xp_sample_kind *const kinds[] = {&xp_series_kind, &xp_images_kind, &xp_text_kind, &xp_tokens_kind};
     for (size_t i = 0; i < sizeof kinds / sizeof kinds[0]; i++)
         if (strcmp(kinds[i]->name, name) == 0) return kinds[i];
     return NULL;

@@ -2,6 +2,8 @@
 #include "data/names.h"
 
 #include "core/array.h"
+#include "core/text.h"
+
 #include <search.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +41,35 @@ xp_status xp_names_add(xp_names *names, const char *text, size_t length, int *nu
     }
     if (number) *number = found;
     return XP_OK;
+}
+
+static bool read_number(const xp_name *name, double *value) {
+    size_t taken = 0;
+    return xp_text_number(name->text, value, &taken) == XP_OK && taken == name->length;
+}
+
+static int compare_sizes(const void *a, const void *b) {
+    const xp_name *left = *(xp_name *const *)a, *right = *(xp_name *const *)b;
+    double x = 0, y = 0;
+    const bool number = read_number(left, &x), other = read_number(right, &y);
+    if (number != other) return number ? -1 : 1;
+    if (number && x != y) return x < y ? -1 : 1;
+    const size_t common = left->length < right->length ? left->length : right->length;
+    const int order = memcmp(left->text, right->text, common);
+    return order ? order : (left->length > right->length) - (left->length < right->length);
+}
+
+xp_status xp_names_sort(const xp_names *names, xp_names *sorted) {
+    const size_t count = (size_t)names->count;
+    xp_name **all = malloc((count + 1) * sizeof *all);
+    if (!all) return no_memory(names);
+    if (count > 0) memcpy(all, names->all, count * sizeof *all);
+    qsort(all, count, sizeof *all, compare_sizes);
+    xp_status status = XP_OK;
+    for (size_t i = 0; i < count && status == XP_OK; i++)
+        status = xp_names_add(sorted, all[i]->text, all[i]->length, NULL);
+    free(all);
+    return status;
 }
 
 void xp_names_release(xp_names *names) {

@@ -1,6 +1,5 @@
 /* The tables of the UCR archive, .tsv, .csv or .txt: in each line a label, then the values of one series, parted by
  * tabs, commas or spaces. There is no header. Series of different lengths are filled up with NaN at their ends. */
-#include "core/text.h"
 #include "data/formats.h"
 #include "data/series.h"
 #include "data/stamps.h"
@@ -52,41 +51,11 @@ static xp_status read_sample(xp_series *series) {
 
 /* --- classes ------------------------------------------------------------------------------------------------------ */
 
-static bool read_number(const xp_name *name, double *value) {
-    size_t taken = 0;
-    return xp_text_number(name->text, value, &taken) == XP_OK && taken == name->length;
-}
-
-static int compare_labels(const void *a, const void *b) {
-    const xp_name *left = *(xp_name *const *)a, *right = *(xp_name *const *)b;
-    double x = 0, y = 0;
-    const bool number = read_number(left, &x), other = read_number(right, &y);
-    if (number != other) return number ? -1 : 1;
-    if (number && x != y) return x < y ? -1 : 1;
-    const size_t common = left->length < right->length ? left->length : right->length;
-    const int order = memcmp(left->text, right->text, common);
-    return order ? order : (left->length > right->length) - (left->length < right->length);
-}
-
-/* There is no list of classes: they are the labels, numbers by size before words by letters, so that the order of the
- * samples does not matter. */
-static xp_status list_classes(const xp_series *series, xp_names *listed) {
-    const xp_names *seen = &series->seen;
-    xp_name **sorted = NULL;
-    XP_TRY(xp_data_allocate((void **)&sorted, seen->count, sizeof *sorted, series->path));
-    memcpy(sorted, seen->all, (size_t)seen->count * sizeof *sorted);
-    qsort(sorted, (size_t)seen->count, sizeof *sorted, compare_labels);
-    xp_status status = XP_OK;
-    for (int i = 0; i < seen->count && status == XP_OK; i++)
-        status = xp_names_add(listed, sorted[i]->text, sorted[i]->length, NULL);
-    free(sorted);
-    return status;
-}
-
+/* There is no list of classes: they are the labels. */
 static xp_status read_whole(xp_series *series, xp_names *listed, xp_dataset *dataset) {
     series->dimensions = 1;
     while (xp_series_next_line(series)) XP_TRY(read_sample(series));
-    XP_TRY(list_classes(series, listed));
+    XP_TRY(xp_names_sort(&series->seen, listed));
     return xp_series_finish(series, listed, dataset);
 }
 

@@ -7,6 +7,7 @@
 #define XP_MODEL_LIST(ROW)                                                                                             \
     ROW(ENCODER, encoder)                                                                                              \
     ROW(VISION, vision)                                                                                                \
-    ROW(LANGUAGE, language)
+    ROW(LANGUAGE, language)                                                                                            \
+    ROW(TOKENS, tokens)
 
 #endif

@@ -2,7 +2,8 @@
  * optimisers.
  *
  * encoder: time series [B,N,F] with lengths -> [B,outputs]. vision: images [B,Ch,Y,X] -> [B,outputs]. language: tokens
- * [B,N+1] -> [B·N,outputs], for the token after each of the first N. What the outputs mean, and their loss, is for
+ * [B,N+1] -> [B·N,outputs], for the token after each of the first N. tokens: sequences, S of a sample, each behind its
+ * length, [B·S,N+1] -> [B,outputs]. What the outputs mean, and their loss, is for
  * src/task. */
 #ifndef XP_MODEL_MODEL_H
 #define XP_MODEL_MODEL_H
@@ -28,32 +29,33 @@ typedef struct xp_model_config {
     int pre_norm; /* else post-norm */
     int norm;     /* xp_norm_kind */
     double norm_epsilon;
-    int final_norm;      /* a normalisation after the last layer */
-    int activation;      /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
-    int positions;       /* xp_positions */
-    int scale_input;     /* multiply the embedding by sqrt(width) */
-    int head;            /* xp_head */
-    int head_activation; /* xp_activation before the classifier: the published time-series codes have GELU */
-    int mask_padding;    /* attention ignores the zero padding of short series */
-    int patch;           /* vision: side of a patch */
-    int patch_steps;     /* encoder: steps of a row */
-    int storage;         /* xp_type of the activations and gradients in the encoder */
+    int final_norm;                         /* a normalisation after the last layer */
+    int activation;                         /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */
+    int positions;                          /* xp_positions */
+    int scale_input;                        /* multiply the embedding by sqrt(width) */
+    int head;                               /* xp_head */
+    int head_width;                         /* tokens: of the classifier's hidden layer; 0: there is none */
+    int head_activation;                    /* xp_activation before the classifier, or of its hidden layer */
+    int mask_padding;                       /* attention ignores the zero padding of short series */
+    int patch;                              /* vision: side of a patch */
+    int patch_steps;                        /* encoder: steps of a row */
+    int storage;                            /* xp_type of the activations and gradients in the encoder */
     char attention[XP_SPECIFICATION_BYTES]; /* the specification's text */
 } xp_model_config;
 
 /* What the data decides. */
 typedef struct xp_model_shape {
     int batch;
-    int outputs;                   /* numbers that the head gives for a sample; language: for a row, a token each */
-    int length, features;          /* encoder: longest series, dimensions; language: rows */
-    int channels, height, breadth; /* vision */
+    int outputs;          /* numbers that the head gives for a sample; language: for a row, a token each */
+    int length, features; /* encoder: longest series, dimensions; language: rows; tokens: rows, different tokens */
+    int channels, height, breadth; /* vision; tokens: channels are sequences of a sample */
 } xp_model_shape;
 
 /* A built model: its graph's inputs and outputs, borrowed from the graph. */
 typedef struct xp_model {
     xp_graph *graph;    /* owned */
-    xp_tensor *input;   /* F32 [B,N,F], [B,Ch,Y,X] or [B,N+1] */
-    xp_tensor *lengths; /* I32 [B]; NULL for vision and language */
+    xp_tensor *input;   /* F32 [B,N,F], [B,Ch,Y,X], [B,N+1] or [B·S,N+1] */
+    xp_tensor *lengths; /* I32 [B]; NULL where the input has them, or there are none */
     xp_tensor *weights; /* F32 [B]: 1, or 0 for a padded sample */
     xp_tensor *output;  /* [B,outputs] or [B·N,outputs] */
 } xp_model;
@@ -62,7 +64,7 @@ typedef struct xp_model {
  * message, one a line, each with its option. XP_INVALID_ARGUMENT. */
 xp_status xp_model_check(const xp_model_config *config, const xp_model_shape *shape);
 
-/* Which samples the model takes, by the name of their kind in src/data: "series", "images", "text". */
+/* Which samples the model takes, by the name of their kind in src/data: "series", "images", "text", "tokens". */
 const char *xp_model_samples(const xp_model_config *config);
 
 /* The rows that attention sees of a sample: one after another, or a grid. */

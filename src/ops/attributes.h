@@ -103,6 +103,12 @@ typedef struct xp_patches_attributes {
     int64_t patch;
 } xp_patches_attributes;
 
+/* ---- ops/pair.c: "pair", "pair_backward"; no attributes --------------------------------------------------------------
+ * pairs [B,2,C] of a and b -> [B,4,C]: a, b, a·b, a - b.
+ * Backward
+ * inputs:  dy, pairs
+ * outputs: d_pairs */
+
 /* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows" ------------------------------------------
  * sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages the first lengths[b] rows (all N when lengths is
  * NULL; 0 for a length of 0). Loads stop at the length.

@@ -41,6 +41,8 @@
     ROW(lookup_backward, 3)                                                                                            \
     ROW(mask_rows, 2)                                                                                                  \
     ROW(optimiser, 2)                                                                                                  \
+    ROW(pair, 2)                                                                                                       \
+    ROW(pair_backward, 3)                                                                                              \
     ROW(patches, 2)                                                                                                    \
     ROW(sequence_pool, 2)                                                                                              \
     ROW(sequence_pool_backward, 3)                                                                                     \

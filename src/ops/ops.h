@@ -66,6 +66,10 @@ xp_tensor *xp_tokens(xp_graph *graph, xp_tensor *values, xp_tensor *weights, int
 /* The rows of table [V,C] that tokens I32 [B,N] name: -> [B,N,C]; zeros where there is none. */
 xp_tensor *xp_lookup(xp_graph *graph, xp_tensor *table, xp_tensor *tokens);
 
+/* ---- ops/pair.c ---- */
+/* pairs [B,2,C] of a and b -> [B,4,C]: a, b, a·b, a - b. */
+xp_tensor *xp_pair(xp_graph *graph, xp_tensor *pairs);
+
 /* ---- ops/depthwise_convolution.c ---- */
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);

@@ -16,7 +16,7 @@ enum { LOSS_SUM = XP_TALLY_LOSS, CORRECT = XP_TALLY_SCORE, SUMS };
 
 /* The check rejects data with samples without a class. */
 static bool takes(const xp_dataset *training) {
-    return training->kind->symbols == 0;
+    return !training->kind->continues;
 }
 
 static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use use) {

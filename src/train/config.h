@@ -32,6 +32,7 @@ typedef struct xp_config {
         double validation; /* fraction split off the training part; 0: none */
         int context;       /* of windows of a table: rows before those that are predicted; text: bytes before the one */
         int horizon, season, stride; /* of such windows; horizon 0: the data have none */
+        char words[1024];            /* of texts that are classified; empty: their bytes are the tokens */
         char predict[256];           /* columns of it, by name; empty: all */
         int64_t train_limit;         /* samples; 0: all */
         int64_t test_limit;

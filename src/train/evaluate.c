@@ -32,6 +32,9 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
                                 .horizon = config->data.horizon,
                                 .season = config->data.season,
                                 .predict = config->data.predict,
+                                .words = config->data.words,
+                                .longest = config->data.max_length,
+                                .tokens = xp_sample_kind_find(xp_model_samples(&config->model)) == &xp_tokens_kind,
                                 .to_end = !options->judged && !options->part};
     /* What a run has split is the part of a folder that it was trained on. */
     const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);

@@ -51,6 +51,7 @@ static xp_status make_batch(const xp_model_shape *shape, xp_dataset header, xp_d
     xp_random random;
     xp_random_start(&random, SEED, PURPOSE_LABELS);
     for (int64_t b = 0; b < header.count && status == XP_OK; b++) {
+        if (header.kind->complete) header.kind->complete(&header, values + b * header.sample_elements);
         header.lengths[b] = header.length;
         header.labels[b] = (int32_t)xp_random_below(&random, (uint32_t)shape->outputs);
     }
