@@ -13,6 +13,7 @@
 #include "common.clh"
 #include "lanes.clh"
 #include "linear_attention.clh"
+#include "transpose.clh"
 
 #ifndef WRITE_DK
 #define WRITE_DK 1
@@ -38,6 +39,8 @@
 #define X_ROW(r)     const float *x##r = x + min(row + r, rows - 1) * x_row;
 #define OUT_ROW(r)   (out + min(row + r, rows - 1) * out_row + column)
 #define ZERO_PAIR(r) floats low##r = 0.0f, high##r = 0.0f;
+#define LOAD_PAIR                                                                                                      \
+    floats y_low = load_lanes(0, y + i * y_row + column), y_high = load_lanes(1, y + i * y_row + column);
 #define STEP_PAIR(r)                                                                                                   \
     {                                                                                                                  \
         floats broadcast = (floats)(x##r[i * x_step]);                                                                 \
@@ -47,62 +50,54 @@
 #define ADD_PAIR(r)    low##r += load_lanes(0, OUT_ROW(r)), high##r += load_lanes(1, OUT_ROW(r));
 #define STORE_PAIR(r)  store_lanes(low##r, 0, OUT_ROW(r)), store_lanes(high##r, 1, OUT_ROW(r));
 #define ZERO_ONE(r)    floats low##r = 0.0f;
+#define LOAD_ONE       floats y_low = load_lanes(0, y + i * y_row + column);
 #define STEP_ONE(r)    low##r = fma((floats)(x##r[i * x_step]), y_low, low##r);
 #define ADD_ONE(r)     low##r += load_lanes(0, OUT_ROW(r));
 #define STORE_ONE(r)   store_lanes(low##r, 0, OUT_ROW(r));
 #define ZERO_EIGHT(r)  float8 low##r = 0.0f;
+#define LOAD_EIGHT     float8 y_low = vload8(0, y + i * y_row + column);
 #define STEP_EIGHT(r)  low##r = fma((float8)(x##r[i * x_step]), y_low, low##r);
 #define ADD_EIGHT(r)   low##r += vload8(0, OUT_ROW(r));
 #define STORE_EIGHT(r) vstore8(low##r, 0, OUT_ROW(r));
 
-/* out [rows][columns] += x · y, columns a multiple of 8; element (r, i) of x [rows][terms] is x[r·x_row + i·x_step].
- * Runs of RUN terms are added up for themselves, since features have one sign and a long chain of such terms loses
- * digits. The last tile repeats the last row in place of those behind it: all copies are read before one is written. */
+/* out [rows][columns] = x · y, or += where it is not fresh, columns a multiple of 8; element (r, i) of x [rows][terms] is
+ * x[r·x_row + i·x_step]. Runs of RUN terms, the last with up to eight more, are added up for themselves, since features
+ * have one sign and a long chain of such terms loses digits. The last tile repeats the last row in place of those behind
+ * it: all copies are read before one is written. */
 #define RUN 32
-#define DEFINE_MULTIPLY(NAME, Y_SPACE, OUT_SPACE)                                                                      \
-    INLINE void NAME(const float *x, const int x_row, const int x_step, int rows, int terms, const Y_SPACE float *y,   \
-                     const int y_row, int columns, OUT_SPACE float *out, const int out_row) {                          \
+#define TILES(KIND, WIDTH)                                                                                             \
+    for (; column + WIDTH <= columns; column += WIDTH)                                                                 \
         for (int row = 0; row < rows; row += 6) {                                                                      \
             EACH_6(X_ROW)                                                                                              \
-            for (int first = 0; first < terms; first += RUN) {                                                         \
-                const int end = min(first + RUN, terms);                                                               \
-                int column = 0;                                                                                        \
-                for (; column + 2 * LANES <= columns; column += 2 * LANES) {                                           \
-                    EACH_6(ZERO_PAIR)                                                                                  \
-                    for (int i = first; i < end; i++) {                                                                \
-                        floats y_low = load_lanes(0, y + i * y_row + column);                                          \
-                        floats y_high = load_lanes(1, y + i * y_row + column);                                         \
-                        EACH_6(STEP_PAIR)                                                                              \
-                    }                                                                                                  \
-                    EACH_6(ADD_PAIR)                                                                                   \
-                    EACH_6(STORE_PAIR)                                                                                 \
+            for (int first = 0, end; first < terms; first = end) {                                                     \
+                end = terms - first <= RUN + 8 ? terms : first + RUN;                                                  \
+                EACH_6(ZERO_##KIND)                                                                                    \
+                for (int i = first; i < end; i++) {                                                                    \
+                    LOAD_##KIND EACH_6(STEP_##KIND)                                                                    \
                 }                                                                                                      \
-                for (; column + LANES <= columns; column += LANES) {                                                   \
-                    EACH_6(ZERO_ONE)                                                                                   \
-                    for (int i = first; i < end; i++) {                                                                \
-                        floats y_low = load_lanes(0, y + i * y_row + column);                                          \
-                        EACH_6(STEP_ONE)                                                                               \
-                    }                                                                                                  \
-                    EACH_6(ADD_ONE)                                                                                    \
-                    EACH_6(STORE_ONE)                                                                                  \
+                if (first > 0 || !fresh) {                                                                             \
+                    EACH_6(ADD_##KIND)                                                                                 \
                 }                                                                                                      \
-                if (LANES > 8 && column < columns) {                                                                   \
-                    EACH_6(ZERO_EIGHT)                                                                                 \
-                    for (int i = first; i < end; i++) {                                                                \
-                        float8 y_low = vload8(0, y + i * y_row + column);                                              \
-                        EACH_6(STEP_EIGHT)                                                                             \
-                    }                                                                                                  \
-                    EACH_6(ADD_EIGHT)                                                                                  \
-                    EACH_6(STORE_EIGHT)                                                                                \
-                }                                                                                                      \
+                EACH_6(STORE_##KIND)                                                                                   \
             }                                                                                                          \
-        }                                                                                                              \
+        }
+#define DEFINE_MULTIPLY(NAME, Y_SPACE, OUT_SPACE)                                                                      \
+    INLINE void NAME(const float *x, const int x_row, const int x_step, int rows, int terms, const Y_SPACE float *y,   \
+                     const int y_row, int columns, OUT_SPACE float *out, const int out_row, bool fresh) {              \
+        int column = 0;                                                                                                \
+        TILES(PAIR, 2 * LANES)                                                                                         \
+        TILES(ONE, LANES)                                                                                              \
+        if (LANES > 8) TILES(EIGHT, 8)                                                                                 \
     }
 DEFINE_MULTIPLY(multiply, __private, __private)
 DEFINE_MULTIPLY(multiply_state, __global, __private)
 DEFINE_MULTIPLY(multiply_into_state, __private, __global)
 
 /* ---- packing ----------------------------------------------------------------------------------------------------- */
+
+INLINE void clear(float *x, int count) {
+    for (int i = 0; i < count; i += 8) vstore8((float8)(0.0f), 0, x + i);
+}
 
 INLINE float identity_1(float x) {
     return x;
@@ -112,13 +107,19 @@ INLINE float8 identity_8(float8 x) {
     return x;
 }
 
-/* out [rows rounded up to 8][pitch] = map(rows of x), with 0 in the added columns and rows. */
+INLINE float16 identity_16(float16 x) {
+    return x;
+}
+
+/* out [rows rounded up to 8][pitch] = map(rows of x), with 0 in the added columns and rows. Sixteen at once, since one
+ * vector of eight waits for its own chain of operations. */
 #define DEFINE_PACK(NAME, MAP)                                                                                         \
     INLINE void NAME(const __global float *x, int x_row, int rows, const int width, float *out, const int pitch) {     \
         for (int i = 0; i < rows; i++) {                                                                               \
             const __global float *from = x + (long)i * x_row;                                                          \
             float *to = out + i * pitch;                                                                               \
             int column = 0;                                                                                            \
+            for (; column + 16 <= width; column += 16) vstore16(MAP##_16(vload16(0, from + column)), 0, to + column);  \
             for (; column + 8 <= width; column += 8) vstore8(MAP##_8(vload8(0, from + column)), 0, to + column);       \
             for (; column < width; column++) to[column] = MAP##_1(from[column]);                                       \
             for (; column < pitch; column++) to[column] = 0.0f;                                                        \
@@ -139,50 +140,63 @@ INLINE void pack_values(const __global float *v, int v_row, int rows, float *out
 /* g_i = d_o_i / z_i and, for the sum, -(d_o_i·o_i) / z_i; 0 where z_i is 0. */
 INLINE void pack_slopes(const __global float *d_o, int d_o_row, const __global float *o, int o_row,
                         const __global float *z, int rows, float *out) {
-    pack_plain(d_o, d_o_row, rows, E, out, VP);
-    for (int i = 0; i < rows; i++) {
+    for (int i = 0; i < rows; i++, d_o += d_o_row, o += o_row) {
         float *slope = out + i * VP;
         const float factor = z[i] == 0.0f ? 0.0f : 1.0f / z[i];
-#if SUM
-        const __global float *output = o + (long)i * o_row;
         float8 products = 0.0f;
         float along = 0.0f;
         int e = 0;
-        for (; e + 8 <= E; e += 8) products = fma(vload8(0, output + e), vload8(0, slope + e), products);
-        for (; e < E; e++) along = fma(output[e], slope[e], along);
-        slope[E] = -(along + lanes_sum(products));
-#endif
-        for (int c = 0; c < VP; c += 8) vstore8(vload8(0, slope + c) * factor, 0, slope + c);
-    }
-}
-#endif
-
-/* out [width][BLOCK] = x [rows rounded up to 8][pitch] transposed. */
-INLINE void transpose(const float *x, const int pitch, int rows, const int width, float *out) {
-    for (int i = 0; i < rows; i += 8)
-        for (int c = 0; c < width; c++) {
-            const float *from = x + i * pitch + c;
-            vstore8((float8)(from[0], from[pitch], from[2 * pitch], from[3 * pitch], from[4 * pitch], from[5 * pitch],
-                             from[6 * pitch], from[7 * pitch]),
-                    0, out + c * BLOCK + i);
+        for (; e + 8 <= E; e += 8) {
+            const float8 values = vload8(0, d_o + e);
+            if (SUM) products = fma(vload8(0, o + e), values, products);
+            vstore8(values * factor, 0, slope + e);
         }
+        for (; e < E; e++) {
+            if (SUM) along = fma(o[e], d_o[e], along);
+            slope[e] = d_o[e] * factor;
+        }
+        if (SUM) slope[e++] = -(along + lanes_sum(products)) * factor;
+        for (; e < VP; e++) slope[e] = 0.0f;
+    }
+    clear(out + rows * VP, (ROUND_UP_8(rows) - rows) * VP);
 }
+#endif
 
-INLINE void clear(float *x, int count) {
-    for (int i = 0; i < count; i += 8) vstore8((float8)(0.0f), 0, x + i);
-}
+/* out [width][BLOCK] = x [rows][pitch] transposed. Private rows are rounded up to 8; those of a state end, and the last
+ * one is repeated instead. */
+#define ROW_8(r) vload8(0, x + (long)ROW(i + r) * pitch + c)
+#define DEFINE_TRANSPOSE(NAME, X_SPACE)                                                                                \
+    INLINE void NAME(const X_SPACE float *x, const int pitch, int rows, const int width, float *out) {                 \
+        for (int i = 0; i < rows; i += 8) {                                                                            \
+            int c = 0;                                                                                                 \
+            for (; c + 8 <= width; c += 8)                                                                             \
+                store_transposed_private(ROW_8(0), ROW_8(1), ROW_8(2), ROW_8(3), ROW_8(4), ROW_8(5), ROW_8(6),         \
+                                         ROW_8(7), out + c * BLOCK + i, BLOCK);                                        \
+            for (; c < width; c++)                                                                                     \
+                for (int r = i; r < i + 8; r++) out[c * BLOCK + r] = x[(long)ROW(r) * pitch + c];                      \
+        }                                                                                                              \
+    }
+#define ROW(r) (r)
+DEFINE_TRANSPOSE(transpose, __private)
+#undef ROW
+#define ROW(r) min(r, rows - 1)
+DEFINE_TRANSPOSE(transpose_state, __global)
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
-/* Adds rows of features [rows][DP] and values or slopes [rows][VP] to a state. */
-INLINE void add_to_state(const float *features, const float *values, int rows, __global float *state) {
+INLINE void clear_state(__global float *state) {
+    for (int i = 0; i < STATE; i += 8) vstore8((float8)(0.0f), 0, state + i);
+}
+
+/* Adds rows of features [rows][DP] and values or slopes [rows][VP] to a state, or begins it. */
+INLINE void add_to_state(const float *features, const float *values, int rows, __global float *state, bool fresh) {
 #if BACKWARD
-    multiply_into_state(values, 1, VP, VALUE_COLUMNS, rows, features, DP, DP, state, DP);
+    multiply_into_state(values, 1, VP, VALUE_COLUMNS, rows, features, DP, DP, state, DP, fresh);
 #else
-    multiply_into_state(features, 1, DP, D, rows, values, VP, VP, state, VP);
+    multiply_into_state(features, 1, DP, D, rows, values, VP, VP, state, VP, fresh);
 #if SUM
     for (int c = 0; c < DP; c += 8) {
-        float8 sum = vload8(0, state + D * VP + c);
+        float8 sum = fresh ? (float8)(0.0f) : vload8(0, state + D * VP + c);
         for (int i = 0; i < rows; i++) sum += vload8(0, features + i * DP + c);
         vstore8(sum, 0, state + D * VP + c);
     }
@@ -201,12 +215,12 @@ KERNEL void linear_attention_key_state(VIEW(k), VIEW(v), const __global int *res
     k = AT(k, sample, head / share);
     v = AT(v, sample, head / share);
     states += (((long)sample * heads + head) * slots + get_group_id(0)) * STATE;
-    for (int i = 0; i < STATE; i += 8) vstore8((float8)(0.0f), 0, states + i);
+    if (first >= end) clear_state(states);
     for (int row = first; row < end; row += BLOCK) {
         const int rows = min(BLOCK, end - row);
         pack_features(k + (long)row * k_row, k_row, rows, D, b, DP);
         pack_values(v + (long)row * v_row, v_row, rows, values);
-        add_to_state(b, values, rows, states);
+        add_to_state(b, values, rows, states, row == first);
     }
 }
 
@@ -225,12 +239,12 @@ KERNEL void linear_attention_query_state(VIEW(q), VIEW(d_o), const __global floa
     o += ((long)sample * N * heads + head) * E;
     z += ((long)sample * heads + head) * N;
     states += (((long)sample * heads + head) * slots + get_group_id(0)) * STATE;
-    for (int i = 0; i < STATE; i += 8) vstore8((float8)(0.0f), 0, states + i);
+    if (first >= end) clear_state(states);
     for (int row = first; row < end; row += BLOCK) {
         const int rows = min(BLOCK, end - row);
         pack_features(q + (long)row * q_row, q_row, rows, D, a, DP);
         pack_slopes(d_o + (long)row * d_o_row, d_o_row, o + (long)row * heads * E, heads * E, z + row, rows, slopes);
-        add_to_state(a, slopes, rows, states);
+        add_to_state(a, slopes, rows, states, row == first);
     }
 }
 #endif
@@ -285,8 +299,7 @@ KERNEL void linear_attention_suffix(__global float *restrict states, int slots) 
 INLINE void weights_before(const float *x, const int pitch, const int terms, int rows, const float *columns, int seen,
                            int last, float *weights) {
     const int computed = ROUND_UP_8(seen);
-    for (int r = 0; r < rows; r++) clear(weights + r * BLOCK, computed);
-    multiply(x, pitch, 1, rows, terms, columns, BLOCK, computed, weights, BLOCK);
+    multiply(x, pitch, 1, rows, terms, columns, BLOCK, computed, weights, BLOCK, true);
     for (int r = 0; r < rows; r++)
         for (int i = clamp(last + r + 1, 0, computed); i < computed; i++) weights[r * BLOCK + i] = 0.0f;
 }
@@ -318,8 +331,7 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
     states += (((long)sample * (heads / share) + head / share) * slots + slot) * STATE;
 
     pack_features(q, q_row, rows, D, a, DP);
-    clear(out, BLOCK * VP);
-    multiply_state(a, DP, 1, rows, D, states, VP, VP, out, VP);
+    multiply_state(a, DP, 1, rows, D, states, VP, VP, out, VP, true);
     for (int i = 0; i < rows; i++) {
         float8 products = 0.0f;
 #if SUM
@@ -339,7 +351,7 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
             const int part_rows = min(PART, rows - part), last = first + part + shift - tile;
             const int seen = clamp(last + part_rows, 0, tile_keys);
             weights_before(a + part * DP, DP, D, part_rows, b_columns, seen, last, weights);
-            multiply(weights, BLOCK, 1, part_rows, seen, values, VP, VP, out + part * VP, VP);
+            multiply(weights, BLOCK, 1, part_rows, seen, values, VP, VP, out + part * VP, VP, false);
             for (int r = 0; r < part_rows; r++) {
                 float8 sum = 0.0f;
                 for (int i = 0; i < seen; i += 8) sum += vload8(0, weights + r * BLOCK + i);
@@ -359,21 +371,28 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
         const float divisor = seen > 0 ? 1.0f : 0.0f;
 #endif
         const float factor = divisor == 0.0f ? 0.0f : scale / divisor;
-        for (int e = 0; e < E; e++) to[e] = divisor == 0.0f ? 0.0f : out[i * VP + e] * factor;
+        int e = 0;
+        if (divisor != 0.0f)
+            for (; e + 8 <= E; e += 8) vstore8(vload8(0, out + i * VP + e) * factor, 0, to + e);
+        for (; e < E; e++) to[e] = divisor == 0.0f ? 0.0f : out[i * VP + e] * factor;
         z[i] = divisor;
     }
 }
 
 #else
-/* dx = d · φ'(x) · scale for `rows` rows, 0 for those up to `all`; d [rows][DP]. */
-INLINE void store_features(const float *d, const __global float *x, int x_row, __global float *dx, int dx_row, int rows,
-                           int all, float scale) {
+/* dx = d · φ'(x) · scale for `rows` rows, 0 for those up to `all`; d and features, which are φ(x) or NULL, [rows][DP]. */
+#define SLOPE(N)                                                                                                       \
+    (features ? feature_slope_of_##N(vload##N(0, features + i * DP + c), vload##N(0, at + c))                          \
+              : feature_slope_##N(vload##N(0, at + c)))
+INLINE void store_features(const float *d, const float *features, const __global float *x, int x_row,
+                           __global float *dx, int dx_row, int rows, int all, float scale) {
     for (int i = 0; i < all; i++) {
         const __global float *at = x + (long)i * x_row;
         __global float *to = dx + (long)i * dx_row;
         int c = 0;
-        for (; c + 8 <= D && i < rows; c += 8)
-            vstore8(vload8(0, d + i * DP + c) * feature_slope_8(vload8(0, at + c)) * scale, 0, to + c);
+        for (; c + 16 <= D && i < rows; c += 16)
+            vstore16(vload16(0, d + i * DP + c) * SLOPE(16) * scale, 0, to + c);
+        for (; c + 8 <= D && i < rows; c += 8) vstore8(vload8(0, d + i * DP + c) * SLOPE(8) * scale, 0, to + c);
         for (; c < D; c++) to[c] = i < rows ? d[i * DP + c] * feature_slope_1(at[c]) * scale : 0.0f;
     }
 }
@@ -404,8 +423,7 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
     states += (((long)sample * (heads / share) + head / share) * slots + slot) * STATE;
 
     pack_slopes(d_o, d_o_row, o, heads * E, z, rows, slopes);
-    clear(out, BLOCK * DP);
-    multiply_state(slopes, VP, 1, rows, VALUE_COLUMNS, states, DP, DP, out, DP);
+    multiply_state(slopes, VP, 1, rows, VALUE_COLUMNS, states, DP, DP, out, DP, true);
 #if CAUSAL
     const int end = rows > 0 ? keys_seen(first + rows - 1, shift, keys) : 0;
     for (int tile = slot * CHUNK; tile < end; tile += BLOCK) {
@@ -417,11 +435,11 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
             const int part_rows = min(PART, rows - part), last = first + part + shift - tile;
             const int seen = clamp(last + part_rows, 0, tile_keys);
             weights_before(slopes + part * VP, VP, VALUE_COLUMNS, part_rows, value_columns, seen, last, weights);
-            multiply(weights, BLOCK, 1, part_rows, seen, b, DP, DP, out + part * DP, DP);
+            multiply(weights, BLOCK, 1, part_rows, seen, b, DP, DP, out + part * DP, DP, false);
         }
     }
 #endif
-    store_features(out, q, q_row, dq, dq_row, rows, min(BLOCK, N - first), scale);
+    store_features(out, 0, q, q_row, dq, dq_row, rows, min(BLOCK, N - first), scale);
 }
 
 #if CAUSAL
@@ -429,8 +447,7 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
 INLINE void weights_behind(const float *x, const int pitch, const int terms, int rows, const float *columns,
                            int skipped, int count, int first, float *weights) {
     const int computed = ROUND_UP_8(count) - skipped;
-    for (int r = 0; r < rows; r++) clear(weights + r * BLOCK + skipped, computed);
-    multiply(x, pitch, 1, rows, terms, columns + skipped, BLOCK, computed, weights + skipped, BLOCK);
+    multiply(x, pitch, 1, rows, terms, columns + skipped, BLOCK, computed, weights + skipped, BLOCK, true);
     for (int r = 0; r < rows; r++)
         for (int i = skipped; i < clamp(first + r, skipped, count); i++) weights[r * BLOCK + i] = 0.0f;
 }
@@ -474,19 +491,13 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
         const int slot = query_slot(first + rows - 1, shift, slots);
         const __global float *state = states + (((long)sample * heads + head) * slots + slot) * STATE;
 #if WRITE_DK
-        multiply_state(values, VP, 1, rows, VALUE_COLUMNS, state, DP, DP, d_key, DP);
+        multiply_state(values, VP, 1, rows, VALUE_COLUMNS, state, DP, DP, d_key, DP, false);
 #endif
 #if WRITE_DV
         for (int e = 0; e < EP; e += BLOCK) { /* the state's columns e … as rows of a product */
             const int count = min(BLOCK, EP - e);
-            for (int i = 0; i < count; i += 8)
-                for (int d = 0; d < D; d++) {
-                    float lanes[8];
-                    for (int lane = 0; lane < 8; lane++)
-                        lanes[lane] = state[min(e + i + lane, VALUE_COLUMNS - 1) * DP + d];
-                    vstore8(vload8(0, lanes), 0, columns + d * BLOCK + i);
-                }
-            multiply(b, DP, 1, rows, D, columns, BLOCK, count, d_value + e, EP);
+            transpose_state(state + e * DP, DP, min(count, VALUE_COLUMNS - e), D, columns);
+            multiply(b, DP, 1, rows, D, columns, BLOCK, count, d_value + e, EP, false);
         }
 #endif
 #if CAUSAL
@@ -507,7 +518,7 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
                 weights_behind(b + part * DP, DP, D, part_rows, columns, skipped, tile_queries, see_all + part,
                                weights);
                 multiply(weights + skipped, BLOCK, 1, part_rows, tile_queries - skipped, slopes + skipped * VP, VP, EP,
-                         d_value + part * EP, EP);
+                         d_value + part * EP, EP, false);
             }
 #endif
 #if WRITE_DK
@@ -518,7 +529,7 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
                 weights_behind(values + part * VP, VP, VALUE_COLUMNS, part_rows, columns, skipped, tile_queries,
                                see_all + part, weights);
                 multiply(weights + skipped, BLOCK, 1, part_rows, tile_queries - skipped, a + skipped * DP, DP, DP,
-                         d_key + part * DP, DP);
+                         d_key + part * DP, DP, false);
             }
 #endif
         }
@@ -526,12 +537,15 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
     }
 #if WRITE_DK
     dk = AT(dk, sample, get_group_id(1)) + (long)first * dk_row;
-    store_features(d_key, k, k_row, dk, dk_row, most, min(BLOCK, M - first), scale);
+    store_features(d_key, b, k, k_row, dk, dk_row, most, min(BLOCK, M - first), scale);
 #endif
 #if WRITE_DV
     dv = AT(dv, sample, get_group_id(1)) + (long)first * dv_row;
-    for (int i = 0; i < min(BLOCK, M - first); i++)
-        for (int e = 0; e < E; e++) dv[(long)i * dv_row + e] = i < most ? d_value[i * EP + e] * scale : 0.0f;
+    for (int i = 0; i < min(BLOCK, M - first); i++, dv += dv_row) {
+        int e = 0;
+        for (; e + 8 <= E && i < most; e += 8) vstore8(vload8(0, d_value + i * EP + e) * scale, 0, dv + e);
+        for (; e < E; e++) dv[e] = i < most ? d_value[i * EP + e] * scale : 0.0f;
+    }
 #endif
 }
 #endif

@@ -162,6 +162,18 @@ static void both_passes_equal_the_quadratic_form(void **state) {
         }
 }
 
+/* So many heads that a chunk is two blocks long, or the whole length. */
+static void long_chunks_equal_the_quadratic_form(void **state) {
+    static const layer layers[] = {{4, 70, 130, 8, 8, 8, 8, false, NULL, NULL},
+                                   {8, 130, 70, 8, 8, 4, 4, false, NULL, NULL}};
+    for (size_t i = 0; i < sizeof layers / sizeof layers[0]; i++) {
+        arrays a = make(&layers[i], 50 + i);
+        run(&layers[i], &a, WIDE);
+        assert_equals_the_quadratic_form(&layers[i], &a, WIDE);
+        release(&a);
+    }
+}
+
 static void a_causal_row_ignores_the_future_bit_for_bit(void **state) {
     static const int32_t all[] = {200, 200}; /* the variant of the test above, whose compilation costs more than runs */
     const layer l = {1, 200, 200, 2, 1, 16, 16, true, all, all};
@@ -232,6 +244,7 @@ static void what_does_not_fit_is_rejected_by_name(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(both_passes_equal_the_quadratic_form),
+        cmocka_unit_test(long_chunks_equal_the_quadratic_form),
         cmocka_unit_test(a_causal_row_ignores_the_future_bit_for_bit),
         cmocka_unit_test(memory_grows_with_the_length_alone),
         cmocka_unit_test(what_does_not_fit_is_rejected_by_name),

@@ -199,10 +199,24 @@ typedef struct pass {
     int64_t share; /* query heads per head of key states: separate lengths require separate states */
 } pass;
 
-/* Chunks as long as the narrower side of a state, so that all states together are at most as large as the wider one of
- * keys and values. */
-static int64_t chunk_of(int64_t width, int64_t value_width) {
-    return BLOCK * xp_launch_blocks(width < value_width ? width : value_width, BLOCK);
+/* Chunks at least as long as the narrower side of a state, so that all states together are at most as large as the wider
+ * one of keys and values. Where only whole sums are wanted, a core is faster with one state that stays in its cache: then
+ * chunks are twice as long, and again, while as many are left as 64 cores want. Powers of two keep the variants few. */
+static int64_t chunk_of(const pass *p) {
+    enum { WANTED_GROUPS = 64, LONGEST = 1024 };
+    const int64_t length = p->queries > p->keys ? p->queries : p->keys, states = p->samples * p->key_heads;
+    int64_t chunk = BLOCK * xp_launch_blocks(p->width < p->value_width ? p->width : p->value_width, BLOCK);
+    if (p->wide && !p->attributes->causal)
+        while (chunk < length && chunk < LONGEST && states * xp_launch_blocks(length, 2 * chunk) >= WANTED_GROUPS)
+            chunk *= 2;
+    return chunk;
+}
+
+/* One for each chunk, and one more for what lies in front of, or behind, all of them: a single chunk's own sum is all
+ * that is wanted without order. */
+static int64_t slots_of(const pass *p, int64_t length) {
+    const int64_t chunks = xp_launch_blocks(length, p->chunk);
+    return chunks == 1 && !p->attributes->causal ? 1 : chunks + 1;
 }
 
 /* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
@@ -238,10 +252,10 @@ static pass pass_of(xp_plan *plan, const xp_node *node, xp_family family, bool b
     p.value_width = p.v->shape[3];
     p.group = p.heads / p.key_heads;
     p.share = p.key_lengths && p.key_lengths->rank == 2 ? 1 : p.group;
-    p.chunk = chunk_of(p.width, p.value_width);
+    p.chunk = chunk_of(&p);
     p.block = p.wide ? BLOCK : tiled_rows(p.width, p.value_width, backward ? 32 : 64);
-    p.key_slots = xp_launch_blocks(p.keys, p.chunk) + 1;
-    p.query_slots = xp_launch_blocks(p.queries, p.chunk) + 1;
+    p.key_slots = slots_of(&p, p.keys);
+    p.query_slots = slots_of(&p, p.queries);
     const bool sum = p.attributes->normaliser == XP_NORMALISER_SUM;
     const int64_t padded = xp_launch_blocks(p.width, 8) * 8, padded_values = xp_launch_blocks(p.value_width, 8) * 8;
     p.state = p.wide && !backward ? p.width * padded_values + sum * padded : (p.value_width + sum) * padded;
@@ -309,6 +323,7 @@ static int64_t state_tiles(const pass *p) {
 
 /* Slots become sums: "linear_attention_prefix" of key states, "linear_attention_suffix" of query states. */
 static xp_status emit_sums(const pass *p, const char *kernel, xp_tensor *states, int64_t heads, int64_t slots) {
+    if (slots == 1) return XP_OK;
     const int64_t local = p->wide ? 1 : SUM_ITEMS;
     xp_launch_request request = start(p, kernel, xp_launch_blocks(p->state, p->wide ? STRIP : local), heads, local);
     request.flops = (double)xp_tensor_elements(states);
@@ -322,8 +337,8 @@ static xp_status emit_key_states(const pass *p, xp_tensor **states) {
     const int64_t heads = p->heads / p->share, tiles = p->wide ? 1 : state_tiles(p);
     if (!(*states = xp_plan_scratch(p->plan, p->node, p->samples * heads * p->key_slots * p->state)))
         return XP_OUT_OF_MEMORY;
-    xp_launch_request request =
-        start(p, "linear_attention_key_state", (p->key_slots - 1) * tiles, heads, p->wide ? 1 : STATE_ITEMS);
+    xp_launch_request request = start(p, "linear_attention_key_state", xp_launch_blocks(p->keys, p->chunk) * tiles,
+                                      heads, p->wide ? 1 : STATE_ITEMS);
     measure(&request, p, p->keys, heads, 1, false);
     xp_view_pass(&request, p->k, false);
     xp_view_pass(&request, p->v, false);
@@ -342,8 +357,8 @@ static xp_status emit_query_states(const pass *p, xp_tensor *terms, xp_tensor **
     const int64_t tiles = p->wide ? 1 : state_tiles(p);
     if (!(*states = xp_plan_scratch(p->plan, p->node, p->samples * p->heads * p->query_slots * p->state)))
         return XP_OUT_OF_MEMORY;
-    xp_launch_request request =
-        start(p, "linear_attention_query_state", (p->query_slots - 1) * tiles, p->heads, p->wide ? 1 : STATE_ITEMS);
+    xp_launch_request request = start(p, "linear_attention_query_state", xp_launch_blocks(p->queries, p->chunk) * tiles,
+                                      p->heads, p->wide ? 1 : STATE_ITEMS);
     measure(&request, p, p->queries, p->heads, 1, false);
     xp_view_pass(&request, p->q, false);
     xp_view_pass(&request, p->d_o, false);
