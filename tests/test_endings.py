@@ -270,9 +270,15 @@ def check_study():
     expect("a difference", abs(group["difference"] - sum(differences) / 2) < 1e-9, f"{group} {differences}")
     ends = (group["difference_low"] - differences[0], group["difference_high"] - differences[1])  # of two pairs, both
     expect("an interval", max(map(abs, ends)) < 1e-9, f"{group} {differences}")
+    page = open(path("studied/report.html")).read()
+    for part in ("4 of 4 runs are finished", "<code>softmax+bn</code>", "waves, small", "accuracy, mean over the seeds"):
+        expect("a report", part in page, f"no '{part}'")
+    expect("a report", page.count("<svg") == page.count("</svg>") == 5, f"{page.count('<svg')} pictures")  # curves, 2 results, 2 maps
+    expect("a report", not re.search(r"(src|href|@import|url\()", page), "it needs other files")
     before = snapshot([path("studied")])
-    again = must(*words)
-    expect("a study that is done", "4 runs, 4 done" in again.stderr and json.loads(again.stdout) == first, again.stderr)
+    again = must(*words, "--report")
+    expect("a study that is done", json.loads(again.stdout) == first, again.stdout)
+    expect("a study that is done", "4 runs, 4 done" in must(*words).stderr, "it trains again")
     expect("a study that is done", snapshot([path("studied")]) == before, "runs were changed")
     failed = expanse("study", path("missing.yaml"), "--out", path("failing"))
     expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")

@@ -150,6 +150,31 @@ static xp_status train(work *at, int index, const char *limit) {
     return xp_study_result_read(at->study, run, &at->results[index]);
 }
 
+/* Measures how much the heads of a finished run differ. A failure, as of a model that is not analysed, is no failure of
+ * the study: the columns stay empty. */
+static xp_status analyse(work *at, int index) {
+    const xp_study_run *run = &at->study->runs[index];
+    const xp_study_part *set = &at->study->sets[run->set];
+    char errors[1100], out[1100];
+    int code = 0;
+    XP_TRY(xp_run_folder_path(run->folder, XP_STUDY_ANALYSIS, out, sizeof out));
+    if (xp_path_exists(out)) return XP_OK;
+    snprintf(errors, sizeof errors, "%s.errors", run->folder);
+    const char *const words[] = {"analyze", run->folder,    "--data", set->test ? set->test : set->train,
+                                 "--limit", "64",           "--out",  out,
+                                 "--quiet", "--trust-code", NULL};
+    at->shown = index;
+    at->began = xp_clock();
+    at->doing = "analysing";
+    const xp_status status = xp_child_work(words, errors, show, at, &code);
+    at->shown = -1;
+    at->doing = "training";
+    xp_live_clear(&at->live);
+    (void)unlink(errors);
+    XP_TRY(status);
+    return xp_study_result_read(at->study, run, &at->results[index]);
+}
+
 static void say_end(const work *at, int index, double seconds) {
     const xp_study_result *result = &at->results[index];
     char name[256], best[64], final[64], spent[32];
@@ -266,7 +291,9 @@ static void add_row(xp_table *table, const xp_study *study, const xp_study_group
                                     {.whole = all ? XP_CELL_EMPTY : (int64_t)group->parameters},
                                     {.real = all ? NAN : group->step_flops},
                                     {.real = all ? NAN : group->seconds},
-                                    {.real = all ? NAN : group->peak_bytes}});
+                                    {.real = all ? NAN : group->peak_bytes},
+                                    {.real = group->map_distance},
+                                    {.real = group->output_distance}});
 }
 
 static xp_status print_table(const work *at, xp_table_format format) {
@@ -290,7 +317,9 @@ static xp_status print_table(const work *at, xp_table_format format) {
                                         {"parameters", "parameters", XP_CELL_WHOLE},
                                         {"step_flops", "MFLOP a step", XP_CELL_REAL, .digits = 1, .scale = 1e-6},
                                         {"seconds", "seconds", XP_CELL_REAL, .digits = 1},
-                                        {"peak_bytes", "peak MiB", XP_CELL_REAL, .scale = XP_MIB}};
+                                        {"peak_bytes", "peak MiB", XP_CELL_REAL, .scale = XP_MIB},
+                                        {"map_distance", "map distance", XP_CELL_REAL, .digits = 4},
+                                        {"output_distance", "output distance", XP_CELL_REAL, .digits = 4}};
     const xp_study *study = at->study;
     xp_study_group *groups = NULL;
     int count = 0;
@@ -336,6 +365,17 @@ static xp_status work_on(work *at, bool dry_run) {
         learn_time(at, group_of(study, &study->runs[i]));
         say_end(at, i, spent);
     }
+    for (int i = 0; i < study->run_count && !dry_run; i++)
+        if (study->runs[i].seed == 0 && at->results[i].finished) XP_TRY(analyse(at, i));
+    return XP_OK;
+}
+
+static xp_status write_report(const work *at, const char *out) {
+    char path[1100];
+    XP_TRY(xp_run_folder_path(out, "report.html", path, sizeof path));
+    XP_TRY(xp_study_report(at->study, at->results, at->failures, path));
+    if (!at->live.quiet) fprintf(at->live.out, "report       %s\n\n", path);
+    fflush(at->live.out);
     return XP_OK;
 }
 
@@ -366,16 +406,18 @@ static bool any_failed(const work *at) {
 }
 
 /* Works on the study, and shows what came of it, also when it was stopped. */
-static int run_study(const xp_study *study, bool dry_run, xp_table_format format, bool quiet) {
+static int run_study(const xp_study *study, const char *out, bool report, bool dry_run, xp_table_format format,
+                     bool quiet) {
     work at = {.study = study, .shown = -1, .overhead = 1};
     xp_live_start(&at.live, format == XP_TABLE_TEXT ? stdout : stderr, quiet);
     xp_status status = begin(&at);
-    if (status == XP_OK) {
+    if (status == XP_OK && !report) {
         xp_signals_hold();
         status = work_on(&at, dry_run);
     }
     if (status == XP_INTERRUPTED) xp_fail(status, "stopped; the same command continues the study");
     int code = status == XP_OK ? XP_EXIT_OK : xp_command_end(status);
+    if (status == XP_OK && !dry_run && write_report(&at, out) != XP_OK) code = xp_command_fail();
     if (status == XP_OK && !dry_run && print_table(&at, format) != XP_OK) code = xp_command_fail();
     if (code == XP_EXIT_OK && any_failed(&at)) code = XP_EXIT_FAILURE;
     end(&at);
@@ -384,11 +426,12 @@ static int run_study(const xp_study *study, bool dry_run, xp_table_format format
 
 int xp_command_study(int count, char **words) {
     const char *out = NULL, *data = NULL;
-    bool dry_run = false, quiet = false;
+    bool dry_run = false, report = false, quiet = false;
     int format = XP_TABLE_TEXT;
     const xp_flag flags[] = {
         {"--out", "DIR", "folder of the run folders, new or of the same study (required)", .text = &out},
         {"--data", "DIR", "folder that the paths of data in FILE are relative to (the current one)", .text = &data},
+        {"--report", NULL, "compare the runs that are done; train nothing", .on = &report},
         {"--dry-run", NULL, "print the estimate and stop; what is trained for it is not lost", .on = &dry_run},
         XP_TABLE_FORMAT_FLAG(&format),
         {"--quiet", NULL, "print only errors and the table", .on = &quiet},
@@ -397,9 +440,11 @@ int xp_command_study(int count, char **words) {
         .name = "study",
         .synopsis = "FILE --out DIR [flags]",
         .description =
-            "Compares attentions: trains each of them on each data set, with each setting and seed, and prints a\n"
-            "table with means and standard deviations over the seeds, and the differences to the first attention\n"
-            "with intervals. FILE is YAML:\n\n"
+            "Compares attentions: trains each of them on each data set, with each setting and seed, prints a table "
+            "with\n"
+            "means and standard deviations over the seeds, the differences to the first attention with intervals, and\n"
+            "the distances between heads as expanse analyze measures them, and writes DIR/report.html: the same with\n"
+            "curves, results, attention maps and configurations, on one page that needs no network. FILE is YAML:\n\n"
             "  attentions: [softmax, softmax+bn, 'softmax+sh(1,1,2,4)']\n"
             "  seeds: 3                       # 1, 2 and 3; or a list of seeds\n"
             "  data:\n"
@@ -426,12 +471,13 @@ int xp_command_study(int count, char **words) {
     if (code != XP_EXIT_OK || arguments.help) return code;
     if (arguments.word_count != 1) return xp_command_misuse("give one file: expanse study FILE --out DIR");
     if (!out) return xp_command_misuse("no folder for the runs: give --out DIR");
+    if (report && dry_run) return xp_command_misuse("--report and --dry-run exclude each other");
     xp_study study;
     if (xp_study_read(&study, arguments.words[0], data, out) != XP_OK) {
         xp_command_fail();
         return xp_last_status() == XP_BAD_DATA ? XP_EXIT_USAGE : XP_EXIT_FAILURE;
     }
-    code = run_study(&study, dry_run, (xp_table_format)format, quiet);
+    code = run_study(&study, out, report, dry_run, (xp_table_format)format, quiet);
     xp_study_release(&study);
     return code;
 }

@@ -9,8 +9,7 @@ const xp_svg_colour xp_svg_palette[] = {{XP_SVG_PAPER, "#111827"}, {XP_SVG_INK, 
                                         {XP_SVG_GREEN, "#34d399"}, {XP_SVG_TEAL, "#22d3ee"}, {NULL, NULL}};
 const char *const xp_svg_series[XP_SVG_SERIES] = {XP_SVG_BLUE, XP_SVG_GREEN, XP_SVG_ORANGE, XP_SVG_TEAL, XP_SVG_INK};
 
-/* Text between tags; the few characters that XML claims are escaped, control characters become blanks. */
-static void write_escaped(xp_writer *out, const char *text) {
+static void write_escaped(xp_writer *out, const char *text, bool lines) {
     for (const char *at = text; *at; at++) {
         switch (*at) {
         case '&':
@@ -23,16 +22,24 @@ static void write_escaped(xp_writer *out, const char *text) {
             xp_write(out, "&gt;");
             break;
         default:
-            xp_write(out, "%c", (unsigned char)*at < ' ' ? ' ' : *at);
+            xp_write(out, "%c", (unsigned char)*at < ' ' && !(lines && *at == '\n') ? ' ' : *at);
         }
     }
+}
+
+void xp_svg_escape(xp_writer *out, const char *text) {
+    write_escaped(out, text, false);
+}
+
+void xp_svg_escape_lines(xp_writer *out, const char *text) {
+    write_escaped(out, text, true);
 }
 
 void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
                  const char *weight, const char *text) {
     xp_write(out, "<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\" font-size=\"%.1f\" fill=\"%s\" font-weight=\"%s\">",
              x, y, anchor, size, colour, weight);
-    write_escaped(out, text);
+    xp_svg_escape(out, text);
     xp_write(out, "</text>\n");
 }
 
@@ -85,7 +92,7 @@ void xp_svg_begin(xp_writer *out, double width, double height, const char *title
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
              "font-family=\"DejaVu Sans, Helvetica, Arial, sans-serif\">\n<title>",
              width, height, width, height);
-    write_escaped(out, title);
+    xp_svg_escape(out, title);
     xp_write(out, "</title>\n");
     write_style(out);
     xp_write(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"" XP_SVG_PAPER "\"/>\n");

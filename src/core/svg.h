@@ -31,6 +31,10 @@ void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *co
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
+/* Text between tags, of HTML too: special characters are escaped, control characters become blanks; of lines, their ends
+ * stay. */
+void xp_svg_escape(xp_writer *out, const char *text);
+void xp_svg_escape_lines(xp_writer *out, const char *text);
 /* anchor: "start", "middle", "end"; weight: "400", "600". Characters that are special in XML are escaped. */
 void xp_svg_text(xp_writer *out, double x, double y, const char *anchor, double size, const char *colour,
                  const char *weight, const char *text);

@@ -73,23 +73,42 @@ static xp_status check_same(const xp_study *study, const xp_study_run *run) {
                    run->folder, study->name, xp_last_error());
 }
 
-xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, xp_study_result *result) {
+/* The caller owns *out; NULL: the run has no such file. */
+static xp_status read_json(const xp_study_run *run, const char *name, json_t **out) {
     char path[1200], *text = NULL;
     size_t length = 0;
     json_error_t error;
-    json_t *summary = NULL;
-    *result = (xp_study_result){.best = NAN, .final = NAN, .seconds = NAN, .step_flops = NAN};
-    if (xp_run_folder_check_free(run->folder) == XP_OK) return XP_OK;
-    XP_TRY(check_same(study, run));
-    XP_TRY(xp_run_folder_file(run->folder, "summary.json", path, sizeof path));
+    *out = NULL;
+    XP_TRY(xp_run_folder_file(run->folder, name, path, sizeof path));
     if (!xp_path_exists(path)) return XP_OK;
     XP_TRY(xp_file_read(path, &text, &length));
-    const xp_status status = xp_json_read(path, text, length, &summary, &error);
+    const xp_status status = xp_json_read(path, text, length, out, &error);
     free(text);
     XP_TRY(status);
-    if (!summary) return xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
+    return *out ? XP_OK : xp_fail(XP_BAD_DATA, "%s:%d:%d: not JSON: %s", path, error.line, error.column, error.text);
+}
+
+/* The mean over the layers; NaN: one has none. */
+static double mean_of(const json_t *analysis, const char *key) {
+    const json_t *layers = json_object_get(analysis, "layers");
+    double sum = 0;
+    for (size_t i = 0; i < json_array_size(layers); i++) sum += number_of(json_array_get(layers, i), key);
+    return sum / (double)json_array_size(layers);
+}
+
+xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, xp_study_result *result) {
+    json_t *summary = NULL, *analysis = NULL;
+    *result = (xp_study_result){.best = NAN, .final = NAN, .seconds = NAN, .map_distance = NAN, .output_distance = NAN};
+    if (xp_run_folder_check_free(run->folder) == XP_OK) return XP_OK;
+    XP_TRY(check_same(study, run));
+    XP_TRY(read_json(run, "summary.json", &summary));
+    if (!summary) return XP_OK;
     take_summary(summary, result);
     json_decref(summary);
+    XP_TRY(read_json(run, XP_STUDY_ANALYSIS "/analysis.json", &analysis));
+    result->map_distance = mean_of(analysis, "map_distance");
+    result->output_distance = mean_of(analysis, "output_distance");
+    json_decref(analysis);
     return XP_OK;
 }
 
@@ -143,13 +162,25 @@ static void divide_costs(xp_study_group *of) {
     of->memory_bytes /= of->runs;
 }
 
+/* Whether every attention has a finished run on a data set: only such sets are comparable. */
+static bool is_whole(const xp_study *study, const xp_study_result *results, int set, int setting) {
+    for (int attention = 0; attention < study->attention_count; attention++) {
+        bool any = false;
+        for (int seed = 0; seed < study->seed_count; seed++)
+            any = any || results[place_of(study, set, setting, seed, attention)].finished;
+        if (!any) return false;
+    }
+    return true;
+}
+
 /* Of the sets first … last; `values` has room for the pairs of all of them, `sizes` for their numbers. */
 static xp_study_group compare(const xp_study *study, const xp_study_result *results, int first, int last, int setting,
                               int attention, double *values, int *sizes) {
     xp_study_group group = {.set = first == last ? first : -1, .setting = setting, .attention = attention};
-    moments best = {0}, final = {0}, differences = {0};
+    moments best = {0}, final = {0}, differences = {0}, maps = {0}, outputs = {0};
     int sets = 0;
     for (int set = first; set <= last; set++) {
+        if (first < last && !is_whole(study, results, set, setting)) continue;
         moments of_best = {0}, of_final = {0};
         for (int seed = 0; seed < study->seed_count; seed++) {
             const xp_study_result *result = &results[place_of(study, set, setting, seed, attention)];
@@ -159,6 +190,8 @@ static xp_study_group compare(const xp_study *study, const xp_study_result *resu
             add(&of_best, result->best);
             add(&of_final, result->final);
             add_costs(&group, result);
+            if (isfinite(result->map_distance)) add(&maps, result->map_distance);
+            if (isfinite(result->output_distance)) add(&outputs, result->output_distance);
         }
         if (of_best.count == 0) continue;
         add(&best, of_best.mean);
@@ -172,27 +205,29 @@ static xp_study_group compare(const xp_study *study, const xp_study_result *resu
         if (pairs > 0) sizes[sets++] = pairs;
         group.pairs += pairs;
     }
+    group.map_distance = maps.count > 0 ? maps.mean : NAN;
+    group.output_distance = outputs.count > 0 ? outputs.mean : NAN;
     group.best = best.mean;
     group.final = final.mean;
     group.difference = group.low = group.high = NAN;
     if (group.runs > 0) divide_costs(&group);
     if (attention == 0 || group.pairs == 0) return group;
     group.difference = differences.mean;
-    xp_bootstrap_mean(values, sizes, sets, INTERVAL_SEED, &group.low, &group.high);
+    if (group.pairs > 1) xp_bootstrap_mean(values, sizes, sets, INTERVAL_SEED, &group.low, &group.high);
     return group;
 }
 
-/* Whether all finished runs of a setting have the same task, and more than one data set has one. */
+/* Whether several data sets are whole with a setting, and all of them have the same task. */
 static bool is_common(const xp_study *study, const xp_study_result *results, int setting) {
     const xp_task *task = NULL;
-    int sets = 0, last = -1;
+    int sets = 0;
     for (int i = 0; i < study->run_count; i++) {
-        if (!results[i].finished || study->runs[i].setting != setting) continue;
+        const xp_study_run *run = &study->runs[i];
+        if (!results[i].finished || run->setting != setting || !is_whole(study, results, run->set, setting)) continue;
         if (task && task != results[i].task) return false;
         task = results[i].task;
-        sets += study->runs[i].set != last;
-        last = study->runs[i].set;
     }
+    for (int set = 0; set < study->set_count; set++) sets += is_whole(study, results, set, setting);
     return sets > 1;
 }
 
@@ -246,6 +281,7 @@ void xp_study_difference_text(const xp_study_group *group, char *text, size_t si
     *text = '\0';
     if (!isfinite(group->difference)) return;
     add_number(metric, group->difference, true, text, size);
+    if (!isfinite(group->low)) return;
     xp_text_add(text, size, " (");
     add_number(metric, group->low, true, text, size);
     xp_text_add(text, size, " … ");

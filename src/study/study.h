@@ -60,8 +60,12 @@ typedef struct xp_study_result {
     double step_flops;   /* of a training step */
     double memory_bytes; /* of the device, by the plan */
     double peak_bytes;   /* of the process */
+    /* Means over the layers, by expanse analyze in the folder XP_STUDY_ANALYSIS of the run. */
+    double map_distance, output_distance;
     char device[128];
 } xp_study_result;
+
+#define XP_STUDY_ANALYSIS "analysis"
 
 /* A run that has no summary.json, or is to be continued, is not finished. XP_INVALID_ARGUMENT: the folder holds another
  * run. */
@@ -69,20 +73,27 @@ xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, x
 
 /* The finished runs of an attention with a setting on a data set, or on all of them. */
 typedef struct xp_study_group {
-    int set; /* -1: all, each with the same weight */
+    int set; /* -1: all on which every attention has a run, each with the same weight */
     int setting, attention;
     const xp_task *task;
     int runs;                         /* finished ones */
     double best, final;               /* means */
     double best_spread, final_spread; /* standard deviations of the seeds; NaN: fewer than two, or all data sets */
     int pairs;                        /* runs whose data set and seed the first attention has finished, too */
-    double difference, low, high;     /* mean of the differences of these in `final`, and its interval of 95 % */
+    double difference, low,
+        high; /* mean of the differences of these in `final`, and its interval of 95 %; NaN: one pair */
     double seconds, step_flops, parameters, memory_bytes, peak_bytes; /* means; peak_bytes: the largest */
+    double map_distance, output_distance;                             /* means of the runs that have them */
 } xp_study_group;
 
 /* results [run_count]. By data set, setting and attention; then, where several data sets have the same task, those of
  * all. Groups without a finished run are left out. The caller frees *groups. XP_OUT_OF_MEMORY. */
 xp_status xp_study_compare(const xp_study *study, const xp_study_result *results, xp_study_group **groups, int *count);
+
+/* Writes the comparison, curves, pictures and configurations as one HTML page. failures [run_count]: why a run failed;
+ * NULL: it did not. */
+xp_status xp_study_report(const xp_study *study, const xp_study_result *results, char *const *failures,
+                          const char *path);
 
 /* For people, in text [size]: "95.33 ± 1.20 %", and "+0.67 (-1.33 … 2.00)" of a group's difference. A spread, a
  * difference or an interval that is NaN is left out. */
