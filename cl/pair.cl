@@ -1,5 +1,5 @@
-/* What a classifier of pairs sees: both vectors, their product and their difference. Work-items own outputs; the work is
- * moving data, so one shape serves all families. */
+/* What a classifier of pairs sees: both vectors, their product and their difference. Work-items own outputs; the
+ * work is moving data, so one shape serves all families. */
 
 /* x [batch, 2, columns], y [batch, 4, columns]: a, b, a·b, a - b; count = batch·columns. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void pair(const __global float *restrict x,

@@ -113,9 +113,9 @@ typedef struct xp_windows {
     bool tokens;         /* images are read as sequences of tokens */
     bool to_end;         /* also the windows whose targets come after the last row, or some of them */
 } xp_windows;
-/* Makes windows of a table its samples, or pieces of a text, each with the byte that follows; cuts texts with a class into
- * tokens. Nothing is done to other data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or such data have no
- * horizon. */
+/* Makes windows of a table its samples, or pieces of a text, each with the byte that follows; cuts texts with a
+ * class into tokens. Nothing is done to other data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or
+ * such data have no horizon. */
 xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows);
 /* Of windows: keeps the latest, and each of so many. */
 xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);

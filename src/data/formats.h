@@ -30,7 +30,8 @@ struct xp_source {
     xp_status (*read_targets)(const xp_source *source, int64_t number, float *targets);
     /* Makes samples of one long sequence, as xp_dataset_cut does; NULL: the samples are what the file holds. */
     xp_status (*cut)(xp_dataset *dataset, const xp_windows *windows);
-    /* Each sequence of a sample that is read takes this many steps from now on; NULL: what pads stands behind the sample. */
+    /* Each sequence of a sample that is read takes this many steps from now on; NULL: what pads stands behind the
+     * sample. */
     void (*pad)(xp_source *source, int length);
     void (*close)(xp_source *source);
     int data_sets;

@@ -1,7 +1,7 @@
-/* ListOps: an expression is a digit, or an operator with two to ten expressions. As published, an operator comes with
- * probability 0.25 (the parameter that the paper's code names after values) and else a digit; expressions are nested at most
- * ten deep, and those of more than 500 and fewer than 2000 tokens are kept. The published files also have parentheses, which
- * say nothing; they are left out. */
+/* ListOps: an expression is a digit, or an operator with two to ten expressions. As published, an operator comes
+ * with probability 0.25 (the parameter that the paper's code names after values) and else a digit; expressions are
+ * nested at most ten deep, and those of more than 500 and fewer than 2000 tokens are kept. The published files also
+ * have parentheses, which say nothing; they are left out. */
 #include "data/listops.h"
 
 #include "core/files.h"

@@ -8,8 +8,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-/* Writes a file with `count` samples, by a function that returns false when the file cannot be written. XP_INVALID_ARGUMENT:
- * it is there already; XP_IO_ERROR. */
+/* Writes a file with `count` samples, by a function that returns false when the file cannot be written.
+ * XP_INVALID_ARGUMENT: it is there already; XP_IO_ERROR. */
 xp_status xp_made_file_write(const char *folder, const char *name, bool (*write)(void *user, FILE *file, int64_t count),
                              void *user, int64_t count);
 

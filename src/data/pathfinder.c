@@ -1,5 +1,5 @@
-/* Pathfinder: two long contours of dashes among short ones. Both dots are at the ends of one long contour, or at an end of
- * each. The sizes are the published ones; how a contour turns, and that no dashes stand alone, is our choice. */
+/* Pathfinder: two long contours of dashes among short ones. Both dots are at the ends of one long contour, or at an
+ * end of each. The sizes are the published ones; how a contour turns, and that no dashes stand alone, is our choice. */
 #include "data/pathfinder.h"
 
 #include "core/files.h"

@@ -9,8 +9,8 @@ enum {
     XP_TOKENS_SEQUENCES = 2
 }; /* the most: tokens are bytes, and a sample is one or a pair */
 
-/* Makes a data set of images, before anything is done with it, one of sequences: the brightness of their pixels, row after
- * row, from 0 to 255. XP_OUT_OF_MEMORY. */
+/* Makes a data set of images, before anything is done with it, one of sequences: the brightness of their pixels, row
+ * after row, from 0 to 255. XP_OUT_OF_MEMORY. */
 xp_status xp_tokens_of_images(xp_dataset *dataset);
 
 #endif

@@ -1,6 +1,6 @@
-/* Texts with a class each, as a table in .tsv: a header that names the columns, of which "Target" has the class and each of
- * the one or two others a text; no quotation marks. Owns the bytes of the file, in which words become tokens where they
- * stand. */
+/* Texts with a class each, as a table in .tsv: a header that names the columns, of which "Target" has the class and
+ * each of the one or two others a text; no quotation marks. Owns the bytes of the file, in which words become tokens
+ * where they stand. */
 #include "core/text.h"
 #include "data/formats.h"
 #include "data/names.h"

@@ -1,6 +1,6 @@
-/* The classifier of token sequences, a row of the table of models: token embedding, positions, encoder, mean over the
- * sequence, head. Both sequences of a pair go through the same encoder, as samples of a batch that is twice as large; the
- * head sees both, their product and their difference. */
+/* The classifier of token sequences, a row of the table of models: token embedding, positions, encoder, mean over
+ * the sequence, head. Both sequences of a pair go through the same encoder, as samples of a batch that is twice as
+ * large; the head sees both, their product and their difference. */
 #include "model/layers.h"
 
 #include "ops/ops.h"

@@ -1,5 +1,5 @@
-/* What a classifier of pairs sees of two vectors. Owns the shape rule, the gradient rule and the launches of cl/pair.cl; must
- * not know what the vectors stand for. */
+/* What a classifier of pairs sees of two vectors. Owns the shape rule, the gradient rule and the launches of
+ * cl/pair.cl; must not know what the vectors stand for. */
 #include "graph/launch.h"
 #include "ops/ops.h"
 

@@ -55,7 +55,8 @@ static const xp_option_choice families[] = {{"auto", 0}, {"wide", 1}, {"tiled", 
 
 /* clang-format off */
 const xp_option xp_options[] = {
-    CHOICE(model, kind, model_kinds, "encoder: time series; vision: images; language: text; tokens: texts with a class, and pixels"),
+    CHOICE(model, kind, model_kinds,
+           "encoder: time series; vision: images; language: text; tokens: texts with a class, pixels"),
     WHOLE(model, width, 1, 65536, "features per position; a multiple of heads"),
     WHOLE(model, heads, 1, 1024, NULL),
     WHOLE(model, key_heads, 0, 1024, "heads of keys and values, each shared by a group of heads; 0: as many as heads"),
@@ -72,7 +73,7 @@ const xp_option xp_options[] = {
     CHOICE(model, positions, positions, "learned, sinusoidal"),
     SWITCH(model, scale_input, "encoder, language, tokens: multiply the embedded input by sqrt(width)"),
     CHOICE(model, head, heads,
-           "encoder: flatten, mean; vision: class (token), mean; language: tied (to the embedding), untied; tokens: mean"),
+           "encoder: flatten, mean; tokens: mean; vision: class (token), mean; language: tied (to embedding), untied"),
     WHOLE(model, head_width, 0, 65536, "tokens: hidden layer of the classifier, of this width; 0: none"),
     CHOICE(model, head_activation, head_activations,
            "encoder: before the classifier; tokens: of its hidden layer: none, relu, gelu"),
@@ -94,7 +95,7 @@ const xp_option xp_options[] = {
     WHOLE(data, stride, 1, 1 << 24, "forecasting: train with every Nth window; validation and test use all"),
     TEXT(data, predict, "forecasting: columns to predict, separated by commas; empty: all; the model sees all"),
     WHOLE(data, max_length, 0, 1 << 24,
-          "longest series that the model accepts, in steps, and of texts the tokens that it sees; 0: the longest in data"),
+          "longest series that the model accepts, in steps; of texts the tokens that it sees; 0: the longest"),
     TEXT(data, words, "texts with a class: the words, separated by spaces, that are its tokens; empty: its bytes are"),
     WHOLE(data, context, 1, 1 << 20,
           "forecasting from a table over time: steps that the model sees before those that it predicts; text: bytes"),
