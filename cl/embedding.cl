@@ -121,24 +121,23 @@ embed_backward(const __global stored *restrict dy, const __global uint *restrict
 }
 
 /* image [batch, channels, height, width] -> y [batch, height/patch · width/patch, channels·patch·patch]; a work-item
- * owns one number of y. */
+ * owns one of the lines of `patch` numbers: its divisions cost more than the numbers. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void patches(const __global float *restrict image,
-                                                                      __global float *restrict y, int count,
+                                                                      __global float *restrict y, int lines,
                                                                       int channels, int height, int width, int patch) {
-    int index = get_global_id(0);
-    if (index < count) {
+    const int index = get_global_id(0);
+    if (index < lines) {
         int rest = index;
-        int column = rest % patch;
+        const int row = rest % patch;
         rest /= patch;
-        int row = rest % patch;
-        rest /= patch;
-        int channel = rest % channels;
+        const int channel = rest % channels;
         rest /= channels;
-        int patch_column = rest % (width / patch);
+        const int patch_column = rest % (width / patch);
         rest /= width / patch;
-        int patch_row = rest % (height / patch);
-        int sample = rest / (height / patch);
-        size_t line = ((size_t)sample * channels + channel) * height + patch_row * patch + row;
-        y[index] = image[line * width + patch_column * patch + column];
+        const int patch_row = rest % (height / patch), sample = rest / (height / patch);
+        const size_t line = ((size_t)sample * channels + channel) * height + patch_row * patch + row;
+        image += line * width + patch_column * patch;
+        y += (size_t)index * patch;
+        for (int i = 0; i < patch; i++) y[i] = image[i];
     }
 }

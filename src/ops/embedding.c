@@ -142,15 +142,16 @@ const xp_operation xp_operation_embed_backward = {
 
 static xp_status patches_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *image = node->inputs[0];
-    int64_t count = xp_tensor_elements(image);
+    const int64_t patch = XP_ATTRIBUTES(xp_patches_attributes, node)->patch;
+    const int64_t lines = xp_tensor_elements(image) / patch;
     xp_launch_request request = {.file = "embedding", .kernel = "patches", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_launch_blocks(count, 64) * 64;
-    request.bytes = 8.0 * (double)count;
+    request.global[0] = (size_t)xp_launch_blocks(lines, 64) * 64;
+    request.bytes = 8.0 * (double)(lines * patch);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_write(&request, node->outputs[0]);
-    xp_launch_int(&request, count);
+    xp_launch_int(&request, lines);
     for (int i = 1; i < 4; i++) xp_launch_int(&request, image->shape[i]);
-    xp_launch_int(&request, XP_ATTRIBUTES(xp_patches_attributes, node)->patch);
+    xp_launch_int(&request, patch);
     return xp_plan_launch(plan, node, &request);
 }
 
