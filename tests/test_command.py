@@ -110,7 +110,7 @@ def check_analyze(train, test):
         found = json.load(open(os.path.join(ROOT, out, "analysis.json")))
         row = result.stdout.splitlines()[-1].split()
         shown = [f"{found['layers'][0][key]:.5f}" for key in ("map_distance", "output_distance")]
-        expect(name, row[-2:] == shown, f"{result.stdout} is not {found}")
+        expect(name, row[2:4] == shown, f"{result.stdout} is not {found}")
         return found
 
     found = layers("analysed")
@@ -122,14 +122,21 @@ def check_analyze(train, test):
     expect(name, layers("analysed-5", "--limit", "5")["samples"] == 5)
 
     change_queries(run, lambda part, rows: bytes(len(rows)) if part == 0 else rows)  # queries of 0: every key counts the same
-    expected = 0
+    expected = keys_expected = 0
+    attended = [0] * 9
     for i in range(12):
         length = 9 - i % 3
         keys = (length + 1) // 2
         pooled = [1 / keys / min(2, length - row // 2 * 2) for row in range(length)]
         expected += math.sqrt(sum((1 / length - share) ** 2 for share in pooled) / length) / 12
-    distance = layers("uniform", "--batch", "5", "--layer", "0")["layers"][0]["map_distance"]
+        keys_expected += (length + math.exp(-sum(share * math.log(share) for share in pooled))) / 2 / 12
+        for row in range(length):
+            attended[row] += 1 / length + pooled[row]
+    found = layers("uniform", "--batch", "5", "--layer", "0")["layers"][0]
+    distance, effective, most = found["map_distance"], found["effective_keys"], found["most_attended"]
     expect(name, abs(distance - expected) < 1e-6, f"{distance} is not {expected}")
+    expect(name, abs(effective - keys_expected) < 1e-4, f"{effective} is not {keys_expected}")
+    expect(name, most[0] == max(range(9), key=attended.__getitem__) and len(set(most)) == 3, f"{most} of {attended}")
 
     shutil.rmtree(run)
     must("train", *SMALL, "--train", train, "--epochs", "1", "--out", run, "--quiet")

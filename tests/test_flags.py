@@ -12,7 +12,7 @@ from commands import EXPANSE, ROOT, expanse, expect, finish, must, rejected, wri
 
 SOURCE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..")
 WIDTH = 100
-TABLES = "devices info check doctor svr tune train eval predict analyze".split() + [f"bench {name}" for name in "peak gemm attention kernels step".split()]
+TABLES = "devices info check doctor svr tune train eval predict analyze study".split() + [f"bench {name}" for name in "peak gemm attention kernels step".split()]
 
 
 class Help:

@@ -2,6 +2,7 @@
 #include "command.h"
 
 #include "core/files.h"
+#include "core/text.h"
 #include "live.h"
 #include "table.h"
 #include "train/analyze.h"
@@ -13,7 +14,9 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
     static const xp_column columns[] = {{"layer", "layer", XP_CELL_WHOLE},
                                         {"heads", "heads", XP_CELL_WHOLE},
                                         {"map_distance", "map distance", XP_CELL_REAL, .digits = 5},
-                                        {"output_distance", "output distance", XP_CELL_REAL, .digits = 5}};
+                                        {"output_distance", "output distance", XP_CELL_REAL, .digits = 5},
+                                        {"effective_keys", "effective keys", XP_CELL_REAL, .digits = 2},
+                                        {"most_attended", "most attended", XP_CELL_TEXT}};
     double maps = 0, outputs = 0;
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "layers");
@@ -26,10 +29,15 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     for (int i = 0; i < analysis->layer_count; i++) {
         const xp_layer_analysis *layer = &analysis->layers[i];
+        char most[64] = "";
+        for (int k = 0; k < XP_MOST_ATTENDED && layer->most_attended[k] >= 0; k++)
+            xp_text_add(most, sizeof most, "%s%d", k ? ", " : "", layer->most_attended[k]);
         xp_table_row(&table, (xp_cell[]){{.whole = layer->layer},
                                          {.whole = analysis->heads},
                                          {.real = layer->map_distance},
-                                         {.real = layer->output_distance}});
+                                         {.real = layer->output_distance},
+                                         {.real = layer->effective_keys},
+                                         {.text = *most ? most : NULL}});
         maps += layer->map_distance / analysis->layer_count;
         outputs += layer->output_distance / analysis->layer_count;
     }
@@ -69,22 +77,22 @@ int xp_command_analyze(int count, char **words) {
         XP_TABLE_FORMAT_FLAG(&format),
         {"--quiet", NULL, "no progress line", .on = &quiet},
     };
-    const xp_usage usage = {.name = "analyze",
-                            .synopsis = "RUN --data FILE [--out DIR] [flags]",
-                            .description = "Prints for each layer how much its heads differ: the mean L2 distance "
-                                           "between two heads, for their attention maps and for their outputs. The\n"
-                                           "distance is the root of the mean squared difference of the entries,\n"
-                                           "averaged over all pairs of heads and over the samples. Padding is\n"
-                                           "excluded, and the weight of a pooled key is divided equally among the\n"
-                                           "rows that it averages. --out writes the same numbers as JSON, and a\n"
-                                           "picture of the maps of one sample, with at most 64 cells per side. RUN\n"
-                                           "is a run folder, of which the best weights are used, or its folder\n"
-                                           "best/ or last/.\n",
-                            .flags = flags,
-                            .flag_count = sizeof flags / sizeof *flags,
-                            .words = "RUN",
-                            .example =
-                                "  expanse analyze runs/waves --data waves_TEST.ts --limit 100 --out waves-heads\n"};
+    const xp_usage usage = {
+        .name = "analyze",
+        .synopsis = "RUN --data FILE [--out DIR] [flags]",
+        .description = "Prints for each layer how much its heads differ: the mean L2 distance between two heads, for\n"
+                       "their attention maps and for their outputs. The distance is the root of the mean squared\n"
+                       "difference of the entries, averaged over all pairs of heads and over the samples. Padding is\n"
+                       "excluded, and the weight of a pooled key is divided equally among the rows that it averages.\n"
+                       "Effective keys is the exponential of the entropy of a query's weights, averaged: the number\n"
+                       "of keys that act as support vectors. Most attended are the rows with the largest weights as\n"
+                       "keys, counted from 0. --out writes the same numbers as JSON, and a picture of the maps of one\n"
+                       "sample, with at most 64 cells per side. RUN is a run folder, of which the best weights are\n"
+                       "used, or its folder best/ or last/.\n",
+        .flags = flags,
+        .flag_count = sizeof flags / sizeof *flags,
+        .words = "RUN",
+        .example = "  expanse analyze runs/waves --data waves_TEST.ts --limit 100 --out waves-heads\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;

@@ -440,11 +440,11 @@ int xp_command_study(int count, char **words) {
         .name = "study",
         .synopsis = "FILE --out DIR [flags]",
         .description =
-            "Compares attentions: trains each of them on each data set, with each setting and seed, prints a table "
-            "with\n"
-            "means and standard deviations over the seeds, the differences to the first attention with intervals, and\n"
-            "the distances between heads as expanse analyze measures them, and writes DIR/report.html: the same with\n"
-            "curves, results, attention maps and configurations, on one page that needs no network. FILE is YAML:\n\n"
+            "Compares attentions: trains each of them on each data set, with each setting and seed, and prints a\n"
+            "table with means and standard deviations over the seeds, the differences to the first attention with\n"
+            "intervals, and the distances between heads as expanse analyze measures them. DIR/report.html has the\n"
+            "same with curves, results, attention maps and configurations, on one page that needs no network.\n"
+            "FILE is YAML:\n\n"
             "  attentions: [softmax, softmax+bn, 'softmax+sh(1,1,2,4)']\n"
             "  seeds: 3                       # 1, 2 and 3; or a list of seeds\n"
             "  data:\n"
@@ -456,16 +456,15 @@ int xp_command_study(int count, char **words) {
             "    - name: narrow\n"
             "      preset: uea-flowformer\n"
             "      options: {width: 32, heads: 4, feed_forward: 64}\n\n"
-            "The runs are run folders DIR/DATA/SETTING/ATTENTION-seedN of expanse train, one after another. Data sets\n"
-            "come one after another, and within one, the seeds. The same command again continues after a stop: what "
-            "is\n"
-            "done is skipped, a run that was cut goes on from its last checkpoint, and failed runs are tried again. A\n"
-            "run that fails does not end the study, but the exit code is 1. Before it begins, the first run of each\n"
-            "data set and setting is trained for some seconds, to estimate the time of all.\n",
+            "The runs are the run folders DIR/DATA/SETTING/ATTENTION-seedN of expanse train, one after another: by\n"
+            "data set, then setting, seed and attention. The same command again continues after a stop: what is\n"
+            "done is skipped, a run that was cut goes on from its last checkpoint, and failed runs are tried again.\n"
+            "A run that fails does not end the study, but the exit code is 1. Before it begins, the first run of\n"
+            "each data set and setting is trained for some seconds, to estimate the time of all.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .words = "FILE",
-        .example = "  expanse study docs/results/uea.yaml --data site-packages/aeon/datasets/data --out runs/uea\n"};
+        .example = "  expanse study docs/results/uea.yaml --data site-packages --out runs/uea\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;

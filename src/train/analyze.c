@@ -28,6 +28,7 @@ typedef struct layer_watch {
     xp_tensor *o;   /* [B,N,H,E] */
     xp_tensor *map; /* [B,H,N,M]; NULL: the operation has none */
     float *outputs, *maps;
+    double *attended; /* [N], of each row as a key: the sum over samples of its mean weight */
 } layer_watch;
 
 typedef struct analysis_run {
@@ -85,6 +86,33 @@ static xp_status allocate(float **out, int64_t count) {
                 : xp_fail(XP_OUT_OF_MEMORY, "no memory for %lld numbers of the heads; lower --batch", (long long)count);
 }
 
+/* Adds where the weights of one sample are: expanded [heads][rows][rows]. */
+static void add_weights(const analysis_run *run, layer_watch *watch, xp_layer_analysis *layer, int heads, int rows) {
+    const double share = 1.0 / ((double)heads * rows);
+    for (int64_t query = 0; query < (int64_t)heads * rows; query++) {
+        const float *weights = run->expanded + query * rows;
+        double entropy = 0;
+        for (int key = 0; key < rows; key++) {
+            if (!(weights[key] > 0)) continue;
+            entropy -= (double)weights[key] * log((double)weights[key]);
+            watch->attended[key] += share * (double)weights[key];
+        }
+        layer->effective_keys += share * exp(entropy);
+    }
+}
+
+/* The rows with the largest sums, the largest first. */
+static void find_most_attended(const layer_watch *watch, int rows, int most[XP_MOST_ATTENDED]) {
+    for (int place = 0; place < XP_MOST_ATTENDED; place++) {
+        most[place] = -1;
+        for (int row = 0; watch->map && row < rows; row++) {
+            bool taken = false;
+            for (int i = 0; i < place; i++) taken = taken || most[i] == row;
+            if (!taken && (most[place] < 0 || watch->attended[row] > watch->attended[most[place]])) most[place] = row;
+        }
+    }
+}
+
 /* Adds one sample of the batch to a layer's sums. */
 static void add_sample(analysis_run *run, int slot, int sample, int rows, bool first) {
     layer_watch *watch = &run->watches[slot];
@@ -94,7 +122,7 @@ static void add_sample(analysis_run *run, int slot, int sample, int rows, bool f
     layer->output_distance += xp_head_distance(watch->outputs + (int64_t)sample * tokens * heads * width, heads, width,
                                                rows, heads * width, width);
     if (!watch->map) {
-        layer->map_distance = NAN;
+        layer->map_distance = layer->effective_keys = NAN;
         return;
     }
     int keys = (int)watch->map->shape[3];
@@ -105,6 +133,7 @@ static void add_sample(analysis_run *run, int slot, int sample, int rows, bool f
                        run->expanded + (int64_t)h * rows * rows);
     }
     layer->map_distance += xp_head_distance(run->expanded, heads, rows * rows, rows, rows, rows);
+    add_weights(run, watch, layer, heads, rows);
     if (!first) return;
     for (int h = 0; h < heads; h++) {
         xp_head_shrink(run->expanded + (int64_t)h * rows * rows, rows, rows, XP_MAP_CELLS, run->shrunk, &layer->rows,
@@ -150,6 +179,8 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     for (int slot = 0; slot < result->layer_count; slot++) {
         result->layers[slot].map_distance /= (double)result->samples;
         result->layers[slot].output_distance /= (double)result->samples;
+        result->layers[slot].effective_keys /= (double)result->samples;
+        find_most_attended(&run->watches[slot], run->tokens, result->layers[slot].most_attended);
     }
 out:
     xp_session_end(session);
@@ -197,6 +228,8 @@ static xp_status make_room(analysis_run *run) {
         XP_TRY(allocate(&watch->outputs, xp_tensor_elements(watch->o)));
         if (!watch->map) continue;
         XP_TRY(allocate(&watch->maps, xp_tensor_elements(watch->map)));
+        watch->attended = calloc((size_t)run->tokens, sizeof *watch->attended);
+        if (!watch->attended) return xp_fail(XP_OUT_OF_MEMORY, "no memory for the weights of %d rows", run->tokens);
         XP_TRY(allocate(&run->result->layers[i].cells, heads * XP_MAP_CELLS * XP_MAP_CELLS));
     }
     return XP_OK;
@@ -248,6 +281,7 @@ xp_status xp_analyze(const char *model, const xp_evaluate_options *options, int 
     for (int i = 0; run.watches && i < out->layer_count; i++) {
         free(run.watches[i].outputs);
         free(run.watches[i].maps);
+        free(run.watches[i].attended);
     }
     free(run.watches);
     free(run.expanded);
@@ -276,9 +310,13 @@ static xp_status write_json(const xp_analysis *analysis, const char *path, const
     for (int h = 0; h < analysis->heads; h++) scales = xp_json_append(scales, json_integer(analysis->scales[h]));
     for (int i = 0; i < analysis->layer_count; i++) {
         const xp_layer_analysis *layer = &analysis->layers[i];
-        layers = xp_json_append(layers, json_pack("{s:i, s:o, s:o}", "layer", layer->layer, "map_distance",
+        json_t *most = json_array();
+        for (int k = 0; k < XP_MOST_ATTENDED && layer->most_attended[k] >= 0; k++)
+            most = xp_json_append(most, json_integer(layer->most_attended[k]));
+        layers = xp_json_append(layers, json_pack("{s:i, s:o, s:o, s:o, s:o}", "layer", layer->layer, "map_distance",
                                                   number(layer->map_distance), "output_distance",
-                                                  number(layer->output_distance)));
+                                                  number(layer->output_distance), "effective_keys",
+                                                  number(layer->effective_keys), "most_attended", most));
     }
     json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:i, s:o, s:o}", "model", model, "attention", analysis->attention,
                             "data", data, "samples", (json_int_t)analysis->samples, "heads", analysis->heads, "scales",

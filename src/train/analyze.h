@@ -5,6 +5,7 @@
 
 #include "train/trainer.h"
 
+enum { XP_MOST_ATTENDED = 3 };
 enum { XP_MAP_CELLS = 64 }; /* a side of a picture's map; larger ones are averaged down */
 
 /* Distances are means over the samples of xp_head_distance: between the heads' maps (weights on the sample's rows, a
@@ -14,6 +15,11 @@ enum { XP_MAP_CELLS = 64 }; /* a side of a picture's map; larger ones are averag
 typedef struct xp_layer_analysis {
     int layer; /* from 0, as in the parameters' names */
     double map_distance, output_distance;
+    /* Where the weights are, by the maps; of keys that are pooled, the rows are meant. effective_keys: the exponential of
+     * the entropy of a query's weights, as a mean over queries, heads and samples: as many keys with equal weights carry
+     * as much. most_attended: the rows with the largest weights on average, -1: there are fewer. NaN, and -1: no map. */
+    double effective_keys;
+    int most_attended[XP_MOST_ATTENDED];
     float *cells; /* [heads][rows][columns], of the first sample; NULL: the attention has no map */
     int rows, columns;
 } xp_layer_analysis;
