@@ -4,11 +4,16 @@
  * whatever lies in their rows cannot reach the loss.
  *
  * CORRECT  1: whether the answers are right is found, too
+ * SOFT     1: labels are the shares of all classes, F32 [batch, classes]; a sample counts if any is above 0
  * SUMMED   1: the gradient finds the sum of the weights made */
 #include "common.clh"
 
 #ifndef CORRECT
 #define CORRECT 0
+#endif
+
+#ifndef SOFT
+#define SOFT 0
 #endif
 
 #ifndef SUMMED
@@ -17,15 +22,26 @@
 
 #define GROUP __attribute__((reqd_work_group_size(64, 1, 1)))
 
+#if SOFT
+#define LABELS          const __global float *restrict labels
+#define COUNTS(sample)  (weights[sample] != 0.0f)
+#define SHARE(sample, c) labels[(size_t)(sample)*classes + (c)]
+#else
+#define LABELS          const __global int *restrict labels
+#define COUNTS(sample)  counts(weights[sample], labels[sample], classes)
+#define SHARE(sample, c) ((c) == labels[sample] ? 1.0f : 0.0f)
+
 inline int counts(float weight, int label, int classes) {
     return weight != 0.0f && label >= 0 && label < classes;
 }
+#endif
 
 /* logits, probabilities [batch, classes], labels, weights, losses [batch]
- * loss = log Σ exp(z) - (1-smoothing)·z_label - smoothing·mean(z), with z shifted by its maximum.
- * correct, counted [batch]: 1 or 0, or NULL. The first class of the largest probability is the answer; correct is NaN where
- * one of the probabilities is not finite. */
-__kernel GROUP void cross_entropy_samples(const __global float *restrict logits, const __global int *restrict labels,
+ * loss = log Σ exp(z) - (1-smoothing)·z_label - smoothing·mean(z), with z shifted by its maximum, and the mean of z by the
+ * shares in place of z_label where there are any.
+ * correct, counted [batch]: 1 or 0, or NULL. The first class of the largest probability is the answer, which is right if no
+ * share is larger than its own; correct is NaN where one of the probabilities is not finite. */
+__kernel GROUP void cross_entropy_samples(const __global float *restrict logits, LABELS,
                                           const __global float *restrict weights,
                                           __global float *restrict probabilities, __global float *restrict losses,
                                           __global float *restrict correct, __global float *restrict counted,
@@ -47,6 +63,11 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
     total = group_sum(total, shared);
     shifted = group_sum(shifted, shared);
     for (int c = item; c < classes; c += 64) probability[c] /= total;
+#if SOFT
+    float expected = 0.0f;
+    for (int c = item; c < classes; c += 64) expected = fma(SHARE(sample, c), row[c] - largest, expected);
+    expected = group_sum(expected, shared);
+#endif
 #if CORRECT
     float likeliest = -INFINITY, broken = 0.0f, answer = classes;
     for (int c = item; c < classes; c += 64) {
@@ -58,17 +79,30 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
     for (int c = item; c < classes; c += 64)
         if (probability[c] == likeliest) answer = fmin(answer, (float)c);
     answer = -group_max(-answer, shared);
+#if SOFT
+    float greatest = 0.0f;
+    for (int c = item; c < classes; c += 64) greatest = fmax(greatest, SHARE(sample, c));
+    greatest = group_max(greatest, shared);
+#endif
 #endif
     if (item == 0) {
-        int label = labels[sample];
         float loss = 0.0f;
+#if !SOFT
+        const int label = labels[sample];
+        const float expected = COUNTS(sample) ? row[label] - largest : 0.0f;
+#endif
 #if CORRECT
-        const int is_counted = counts(weights[sample], label, classes);
-        correct[sample] = broken > 0.0f ? NAN : is_counted && (int)answer == label ? 1.0f : 0.0f;
+#if SOFT
+        const int is_right = SHARE(sample, min((int)answer, classes - 1)) >= greatest;
+#else
+        const int is_right = (int)answer == label;
+#endif
+        const int is_counted = COUNTS(sample);
+        correct[sample] = broken > 0.0f ? NAN : is_counted && is_right ? 1.0f : 0.0f;
         counted[sample] = is_counted ? 1.0f : 0.0f;
 #endif
-        if (counts(weights[sample], label, classes)) {
-            loss = log(total) - (1.0f - smoothing) * (row[label] - largest);
+        if (COUNTS(sample)) {
+            loss = log(total) - (1.0f - smoothing) * expected;
             if (smoothing > 0.0f) loss -= smoothing / classes * shifted;
         }
         losses[sample] = loss;
@@ -76,14 +110,14 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
 }
 
 /* labels, weights, losses [batch] -> loss [1], the weighted mean. One work-group. */
-__kernel GROUP void cross_entropy_mean(const __global int *restrict labels, const __global float *restrict weights,
+__kernel GROUP void cross_entropy_mean(LABELS, const __global float *restrict weights,
                                        const __global float *restrict losses, __global float *restrict loss, int batch,
                                        int classes) {
     __local float shared[64];
     int item = get_local_id(0);
     float sum = 0.0f, weight = 0.0f;
     for (int sample = item; sample < batch; sample += 64)
-        if (counts(weights[sample], labels[sample], classes)) {
+        if (COUNTS(sample)) {
             sum = fma(weights[sample], losses[sample], sum);
             weight += weights[sample];
         }
@@ -93,16 +127,16 @@ __kernel GROUP void cross_entropy_mean(const __global int *restrict labels, cons
 }
 
 /* The weights of the samples that count, added by a work-group. */
-inline float counted_weight(const __global int *labels, const __global float *weights, int batch, int classes,
+inline float counted_weight(LABELS, const __global float *weights, int batch, int classes,
                             __local float *shared) {
     float total = 0.0f;
     for (int sample = get_local_id(0); sample < batch; sample += 64)
-        if (counts(weights[sample], labels[sample], classes)) total += weights[sample];
+        if (COUNTS(sample)) total += weights[sample];
     return group_sum(total, shared);
 }
 
 /* labels, weights [batch] -> weight_sum [1]. One work-group. */
-__kernel GROUP void cross_entropy_weight(const __global int *restrict labels, const __global float *restrict weights,
+__kernel GROUP void cross_entropy_weight(LABELS, const __global float *restrict weights,
                                          __global float *restrict weight_sum, int batch, int classes) {
     __local float shared[64];
     const float sum = counted_weight(labels, weights, batch, classes, shared);
@@ -113,7 +147,7 @@ __kernel GROUP void cross_entropy_weight(const __global int *restrict labels, co
  * numbers; each adds up the weights of the batch for itself, where they are few. */
 __kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss,
                                            const __global float *restrict probabilities,
-                                           const __global int *restrict labels, const __global float *restrict weights,
+                                           LABELS, const __global float *restrict weights,
                                            const __global float *restrict weight_sum, __global float *restrict d_logits,
                                            int batch, int classes, float smoothing) {
 #if SUMMED
@@ -125,9 +159,8 @@ __kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss
     const float scale = total > 0.0f ? d_loss[0] / total : 0.0f;
     const size_t i = get_global_id(0);
     if (i < (size_t)batch * classes) {
-        int sample = i / classes, c = i % classes, label = labels[sample];
-        float weight = weights[sample];
-        float target = smoothing / classes + (c == label ? 1.0f - smoothing : 0.0f);
-        d_logits[i] = counts(weight, label, classes) ? scale * weight * (probabilities[i] - target) : 0.0f;
+        int sample = i / classes, c = i % classes;
+        float target = smoothing / classes + SHARE(sample, c) * (1.0f - smoothing);
+        d_logits[i] = COUNTS(sample) ? scale * weights[sample] * (probabilities[i] - target) : 0.0f;
     }
 }

@@ -33,7 +33,7 @@ static void assert_fault(const char *text, const char *place, const char *words)
 static void every_preset_is_complete_and_right(void **state) {
     char names[64][64];
     int count = xp_config_presets(names, 64);
-    assert_int_equal(count, 13);
+    assert_int_equal(count, 14);
     for (int i = 0; i < count; i++) {
         xp_config config;
         xp_config_default(&config);
@@ -59,6 +59,25 @@ static void the_flowformer_preset_is_the_published_protocol(void **state) {
     assert_true(config.training.gradient_clip == 4);
     assert_int_equal(config.training.batch, 16);
     assert_int_equal(config.training.epochs, 100);
+}
+
+static void the_deit_preset_is_the_published_recipe(void **state) {
+    xp_config config;
+    xp_config_default(&config);
+    assert_int_equal(xp_config_preset(&config, "deit-tiny"), XP_OK);
+    assert_true(fabs(config.training.learning_rate - 5e-4 * config.training.batch / 512) < 1e-9);
+    assert_int_equal(config.data.image_size, 224);
+    const xp_augmentation published = {.crop = 0.08,
+                                       .flip = 0.5,
+                                       .operations = 2,
+                                       .magnitude = 9,
+                                       .magnitude_deviation = 0.5,
+                                       .erase = 0.25,
+                                       .mixup = 0.8,
+                                       .cutmix = 1,
+                                       .repeats = 3};
+    assert_memory_equal(&config.augment, &published, sizeof published);
+    assert_true(config.model.drop_path == 0.1 && config.training.label_smoothing == 0.1);
 }
 
 /* It was a switch once, and every run with it on has ReLU. */
@@ -87,7 +106,7 @@ static void an_unknown_preset_names_the_nearest(void **state) {
     assert_int_equal(xp_config_preset(&config, "vit-tiny28"), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "did you mean 'vit-tiny-28'"));
     assert_int_equal(xp_config_preset(&config, "resnet-fifty"), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, forecast, lra-image, lra-listops"));
+    assert_non_null(strstr(xp_last_error(), "the presets are deit-tiny, forecast, images-64, lra-image, lra-listops"));
 }
 
 static void a_printed_configuration_reads_back_the_same(void **state) {
@@ -356,6 +375,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
         cmocka_unit_test(the_flowformer_preset_is_the_published_protocol),
+        cmocka_unit_test(the_deit_preset_is_the_published_recipe),
         cmocka_unit_test(an_old_switch_reads_as_the_activation_that_it_meant),
         cmocka_unit_test(an_unknown_preset_names_the_nearest),
         cmocka_unit_test(a_printed_configuration_reads_back_the_same),

@@ -219,6 +219,12 @@ static void dropout_keeps_its_choice_on_the_way_back(void **state) {
     conclude(&e);
 }
 
+static void stochastic_depth_keeps_its_choice_on_the_way_back(void **state) {
+    experiment e = begin();
+    output(&e, xp_drop_path(e.graph, leaf(&e, "x", SHAPE(6, 2, 3)), 0.4f));
+    conclude(&e);
+}
+
 static void layer_norm_with_and_without_branch(void **state) {
     for (int kind = 0; kind < 3; kind++) {
         experiment e = begin();
@@ -284,16 +290,18 @@ static void mask_rows(void **state) {
     conclude(&e);
 }
 
-static void cross_entropy_with_smoothing_and_weights(void **state) {
+static void cross_entropy_with_smoothing_weights_and_shares(void **state) {
     static const int32_t labels[] = {2, 0, 3, 1};
     static const double weights[] = {1, 0, 1, 0.5};
-    for (int smooth = 0; smooth < 2; smooth++) {
+    static const double shares[] = {1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0.3, 0, 0.7, 0, 0.5, 0.25, 0, 0, 0.25};
+    for (int kind = 0; kind < 3; kind++) {
         experiment e = begin();
         xp_tensor *logits = leaf(&e, "logits", SHAPE(4, 5)), *weight = input(&e, "weights", SHAPE(4));
         xp_tensor *probabilities = NULL, *losses = NULL;
         fix(&e, weight, weights);
-        output(&e, xp_cross_entropy(e.graph, logits, integers(&e, "labels", SHAPE(4), labels), weight,
-                                    smooth ? 0.1f : 0.0f, &probabilities, &losses));
+        xp_tensor *known = kind < 2 ? integers(&e, "labels", SHAPE(4), labels) : input(&e, "shares", SHAPE(4, 5));
+        if (kind == 2) fix(&e, known, shares);
+        output(&e, xp_cross_entropy(e.graph, logits, known, weight, kind ? 0.1f : 0.0f, &probabilities, &losses));
         conclude(&e);
     }
 }
@@ -654,13 +662,14 @@ int main(void) {
         cmocka_unit_test(activation_alone),
         cmocka_unit_test(add_and_copy),
         cmocka_unit_test(dropout_keeps_its_choice_on_the_way_back),
+        cmocka_unit_test(stochastic_depth_keeps_its_choice_on_the_way_back),
         cmocka_unit_test(layer_norm_with_and_without_branch),
         cmocka_unit_test(batch_norm_with_samples_that_do_not_count),
         cmocka_unit_test(embed_with_token_and_dropout),
         cmocka_unit_test(lookup_of_tokens_that_come_again_and_of_none),
         cmocka_unit_test(pooling_with_and_without_lengths),
         cmocka_unit_test(mask_rows),
-        cmocka_unit_test(cross_entropy_with_smoothing_and_weights),
+        cmocka_unit_test(cross_entropy_with_smoothing_weights_and_shares),
         cmocka_unit_test(squared_error_with_unknown_targets_and_weights),
         cmocka_unit_test(features_of_pairs),
         cmocka_unit_test(attention_with_counts_and_dropout),

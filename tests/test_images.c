@@ -210,11 +210,11 @@ static void jpeg_files_may_be_grey_or_of_four_colours(void **state) {
 }
 
 static void an_image_that_ends_too_early_is_damaged(void **state) {
-    enum { SIDE = 64 };
-    unsigned char *pixels = malloc(SIDE * SIDE * 3), bytes[20000];
-    for (int i = 0; i < SIDE * SIDE * 3; i++) pixels[i] = (unsigned char)(i * 2654435761u >> 24);
-    write_png("noise.png", SIDE, SIDE, SPNG_COLOR_TYPE_TRUECOLOR, 8, pixels, SIDE * SIDE * 3);
-    write_jpeg("noise.jpg", SIDE, SIDE, JCS_RGB, pixels);
+    enum { SIZE = 64 };
+    unsigned char *pixels = malloc(SIZE * SIZE * 3), bytes[20000];
+    for (int i = 0; i < SIZE * SIZE * 3; i++) pixels[i] = (unsigned char)(i * 2654435761u >> 24);
+    write_png("noise.png", SIZE, SIZE, SPNG_COLOR_TYPE_TRUECOLOR, 8, pixels, SIZE * SIZE * 3);
+    write_jpeg("noise.jpg", SIZE, SIZE, JCS_RGB, pixels);
     free(pixels);
     for (int i = 0; i < 2; i++) {
         FILE *file = fopen(scratch_path(i ? "noise.jpg" : "noise.png"), "rb");
@@ -227,10 +227,11 @@ static void an_image_that_ends_too_early_is_damaged(void **state) {
 
 /* ---- frames ------------------------------------------------------------------------------------------------------ */
 
-/* A picture whose left half is black and whose right half is white. */
-static const char *write_halves(const char *name, int height, int breadth) {
+/* A picture of four quarters, black and white. */
+static const char *write_quarters(const char *name, int height, int breadth) {
     unsigned char *pixels = malloc((size_t)(height * breadth * 3));
-    for (int i = 0; i < height * breadth; i++) memset(pixels + 3 * i, i % breadth < breadth / 2 ? 0 : 255, 3);
+    for (int i = 0; i < height * breadth; i++)
+        memset(pixels + 3 * i, (i % breadth < breadth / 2) == (i / breadth < height / 2) ? 0 : 255, 3);
     const char *path = write_jpeg(name, height, breadth, JCS_RGB, pixels);
     free(pixels);
     return path;
@@ -239,20 +240,25 @@ static const char *write_halves(const char *name, int height, int breadth) {
 /* The whole and an eighth of it are decoded in different ways. */
 static void a_large_jpeg_shows_the_same_as_a_small_one(void **state) {
     float large[3 * 64], small[3 * 64];
-    read_one(write_halves("large.jpg", 512, 512), 8, 1, large);
-    read_one(write_halves("small.jpg", 16, 16), 8, 1, small);
+    read_one(write_quarters("large.jpg", 512, 512), 8, 1, large);
+    read_one(write_quarters("small.jpg", 16, 16), 8, 1, small);
     for (int i = 0; i < 3 * 64; i++) {
-        assert_true(fabs(large[i] - (i % 8 >= 4)) < 0.1);
-        assert_true(fabs(small[i] - (i % 8 >= 4)) < 0.1);
+        const int wanted = (i % 8 < 4) != (i / 8 % 8 < 4);
+        assert_int_equal(large[i] > 0.5f, wanted);
+        assert_int_equal(small[i] > 0.5f, wanted);
     }
 }
 
 static void a_sample_shows_the_centre_of_the_short_side(void **state) {
+    enum { HEIGHT = 16, BREADTH = 64, WHITE = 4 /* pixels on either side of the middle */ };
     float values[3 * 4];
-    read_one(write_halves("wide.jpg", 16, 64), 2, 0.5, values);
-    for (int i = 0; i < 12; i++) assert_true(fabs(values[i] - i % 2) < 0.1);
-    read_one(write_halves("wide.jpg", 16, 16), 2, 1, values);
-    for (int i = 0; i < 12; i++) assert_true(fabs(values[i] - i % 2) < 0.1);
+    unsigned char pixels[HEIGHT * BREADTH];
+    for (int i = 0; i < HEIGHT * BREADTH; i++) pixels[i] = abs(2 * (i % BREADTH) + 1 - BREADTH) < 2 * WHITE ? 255 : 0;
+    const char *path = write_png("wide.png", HEIGHT, BREADTH, SPNG_COLOR_TYPE_GRAYSCALE, 8, pixels, sizeof pixels);
+    read_one(path, 2, 0.25, values);
+    for (int i = 0; i < 12; i++) assert_true(fabs(values[i] - 1) < 0.1);
+    read_one(path, 2, 1, values); /* half of it is white */
+    for (int i = 0; i < 12; i++) assert_true(values[i] > 0.3 && values[i] < 0.7);
 }
 
 static void resampling_keeps_what_is_constant_and_means_what_it_covers(void **state) {
@@ -319,9 +325,112 @@ static void cifar_is_read_from_its_binary_files(void **state) {
     assert_int_equal(dataset->labels[2], 42);
     assert_string_equal(dataset->class_names[42], "42");
     xp_dataset_close(&dataset);
+    const unsigned char beyond[] = {100};
+    assert_int_equal(xp_dataset_open(&dataset, write_cifar("beyond.bin", 2, beyond, 1), NULL), XP_BAD_DATA);
     assert_int_equal(truncate(scratch_path("train.bin"), 3074 + 5), 0);
     assert_int_equal(xp_dataset_open(&dataset, scratch_path("train.bin"), NULL), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "train.bin: byte 3079: the 3079 bytes are no whole records"));
+}
+
+/* ---- augmentation ------------------------------------------------------------------------------------------------ */
+
+enum { SIDE = 8, COUNT = 4, VALUES = SIDE * SIDE };
+
+/* Images of one class each: of noise, or of 0 and 1 in turns. */
+static xp_dataset *open_images(bool noise) {
+    unsigned char bytes[16 + COUNT * VALUES] = {0, 0, 8, 3, 0, 0, 0, COUNT, 0, 0, 0, SIDE, 0, 0, 0, SIDE};
+    unsigned char labels[8 + COUNT] = {0, 0, 8, 1, 0, 0, 0, COUNT, 0, 1, 2, 3};
+    xp_dataset *dataset = NULL;
+    for (int i = 0; i < COUNT * VALUES; i++)
+        bytes[16 + i] = noise ? (unsigned char)((unsigned)i * 2654435761u >> 24) : i / VALUES % 2 ? 255 : 0;
+    scratch_write("few-labels-idx1-ubyte", labels, sizeof labels);
+    MUST(xp_dataset_open(&dataset, scratch_write("few-images-idx3-ubyte", bytes, sizeof bytes), NULL));
+    return dataset;
+}
+
+/* What a batch has of `count` samples from `first` on. */
+static void read_batch(const xp_dataset *dataset, int first, int count, float *values, float *shares) {
+    static const int32_t order[] = {0, 1, 2, 3};
+    float weights[COUNT];
+    xp_batch batch = {.values = values, .targets = shares, .weights = weights};
+    MUST(xp_dataset_batch(dataset, order, COUNT, first, count, &batch));
+}
+
+static void augmentation_depends_on_seed_epoch_and_place_alone(void **state) {
+    xp_augmentation all = {.crop = 0.3,
+                           .flip = 0.5,
+                           .jitter = 0.4,
+                           .operations = 3,
+                           .magnitude = 9,
+                           .magnitude_deviation = 0.5,
+                           .erase = 0.5,
+                           .repeats = 1};
+    xp_dataset *dataset = open_images(true);
+    float whole[COUNT * VALUES], again[COUNT * VALUES], plain[VALUES], elsewhere[VALUES], shares[COUNT * COUNT];
+    dataset->augmentation = &all;
+    xp_dataset_begin_epoch(dataset, 7, 2);
+    read_batch(dataset, 0, COUNT, whole, shares);
+    for (int i = COUNT - 1; i >= 0; i--) {
+        read_batch(dataset, i, 1, again, shares);
+        assert_memory_equal(again, whole + i * VALUES, sizeof plain);
+        MUST(xp_dataset_read(dataset, i, plain)); /* this has none */
+        assert_memory_not_equal(plain, whole + i * VALUES, sizeof plain);
+    }
+    MUST(xp_dataset_read_augmented(dataset, 0, 1, elsewhere));
+    assert_memory_not_equal(elsewhere, whole, sizeof elsewhere);
+    for (int i = 0; i < 2; i++) {
+        xp_dataset_begin_epoch(dataset, i ? 8 : 7, i ? 2 : 3);
+        read_batch(dataset, 0, COUNT, again, shares);
+        assert_memory_not_equal(again, whole, sizeof whole);
+    }
+    xp_dataset_close(&dataset);
+}
+
+/* Images of 0 and of 1: what an image has of the other is also the share of the other's class. */
+static void mixed_images_have_the_shares_of_their_classes(void **state) {
+    xp_dataset *dataset = open_images(false);
+    float values[COUNT * VALUES], shares[COUNT * COUNT];
+    bool mixed[2] = {false, false};
+    for (int epoch = 0; epoch < 20; epoch++) {
+        const bool cuts = epoch % 2;
+        xp_augmentation mixing = XP_AUGMENTATION_NONE;
+        mixing.mixup = cuts ? 0 : 1;
+        mixing.cutmix = cuts;
+        dataset->augmentation = &mixing;
+        xp_dataset_begin_epoch(dataset, 1, epoch);
+        read_batch(dataset, 0, COUNT, values, shares);
+        for (int i = 0; i < COUNT; i++) {
+            double mean = 0, sum = 0;
+            for (int j = 0; j < VALUES; j++) mean += values[i * VALUES + j] / VALUES;
+            for (int c = 0; c < COUNT; c++) sum += shares[i * COUNT + c];
+            const double other = shares[i * COUNT + COUNT - 1 - i];
+            assert_true(fabs(sum - 1) < 1e-6);
+            assert_true(fabs((i % 2 ? 1 - mean : mean) - other) < 1e-6);
+            mixed[cuts] = mixed[cuts] || (other > 0.1 && other < 0.9);
+        }
+    }
+    assert_true(mixed[0] && mixed[1]);
+    xp_dataset_close(&dataset);
+}
+
+static void a_reflection_is_that_of_every_row(void **state) {
+    xp_augmentation flips = XP_AUGMENTATION_NONE;
+    xp_dataset *dataset = open_images(true);
+    float plain[VALUES], flipped[VALUES];
+    flips.flip = 1;
+    dataset->augmentation = &flips;
+    MUST(xp_dataset_read(dataset, 1, plain));
+    MUST(xp_dataset_read_augmented(dataset, 1, 0, flipped));
+    for (int i = 0; i < VALUES; i++) assert_true(flipped[i] == plain[i / SIDE * SIDE + SIDE - 1 - i % SIDE]);
+    xp_dataset_close(&dataset);
+}
+
+static void repeated_samples_follow_each_other(void **state) {
+    xp_augmentation thrice = XP_AUGMENTATION_NONE;
+    int32_t order[] = {4, 2, 0, 1, 3, 5, 6};
+    thrice.repeats = 3;
+    xp_augment_order(&thrice, 7, order);
+    assert_memory_equal(order, ((int32_t[]){4, 4, 4, 2, 2, 2, 0}), sizeof order);
 }
 
 int main(void) {
@@ -338,6 +447,10 @@ int main(void) {
         cmocka_unit_test(resampling_keeps_what_is_constant_and_means_what_it_covers),
 #endif
         cmocka_unit_test(cifar_is_read_from_its_binary_files),
+        cmocka_unit_test(augmentation_depends_on_seed_epoch_and_place_alone),
+        cmocka_unit_test(mixed_images_have_the_shares_of_their_classes),
+        cmocka_unit_test(a_reflection_is_that_of_every_row),
+        cmocka_unit_test(repeated_samples_follow_each_other),
     };
     return cmocka_run_group_tests(tests, scratch_make, scratch_remove);
 }

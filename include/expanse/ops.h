@@ -58,8 +58,9 @@ XP_API xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths
 XP_API xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *name, xp_tensor *q, xp_tensor *k,
                             xp_tensor *v, xp_tensor *key_lengths, float dropout);
 
-/* Mean over the samples, weighted by weights [B], of the cross entropy of logits [B,C] and labels I32 [B], smoothed by
- * `smoothing` in [0,1): -> loss [1]. *probabilities [B,C] and *losses [B] (unweighted) may be NULL. */
+/* Mean over the samples, weighted by weights [B], of the cross entropy of logits [B,C] and labels, smoothed by
+ * `smoothing` in [0,1); labels are classes I32 [B], or the shares of all classes F32 [B,C], which add up to 1: ->
+ * loss [1]. *probabilities [B,C] and *losses [B] (unweighted) may be NULL. */
 XP_API xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights,
                                    float smoothing, xp_tensor **probabilities, xp_tensor **losses);
 

@@ -18,6 +18,7 @@ typedef enum xp_fill {
     XP_FILL_PARTIAL,  /* as NORMAL, but some are NaN */
     XP_FILL_INDEX,    /* int32 uniform in [0, limit) */
     XP_FILL_LENGTH,   /* int32 uniform in [1, limit], often limit, sometimes 0 */
+    XP_FILL_SHARES,   /* rows of `limit` numbers from 0 on that add up to 1 */
     XP_FILL_WEIGHT,   /* sample weights: 1, sometimes 0 or a fraction */
     XP_FILL_BITS,     /* int32 words of a mask: all bits, none, or random ones */
     XP_FILL_STARTS,   /* int32 rising from 0 to limit: starts of packed samples */

@@ -187,13 +187,23 @@ static xp_status fill_words(xp_draw *draw, const xp_tensor *tensor, xp_fill fill
     return XP_OK;
 }
 
+/* numbers [count], from 0 to 1. */
+static void make_shares(double *numbers, int64_t count, int64_t classes) {
+    for (int64_t first = 0; first < count; first += classes) {
+        double sum = 0;
+        for (int64_t c = 0; c < classes; c++) sum += numbers[first + c];
+        for (int64_t c = 0; c < classes; c++)
+            numbers[first + c] = sum > 0 ? (double)(float)(numbers[first + c] / sum) : c == 0;
+    }
+}
+
 static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, int64_t limit, const float *given,
                          double *numbers) {
     double constant = xp_random_normal(&draw->data);
     int64_t count = xp_tensor_elements(tensor), zeros = 0;
     for (int64_t i = 0; i < count; i++) {
         double value = 0;
-        if (fill == XP_FILL_UNIT)
+        if (fill == XP_FILL_UNIT || fill == XP_FILL_SHARES)
             value = xp_random_unit(&draw->data);
         else if (fill == XP_FILL_POSITIVE)
             value = 0.5 + 1.5 * xp_random_unit(&draw->data);
@@ -209,6 +219,7 @@ static void fill_numbers(xp_draw *draw, const xp_tensor *tensor, xp_fill fill, i
         numbers[i] = (double)(float)value;
         zeros += value == 0;
     }
+    if (fill == XP_FILL_SHARES) make_shares(numbers, count, limit);
     if (fill == XP_FILL_WEIGHT && zeros * 16 >= count * 15) draw->masked = true;
 }
 

@@ -25,6 +25,16 @@ void xp_random_start(xp_random *random, uint64_t seed, uint32_t purpose) {
     *random = (xp_random){.key = {(uint32_t)seed, (uint32_t)(seed >> 32)}, .purpose = purpose};
 }
 
+xp_random xp_random_of(uint64_t seed, uint32_t purpose, int64_t epoch, int64_t place) {
+    const uint32_t counter[4] = {(uint32_t)place, (uint32_t)((uint64_t)place >> 32), (uint32_t)epoch, ~purpose};
+    const uint32_t key[2] = {(uint32_t)seed, (uint32_t)(seed >> 32)};
+    uint32_t words[4];
+    xp_random random;
+    xp_philox(counter, key, words);
+    xp_random_start(&random, (uint64_t)words[1] << 32 | words[0], purpose);
+    return random;
+}
+
 uint32_t xp_random_next(xp_random *random) {
     if (random->left == 0) {
         uint32_t counter[4] = {(uint32_t)random->position, (uint32_t)(random->position >> 32), random->purpose, 0};

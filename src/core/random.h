@@ -18,6 +18,8 @@ typedef struct xp_random {
 } xp_random;
 
 void xp_random_start(xp_random *random, uint64_t seed, uint32_t purpose);
+/* A stream of its own for each pair of numbers: that of a key which is drawn for them. */
+xp_random xp_random_of(uint64_t seed, uint32_t purpose, int64_t epoch, int64_t place);
 uint32_t xp_random_next(xp_random *random);
 uint32_t xp_random_below(xp_random *random, uint32_t bound); /* uniform in [0, bound), without modulo bias; bound > 0 */
 double xp_random_unit(xp_random *random);                    /* uniform in [0, 1) */

@@ -24,6 +24,8 @@ void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *or
 
 void xp_dataset_begin_epoch(xp_dataset *dataset, uint64_t seed, int64_t epoch) {
     xp_random random;
+    dataset->seed = seed;
+    dataset->epoch = epoch;
     if (dataset->step == 0) return;
     xp_random_start(&random, seed, PURPOSE_SHIFT);
     random.position = (uint64_t)epoch << 40;
@@ -41,27 +43,54 @@ double xp_dataset_weight(const xp_dataset *dataset, int64_t sample) {
     return dataset->class_weights ? dataset->class_weights[dataset->labels[sample]] : 1;
 }
 
+/* Of a data set with classes: 1 for that of the sample, if it has one. */
+static void write_shares(const xp_dataset *dataset, int64_t sample, float *targets) {
+    const int label = dataset->labels ? dataset->labels[sample] : -1;
+    memset(targets, 0, (size_t)dataset->classes * sizeof *targets);
+    if (label >= 0 && label < dataset->classes) targets[label] = 1;
+}
+
+static xp_status write_targets(const xp_dataset *dataset, int64_t sample, float *targets) {
+    if (dataset->targets > 0) return read_standardised(dataset, sample, targets);
+    write_shares(dataset, sample, targets);
+    return XP_OK;
+}
+
+static void mix(const xp_dataset *dataset, int64_t first, int count, const xp_batch *batch) {
+    enum { PURPOSE_MIX = 0x4d495849 };
+    xp_random random = xp_random_of(dataset->seed, PURPOSE_MIX, dataset->epoch, first);
+    const xp_mixing mixing = {.count = count,
+                              .channels = dataset->channels,
+                              .height = dataset->height,
+                              .breadth = dataset->breadth,
+                              .classes = dataset->classes,
+                              .values = batch->values,
+                              .targets = batch->targets,
+                              .weights = batch->weights};
+    xp_augment_mix(dataset->augmentation, &random, &mixing);
+}
+
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out) {
     const int64_t left = order_count - first;
     const size_t elements = (size_t)dataset->sample_elements;
+    const size_t targets = (size_t)(dataset->targets > 0 ? dataset->targets : dataset->classes);
     const int real = left < 0 ? 0 : left < size ? (int)left : size;
     for (int i = 0; i < real; i++) {
         const int64_t sample = order[first + i];
-        XP_TRY(xp_dataset_read(dataset, sample, out->values + (size_t)i * elements));
+        XP_TRY(xp_dataset_read_augmented(dataset, sample, first + i, out->values + (size_t)i * elements));
         if (out->lengths) out->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
         if (out->labels) out->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
-        if (out->targets)
-            XP_TRY(read_standardised(dataset, sample, out->targets + (size_t)i * (size_t)dataset->targets));
+        if (out->targets) XP_TRY(write_targets(dataset, sample, out->targets + (size_t)i * targets));
         out->weights[i] = (float)xp_dataset_weight(dataset, sample);
     }
     const size_t padded = (size_t)(size - real);
     memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);
     if (out->lengths) memset(out->lengths + real, 0, padded * sizeof *out->lengths);
     if (out->labels) memset(out->labels + real, 0, padded * sizeof *out->labels);
-    const size_t targets = (size_t)dataset->targets;
     if (out->targets) memset(out->targets + (size_t)real * targets, 0, padded * targets * sizeof *out->targets);
     memset(out->weights + real, 0, padded * sizeof *out->weights);
+    if (dataset->augmentation && xp_augmentation_mixes(dataset->augmentation)) mix(dataset, first, real, out);
     out->filled = real;
     return XP_OK;
 }

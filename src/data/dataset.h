@@ -6,6 +6,7 @@
 
 #include "core/status.h"
 #include "core/writer.h"
+#include "data/augment.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -43,6 +44,10 @@ typedef struct xp_sample_kind {
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
     /* Writes into drawn values what a sample says of itself, such as its length; NULL: nothing. */
     void (*complete)(const xp_dataset *dataset, float *values);
+    /* A picture of the first samples of an order, as training sees them in the epoch that began, and its file; NULL: there
+     * is none. Writes atomically. XP_IO_ERROR, and what reading fails with. */
+    const char *picture;
+    xp_status (*draw)(const xp_dataset *dataset, const int32_t *order, const char *path);
 } xp_sample_kind;
 extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind, xp_tokens_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */
@@ -83,6 +88,9 @@ struct xp_dataset {
     int season;          /* with a horizon: steps after which a series resembles itself */
     bool fills_missing;
     const double *class_weights;               /* [classes], of a sample in the loss; borrowed; NULL: all are 1 */
+    const xp_augmentation *augmentation;       /* of batches of images; borrowed; NULL: none */
+    uint64_t seed;                             /* of the epoch that began, … */
+    int64_t epoch;                             /* … and its number */
     const xp_standardisation *standardisation; /* borrowed; NULL: none */
     const xp_standardisation *target_standardisation; /* as well */
 };
@@ -182,12 +190,15 @@ void xp_dataset_first(xp_dataset *dataset, int64_t count);
 
 /* The order of epoch `epoch`: a permutation of 0 … count-1 that depends on seed and epoch alone. order [count]. */
 void xp_dataset_shuffle(int64_t count, uint64_t seed, int64_t epoch, int32_t *order);
-/* Begins an epoch of training: a sequence that was cut is cut at other places, by less than a sample later, which
- * depend on seed and epoch alone. */
+/* Begins an epoch of training: a sequence that was cut is cut at other places, by less than a sample later, and images
+ * change at random; both depend on seed and epoch alone. */
 void xp_dataset_begin_epoch(xp_dataset *dataset, uint64_t seed, int64_t epoch);
 /* Reads one sample, prepared, into values [sample_elements]. Threads may read at the same time. XP_BAD_DATA: the source
  * cannot give it; and what else reading files may fail with. */
 xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values);
+
+/* The same with its augmentation, as the sample at this place of the epoch's order. */
+xp_status xp_dataset_read_augmented(const xp_dataset *dataset, int64_t sample, int64_t place, float *values);
 
 /* The sample's targets as they are in the source, NaN: not known; targets [dataset->targets]. Fails as above. */
 xp_status xp_dataset_read_targets(const xp_dataset *dataset, int64_t sample, float *targets);
@@ -203,7 +214,7 @@ double xp_dataset_weight(const xp_dataset *dataset, int64_t sample);
 typedef struct xp_batch {
     float *values;             /* [size][sample_elements] */
     int32_t *lengths, *labels; /* [size]; NULL: not wanted */
-    float *targets;            /* [size][targets]; NULL: not wanted */
+    float *targets;            /* [size][targets], or of classes the share of each; NULL: not wanted */
     float *weights;            /* [size], in the loss; 0 after the last sample */
     int filled;                /* real samples */
 } xp_batch;

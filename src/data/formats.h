@@ -68,8 +68,12 @@ void xp_data_forget_classes(xp_dataset *dataset);
 xp_status xp_data_name_targets(xp_dataset *dataset, const char *const *names, int targets);
 void xp_data_forget_targets(xp_dataset *dataset);
 
-/* Reads one image, in the frame of the data set (view.c). Fails as xp_dataset_read. */
-xp_status xp_view_read(const xp_dataset *dataset, int64_t number, float *values);
+/* Reads one image, in the frame of the data set; `random` is that of its augmentation, or NULL (view.c). Fails as
+ * xp_dataset_read. */
+xp_status xp_view_read(const xp_dataset *dataset, int64_t number, xp_random *random, float *values);
+
+/* The picture of a data set of images (sheet.c). */
+xp_status xp_sheet_draw(const xp_dataset *dataset, const int32_t *order, const char *path);
 
 /* Scales targets as xp_standardisation_undo takes them, and NaN stay so (targets.c). */
 void xp_targets_standardise(const xp_standardisation *standardisation, int64_t count, float *values);

@@ -1,5 +1,5 @@
 /* What samples can be: series and images; text is in text.c, and sequences of tokens are in tokens.c. */
-#include "data/dataset.h"
+#include "data/formats.h"
 
 #include <limits.h>
 #include <string.h>
@@ -85,7 +85,9 @@ const xp_sample_kind xp_images_kind = {.name = "images",
                                        .features = images_features,
                                        .place = images_place,
                                        .check_alike = images_check_alike,
-                                       .describe = images_describe};
+                                       .describe = images_describe,
+                                       .picture = "samples.png",
+                                       .draw = xp_sheet_draw};
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 

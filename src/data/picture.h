@@ -52,6 +52,9 @@ xp_status xp_encoded_reject(const xp_encoded *image, const char *reason);
 xp_status xp_picture_create(xp_picture *out, int height, int breadth, int channels, const char *name);
 void xp_picture_release(xp_picture *picture);
 
+/* Writes it as a PNG file, atomically; a build without PNG writes nothing. XP_IO_ERROR, XP_OUT_OF_MEMORY. */
+xp_status xp_picture_save(const xp_picture *picture, const char *path);
+
 /* A part of a picture, in its pixels. */
 typedef struct xp_box {
     double top, left, height, breadth;

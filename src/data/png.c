@@ -1,4 +1,5 @@
 /* PNG files, by libspng. */
+#include "core/files.h"
 #include "data/picture.h"
 
 #include <string.h>
@@ -64,7 +65,33 @@ static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out)
     return status;
 }
 
+xp_status xp_picture_save(const xp_picture *picture, const char *path) {
+    const size_t bytes = (size_t)picture->height * (size_t)picture->breadth * (size_t)picture->channels;
+    struct spng_ihdr header = {.width = (uint32_t)picture->breadth,
+                               .height = (uint32_t)picture->height,
+                               .bit_depth = 8,
+                               .color_type =
+                                   picture->channels == 3 ? SPNG_COLOR_TYPE_TRUECOLOR : SPNG_COLOR_TYPE_GRAYSCALE};
+    spng_ctx *png = spng_ctx_new(SPNG_CTX_ENCODER);
+    size_t length = 0;
+    void *file = NULL;
+    int code = png ? 0 : SPNG_EMEM;
+    if (code == 0) code = spng_set_option(png, SPNG_ENCODE_TO_BUFFER, 1);
+    if (code == 0) code = spng_set_ihdr(png, &header);
+    if (code == 0) code = spng_encode_image(png, picture->pixels, bytes, SPNG_FMT_PNG, SPNG_ENCODE_FINALIZE);
+    if (code == 0) file = spng_get_png_buffer(png, &length, &code);
+    const xp_status status = code == 0 ? xp_file_write_atomic(path, file, length)
+                                       : xp_fail(XP_OUT_OF_MEMORY, "%s: the picture: %s", path, spng_strerror(code));
+    free(file);
+    spng_ctx_free(png);
+    return status;
+}
+
 #else
+
+xp_status xp_picture_save(const xp_picture *picture, const char *path) {
+    return XP_OK;
+}
 
 static xp_status refuse(const xp_encoded *image) {
     return xp_fail(XP_UNSUPPORTED, "%s: this build of Expanse does not read PNG files; build it with libspng",

@@ -31,13 +31,13 @@ static void standardise(float *values, int64_t count, int stride, double mean, d
     for (int64_t i = 0; i < count; i++) values[i * stride] = (float)((values[i * stride] - mean) * factor);
 }
 
-xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values) {
+static xp_status read_sample(const xp_dataset *dataset, int64_t sample, xp_random *random, float *values) {
     const xp_standardisation *standardisation = dataset->standardisation;
     const int features = dataset->kind->features(dataset);
     const bool windows = dataset->horizon > 0 && standardisation; /* nothing known is the mean, and 0 after it */
     int64_t own = 0;                                              /* values without the padding */
     const int64_t number = xp_dataset_number(dataset, sample);
-    XP_TRY(dataset->source->load ? xp_view_read(dataset, number, values)
+    XP_TRY(dataset->source->load ? xp_view_read(dataset, number, random, values)
                                  : dataset->source->read(dataset->source, number, values));
     for (int feature = 0; feature < features; feature++) {
         const xp_feature_place place = dataset->kind->place(dataset, sample, feature);
@@ -49,7 +49,20 @@ xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *valu
                         standardisation->deviation[feature]);
     }
     memset(values + own, 0, (size_t)(dataset->sample_elements - own) * sizeof *values);
+    if (random)
+        xp_augment_erase(dataset->augmentation, dataset->channels, dataset->height, dataset->breadth, random, values);
     return XP_OK;
+}
+
+xp_status xp_dataset_read(const xp_dataset *dataset, int64_t sample, float *values) {
+    return read_sample(dataset, sample, NULL, values);
+}
+
+xp_status xp_dataset_read_augmented(const xp_dataset *dataset, int64_t sample, int64_t place, float *values) {
+    enum { PURPOSE_AUGMENT = 0x41554747 };
+    if (!dataset->augmentation) return xp_dataset_read(dataset, sample, values);
+    xp_random random = xp_random_of(dataset->seed, PURPOSE_AUGMENT, dataset->epoch, place);
+    return read_sample(dataset, sample, &random, values);
 }
 
 /* --- statistics of the values

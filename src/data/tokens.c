@@ -83,7 +83,7 @@ static xp_status read_pixels(const xp_source *source, int64_t number, float *val
     const int channels = own->images.channels, pixels = own->pixels;
     float *image = malloc((size_t)channels * (size_t)pixels * sizeof *image);
     if (!image) return xp_fail(XP_OUT_OF_MEMORY, "no memory for an image of %d pixels", pixels);
-    const xp_status status = xp_view_read(&own->images, number, image);
+    const xp_status status = xp_view_read(&own->images, number, NULL, image);
     values[0] = (float)pixels;
     for (int i = 0; i < own->length && status == XP_OK; i++)
         values[1 + i] = i < pixels ? rintf(255.0f * brightness(image, channels, pixels, i)) : 0;

@@ -11,8 +11,10 @@ static void write_values(const xp_picture *picture, float *values) {
         for (size_t i = 0; i < pixels; i++) values[c * pixels + i] = (float)picture->pixels[i * channels + c] / 255.0f;
 }
 
-/* The square in the centre, or all. */
-static xp_box choose_box(const xp_dataset *dataset, const xp_encoded *image) {
+/* A random part, the square in the centre, or all. */
+static xp_box choose_box(const xp_dataset *dataset, const xp_encoded *image, xp_random *random) {
+    if (random && dataset->augmentation->crop < 1)
+        return xp_augment_crop(dataset->augmentation, image->height, image->breadth, random);
     const double height = image->height, breadth = image->breadth;
     const double side = dataset->crop * fmin(height, breadth);
     if (dataset->crop == 0) return (xp_box){0, 0, height, breadth};
@@ -45,14 +47,24 @@ static xp_status show(const xp_dataset *dataset, const xp_encoded *image, xp_box
     return XP_OK;
 }
 
-xp_status xp_view_read(const xp_dataset *dataset, int64_t number, float *values) {
+/* What comes into view is as bright as the mean, if that is known. */
+static xp_status change(const xp_dataset *dataset, xp_random *random, xp_picture *picture) {
+    const xp_standardisation *statistics = dataset->standardisation;
+    unsigned char fill[4];
+    for (int c = 0; c < picture->channels; c++)
+        fill[c] = statistics ? (unsigned char)fmin(fmax(255 * statistics->mean[c], 0), 255) : 128;
+    return xp_augment_picture(dataset->augmentation, fill, random, picture);
+}
+
+xp_status xp_view_read(const xp_dataset *dataset, int64_t number, xp_random *random, float *values) {
     char name[PATH_MAX];
     xp_encoded image;
     xp_picture picture = {.pixels = NULL};
     XP_TRY(dataset->source->load(dataset->source, number, name, &image));
-    const xp_box box = choose_box(dataset, &image);
+    const xp_box box = choose_box(dataset, &image, random);
     xp_status status = image.codec->decode(&image, choose_reduction(dataset, &box), &picture);
     if (status == XP_OK) status = show(dataset, &image, box, &picture);
+    if (status == XP_OK && random) status = change(dataset, random, &picture);
     if (status == XP_OK) write_values(&picture, values);
     xp_picture_release(&picture);
     xp_encoded_release(&image);

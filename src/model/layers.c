@@ -117,6 +117,13 @@ static xp_tensor *feed_forward(xp_builder *builder, const char *layer, xp_tensor
     return xp_layers_linear(builder, scope, hidden, config->width, XP_ACTIVATION_NONE);
 }
 
+/* The later a layer, the more of its branches are dropped. */
+static xp_tensor *drop_branch(xp_builder *builder, int layer, xp_tensor *branch) {
+    const xp_model_config *config = builder->config;
+    const double depth = config->layers > 1 ? (double)layer / (config->layers - 1) : 1;
+    return xp_drop_path(builder->graph, branch, (float)(config->drop_path * depth));
+}
+
 /* Names and labels one part of a layer. */
 static const char *enter(xp_builder *builder, char scope[XP_NAME_BYTES], int layer, const char *part) {
     snprintf(scope, XP_NAME_BYTES, "encoder.%d.%s", layer, part);
@@ -132,15 +139,18 @@ xp_tensor *xp_layers_encoder(xp_builder *builder, xp_tensor *x) {
     for (int layer = 0; layer < config->layers; layer++) {
         if (config->pre_norm) {
             xp_tensor *normal = xp_layers_norm(builder, enter(builder, scope, layer, "norm1"), x, branch, &x);
-            branch = self_attention(builder, enter(builder, scope, layer, "attention"), normal);
+            branch =
+                drop_branch(builder, layer, self_attention(builder, enter(builder, scope, layer, "attention"), normal));
             if (!branch) return NULL;
             normal = xp_layers_norm(builder, enter(builder, scope, layer, "norm2"), x, branch, &x);
-            branch = feed_forward(builder, enter(builder, scope, layer, "feed_forward"), normal);
+            branch = drop_branch(builder, layer,
+                                 feed_forward(builder, enter(builder, scope, layer, "feed_forward"), normal));
         } else {
-            branch = self_attention(builder, enter(builder, scope, layer, "attention"), x);
+            branch = drop_branch(builder, layer, self_attention(builder, enter(builder, scope, layer, "attention"), x));
             if (!branch) return NULL;
             x = xp_layers_norm(builder, enter(builder, scope, layer, "norm1"), x, branch, NULL);
-            branch = feed_forward(builder, enter(builder, scope, layer, "feed_forward"), x);
+            branch =
+                drop_branch(builder, layer, feed_forward(builder, enter(builder, scope, layer, "feed_forward"), x));
             if (!branch) return NULL;
             x = xp_layers_norm(builder, enter(builder, scope, layer, "norm2"), x, branch, NULL);
             branch = NULL;

@@ -26,8 +26,9 @@ typedef struct xp_model_config {
     int width, heads, layers, feed_forward;
     int key_heads; /* of keys and values, each for a group of heads; 0: as many as heads */
     double dropout, attention_dropout;
-    int pre_norm; /* else post-norm */
-    int norm;     /* xp_norm_kind */
+    double drop_path; /* of the branches of the last layer; the first one keeps them */
+    int pre_norm;     /* else post-norm */
+    int norm;         /* xp_norm_kind */
     double norm_epsilon;
     int final_norm;                         /* a normalisation after the last layer */
     int activation;                         /* XP_ACTIVATION_RELU, XP_ACTIVATION_GELU of ops/ops.h */

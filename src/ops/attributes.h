@@ -46,6 +46,10 @@ typedef struct xp_activation_attributes {
     xp_dropout_attributes dropout;
 } xp_activation_attributes;
 
+/* ---- ops/drop_path.c: "drop_path" -----------------------------------------------------------------------------------
+ * y[b,…] = x[b,…] · keep_b / (1-p), the decisions of a dropout over samples instead of elements; its gradient is the same
+ * operation on dy. Inputs x, random_state; attributes xp_dropout_attributes. */
+
 /* ---- ops/reduction.c: "column_sum" ----------------------------------------------------------------------------------
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
 
@@ -124,11 +128,12 @@ typedef struct xp_sequence_pool_attributes {
  * loss = Σ_b w_b · (-Σ_c t_bc · log softmax(logits_b)_c) / Σ_b w_b, t = (1-smoothing)·onehot + smoothing/C; 0 when all
  * weights are 0. A sample whose label is no class counts as one of weight 0: its loss is 0 and it has no gradient.
  *
- * inputs:  logits [B,C], labels I32 [B] (ignored where the weight is 0), weights [B]
+ * inputs:  logits [B,C], labels I32 [B] (ignored where the weight is 0), or F32 [B,C] the shares of the classes
+ *          in a sample, which add up to 1 and take the place of onehot; weights [B]
  * outputs: loss [1], probabilities [B,C], losses [B] (unweighted, per sample; 0 where the weight is 0),
  *          correct [B]: 1, 0, or NaN where a probability is not finite, or NULL; counted [B]: 1 or 0, or NULL. The
- * first of
- *          the largest probabilities is the prediction; a sample counts if its weight is not 0 and its label is a class
+ *          first of the largest probabilities is the prediction, which is right if no share is larger than its own; a
+ *          sample counts if its weight is not 0 and its label is a class
  * Backward
  * inputs:  d_loss [1], probabilities, labels, weights
  * outputs: d_logits */

@@ -10,6 +10,10 @@ static xp_launch_request request_of(const char *kernel, int64_t groups) {
         .file = "cross_entropy", .kernel = kernel, .dimensions = 1, .global = {(size_t)groups * 64}, .local = {64}};
 }
 
+static bool is_soft(const xp_tensor *labels) {
+    return labels->type == XP_F32;
+}
+
 /* ---- forward ----------------------------------------------------------------------------------------------------- */
 
 static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -25,12 +29,14 @@ static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_famil
     xp_launch_read(&samples, weights);
     for (int i = 1; i < 5; i++) xp_launch_write(&samples, node->outputs[i]);
     if (node->outputs[3]) xp_variant_set(&samples.variant, "CORRECT", 1);
+    if (is_soft(labels)) xp_variant_set(&samples.variant, "SOFT", 1);
     xp_launch_int(&samples, logits->shape[1]);
     xp_launch_float(&samples, XP_ATTRIBUTES(xp_cross_entropy_attributes, node)->smoothing);
     XP_TRY(xp_plan_launch(plan, node, &samples));
     if (!xp_plan_reads(plan, loss)) return XP_OK;
 
     xp_launch_request mean = request_of("cross_entropy_mean", 1);
+    if (is_soft(labels)) xp_variant_set(&mean.variant, "SOFT", 1);
     mean.flops = 3.0 * (double)logits->shape[0];
     mean.bytes = 12.0 * (double)logits->shape[0];
     xp_launch_read(&mean, labels);
@@ -69,7 +75,13 @@ xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *label
         return NULL;
     }
     const xp_tensor *per_sample[] = {labels, weights};
-    for (int i = 0; i < 2; i++)
+    const bool soft = is_soft(labels);
+    if (soft && !xp_tensor_same_shape(labels, logits)) {
+        xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the shares %s %s are not one for each of the logits", labels->name,
+                xp_tensor_shape_text(labels, shape, sizeof shape));
+        return NULL;
+    }
+    for (int i = soft; i < 2; i++)
         if (per_sample[i]->rank != 1 || per_sample[i]->shape[0] != logits->shape[0] ||
             per_sample[i]->type != (i == 0 ? XP_I32 : XP_F32)) {
             xp_fail(XP_INVALID_ARGUMENT, "cross-entropy: the %s %s %s are not one %s for each of %lld samples",
@@ -118,6 +130,7 @@ static xp_status emit_weight(xp_plan *plan, const xp_node *node, xp_tensor *tota
     request.flops = (double)batch;
     request.bytes = 8.0 * (double)batch;
     xp_variant_set(&request.variant, "SUMMED", 1); /* one program with the gradient */
+    if (is_soft(node->inputs[2])) xp_variant_set(&request.variant, "SOFT", 1);
     xp_launch_read(&request, node->inputs[2]);
     xp_launch_read(&request, node->inputs[3]);
     xp_launch_write(&request, total);
@@ -133,6 +146,7 @@ static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node,
     if (batch > FEW) XP_TRY(emit_weight(plan, node, total));
     xp_launch_request request = request_of("cross_entropy_backward", xp_launch_blocks(batch * classes, 64));
     if (total) xp_variant_set(&request.variant, "SUMMED", 1);
+    if (is_soft(node->inputs[2])) xp_variant_set(&request.variant, "SOFT", 1);
     request.flops = 3.0 * (double)(batch * classes);
     request.bytes = 8.0 * (double)(batch * classes);
     for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);

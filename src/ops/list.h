@@ -25,6 +25,7 @@
     ROW(cross_entropy_backward, 3)                                                                                     \
     ROW(depthwise_convolution, 2)                                                                                      \
     ROW(depthwise_convolution_backward, 3)                                                                             \
+    ROW(drop_path, 2)                                                                                                  \
     ROW(dropout, 2)                                                                                                    \
     ROW(embed, 2)                                                                                                      \
     ROW(embed_backward, 3)                                                                                             \

@@ -23,6 +23,10 @@ xp_tensor *xp_activation_backward(xp_graph *graph, xp_tensor *dy, xp_tensor *z, 
 xp_tensor *xp_dropout_again(xp_graph *graph, xp_tensor *x, xp_tensor *random_state,
                             const xp_dropout_attributes *attributes);
 
+/* ---- ops/drop_path.c ---- */
+/* x of [B,…] as 0 for whole samples, with this probability, and scaled for the others; x itself in evaluation. */
+xp_tensor *xp_drop_path(xp_graph *graph, xp_tensor *x, float probability);
+
 /* ---- ops/embedding.c ---- */
 xp_tensor *xp_embed_as(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout,
                        xp_type type);

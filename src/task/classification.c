@@ -83,7 +83,9 @@ static void restore(xp_dataset *header, int count, char **names) {
 static xp_status build(xp_learner *learner, const xp_task_options *options, bool training) {
     const xp_model *model = &learner->model;
     xp_graph *graph = model->graph;
-    learner->labels = xp_graph_input(graph, "labels", XP_I32, 1, model->output->shape);
+    const bool shares = training && options->shares;
+    learner->labels = shares ? xp_graph_input(graph, "shares", XP_F32, 2, model->output->shape)
+                             : xp_graph_input(graph, "labels", XP_I32, 1, model->output->shape);
     if (!learner->labels) return XP_OUT_OF_MEMORY;
     xp_graph_scope(graph, "loss");
     xp_tensor *losses = NULL, *correct = NULL, *counted = NULL;

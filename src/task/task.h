@@ -107,6 +107,7 @@ void xp_task_table_release(xp_task_table *table); /* an all-zero one is fine */
 /* Options of the loss from the configuration. */
 typedef struct xp_task_options {
     double label_smoothing;
+    bool shares; /* samples of training are mixtures: they have shares of classes */
 } xp_task_options;
 
 /* A model followed by the loss of its task: inputs and outputs, borrowed from the graph of the model. */

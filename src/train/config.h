@@ -4,6 +4,7 @@
 #define XP_TRAIN_CONFIG_H
 
 #include "core/writer.h"
+#include "data/augment.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -42,6 +43,7 @@ typedef struct xp_config {
         int image_size;                 /* side of all images; 0: they are as they are */
         double image_crop;              /* part of the short side that an evaluation sees */
     } data;
+    xp_augmentation augment; /* of images, in training */
     struct {
         int epochs, batch;
         int accumulate; /* parts of a step's batch, one after another */

@@ -55,13 +55,13 @@ void *xp_inputs_field(const xp_inputs *inputs, int set, xp_field field) {
     return xp_transfers_input(inputs->transfers, set) + inputs->places[field];
 }
 
-xp_batch xp_inputs_batch(const xp_inputs *inputs, int set, const xp_field_tensors *fields) {
-    const xp_tensor *labels = fields->tensors[XP_FIELD_LABELS];
-    void *field = xp_inputs_field(inputs, set, XP_FIELD_LABELS);
-    return (xp_batch){.values = xp_inputs_field(inputs, set, XP_FIELD_VALUES),
-                      .lengths =
-                          fields->tensors[XP_FIELD_LENGTHS] ? xp_inputs_field(inputs, set, XP_FIELD_LENGTHS) : NULL,
-                      .labels = labels && labels->type == XP_I32 ? field : NULL,
-                      .targets = labels && labels->type == XP_F32 ? field : NULL,
-                      .weights = xp_inputs_field(inputs, set, XP_FIELD_WEIGHTS)};
+xp_batch xp_inputs_batch(const xp_inputs *inputs, int set) {
+    void *fields[XP_FIELDS];
+    for (int f = 0; f < XP_FIELDS; f++)
+        fields[f] = field_bytes(inputs, f) > 0 ? xp_inputs_field(inputs, set, (xp_field)f) : NULL;
+    return (xp_batch){.values = fields[XP_FIELD_VALUES],
+                      .lengths = fields[XP_FIELD_LENGTHS],
+                      .labels = fields[XP_FIELD_LABELS],
+                      .targets = fields[XP_FIELD_TARGETS],
+                      .weights = fields[XP_FIELD_WEIGHTS]};
 }

@@ -11,7 +11,8 @@
 typedef enum xp_field {
     XP_FIELD_VALUES,
     XP_FIELD_LENGTHS,
-    XP_FIELD_LABELS, /* or targets */
+    XP_FIELD_LABELS,
+    XP_FIELD_TARGETS, /* or shares of classes */
     XP_FIELD_WEIGHTS,
     XP_FIELD_SHARE,  /* of the loss in that of its step */
     XP_FIELD_RANDOM, /* the random state */
@@ -41,7 +42,7 @@ void xp_inputs_close(xp_inputs *inputs); /* an all-zero one is fine */
 xp_status xp_inputs_bind(const xp_inputs *inputs, int set, xp_plan *plan, const xp_field_tensors *fields);
 /* The host's side of a field. */
 void *xp_inputs_field(const xp_inputs *inputs, int set, xp_field field);
-/* The host's side of a set, for the batches of those who read these fields. */
-xp_batch xp_inputs_batch(const xp_inputs *inputs, int set, const xp_field_tensors *fields);
+/* The host's side of a set, for batches with all that any graph reads. */
+xp_batch xp_inputs_batch(const xp_inputs *inputs, int set);
 
 #endif

@@ -64,6 +64,7 @@ const xp_option xp_options[] = {
     WHOLE(model, feed_forward, 1, 1 << 20, "inner width of the feed-forward network"),
     TEXT(model, attention, "softmax, linear, softmax+bn, softmax+sh(1,2), softmax+causal+window(64,0) ..."),
     REAL(model, dropout, 0, 0.99, NULL),
+    REAL(model, drop_path, 0, 0.99, "drop branches of the last layer for whole samples, fewer of earlier layers"),
     REAL(model, attention_dropout, 0, 0.99, "dropout of the attention probabilities"),
     SWITCH(model, pre_norm, "normalise before attention and feed-forward network; off: after them"),
     CHOICE(model, norm, norms, "layer, or batch: over batch and time"),
@@ -105,6 +106,19 @@ const xp_option xp_options[] = {
     WHOLE(data, image_size, 0, 4096,
           "images: side of the square that each is resized to, in pixels; 0: they are not resized"),
     REAL(data, image_crop, 0.1, 1, "images: what an evaluation sees of the short side, in the centre"),
+    REAL(augment, crop, 0.01, 1,
+          "images: train with random parts of at least this share of their area; 1: as an evaluation"),
+    REAL(augment, flip, 0, 1, "probability of a horizontal reflection"),
+    REAL(augment, jitter, 0, 1, "brightness, contrast and saturation change by factors of up to 1 plus or minus this"),
+    WHOLE(augment, operations, 0, 16, "RandAugment: operations on each image; 0: none"),
+    REAL(augment, magnitude, 0, 10, "RandAugment: their mean strength"),
+    REAL(augment, magnitude_deviation, 0, 10, "RandAugment: its standard deviation"),
+    REAL(augment, erase, 0, 1, "probability that a rectangle is replaced by noise"),
+    REAL(augment, mixup, 0, 2,
+          "blend pairs of images and their classes: alpha of the beta distribution of the shares; 0: off"),
+    REAL(augment, cutmix, 0, 2,
+          "exchange a rectangle between pairs of images: alpha; 0: off; with mixup, one of both for each batch"),
+    WHOLE(augment, repeats, 1, 64, "take each sample N times, one after another, and 1/N of the samples in each epoch"),
     WHOLE(training, epochs, 0, 1000000, "passes over the training data; 0: write the initial weights"),
     WHOLE(training, batch, 1, 65536, "samples per step"),
     WHOLE(training, accumulate, 1, 65536, "compute the batch of a step in N parts, one after another, for less memory"),
@@ -166,6 +180,7 @@ void xp_config_default(xp_config *config) {
     config->data.standardise = 1;
     config->data.image_crop = 1;
     config->data.season = config->data.stride = 1;
+    config->augment = XP_AUGMENTATION_NONE;
     config->training.epochs = 10;
     config->training.batch = 32;
     config->training.accumulate = 1;
@@ -224,7 +239,7 @@ const xp_option *xp_option_find(const char *section, const char *key, const char
 }
 
 bool xp_option_section(const char *section, const char *place, xp_writer *faults) {
-    static const char *const sections[] = {"model", "data", "training", "device"};
+    static const char *const sections[] = {"model", "data", "augment", "training", "device"};
     enum { SECTIONS = sizeof sections / sizeof *sections };
     for (int i = 0; i < SECTIONS; i++) {
         if (strcmp(section, sections[i]) == 0) return true;
@@ -233,7 +248,8 @@ bool xp_option_section(const char *section, const char *place, xp_writer *faults
     if (nearest)
         xp_write(faults, "%sunknown section '%s'; did you mean '%s'?\n", place, section, nearest);
     else
-        xp_write(faults, "%sunknown section '%s'; the sections are model, data, training, device\n", place, section);
+        xp_write(faults, "%sunknown section '%s'; the sections are model, data, augment, training, device\n", place,
+                 section);
     return false;
 }
 

@@ -142,6 +142,15 @@ static xp_status fit_standardisation(const xp_config *config, const xp_dataset *
                                : xp_standardisation_fit(out, training);
 }
 
+static xp_status set_augmentation(const xp_config *config, xp_dataset *training) {
+    if (!xp_augmentation_changes(&config->augment)) return XP_OK;
+    if (!training->kind->has.height)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: the options of section 'augment' are for images",
+                       training->name, training->kind->name);
+    training->augmentation = &config->augment;
+    return XP_OK;
+}
+
 xp_status xp_run_load_data(xp_run *run) {
     const xp_config *config = &run->checkpoint.config;
     uint64_t seed = config->training.seed;
@@ -191,7 +200,7 @@ xp_status xp_run_load_data(xp_run *run) {
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply(&run->checkpoint.standardisation, sets[i]);
     }
-    return XP_OK;
+    return set_augmentation(config, run->train);
 }
 
 xp_status xp_run_describe_data(xp_run *run) {

@@ -296,6 +296,15 @@ static void tell_skipped(const xp_run *run, int64_t before) {
     xp_run_say(run, text);
 }
 
+/* What training sees, once. */
+static xp_status draw_samples(const xp_run *run) {
+    const xp_sample_kind *kind = run->train->kind;
+    char path[1200];
+    if (run->checkpoint.state.epoch > 0 || !kind->draw || xp_run_folder_has(&run->folder, kind->picture)) return XP_OK;
+    XP_TRY(xp_run_folder_path(run->options->out, kind->picture, path, sizeof path));
+    return kind->draw(run->train, run->order, path);
+}
+
 /* The rest of an epoch, or of it what comes before a stop is asked for. */
 static xp_status train_epoch(xp_run *run, double *told) {
     const xp_training_state *state = &run->checkpoint.state;
@@ -303,7 +312,9 @@ static xp_status train_epoch(xp_run *run, double *told) {
     const int64_t steps = run->steps_per_epoch - state->position, end = run->steps_enqueued + steps;
     const int64_t skipped = xp_loss_scale_skipped(&state->loss_scale);
     xp_dataset_shuffle(run->train->count, config->training.seed, state->epoch, run->order);
+    xp_augment_order(&config->augment, run->train->count, run->order);
     xp_dataset_begin_epoch(run->train, config->training.seed, state->epoch);
+    XP_TRY(draw_samples(run));
     xp_session_begin(&run->session, run->train, run->order, run->train->count,
                      state->position * config->training.batch);
     while (run->steps_enqueued < end && !xp_run_stop_asked(run)) {

@@ -34,6 +34,11 @@ static xp_status add_optimiser(xp_session *session) {
     return xp_train_optimiser(graph, session->device, &options);
 }
 
+/* What is known of the samples: classes, or numbers. */
+static xp_tensor *labels_of(const xp_learner *learner, xp_type type) {
+    return learner->labels && learner->labels->type == type ? learner->labels : NULL;
+}
+
 /* Where the inputs of the graphs are. */
 static void place_inputs(xp_session *session) {
     const xp_learner *learner = &session->training, *judged = &session->evaluation;
@@ -41,13 +46,15 @@ static void place_inputs(xp_session *session) {
     xp_tensor *const part = session->update ? training->graph->optimiser_state : NULL;
     session->evaluation_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = evaluation->input,
                                                      [XP_FIELD_LENGTHS] = evaluation->lengths,
-                                                     [XP_FIELD_LABELS] = judged->labels,
+                                                     [XP_FIELD_LABELS] = labels_of(judged, XP_I32),
+                                                     [XP_FIELD_TARGETS] = labels_of(judged, XP_F32),
                                                      [XP_FIELD_WEIGHTS] = evaluation->weights}};
     xp_inputs_place(&session->inputs, session->device, &session->evaluation_fields);
     if (!training->graph) return;
     session->training_fields = (xp_field_tensors){{[XP_FIELD_VALUES] = training->input,
                                                    [XP_FIELD_LENGTHS] = training->lengths,
-                                                   [XP_FIELD_LABELS] = learner->labels,
+                                                   [XP_FIELD_LABELS] = labels_of(learner, XP_I32),
+                                                   [XP_FIELD_TARGETS] = labels_of(learner, XP_F32),
                                                    [XP_FIELD_WEIGHTS] = training->weights,
                                                    [XP_FIELD_SHARE] = learner->loss_gradient,
                                                    [XP_FIELD_RANDOM] = training->graph->random_state,
@@ -82,7 +89,8 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
     XP_TRY(open_device(session, device, training));
     xp_tuning_prefer(session->device, tunings);
     XP_TRY(xp_store_create(&session->store));
-    const xp_task_options options = {.label_smoothing = config->training.label_smoothing};
+    const xp_task_options options = {.label_smoothing = config->training.label_smoothing,
+                                     .shares = xp_augmentation_mixes(&config->augment)};
     if (training)
         XP_TRY(xp_learner_build(&session->training, session->task, &model, &session->shape, &options, session->store,
                                 true));
@@ -173,7 +181,7 @@ static xp_status open_inputs(xp_session *session) {
     XP_TRY(xp_inputs_bind(inputs, 0, session->evaluation_plan, fields));
     if (session->training_plan) XP_TRY(xp_inputs_bind(inputs, 0, session->training_plan, &session->training_fields));
     if (session->update_plan) XP_TRY(xp_inputs_bind(inputs, 0, session->update_plan, &session->update_fields));
-    const xp_batch slots[XP_FEED_SLOTS] = {xp_inputs_batch(inputs, 0, fields), xp_inputs_batch(inputs, 1, fields)};
+    const xp_batch slots[XP_FEED_SLOTS] = {xp_inputs_batch(inputs, 0), xp_inputs_batch(inputs, 1)};
     return xp_feed_open(&session->feed, session->shape.batch, slots);
 }
 

@@ -63,9 +63,11 @@ PROTOCOLS = {
     },
     "deit-tiny": {
         **VISION, "side": 48, "patch": 16, "epsilon": 1e-6, "head": "class", "heads": 3,
-        "rate": 5e-4, "betas": (0.9, 0.999), "clip": 0, "smoothing": 0.1,
-        "schedule": "cosine", "warmup": 5, "final": 0.02,
-        "flags": {"model.width": 24, "model.layers": 2, "model.feed_forward": 64},
+        "rate": 1e-3, "betas": (0.9, 0.999), "clip": 0, "smoothing": 0.1,
+        "schedule": "cosine", "warmup": 5, "final": 0.01,
+        "flags": {"model.width": 24, "model.layers": 2, "model.feed_forward": 64, "training.accumulate": 1, "model.drop_path": 0,
+                  "data.image_size": 0, "data.mean": "", "data.deviation": "", "augment.crop": 1, "augment.flip": 0,
+                  "augment.operations": 0, "augment.erase": 0, "augment.mixup": 0, "augment.cutmix": 0, "augment.repeats": 1},
     },
 }
 
