@@ -2,6 +2,7 @@
  * OpenCL without a device preloaded and a stub in place of CLBlast. */
 #define _GNU_SOURCE
 #include "device/device.h"
+#include "device/probe.h"
 #include "device/tuning.h"
 #include "devices.h"
 #include "faults/null_opencl.h"
@@ -228,6 +229,17 @@ static void probes_run_at_the_first_opening_and_when_they_are_to_run_anew(void *
     assert_int_equal(builds_of_opening(xp_device_open), all);
 }
 
+static void doctor_says_why_units_that_a_device_may_have_are_not_used(void **state) {
+    const xp_probe *probe = xp_probe_find("matrix");
+    xp_probe_result result = {0};
+    assert_non_null(probe);
+    MUST(xp_device_open(&device, NULL));
+    driver->fault = NULL_FAULT_NO_OBJECTS;
+    assert_int_equal(probe->run(device, &result), XP_OK);
+    assert_string_equal(result.figure, "none");
+    assert_non_null(strstr(result.meaning, "clCreateKernel returned no object"));
+}
+
 /* Writes the record with one text in place of another. */
 static void change_record(const char *from, const char *to) {
     char text[1024] = "", path[256];
@@ -351,6 +363,8 @@ int main(void) {
         cmocka_unit_test(a_process_may_end_with_an_open_device),
         cmocka_unit_test_teardown(an_event_that_does_not_come_is_an_error_where_it_is_needed, close_plan),
         cmocka_unit_test_teardown(an_object_that_does_not_come_is_an_error, close_plan),
+        cmocka_unit_test_setup_teardown(doctor_says_why_units_that_a_device_may_have_are_not_used,
+                                        open_nothing_with_cache, close_nothing_with_cache),
         cmocka_unit_test_setup_teardown(probes_run_at_the_first_opening_and_when_they_are_to_run_anew,
                                         open_nothing_with_cache, close_nothing_with_cache),
         cmocka_unit_test_setup_teardown(a_record_is_believed_only_where_it_is_whole_and_of_this_device,

@@ -8,8 +8,9 @@
  *   product    c = a·bᵀ: m=4096 n=4096 k=4096
  *   attention  samples=8 heads=16 length=4096 width=64, backward=1: both passes
  *
- * All take family=matrix (or tiled), precision=fp32 (fp32-matrix, tf32, bf16, fp16), and wgmma=144, the KiB of local
- * memory for kernels with asynchronous units (0: there are none). Exit status: 0, or 1 and a message. */
+ * All take family=matrix (or tiled), precision=fp32 (fp32-matrix, tf32, bf16, fp16), and the KiB of local memory:
+ * wgmma=144 for kernels with asynchronous units (0: there are none), static=48 for all others, as much as assemblers
+ * accept; drivers of an H200 give both more. Exit status: 0, or 1 and a message. */
 #include "graph/plan_internal.h"
 #include "graph/store.h"
 #include "ops/ops.h"

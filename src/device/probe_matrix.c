@@ -4,6 +4,8 @@
 
 #include "core/half.h"
 
+#include <string.h>
+
 enum { SIDE = 32, NUMBERS = 2 * SIDE * SIDE, ROWS = 16, PRODUCTS = 2 * ROWS * ROWS, FP32 = 0, FP16 = 1, BF16 = 2 };
 
 /* What the kernel writes; the last two in 16 bits alone. */
@@ -71,7 +73,8 @@ static bool may_have(const xp_device *device, xp_matrix matrix) {
     return xp_probe_lists(device, signs[matrix]);
 }
 
-/* The units that have the most products right, and how many of how many. */
+/* The units that have the most products right, and how many of how many; none is right of those that were tried last
+ * where no unit has one. */
 static xp_matrix find_best(xp_device *device, int *right, int *of) {
     xp_matrix best = XP_MATRIX_NONE;
     *right = *of = 0;
@@ -79,6 +82,7 @@ static xp_matrix find_best(xp_device *device, int *right, int *of) {
         if (!may_have(device, (xp_matrix)m)) continue;
         int all;
         const int found = xp_matrix_count_right(device, (xp_matrix)m, &all);
+        if (best == XP_MATRIX_NONE) *of = all;
         if (found <= *right) continue;
         best = (xp_matrix)m;
         *right = found;
@@ -93,11 +97,18 @@ xp_matrix xp_matrix_find(xp_device *device) {
     return right == of ? best : XP_MATRIX_NONE;
 }
 
+/* How the last kernel failed that was tried: the compiler's first line says more than ours. */
+static const char *reason(void) {
+    const char *log = strchr(xp_last_error(), '\n'), *text = log && log[1] ? log + 1 : xp_last_error();
+    return xp_probe_words("%.*s", (int)strcspn(text, "\n"), text);
+}
+
 xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out) {
+    static const char others[] = "products use the ordinary units of the device";
     int right, of;
     const xp_matrix best = find_best(device, &right, &of);
-    if (best == XP_MATRIX_NONE)
-        return xp_probe_answer(out, true, 0, "none", "products use the ordinary units of the device");
+    if (best == XP_MATRIX_NONE && of > 0) return xp_probe_answer(out, true, 0, "none", "%s: %.120s", others, reason());
+    if (best == XP_MATRIX_NONE) return xp_probe_answer(out, true, 0, "none", "%s", others);
     return xp_probe_answer(out, right == of, right,
                            xp_probe_words("%s, %d of %d products right", xp_matrix_name(best), right, of),
                            right == of ? "multiply tensors in bf16 and fp16" : "not used");
