@@ -245,7 +245,7 @@ def check_bench():
 def check_study():
     """A study hands a signal on and goes on where it was; a run that fails does not end it."""
     small = ", ".join(word.replace("=", ": ") for word in SMALL if "=" in word)
-    for name, epochs, train in (("longer", 100000, DATA[1]), ("short", 2, DATA[1]), ("missing", 2, path("none.ts"))):
+    for name, epochs, train in (("longer", 100000, DATA[1]), ("short", 2, DATA[1]), ("missing", 2, path("none.ts")), ("idle", 0, DATA[1])):
         write(f"{name}.yaml", f"attentions: [softmax, softmax+bn]\nseeds: 2\ndata:\n  - {{name: waves, train: {train}, test: {DATA[3]}}}\n"
               f"settings:\n  - name: small\n    preset: uea-mvts\n    options: {{{small}, epochs: {epochs}}}\n")
     words = ["study", path("longer.yaml"), "--out", path("studied")]
@@ -280,8 +280,9 @@ def check_study():
     expect("a study that is done", json.loads(again.stdout) == first, again.stdout)
     expect("a study that is done", "4 runs, 4 done" in must(*words).stderr, "it trains again")
     expect("a study that is done", snapshot([path("studied")]) == before, "runs were changed")
-    failed = expanse("study", path("missing.yaml"), "--out", path("failing"))
-    expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")
+    for name in ("missing", "idle"):
+        failed = expanse("study", path(f"{name}.yaml"), "--out", path(name), timeout=100)
+        expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")
 
 
 # ---- time and checkpoints -------------------------------------------------------------------------------------------

@@ -147,7 +147,12 @@ static xp_status train(work *at, int index, const char *limit) {
         return at->failures[index] ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a message");
     }
     (void)unlink(errors);
-    return xp_study_result_read(at->study, run, &at->results[index]);
+    XP_TRY(xp_study_result_read(at->study, run, &at->results[index]));
+    if (code == XP_EXIT_OK && !at->results[index].finished) { /* as a run of no epochs */
+        at->failures[index] = strdup("the run ended without a result");
+        if (!at->failures[index]) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a message");
+    }
+    return XP_OK;
 }
 
 /* Measures how much the heads of a finished run differ. A failure, as of a model that is not analysed, is no failure of

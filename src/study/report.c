@@ -27,8 +27,8 @@ static const char style[] =
     "font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}\n"
     "h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid var(--grid)}p.note,figcaption{color:var(--soft)}\n"
     "a{color:var(--accent)}code,pre{font-family:'DejaVu Sans Mono',monospace;font-size:.86em}\n"
-    ".wide,pre{overflow-x:auto}table{border-collapse:collapse;font-size:.84em}\n"
-    "th,td{padding:4px 8px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\n"
+    ".wide,pre{overflow-x:auto}table{border-collapse:collapse;font-size:.8em}\n"
+    "th,td{padding:4px 6px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\n"
     "th{color:var(--soft);font-weight:600;vertical-align:bottom}"
     "td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}\n"
     "figure{margin:1em 0;overflow-x:auto}figure.chart svg{max-width:100%;height:auto}\n"
@@ -311,7 +311,8 @@ static xp_status write_page(page *in, char *const *failures) {
     for (int set = -1; set < study->set_count; set++)
         for (int setting = 0; setting < study->setting_count; setting++) {
             const size_t before = in->out.length;
-            xp_write(&in->out, "<h2>%s%s%s</h2>\n", set < 0 ? "All data sets" : study->sets[set].name,
+            xp_write(&in->out, "<h2>%s%s%s</h2>\n",
+                     set < 0 ? "All data sets on which every attention has a run" : study->sets[set].name,
                      study->setting_count > 1 ? ", " : "",
                      study->setting_count > 1 ? study->settings[setting].name : "");
             const xp_task *task = write_table(in, set, setting);
