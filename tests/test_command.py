@@ -145,6 +145,14 @@ def check_analyze(train, test):
     after = layers("same")["layers"][0]
     expect(name, before["map_distance"] > 1e-4 and before["output_distance"] > 1e-4, str(before))
     expect(name, after["map_distance"] == 0 and after["output_distance"] == 0, str(after))
+    shutil.rmtree(run)
+    must("train", *SMALL, "--train", train, "--epochs", "1", "--attention", "softmax+bn", "--out", run, "--quiet")
+    some = layers("normalised")["layers"][0]
+    expect(name, some["bn_mean"] > 1e-4 and some["bn_deviation"] > 0.01, str(some))
+    # Keys that are their bias alone, 16 times 0.5: their variance is epsilon.
+    change_queries(run, lambda part, rows: rows if part != 1 else bytes(len(rows)) if len(rows) > 64 else struct.pack("<f", 0.5) * 16)
+    some = layers("constant")["layers"][0]
+    expect(name, abs(some["bn_mean"] - 0.5) < 1e-5 and abs(some["bn_deviation"] - 1e-5**0.5) < 1e-6, str(some))
     rejected("no such layer", ["analyze", run, "--data", test, "--layer", "1"], ["no layer 1", "0 to 0"], 1)
     rejected("an analysis that exists", ["analyze", run, "--data", test, "--out", os.path.join(ROOT, "same")], ["already exists"], 2)
     rejected("an analysis of nothing", ["analyze", run], ["--data"], 2)

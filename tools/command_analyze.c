@@ -16,7 +16,9 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
                                         {"map_distance", "map distance", XP_CELL_REAL, .digits = 5},
                                         {"output_distance", "output distance", XP_CELL_REAL, .digits = 5},
                                         {"effective_keys", "effective keys", XP_CELL_REAL, .digits = 2},
-                                        {"most_attended", "most attended", XP_CELL_TEXT}};
+                                        {"most_attended", "most attended", XP_CELL_TEXT},
+                                        {"bn_mean", "BN mean", XP_CELL_REAL, .digits = 4},
+                                        {"bn_deviation", "BN deviation", XP_CELL_REAL, .digits = 4}};
     double maps = 0, outputs = 0;
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "layers");
@@ -37,7 +39,9 @@ static xp_status print_table(const xp_analysis *analysis, const char *model, con
                                          {.real = layer->map_distance},
                                          {.real = layer->output_distance},
                                          {.real = layer->effective_keys},
-                                         {.text = *most ? most : NULL}});
+                                         {.text = *most ? most : NULL},
+                                         {.real = layer->mean},
+                                         {.real = layer->deviation}});
         maps += layer->map_distance / analysis->layer_count;
         outputs += layer->output_distance / analysis->layer_count;
     }
@@ -80,15 +84,17 @@ int xp_command_analyze(int count, char **words) {
     const xp_usage usage = {
         .name = "analyze",
         .synopsis = "RUN --data FILE [--out DIR] [flags]",
-        .description = "Prints for each layer how much its heads differ: the mean L2 distance between two heads, for\n"
-                       "their attention maps and for their outputs. The distance is the root of the mean squared\n"
-                       "difference of the entries, averaged over all pairs of heads and over the samples. Padding is\n"
-                       "excluded, and the weight of a pooled key is divided equally among the rows that it averages.\n"
-                       "Effective keys is the exponential of the entropy of a query's weights, averaged: the number\n"
-                       "of keys that act as support vectors. Most attended are the rows with the largest weights as\n"
-                       "keys, counted from 0. --out writes the same numbers as JSON, and a picture of the maps of one\n"
-                       "sample, with at most 64 cells per side. RUN is a run folder, of which the best weights are\n"
-                       "used, or its folder best/ or last/.\n",
+        .description =
+            "Prints for each layer how much its heads differ: the mean L2 distance between two heads, for\n"
+            "their attention maps and for their outputs. The distance is the root of the mean squared\n"
+            "difference of the entries, averaged over all pairs of heads and over the samples. Padding is\n"
+            "excluded, and the weight of a pooled key is divided equally among the rows that it averages.\n"
+            "Effective keys is the exponential of the entropy of a query's weights, averaged: the number\n"
+            "of keys that act as support vectors. Most attended are the rows with the largest weights as\n"
+            "keys, counted from 0. Of attention-BN, BN mean is the root mean square of mu and BN deviation\n"
+            "the mean of s, unless they are those of prefixes. --out writes the same numbers as JSON, and a\n"
+            "picture of the maps of one sample, with at most 64 cells per side. RUN is a run folder, of which\n"
+            "the best weights are used, or its folder best/ or last/.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .words = "RUN",

@@ -7,6 +7,7 @@
 #include "core/writer.h"
 #include "graph/operation.h"
 #include "model/specification.h"
+#include "ops/attributes.h"
 #include "train/curves.h"
 #include "train/evaluate.h"
 #include "train/heads.h"
@@ -25,9 +26,10 @@ enum { LONGEST = 16384 }; /* rows of a map */
 
 /* One layer under way. */
 typedef struct layer_watch {
-    xp_tensor *o;   /* [B,N,H,E] */
-    xp_tensor *map; /* [B,H,N,M]; NULL: the operation has none */
-    float *outputs, *maps;
+    xp_tensor *o;               /* [B,N,H,E] */
+    xp_tensor *map;             /* [B,H,N,M]; NULL: the operation has none */
+    xp_tensor *mean, *variance; /* [B,G,D], of attention-BN; NULL: there is none */
+    float *outputs, *maps, *means, *variances;
     double *attended; /* [N], of each row as a key: the sum over samples of its mean weight */
 } layer_watch;
 
@@ -51,6 +53,14 @@ static int layer_of(const xp_node *node) {
     return is ? layer : -1;
 }
 
+/* The statistics of attention-BN, if the node computes one of each sample. */
+static void watch_statistics(layer_watch *watch, const xp_node *node) {
+    if (strcmp(node->operation->name, "attention_normalise") != 0) return;
+    if (XP_ATTRIBUTES(xp_attention_normalise_attributes, node)->prefix) return;
+    watch->mean = xp_tensor_keep(node->outputs[2]);
+    watch->variance = xp_tensor_keep(node->outputs[3]);
+}
+
 /* Adds the maps of the layers that are asked for to the graph. */
 static xp_status watch_layers(void *user, xp_graph *graph) {
     analysis_run *run = user;
@@ -60,6 +70,7 @@ static xp_status watch_layers(void *user, xp_graph *graph) {
         const char *name = node->operation->name;
         bool quadratic = strcmp(name, "attention") == 0;
         int layer = layer_of(node), slot = run->wanted < 0 ? layer : 0;
+        if (layer >= 0 && (run->wanted < 0 || layer == run->wanted)) watch_statistics(&run->watches[slot], node);
         if ((!quadratic && strcmp(name, "linear_attention") != 0) || layer < 0) continue;
         if (run->wanted >= 0 && layer != run->wanted) continue;
         layer_watch *watch = &run->watches[slot];
@@ -113,12 +124,29 @@ static void find_most_attended(const layer_watch *watch, int rows, int most[XP_M
     }
 }
 
+/* Adds the statistics of one sample of the batch to a layer's sums; NaN without attention-BN. */
+static void add_statistics(const layer_watch *watch, xp_layer_analysis *layer, int sample) {
+    double squares = 0, deviations = 0;
+    if (!watch->mean) {
+        layer->mean = layer->deviation = NAN;
+        return;
+    }
+    const int64_t columns = watch->mean->shape[1] * watch->mean->shape[2];
+    for (int64_t i = sample * columns; i < (sample + 1) * columns; i++) {
+        squares += (double)watch->means[i] * (double)watch->means[i];
+        deviations += sqrt((double)watch->variances[i]);
+    }
+    layer->mean += squares / (double)columns;
+    layer->deviation += deviations / (double)columns;
+}
+
 /* Adds one sample of the batch to a layer's sums. */
 static void add_sample(analysis_run *run, int slot, int sample, int rows, bool first) {
     layer_watch *watch = &run->watches[slot];
     xp_layer_analysis *layer = &run->result->layers[slot];
     const int64_t *shape = watch->o->shape;
     int heads = (int)shape[2], width = (int)shape[3], tokens = (int)shape[1];
+    add_statistics(watch, layer, sample);
     layer->output_distance += xp_head_distance(watch->outputs + (int64_t)sample * tokens * heads * width, heads, width,
                                                rows, heads * width, width);
     if (!watch->map) {
@@ -162,6 +190,10 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
         for (int slot = 0; slot < result->layer_count; slot++) {
             layer_watch *watch = &run->watches[slot];
             XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);
+            if (watch->mean) {
+                XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->mean, watch->means), out);
+                XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->variance, watch->variances), out);
+            }
             if (watch->map) XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->map, watch->maps), out);
             for (int i = 0; i < session->run.filled; i++) {
                 int rows = run->masked ? data->lengths[step * batch + i] : run->tokens;
@@ -180,6 +212,8 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
         result->layers[slot].map_distance /= (double)result->samples;
         result->layers[slot].output_distance /= (double)result->samples;
         result->layers[slot].effective_keys /= (double)result->samples;
+        result->layers[slot].mean = sqrt(result->layers[slot].mean / (double)result->samples);
+        result->layers[slot].deviation /= (double)result->samples;
         find_most_attended(&run->watches[slot], run->tokens, result->layers[slot].most_attended);
     }
 out:
@@ -226,6 +260,8 @@ static xp_status make_room(analysis_run *run) {
     for (int i = 0; i < run->result->layer_count; i++) {
         layer_watch *watch = &run->watches[i];
         XP_TRY(allocate(&watch->outputs, xp_tensor_elements(watch->o)));
+        if (watch->mean) XP_TRY(allocate(&watch->means, xp_tensor_elements(watch->mean)));
+        if (watch->mean) XP_TRY(allocate(&watch->variances, xp_tensor_elements(watch->variance)));
         if (!watch->map) continue;
         XP_TRY(allocate(&watch->maps, xp_tensor_elements(watch->map)));
         watch->attended = calloc((size_t)run->tokens, sizeof *watch->attended);
@@ -282,6 +318,8 @@ xp_status xp_analyze(const char *model, const xp_evaluate_options *options, int 
         free(run.watches[i].outputs);
         free(run.watches[i].maps);
         free(run.watches[i].attended);
+        free(run.watches[i].means);
+        free(run.watches[i].variances);
     }
     free(run.watches);
     free(run.expanded);
@@ -313,10 +351,11 @@ static xp_status write_json(const xp_analysis *analysis, const char *path, const
         json_t *most = json_array();
         for (int k = 0; k < XP_MOST_ATTENDED && layer->most_attended[k] >= 0; k++)
             most = xp_json_append(most, json_integer(layer->most_attended[k]));
-        layers = xp_json_append(layers, json_pack("{s:i, s:o, s:o, s:o, s:o}", "layer", layer->layer, "map_distance",
-                                                  number(layer->map_distance), "output_distance",
+        layers = xp_json_append(layers, json_pack("{s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "layer", layer->layer,
+                                                  "map_distance", number(layer->map_distance), "output_distance",
                                                   number(layer->output_distance), "effective_keys",
-                                                  number(layer->effective_keys), "most_attended", most));
+                                                  number(layer->effective_keys), "most_attended", most, "bn_mean",
+                                                  number(layer->mean), "bn_deviation", number(layer->deviation)));
     }
     json_t *all = json_pack("{s:s, s:s, s:s, s:I, s:i, s:o, s:o}", "model", model, "attention", analysis->attention,
                             "data", data, "samples", (json_int_t)analysis->samples, "heads", analysis->heads, "scales",

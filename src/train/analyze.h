@@ -19,6 +19,9 @@ typedef struct xp_layer_analysis {
      * the entropy of a query's weights, as a mean over queries, heads and samples: as many keys with equal weights carry
      * as much. most_attended: the rows with the largest weights on average, -1: there are fewer. NaN, and -1: no map. */
     double effective_keys;
+    /* Of attention-BN: the root of the mean squares of mu, and the mean of s, over columns, heads and samples; NaN: there
+     * is none, or they are those of prefixes. */
+    double mean, deviation;
     int most_attended[XP_MOST_ATTENDED];
     float *cells; /* [heads][rows][columns], of the first sample; NULL: the attention has no map */
     int rows, columns;
