@@ -43,7 +43,7 @@ xp_status xp_encoded_reject(const xp_encoded *image, const char *reason) {
 }
 
 xp_status xp_encoded_measure(xp_encoded *out) {
-    enum { MOST_PIXELS = 1 << 28 };
+    enum { MOST_PIXELS = 1 << 30 };
     out->codec = find_codec(out->bytes, out->length);
     if (!out->codec)
         return xp_fail(XP_BAD_DATA, "%s: byte 0: the file is %s; replace or remove it", out->name,

@@ -10,6 +10,7 @@ static bool recognises(const char *bytes, size_t length) {
 
 #ifdef XP_WITH_PNG
 
+#include <stdint.h>
 #include <stdlib.h>
 
 #include <spng.h>
@@ -35,31 +36,74 @@ static xp_status measure(xp_encoded *image) {
     return status;
 }
 
-/* What is transparent lies on white, as on a page. rgba [pixels][4] becomes [pixels][3] in the same place. */
-static void flatten(unsigned char *rgba, size_t pixels) {
-    for (size_t i = 0; i < pixels; i++) {
-        const int opaque = rgba[4 * i + 3];
-        for (size_t c = 0; c < 3; c++)
-            rgba[3 * i + c] = (unsigned char)((rgba[4 * i + c] * opaque + 255 * (255 - opaque) + 127) / 255);
+/* Adds a line, rgba [breadth][4], to the sums of blocks of `side` pixels; what is transparent lies on white, as on a page.
+ * sums [(breadth + side - 1) / side][3] */
+static void add_line(const unsigned char *rgba, int breadth, int side, uint32_t *sums) {
+    for (int x = 0; x < breadth; x++) {
+        const uint32_t opaque = rgba[4 * x + 3];
+        for (int c = 0; c < 3; c++)
+            sums[x / side * 3 + c] += (rgba[4 * x + c] * opaque + 255 * (255 - opaque) + 127) / 255;
     }
 }
 
-static xp_status decode_with(spng_ctx *png, const xp_encoded *image, xp_picture *out) {
-    XP_TRY(xp_picture_create(out, image->height, image->breadth, 4, image->name));
-    const size_t pixels = (size_t)image->height * (size_t)image->breadth;
-    const int code = spng_decode_image(png, out->pixels, 4 * pixels, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS);
-    if (code != 0) return xp_encoded_reject(image, spng_strerror(code));
-    flatten(out->pixels, pixels);
-    out->channels = 3;
+/* Writes the means of a row of blocks, which have `lines` lines, and begins the next. */
+static void finish_blocks(uint32_t *sums, int breadth, int side, int lines, unsigned char *out) {
+    for (int first = 0; first < breadth; first += side) {
+        const int columns = breadth - first < side ? breadth - first : side;
+        const uint32_t pixels = (uint32_t)(columns * lines);
+        for (int c = 0; c < 3; c++, sums++, out++) {
+            *out = (unsigned char)((*sums + pixels / 2) / pixels);
+            *sums = 0;
+        }
+    }
+}
+
+/* Room for a line, or for all of them where they come in several passes. */
+typedef struct png_lines {
+    bool interlaced;
+    unsigned char *rgba;
+    uint32_t *sums;
+} png_lines;
+
+static xp_status begin_lines(spng_ctx *png, const xp_encoded *image, png_lines *out) {
+    const size_t row = 4 * (size_t)image->breadth, rows = out->interlaced ? (size_t)image->height : 1;
+    out->rgba = malloc(rows * row);
+    out->sums = calloc((size_t)image->breadth * 3, sizeof *out->sums);
+    if (!out->rgba || !out->sums) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for its pixels", image->name);
+    const int code = out->interlaced
+                         ? spng_decode_image(png, out->rgba, rows * row, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS)
+                         : spng_decode_image(png, NULL, 0, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS | SPNG_DECODE_PROGRESSIVE);
+    return code == 0 ? XP_OK : xp_encoded_reject(image, spng_strerror(code));
+}
+
+/* Line by line, so that a picture of any size takes the memory of the smaller one. */
+static xp_status read_lines(spng_ctx *png, const xp_encoded *image, int side, png_lines *lines, xp_picture *out) {
+    const size_t row = 4 * (size_t)image->breadth;
+    XP_TRY(begin_lines(png, image, lines));
+    XP_TRY(
+        xp_picture_create(out, (image->height + side - 1) / side, (image->breadth + side - 1) / side, 3, image->name));
+    for (int y = 0; y < image->height; y++) {
+        const unsigned char *line = lines->rgba + (lines->interlaced ? (size_t)y * row : 0);
+        const int code = lines->interlaced ? 0 : spng_decode_row(png, lines->rgba, row);
+        if (code != 0 && code != SPNG_EOI) return xp_encoded_reject(image, spng_strerror(code));
+        add_line(line, image->breadth, side, lines->sums);
+        if (y % side == side - 1 || y == image->height - 1)
+            finish_blocks(lines->sums, image->breadth, side, y % side + 1,
+                          out->pixels + (size_t)(y / side) * (size_t)out->breadth * 3);
+    }
     return XP_OK;
 }
 
 static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out) {
     spng_ctx *png = NULL;
-    struct spng_ihdr header;
+    struct spng_ihdr header = {0};
+    png_lines lines = {.rgba = NULL};
     *out = (xp_picture){.pixels = NULL};
     xp_status status = begin(image, &png, &header);
-    if (status == XP_OK) status = decode_with(png, image, out);
+    lines.interlaced = header.interlace_method != 0;
+    if (status == XP_OK) status = read_lines(png, image, reduction, &lines, out);
+    free(lines.rgba);
+    free(lines.sums);
     spng_ctx_free(png);
     if (status != XP_OK) xp_picture_release(out);
     return status;

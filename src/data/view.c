@@ -23,8 +23,9 @@ static xp_box choose_box(const xp_dataset *dataset, const xp_encoded *image, xp_
 
 /* By how much the image may be smaller, so that the box still has all pixels of the sample. */
 static int choose_reduction(const xp_dataset *dataset, const xp_box *box) {
+    enum { MOST_REDUCTION = 64 };
     int reduction = 1;
-    while (reduction < 8 && box->height >= 2 * reduction * dataset->height &&
+    while (reduction < MOST_REDUCTION && box->height >= 2 * reduction * dataset->height &&
            box->breadth >= 2 * reduction * dataset->breadth)
         reduction *= 2;
     return reduction;
