@@ -93,8 +93,15 @@
 #define AHEAD (LEFT_WORDS + RIGHT_WORDS <= 8)
 
 #define ITEMS         (LANES * SHARE_SUB_GROUPS) /* of a share */
+#if SHARES > 1
 #define ITEM          ((int)get_local_id(0) % ITEMS)
 #define SHARE         ((int)get_local_id(0) / ITEMS)
+#define OWN_SUB_GROUP ((int)SUB_GROUP % SHARE_SUB_GROUPS)
+#else /* a compiler does not know that these are the same, and takes a register */
+#define ITEM          ((int)get_local_id(0))
+#define SHARE         0
+#define OWN_SUB_GROUP ((int)SUB_GROUP)
+#endif
 #define TILE_ROWS     (GROUP_ROWS * SUB_ROWS)
 #define TILE_COLUMNS  (GROUP_COLUMNS * SUB_COLUMNS)
 #define LEFTS         (SUB_ROWS / MATRIX_ROWS)       /* fragments of a sub-group */
@@ -292,14 +299,14 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
             __global float *parts,                      /* [parts,m,n] with PARTIAL, or NULL */
             __global float *sums /* [parts,m] with SUMS, or NULL */) {
     __local uint4 rings[LARGER(SHARES * RING, LARGER(ROW_CHUNKS, GIVEN_CHUNKS))];
-    __local uint4 *const ring = rings + (SHARES > 1 ? SHARE * RING : 0);
+    __local uint4 *const ring = rings + SHARE * RING;
     MATRIX_STATE(LEFTS, RIGHTS)
 #if HELD
     uint4 held_a[OWN_CHUNKS(CHUNKS_A)], held_b[OWN_CHUNKS(CHUNKS_B)];
 #else
     COPY_STATE(STAGES * (OWN_CHUNKS(CHUNKS_A) + OWN_CHUNKS(CHUNKS_B)))
 #endif
-    const int sub_group = SUB_GROUP % SHARE_SUB_GROUPS;
+    const int sub_group = OWN_SUB_GROUP;
     const int sub_row = sub_group / GROUP_COLUMNS * SUB_ROWS, sub_column = sub_group % GROUP_COLUMNS * SUB_COLUMNS;
     const int tiles_down = (m + TILE_ROWS - 1) / TILE_ROWS, tiles_across = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
     const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
@@ -386,7 +393,7 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
 #endif
 #endif
     /* By way of local memory, a fragment's rows at a time, to have whole fours of a row, and one copy of their code. */
-    const bool writes = SHARES == 1 || SHARE == 0;
+    const bool writes = SHARE == 0;
     __local float *const rows = (__local float *)rings + sub_group * MATRIX_ROWS * PITCH;
     UNROLL for (int i = 0; i < LEFTS; i++) {
         if (writes) UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e += 2)
