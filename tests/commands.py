@@ -23,6 +23,16 @@ for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGINT):
 own_programs = unittest.mock.patch.dict(os.environ, EXPANSE_CACHE_DIR=os.path.join(ROOT, "programs"))
 
 
+def share_programs():
+    """For tests of many short runs, which build the same programs. PoCL's cache spares them the compilation, but not
+    the preprocessing of each source, which takes most of a short run; Expanse's spares them both. It does not know
+    PoCL's flags, so the programs of each set of flags have their own folder."""
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    os.makedirs(cache, exist_ok=True)
+    flags = os.environ.get("POCL_EXTRA_BUILD_FLAGS", "").replace(" ", "")
+    os.environ.setdefault("EXPANSE_CACHE_DIR", os.path.join(cache, "expanse-tests" + flags))
+
+
 def fault(name, text):
     failures.append(name)
     print(f"FAIL {name}: {text}")

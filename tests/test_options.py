@@ -12,8 +12,9 @@ import shutil
 import struct
 import subprocess
 
-from commands import EXPANSE, ROOT, expanse, expect, finish, images, must, rejected, series, write
+from commands import EXPANSE, ROOT, expanse, expect, finish, images, must, rejected, series, share_programs, write
 
+share_programs()
 TRAIN, TEST, OTHER = (write(f"{name}.ts", series(count, length=length)) for name, count, length in (
     ("train", 16, 9), ("test", 6, 9), ("other", 20, 9)))
 IMAGES = images("images", 12)
