@@ -126,4 +126,4 @@ static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out)
 
 #endif
 
-const xp_codec xp_codec_jpeg = {"a JPEG", recognises, measure, decode};
+const xp_codec xp_codec_jpeg = {recognises, measure, decode};

@@ -70,7 +70,7 @@ static xp_status decode_planes(const xp_encoded *image, int reduction, xp_pictur
     return XP_OK;
 }
 
-const xp_codec xp_codec_planes = {.name = "raw pixels", .decode = decode_planes};
+const xp_codec xp_codec_planes = {.decode = decode_planes};
 
 /* --- pictures ----------------------------------------------------------------------------------------------------- */
 

@@ -26,7 +26,6 @@ typedef struct xp_picture {
 } xp_picture;
 
 struct xp_codec {
-    const char *name; /* "a JPEG" */
     bool (*recognises)(const char *bytes, size_t length);
     xp_status (*measure)(xp_encoded *image); /* finds its size */
     /* Makes the picture, smaller by a power of two up to `reduction`, if the codec can do that for less work. Threads

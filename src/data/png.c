@@ -152,4 +152,4 @@ static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out)
 
 #endif
 
-const xp_codec xp_codec_png = {"a PNG", recognises, measure, decode};
+const xp_codec xp_codec_png = {recognises, measure, decode};
