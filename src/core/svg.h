@@ -5,8 +5,8 @@
 
 #include "core/writer.h"
 
-/* A picture is drawn in these colours of a light page. Where the reader prefers a dark one, its style sheet replaces each
- * by its counterpart, and shades (xp_svg_shade) too; other colours stay. */
+/* A picture is drawn in these colours of a light page. Where the reader prefers a dark one, its style sheet replaces
+ * each by its counterpart, and shades (xp_svg_shade) too; other colours stay. */
 #define XP_SVG_PAPER  "#ffffff" /* also of text on a dark shade */
 #define XP_SVG_INK    "#1f2937"
 #define XP_SVG_SOFT   "#6b7280"
@@ -31,8 +31,8 @@ void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *co
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
-/* Text between tags, of HTML too: special characters are escaped, control characters become blanks; of lines, their ends
- * stay. */
+/* Text between tags, of HTML too: special characters are escaped, control characters become blanks; of lines, their
+ * ends stay. */
 void xp_svg_escape(xp_writer *out, const char *text);
 void xp_svg_escape_lines(xp_writer *out, const char *text);
 /* anchor: "start", "middle", "end"; weight: "400", "600". Characters that are special in XML are escaped. */

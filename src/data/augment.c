@@ -1,5 +1,5 @@
-/* Augmentation of images: crops, reflections, erasing (Zhong et al., 2020), mixup (Zhang et al., 2018) and CutMix (Yun et
- * al., 2019), with the constants of the training of DeiT (Touvron et al., 2021). */
+/* Augmentation of images: crops, reflections, erasing (Zhong et al., 2020), mixup (Zhang et al., 2018) and CutMix (Yun
+ * et al., 2019), with the constants of the training of DeiT (Touvron et al., 2021). */
 #include "data/augment.h"
 
 #include <math.h>

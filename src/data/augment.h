@@ -1,5 +1,6 @@
 /* What training changes about images, at random: the options, and their place between picture and batch. All draws are
- * functions of the seed, the epoch and the place in the order of the epoch, so no thread or interruption changes them. */
+ * functions of the seed, the epoch and the place in the order of the epoch, so no thread or interruption changes
+ * them. */
 #ifndef XP_DATA_AUGMENT_H
 #define XP_DATA_AUGMENT_H
 
@@ -34,8 +35,8 @@ void xp_augment_order(const xp_augmentation *augmentation, int64_t count, int32_
 
 /* A part of an image of this size. */
 xp_box xp_augment_crop(const xp_augmentation *augmentation, int height, int breadth, xp_random *random);
-/* Flips the picture and changes its colours and geometry, in its place. `fill` [channels] is the colour of what comes into
- * view. XP_OUT_OF_MEMORY. */
+/* Flips the picture and changes its colours and geometry, in its place. `fill` [channels] is the colour of what comes
+ * into view. XP_OUT_OF_MEMORY. */
 xp_status xp_augment_picture(const xp_augmentation *augmentation, const unsigned char *fill, xp_random *random,
                              xp_picture *picture);
 /* Replaces a rectangle of the values, which are standardised, by noise. */

@@ -36,8 +36,8 @@ static xp_status measure(xp_encoded *image) {
     return status;
 }
 
-/* Adds a line, rgba [breadth][4], to the sums of blocks of `side` pixels; what is transparent lies on white, as on a page.
- * sums [(breadth + side - 1) / side][3] */
+/* Adds a line, rgba [breadth][4], to the sums of blocks of `side` pixels; what is transparent lies on white, as on a
+ * page. sums [(breadth + side - 1) / side][3] */
 static void add_line(const unsigned char *rgba, int breadth, int side, uint32_t *sums) {
     for (int x = 0; x < breadth; x++) {
         const uint32_t opaque = rgba[4 * x + 3];

@@ -1,5 +1,5 @@
-/* RandAugment (Cubuk et al., 2020): a table of operations on pictures. Their strengths are those of the training of DeiT
- * (Touvron et al., 2021): all grow with the magnitude, and each operation is skipped with probability 1/2. */
+/* RandAugment (Cubuk et al., 2020): a table of operations on pictures. Their strengths are those of the training of
+ * DeiT (Touvron et al., 2021): all grow with the magnitude, and each operation is skipped with probability 1/2. */
 #include "data/augment.h"
 
 #include <math.h>

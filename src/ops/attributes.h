@@ -47,8 +47,8 @@ typedef struct xp_activation_attributes {
 } xp_activation_attributes;
 
 /* ---- ops/drop_path.c: "drop_path" -----------------------------------------------------------------------------------
- * y[b,…] = x[b,…] · keep_b / (1-p), the decisions of a dropout over samples instead of elements; its gradient is the same
- * operation on dy. Inputs x, random_state; attributes xp_dropout_attributes. */
+ * y[b,…] = x[b,…] · keep_b / (1-p), the decisions of a dropout over samples instead of elements; its gradient is the
+ * same operation on dy. Inputs x, random_state; attributes xp_dropout_attributes. */
 
 /* ---- ops/reduction.c: "column_sum" ----------------------------------------------------------------------------------
  * x [R,C] -> [C], in a fixed order of summation. The bias gradient. */
@@ -107,8 +107,8 @@ typedef struct xp_patches_attributes {
     int64_t patch;
 } xp_patches_attributes;
 
-/* ---- ops/pair.c: "pair", "pair_backward"; no attributes --------------------------------------------------------------
- * pairs [B,2,C] of a and b -> [B,4,C]: a, b, a·b, a - b.
+/* ---- ops/pair.c: "pair", "pair_backward"; no attributes
+ * -------------------------------------------------------------- pairs [B,2,C] of a and b -> [B,4,C]: a, b, a·b, a - b.
  * Backward
  * inputs:  dy, pairs
  * outputs: d_pairs */

@@ -1,5 +1,5 @@
-/* Stochastic depth (Huang et al., 2016): a branch of a residual network is dropped for whole samples. Owns its rules and
- * launch; must not know what the branch computes. */
+/* Stochastic depth (Huang et al., 2016): a branch of a residual network is dropped for whole samples. Owns its rules
+ * and launch; must not know what the branch computes. */
 #include "graph/stored.h"
 #include "ops/building.h"
 

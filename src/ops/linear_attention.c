@@ -199,9 +199,10 @@ typedef struct pass {
     int64_t share; /* query heads per head of key states: separate lengths require separate states */
 } pass;
 
-/* Chunks at least as long as the narrower side of a state, so that all states together are at most as large as the wider
- * one of keys and values. Where only whole sums are wanted, a core is faster with one state that stays in its cache: then
- * chunks are twice as long, and again, while as many are left as 64 cores want. Powers of two keep the variants few. */
+/* Chunks at least as long as the narrower side of a state, so that all states together are at most as large as the
+ * wider one of keys and values. Where only whole sums are wanted, a core is faster with one state that stays in its
+ * cache: then chunks are twice as long, and again, while as many are left as 64 cores want. Powers of two keep the
+ * variants few. */
 static int64_t chunk_of(const pass *p) {
     enum { WANTED_GROUPS = 64, LONGEST = 1024 };
     const int64_t length = p->queries > p->keys ? p->queries : p->keys, states = p->samples * p->key_heads;

@@ -15,12 +15,13 @@ enum { XP_MAP_CELLS = 64 }; /* a side of a picture's map; larger ones are averag
 typedef struct xp_layer_analysis {
     int layer; /* from 0, as in the parameters' names */
     double map_distance, output_distance;
-    /* Where the weights are, by the maps; of keys that are pooled, the rows are meant. effective_keys: the exponential of
-     * the entropy of a query's weights, as a mean over queries, heads and samples: as many keys with equal weights carry
-     * as much. most_attended: the rows with the largest weights on average, -1: there are fewer. NaN, and -1: no map. */
+    /* Where the weights are, by the maps; of keys that are pooled, the rows are meant. effective_keys: the exponential
+     * of the entropy of a query's weights, as a mean over queries, heads and samples: as many keys with equal weights
+     * carry as much. most_attended: the rows with the largest weights on average, -1: there are fewer. NaN, and -1: no
+     * map. */
     double effective_keys;
-    /* Of attention-BN: the root of the mean squares of mu, and the mean of s, over columns, heads and samples; NaN: there
-     * is none, or they are those of prefixes. */
+    /* Of attention-BN: the root of the mean squares of mu, and the mean of s, over columns, heads and samples; NaN:
+     * there is none, or they are those of prefixes. */
     double mean, deviation;
     int most_attended[XP_MOST_ATTENDED];
     float *cells; /* [heads][rows][columns], of the first sample; NULL: the attention has no map */
