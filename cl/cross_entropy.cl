@@ -4,7 +4,7 @@
  * whatever lies in their rows cannot reach the loss.
  *
  * CORRECT  1: whether the answers are right is found, too
- * SOFT     1: labels are the shares of all classes, F32 [batch, classes]; a sample counts if any is above 0
+ * SOFT     1: labels are the shares of all classes, F32 [batch, classes]; a sample counts by its weight alone
  * SUMMED   1: the gradient finds the sum of the weights made */
 #include "common.clh"
 

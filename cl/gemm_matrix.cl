@@ -153,16 +153,16 @@
 /* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
  * What lies behind the matrix becomes zeros. */
 #define EACH_DEPTH_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                     \
-        const int at = ITEM + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);              \
+    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                \
+        const int at = ITEM + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);                         \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + chunk * CHUNK_NUMBERS, there = (begin) + row < (outer) ? k - step : 0;        \
         DO(held[i], (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step, there,  \
            aligned)                                                                                                    \
     }
 #define EACH_OUTER_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                     \
-        const int at = ITEM + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                \
+    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                \
+        const int at = ITEM + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                           \
         if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
         const int step = slice * DEPTH + row, first = (begin) + chunk * CHUNK_NUMBERS;                                 \
         const int there = step < k ? (outer)-first : 0;                                                                \

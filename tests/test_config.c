@@ -344,6 +344,9 @@ static void all_faults_of_a_study_have_their_places(void **state) {
     static const char *const keys[] = {
         "1:35: 'softmax' and 'softmax' would have", "2:8: 'seeds' is neither",   "4:5: 'train' is missing",
         "5:5: unknown key 'tran'; did you mean",    "4:11: 'a b' is not a name", "7:5: 'name' is missing"};
+    static const char *const names[] = {"3:12: 'a--b' has a '-' at an end, or several together",
+                                        "4:12: the name 'abcdefghijklmnop…' has 64 bytes",
+                                        "6:12: 'b-' has a '-' at an end"};
     static const char *const runs[] = {"1:14: model.attention: attention \"sofmax\"", "7:44: unknown key 'widht'",
                                        "4:5: model.patch_steps"};
     static const struct {
@@ -353,6 +356,10 @@ static void all_faults_of_a_study_have_their_places(void **state) {
     } files[] = {{"attentions: [softmax+bn, softmax, softmax]\nseeds: 3x\ndata:\n  - name: a b\n    tran: t.ts\n"
                   "settings:\n  - preset: uea-mvts\n",
                   keys, sizeof keys / sizeof *keys},
+                 {"attentions: [softmax]\ndata:\n  - {name: a--b, train: t.ts}\n"
+                  "  - {name: abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl, train: t.ts}\n"
+                  "settings:\n  - {name: b-, preset: uea-mvts}\n",
+                  names, sizeof names / sizeof *names},
                  {"attentions: [sofmax]\nseeds: 2\ndata:\n  - {name: a, train: t.ts, options: {patch_steps: 2}}\n"
                   "settings:\n  - {name: b, preset: uea-mvts}\n  - {name: c, options: {width: 32,  widht: 4}}\n",
                   runs, sizeof runs / sizeof *runs}};

@@ -256,6 +256,8 @@ def check_study():
         process.send_signal(number)
         out, error = process.communicate()
         expect("a study", process.returncode == 128 + number, f"{process.returncode} {out}{error}")
+        expect("a study that was stopped", "0 of 4 runs are finished" in open(path("studied/report.html")).read(), "the report does not tell so")
+        os.remove(path("studied/report.html"))
     rejected("another study", ["study", path("short.yaml"), "--out", path("studied")], ["training.epochs is 100000, not 2"], 2)
     shutil.rmtree(path("studied"))
     words = ["study", path("short.yaml"), "--out", path("studied"), "-o", "json"]
@@ -280,9 +282,33 @@ def check_study():
     expect("a study that is done", json.loads(again.stdout) == first, again.stdout)
     expect("a study that is done", "4 runs, 4 done" in must(*words).stderr, "it trains again")
     expect("a study that is done", snapshot([path("studied")]) == before, "runs were changed")
+    look_at_curves(path("studied/waves/small/softmax-seed1/metrics.csv"), [*words, "--report"])
     for name in ("missing", "idle"):
         failed = expanse("study", path(f"{name}.yaml"), "--out", path(name), timeout=100)
         expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")
+    write("heights.ts", re.sub(r":[ab]\n", ":0.5\n", series().replace("@classLabel true a b", "@targetLabel true")))
+    write("heights.yaml", f"attentions: [softmax]\nseeds: 1\ndata:\n  - {{name: heights, train: {path('heights.ts')}, test: {path('heights.ts')}}}\n"
+          f"settings:\n  - name: small\n    preset: uea-mvts\n    options: {{{small}, epochs: 1}}\n")
+    ignored = expanse("study", path("heights.yaml"), "--out", path("heights"), timeout=100, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
+    expect("a study whose caller ignores the ends of processes", ignored.returncode == 0, f"{ignored.stdout}{ignored.stderr}")
+    expect("a study of numbers", "results: <code>softmax" in open(path("heights/report.html")).read(), "no predictions")
+
+
+def look_at_curves(rows, words):
+    """A curve has the mean of an epoch where all runs have a number; rows that are damaged are a fault."""
+    def curves():
+        return re.findall(r'<path fill="none"[^>]* d="(M[^"]*)"', open(path("studied/report.html")).read())
+
+    whole = open(rows).read()
+    before = curves()[0]
+    lines = list(csv.reader(whole.splitlines()))
+    lines[1][lines[0].index("test_accuracy")] = ""
+    for text, code in (("\n".join(map(",".join, lines)) + "\n", 0), (whole[:-9], 1)):
+        write(rows, text)
+        result = expanse(*words)
+        expect("a study of damaged rows", result.returncode == code and ("metrics.csv:3: column" in result.stderr) == code, f"{result.returncode} {result.stderr}")
+        expect("a curve", before.count("L") == 1 and curves()[0] == "M" + before.split("L")[1], f"{before} became {curves()[0]}")
+    write(rows, whole)
 
 
 # ---- time and checkpoints -------------------------------------------------------------------------------------------

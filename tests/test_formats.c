@@ -609,8 +609,12 @@ static void a_folder_needs_a_part_that_it_has(void **state) {
     mkdir(scratch_path("none"), 0700);
     assert_int_equal(xp_dataset_open(&dataset, scratch_path("none"), "train"), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "none: the folder has no data"));
+    mkdir(scratch_path("0"), 0700);
+    assert_int_equal(symlink("nowhere", scratch_path("0/broken")), 0); /* what lies further down does not matter */
     assert_int_equal(xp_dataset_open(&dataset, scratch_folder, "test"), XP_IO_ERROR);
     assert_non_null(strstr(xp_last_error(), "has no IDX file t10k-images-idx3-ubyte"));
+    assert_int_equal(unlink(scratch_path("0/broken")), 0);
+    assert_int_equal(rmdir(scratch_path("0")), 0);
     assert_int_equal(xp_dataset_open(&dataset, scratch_path("nothing.ts"), "train"), XP_IO_ERROR);
     assert_non_null(strstr(xp_last_error(), "nothing.ts: cannot be opened"));
 }

@@ -50,6 +50,15 @@ static void become_child(const char *const *words, const char *const *environmen
     _exit(1);
 }
 
+/* In the child, *parent is the other process. Where SIGCHLD is ignored, as it may be from the start, a child leaves no
+ * exit status. */
+static pid_t fork_child(pid_t *parent) {
+    signal(SIGCHLD, SIG_DFL);
+    fflush(stdout);
+    *parent = getpid();
+    return fork();
+}
+
 /* Whether all bytes came before the time was up or a signal came. */
 static bool receive(int from, double end, void *to, size_t bytes) {
     size_t got = 0;
@@ -89,14 +98,18 @@ static bool receive_reply(int from, double end, xp_child *out) {
     return true;
 }
 
+static xp_status fail_to_wait(void) {
+    return xp_fail(XP_IO_ERROR, "cannot learn how a child process ended: %s", strerror(errno));
+}
+
 xp_status xp_child_run(const char *const *words, const char *const *environment, double seconds, xp_child *out) {
     int ends[2];
     *out = (xp_child){.answered = false};
     if (pipe(ends) != 0) return xp_fail(XP_IO_ERROR, "cannot create a pipe for a child process: %s", strerror(errno));
     for (int i = 0; i < 2; i++) fcntl(ends[i], F_SETFD, FD_CLOEXEC);
-    fflush(stdout);
     const double end = xp_clock() + seconds;
-    const pid_t parent = getpid(), child = fork();
+    pid_t parent;
+    const pid_t child = fork_child(&parent);
     if (child < 0) {
         close(ends[0]);
         close(ends[1]);
@@ -110,8 +123,10 @@ xp_status xp_child_run(const char *const *words, const char *const *environment,
     if (late || stopped || replied)
         kill(child, SIGKILL); /* after the reply a driver may still hang in its own clean-up */
     int state = 0;
-    while (waitpid(child, &state, 0) < 0 && errno == EINTR) continue;
+    pid_t ended;
+    while ((ended = waitpid(child, &state, 0)) < 0 && errno == EINTR) continue;
     if (out->answered) return XP_OK;
+    if (ended < 0) return fail_to_wait();
     if (out->status == XP_INTERRUPTED || stopped || (!late && WIFEXITED(state) && WEXITSTATUS(state) > 128))
         return xp_fail(XP_INTERRUPTED, "stopped");
     out->code = replied ? 1 : late || WIFSIGNALED(state) ? -1 : WEXITSTATUS(state);
@@ -129,13 +144,14 @@ xp_status xp_child_work(const char *const *words, const char *errors, void (*loo
     const struct timespec pause = {.tv_nsec = (long)(LOOK_SECONDS * 1e9)};
     bool told = false;
     int state = 0;
-    fflush(stdout);
-    const pid_t parent = getpid(), child = fork();
+    pid_t parent;
+    const pid_t child = fork_child(&parent);
     if (child < 0) return xp_fail(XP_IO_ERROR, "cannot start a child process: %s", strerror(errno));
     if (child == 0) become_child(words, NULL, -1, errors, parent);
     for (pid_t ended = 0; ended != child;) {
         ended = waitpid(child, &state, WNOHANG);
         if (ended == child) break;
+        if (ended < 0 && errno != EINTR) return fail_to_wait();
         if (xp_signal_asked && !told) kill(child, SIGTERM);
         told = told || xp_signal_asked;
         nanosleep(&pause, NULL);

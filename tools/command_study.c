@@ -410,6 +410,14 @@ static bool any_failed(const work *at) {
     return false;
 }
 
+/* Returns the exit code. */
+static int show_results(const work *at, const char *out, xp_table_format format) {
+    int code = XP_EXIT_OK;
+    if (write_report(at, out) != XP_OK) code = xp_command_fail();
+    if (print_table(at, format) != XP_OK) code = xp_command_fail();
+    return code;
+}
+
 /* Works on the study, and shows what came of it, also when it was stopped. */
 static int run_study(const xp_study *study, const char *out, bool report, bool dry_run, xp_table_format format,
                      bool quiet) {
@@ -422,8 +430,10 @@ static int run_study(const xp_study *study, const char *out, bool report, bool d
     }
     if (status == XP_INTERRUPTED) xp_fail(status, "stopped; the same command continues the study");
     int code = status == XP_OK ? XP_EXIT_OK : xp_command_end(status);
-    if (status == XP_OK && !dry_run && write_report(&at, out) != XP_OK) code = xp_command_fail();
-    if (status == XP_OK && !dry_run && print_table(&at, format) != XP_OK) code = xp_command_fail();
+    if (!dry_run && (status == XP_OK || status == XP_INTERRUPTED)) {
+        const int shown = show_results(&at, out, format);
+        if (code == XP_EXIT_OK) code = shown;
+    }
     if (code == XP_EXIT_OK && any_failed(&at)) code = XP_EXIT_FAILURE;
     end(&at);
     return code;

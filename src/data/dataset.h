@@ -21,9 +21,10 @@ typedef struct xp_feature_place {
     int stride;
 } xp_feature_place;
 
-/* What a sample is. A row of a table: nothing else depends on which kinds there are. */
 /* Tables of classes × classes limit the number of classes; names are limited, too. */
 enum { XP_SAMPLE_RANK = 4, XP_DATA_TARGETS = 10000, XP_DATA_CLASSES = 10000, XP_DATA_NAME_BYTES = 255 };
+
+/* What a sample is. A row of a table: nothing else depends on which kinds there are. */
 typedef struct xp_sample_kind {
     const char *name;    /* in messages and checkpoints: "series" */
     const char *feature; /* what one of its features is called: "dimension" */
@@ -33,6 +34,10 @@ typedef struct xp_sample_kind {
     bool has_missing; /* a value may be NaN */
     int symbols;      /* values are whole numbers below this, which name something and are not measured; 0: measured */
     bool continues;   /* what there is to predict of a sample is the next symbol, not a label */
+    bool of_images;   /* images can be read as such samples */
+    /* Why a model of other samples does not take them, as "holds texts: set model.kind to tokens"; NULL: the model says
+     * it itself. */
+    const char *refusal;
     /* Of a sample as it is read, such as [length, features]; the rank is returned. */
     int (*shape)(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]);
     int (*features)(const xp_dataset *dataset);

@@ -2,8 +2,8 @@
  * and which files of it belong together; the pixels stay bytes until they are read. */
 #include "core/files.h"
 #include "data/formats.h"
-#include "data/walk.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,8 +61,7 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
     return XP_OK;
 }
 
-/* --- labels
- * -------------------------------------------------------------------------------------------------------- */
+/* --- labels ------------------------------------------------------------------------------------------------------- */
 
 static xp_status parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
     int64_t count = 0;
@@ -210,15 +209,14 @@ static xp_status find_images(const xp_opening *opening, char path[PATH_MAX]) {
                    folder, prefixes[test][0], prefixes[test][0]);
 }
 
-static xp_status find_idx(void *user, const xp_walk_file *file) {
-    bool *found = user;
-    *found = file->name == file->inside && strstr(file->name, "idx3-ubyte");
-    return *found ? XP_INTERRUPTED : XP_OK;
-}
-
+/* By its own entries alone: other formats' folders may hold very many files further down. */
 static bool recognises_folder(const xp_opening *opening) {
+    DIR *listing = opendir(opening->path);
     bool found = false;
-    (void)xp_walk(opening->path, find_idx, &found);
+    if (!listing) return false;
+    for (struct dirent *entry; !found && (entry = readdir(listing));)
+        found = entry->d_name[0] != '.' && strstr(entry->d_name, "idx3-ubyte");
+    closedir(listing);
     return found;
 }
 

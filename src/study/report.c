@@ -36,66 +36,56 @@ static const char style[] =
 
 /* ---- curves ------------------------------------------------------------------------------------------------------ */
 
-enum { EPOCHS = 4096 };
+typedef struct curve {
+    double *values; /* [epochs]; NaN: a run has no number there */
+    int epochs;
+} curve;
 
-/* Adds the values of a run's epochs to sums; returns how many epochs it has. */
-static int add_curve(const xp_study_run *run, const xp_study_result *result, double *sums) {
-    const char *set = strcmp(result->set, "training") == 0 ? "train" : result->set;
-    const char *metric = result->task->metrics[result->task->deciding].name;
-    char path[1200], wanted[96], *text = NULL;
-    size_t length = 0;
-    int column = 0, epochs = 0;
-    if (xp_run_folder_file(run->folder, "metrics.csv", path, sizeof path) != XP_OK ||
-        xp_file_read(path, &text, &length) != XP_OK)
-        return 0;
-    snprintf(wanted, sizeof wanted, ",%s_%s,", set, metric);
-    const char *line_end = text + strcspn(text, "\n"), *found = strstr(text, wanted);
-    for (const char *at = text; found && found < line_end && at <= found; at++) column += *at == ',';
-    for (const char *at = line_end; column > 0 && *at && at[1] && epochs < EPOCHS; epochs++) {
-        double value = NAN;
-        const char *cell = ++at;
-        for (int i = 0; i < column && cell; i++) cell = (cell = strchr(cell, ',')) ? cell + 1 : NULL;
-        if (cell && xp_text_number(cell, &value, &length) == XP_OK) sums[epochs] += value;
-        at += strcspn(at, "\n");
-    }
-    free(text);
-    return epochs;
+/* Adds the values of a run's epochs, up to the last one that all of these runs have. */
+static xp_status add_curve(const xp_study_run *run, const xp_task *task, curve *sum) {
+    xp_epoch_row *rows = NULL;
+    int epochs = 0;
+    XP_TRY(xp_run_folder_rows(run->folder, task, &rows, &epochs));
+    const bool first = !sum->values;
+    if (first) sum->values = calloc((size_t)epochs + 1, sizeof *sum->values);
+    if (first || epochs < sum->epochs) sum->epochs = epochs;
+    for (int i = 0; sum->values && i < sum->epochs; i++)
+        sum->values[i] += xp_epoch_decision(task, &rows[i], xp_epoch_result(task, &rows[epochs - 1]));
+    free(rows);
+    return sum->values ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for its curve", run->folder);
 }
 
-/* The mean over the seeds of an attention's runs, up to the epoch that all of them have; returns how many epochs. */
-static int mean_curve(const page *in, int set, int setting, int attention, double *values) {
+/* The mean over the seeds of an attention's runs. */
+static xp_status mean_curve(const page *in, int set, int setting, int attention, curve *mean) {
     const xp_study *study = in->study;
-    int count = 0, epochs = EPOCHS;
-    memset(values, 0, EPOCHS * sizeof *values);
+    int count = 0;
     for (int i = 0; i < study->run_count; i++) {
         const xp_study_run *run = &study->runs[i];
         if (run->set != set || run->setting != setting || run->attention != attention || !in->results[i].finished)
             continue;
-        const int own = add_curve(run, &in->results[i], values);
-        epochs = own < epochs ? own : epochs;
+        XP_TRY(add_curve(run, in->results[i].task, mean));
         count++;
     }
-    for (int i = 0; i < epochs && count > 0; i++) values[i] /= count;
-    return count > 0 ? epochs : 0;
+    for (int i = 0; i < mean->epochs; i++) mean->values[i] /= count;
+    return XP_OK;
 }
 
-static void draw_curve(xp_writer *out, const xp_chart *chart, int index, const double *values, int count,
-                       double scale) {
+static void draw_curve(xp_writer *out, const xp_chart *chart, int index, const curve *of, double scale) {
     const char *colour = xp_svg_series[index % XP_SVG_SERIES];
-    const int every = count / 8 + 1;
+    const int every = of->epochs / 8 + 1;
     bool drawing = false;
     xp_write(out, "<path fill=\"none\" stroke=\"%s\" stroke-width=\"1.6\"%s d=\"", colour,
              index >= XP_SVG_SERIES ? " stroke-dasharray=\"6 4\"" : "");
-    for (int i = 0; i < count; i++) {
-        const double value = values[i] * scale;
+    for (int i = 0; i < of->epochs; i++) {
+        const double value = of->values[i] * scale;
         const bool inside = value >= chart->y_low && value <= chart->y_high;
         if (inside)
             xp_write(out, "%s%.1f %.1f", drawing ? "L" : "M", xp_chart_x(chart, i + 1), xp_chart_y(chart, value));
         drawing = inside;
     }
     xp_write(out, "\"/>\n");
-    for (int i = index * every / 10; i < count; i += every) {
-        const double value = values[i] * scale;
+    for (int i = index * every / 10; i < of->epochs; i += every) {
+        const double value = of->values[i] * scale;
         if (value >= chart->y_low && value <= chart->y_high)
             xp_svg_marker(out, index, xp_chart_x(chart, i + 1), xp_chart_y(chart, value), colour);
     }
@@ -110,11 +100,11 @@ static void draw_legend(xp_writer *out, double y, int index, const char *name) {
 }
 
 /* The range of the later halves of all curves. */
-static void choose_range(xp_chart *chart, const double *values, const int *counts, int curves, double scale) {
+static void choose_range(xp_chart *chart, const curve *curves, int count, double scale) {
     double low = INFINITY, high = -INFINITY;
-    for (int k = 0; k < curves; k++)
-        for (int i = counts[k] / 2; i < counts[k]; i++) {
-            const double value = values[(size_t)k * EPOCHS + (size_t)i] * scale;
+    for (int k = 0; k < count; k++)
+        for (int i = curves[k].epochs / 2; i < curves[k].epochs; i++) {
+            const double value = curves[k].values[i] * scale;
             if (!isfinite(value)) continue;
             low = fmin(low, value);
             high = fmax(high, value);
@@ -122,24 +112,22 @@ static void choose_range(xp_chart *chart, const double *values, const int *count
     xp_chart_round_range(chart, low, high);
 }
 
-static void write_curves(page *in, int set, int setting, const xp_task *task) {
+static xp_status write_curves(page *in, int set, int setting, const xp_task *task) {
     enum { WIDTH = 460, HEIGHT = 240, LEFT = 64, TOP = 56, ROW = 20 };
     const xp_study *study = in->study;
     const xp_metric *metric = &task->metrics[task->deciding];
     const bool percent = strcmp(metric->unit, " %") == 0;
     const double scale = percent ? 100 : 1;
-    double *values = calloc((size_t)study->attention_count * EPOCHS, sizeof *values);
-    int *counts = calloc((size_t)study->attention_count, sizeof *counts), epochs = 1, shown = 0;
+    curve *curves = calloc((size_t)study->attention_count, sizeof *curves);
+    xp_status status = curves ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for curves");
+    int epochs = 1, shown = 0;
     char title[160];
-    if (!values || !counts) {
-        in->out.failed = true;
-        goto out;
+    for (int a = 0; status == XP_OK && a < study->attention_count; a++) {
+        status = mean_curve(in, set, setting, a, &curves[a]);
+        epochs = curves[a].epochs > epochs ? curves[a].epochs : epochs;
+        shown += curves[a].epochs > 0;
     }
-    for (int a = 0; a < study->attention_count; a++) {
-        counts[a] = mean_curve(in, set, setting, a, values + (size_t)a * EPOCHS);
-        epochs = counts[a] > epochs ? counts[a] : epochs;
-        shown += counts[a] > 0;
-    }
+    if (status != XP_OK) goto out;
     xp_chart chart = {.left = LEFT,
                       .top = TOP,
                       .width = WIDTH - LEFT - 20,
@@ -147,7 +135,7 @@ static void write_curves(page *in, int set, int setting, const xp_task *task) {
                       .x_low = 1,
                       .x_high = epochs,
                       .percent = percent};
-    choose_range(&chart, values, counts, study->attention_count, scale);
+    choose_range(&chart, curves, study->attention_count, scale);
     snprintf(title, sizeof title, "%s, mean over the seeds", metric->name);
     xp_write(&in->out, "<figure class=\"chart\">\n");
     xp_svg_begin(&in->out, WIDTH, TOP + HEIGHT + 56 + shown * ROW, title);
@@ -155,14 +143,15 @@ static void write_curves(page *in, int set, int setting, const xp_task *task) {
     xp_chart_ticks_x(&in->out, &chart);
     xp_svg_text(&in->out, LEFT + chart.width / 2, TOP + HEIGHT + 34, "middle", 12, XP_SVG_SOFT, "400", "epoch");
     for (int a = 0, row = 0; a < study->attention_count; a++) {
-        if (counts[a] == 0) continue;
-        draw_curve(&in->out, &chart, a, values + (size_t)a * EPOCHS, counts[a], scale);
+        if (curves[a].epochs == 0) continue;
+        draw_curve(&in->out, &chart, a, &curves[a], scale);
         draw_legend(&in->out, TOP + HEIGHT + 54 + row++ * ROW, a, xp_study_attention(study, a));
     }
     xp_write(&in->out, "</svg>\n</figure>\n");
 out:
-    free(values);
-    free(counts);
+    for (int a = 0; curves && a < study->attention_count; a++) free(curves[a].values);
+    free(curves);
+    return status;
 }
 
 /* ---- tables ------------------------------------------------------------------------------------------------------ */
@@ -318,7 +307,7 @@ static xp_status write_page(page *in, char *const *failures) {
             const xp_task *task = write_table(in, set, setting);
             if (!task && !in->out.failed) in->out.length = before; /* nothing is finished here */
             if (!task || set < 0) continue;
-            write_curves(in, set, setting, task);
+            XP_TRY(write_curves(in, set, setting, task));
             write_pictures(in, set, setting, task);
         }
     xp_write(&in->out, "<h2>Configurations</h2>\n<p>Seeds:");

@@ -26,10 +26,13 @@ static void text_of(const json_t *summary, const char *key, char *text, size_t s
     snprintf(text, size, "%s", value ? value : "");
 }
 
-/* The task whose deciding metric the summary has, measured on its own set or, without one, in training. */
+/* The task that the summary names, if it has its deciding metric, measured on a set of its own or, without one, in
+ * training. Runs of earlier versions name no task: the first with such a metric stands for theirs. */
 static void find_metric(const json_t *summary, xp_study_result *out) {
+    const char *named = json_string_value(json_object_get(summary, "task"));
     for (int i = 0; i < xp_task_count; i++) {
         const xp_task *task = xp_tasks[i];
+        if (named && strcmp(named, task->name) != 0) continue;
         const char *metric = task->metrics[task->deciding].name;
         char key[96];
         for (int trained = 0; trained < 2; trained++) {

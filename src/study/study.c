@@ -74,11 +74,17 @@ static const char *find_text(reader *in, const xp_yaml *mapping, const char *key
 
 /* Names become folders. */
 static void check_name(reader *in, const xp_yaml *list, int index, const char *name) {
+    static const char characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.";
     char slug[64];
     xp_text_slug(name, slug, sizeof slug);
     const xp_yaml *value = xp_yaml_find(&list->items[index], "name");
-    if (strcmp(slug, name) != 0 || *name == '.')
+    if (strlen(name) >= sizeof slug)
+        FAULT(in, value, "the name '%.16s…' has %zu bytes; names, which become folders, have at most %zu", name,
+              strlen(name), sizeof slug - 1);
+    else if (strspn(name, characters) != strlen(name) || *name == '.')
         FAULT(in, value, "'%s' is not a name of letters, digits, '-' and '.', since it becomes a folder's", name);
+    else if (strcmp(slug, name) != 0)
+        FAULT(in, value, "'%s' has a '-' at an end, or several together; leave them out", name);
     for (int i = 0; i < index; i++) {
         const xp_yaml *other = xp_yaml_find(&list->items[i], "name");
         if (other && other->kind == XP_YAML_TEXT && strcmp(other->text, name) == 0)

@@ -310,7 +310,7 @@ xp_status xp_analyze(const char *model, const xp_evaluate_options *options, int 
         status = xp_fail(XP_INVALID_ARGUMENT, "%s: there is no layer %d; the model has the layers 0 to %d", model,
                          layer, checkpoint.config.model.layers - 1);
     if (status == XP_OK) status = xp_checkpoint_check(folder, &checkpoint, false);
-    if (status == XP_OK && checkpoint.kind == &xp_tokens_kind && checkpoint.shape.channels > 1)
+    if (status == XP_OK && checkpoint.kind->has.length && checkpoint.shape.channels > 1) /* sequences of a sample */
         status = xp_fail(XP_UNSUPPORTED, "%s: the model takes pairs of texts, whose heads cannot be compared", model);
     if (status == XP_OK) status = xp_evaluate_data(&checkpoint, options, &data);
     if (status == XP_OK) status = analyze(&run, folder, data, options, callbacks);

@@ -35,6 +35,16 @@ bool xp_config_has_test(const xp_config *config) {
     return *config->data.test || config->data.test_part > 0;
 }
 
+xp_windows xp_config_windows(const xp_config *config) {
+    return (xp_windows){.context = config->data.context,
+                        .horizon = config->data.horizon,
+                        .season = config->data.season,
+                        .predict = config->data.predict,
+                        .words = config->data.words,
+                        .longest = config->data.max_length,
+                        .tokens = xp_sample_kind_find(xp_model_samples(&config->model))->of_images};
+}
+
 static void make_absolute(xp_config *config, const char *key, const char *path) {
     char folder[1024], assignment[2200];
     if (!*path || *path == '/' || !getcwd(folder, sizeof folder)) return;

@@ -4,7 +4,7 @@
 #define XP_TRAIN_CONFIG_H
 
 #include "core/writer.h"
-#include "data/augment.h"
+#include "data/dataset.h"
 #include "model/model.h"
 
 #include <stdbool.h>
@@ -85,6 +85,8 @@ xp_status xp_config_check(const xp_config *config);
 /* XP_INVALID_ARGUMENT when the runs of two configurations are not the same; the message names the first option that
  * differs. Which files are written makes no difference. */
 xp_status xp_config_compare(const xp_config *old, const xp_config *wanted);
+/* How data become samples of its model; borrows its texts. */
+xp_windows xp_config_windows(const xp_config *config);
 bool xp_config_has_test(const xp_config *config); /* a file, or a part of the training data */
 /* Makes the paths of the data independent of the folder that the process works in. One that cannot be written into a
  * configuration then (too long, not UTF-8) stays as it is. */

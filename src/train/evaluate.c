@@ -28,14 +28,8 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     xp_dataset trained = xp_checkpoint_data(checkpoint);
     const char *path = strcmp(options->data, "-") == 0 ? "/dev/stdin" : options->data;
     const xp_config *config = &checkpoint->config;
-    const xp_windows windows = {.context = config->data.context,
-                                .horizon = config->data.horizon,
-                                .season = config->data.season,
-                                .predict = config->data.predict,
-                                .words = config->data.words,
-                                .longest = config->data.max_length,
-                                .tokens = xp_sample_kind_find(xp_model_samples(&config->model)) == &xp_tokens_kind,
-                                .to_end = !options->judged && !options->part};
+    xp_windows windows = xp_config_windows(config);
+    windows.to_end = !options->judged && !options->part;
     /* What a run has split is the part of a folder that it was trained on. */
     const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);
     const char *part = split ? "train" : options->part ? options->part : "test";

@@ -30,20 +30,10 @@ static xp_status check_parts(const xp_run *run) {
     return check_part(run, run->test, "test", XP_DATA_TESTS);
 }
 
-static bool takes_tokens(const xp_config *config) {
-    return xp_sample_kind_find(xp_model_samples(&config->model)) == &xp_tokens_kind;
-}
-
 /* Opens a file of the data; the path of a resumed run may be outdated. `given`: the flag has set it. */
 static xp_status open_data(const xp_run *run, const char *path, const char *flag, bool given, xp_dataset **out) {
     const xp_config *config = &run->checkpoint.config;
-    const xp_windows windows = {.context = config->data.context,
-                                .horizon = config->data.horizon,
-                                .season = config->data.season,
-                                .predict = config->data.predict,
-                                .words = config->data.words,
-                                .longest = config->data.max_length,
-                                .tokens = takes_tokens(config)};
+    const xp_windows windows = xp_config_windows(config);
     const xp_status status = xp_task_open_data(run->checkpoint.task, path, flag + strlen("--"), out);
     if (status == XP_OK) {
         XP_TRY(xp_dataset_frame(*out, config->data.image_size, config->data.image_crop));
@@ -162,10 +152,9 @@ xp_status xp_run_load_data(xp_run *run) {
     if (!run->checkpoint.task->takes(run->train))
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s, which the task '%s' (data.task) is not for", run->train->name,
                        run->train->kind->name, run->checkpoint.task->name);
-    if (run->train->kind == &xp_tokens_kind && !takes_tokens(config))
-        return xp_fail(XP_INVALID_ARGUMENT,
-                       "%s holds texts with a class: set model.kind to tokens, or use a preset such as lra-text",
-                       run->train->name);
+    const xp_sample_kind *kind = run->train->kind;
+    if (kind->refusal && strcmp(kind->name, xp_model_samples(&config->model)) != 0)
+        return xp_fail(XP_INVALID_ARGUMENT, "%s %s", run->train->name, kind->refusal);
     XP_TRY(reserve_length(run, run->train));
     const xp_task *task = run->checkpoint.task;
     if (*config->data.test) {

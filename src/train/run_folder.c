@@ -203,6 +203,13 @@ static int list_cells(const xp_task *task, xp_epoch_row *row, double *cells[MOST
     return count;
 }
 
+static xp_status add_row(xp_run_folder *folder, const xp_epoch_row *row) {
+    if (!xp_array_reserve(&folder->rows, &folder->room, (size_t)folder->count, 1, sizeof *folder->rows))
+        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %d rows", folder->path, folder->count);
+    folder->rows[folder->count++] = *row;
+    return XP_OK;
+}
+
 /* Reads the next cell, which a comma ends, or a newline when it is the last one. */
 static xp_status read_cell(const char *path, int line, int column, bool last, const char **at, double *out) {
     size_t length = 0;
@@ -215,7 +222,8 @@ static xp_status read_cell(const char *path, int line, int column, bool last, co
     return XP_OK;
 }
 
-static xp_status read_rows(xp_run_folder *folder, const char *path, const char *text, int epochs_done) {
+/* The rows of the first `most` epochs. */
+static xp_status read_rows(xp_run_folder *folder, const char *path, const char *text, int most) {
     xp_writer header = {0};
     write_header(folder->task, &header);
     XP_TRY(xp_writer_status(&header, path));
@@ -225,13 +233,9 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
     if (!ours) {
         return xp_fail(XP_BAD_DATA, "%s:1: unexpected columns; the file was changed or is not that of a run", path);
     }
-    free(folder->rows);
     folder->count = 0;
-    folder->rows = calloc((size_t)epochs_done + 1, sizeof *folder->rows);
-    if (!folder->rows) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %d rows", path, epochs_done);
-    folder->room = epochs_done + 1;
     const char *at = text + header_bytes;
-    while (folder->count < epochs_done && *at) {
+    while (folder->count < most && *at) {
         const int line = folder->count + 2;
         xp_epoch_row row = {.epoch = folder->count + 1};
         double *cells[MOST_COLUMNS], epoch;
@@ -240,10 +244,7 @@ static xp_status read_rows(xp_run_folder *folder, const char *path, const char *
         XP_TRY(read_cell(path, line, 1, false, &at, &epoch));
         for (int i = 0; i < columns; i++) XP_TRY(read_cell(path, line, i + 2, i + 1 == columns, &at, cells[i]));
         if (epoch != row.epoch) return xp_fail(XP_BAD_DATA, "%s:%d: expected epoch %d", path, line, row.epoch);
-        folder->rows[folder->count++] = row;
-    }
-    if (folder->count < epochs_done) {
-        return xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint is at %d", path, folder->count, epochs_done);
+        XP_TRY(add_row(folder, &row));
     }
     return XP_OK;
 }
@@ -276,10 +277,32 @@ xp_status xp_run_folder_resume(xp_run_folder *folder, const xp_task *task, const
         XP_TRY(xp_file_read(file, &text, &length));
         status = read_rows(folder, file, text, epochs_done);
     }
+    if (status == XP_OK && folder->count < epochs_done)
+        status =
+            xp_fail(XP_BAD_DATA, "%s: has %d epochs, but the checkpoint is at %d", file, folder->count, epochs_done);
     if (status == XP_OK) status = write_rows(folder);
     if (status == XP_OK) status = write_events(folder, config);
     free(text);
     return status;
+}
+
+xp_status xp_run_folder_rows(const char *path, const xp_task *task, xp_epoch_row **rows, int *count) {
+    xp_run_folder folder;
+    char file[1100], *text = NULL;
+    size_t length = 0;
+    XP_TRY(start(&folder, path));
+    folder.task = task;
+    XP_TRY(xp_run_folder_file(path, "metrics.csv", file, sizeof file));
+    XP_TRY(xp_file_read(file, &text, &length));
+    const xp_status status = read_rows(&folder, file, text, INT_MAX);
+    free(text);
+    if (status != XP_OK) {
+        xp_run_folder_close(&folder);
+        return status;
+    }
+    *rows = folder.rows;
+    *count = folder.count;
+    return XP_OK;
 }
 
 void xp_run_folder_close(xp_run_folder *folder) {
@@ -329,9 +352,7 @@ static void note_best(const xp_task *task, const xp_epoch_row *best, char *text,
 
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row,
                                int epoch_best) {
-    if (!xp_array_reserve(&folder->rows, &folder->room, (size_t)folder->count, 1, sizeof *folder->rows))
-        return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for more than %d rows", folder->path, folder->count);
-    folder->rows[folder->count++] = *row;
+    XP_TRY(add_row(folder, row));
     XP_TRY(write_rows(folder));
     XP_TRY(write_events(folder, config));
     return xp_run_folder_draw_curves(folder, config, epoch_best);
@@ -390,6 +411,7 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     char name[96];
     const bool measured = any && set != XP_SET_TRAINING;
     json_t *all = set_text(json_object(), "preset", config->preset);
+    all = set_text(all, "task", task->name);
     all = set_text(all, "attention", config->model.attention);
     all = set_text(all, "precision", xp_precision_name(config->training.precision));
     all = set_seed(all, config->training.seed);

@@ -12,7 +12,8 @@
 /* --- what belongs to the outputs ---------------------------------------------------------------------------------- */
 
 static bool is_head(const xp_parameter *parameter) {
-    return strncmp(parameter->name, "head.", strlen("head.")) == 0;
+    return strncmp(parameter->name, "head.", strlen("head.")) == 0 ||
+           strncmp(parameter->name, "head_hidden.", strlen("head_hidden.")) == 0;
 }
 
 /* The names of the outputs that the file was written with, NULL: it does not tell. */
