@@ -171,8 +171,9 @@ def check_sets(train, test):
         summary = json.load(open(os.path.join(run, "summary.json")))
         rows = list(csv.DictReader(open(os.path.join(run, "metrics.csv"))))
         best = rows[summary["epoch_best"] - 1]
-        judged = [float(row[f"{judge}_accuracy".replace("training", "train")]) for row in rows]
-        expect(name, summary["epoch_best"] == 1 + judged.index(max(judged)), f"{summary} {rows}")
+        column = judge.replace("training", "train")
+        judged = [(-float(row[f"{column}_accuracy"]), float(row[f"{column}_loss"])) for row in rows]
+        expect(name, summary["epoch_best"] == 1 + judged.index(min(judged)), f"{summary} {rows}")
         expect(name, summary.get("accuracy_set") == measured and summary["epoch_best_chosen_on"] == judge, str(summary))
         expect(name, abs(summary["training_accuracy_best"] - float(best["train_accuracy"])) < 1e-9, str(summary))
         expect(name, abs(summary["training_accuracy_final"] - float(rows[-1]["train_accuracy"])) < 1e-9, str(summary))
@@ -543,7 +544,7 @@ def check_models(run, train, test):
     rejected("weights of another model", ["eval", mixed, "--data", test], ["another model", "tensor '"], 1)
     rejected("resume with weights of another model", ["train", "--resume", mixed, "--epochs", "4", "--quiet"], ["another model"], 1)
     images_path = images("fine")
-    rejected("data of another kind", ["eval", run, "--data", images_path], ["fine/|series"], 1)
+    rejected("data of another kind", ["eval", run, "--data", images_path], ["holds images, but the model was trained on series"], 1)
     rejected("no run folder", ["eval", os.path.join(ROOT, "nowhere"), "--data", test], ["no such folder"], 1)
     rejected("a folder without a run", ["eval", os.path.dirname(images_path), "--data", test], ["no checkpoint"], 1)
     damaged = os.path.join(ROOT, "damaged")

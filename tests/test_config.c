@@ -154,6 +154,9 @@ static void faults_have_their_place_and_a_way_out(void **state) {
     assert_fault("modle:\n  width: 64\n", ":1:1: ", "did you mean 'model'");
     assert_fault("model:\n  epochs: 4\n", ":2:3: ", "belongs to section 'training'");
     assert_fault("epochs: 4\n", ":1:1: ", "belongs to section 'training'");
+    assert_fault("lossy: 4\n",
+                 ":1:1: ", "unknown key 'lossy'; the sections are model, data, augment, training, device");
+    assert_fault("seeds: 2\nattentions: [softmax]\n", ":2:1: ", "belongs to a study, which runs with: expanse study ");
     assert_fault("model:\n  width: wide\n", ":2:10: ", "not a whole number from 1 to 65536");
     assert_fault("model:\n  width: 6.5\n", ":2:10: ", "not a whole number");
     assert_fault("model:\n  heads: 0\n", ":2:10: ", "from 1 to 1024");
@@ -219,7 +222,8 @@ static void options_are_checked_together(void **state) {
     assert_int_equal(xp_config_check(&config), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "8 heads do not divide the width 100"));
     assert_non_null(strstr(xp_last_error(), "model.attention: "));
-    assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs"));
+    assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs do not fit in the 10"));
+    assert_non_null(strstr(xp_last_error(), "use fewer: --set warmup=1"));
 }
 
 static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state) {
@@ -349,20 +353,24 @@ static void all_faults_of_a_study_have_their_places(void **state) {
                                         "6:12: 'b-' has a '-' at an end"};
     static const char *const runs[] = {"1:14: model.attention: attention \"sofmax\"", "7:44: unknown key 'widht'",
                                        "4:5: model.patch_steps"};
+    static const char *const cut[] = {
+        "1:14: 'softmax+sh(1' has a '(' without its ')'; put a specification with commas"};
     static const struct {
         const char *text;
         const char *const *faults;
         size_t count;
-    } files[] = {{"attentions: [softmax+bn, softmax, softmax]\nseeds: 3x\ndata:\n  - name: a b\n    tran: t.ts\n"
-                  "settings:\n  - preset: uea-mvts\n",
-                  keys, sizeof keys / sizeof *keys},
-                 {"attentions: [softmax]\ndata:\n  - {name: a--b, train: t.ts}\n"
-                  "  - {name: abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl, train: t.ts}\n"
-                  "settings:\n  - {name: b-, preset: uea-mvts}\n",
-                  names, sizeof names / sizeof *names},
-                 {"attentions: [sofmax]\nseeds: 2\ndata:\n  - {name: a, train: t.ts, options: {patch_steps: 2}}\n"
-                  "settings:\n  - {name: b, preset: uea-mvts}\n  - {name: c, options: {width: 32,  widht: 4}}\n",
-                  runs, sizeof runs / sizeof *runs}};
+    } files[] = {
+        {"attentions: [softmax+bn, softmax, softmax]\nseeds: 3x\ndata:\n  - name: a b\n    tran: t.ts\n"
+         "settings:\n  - preset: uea-mvts\n",
+         keys, sizeof keys / sizeof *keys},
+        {"attentions: [softmax]\ndata:\n  - {name: a--b, train: t.ts}\n"
+         "  - {name: abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyzabcdefghijkl, train: t.ts}\n"
+         "settings:\n  - {name: b-, preset: uea-mvts}\n",
+         names, sizeof names / sizeof *names},
+        {"attentions: [sofmax]\nseeds: 2\ndata:\n  - {name: a, train: t.ts, options: {patch_steps: 2}}\n"
+         "settings:\n  - {name: b, preset: uea-mvts}\n  - {name: c, options: {width: 32,  widht: 4}}\n",
+         runs, sizeof runs / sizeof *runs},
+        {"attentions: [softmax+sh(1,2)]\ndata:\n  - {name: a, train: t.ts}\nsettings:\n  - {name: b}\n", cut, 1}};
     for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
         char path[64];
         xp_study study;

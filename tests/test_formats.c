@@ -418,11 +418,14 @@ static void a_bad_table_is_rejected_with_its_place(void **state) {
 static void rows_predict_those_after_them(void **state) {
     xp_dataset *dataset = open_table("a,b\n0,10\n1,11\n2,\n3,13\n4,14\n5,15\n");
     const xp_windows wrong = {.context = 2, .horizon = 2, .season = 1, .predict = "b,c"}, none = {.context = 2};
+    const xp_windows long_windows = {.context = 5, .horizon = 2, .season = 1, .predict = ""};
     const xp_windows windows = {.context = 2, .horizon = 2, .season = 2, .predict = "b", .to_end = true};
     float values[4], targets[2], naive[2];
     assert_int_equal(xp_dataset_cut(dataset, &none), XP_INVALID_ARGUMENT);
     assert_int_equal(xp_dataset_cut(dataset, &wrong), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "has no column 'c' of numbers"));
+    assert_int_equal(xp_dataset_cut(dataset, &long_windows), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "has 6 rows, fewer than the 5 that the model sees (--context) and the 2"));
     xp_dataset_close(&dataset);
     dataset = open_table("a,b\n0,10\n1,11\n2,\n3,13\n4,14\n5,15\n");
     assert_int_equal(xp_dataset_cut(dataset, &windows), XP_OK);

@@ -180,6 +180,9 @@ static void what_a_folder_cannot_hold_is_named(void **state) {
     assert_int_equal(unlink(scratch_path("mixed/dogs/c.jpg")), 0);
     scratch_write("mixed/a.png", "", 0);
     expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/a.png: lies beside the folders of the classes");
+    assert_int_equal(unlink(scratch_path("mixed/a.png")), 0);
+    mkdir(scratch_path("mixed/emus"), 0700);
+    expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/emus: this folder of a class has no images");
     mkdir(scratch_path("nothing"), 0700);
     expect_refusal(scratch_path("nothing"), XP_BAD_DATA, "nothing: the folder has no data");
 }

@@ -218,6 +218,10 @@ def patience(key, values, base):
         found = run({**idle, key: value})
         expect(key, len(found.losses()) == epochs and found.summary["stopped_early"] == (epochs < 9) and found.summary["finished"],
                f"{found.summary} with {value}")
+    slow = run({**idle, key: 1, "training.epochs": 3, "training.learning_rate": 1e-3})  # its loss falls, at the same accuracy
+    judged = [slow.columns[f"validation_{name}"] for name in ("accuracy", "loss")]
+    expect(key, len(set(judged[0])) == 1 and judged[1] == sorted(judged[1], reverse=True) and slow.summary["epoch_best"] == 3,
+           f"an equal accuracy is not decided by the loss: {judged}, {slow.summary}")
     again = must("train", "--resume", found.folder).stdout
     expect(key, "epoch 3 of 9 is done; the run stopped early" in again, again)
     rejected(key, ["train", "--resume", found.folder, "--epochs", "20"], ["stopped early, after epoch 3"], 1)

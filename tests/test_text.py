@@ -3,6 +3,8 @@
 expanse generate writes depends on seed and prompt as it says. Usage: test_text.py EXPANSE"""
 import filecmp
 import os
+import pty
+import re
 import subprocess
 
 from commands import EXPANSE, ROOT, SMALL, expect, finish, must, rejected, series, write
@@ -19,6 +21,22 @@ def generate(*words):
     if result.returncode != 0:
         expect("generate", False, result.stderr.decode())
     return result.stdout[:-1]  # without the line end after the text
+
+
+def on_terminal(*words):
+    """What a terminal gets, with the line ends of a file."""
+    ours, its = pty.openpty()
+    process = subprocess.Popen([EXPANSE, "generate", LONG, "--quiet", *words], stdout=its)
+    os.close(its)
+    text = b""
+    try:
+        while part := os.read(ours, 4096):
+            text += part
+    except OSError:  # the other end is closed
+        pass
+    os.close(ours)
+    expect("a terminal", process.wait() == 0)
+    return text.replace(b"\r\n", b"\n")[:-1].decode()
 
 
 must("train", *FLAGS, "--epochs", "2", "--out", LONG)
@@ -41,6 +59,11 @@ expect("generate", likeliest == generate("--prompt", "the ", "--bytes", "60", "-
 for cut in (10, CONTEXT):
     rest = generate("--prompt", likeliest[:cut].decode(), "--bytes", str(64 - cut), "--temperature", "0")
     expect("generate", rest == likeliest, f"after {cut} bytes: {rest} instead of {likeliest}")
+
+wild = ["--prompt", "a\x1b[2Jé\x9b…", "--bytes", "300", "--temperature", "1000"]
+escaped = re.sub(r"[^\n\t -~\xa0-\U0010ffff]", lambda found: "".join(f"\\x{byte:02x}" for byte in found[0].encode()),
+                 generate(*wild).decode(errors="backslashreplace"))
+expect("a terminal", on_terminal(*wild) == escaped and "\\x1b[2Jé\\xc2\\x9b…" in escaped, f"{on_terminal(*wild)!r} instead of {escaped!r}")
 
 book = write("book.txt", "Chapter 1\n" + "It was a bright cold day.\n" * 9)  # a label and a value, by its first line
 told = must("train", *FLAGS, "--train", book, "--epochs", "0", "--out", os.path.join(ROOT, "book"), "--dry-run")

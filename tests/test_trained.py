@@ -7,8 +7,10 @@ import math
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 
 from commands import ROOT, SMALL, expanse, expect, finish, must, rejected, series, write
 
@@ -39,6 +41,22 @@ def check_numbers():
         result = expanse("train", *SMALL, *LAYER, *words, "--epochs", "1", "--out", os.path.join(ROOT, f"no-{name}"), "--quiet")
         expect(f"a {name} sample without an answer", result.returncode == 1 and all(re.search(part, result.stderr) for part in told), result.stderr)
         expect("advice", "lower the learning rate (now " in result.stderr and "last" not in result.stderr, result.stderr)
+
+
+def check_images():
+    """A damaged image is told without the remedy of an answer that is no number, and one folder too many with a way out."""
+    def part(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    pixels = zlib.compress(bytes(8 * (1 + 3 * 8)))
+    whole = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)) + part(b"IDAT", pixels) + part(b"IEND", b"")
+    for name in ("wrap/pets/a/1.png", "wrap/pets/b/1.png", "test/a/1.png", "test/b/1.png"):
+        os.makedirs(os.path.dirname(os.path.join(ROOT, name)), exist_ok=True)
+        write(name, whole[:-24] if name == "test/b/1.png" else whole)
+    words = ["train", *SMALL, "--set", "kind=vision", "--set", "head=mean", "--image-size", "8", "--epochs", "1", "--quiet", "--train"]
+    rejected("one class", [*words, f"{ROOT}/wrap", "--dry-run"], [r"its only class is 'pets'.*; if that folder holds the classes, give \S*wrap/pets$"], 1)
+    result = expanse(*words, f"{ROOT}/wrap/pets", "--test", f"{ROOT}/test", "--out", os.path.join(ROOT, "no-images"))
+    expect("a damaged image", result.returncode == 1 and re.search(r"test/b/1\.png: .*; replace or remove it$", result.stderr.strip()), result.stderr)
 
 
 def check_labels():

@@ -70,7 +70,9 @@ int xp_command_analyze(int count, char **words) {
     const xp_flag flags[] = {
         {"--data", "FILE", "the data set; -: standard input (required)", .text = &data},
         XP_PART_FLAG(&part),
-        {"--limit", "N", "use only N samples, equally many of each class (all)", .number = &limit},
+        {"--limit", "N",
+         "use only N samples: equally many of each class; of a text the first, of a table the latest (all)",
+         .number = &limit},
         {"--layer", "L", "only this layer, counted from 0 (all)", .number = &layer},
         {"--out", "DIR", "folder for analysis.json and attention.svg, which must not exist yet", .text = &out},
         XP_DEVICE_FLAG(&device),

@@ -144,8 +144,10 @@ static xp_status print_report(const xp_evaluation *evaluation, const char *model
 
 int xp_command_eval(int count, char **words) {
     evaluate_flags given = {0};
-    const xp_flag flags[] = {SHARED_FLAGS(given, "use only N samples, equally many of each class (all)"),
-                             XP_TABLE_FORMAT_FLAG(&given.format)};
+    const xp_flag flags[] = {
+        SHARED_FLAGS(
+            given, "use only N samples: equally many of each class; of a text the first, of a table the latest (all)"),
+        XP_TABLE_FORMAT_FLAG(&given.format)};
     const xp_usage usage = {.name = "eval",
                             .synopsis = "RUN --data FILE [flags]",
                             .description =

@@ -273,9 +273,11 @@ int xp_command_train(int count, char **words) {
         {"--precision", "NAME", "fp32, bf16, fp16; on matrix units also fp32-matrix, tf32",
          .option = "training.precision"},
         {"--seed", "N", "seed of all random numbers", .option = "training.seed"},
-        {"--limit", "N", "use only N samples of the training data, equally many of each class (all)",
+        {"--limit", "N",
+         "use only N samples of the training data: equally many of each class; of a text the first, of a table the "
+         "latest (all)",
          .option = "data.train_limit"},
-        {"--test-limit", "N", "use only N samples of the test data, equally many of each class (all)",
+        {"--test-limit", "N", "use only N samples of the test data, chosen as by --limit (all)",
          .option = "data.test_limit"},
         {"--device", "ID", XP_DEVICE_HELP, .option = "device.select"},
         {"--family", "NAME", XP_FAMILY_HELP, .option = "device.family"},

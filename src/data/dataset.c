@@ -137,6 +137,15 @@ xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part) 
     return status;
 }
 
+xp_status xp_dataset_check_kind(const xp_dataset *header, const xp_windows *windows, const xp_dataset *dataset) {
+    static const char table[] = "a table of measurements over time";
+    const bool is_table = xp_timeline_of(dataset) != NULL, wants_table = windows->horizon > 0;
+    const bool are_pixels = windows->tokens && dataset->kind == &xp_images_kind;
+    if (is_table == wants_table && (dataset->kind == header->kind || are_pixels)) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s holds %s, but the model was trained on %s", dataset->name,
+                   is_table ? table : dataset->kind->name, wants_table ? table : header->kind->name);
+}
+
 xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
     if (windows->horizon > 0 && !xp_timeline_of(dataset))
         return xp_fail(XP_BAD_DATA,

@@ -130,6 +130,8 @@ typedef struct xp_windows {
  * class into tokens. Nothing is done to other data. XP_INVALID_ARGUMENT; XP_BAD_DATA: the sequence is too short, or
  * such data have no horizon. */
 xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows);
+/* Whether data that are not cut yet are of the kind that a model was trained on, which the header says. XP_BAD_DATA. */
+xp_status xp_dataset_check_kind(const xp_dataset *header, const xp_windows *windows, const xp_dataset *dataset);
 /* Of windows: keeps the latest, and each of so many. */
 xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);
 xp_status xp_dataset_thin(xp_dataset *dataset, int64_t stride);

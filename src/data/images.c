@@ -6,6 +6,7 @@
 #include "data/formats.h"
 #include "data/walk.h"
 
+#include <dirent.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -176,6 +177,21 @@ static void choose_part(const xp_opening *opening, char root[PATH_MAX]) {
     }
 }
 
+/* A folder beside those of the classes would be a class that is missing in silence. */
+static xp_status check_folders(const char *root, const scan *s) {
+    DIR *listing = s->class_count > 0 ? opendir(root) : NULL;
+    xp_status status = XP_OK;
+    for (struct dirent *entry; listing && status == XP_OK && (entry = readdir(listing));) {
+        char path[PATH_MAX];
+        bool known = entry->d_name[0] == '.' || !enter(root, entry->d_name, path);
+        for (size_t c = 0; c < s->class_count && !known; c++) known = strcmp(s->classes[c], entry->d_name) == 0;
+        if (!known)
+            status = xp_fail(XP_BAD_DATA, "%s: this folder of a class has no images; add some, or remove it", path);
+    }
+    if (listing) closedir(listing);
+    return status;
+}
+
 static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
     char root[PATH_MAX];
     scan s = {.classes = NULL};
@@ -184,6 +200,7 @@ static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
     xp_status status = xp_walk(root, visit, &s);
     if (status == XP_OK && s.own->count == 0)
         status = xp_fail(XP_BAD_DATA, "%s: the folder has no images: no file of it ends in .jpg, .jpeg or .png", root);
+    if (status == XP_OK) status = check_folders(root, &s);
     if (status == XP_OK) status = describe(dataset, &s);
     free(s.classes);
     return status;

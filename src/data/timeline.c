@@ -98,10 +98,15 @@ static xp_status cut_timeline(xp_dataset *dataset, const xp_windows *windows) {
                        "predicted, with --horizon (data.horizon)",
                        dataset->name);
     const int64_t needed = (int64_t)windows->context + (windows->to_end ? 0 : windows->horizon);
+    if (own->rows < windows->context)
+        return xp_fail(XP_BAD_DATA, "%s has %lld rows, fewer than the %d that the model sees (--context)",
+                       dataset->name, (long long)own->rows, windows->context);
     if (own->rows < needed)
-        return xp_fail(XP_BAD_DATA,
-                       "%s has %lld rows, fewer than the %lld of one window (data.context and data.horizon)",
-                       dataset->name, (long long)own->rows, (long long)needed);
+        return xp_fail(
+            XP_BAD_DATA,
+            "%s has %lld rows, fewer than the %d that the model sees (--context) and the %d that it predicts "
+            "(--horizon)",
+            dataset->name, (long long)own->rows, windows->context, windows->horizon);
     own->context = windows->context;
     own->horizon = dataset->horizon = windows->horizon;
     dataset->season = windows->season;

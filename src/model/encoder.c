@@ -24,7 +24,7 @@ static void check_data(const xp_model_config *config, const xp_model_shape *shap
         xp_write(
             faults,
             "model.patch_steps: %d does not divide the %d steps of a series; choose a divisor, or a multiple of it as "
-            "data.context (forecasting) or data.max_length (other series)\n",
+            "--context (forecasting) or --max-length (other series)\n",
             config->patch_steps, shape->length);
 }
 

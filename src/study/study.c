@@ -154,6 +154,13 @@ static void slug_of(const xp_study *study, int attention, char slug[96]) {
     xp_text_slug(xp_study_attention(study, attention), slug, 96);
 }
 
+/* Commas part the values of a list, also within parentheses. */
+static bool is_cut(const char *text) {
+    int open = 0;
+    for (; *text; text++) open += (*text == '(') - (*text == ')');
+    return open > 0;
+}
+
 static void read_attentions(reader *in) {
     const xp_yaml *list = find_list(in, "attentions", XP_YAML_TEXT, "specifications such as softmax+bn");
     if (!list) return;
@@ -161,6 +168,12 @@ static void read_attentions(reader *in) {
     in->study->attention_count = list->count;
     for (int i = 0; i < list->count; i++) {
         char one[96], other[96];
+        if (is_cut(list->items[i].text)) {
+            FAULT(in, &list->items[i],
+                  "'%s' has a '(' without its ')'; put a specification with commas in quotes: \"softmax+sh(1,2)\"",
+                  list->items[i].text);
+            return;
+        }
         slug_of(in->study, i, one);
         for (int k = 0; k < i; k++) {
             slug_of(in->study, k, other);

@@ -1,11 +1,13 @@
 /* The row of classification, and the arithmetic of accuracy, precision and recall. */
 #include "task/classification.h"
 
+#include "core/files.h"
 #include "core/text.h"
 #include "ops/ops.h"
 
 #include <limits.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +21,15 @@ static bool takes(const xp_dataset *training) {
     return !training->kind->continues;
 }
 
+/* A folder of images may have been given with one more around it. */
+static xp_status reject_one_class(const xp_dataset *dataset, const char *path) {
+    const char *name = dataset->class_names[0];
+    char inner[4400], hint[4600] = "";
+    snprintf(inner, sizeof inner, "%s/%s", path, name);
+    if (xp_path_exists(inner)) snprintf(hint, sizeof hint, "; if that folder holds the classes, give %s", inner);
+    return xp_fail(XP_BAD_DATA, "%s: its only class is '%s', but a classifier needs two or more%s", path, name, hint);
+}
+
 static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use use) {
     static const char *const consequences[] = {
         [XP_DATA_TRAINS] = "a classifier cannot be trained on it",
@@ -26,8 +37,7 @@ static xp_status check(const xp_dataset *dataset, const char *path, xp_data_use 
         [XP_DATA_JUDGES] = "there is no accuracy to compute, but expanse predict works"};
     if (xp_dataset_check_labels(dataset, path) != XP_OK)
         return xp_fail(XP_BAD_DATA, "%s: %s", xp_last_error(), consequences[use]);
-    if (use == XP_DATA_TRAINS && dataset->classes < 2)
-        return xp_fail(XP_BAD_DATA, "%s: has %d class; a classifier needs two or more", path, dataset->classes);
+    if (use == XP_DATA_TRAINS && dataset->classes == 1) return reject_one_class(dataset, path);
     return XP_OK;
 }
 

@@ -186,7 +186,7 @@ static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *
     xp_session_begin(session, data, order, data->count, 0);
     for (int64_t step = 0; step < steps && status == XP_OK; step++) {
         xp_tally own;
-        XP_TRY_OR(status, xp_evaluate_advise(xp_session_step(session, &own)), out);
+        XP_TRY_OR(status, xp_evaluate_advise(session, xp_session_step(session, &own)), out);
         for (int slot = 0; slot < result->layer_count; slot++) {
             layer_watch *watch = &run->watches[slot];
             XP_TRY_OR(status, xp_plan_read(session->evaluation_plan, watch->o, watch->outputs), out);

@@ -89,18 +89,19 @@ xp_status xp_config_check(const xp_config *config) {
     if (batch % parts != 0) {
         int divisor = parts < batch ? parts : batch;
         while (batch % divisor != 0) divisor--;
-        xp_write(&faults,
-                 "training.accumulate: %d parts do not divide the batch of %d samples; choose a divisor, such as %d\n",
-                 parts, batch, divisor);
+        xp_write(
+            &faults,
+            "training.accumulate: %d parts do not divide the batch of %d samples; use a divisor: --accumulate %d\n",
+            parts, batch, divisor);
     }
     if (config->data.test_part > 0 && *config->data.test)
         xp_write(&faults, "data.test_part: the test data are those of data.test (--test); use one of both\n");
     if (config->training.patience > 0 && config->data.validation == 0)
-        xp_write(&faults, "training.patience: the end of a run is decided on a validation set; split one off with "
-                          "data.validation (--validation), such as 0.1\n");
+        xp_write(&faults, "training.patience: --patience needs a validation set: add --validation 0.1\n");
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
         config->training.warmup >= config->training.epochs) {
-        xp_write(&faults, "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer, such as %g\n",
+        xp_write(&faults,
+                 "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer: --set warmup=%g\n",
                  config->training.warmup, config->training.epochs, 0.1 * config->training.epochs);
     }
     return xp_faults_report(&faults, "configuration", XP_INVALID_ARGUMENT);

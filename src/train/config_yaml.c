@@ -63,6 +63,12 @@ static void apply(xp_config *config, const char *name, const xp_yaml *root, bool
     if (root->kind == XP_YAML_TEXT || root->kind == XP_YAML_LIST)
         xp_yaml_fault(faults, name, root->line, root->column,
                       "expected sections such as 'model:' with 'key: value' lines below");
+    const xp_yaml *attentions = xp_yaml_find(root, "attentions");
+    if (attentions) {
+        xp_yaml_fault(faults, name, attentions->key_line, attentions->key_column,
+                      "'attentions' belongs to a study, which runs with: expanse study %s", name);
+        return;
+    }
     const xp_yaml *preset = xp_yaml_find(root, "preset");
     if (preset) apply_preset(config, name, preset, may_name_preset, faults);
     for (int i = 0; i < root->count && root->kind == XP_YAML_MAPPING; i++) {

@@ -1,7 +1,6 @@
 /* Answers of a trained model on a data set. */
 #include "train/evaluate.h"
 
-#include "train/session.h"
 #include "train/trust.h"
 
 #include <math.h>
@@ -34,6 +33,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);
     const char *part = split ? "train" : options->part ? options->part : "test";
     XP_TRY(xp_task_open_data(checkpoint->task, path, part, out));
+    XP_TRY(xp_dataset_check_kind(&trained, &windows, *out));
     XP_TRY(xp_dataset_frame(*out, config->data.image_size, config->data.image_crop));
     XP_TRY(xp_dataset_cut(*out, &windows));
     if (split) XP_TRY(take_part(config, options->part, out));
@@ -56,8 +56,8 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     return XP_OK;
 }
 
-xp_status xp_evaluate_advise(xp_status status) {
-    if (status != XP_BAD_DATA) return status;
+xp_status xp_evaluate_advise(const xp_session *session, xp_status status) {
+    if (!session->broken) return status;
     return xp_fail(status, "%s: correct extreme values, or use the weights of an earlier epoch", xp_last_error());
 }
 
@@ -77,7 +77,8 @@ static xp_status evaluate(const char *folder, const xp_checkpoint *checkpoint, c
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     xp_progress progress = {.seconds_left = NAN};
     if (status == XP_OK)
-        status = xp_evaluate_advise(xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out));
+        status =
+            xp_evaluate_advise(&session, xp_session_evaluate(&session, data, "evaluation", &progress, callbacks, out));
     xp_session_close(&session);
     return status;
 }

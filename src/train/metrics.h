@@ -26,5 +26,8 @@ xp_set xp_epoch_judge(const xp_task *task, const xp_epoch_row *row);
 xp_set xp_epoch_result(const xp_task *task, const xp_epoch_row *row);
 /* What the deciding metric says of it. */
 double xp_epoch_decision(const xp_task *task, const xp_epoch_row *row, xp_set set);
+/* Whether it is better than another of the run: by the deciding metric of the set that chooses, and where both have the
+ * same value, by the loss of this set. */
+bool xp_epoch_is_better(const xp_task *task, const xp_epoch_row *row, const xp_epoch_row *than);
 
 #endif

@@ -207,6 +207,13 @@ static const xp_option *find(const char *section, const char *key) {
     return NULL;
 }
 
+static const char *const sections[] = {"model", "data", "augment", "training", "device"};
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+static void list_words(xp_writer *out, const char *const *words, int count) {
+    for (int i = 0; i < count; i++) xp_write(out, "%s %s", i ? "," : "", words[i]);
+}
+
 /* Appends a suggestion to a sentence. */
 static void suggest(xp_writer *out, const char *section, const char *key) {
     const char *names[OPTIONS];
@@ -214,6 +221,11 @@ static void suggest(xp_writer *out, const char *section, const char *key) {
     const xp_option *elsewhere = find(NULL, key);
     if (section && elsewhere) {
         xp_write(out, "; it belongs to section '%s'", elsewhere->section);
+        return;
+    }
+    if (section && !*section) {
+        xp_write(out, "; the sections are");
+        list_words(out, sections, SECTIONS);
         return;
     }
     for (const xp_option *entry = xp_options; entry->section; entry++) {
@@ -225,7 +237,7 @@ static void suggest(xp_writer *out, const char *section, const char *key) {
         return;
     }
     xp_write(out, "; known are");
-    for (int i = 0; i < count; i++) xp_write(out, "%s %s", i ? "," : "", names[i]);
+    list_words(out, names, count);
 }
 
 const xp_option *xp_option_find(const char *section, const char *key, const char *place, xp_writer *faults) {
@@ -239,17 +251,14 @@ const xp_option *xp_option_find(const char *section, const char *key, const char
 }
 
 bool xp_option_section(const char *section, const char *place, xp_writer *faults) {
-    static const char *const sections[] = {"model", "data", "augment", "training", "device"};
-    enum { SECTIONS = sizeof sections / sizeof *sections };
     for (int i = 0; i < SECTIONS; i++) {
         if (strcmp(section, sections[i]) == 0) return true;
     }
     const char *nearest = xp_text_nearest(section, sections, SECTIONS);
-    if (nearest)
-        xp_write(faults, "%sunknown section '%s'; did you mean '%s'?\n", place, section, nearest);
-    else
-        xp_write(faults, "%sunknown section '%s'; the sections are model, data, augment, training, device\n", place,
-                 section);
+    xp_write(faults, "%sunknown section '%s'; ", place, section);
+    xp_write(faults, nearest ? "did you mean '%s'?" : "the sections are", nearest);
+    if (!nearest) list_words(faults, sections, SECTIONS);
+    xp_write(faults, "\n");
     return false;
 }
 
@@ -288,7 +297,7 @@ static void set_choice(xp_config *config, const xp_option *entry, const char *te
         return;
     }
     reject(faults, place, entry, text, "one of");
-    for (int i = 0; i < count; i++) xp_write(faults, "%s %s", i ? "," : "", names[i]);
+    list_words(faults, names, count);
     const char *nearest = xp_text_nearest(text, names, count);
     if (nearest) xp_write(faults, "; did you mean '%s'?", nearest);
     xp_write(faults, "\n");

@@ -45,8 +45,8 @@ static xp_status collect(xp_session *session) {
     session->training_runs += run->trains;
     xp_feed_return(session->feed);
     const float *sums = results(session, run->set, TALLY_AT);
-    if (sums[XP_TALLY_BROKEN] > 0)
-        return reject_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
+    session->broken = sums[XP_TALLY_BROKEN] > 0;
+    if (session->broken) return reject_answer(session, session->order[run->first + (int64_t)sums[XP_TALLY_BROKEN] - 1]);
     for (int i = 0; i < XP_TASK_SUMS; i++) session->tally.sums[i] += (double)sums[i];
     session->tally.counted += (int64_t)sums[XP_TALLY_SAMPLES];
     session->tally.samples += run->filled;

@@ -8,10 +8,10 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* Passes the status of a session's step on; where an answer was not a number, the message gets its remedy. */
+/* Passes the status of a session's step on; if an answer was not a number, the message gets its remedy. */
 static xp_status advise(const xp_run *run, xp_status status) {
     char last[1200], state[1200];
-    if (status != XP_BAD_DATA) return status;
+    if (!run->session.broken) return status;
     XP_TRY(xp_run_folder_path(run->options->out, "last", last, sizeof last));
     XP_TRY(xp_run_folder_path(last, "state.json", state, sizeof state));
     const bool kept = xp_file_exists(state);
@@ -43,7 +43,7 @@ static xp_status train_step(xp_run *run) {
     xp_tally before;
     run->row.learning_rate = rate;
     if (run->session.skipped) {
-        XP_TRY(advise(run, xp_loss_scale_choose(&state->loss_scale, numbers.step, state->step)));
+        XP_TRY(xp_loss_scale_choose(&state->loss_scale, numbers.step, state->step));
         numbers.scale = state->loss_scale.scale;
     }
     numbers.update = numbers.step - state->loss_scale.skipped;
@@ -256,7 +256,7 @@ static xp_status finish_epoch(xp_run *run) {
     }
     const double judged = xp_epoch_decision(task, row, xp_epoch_judge(task, row));
     const double shown = run->test ? xp_epoch_decision(task, row, XP_SET_TEST) : judged;
-    const bool best = state->epoch_best == 0 || xp_task_is_better(task, judged, state->best);
+    const bool best = state->epoch_best == 0 || xp_epoch_is_better(task, row, &run->folder.rows[state->epoch_best - 1]);
     const xp_evaluation *judging = run->test ? &test : run->validation ? &validation : NULL;
     row->samples_per_second = (double)state->samples_total / (state->training_seconds + 1e-9);
     row->seconds = xp_clock() - run->started;

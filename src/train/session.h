@@ -37,6 +37,7 @@ typedef struct xp_session {
     int64_t order_count, next;   /* the next batch begins at order[next] */
     xp_session_run run;          /* the last one that was enqueued */
     xp_tally tally;              /* of the runs that were waited for and have not been handed out */
+    bool broken;                 /* an answer was not a number, which the message says */
     xp_transfer_times transfers; /* of all runs of the training plan, … */
     int64_t training_runs;       /* … which are so many */
 } xp_session;
