@@ -224,6 +224,12 @@ static void options_are_checked_together(void **state) {
     assert_non_null(strstr(xp_last_error(), "model.attention: "));
     assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs do not fit in the 10"));
     assert_non_null(strstr(xp_last_error(), "use fewer: --set warmup=1"));
+    xp_config_default(&config);
+    MUST(xp_config_set(&config, "data.mean=0.5"));
+    MUST(xp_config_check(&config));
+    MUST(xp_config_set(&config, "data.standardise=off"));
+    assert_int_equal(xp_config_check(&config), XP_INVALID_ARGUMENT);
+    assert_non_null(strstr(xp_last_error(), "data.mean: is for data that are standardised"));
 }
 
 static void a_model_breaks_the_same_rules_with_and_without_its_data(void **state) {

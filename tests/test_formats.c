@@ -791,6 +791,24 @@ static void texts_become_bytes_or_words(void **state) {
     xp_dataset_close(&dataset);
 }
 
+static void classes_of_texts_are_names_and_not_too_many(void **state) {
+    xp_dataset *dataset = NULL;
+    xp_writer lines = {0};
+    xp_write(&lines, "Source\tTarget\nx\t%0300d\n", 1);
+    assert_rejected("long.tsv", lines.text, lines.length, XP_BAD_DATA, ":2: the class is longer than 255 bytes");
+    xp_writer_release(&lines);
+    assert_rejected("control.tsv", "Source\tTarget\nx\ta\x01", 18, XP_BAD_DATA, ":2: the class has a control");
+    lines = (xp_writer){0};
+    xp_write(&lines, "Source\tTarget\n");
+    for (int i = 0; i < XP_DATA_CLASSES; i++) xp_write(&lines, "x\t%d\n", i);
+    MUST(xp_dataset_open(&dataset, scratch_write("many.tsv", lines.text, lines.length), NULL));
+    xp_dataset_close(&dataset);
+    xp_write(&lines, "x\tmore\n");
+    assert_rejected("many.tsv", lines.text, lines.length, XP_UNSUPPORTED,
+                    ":10002: there are more classes than the 10000");
+    xp_writer_release(&lines);
+}
+
 static void an_image_becomes_the_brightness_of_its_pixels(void **state) {
     static const char image[] = "\0\0\x08\x03\0\0\0\x01\0\0\0\x02\0\0\0\x02\x80\x01\0\xff";
     xp_dataset *dataset = NULL;
@@ -803,6 +821,7 @@ static void an_image_becomes_the_brightness_of_its_pixels(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(texts_become_bytes_or_words),
+        cmocka_unit_test(classes_of_texts_are_names_and_not_too_many),
         cmocka_unit_test(an_image_becomes_the_brightness_of_its_pixels),
         cmocka_unit_test(a_file_of_unequal_series_is_laid_out_by_time),
         cmocka_unit_test(comments_blank_lines_and_windows_line_ends_are_passed_over),

@@ -178,6 +178,9 @@ static void what_a_folder_cannot_hold_is_named(void **state) {
     expect_refusal(scratch_path("mixed"), XP_BAD_DATA,
                    "mixed/dogs/c.jpg: byte 0: the file is neither a JPEG nor a PNG");
     assert_int_equal(unlink(scratch_path("mixed/dogs/c.jpg")), 0);
+    assert_int_equal(symlink("nowhere", scratch_path("mixed/a")), 0);
+    expect_refusal(scratch_path("mixed"), XP_IO_ERROR, "mixed/a: cannot be examined");
+    assert_int_equal(unlink(scratch_path("mixed/a")), 0);
     scratch_write("mixed/a.png", "", 0);
     expect_refusal(scratch_path("mixed"), XP_BAD_DATA, "mixed/a.png: lies beside the folders of the classes");
     assert_int_equal(unlink(scratch_path("mixed/a.png")), 0);
@@ -228,6 +231,20 @@ static void an_image_that_ends_too_early_is_damaged(void **state) {
     }
 }
 
+static void a_jpeg_file_of_12_bits_is_not_damaged_but_unsupported(void **state) {
+    const unsigned char grey[] = {100};
+    unsigned char bytes[2000], *pixels = flat(8, 8, 1, grey);
+    FILE *file = fopen(write_jpeg("deep.jpg", 8, 8, JCS_GRAYSCALE, pixels), "rb");
+    const size_t length = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    free(pixels);
+    size_t at = 0;
+    while (bytes[at] != 0xff || bytes[at + 1] != 0xc0) at++;
+    bytes[at + 4] = 12;
+    expect_refusal(scratch_write("deep.jpg", bytes, length), XP_UNSUPPORTED,
+                   "deep.jpg: such an image is not supported: ");
+}
+
 /* ---- frames ------------------------------------------------------------------------------------------------------ */
 
 /* A picture of four quarters, black and white. */
@@ -254,6 +271,21 @@ static void a_large_image_shows_the_same_as_a_small_one(void **state) {
         assert_int_equal(large[i] > 0.5f, wanted);
         assert_int_equal(png[i] > 0.5f, wanted);
         assert_int_equal(small[i] > 0.5f, wanted);
+    }
+}
+
+/* Brightness grows by 1 from pixel to pixel, to the right and downwards; an eighth of 65 pixels is no whole number. */
+static void a_reduced_image_keeps_its_proportions(void **state) {
+    enum { SIDE_OF_ALL = 65, SHOWN = 8 };
+    float values[3 * SHOWN * SHOWN];
+    unsigned char pixels[SIDE_OF_ALL * SIDE_OF_ALL];
+    for (int i = 0; i < SIDE_OF_ALL * SIDE_OF_ALL; i++) pixels[i] = (unsigned char)(i / SIDE_OF_ALL + i % SIDE_OF_ALL);
+    read_one(write_png("odd.png", SIDE_OF_ALL, SIDE_OF_ALL, SPNG_COLOR_TYPE_GRAYSCALE, 8, pixels, sizeof pixels), SHOWN,
+             1, values);
+    for (int i = 0; i < SHOWN * SHOWN; i++) { /* at the edges, a pixel has no neighbours on one side */
+        const int y = i / SHOWN, x = i % SHOWN;
+        const double wanted = (x + y + 1) * (double)SIDE_OF_ALL / SHOWN - 1;
+        if (x > 0 && y > 0 && x < SHOWN - 1 && y < SHOWN - 1) assert_true(fabs(values[i] * 255 - wanted) < 2);
     }
 }
 
@@ -340,6 +372,22 @@ static void cifar_is_read_from_its_binary_files(void **state) {
     assert_non_null(strstr(xp_last_error(), "train.bin: byte 3079: the 3079 bytes are no whole records"));
 }
 
+static void names_of_cifar_are_those_of_classes(void **state) {
+    static const unsigned char labels[] = {3};
+    static const char *const bad[][2] = {{"a\nb\nc\nd\ne\nf\ng\nh\ni\na\n", "class 10 stands there twice"},
+                                         {"a\nb\x01\nc\nd\ne\nf\ng\nh\ni\nj", "class 2 has a control character"},
+                                         {"\xff\nb\nc\nd\ne\nf\ng\nh\ni\nj", "class 1 is not UTF-8"},
+                                         {"a\n", "names 1 classes"}};
+    xp_dataset *dataset = NULL;
+    mkdir(scratch_path("named"), 0700);
+    write_cifar("named/test_batch.bin", 1, labels, 1);
+    for (int i = 0; i < 4; i++) {
+        scratch_write("named/batches.meta.txt", bad[i][0], strlen(bad[i][0]));
+        assert_int_equal(xp_dataset_open(&dataset, scratch_path("named"), "test"), XP_BAD_DATA);
+        assert_non_null(strstr(xp_last_error(), bad[i][1]));
+    }
+}
+
 /* ---- augmentation ------------------------------------------------------------------------------------------------ */
 
 enum { SIDE = 8, COUNT = 4, VALUES = SIDE * SIDE };
@@ -421,6 +469,18 @@ static void mixed_images_have_the_shares_of_their_classes(void **state) {
     xp_dataset_close(&dataset);
 }
 
+static void a_tiny_alpha_leaves_each_pair_with_one_image(void **state) {
+    xp_augmentation mixing = XP_AUGMENTATION_NONE;
+    xp_dataset *dataset = open_images(false);
+    float values[COUNT * VALUES], shares[COUNT * COUNT];
+    mixing.mixup = 1e-12;
+    dataset->augmentation = &mixing;
+    xp_dataset_begin_epoch(dataset, 1, 0);
+    read_batch(dataset, 0, COUNT, values, shares);
+    for (int i = 0; i < COUNT * COUNT; i++) assert_true(shares[i] == 0 || shares[i] == 1);
+    xp_dataset_close(&dataset);
+}
+
 static void a_reflection_is_that_of_every_row(void **state) {
     xp_augmentation flips = XP_AUGMENTATION_NONE;
     xp_dataset *dataset = open_images(true);
@@ -450,13 +510,17 @@ int main(void) {
         cmocka_unit_test(every_kind_of_png_is_red_green_and_blue),
         cmocka_unit_test(jpeg_files_may_be_grey_or_of_four_colours),
         cmocka_unit_test(an_image_that_ends_too_early_is_damaged),
+        cmocka_unit_test(a_jpeg_file_of_12_bits_is_not_damaged_but_unsupported),
         cmocka_unit_test(a_large_image_shows_the_same_as_a_small_one),
+        cmocka_unit_test(a_reduced_image_keeps_its_proportions),
         cmocka_unit_test(a_sample_shows_the_centre_of_the_short_side),
         cmocka_unit_test(resampling_keeps_what_is_constant_and_means_what_it_covers),
 #endif
         cmocka_unit_test(cifar_is_read_from_its_binary_files),
+        cmocka_unit_test(names_of_cifar_are_those_of_classes),
         cmocka_unit_test(augmentation_depends_on_seed_epoch_and_place_alone),
         cmocka_unit_test(mixed_images_have_the_shares_of_their_classes),
+        cmocka_unit_test(a_tiny_alpha_leaves_each_pair_with_one_image),
         cmocka_unit_test(a_reflection_is_that_of_every_row),
         cmocka_unit_test(repeated_samples_follow_each_other),
     };

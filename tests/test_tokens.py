@@ -102,6 +102,8 @@ def check_tables():
     table = write("good.tsv", good)
     rejected("a word that is none", ["train", *TINY, "--train", table, "--set", "data.words=a b"], [":2: the word 'ab' is none"], 1)
     rejected("a word twice", ["train", *TINY, "--train", table, "--set", "data.words=a b a"], ["'a' stands there twice"], 1)
+    rejected("statistics of tokens", ["train", *TINY, "--train", table, "--set", "data.mean=1", "--set", "data.deviation=1"],
+             ["data.mean and data.deviation are for series and images"], 1)
     rejected("tokens for an encoder", ["train", "--train", table, "--quiet"], ["model.kind to tokens"], 1)
     for words, wanted in ((["--set", "data.words=a b ab"], "of 2 to 3 tokens, 2 classes"), ([], "of 4 to 5 tokens, 2 classes"),
                           (["--max-length", "3"], "of 3 tokens, 2 classes")):

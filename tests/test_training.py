@@ -93,6 +93,9 @@ def main():
         if os.path.isdir(FASHION):
             cases["vision"] = ["--preset", "vit-tiny-28", "--train", FASHION, "--test", FASHION, "--attention"]
             cases["vision"] += ["softmax+sh(1,1,2,2)", "--limit", "500", "--test-limit", "200", "--epochs", "3", "--quiet"]
+            for setting in ("crop=0.3", "flip=0.5", "erase=0.5", "mixup=0.8", "cutmix=1", "repeats=2"):
+                cases["vision"] += ["--set", f"augment.{setting}"]
+            cases["vision"] += ["--set", "model.drop_path=0.2"]
         for number, (name, words) in enumerate(cases.items()):
             whole, again, cut = (os.path.join(folder, f"{kind}-{number}") for kind in ("whole", "again", "cut"))
             expanse("train", *words, "--out", whole)

@@ -100,8 +100,10 @@ void xp_augment_erase(const xp_augmentation *augmentation, int channels, int hei
 /* Beta(a, a), by Jöhnk's method, which suits an `a` of up to about 2. */
 static double draw_share(xp_random *random, double a) {
     for (;;) {
-        const double x = pow(1 - xp_random_unit(random), 1 / a), y = pow(1 - xp_random_unit(random), 1 / a);
-        if (x + y > 0 && x + y <= 1) return x / (x + y);
+        const double u = 1 - xp_random_unit(random), v = 1 - xp_random_unit(random);
+        const double x = pow(u, 1 / a), y = pow(v, 1 / a);
+        if (x + y == 0) return 1 / (1 + exp((log(v) - log(u)) / a)); /* both are too small for their ratio */
+        if (x + y <= 1) return x / (x + y);
     }
 }
 

@@ -111,26 +111,35 @@ static int split_lines(char *text, const char *lines[MOST_CLASSES]) {
     return count;
 }
 
+static xp_status check_names(const char *path, const char *const *names, int count, int classes) {
+    if (count != classes)
+        return xp_fail(XP_BAD_DATA, "%s: names %d classes, but the images have %d; download it again", path, count,
+                       classes);
+    for (int i = 0; i < count; i++) {
+        const char *fault = xp_data_name_fault(names[i], strlen(names[i]));
+        for (int j = 0; j < i && !fault; j++)
+            if (strcmp(names[i], names[j]) == 0) fault = "stands there twice";
+        if (fault) return xp_fail(XP_BAD_DATA, "%s: the name of class %d %s; download it again", path, i + 1, fault);
+    }
+    return XP_OK;
+}
+
 /* From the file of names in this folder, if there is one; else numbers. */
 static xp_status name_classes(xp_dataset *dataset, const cifar_set *set, const char *folder) {
     char path[PATH_MAX], numbers[MOST_CLASSES][4], *text = NULL;
     const char *names[MOST_CLASSES];
     size_t length = 0;
-    int count = 0;
+    xp_status status = XP_OK;
     snprintf(path, sizeof path, "%s/%s", folder, set->names);
     if (xp_path_exists(path)) {
         XP_TRY(xp_file_read(path, &text, &length));
-        count = split_lines(text, names);
+        status = check_names(path, names, split_lines(text, names), set->classes);
     }
-    for (int i = count; i < set->classes; i++) {
+    for (int i = 0; i < set->classes && !text; i++) {
         snprintf(numbers[i], sizeof numbers[i], "%d", i % MOST_CLASSES);
         names[i] = numbers[i];
     }
-    const xp_status status =
-        count > 0 && count != set->classes
-            ? xp_fail(XP_BAD_DATA, "%s: names %d classes, but the images have %d; download it again", path, count,
-                      set->classes)
-            : xp_data_name_classes(dataset, names, set->classes);
+    if (status == XP_OK) status = xp_data_name_classes(dataset, names, set->classes);
     free(text);
     return status;
 }

@@ -6,7 +6,7 @@
 #include "core/text.h"
 #include "data/formats.h"
 #include "data/timeline.h"
-#include "data/tokens.h"
+#include "data/walk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +19,14 @@ xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *w
     if (*out) return XP_OK;
     return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for %lld values of %zu bytes; use fewer samples", what,
                    (long long)count, size);
+}
+
+const char *xp_data_name_fault(const char *name, size_t length) {
+    if (length > XP_DATA_NAME_BYTES) return "is longer than 255 bytes";
+    if (xp_text_utf8(name, length) != length) return "is not UTF-8";
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)name[i] < ' ' || name[i] == 0x7f) return "has a control character";
+    return NULL;
 }
 
 xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, int classes) {
@@ -106,9 +114,15 @@ xp_status xp_data_open_file(xp_dataset *dataset, const char *path) {
     return status;
 }
 
+static xp_status pass(void *user, const xp_walk_file *file) {
+    return XP_OK;
+}
+
+/* What keeps a folder from being searched may be why nothing was found in it. */
 static xp_status open_folder(xp_dataset *dataset, xp_opening *opening) {
     const xp_format *format = find_format(opening);
     if (format) return format->open(dataset, opening);
+    XP_TRY(xp_walk(opening->path, pass, NULL));
     return xp_fail(XP_BAD_DATA,
                    "%s: the folder has no data: no JPEG or PNG images, no files of IDX (train-images-idx3-ubyte) or of "
                    "CIFAR (data_batch_1.bin), and no text (.txt)",
@@ -140,7 +154,7 @@ xp_status xp_dataset_open(xp_dataset **out, const char *path, const char *part) 
 xp_status xp_dataset_check_kind(const xp_dataset *header, const xp_windows *windows, const xp_dataset *dataset) {
     static const char table[] = "a table of measurements over time";
     const bool is_table = xp_timeline_of(dataset) != NULL, wants_table = windows->horizon > 0;
-    const bool are_pixels = windows->tokens && dataset->kind == &xp_images_kind;
+    const bool are_pixels = windows->tokens && dataset->kind->tokenise;
     if (is_table == wants_table && (dataset->kind == header->kind || are_pixels)) return XP_OK;
     return xp_fail(XP_BAD_DATA, "%s holds %s, but the model was trained on %s", dataset->name,
                    is_table ? table : dataset->kind->name, wants_table ? table : header->kind->name);
@@ -151,7 +165,6 @@ xp_status xp_dataset_cut(xp_dataset *dataset, const xp_windows *windows) {
         return xp_fail(XP_BAD_DATA,
                        "%s: data.horizon (--horizon) is for a table of measurements over time, in CSV with a header",
                        dataset->name);
-    const bool are_pixels = windows->tokens && dataset->kind == &xp_images_kind;
-    if (are_pixels) return xp_tokens_of_images(dataset);
+    if (windows->tokens && dataset->kind->tokenise) return dataset->kind->tokenise(dataset);
     return dataset->source->cut ? dataset->source->cut(dataset, windows) : XP_OK;
 }

@@ -49,7 +49,10 @@ typedef struct xp_sample_kind {
     void (*describe)(const xp_dataset *dataset, xp_writer *out);
     /* Writes into drawn values what a sample says of itself, such as its length; NULL: nothing. */
     void (*complete)(const xp_dataset *dataset, float *values);
-    /* A picture of the first samples of an order, as training sees them in the epoch that began, and its file; NULL:
+    /* Makes the samples of a data set, before anything is done with it, sequences of tokens; NULL: none can be made.
+     * XP_OUT_OF_MEMORY. */
+    xp_status (*tokenise)(xp_dataset *dataset);
+    /* A picture of the first samples of an order, augmented as one batch of the epoch that began, and its file; NULL:
      * there is none. Writes atomically. XP_IO_ERROR, and what reading fails with. */
     const char *picture;
     xp_status (*draw)(const xp_dataset *dataset, const int32_t *order, const char *path);

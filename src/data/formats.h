@@ -60,6 +60,8 @@ xp_status xp_values_open(xp_dataset *dataset, float *values, int64_t *first, flo
 
 /* Allocates `count` zeroed elements of `size` bytes, rejecting products that exceed the memory of the machine. */
 xp_status xp_data_allocate(void **out, int64_t count, size_t size, const char *what);
+/* What makes a text no name of a class, which files of JSON and YAML have to hold: "is not UTF-8"; NULL: nothing. */
+const char *xp_data_name_fault(const char *name, size_t length);
 /* Sets classes and class_names, copying the names. The data set has none yet. */
 xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, int classes);
 void xp_data_forget_classes(xp_dataset *dataset);

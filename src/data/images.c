@@ -2,7 +2,6 @@
  * the files, of which one is read when its sample is; knows no codec. */
 #include "core/array.h"
 #include "core/files.h"
-#include "core/text.h"
 #include "data/formats.h"
 #include "data/walk.h"
 
@@ -102,14 +101,11 @@ typedef struct scan {
     char loose[PATH_MAX]; /* an image that lies in no folder; empty: none does */
 } scan;
 
-/* Classes are named in files of JSON and YAML. */
 static xp_status check_name(const image_source *own, const char *name, size_t length) {
-    bool good = xp_text_utf8(name, length) == length;
-    for (size_t i = 0; i < length && good; i++) good = (unsigned char)name[i] >= ' ' && name[i] != 0x7f;
-    if (good) return XP_OK;
-    return xp_fail(XP_BAD_DATA,
-                   "%s/%.*s: the name of this class is not UTF-8, or has a control character; rename the folder",
-                   own->root, (int)length, name);
+    const char *fault = xp_data_name_fault(name, length);
+    if (!fault) return XP_OK;
+    return xp_fail(XP_BAD_DATA, "%s/%.*s: the name of this class %s; rename the folder", own->root, (int)length, name,
+                   fault);
 }
 
 /* The number of the class of a file: that of the first folder of its name; -1: it is in none. */

@@ -35,13 +35,25 @@ static void warn(j_common_ptr jpeg, int level) {
     if (level < 0 && jpeg->err->msg_code == JWRN_JPEG_EOF) leave(jpeg);
 }
 
+/* After an error. */
+static xp_status reject(const reading *own, const xp_encoded *image) {
+    static const int unsupported[] = {
+        JERR_ARITH_NOTIMPL,        JERR_BAD_PRECISION, JERR_CCIR601_NOTIMPL, JERR_CONVERSION_NOTIMPL,
+        JERR_FRACT_SAMPLE_NOTIMPL, JERR_NOT_COMPILED,  JERR_NOTIMPL,         JERR_SOF_UNSUPPORTED};
+    const int code = own->errors.msg_code;
+    xp_status status = code == JERR_OUT_OF_MEMORY ? XP_OUT_OF_MEMORY : XP_BAD_DATA;
+    for (size_t i = 0; i < sizeof unsupported / sizeof *unsupported; i++)
+        if (code == unsupported[i]) status = XP_UNSUPPORTED;
+    return xp_encoded_reject(image, status, own->reason);
+}
+
 static xp_status begin(reading *own, const xp_encoded *image) {
     *own = (reading){.line = NULL};
     own->jpeg.err = jpeg_std_error(&own->errors);
     own->errors.error_exit = leave;
     own->errors.emit_message = warn;
     own->jpeg.client_data = own;
-    if (setjmp(own->failed)) return xp_encoded_reject(image, own->reason);
+    if (setjmp(own->failed)) return reject(own, image);
     jpeg_create_decompress(&own->jpeg);
     jpeg_mem_src(&own->jpeg, (const unsigned char *)image->bytes, image->length);
     jpeg_read_header(&own->jpeg, TRUE);
@@ -86,7 +98,7 @@ static void read_lines(reading *own, xp_picture *out) {
 static xp_status read_pixels(reading *own, const xp_encoded *image, int reduction, xp_picture *out) {
     struct jpeg_decompress_struct *jpeg = &own->jpeg;
     const bool four = jpeg->jpeg_color_space == JCS_CMYK || jpeg->jpeg_color_space == JCS_YCCK;
-    if (setjmp(own->failed)) return xp_encoded_reject(image, own->reason);
+    if (setjmp(own->failed)) return reject(own, image);
     jpeg->out_color_space = four ? JCS_CMYK : JCS_RGB;
     jpeg->scale_num = 1;
     jpeg->scale_denom = (unsigned)(reduction > 8 ? 8 : reduction);

@@ -1,5 +1,6 @@
 /* What samples can be: series and images; text is in text.c, and sequences of tokens are in tokens.c. */
 #include "data/formats.h"
+#include "data/tokens.h"
 
 #include <limits.h>
 #include <string.h>
@@ -86,6 +87,7 @@ const xp_sample_kind xp_images_kind = {.name = "images",
                                        .place = images_place,
                                        .check_alike = images_check_alike,
                                        .describe = images_describe,
+                                       .tokenise = xp_tokens_of_images,
                                        .picture = "samples.png",
                                        .draw = xp_sheet_draw};
 

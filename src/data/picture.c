@@ -38,7 +38,10 @@ bool xp_picture_is_image(const char *bytes, size_t length) {
     return find_codec(bytes, length) != NULL;
 }
 
-xp_status xp_encoded_reject(const xp_encoded *image, const char *reason) {
+xp_status xp_encoded_reject(const xp_encoded *image, xp_status status, const char *reason) {
+    if (status == XP_OUT_OF_MEMORY) return xp_fail(status, "%s: no memory to read it", image->name);
+    if (status == XP_UNSUPPORTED)
+        return xp_fail(status, "%s: such an image is not supported: %s; convert or remove it", image->name, reason);
     return xp_fail(XP_BAD_DATA, "%s: the file is damaged: %s; replace or remove it", image->name, reason);
 }
 
@@ -49,7 +52,7 @@ xp_status xp_encoded_measure(xp_encoded *out) {
         return xp_fail(XP_BAD_DATA, "%s: byte 0: the file is %s; replace or remove it", out->name,
                        out->length ? "neither a JPEG nor a PNG image" : "empty");
     XP_TRY(out->codec->measure(out));
-    if (out->height < 1 || out->breadth < 1) return xp_encoded_reject(out, "it has no pixels");
+    if (out->height < 1 || out->breadth < 1) return xp_encoded_reject(out, XP_BAD_DATA, "it has no pixels");
     if ((int64_t)out->height * out->breadth <= MOST_PIXELS) return XP_OK;
     return xp_fail(XP_UNSUPPORTED, "%s: %d × %d pixels are more than the %d that are supported; make it smaller",
                    out->name, out->breadth, out->height, MOST_PIXELS);

@@ -44,8 +44,8 @@ bool xp_picture_is_image(const char *bytes, size_t length);
 /* Finds codec and size of out->bytes. XP_BAD_DATA, XP_UNSUPPORTED: the message begins with the name. */
 xp_status xp_encoded_measure(xp_encoded *out);
 void xp_encoded_release(xp_encoded *image);
-/* The message of a codec about a damaged image. */
-xp_status xp_encoded_reject(const xp_encoded *image, const char *reason);
+/* The message of a codec about an image. XP_BAD_DATA: it is damaged; XP_UNSUPPORTED, XP_OUT_OF_MEMORY. */
+xp_status xp_encoded_reject(const xp_encoded *image, xp_status status, const char *reason);
 
 /* Allocates the pixels. XP_OUT_OF_MEMORY. */
 xp_status xp_picture_create(xp_picture *out, int height, int breadth, int channels, const char *name);

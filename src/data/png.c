@@ -15,6 +15,10 @@ static bool recognises(const char *bytes, size_t length) {
 
 #include <spng.h>
 
+static xp_status reject(const xp_encoded *image, int code) {
+    return xp_encoded_reject(image, code == SPNG_EMEM ? XP_OUT_OF_MEMORY : XP_BAD_DATA, spng_strerror(code));
+}
+
 /* What is not critical, such as a comment, may be damaged. */
 static xp_status begin(const xp_encoded *image, spng_ctx **out, struct spng_ihdr *header) {
     *out = spng_ctx_new(0);
@@ -22,7 +26,7 @@ static xp_status begin(const xp_encoded *image, spng_ctx **out, struct spng_ihdr
     spng_set_crc_action(*out, SPNG_CRC_ERROR, SPNG_CRC_DISCARD);
     int code = spng_set_png_buffer(*out, image->bytes, image->length);
     if (code == 0) code = spng_get_ihdr(*out, header);
-    return code == 0 ? XP_OK : xp_encoded_reject(image, spng_strerror(code));
+    return code == 0 ? XP_OK : reject(image, code);
 }
 
 static xp_status measure(xp_encoded *image) {
@@ -73,7 +77,7 @@ static xp_status begin_lines(spng_ctx *png, const xp_encoded *image, png_lines *
     const int code = out->interlaced
                          ? spng_decode_image(png, out->rgba, rows * row, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS)
                          : spng_decode_image(png, NULL, 0, SPNG_FMT_RGBA8, SPNG_DECODE_TRNS | SPNG_DECODE_PROGRESSIVE);
-    return code == 0 ? XP_OK : xp_encoded_reject(image, spng_strerror(code));
+    return code == 0 ? XP_OK : reject(image, code);
 }
 
 /* Line by line, so that a picture of any size takes the memory of the smaller one. */
@@ -85,7 +89,7 @@ static xp_status read_lines(spng_ctx *png, const xp_encoded *image, int side, pn
     for (int y = 0; y < image->height; y++) {
         const unsigned char *line = lines->rgba + (lines->interlaced ? (size_t)y * row : 0);
         const int code = lines->interlaced ? 0 : spng_decode_row(png, lines->rgba, row);
-        if (code != 0 && code != SPNG_EOI) return xp_encoded_reject(image, spng_strerror(code));
+        if (code != 0 && code != SPNG_EOI) return reject(image, code);
         add_line(line, image->breadth, side, lines->sums);
         if (y % side == side - 1 || y == image->height - 1)
             finish_blocks(lines->sums, image->breadth, side, y % side + 1,

@@ -1,4 +1,5 @@
-/* A picture of training images, side by side, as a batch has them: what augmentation makes of them can be seen. */
+/* A picture of training images, side by side, augmented as one batch: what augmentation makes of them can be seen.
+ * Mixup and CutMix pair them among each other, and not as the smaller or larger batches of training do. */
 #include "data/formats.h"
 
 #include <math.h>

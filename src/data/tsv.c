@@ -1,7 +1,6 @@
 /* Texts with a class each, as a table in .tsv: a header that names the columns, of which "Target" has the class and
  * each of the one or two others a text; no quotation marks. Owns the bytes of the file, in which words become tokens
  * where they stand. */
-#include "core/text.h"
 #include "data/formats.h"
 #include "data/names.h"
 #include "data/stamps.h"
@@ -218,12 +217,16 @@ static xp_status read_line(reading *in, const cells *line, tsv_source *own, xp_d
         texts[s++] = (text_place){line->begin[c], line->length[c]};
     }
     int number = -1;
-    const int length = line->length[in->target];
-    const bool readable = xp_text_utf8(line->begin[in->target], (size_t)length) == (size_t)length;
-    if (!readable || in->classes.count > XP_DATA_CLASSES)
-        return xp_fail(XP_BAD_DATA, "%s:%lld: %s", in->path, (long long)in->line,
-                       readable ? "there are more classes than can be told apart" : "the class is not UTF-8");
-    if (length > 0) XP_TRY(xp_names_add(&in->classes, line->begin[in->target], (size_t)length, &number));
+    const char *class = line->begin[in->target];
+    const size_t length = (size_t)line->length[in->target];
+    const char *fault = xp_data_name_fault(class, length);
+    if (fault) return xp_fail(XP_BAD_DATA, "%s:%lld: the class %s", in->path, (long long)in->line, fault);
+    if (length > 0) XP_TRY(xp_names_add(&in->classes, class, length, &number));
+    if (in->classes.count > XP_DATA_CLASSES)
+        return xp_fail(XP_UNSUPPORTED,
+                       "%s:%lld: there are more classes than the %d that are supported; are these values and not "
+                       "classes?",
+                       in->path, (long long)in->line, XP_DATA_CLASSES);
     dataset->labels[in->count++] = number;
     return XP_OK;
 }

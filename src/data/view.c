@@ -36,11 +36,20 @@ static bool is_whole(const xp_dataset *dataset, const xp_picture *picture, const
            box->height == picture->height && box->breadth == picture->breadth;
 }
 
+/* By how much the codec made it smaller, a power of two; the size was rounded up. */
+static int find_reduction(const xp_encoded *image, const xp_picture *picture) {
+    int reduction = 1;
+    while ((image->height + reduction - 1) / reduction > picture->height ||
+           (image->breadth + reduction - 1) / reduction > picture->breadth)
+        reduction *= 2;
+    return reduction;
+}
+
 /* Replaces the picture by the part of it that the sample shows. */
 static xp_status show(const xp_dataset *dataset, const xp_encoded *image, xp_box box, xp_picture *picture) {
-    const double down = (double)picture->height / image->height, across = (double)picture->breadth / image->breadth;
+    const int reduction = find_reduction(image, picture);
     xp_picture shown;
-    box = (xp_box){box.top * down, box.left * across, box.height * down, box.breadth * across};
+    box = (xp_box){box.top / reduction, box.left / reduction, box.height / reduction, box.breadth / reduction};
     if (is_whole(dataset, picture, &box)) return XP_OK;
     XP_TRY(xp_picture_resample(picture, &box, dataset->height, dataset->breadth, image->name, &shown));
     xp_picture_release(picture);
@@ -73,7 +82,7 @@ xp_status xp_view_read(const xp_dataset *dataset, int64_t number, xp_random *ran
 }
 
 xp_status xp_dataset_frame(xp_dataset *dataset, int side, double crop) {
-    const bool images = dataset->kind == &xp_images_kind;
+    const bool images = dataset->kind->has.height;
     if (!images && side > 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s: data.image_size (--image-size) is for images", dataset->name,
                        dataset->kind->name);

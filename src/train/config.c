@@ -96,6 +96,9 @@ xp_status xp_config_check(const xp_config *config) {
     }
     if (config->data.test_part > 0 && *config->data.test)
         xp_write(&faults, "data.test_part: the test data are those of data.test (--test); use one of both\n");
+    if (!config->data.standardise && (*config->data.mean || *config->data.deviation))
+        xp_write(&faults, "data.mean: is for data that are standardised; leave it and data.deviation empty, or set "
+                          "data.standardise to on\n");
     if (config->training.patience > 0 && config->data.validation == 0)
         xp_write(&faults, "training.patience: --patience needs a validation set: add --validation 0.1\n");
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&

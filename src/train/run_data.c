@@ -132,6 +132,14 @@ static xp_status fit_standardisation(const xp_config *config, const xp_dataset *
                                : xp_standardisation_fit(out, training);
 }
 
+/* What names something is not standardised. */
+static xp_status check_statistics(const xp_config *config, const xp_dataset *training) {
+    if (training->kind->symbols == 0 || !(*config->data.mean || *config->data.deviation)) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT,
+                   "%s holds %s: data.mean and data.deviation are for series and images; leave them empty",
+                   training->name, training->kind->name);
+}
+
 static xp_status set_augmentation(const xp_config *config, xp_dataset *training) {
     if (!xp_augmentation_changes(&config->augment)) return XP_OK;
     if (!training->kind->has.height)
@@ -184,6 +192,7 @@ xp_status xp_run_load_data(xp_run *run) {
         for (int i = 0; i < 3; i++)
             if (sets[i]) xp_standardisation_apply_targets(&run->checkpoint.target_standardisation, sets[i]);
     }
+    XP_TRY(check_statistics(config, run->train));
     if (config->data.standardise && run->train->kind->symbols == 0) {
         if (!run->resumed) XP_TRY(fit_standardisation(config, run->train, &run->checkpoint.standardisation));
         for (int i = 0; i < 3; i++)

@@ -296,7 +296,7 @@ static void tell_skipped(const xp_run *run, int64_t before) {
     xp_run_say(run, text);
 }
 
-/* What training sees, once. */
+/* What augmentation makes of the first samples, once. */
 static xp_status draw_samples(const xp_run *run) {
     const xp_sample_kind *kind = run->train->kind;
     char path[1200];
