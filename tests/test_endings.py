@@ -277,15 +277,23 @@ def check_study():
         expect("a report", part in page, f"no '{part}'")
     expect("a report", page.count("<svg") == page.count("</svg>") == 5, f"{page.count('<svg')} pictures")  # curves, 2 results, 2 maps
     expect("a report", not re.search(r"(src|href|@import|url\()", page), "it needs other files")
+    expect("a report", "DATA · uea-mvts · softmax".replace("DATA", os.path.basename(DATA[1])) in page, "pictures do not name their data")
+    shown = must(*words[:-2], "--report", "--quiet").stdout
+    expect("the table of a study", re.search(r"attention +accuracy, best epoch +last epoch +difference \(95 %\)\n", shown) and
+           len(re.findall(r"waves +\S+ +\S+ ± \S+ %  +\S+ ± \S+ %", shown)) == 2, shown)
     before = snapshot([path("studied")])
     again = must(*words, "--report")
     expect("a study that is done", json.loads(again.stdout) == first, again.stdout)
     expect("a study that is done", "4 runs, 4 done" in must(*words).stderr, "it trains again")
     expect("a study that is done", snapshot([path("studied")]) == before, "runs were changed")
     look_at_curves(path("studied/waves/small/softmax-seed1/metrics.csv"), [*words, "--report"])
-    for name in ("missing", "idle"):
-        failed = expanse("study", path(f"{name}.yaml"), "--out", path(name), timeout=100)
-        expect("a study that fails", failed.returncode == 1 and failed.stdout.count("Failed: waves softmax") == 4, f"{failed.stdout}{failed.stderr}")
+    failed = expanse("study", path("idle.yaml"), "--out", path("idle"), timeout=100)
+    expect("a study that fails", failed.returncode == 1 and len(re.findall("waves softmax.* failed: ", failed.stderr)) == 4 and
+           "trying       waves softmax seed 1\n" in failed.stdout and "4 runs, 0 done, 1 failed" in failed.stdout and
+           "no run is finished" in failed.stdout and "best epoch" not in failed.stdout, f"{failed.stdout}{failed.stderr}")
+    rejected("a study without its data", ["study", path("missing.yaml"), "--out", path("missing")],
+             [f"missing.yaml:4:26: {path('none.ts')} does not exist; paths are relative to"], 2)
+    expect("a study without its data", not os.path.exists(path("missing")), "it made a folder")
     write("heights.ts", re.sub(r":[ab]\n", ":0.5\n", series().replace("@classLabel true a b", "@targetLabel true")))
     write("heights.yaml", f"attentions: [softmax]\nseeds: 1\ndata:\n  - {{name: heights, train: {path('heights.ts')}, test: {path('heights.ts')}}}\n"
           f"settings:\n  - name: small\n    preset: uea-mvts\n    options: {{{small}, epochs: 1}}\n")

@@ -54,6 +54,15 @@ def check_logs(folder):
     expect("a log", sorted(os.listdir(f"{folder}/temporary")) == before, "a build that succeeded leaves its log")
 
 
+def check_packages(folder):
+    """The README names the packages that the scripts install before they build."""
+    line = ". tools/setup; for entry in $BUILD_PACKAGES $DEVICE_PACKAGES; do echo ${entry%%:*}; done"
+    wanted = subprocess.run(["sh", "-c", line], cwd=f"{TOOLS}/..", capture_output=True, text=True, check=True).stdout.split()
+    with open(f"{TOOLS}/../README.md") as file:
+        named = re.search(r"sudo apt install ((?:.*\\\n)*.*)\n", file.read()).group(1).replace("\\", "").split()
+    expect("the README", named == wanted, f"{named} are not {wanted}")
+
+
 def check_quickstart(folder):
     """The final accuracy is the result; that of the best epoch was chosen on the test set and is called so."""
     if not os.path.isdir("/usr/share/datasets/fashion-mnist"):
@@ -290,7 +299,7 @@ def check_sanitized(folder):
         expect("sanitized", seen == expected, f"{crashes} crashes, then exit code {code}: {seen}, not {expected}")
 
 
-for check in (check_logs, check_sanitized, check_quickstart, check_plan, check_on_device, check_beside_pytorch, check_peers):
+for check in (check_logs, check_sanitized, check_packages, check_quickstart, check_plan, check_on_device, check_beside_pytorch, check_peers):
     with tempfile.TemporaryDirectory() as scratch:
         check(scratch)
 print(f"{failures} failures")

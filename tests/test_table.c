@@ -123,6 +123,28 @@ static void json_is_json_whatever_the_names(void **state) {
     free(text);
 }
 
+/* One word a line would be, were the columns not whole. */
+static void whole_texts_and_titles_are_never_broken(void **state) {
+    static const xp_column wide[] = {{"a", "attention", XP_CELL_TEXT},
+                                     {"b", "best", XP_CELL_TEXT, .whole = true},
+                                     {"c", "last", XP_CELL_TEXT, .whole = true},
+                                     {"d", "difference", XP_CELL_TEXT, .whole = true}};
+    static const char *const values[] = {"95.23 ± 0.68 % of all samples", "94.99 ± 0.41 % of all samples",
+                                         "-0.27 (-0.54 … +0.27) at the most"};
+    char *text = NULL;
+    size_t length = 0;
+    xp_table table;
+    FILE *out = open_memstream(&text, &length);
+    xp_table_open(&table, out, XP_TABLE_TEXT, wide, 4, NULL);
+    xp_table_row(&table,
+                 (xp_cell[]){{.text = "softmax+bn+sh"}, {.text = values[0]}, {.text = values[1]}, {.text = values[2]}});
+    assert_int_equal(xp_table_close(&table, XP_OK), XP_OK);
+    fclose(out);
+    for (int i = 0; i < 3; i++) assert_non_null(strstr(text, values[i]));
+    assert_non_null(strstr(text, "attention  best "));
+    free(text);
+}
+
 static void a_table_of_no_rows_is_one(void **state) {
     static const char *const expected[] = {"name  count  share %  memory MiB  good  nothing\n",
                                            ("| name | count | share % | memory MiB | good | nothing |\n"
@@ -189,6 +211,7 @@ int main(void) {
         cmocka_unit_test(markdown_escapes_what_ends_a_cell),
         cmocka_unit_test(csv_follows_rfc_4180),
         cmocka_unit_test(json_is_json_whatever_the_names),
+        cmocka_unit_test(whole_texts_and_titles_are_never_broken),
         cmocka_unit_test(a_table_of_no_rows_is_one),
         cmocka_unit_test(rows_of_told_widths_come_at_once_and_are_wrapped),
         cmocka_unit_test(a_failure_prints_no_part),

@@ -71,7 +71,7 @@ expect("the preset of a text", "MB of text" in told.stdout, told.stdout)
 
 other = os.path.join(ROOT, "series")
 must("train", *SMALL, "--train", write("waves.ts", series()), "--epochs", "0", "--no-tune", "--quiet", "--out", other)
-rejected("a model of series", ["generate", other], ["a model of series does not go on"], 1)
+rejected("a model of series", ["generate", other], ["expanse generate needs a model of text; this is a model of series"], 1)
 rejected("an empty prompt", ["generate", LONG, "--prompt", ""], ["--prompt: give at least one character"], 2)
 rejected("no run", ["generate"], ["give one run folder"], 2)
 rejected("top-p", ["generate", LONG, "--top-p", "0"], ["--top-p"], 2)

@@ -63,7 +63,7 @@ extern const char *const xp_parts[];      /* "train", "test", NULL */
 #define XP_PART_FLAG(text_)                                                                                            \
     {                                                                                                                  \
         "--part", "PART",                                                                                              \
-            "train or test: part of a folder of IDX files (test), or of the data that a run had split (all)",          \
+            "train or test: one part of a folder of IDX files (test), or of data that the run split itself (both)",    \
             .choices = xp_parts, .text = (text_)                                                                       \
     }
 

@@ -194,20 +194,24 @@ int xp_command_predict(int count, char **words) {
         SHARED_FLAGS(given, "use only the first N samples (all)"),
         {"-o", "FORMAT", "text, md, csv or json (csv)", .choices = xp_table_formats, .choice = &given.format},
         {"--output", "FILE", "file for the predictions, which must not exist yet (standard output)", .text = &path}};
-    const xp_usage usage = {.name = "predict",
-                            .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
-                            .description = "Writes one line per sample: its number, counted from 0, the predicted "
-                                           "class, the true class from the data, and the probability of each class;\n"
-                                           "or the predicted number and the true one.\n"
-                                           "Data without labels (in a .ts file, @classLabel false) have no column\n"
-                                           "of true classes. The true class may be one that the model does not\n"
-                                           "know. RUN is a run folder, of which the best weights are used, or its\n"
-                                           "folder best/ or last/.\n",
-                            .flags = flags,
-                            .flag_count = sizeof flags / sizeof *flags,
-                            .words = "RUN",
-                            .example =
-                                "  generate-series | expanse predict runs/waves --data - --output predictions.csv\n"};
+    const xp_usage usage = {
+        .name = "predict",
+        .synopsis = "RUN --data FILE [--output FILE.csv] [flags]",
+        .description = "Writes one line per sample: its number, counted from 0 (of an image: its path), the\n"
+                       "predicted class, the true class from the data, and the probability of each\n"
+                       "class; of a regression, the predicted numbers and the true ones; of text, the\n"
+                       "sample's first byte, its bits per byte and the accuracy of the likeliest byte.\n"
+                       "Of a forecast, one line per window and step: the window's number, the row of\n"
+                       "the file, the step, and for each column the forecast, the true value if it is\n"
+                       "known, and the seasonal-naive forecast.\n"
+                       "Data without labels (in a .ts file, @classLabel false) have no column\n"
+                       "of true classes. The true class may be one that the model does not\n"
+                       "know. RUN is a run folder, of which the best weights are used, or its\n"
+                       "folder best/ or last/.\n",
+        .flags = flags,
+        .flag_count = sizeof flags / sizeof *flags,
+        .words = "RUN",
+        .example = "  generate-series | expanse predict runs/waves --data - --output predictions.csv\n"};
     xp_arguments arguments;
     int code = xp_arguments_read(&usage, count, words, &arguments);
     if (code != XP_EXIT_OK || arguments.help) return code;

@@ -83,6 +83,18 @@ static double seconds_left(const work *at) {
 
 /* ---- one run ----------------------------------------------------------------------------------------------------- */
 
+/* The process that begins: to a pipe as a line, since it may take a minute. */
+static void begin_showing(work *at, int index, const char *doing) {
+    char name[256];
+    name_run(at->study, &at->study->runs[index], name, sizeof name);
+    at->shown = index;
+    at->doing = doing;
+    at->began = xp_clock();
+    if (at->live.terminal || at->live.quiet) return;
+    fprintf(at->live.out, "%-12s %s\n", doing, name);
+    fflush(at->live.out);
+}
+
 static void show(void *user) {
     work *at = user;
     const xp_study *study = at->study;
@@ -135,8 +147,7 @@ static xp_status train(work *at, int index, const char *limit) {
     XP_TRY(xp_folder_make(run->folder));
     XP_TRY(xp_study_words(at->study, run, &of_run));
     list_words(of_run, limit, words, ROOM);
-    at->shown = index;
-    at->began = xp_clock();
+    begin_showing(at, index, limit ? "trying" : "training");
     const xp_status status = xp_child_work(words, errors, show, at, &code);
     xp_study_words_free(of_run);
     at->shown = -1;
@@ -168,12 +179,9 @@ static xp_status analyse(work *at, int index) {
     const char *const words[] = {"analyze", run->folder,    "--data", set->test ? set->test : set->train,
                                  "--limit", "64",           "--out",  out,
                                  "--quiet", "--trust-code", NULL};
-    at->shown = index;
-    at->began = xp_clock();
-    at->doing = "analysing";
+    begin_showing(at, index, "analysing");
     const xp_status status = xp_child_work(words, errors, show, at, &code);
     at->shown = -1;
-    at->doing = "training";
     xp_live_clear(&at->live);
     (void)unlink(errors);
     XP_TRY(status);
@@ -236,7 +244,6 @@ static xp_status try_group(work *at, int group, int first) {
 /* Learns from finished runs, and tries what has none. */
 static xp_status estimate(work *at) {
     const xp_study *study = at->study;
-    at->doing = "trying";
     for (int group = 0; group < study->set_count * study->setting_count; group++) {
         int first = -1;
         learn_time(at, group);
@@ -244,20 +251,23 @@ static xp_status estimate(work *at) {
             if (group_of(study, &study->runs[i]) == group && is_open(at, i)) first = i;
         if (first >= 0 && isnan(at->estimates[group])) XP_TRY(try_group(at, group, first));
     }
-    at->doing = "training";
     return XP_OK;
 }
 
 static void say_estimate(const work *at) {
     const xp_study *study = at->study;
     const int open = count_open(at);
-    char left[32];
+    int done = 0;
+    char left[32], failed[32] = "";
+    for (int i = 0; i < study->run_count; i++) done += at->results[i].finished;
+    if (done + open < study->run_count) snprintf(failed, sizeof failed, ", %d failed", study->run_count - done - open);
     xp_live_time(seconds_left(at) + at->preparation * (study->attention_count - 1), left);
     if (at->live.quiet) return;
-    fprintf(at->live.out, "study        %s: %d data set%s, %d setting%s, %d attention%s, %d seed%s: %d runs, %d done\n",
+    fprintf(at->live.out,
+            "study        %s: %d data set%s, %d setting%s, %d attention%s, %d seed%s: %d runs, %d done%s\n",
             study->name, study->set_count, study->set_count == 1 ? "" : "s", study->setting_count,
             study->setting_count == 1 ? "" : "s", study->attention_count, study->attention_count == 1 ? "" : "s",
-            study->seed_count, study->seed_count == 1 ? "" : "s", study->run_count, study->run_count - open);
+            study->seed_count, study->seed_count == 1 ? "" : "s", study->run_count, done, failed);
     if (open > 0)
         fprintf(at->live.out, "estimate     %s for the other %d, if they take as long as the first of each data set\n",
                 *left ? left : "not known", open);
@@ -301,34 +311,51 @@ static void add_row(xp_table *table, const xp_study *study, const xp_study_group
                                     {.real = group->output_distance}});
 }
 
+/* The metric of all groups; NULL: they have several. */
+static const char *common_metric(const xp_study_group *groups, int count) {
+    for (int i = 1; i < count; i++)
+        if (groups[i].task != groups[0].task) return NULL;
+    return count > 0 ? groups[0].task->metrics[groups[0].task->deciding].name : NULL;
+}
+
+/* In text there is no room for all. */
 static xp_status print_table(const work *at, xp_table_format format) {
-    static const xp_column columns[] = {{"data", "data", XP_CELL_TEXT},
-                                        {"setting", NULL, XP_CELL_TEXT},
-                                        {NULL, "setting", XP_CELL_TEXT},
-                                        {"attention", "attention", XP_CELL_TEXT},
-                                        {"runs", NULL, XP_CELL_WHOLE},
-                                        {NULL, "runs", XP_CELL_TEXT},
-                                        {"metric", "metric", XP_CELL_TEXT},
-                                        {NULL, "best epoch", XP_CELL_TEXT},
-                                        {"best", NULL, XP_CELL_REAL},
-                                        {"best_deviation", NULL, XP_CELL_REAL},
-                                        {NULL, "last epoch", XP_CELL_TEXT},
-                                        {"final", NULL, XP_CELL_REAL},
-                                        {"final_deviation", NULL, XP_CELL_REAL},
-                                        {NULL, "difference (95 %)", XP_CELL_TEXT},
-                                        {"difference", NULL, XP_CELL_REAL},
-                                        {"difference_low", NULL, XP_CELL_REAL},
-                                        {"difference_high", NULL, XP_CELL_REAL},
-                                        {"parameters", "parameters", XP_CELL_WHOLE},
-                                        {"step_flops", "MFLOP a step", XP_CELL_REAL, .digits = 1, .scale = 1e-6},
-                                        {"seconds", "seconds", XP_CELL_REAL, .digits = 1},
-                                        {"peak_bytes", "peak MiB", XP_CELL_REAL, .scale = XP_MIB},
-                                        {"map_distance", "map distance", XP_CELL_REAL, .digits = 4},
-                                        {"output_distance", "output distance", XP_CELL_REAL, .digits = 4}};
     const xp_study *study = at->study;
     xp_study_group *groups = NULL;
     int count = 0;
     XP_TRY(xp_study_compare(study, at->results, &groups, &count));
+    if (count == 0 && (format == XP_TABLE_TEXT || format == XP_TABLE_MARKDOWN)) {
+        free(groups);
+        printf("no run is finished: there is nothing to compare\n");
+        return XP_OK;
+    }
+    const bool all = format == XP_TABLE_MARKDOWN;
+    const char *metric = all ? NULL : common_metric(groups, count);
+    char best[96];
+    snprintf(best, sizeof best, "%s%sbest epoch", metric ? metric : "", metric ? ", " : "");
+    const xp_column columns[] = {{"data", "data", XP_CELL_TEXT, .whole = true},
+                                 {"setting", NULL, XP_CELL_TEXT},
+                                 {NULL, "setting", XP_CELL_TEXT, .whole = true},
+                                 {"attention", "attention", XP_CELL_TEXT},
+                                 {"runs", NULL, XP_CELL_WHOLE},
+                                 {NULL, "runs", XP_CELL_TEXT, .whole = true},
+                                 {"metric", metric ? NULL : "metric", XP_CELL_TEXT},
+                                 {NULL, best, XP_CELL_TEXT, .whole = true},
+                                 {"best", NULL, XP_CELL_REAL},
+                                 {"best_deviation", NULL, XP_CELL_REAL},
+                                 {NULL, "last epoch", XP_CELL_TEXT, .whole = true},
+                                 {"final", NULL, XP_CELL_REAL},
+                                 {"final_deviation", NULL, XP_CELL_REAL},
+                                 {NULL, "difference (95 %)", XP_CELL_TEXT, .whole = true},
+                                 {"difference", NULL, XP_CELL_REAL},
+                                 {"difference_low", NULL, XP_CELL_REAL},
+                                 {"difference_high", NULL, XP_CELL_REAL},
+                                 {"parameters", all ? "parameters" : NULL, XP_CELL_WHOLE},
+                                 {"step_flops", all ? "MFLOP a step" : NULL, XP_CELL_REAL, .digits = 1, .scale = 1e-6},
+                                 {"seconds", all ? "seconds" : NULL, XP_CELL_REAL, .digits = 1},
+                                 {"peak_bytes", all ? "peak MiB" : NULL, XP_CELL_REAL, .scale = XP_MIB},
+                                 {"map_distance", all ? "map distance" : NULL, XP_CELL_REAL, .digits = 4},
+                                 {"output_distance", all ? "output distance" : NULL, XP_CELL_REAL, .digits = 4}};
     xp_table table;
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, "groups");
     xp_table_fact_text(&table, "study", study->name);
@@ -338,8 +365,9 @@ static xp_status print_table(const work *at, xp_table_format format) {
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     xp_table_note(&table,
                   "Means over the seeds ± standard deviation. The difference is that of the last epoch to %s with the "
-                  "same data set and seed; in brackets, an interval of 95 %% by the bootstrap over these pairs.",
-                  xp_study_attention(study, 0));
+                  "same data set and seed; in brackets, an interval of 95 %% by the bootstrap over these pairs.%s",
+                  xp_study_attention(study, 0),
+                  all ? "" : " The report and -o md, csv and json also have distances between heads and costs.");
     json_t *failures = json_array();
     for (int i = 0; i < study->run_count; i++) {
         char name[256];
@@ -490,6 +518,11 @@ int xp_command_study(int count, char **words) {
     if (xp_study_read(&study, arguments.words[0], data, out) != XP_OK) {
         xp_command_fail();
         return xp_last_status() == XP_BAD_DATA ? XP_EXIT_USAGE : XP_EXIT_FAILURE;
+    }
+    if (!report && xp_study_check_data(&study) != XP_OK) {
+        xp_command_fail();
+        xp_study_release(&study);
+        return XP_EXIT_USAGE;
     }
     code = run_study(&study, out, report, dry_run, (xp_table_format)format, quiet);
     xp_study_release(&study);

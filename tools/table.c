@@ -352,7 +352,7 @@ static int narrow(xp_table *table, bool numbers, const int *least, int line) {
 }
 
 /* As wide as the widest cell; where that is too much, titles of numbers are broken, then texts, at last within
- * words. */
+ * words of texts, never of titles. */
 static void choose_widths(xp_table *table) {
     const size_t count = (size_t)table->shown_count;
     int line = -GAP, *least = calloc(count + 1, sizeof *least);
@@ -366,14 +366,19 @@ static void choose_widths(xp_table *table) {
         table->widths[i] = characters(title, strlen(title));
         least[i] = least_width(title, number);
         for (size_t at = i; at < table->held_count; at += count) {
-            raise_to(&table->widths[i], characters(table->held[at], strlen(table->held[at])));
-            raise_to(&least[i], least_width(table->held[at], number));
+            const int whole = characters(table->held[at], strlen(table->held[at]));
+            raise_to(&table->widths[i], whole);
+            raise_to(&least[i], table->shown[i]->whole ? whole : least_width(table->held[at], number));
         }
         line += table->widths[i] + GAP;
     }
     line = narrow(table, true, least, line);
     line = narrow(table, false, least, line);
-    for (size_t i = 0; i < count; i++) least[i] = LEAST_WIDTH;
+    for (size_t i = 0; i < count; i++) {
+        if (table->shown[i]->whole) continue;
+        least[i] = LEAST_WIDTH;
+        raise_to(&least[i], least_width(table->shown[i]->title, true));
+    }
     narrow(table, false, least, line);
     free(least);
 }

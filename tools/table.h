@@ -38,6 +38,7 @@ typedef struct xp_column {
      * else the rows wait for the end, columns are as wide as need be, and those without a value are left out. Either
      * way, text that is too long for its column continues in the next line. */
     int width;
+    bool whole; /* in a column without a width: no text is continued; the line grows longer instead */
 } xp_column;
 
 #define XP_CELL_EMPTY INT64_MIN

@@ -164,7 +164,7 @@ xp_status xp_model_build_step(xp_model_step *out, const xp_model_config *config,
     *out = (xp_model_step){.graph = NULL};
     XP_TRY(xp_model_check(config, shape));
     if (!row_of(config)->build_step)
-        return xp_fail(XP_UNSUPPORTED, "a model of %s does not go on from one row to the next: use one of text",
+        return xp_fail(XP_UNSUPPORTED, "expanse generate needs a model of text; this is a model of %s",
                        row_of(config)->samples);
     XP_TRY(xp_graph_create(&out->graph, store, false));
     const xp_status status = build_step(out, config, shape, store);

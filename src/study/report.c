@@ -27,7 +27,7 @@ static const char style[] =
     "font:16px/1.5 system-ui,'DejaVu Sans',sans-serif}\n"
     "h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid var(--grid)}p.note,figcaption{color:var(--soft)}\n"
     "a{color:var(--accent)}code,pre{font-family:'DejaVu Sans Mono',monospace;font-size:.86em}\n"
-    ".wide,pre{overflow-x:auto}table{border-collapse:collapse;font-size:.8em}\n"
+    ".wide{overflow-x:auto}pre{white-space:pre-wrap}table{border-collapse:collapse;font-size:.8em}\n"
     "th,td{padding:4px 6px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\n"
     "th{color:var(--soft);font-weight:600;vertical-align:bottom}"
     "td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}\n"
@@ -255,9 +255,10 @@ static void write_head(page *in, char *const *failures) {
     xp_svg_escape(&in->out, slash ? slash + 1 : study->name);
     xp_write(&in->out, "</title>\n<style>%s</style></head>\n<body>\n<h1>Study ", style);
     xp_svg_escape(&in->out, slash ? slash + 1 : study->name);
-    xp_write(&in->out, "</h1>\n<p>%d of %d runs are finished. Device: ", finished, study->run_count);
+    xp_write(&in->out, "</h1>\n<p>%d of %d runs are finished.%s", finished, study->run_count,
+             *device ? " Device: " : "");
     xp_svg_escape(&in->out, device);
-    xp_write(&in->out, ".</p>\n");
+    xp_write(&in->out, "%s</p>\n", *device ? "." : "");
     for (int i = 0; i < study->run_count; i++) {
         if (!failures[i]) continue;
         xp_write(&in->out, "<p>Failed: <code>");
@@ -266,6 +267,7 @@ static void write_head(page *in, char *const *failures) {
         xp_svg_escape(&in->out, failures[i]);
         xp_write(&in->out, "</p>\n");
     }
+    if (finished == 0) return; /* there is nothing to explain */
     xp_write(&in->out, "<p class=\"note\">Means over the seeds ± standard deviation. The difference is that of the "
                        "last epoch to <code>");
     xp_svg_escape(&in->out, xp_study_attention(study, 0));
@@ -273,8 +275,8 @@ static void write_head(page *in, char *const *failures) {
         &in->out,
         "</code> with the same data set and seed; in brackets, an interval of 95 %% by the bootstrap over these pairs. "
         "Distances are means over pairs of heads, layers and samples, of the first seed: the larger, the less "
-        "redundant the heads. Seconds are those of a whole training; memory is what the plan takes of the "
-        "device, process the most that the system measured.</p>\n");
+        "redundant the heads. Seconds are those of a whole training. Memory is what a training step holds "
+        "on the device; process is the largest size in memory that the training process had.</p>\n");
 }
 
 static xp_status write_configuration(page *in, int setting) {
@@ -310,9 +312,11 @@ static xp_status write_page(page *in, char *const *failures) {
             XP_TRY(write_curves(in, set, setting, task));
             write_pictures(in, set, setting, task);
         }
-    xp_write(&in->out, "<h2>Configurations</h2>\n<p>Seeds:");
+    xp_write(&in->out, "<h2>Configurations</h2>\n<p>Seeds of all:");
     for (int i = 0; i < study->seed_count; i++) xp_write(&in->out, " %llu", (unsigned long long)study->seeds[i]);
-    xp_write(&in->out, ". Those of the first attention:</p>\n");
+    xp_write(&in->out, ".</p>\n<p>The configurations of <code>");
+    xp_svg_escape(&in->out, xp_study_attention(study, 0));
+    xp_write(&in->out, "</code>; other runs differ in <code>attention</code> and <code>seed</code>.</p>\n");
     for (int setting = 0; setting < study->setting_count; setting++) XP_TRY(write_configuration(in, setting));
     xp_write(&in->out, "</body></html>\n");
     return XP_OK;

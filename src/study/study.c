@@ -360,6 +360,23 @@ xp_status xp_study_read(xp_study *study, const char *path, const char *data, con
     return status;
 }
 
+xp_status xp_study_check_data(const xp_study *study) {
+    static const char *const keys[] = {"train", "test"};
+    const xp_yaml *sets = xp_yaml_find(&study->root, "data");
+    xp_writer faults = {0};
+    for (int i = 0; i < study->set_count; i++) {
+        const char *const paths[] = {study->sets[i].train, study->sets[i].test};
+        for (int k = 0; k < 2; k++) {
+            if (!paths[k] || xp_path_exists(paths[k])) continue;
+            const xp_yaml *value = xp_yaml_find(&sets->items[i], keys[k]);
+            xp_yaml_fault(&faults, study->name, value->line, value->column,
+                          "%s does not exist; paths are relative to the folder of --data, or else the current one",
+                          paths[k]);
+        }
+    }
+    return xp_faults_report(&faults, study->name, XP_BAD_DATA);
+}
+
 static void release_parts(xp_study_part *parts, int count) {
     for (int i = 0; i < count; i++) {
         free(parts[i].train);

@@ -37,6 +37,8 @@ typedef struct xp_study {
 /* Reads the file. Paths of data are relative to the folder `data`; the folders of the runs are in `out`. All faults of
  * the file and of the runs that it describes are in one message, each with file:line:column. XP_BAD_DATA. */
 xp_status xp_study_read(xp_study *study, const char *path, const char *data, const char *out);
+/* That the files of data are there, in the same way. */
+xp_status xp_study_check_data(const xp_study *study);
 void xp_study_release(xp_study *study); /* an all-zero one is fine */
 
 const char *xp_study_attention(const xp_study *study, int attention);

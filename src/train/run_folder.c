@@ -336,8 +336,14 @@ static xp_status write_rows(const xp_run_folder *folder) {
     return status;
 }
 
+/* "GunPoint_TRAIN.ts · uea-mvts · softmax" */
 static void make_title(const xp_config *config, char *text, size_t size) {
-    snprintf(text, size, "%s%s%s", config->preset, config->preset[0] ? " · " : "", config->model.attention);
+    const char *data = config->data.train;
+    size_t end = strlen(data), start;
+    while (end > 1 && data[end - 1] == '/') end--;
+    for (start = end; start > 0 && data[start - 1] != '/';) start--;
+    snprintf(text, size, "%.*s%s%s%s%s", (int)(end - start), data + start, end > start ? " · " : "", config->preset,
+             config->preset[0] ? " · " : "", config->model.attention);
 }
 
 /* "best epoch 7, chosen on the validation set: test accuracy 95.95 %" */
