@@ -284,7 +284,7 @@ static void add_row(xp_table *table, const xp_study *study, const xp_study_group
     xp_study_value_text(group->task, group->final, group->final_spread, final, sizeof final);
     xp_study_difference_text(group, difference, sizeof difference);
     const int wanted = study->seed_count * (all ? study->set_count : 1);
-    snprintf(runs, sizeof runs, "%d of %d", group->runs, wanted);
+    snprintf(runs, sizeof runs, "%d/%d", group->runs, wanted);
     const char *setting = study->settings[group->setting].name;
     xp_table_row(table, (xp_cell[]){{.text = all ? "all" : study->sets[group->set].name},
                                     {.text = setting},

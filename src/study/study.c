@@ -369,9 +369,9 @@ xp_status xp_study_check_data(const xp_study *study) {
         for (int k = 0; k < 2; k++) {
             if (!paths[k] || xp_path_exists(paths[k])) continue;
             const xp_yaml *value = xp_yaml_find(&sets->items[i], keys[k]);
-            xp_yaml_fault(&faults, study->name, value->line, value->column,
-                          "%s does not exist; paths are relative to the folder of --data, or else the current one",
-                          paths[k]);
+            const char *hint =
+                faults.length ? "" : "; paths are relative to the folder of --data, or else the current one";
+            xp_yaml_fault(&faults, study->name, value->line, value->column, "%s does not exist%s", paths[k], hint);
         }
     }
     return xp_faults_report(&faults, study->name, XP_BAD_DATA);
