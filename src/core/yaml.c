@@ -133,8 +133,9 @@ static bool read_value(reader *in, xp_yaml *out, int depth) {
             return true;
         }
         out->text = scalar_text(&in->event);
+        if (!out->text) return end_memory(in);
         out->kind = XP_YAML_TEXT;
-        return out->text || end_memory(in);
+        return true;
     case YAML_SEQUENCE_START_EVENT:
         out->kind = XP_YAML_LIST;
         return read_list(in, out, depth + 1);

@@ -317,9 +317,9 @@ of a driver, a compiler or the dynamic linker. Power failures are not tested: no
 Four libraries are preloaded; the comment at the head of each describes it. `null_opencl.c` is an OpenCL implementation
 that checks every handle and runs nothing, so a training takes hundredths of a second. `failing_allocations.c` covers
 the program, jansson, libyaml, zlib, xxHash and the C library. `failing_files.c` covers file operations. `still_clock.c`
-stops the clock, so that files contain no times that differ. The commands are a small training of two epochs, its
-resumption after the first one, `eval`, `predict`, and the training on a GPU, which takes its matrix products from a
-stand-in for CLBlast.
+stops the clock and hides the memory in use, so that files hold no measurements that differ. The commands are a small
+training of two epochs, its resumption after the first one, `eval`, `predict`, and the training on a GPU, which takes its
+matrix products from a stand-in for CLBlast.
 
     meson test -C build-check faults          # a sample of about 300 failures; the seed is printed
     meson test -C build-check faults_whole    # all failures, about an hour on two cores
