@@ -294,7 +294,7 @@ def check_accumulation():
     near = all(abs(a - b) <= 1e-5 * abs(a) for a, b in zip(*losses))
     expect("accumulated losses", len(losses[0]) == 4 and near, str(losses))
     must("eval", runs["four"], "--data", DATA[3], "--quiet")
-    rejected("parts that do not divide", [*words, "1", "--accumulate", "3", "--out", runs["whole"]], ["training.accumulate", "such as 2"], 2)
+    rejected("parts that do not divide", [*words, "1", "--accumulate", "3", "--out", runs["whole"]], ["training.accumulate", "--accumulate 2"], 2)
     arenas = []
     for parts in ("1", "4"):
         text = must(*words[:-2], "--accumulate", parts, "--dry-run", "--out", os.path.join(ROOT, "dry")).stdout
