@@ -475,7 +475,7 @@ void xp_attention_describe(const xp_specification *specification, float dropout,
     if (!s->features) {
         snprintf(
             text, size,
-            "softmax: fused, time as queries × keys, memory as their sum; matrix units of GPUs with bf16 or fp16%s",
+            "softmax: fused, time as queries × keys, memory as their sum; matrix units: bf16, fp16%s",
             s->bias ? ", but not for the gradient of the bias" : "");
     } else if (is_linear_time(s, dropout > 0, false)) {
         snprintf(text, size, "linear%s: running sums, time and memory as queries + keys; no matrix units",

@@ -59,7 +59,7 @@ PROTOCOLS = {
         **VISION, "side": 28, "patch": 4, "epsilon": 1e-5, "head": "mean", "heads": 4,
         "rate": 2e-3, "betas": (0.9, 0.99), "clip": 1, "smoothing": 0,
         "schedule": "one-cycle", "warmup": 2.5, "final": 0.001,
-        "flags": {"model.width": 32, "model.layers": 2, "model.feed_forward": 64, "training.warmup": 2.5},
+        "flags": {"model.width": 32, "model.layers": 2, "model.feed_forward": 64, "training.warmup": 2.5, "data.validation": 0},
     },
     "deit-tiny": {
         **VISION, "side": 48, "patch": 16, "epsilon": 1e-6, "head": "class", "heads": 3,
