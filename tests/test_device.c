@@ -188,6 +188,22 @@ static void a_damaged_cache_entry_is_rebuilt(void **state) {
     }
 }
 
+/* On PoCL, where cl/functions.clh replaces a header of the compiler. */
+static void a_kernel_may_call_what_is_not_declared(void **state) {
+    xp_device *device;
+    assert_int_equal(open_by(NULL, NULL, &device), XP_OK);
+    const bool short_header = device->short_header;
+    write_text("functions.clh", "size_t __attribute__((overloadable, const)) get_global_id(uint);\n");
+    write_text("answer.cl", "__kernel void answer(__global float *out) { out[get_global_id(0)] = ANSWER; }\n");
+    assert_true(run_answer(device, 3) == 3);
+    assert_true(device->short_header == short_header);
+    write_text("answer.cl",
+               "__kernel void answer(__global float *out) { out[get_global_id(0)] = fabs(ANSWER - 9.0f); }\n");
+    assert_true(run_answer(device, 3) == 6);
+    assert_false(device->short_header);
+    xp_device_close(&device);
+}
+
 static int entries(const char *command) {
     char text[256];
     snprintf(text, sizeof text, "%s %s/*.bin >/dev/null 2>&1", command, scratch_folder);
@@ -387,6 +403,7 @@ int main(void) {
         cmocka_unit_test(a_buffer_beyond_the_device_is_rejected),
         cmocka_unit_test(a_variant_prints_its_options_in_order),
         cmocka_unit_test_setup_teardown(a_damaged_cache_entry_is_rebuilt, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_kernel_may_call_what_is_not_declared, make_folder, remove_folder),
         cmocka_unit_test(emulated_asynchronous_units_multiply_every_layout_exactly),
         cmocka_unit_test(marks_of_all_kernels_become_instructions_and_the_rest_stays),
         cmocka_unit_test(a_newer_version_of_ptx_stays),

@@ -386,6 +386,7 @@ static xp_status open_found(xp_device **out, const found_device *found, const xp
     device->register_option = "";
     device->profiling = options->profiling;
     device->debug = options->debug;
+    device->short_header = is_pocl(found->info.platform);
     /* PoCL has a disk cache of its own, and compiles every kernel once more to hand its program out: that is done only
      * for a folder that was asked for. */
     device->saves_programs = xp_cache_is_named() || !is_pocl(found->info.platform);

@@ -74,6 +74,7 @@ struct xp_device {
     bool profiling;
     bool debug;          /* wait for every launch and name the one that fails */
     bool saves_programs; /* in the disk cache */
+    bool short_header;   /* programs declare what they call, in place of a header that the compiler includes */
     bool probe_failed;   /* a probe ended without an answer */
     char name[128], vendor[64], driver[128], selector[16];
     struct xp_program_cache *programs;
