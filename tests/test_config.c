@@ -4,6 +4,7 @@
 #include "ops/ops.h"
 #include "study/study.h"
 #include "support.h"
+#include "task/classification.h"
 
 #include <limits.h>
 #include <locale.h>
@@ -361,11 +362,24 @@ static void all_faults_of_a_study_have_their_places(void **state) {
                                        "4:5: model.patch_steps"};
     static const char *const cut[] = {
         "1:14: 'softmax+sh(1' has a '(' without its ')'; put a specification with commas"};
+    static const char *const unheld[] = {"1:13: candidates are compared on this part"};
+    static const char *const alone[] = {"1:13: 'validation' is for attentions with candidates, and there is none"};
+    static const char *const single[] = {"2:5: expected a name with a list of two or more specifications"};
+    static const char *const candidates[] = {"3:5: 'a b' is not a name", "2:18: model.attention: attention \"sofmax\""};
     static const struct {
         const char *text;
         const char *const *faults;
         size_t count;
     } files[] = {
+        {"validation: 0\nattentions: [{a: [softmax, softmax+bn]}]\ndata:\n  - {name: a, train: t.ts}\n"
+         "settings:\n  - {name: b, preset: uea-mvts}\n",
+         unheld, 1},
+        {"validation: 0.3\nattentions: [softmax]\n", alone, 1},
+        {"attentions:\n  - a: [softmax]\n", single, 1},
+        {"attentions:\n  - b: [softmax, softmax+bn]\n  - a b: [softmax, softmax+bn]\n", candidates, 1},
+        {"attentions:\n  - b: [softmax, sofmax]\ndata:\n  - {name: a, train: t.ts}\n"
+         "settings:\n  - {name: b, preset: uea-mvts}\n",
+         candidates + 1, 1},
         {"attentions: [softmax+bn, softmax, softmax]\nseeds: 3x\ndata:\n  - name: a b\n    tran: t.ts\n"
          "settings:\n  - preset: uea-mvts\n",
          keys, sizeof keys / sizeof *keys},
@@ -392,6 +406,65 @@ static void all_faults_of_a_study_have_their_places(void **state) {
     }
 }
 
+/* A study of two data sets: results of the four candidates are made up. */
+static void the_candidate_that_is_best_on_held_out_data_is_chosen(void **state) {
+    static const char text[] = "attentions: [softmax, {bn: [softmax+bn, softmax+bn(beta=0.5)]}]\nseeds: [7, 8]\ndata:\n"
+                               "  - {name: a, train: a.ts, test: e.ts}\n"
+                               "  - {name: b, train: b.ts, test: e.ts, options: {validation: 0.1}}\n"
+                               "settings:\n  - {name: s, preset: uea-mvts}\n";
+    static const struct {
+        double accuracy[2], loss[2];
+        bool finished; /* the second */
+        const char *chosen;
+    } cases[] = {{{0.8, 0.9}, {0.1, 0.2}, true, "softmax+bn(beta=0.5)"},
+                 {{0.9, 0.8}, {0.2, 0.1}, true, "softmax+bn"},
+                 {{0.8, 0.8}, {0.2, 0.1}, true, "softmax+bn(beta=0.5)"}, /* by the loss */
+                 {{0.8, 0.8}, {0.1, 0.1}, true, "softmax+bn"},           /* the first */
+                 {{0.8, 0.9}, {0.1, 0.1}, false, NULL}};
+    char path[64], label[64];
+    xp_study study;
+    xp_study_result results[12] = {0};
+    xp_config config;
+    snprintf(path, sizeof path, "/tmp/expanse-study-%ld.yaml", (long)getpid());
+    MUST(xp_file_write_atomic(path, text, strlen(text)));
+    MUST(xp_study_read(&study, path, NULL, "out"));
+    unlink(path);
+    assert_int_equal(study.run_count, 8);
+    assert_int_equal(study.total_count, 12);
+    const xp_study_run *compared = &study.runs[7], *tried = &study.runs[11];
+    assert_string_equal(compared->folder, "out/b/s/bn-seed8");
+    assert_string_equal(tried->folder, "out/b/s/bn-candidates/softmax-bn-beta-0.5-seed7");
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        for (int k = 0; k < 2; k++) {
+            results[10 + k] = (xp_study_result){.finished = k == 0 || cases[i].finished, .task = &xp_classification};
+            results[10 + k].validation[0] = cases[i].loss[k];
+            results[10 + k].validation[xp_classification.deciding] = cases[i].accuracy[k];
+        }
+        xp_study_choose(&study, results);
+        assert_null(xp_study_specification(&study, &study.runs[1])); /* of the other data set */
+        const char *chosen = xp_study_specification(&study, compared);
+        if (cases[i].chosen)
+            assert_string_equal(chosen, cases[i].chosen);
+        else
+            assert_null(chosen);
+        if (!chosen) continue;
+        snprintf(path, sizeof path, "bn: %s", chosen);
+        xp_study_label(&study, compared, label, sizeof label);
+        assert_string_equal(label, path);
+        MUST(xp_study_configure(&study, compared, &config));
+        assert_string_equal(config.model.attention, chosen);
+        assert_string_equal(config.data.test, "e.ts");
+    }
+    MUST(xp_study_configure(&study, tried, &config));
+    assert_string_equal(config.model.attention, "softmax+bn(beta=0.5)");
+    assert_string_equal(config.data.test, "");
+    assert_true(config.data.validation == 0.1); /* of the options of the data */
+    assert_int_equal(config.training.seed, 7);
+    MUST(xp_study_configure(&study, &study.runs[8], &config));
+    assert_true(config.data.validation == 0.2);
+    xp_study_release(&study);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_preset_is_complete_and_right),
@@ -413,6 +486,7 @@ int main(void) {
         cmocka_unit_test(learning_rates_follow_their_schedule),
         cmocka_unit_test(runs_that_differ_by_their_checkpoints_are_the_same),
         cmocka_unit_test(all_faults_of_a_study_have_their_places),
+        cmocka_unit_test(the_candidate_that_is_best_on_held_out_data_is_chosen),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

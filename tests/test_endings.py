@@ -296,11 +296,32 @@ def check_study():
              [f"missing.yaml:4:26: {path('none.ts')} does not exist; paths are relative to"], 2)
     expect("a study without its data", not os.path.exists(path("missing")), "it made a folder")
     write("heights.ts", re.sub(r":[ab]\n", ":0.5\n", series().replace("@classLabel true a b", "@targetLabel true")))
-    write("heights.yaml", f"attentions: [softmax]\nseeds: 1\ndata:\n  - {{name: heights, train: {path('heights.ts')}, test: {path('heights.ts')}}}\n"
+    write("heights.yaml", f"attentions: [{{either: [softmax, softmax+bn]}}]\nvalidation: 0.25\nseeds: 1\ndata:\n  - {{name: heights, train: {path('heights.ts')}, test: {path('heights.ts')}}}\n"
           f"settings:\n  - name: small\n    preset: uea-mvts\n    options: {{{small}, epochs: 1}}\n")
     ignored = expanse("study", path("heights.yaml"), "--out", path("heights"), timeout=100, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     expect("a study whose caller ignores the ends of processes", ignored.returncode == 0, f"{ignored.stdout}{ignored.stderr}")
-    expect("a study of numbers", "results: <code>softmax" in open(path("heights/report.html")).read(), "no predictions")
+    expect("a study of numbers", "results: <code>either: softmax" in open(path("heights/report.html")).read(), "no predictions")
+    look_at_candidates(ignored.stdout)
+
+
+def look_at_candidates(shown):
+    """An attention is the candidate with the least error on data that it was not trained with; all errors are shown."""
+    folder = path("heights/heights/small")
+    tried = {name: json.load(open(f"{folder}/either-candidates/{slug}-seed1/summary.json")) for name, slug in (("softmax", "softmax"), ("softmax+bn", "softmax-bn"))}
+    words = ["study", path("heights.yaml"), "--out", path("heights")]
+    chosen = min(tried, key=lambda name: tried[name]["validation_mse_best"])
+    of_run = json.load(open(f"{folder}/either-seed1/summary.json"))
+    expect("a choice", of_run["attention"] == chosen and of_run["validation_samples"] == 0 < of_run["test_samples"], f"{tried} {of_run}")
+    for name, summary in tried.items():
+        expect("a candidate", summary["test_samples"] == 0 < summary["validation_samples"] and summary["attention"] == name, f"{summary}")
+        expect("a candidate's line", re.search(rf"heights +either: {re.escape(name)} +mse +\S+ +{'yes' if name == chosen else 'no'}\n", shown), shown)
+        expect("a candidate in the report", f"<code>either: {name}</code>" in open(path("heights/report.html")).read(), name)
+    before = snapshot([folder])
+    again = must(*words, "-o", "json")
+    listed = json.loads(again.stdout)["candidates"]
+    expect("candidates", [(each["specification"], each["validation"], each["chosen"]) for each in listed] ==
+           [(name, summary["validation_mse_best"], name == chosen) for name, summary in tried.items()], again.stdout)
+    expect("a study with candidates that is done", "1 runs and 2 of candidates, 3 done" in again.stderr and snapshot([folder]) == before, again.stderr)
 
 
 def look_at_curves(rows, words):

@@ -237,8 +237,8 @@ static bool report_user_text(const char *prelude, const char *log, const char *d
     return false;
 }
 
-/* PoCL puts the declarations of all functions of OpenCL C before each program, from a header that is empty when it seems
- * to be there already. clang needs 0.2 of 0.3 seconds for it, and for a program in PoCL's cache 0.04 of 0.06. */
+/* PoCL puts the declarations of all functions of OpenCL C before each program, from a header that is empty when it
+ * seems to be there already. clang needs 0.2 of 0.3 seconds for it, and for a program in PoCL's cache 0.04 of 0.06. */
 #define WITHOUT_HEADER "-D_OPENCL_H_ "
 
 static xp_status build(xp_device *device, const char *file, const char *prelude, const char *source,
@@ -288,8 +288,8 @@ static xp_status edit(xp_device *device, const char *target, const char *options
     return status;
 }
 
-/* `declarations`: bytes of cl/functions.clh before the source, 0 with the compiler's header. Where what is declared there
- * is not enough, the header is back. */
+/* `declarations`: bytes of cl/functions.clh before the source, 0 with the compiler's header. Where what is declared
+ * there is not enough, the header is back. */
 static xp_status build_with_or_without_header(xp_device *device, const char *file, const xp_variant *variant,
                                               const char *source, size_t declarations, const char *options,
                                               cl_program *out) {
@@ -317,8 +317,9 @@ static xp_status make_program(xp_device *device, const char *file, const xp_vari
     return XP_OK;
 }
 
-/* Writes the program's text, with cl/functions.clh in front where that is to replace the compiler's header (a user's text
- * may call more than that declares, and a folder of XP_CL_DIR may not have it); *declarations: its bytes, else 0. */
+/* Writes the program's text, with cl/functions.clh in front where that is to replace the compiler's header (a user's
+ * text may call more than that declares, and a folder of XP_CL_DIR may not have it);
+ * *declarations: its bytes, else 0. */
 static xp_status write_source(const xp_device *device, const char *file, const xp_variant *variant, xp_writer *source,
                               size_t *declarations) {
     char name[64], included[MAX_INCLUDES][64];

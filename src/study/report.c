@@ -145,7 +145,8 @@ static xp_status write_curves(page *in, int set, int setting, const xp_task *tas
     for (int a = 0, row = 0; a < study->attention_count; a++) {
         if (curves[a].epochs == 0) continue;
         draw_curve(&in->out, &chart, a, &curves[a], scale);
-        draw_legend(&in->out, TOP + HEIGHT + 54 + row++ * ROW, a, xp_study_attention(study, a));
+        xp_study_label(study, &(xp_study_run){set, setting, a, 0, XP_STUDY_CHOSEN, NULL}, title, sizeof title);
+        draw_legend(&in->out, TOP + HEIGHT + 54 + row++ * ROW, a, title);
     }
     xp_write(&in->out, "</svg>\n</figure>\n");
 out:
@@ -168,15 +169,23 @@ static void write_cell(xp_writer *out, double value, const char *format) {
     }
 }
 
+/* The label of a run as code. */
+static void write_label(page *in, const xp_study_run *run) {
+    char label[256];
+    xp_study_label(in->study, run, label, sizeof label);
+    xp_write(&in->out, "<code>");
+    xp_svg_escape(&in->out, label);
+    xp_write(&in->out, "</code>");
+}
+
 static void write_row(page *in, const xp_study_group *group) {
     char best[64], final[64], difference[96];
     xp_study_value_text(group->task, group->best, group->best_spread, best, sizeof best);
     xp_study_value_text(group->task, group->final, group->final_spread, final, sizeof final);
     xp_study_difference_text(group, difference, sizeof difference);
-    xp_write(&in->out, "<tr><td><code>");
-    xp_svg_escape(&in->out, xp_study_attention(in->study, group->attention));
-    xp_write(&in->out, "</code></td><td>%d</td><td>%s</td><td>%s</td><td>%s</td>", group->runs, best, final,
-             difference);
+    xp_write(&in->out, "<tr><td>");
+    write_label(in, &(xp_study_run){group->set, group->setting, group->attention, 0, XP_STUDY_CHOSEN, NULL});
+    xp_write(&in->out, "</td><td>%d</td><td>%s</td><td>%s</td><td>%s</td>", group->runs, best, final, difference);
     write_cell(&in->out, group->map_distance, "%.4f");
     write_cell(&in->out, group->output_distance, "%.4f");
     if (group->set >= 0) {
@@ -212,6 +221,32 @@ static const xp_task *write_table(page *in, int set, int setting) {
     return task;
 }
 
+/* The finished candidates of a data set; false: there are none. */
+static bool write_candidates(page *in, int set, int setting) {
+    const xp_study *study = in->study;
+    bool any = false;
+    for (int i = study->run_count; i < study->total_count; i++) {
+        const xp_study_run *run = &study->runs[i];
+        const xp_study_result *result = &in->results[i];
+        if (run->set != set || run->setting != setting || !result->finished) continue;
+        const xp_task *task = result->task;
+        char value[64];
+        if (!any)
+            xp_write(
+                &in->out,
+                "<div class=\"wide\"><table>\n<tr><th>candidate</th><th>%s,<br>validation part</th><th></th></tr>\n",
+                task->metrics[task->deciding].name);
+        any = true;
+        xp_study_value_text(task, result->validation[task->deciding], NAN, value, sizeof value);
+        xp_write(&in->out, "<tr><td>");
+        write_label(in, run);
+        xp_write(&in->out, "</td><td>%s</td><td>%s</td></tr>\n", value,
+                 study->chosen[xp_study_choice(study, run)] == run->candidate ? "chosen" : "");
+    }
+    if (any) xp_write(&in->out, "</table></div>\n");
+    return any;
+}
+
 /* ---- pictures of runs -------------------------------------------------------------------------------------------- */
 
 /* A picture of a run, folded, if there is one. */
@@ -221,9 +256,9 @@ static void write_picture(page *in, const xp_study_run *run, const char *name, c
     if (xp_run_folder_path(run->folder, name, path, sizeof path) != XP_OK || !xp_path_exists(path) ||
         xp_file_read(path, &text, &length) != XP_OK)
         return;
-    xp_write(&in->out, "<details><summary>%s: <code>", what);
-    xp_svg_escape(&in->out, xp_study_attention(in->study, run->attention));
-    xp_write(&in->out, "</code>, seed %llu</summary>\n<figure>\n", (unsigned long long)in->study->seeds[run->seed]);
+    xp_write(&in->out, "<details><summary>%s: ", what);
+    write_label(in, run);
+    xp_write(&in->out, ", seed %llu</summary>\n<figure>\n", (unsigned long long)in->study->seeds[run->seed]);
     xp_write_bytes(&in->out, text, length);
     xp_write(&in->out, "</figure></details>\n");
     free(text);
@@ -259,7 +294,7 @@ static void write_head(page *in, char *const *failures) {
              *device ? " Device: " : "");
     xp_svg_escape(&in->out, device);
     xp_write(&in->out, "%s</p>\n", *device ? "." : "");
-    for (int i = 0; i < study->run_count; i++) {
+    for (int i = 0; i < study->total_count; i++) {
         if (!failures[i]) continue;
         xp_write(&in->out, "<p>Failed: <code>");
         xp_svg_escape(&in->out, study->runs[i].folder);
@@ -277,12 +312,19 @@ static void write_head(page *in, char *const *failures) {
         "Distances are means over pairs of heads, layers and samples, of the first seed: the larger, the less "
         "redundant the heads. Seconds are those of a whole training. Memory is what a training step holds "
         "on the device; process is the largest size in memory that the training process had.</p>\n");
+    if (study->total_count > study->run_count)
+        xp_write(
+            &in->out,
+            "<p class=\"note\">An attention with a name has candidates. Each of them was trained with the seed %llu "
+            "while a part of the training data was held out. The one that was best on this part, by the value in "
+            "its best epoch, is what the runs of the table are trained with.</p>\n",
+            (unsigned long long)study->seeds[0]);
 }
 
 static xp_status write_configuration(page *in, int setting) {
     const xp_study *study = in->study;
     for (int set = 0; set < study->set_count; set++) {
-        const xp_study_run run = {.set = set, .setting = setting};
+        const xp_study_run run = {.set = set, .setting = setting, .candidate = XP_STUDY_CHOSEN};
         xp_config config;
         char *text = NULL;
         XP_TRY(xp_study_configure(study, &run, &config));
@@ -307,7 +349,8 @@ static xp_status write_page(page *in, char *const *failures) {
                      study->setting_count > 1 ? ", " : "",
                      study->setting_count > 1 ? study->settings[setting].name : "");
             const xp_task *task = write_table(in, set, setting);
-            if (!task && !in->out.failed) in->out.length = before; /* nothing is finished here */
+            const bool tried = set >= 0 && write_candidates(in, set, setting);
+            if (!task && !tried && !in->out.failed) in->out.length = before; /* nothing is finished here */
             if (!task || set < 0) continue;
             XP_TRY(write_curves(in, set, setting, task));
             write_pictures(in, set, setting, task);

@@ -54,6 +54,11 @@ static void find_metric(const json_t *summary, xp_study_result *out) {
 
 static void take_summary(const json_t *summary, xp_study_result *out) {
     find_metric(summary, out);
+    for (int i = 0; out->task && i < out->task->metric_count; i++) {
+        char key[96];
+        snprintf(key, sizeof key, "validation_%s_best", out->task->metrics[i].name);
+        out->validation[i] = number_of(summary, key);
+    }
     text_of(summary, "epoch_best_chosen_on", out->judge, sizeof out->judge);
     text_of(summary, "device", out->device, sizeof out->device);
     out->epochs = (int)json_integer_value(json_object_get(summary, "epochs"));
@@ -102,6 +107,8 @@ static double mean_of(const json_t *analysis, const char *key) {
 xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, xp_study_result *result) {
     json_t *summary = NULL, *analysis = NULL;
     *result = (xp_study_result){.best = NAN, .final = NAN, .seconds = NAN, .map_distance = NAN, .output_distance = NAN};
+    for (int i = 0; i < XP_TASK_METRICS; i++) result->validation[i] = NAN;
+    if (!xp_study_specification(study, run)) return XP_OK;
     if (xp_run_folder_check_free(run->folder) == XP_OK) return XP_OK;
     XP_TRY(check_same(study, run));
     XP_TRY(read_json(run, "summary.json", &summary));
@@ -113,6 +120,31 @@ xp_status xp_study_result_read(const xp_study *study, const xp_study_run *run, x
     result->output_distance = mean_of(analysis, "output_distance");
     json_decref(analysis);
     return XP_OK;
+}
+
+/* ---- candidates -------------------------------------------------------------------------------------------------- */
+
+static xp_epoch_row validated(const xp_study_result *result) {
+    xp_epoch_row row = {0};
+    for (int i = 0; i < XP_TASK_METRICS; i++) {
+        row.metrics[XP_SET_TRAINING][i] = row.metrics[XP_SET_TEST][i] = NAN;
+        row.metrics[XP_SET_VALIDATION][i] = result->validation[i];
+    }
+    return row;
+}
+
+void xp_study_choose(xp_study *study, const xp_study_result *results) {
+    for (int first = study->run_count, last; first < study->total_count; first = last) {
+        const xp_study_run *run = &study->runs[first];
+        int best = first;
+        bool finished = true;
+        for (last = first; last < study->total_count && (last == first || study->runs[last].candidate > 0); last++) {
+            const xp_epoch_row row = validated(&results[last]), than = validated(&results[best]);
+            finished = finished && results[last].finished;
+            if (finished && xp_epoch_is_better(results[last].task, &row, &than)) best = last;
+        }
+        study->chosen[xp_study_choice(study, run)] = finished ? study->runs[best].candidate : -1;
+    }
 }
 
 /* ---- groups ------------------------------------------------------------------------------------------------------ */

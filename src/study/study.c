@@ -45,7 +45,7 @@ static void check_keys(reader *in, const xp_yaml *mapping, const char *const *wo
     }
 }
 
-/* A list at the top that is not empty, and whose values are of one kind; NULL: there is a fault. */
+/* A list at the top that is not empty, and whose values are of one kind (NONE: of any); NULL: there is a fault. */
 static const xp_yaml *find_list(reader *in, const char *key, xp_yaml_kind kind, const char *wanted) {
     const xp_yaml *list = xp_yaml_find(&in->study->root, key);
     bool good = list && list->kind == XP_YAML_LIST && list->count > 0;
@@ -54,7 +54,7 @@ static const xp_yaml *find_list(reader *in, const char *key, xp_yaml_kind kind, 
     else if (!good)
         FAULT(in, list, "'%s' is not a list of at least one value: %s", key, wanted);
     for (int i = 0; good && i < list->count; i++) {
-        if (list->items[i].kind == kind) continue;
+        if (kind == XP_YAML_NONE || list->items[i].kind == kind) continue;
         FAULT(in, &list->items[i], "expected %s", wanted);
         good = false;
     }
@@ -73,18 +73,24 @@ static const char *find_text(reader *in, const xp_yaml *mapping, const char *key
 }
 
 /* Names become folders. */
-static void check_name(reader *in, const xp_yaml *list, int index, const char *name) {
+static void check_name(reader *in, const char *name, size_t line, size_t column) {
     static const char characters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.";
+    const xp_yaml at = {.line = line, .column = column};
     char slug[64];
     xp_text_slug(name, slug, sizeof slug);
-    const xp_yaml *value = xp_yaml_find(&list->items[index], "name");
     if (strlen(name) >= sizeof slug)
-        FAULT(in, value, "the name '%.16s…' has %zu bytes; names, which become folders, have at most %zu", name,
+        FAULT(in, &at, "the name '%.16s…' has %zu bytes; names, which become folders, have at most %zu", name,
               strlen(name), sizeof slug - 1);
     else if (strspn(name, characters) != strlen(name) || *name == '.')
-        FAULT(in, value, "'%s' is not a name of letters, digits, '-' and '.', since it becomes a folder's", name);
+        FAULT(in, &at, "'%s' is not a name of letters, digits, '-' and '.', since it becomes a folder's", name);
     else if (strcmp(slug, name) != 0)
-        FAULT(in, value, "'%s' has a '-' at an end, or several together; leave them out", name);
+        FAULT(in, &at, "'%s' has a '-' at an end, or several together; leave them out", name);
+}
+
+/* The name of a value of a list. */
+static void check_part(reader *in, const xp_yaml *list, int index, const char *name) {
+    const xp_yaml *value = xp_yaml_find(&list->items[index], "name");
+    check_name(in, name, value->line, value->column);
     for (int i = 0; i < index; i++) {
         const xp_yaml *other = xp_yaml_find(&list->items[i], "name");
         if (other && other->kind == XP_YAML_TEXT && strcmp(other->text, name) == 0)
@@ -129,7 +135,7 @@ static void read_sets(reader *in) {
         sets[i].train = path_of(in, find_text(in, each, "train", true));
         sets[i].test = path_of(in, find_text(in, each, "test", false));
         find_options(in, each, &sets[i]);
-        if (sets[i].name) check_name(in, list, i, sets[i].name);
+        if (sets[i].name) check_part(in, list, i, sets[i].name);
     }
 }
 
@@ -146,12 +152,27 @@ static void read_settings(reader *in) {
         settings[i].name = find_text(in, each, "name", true);
         settings[i].preset = find_text(in, each, "preset", false);
         find_options(in, each, &settings[i]);
-        if (settings[i].name) check_name(in, list, i, settings[i].name);
+        if (settings[i].name) check_part(in, list, i, settings[i].name);
     }
 }
 
-static void slug_of(const xp_study *study, int attention, char slug[96]) {
-    xp_text_slug(xp_study_attention(study, attention), slug, 96);
+/* ---- attentions -------------------------------------------------------------------------------------------------- */
+
+/* A specification, or a name with a list of them: a mapping of one key. */
+static bool has_candidates(const xp_yaml *attention) {
+    return attention->kind == XP_YAML_MAPPING;
+}
+
+static int count_candidates(const xp_yaml *attention) {
+    return has_candidates(attention) ? attention->items[0].count : 1;
+}
+
+static const xp_yaml *candidate_at(const xp_yaml *attention, int candidate) {
+    return has_candidates(attention) ? &attention->items[0].items[candidate] : attention;
+}
+
+static const char *name_of(const xp_yaml *attention) {
+    return has_candidates(attention) ? attention->items[0].key : attention->text;
 }
 
 /* Commas part the values of a list, also within parentheses. */
@@ -161,27 +182,60 @@ static bool is_cut(const char *text) {
     return open > 0;
 }
 
+/* A specification; false: there is a fault. */
+static bool check_text(reader *in, const xp_yaml *value) {
+    if (value->kind != XP_YAML_TEXT) {
+        FAULT(in, value, "expected a specification such as softmax+bn");
+        return false;
+    }
+    if (!is_cut(value->text)) return true;
+    FAULT(in, value, "'%s' has a '(' without its ')'; put a specification with commas in quotes: \"softmax+sh(1,2)\"",
+          value->text);
+    return false;
+}
+
+static void check_slugs(reader *in, const char *one, const char *other, const xp_yaml *at) {
+    char slug[96], other_slug[96];
+    xp_text_slug(one, slug, sizeof slug);
+    xp_text_slug(other, other_slug, sizeof other_slug);
+    if (strcmp(slug, other_slug) == 0)
+        FAULT(in, at, "'%s' and '%s' would have the same folder; leave one out", other, one);
+}
+
+static bool check_candidates(reader *in, const xp_yaml *attention) {
+    const xp_yaml *list = attention->items;
+    if (attention->count != 1 || list->kind != XP_YAML_LIST || list->count < 2) {
+        FAULT(in, attention,
+              "expected a name with a list of two or more specifications: "
+              "{bn: [softmax+bn, softmax+bn(beta=0.5)]}");
+        return false;
+    }
+    check_name(in, list->key, list->key_line, list->key_column);
+    for (int i = 0; i < list->count; i++) {
+        if (!check_text(in, &list->items[i])) return false;
+        for (int k = 0; k < i; k++) check_slugs(in, list->items[i].text, list->items[k].text, &list->items[i]);
+    }
+    return true;
+}
+
 static void read_attentions(reader *in) {
-    const xp_yaml *list = find_list(in, "attentions", XP_YAML_TEXT, "specifications such as softmax+bn");
-    if (!list) return;
+    const xp_yaml *list = find_list(in, "attentions", XP_YAML_NONE, "specifications such as softmax+bn");
+    bool good = list, any = false;
+    for (int i = 0; good && i < list->count; i++) {
+        const xp_yaml *each = &list->items[i];
+        good = has_candidates(each) ? check_candidates(in, each) : check_text(in, each);
+        any = any || has_candidates(each);
+        for (int k = 0; good && k < i; k++) check_slugs(in, name_of(each), name_of(&list->items[k]), each);
+    }
+    if (!good) return;
     in->study->attentions = list;
     in->study->attention_count = list->count;
-    for (int i = 0; i < list->count; i++) {
-        char one[96], other[96];
-        if (is_cut(list->items[i].text)) {
-            FAULT(in, &list->items[i],
-                  "'%s' has a '(' without its ')'; put a specification with commas in quotes: \"softmax+sh(1,2)\"",
-                  list->items[i].text);
-            return;
-        }
-        slug_of(in->study, i, one);
-        for (int k = 0; k < i; k++) {
-            slug_of(in->study, k, other);
-            if (strcmp(one, other) == 0)
-                FAULT(in, &list->items[i], "'%s' and '%s' would have the same folder; leave one out",
-                      list->items[k].text, list->items[i].text);
-        }
-    }
+    in->study->validation = xp_yaml_find(&in->study->root, "validation");
+    if (!in->study->validation) return;
+    if (in->study->validation->kind != XP_YAML_TEXT)
+        FAULT(in, in->study->validation, "'validation' needs one value");
+    else if (!any)
+        FAULT(in, in->study->validation, "'validation' is for attentions with candidates, and there is none");
 }
 
 /* One seed; false: there is a fault. */
@@ -218,37 +272,95 @@ static void read_seeds(reader *in) {
 /* ---- runs -------------------------------------------------------------------------------------------------------- */
 
 const char *xp_study_attention(const xp_study *study, int attention) {
-    return study->attentions->items[attention].text;
+    return name_of(&study->attentions->items[attention]);
 }
 
+int xp_study_choice(const xp_study *study, const xp_study_run *run) {
+    return (run->set * study->setting_count + run->setting) * study->attention_count + run->attention;
+}
+
+/* -1: it is not chosen yet. */
+static int candidate_of(const xp_study *study, const xp_study_run *run) {
+    return run->candidate == XP_STUDY_CHOSEN ? study->chosen[xp_study_choice(study, run)] : run->candidate;
+}
+
+/* Where the specification of a run is; before the choice, the first candidate. */
+static const xp_yaml *specification_at(const xp_study *study, const xp_study_run *run) {
+    const int candidate = candidate_of(study, run);
+    return candidate_at(&study->attentions->items[run->attention], candidate < 0 ? 0 : candidate);
+}
+
+const char *xp_study_specification(const xp_study *study, const xp_study_run *run) {
+    return candidate_of(study, run) < 0 ? NULL : specification_at(study, run)->text;
+}
+
+void xp_study_label(const xp_study *study, const xp_study_run *run, char *text, size_t size) {
+    const char *specification = run->set < 0 ? NULL : xp_study_specification(study, run);
+    const bool named = has_candidates(&study->attentions->items[run->attention]);
+    snprintf(text, size, "%s%s%s", xp_study_attention(study, run->attention), named && specification ? ": " : "",
+             named && specification ? specification : "");
+}
+
+/* "OUT/SET/SETTING/ATTENTION-seed1", of a candidate "OUT/SET/SETTING/ATTENTION-candidates/SPECIFICATION-seed1". */
 static char *folder_of(reader *in, const xp_study_run *run) {
     const xp_study *study = in->study;
-    char slug[96];
-    slug_of(study, run->attention, slug);
+    const bool tried = run->candidate != XP_STUDY_CHOSEN;
+    char name[96], slug[96] = "";
     xp_writer path = {0};
-    xp_write(&path, "%s/%s/%s/%s-seed%llu", in->out, study->sets[run->set].name, study->settings[run->setting].name,
-             slug, (unsigned long long)study->seeds[run->seed]);
+    xp_text_slug(xp_study_attention(study, run->attention), name, sizeof name);
+    if (tried) xp_text_slug(xp_study_specification(study, run), slug, sizeof slug);
+    xp_write(&path, "%s/%s/%s/%s%s%s-seed%llu", in->out, study->sets[run->set].name, study->settings[run->setting].name,
+             name, tried ? "-candidates/" : "", slug, (unsigned long long)study->seeds[run->seed]);
     in->faults.failed = in->faults.failed || path.failed;
     return path.text;
 }
 
-static void list_runs(reader *in) {
+static void add_run(reader *in, xp_study_run run) {
     xp_study *study = in->study;
-    const double wanted = (double)study->set_count * study->setting_count * study->seed_count * study->attention_count;
-    if (wanted > MOST_RUNS) {
-        FAULT(in, &study->root, "the study has %.0f runs, more than %d", wanted, MOST_RUNS);
-        return;
-    }
-    study->runs = keep(in, calloc((size_t)wanted, sizeof *study->runs));
-    if (!study->runs) return;
+    run.folder = folder_of(in, &run);
+    study->runs[study->total_count++] = run;
+}
+
+static void list_compared(reader *in) {
+    xp_study *study = in->study;
     for (int set = 0; set < study->set_count; set++)
         for (int setting = 0; setting < study->setting_count; setting++)
             for (int seed = 0; seed < study->seed_count; seed++)
-                for (int attention = 0; attention < study->attention_count; attention++) {
-                    xp_study_run *run = &study->runs[study->run_count++];
-                    *run = (xp_study_run){set, setting, attention, seed, NULL};
-                    run->folder = folder_of(in, run);
-                }
+                for (int attention = 0; attention < study->attention_count; attention++)
+                    add_run(in, (xp_study_run){set, setting, attention, seed, XP_STUDY_CHOSEN, NULL});
+    study->run_count = study->total_count;
+}
+
+static void list_candidates(reader *in) {
+    const xp_study *study = in->study;
+    for (int set = 0; set < study->set_count; set++)
+        for (int setting = 0; setting < study->setting_count; setting++)
+            for (int attention = 0; attention < study->attention_count; attention++) {
+                const xp_yaml *value = &study->attentions->items[attention];
+                for (int i = 0; has_candidates(value) && i < count_candidates(value); i++)
+                    add_run(in, (xp_study_run){set, setting, attention, 0, i, NULL});
+            }
+}
+
+static void list_runs(reader *in) {
+    xp_study *study = in->study;
+    const int groups = study->set_count * study->setting_count;
+    double each = (double)study->seed_count * study->attention_count;
+    for (int i = 0; i < study->attention_count; i++) {
+        const xp_yaml *attention = &study->attentions->items[i];
+        if (has_candidates(attention)) each += count_candidates(attention);
+    }
+    if (each * groups > MOST_RUNS) {
+        FAULT(in, &study->root, "the study has %.0f runs, more than %d", each * groups, MOST_RUNS);
+        return;
+    }
+    study->runs = keep(in, calloc((size_t)(each * groups), sizeof *study->runs));
+    study->chosen = keep(in, calloc((size_t)(groups * study->attention_count), sizeof *study->chosen));
+    if (!study->runs || !study->chosen) return;
+    for (int i = 0; i < groups * study->attention_count; i++)
+        study->chosen[i] = has_candidates(&study->attentions->items[i % study->attention_count]) ? -1 : 0;
+    list_compared(in);
+    list_candidates(in);
 }
 
 static xp_status set_option(xp_config *config, const char *key, const char *value) {
@@ -269,6 +381,20 @@ static xp_status set_options(xp_config *config, const xp_yaml *options, const xp
     return XP_OK;
 }
 
+/* Candidates see no test set. */
+static bool has_test(const xp_study *study, const xp_study_run *run) {
+    return study->sets[run->set].test && run->candidate == XP_STUDY_CHOSEN;
+}
+
+/* The part on which candidates are compared, where the options of the data and the setting have none. */
+static xp_status hold_out(const xp_study *study, xp_config *config, const xp_yaml **at) {
+    if (config->data.validation > 0) return XP_OK;
+    if (study->validation) *at = study->validation;
+    XP_TRY(set_option(config, "data.validation", study->validation ? study->validation->text : "0.2"));
+    if (config->data.validation > 0) return XP_OK;
+    return xp_fail(XP_INVALID_ARGUMENT, "candidates are compared on this part of the training data, which cannot be 0");
+}
+
 static xp_status configure(const xp_study *study, const xp_study_run *run, xp_config *config, const xp_yaml **at) {
     const xp_study_part *set = &study->sets[run->set], *setting = &study->settings[run->setting];
     xp_config_default(config);
@@ -277,10 +403,11 @@ static xp_status configure(const xp_study *study, const xp_study_run *run, xp_co
     XP_TRY(set_options(config, setting->options, at));
     *at = &xp_yaml_find(&study->root, "data")->items[run->set];
     XP_TRY(set_option(config, "data.train", set->train));
-    if (set->test) XP_TRY(set_option(config, "data.test", set->test));
+    if (has_test(study, run)) XP_TRY(set_option(config, "data.test", set->test));
     XP_TRY(set_options(config, set->options, at));
-    *at = &study->attentions->items[run->attention];
-    XP_TRY(set_option(config, "model.attention", xp_study_attention(study, run->attention)));
+    if (run->candidate != XP_STUDY_CHOSEN) XP_TRY(hold_out(study, config, at));
+    *at = specification_at(study, run);
+    XP_TRY(set_option(config, "model.attention", (*at)->text));
     config->training.seed = study->seeds[run->seed];
     return XP_OK;
 }
@@ -302,7 +429,7 @@ static void tell_fault(reader *in, const xp_yaml *at, const char *message, size_
 
 /* What is wrong with a whole configuration, a line each. */
 static void tell_faults(reader *in, const xp_study_run *run, const char *messages) {
-    const xp_yaml *attention = &in->study->attentions->items[run->attention];
+    const xp_yaml *attention = specification_at(in->study, run);
     const xp_yaml *set = &xp_yaml_find(&in->study->root, "data")->items[run->set];
     for (const char *at = messages; *at; at += strspn(at, "\n")) {
         const size_t length = strcspn(at, "\n");
@@ -313,7 +440,7 @@ static void tell_faults(reader *in, const xp_study_run *run, const char *message
 
 static void check_runs(reader *in) {
     const xp_study *study = in->study;
-    for (int i = 0; i < study->run_count && !in->faults.failed; i++) {
+    for (int i = 0; i < study->total_count && !in->faults.failed; i++) {
         const xp_study_run *run = &study->runs[i];
         const xp_yaml *at = NULL;
         xp_config config;
@@ -328,7 +455,7 @@ static void check_runs(reader *in) {
 }
 
 static void read_all(reader *in) {
-    static const char *const keys[] = {"attentions", "seeds", "data", "settings", NULL};
+    static const char *const keys[] = {"attentions", "validation", "seeds", "data", "settings", NULL};
     const xp_yaml *root = &in->study->root;
     if (in->faults.failed || in->faults.length) return; /* it is no YAML */
     if (root->kind != XP_YAML_MAPPING) {
@@ -386,71 +513,13 @@ static void release_parts(xp_study_part *parts, int count) {
 }
 
 void xp_study_release(xp_study *study) {
-    for (int i = 0; i < study->run_count; i++) free(study->runs[i].folder);
+    for (int i = 0; i < study->total_count; i++) free(study->runs[i].folder);
     free(study->runs);
+    free(study->chosen);
     release_parts(study->sets, study->set_count);
     release_parts(study->settings, study->setting_count);
     free(study->seeds);
     free(study->name);
     xp_yaml_release(&study->root);
     *study = (xp_study){0};
-}
-
-/* ---- the command of a run ---------------------------------------------------------------------------------------- */
-
-typedef struct word_list {
-    char **words;
-    int count, room;
-    bool failed;
-} word_list;
-
-static void add_word(word_list *list, const char *word) {
-    char *copy = list->failed ? NULL : strdup(word);
-    list->failed = !copy || list->count + 1 >= list->room;
-    if (list->failed)
-        free(copy);
-    else
-        list->words[list->count++] = copy;
-}
-
-static void add_options(word_list *list, const xp_yaml *options) {
-    for (int i = 0; options && i < options->count; i++) {
-        xp_writer text = {0};
-        xp_write(&text, "%s=%s", options->items[i].key, options->items[i].text);
-        add_word(list, "--set");
-        if (text.failed)
-            list->failed = true;
-        else
-            add_word(list, text.text);
-        xp_writer_release(&text);
-    }
-}
-
-xp_status xp_study_words(const xp_study *study, const xp_study_run *run, char ***words) {
-    const xp_study_part *set = &study->sets[run->set], *setting = &study->settings[run->setting];
-    const int options = (set->options ? set->options->count : 0) + (setting->options ? setting->options->count : 0);
-    char seed[32];
-    snprintf(seed, sizeof seed, "%llu", (unsigned long long)study->seeds[run->seed]);
-    word_list list = {.room = 24 + 2 * options};
-    list.words = calloc((size_t)list.room, sizeof *list.words);
-    list.failed = !list.words;
-    add_word(&list, "train");
-    if (setting->preset) add_word(&list, "--preset"), add_word(&list, setting->preset);
-    add_options(&list, setting->options);
-    add_word(&list, "--train"), add_word(&list, set->train);
-    if (set->test) add_word(&list, "--test"), add_word(&list, set->test);
-    add_options(&list, set->options);
-    add_word(&list, "--attention"), add_word(&list, xp_study_attention(study, run->attention));
-    add_word(&list, "--seed"), add_word(&list, seed);
-    add_word(&list, "--out"), add_word(&list, run->folder);
-    add_word(&list, "--resume"), add_word(&list, "auto");
-    *words = list.words;
-    if (!list.failed) return XP_OK;
-    xp_study_words_free(list.words);
-    return xp_fail(XP_OUT_OF_MEMORY, "no memory for the command of a run");
-}
-
-void xp_study_words_free(char **words) {
-    for (int i = 0; words && words[i]; i++) free(words[i]);
-    free(words);
 }

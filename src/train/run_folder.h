@@ -57,8 +57,8 @@ xp_status xp_run_folder_forget_summary(const xp_run_folder *folder);
 /* Adds the row to metrics.csv, and to the events if configured, and draws curves.svg again. `epoch_best`: the best of
  * all rows, this one included. */
 xp_status xp_run_folder_append(xp_run_folder *folder, const xp_config *config, const xp_epoch_row *row, int epoch_best);
-/* All rows of a run's metrics.csv; the caller owns *rows. XP_IO_ERROR; XP_BAD_DATA: it was changed, or is that of another
- * task. */
+/* All rows of a run's metrics.csv; the caller owns *rows. XP_IO_ERROR; XP_BAD_DATA: it was changed, or is that of
+ * another task. */
 xp_status xp_run_folder_rows(const char *path, const xp_task *task, xp_epoch_row **rows, int *count);
 /* The numbers of samples of the sets according to summary.json; 0: no such set. */
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
