@@ -351,6 +351,55 @@ static void a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one(vo
     assert_string_equal(driver->loaded, edited);
 }
 
+/* What a large GPU with such units would choose for a product of this edge. */
+static void plan_product_for_large_device(void) {
+    device->matrix = XP_MATRIX_NVIDIA;
+    device->wgmma_bytes = 192 << 10;
+    device->limits.compute_units = 132;
+    MUST(xp_graph_create(&graph, NULL, false));
+    xp_tensor *a = xp_graph_input(graph, "a", XP_BF16, 2, (int64_t[]){4096, 4096});
+    product = xp_tensor_keep(xp_gemm(graph, a, 0, a, 0));
+    assert_non_null(product);
+    MUST(xp_plan_create(&plan, device, graph));
+}
+
+static void assert_multiplies_with(const char *kernel) {
+    xp_profile_row rows[2];
+    assert_int_equal(xp_plan_profile(plan, false, rows, 2), 1);
+    assert_string_equal(rows[0].name, kernel);
+}
+
+static int open_matrix_device(void **state) {
+    setenv("EXPANSE_CACHE_DIR", "", 1);
+    driver->misuses = 0;
+    device = open_device("matrix");
+    return 0;
+}
+
+static int close_matrix_plan(void **state) {
+    driver->ptx = driver->refused = NULL;
+    return close_plan(state);
+}
+
+static void a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_so(void **state) {
+    plan_product_for_large_device();
+    assert_multiplies_with("gemm_wgmma");
+    driver->ptx = ptx;
+    driver->refused = "sm_90a";
+    MUST(xp_plan_realise(plan, NULL));
+    assert_multiplies_with("gemm_matrix");
+    assert_non_null(strstr(xp_plan_note(plan), "slower kernels take the place of gemm_wgmma on Null GPU, because its "
+                                               "driver refused this one: cl/gemm_wgmma.cl: "));
+    assert_null(strchr(xp_plan_note(plan), '\n'));
+    MUST(xp_plan_run(plan));
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    plan_product_for_large_device(); /* the device remembers it */
+    assert_multiplies_with("gemm_matrix");
+    MUST(xp_plan_realise(plan, NULL));
+    assert_string_equal(xp_plan_note(plan), "");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_profile_with_a_library_leaves_nothing_behind, close_plan),
@@ -376,6 +425,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_program_without_marks_is_never_run, open_with_cache, close_with_cache),
         cmocka_unit_test_setup_teardown(a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one,
                                         open_with_cache, close_with_cache),
+        cmocka_unit_test_setup_teardown(a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_so,
+                                        open_matrix_device, close_matrix_plan),
     };
     return cmocka_run_group_tests(tests, find_driver, NULL);
 }

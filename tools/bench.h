@@ -51,6 +51,8 @@ xp_status xp_bench_table_close(xp_bench_table *bench, xp_status status);
 
 xp_status xp_bench_fill(xp_plan *plan, const xp_tensor *tensor);           /* with normal numbers */
 xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds); /* by the wall clock, to the end */
+/* Prints what the user should know of the plan, if there is anything, to stderr. */
+void xp_bench_tell(const xp_plan *plan);
 /* Runs it once before it is timed; the first plan of a process for a second or a hundred times, whichever ends first:
  * idle processors (and virtual ones above all) take that long to come up to speed. */
 xp_status xp_bench_warm(xp_plan *plan, xp_device *device);

@@ -6,6 +6,8 @@
 #include "graph/stored.h"
 #include "train/precision.h"
 
+#include <stdio.h>
+
 xp_status xp_bench_open(xp_device **device, const char *select, const char *family, int precision) {
     const xp_device_options options = {.size = sizeof options,
                                        .select = select,
@@ -37,10 +39,15 @@ xp_status xp_bench_run(xp_plan *plan, xp_device *device, double *seconds) {
     return XP_OK;
 }
 
+void xp_bench_tell(const xp_plan *plan) {
+    if (*xp_plan_note(plan)) fprintf(stderr, "%s\n", xp_plan_note(plan));
+}
+
 xp_status xp_bench_warm(xp_plan *plan, xp_device *device) {
     enum { MOST_RUNS = 100 };
     static double warmed;
     int runs = 0;
+    xp_bench_tell(plan);
     do {
         double seconds = 0;
         XP_TRY(xp_bench_run(plan, device, &seconds));

@@ -128,6 +128,7 @@ static xp_status time_steps(timing *t, bool kernels) {
                                        .family = t->family,
                                        .profiling = t->profile || kernels};
     XP_TRY(xp_synthetic_open(&t->run, &t->setup.config, &t->setup.shape, &options));
+    xp_bench_tell(t->run.session.training_plan);
     if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
     if (t->save) XP_TRY(save_start(&t->run.session, t->run.batch, t->save));
     if (t->on_request) return answer_requests(t);

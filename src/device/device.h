@@ -12,6 +12,7 @@
 #include "core/status.h"
 #include "device/family.h"
 #include <expanse/device_opencl.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -69,6 +70,9 @@ struct xp_device {
     xp_matrix layout;
     size_t
         wgmma_bytes; /* of local memory for kernels with asynchronous matrix units (cl/wgmma.clh); 0: there are none */
+    /* A kernel of a plan did not build as its text was edited, though the probe's did: no more such kernels are chosen.
+     * By any thread. */
+    atomic_bool edits_refused;
     xp_arithmetic arithmetic;    /* of fp32 tensors; from the options */
     const char *register_option; /* of programs with many registers; "": there is none */
     bool profiling;

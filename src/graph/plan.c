@@ -108,56 +108,90 @@ static xp_status emit(xp_plan *plan, const xp_node *node) {
     return xp_fail(XP_UNSUPPORTED, "there are no kernels for these shapes on %s", device->name);
 }
 
-xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
-    *out = NULL;
-    xp_plan *plan = calloc(1, sizeof *plan);
-    if (!plan) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a plan");
-    plan->device = device;
-    plan->graph = graph;
-    plan->forward_end = -1;
+/* Room for the places of all tensors, scratch included. Buffers that the caller has bound stay. */
+static xp_status make_places(xp_plan *plan) {
+    const size_t old = (size_t)plan->place_count, count = (size_t)plan->graph->tensor_count;
+    xp_place *places = realloc(plan->places, (count + 1) * sizeof *places);
+    if (places) plan->places = places;
+    free(plan->blocks);
+    plan->blocks = calloc(count + 1, sizeof *plan->blocks);
+    if (!places || !plan->blocks) return xp_fail(XP_OUT_OF_MEMORY, "no memory to place %zu tensors", count);
+    memset(places + old, 0, (count - old) * sizeof *places);
+    plan->place_count = (int)count;
+    return XP_OK;
+}
+
+static xp_status make(xp_plan *plan) {
     xp_status status = XP_OK;
-    for (int i = 0; i < graph->node_count && status == XP_OK; i++) {
-        const xp_node *node = graph->nodes[i];
+    plan->forward_end = -1;
+    for (int i = 0; i < plan->graph->node_count && status == XP_OK; i++) {
+        const xp_node *node = plan->graph->nodes[i];
         if (node->backward && plan->forward_end < 0) plan->forward_end = plan->count;
         if (!node->operation->emitters) continue;
         status = emit(plan, node);
         if (status != XP_OK) xp_fail_in(status, "%s, operation %s: ", node->label, node->operation->name);
     }
     if (plan->forward_end < 0) plan->forward_end = plan->count;
-    if (status == XP_OK) {
-        plan->place_count = graph->tensor_count; /* scratch included */
-        plan->places = calloc((size_t)plan->place_count + 1, sizeof *plan->places);
-        plan->blocks = calloc((size_t)plan->place_count + 1, sizeof *plan->blocks);
-        if (!plan->places || !plan->blocks)
-            status = xp_fail(XP_OUT_OF_MEMORY, "no memory to place %d tensors", plan->place_count);
-    }
+    if (status == XP_OK) status = make_places(plan);
     if (status == XP_OK) status = find_lifetimes(plan);
-    if (status == XP_OK) status = place_tensors(plan);
-    if (status != XP_OK) {
-        xp_plan_close(&plan);
-        return status;
+    return status == XP_OK ? place_tensors(plan) : status;
+}
+
+static void release_launches(xp_plan *plan) {
+    for (int i = 0; i < plan->count; i++) {
+        if (plan->launches[i].kernel) clReleaseKernel(plan->launches[i].kernel);
+        free(plan->launches[i].context);
     }
-    *out = plan;
-    return XP_OK;
+    plan->count = 0;
+}
+
+static void release_slabs(xp_plan *plan) {
+    if (!plan->borrowed) {
+        for (int i = 0; i < plan->slab_count; i++)
+            if (plan->slabs[i]) clReleaseMemObject(plan->slabs[i]);
+        free(plan->slabs);
+    }
+    plan->slabs = NULL;
+    plan->slab_count = 0;
+    plan->borrowed = false;
+}
+
+xp_status xp_plan_make_again(xp_plan *plan) {
+    release_launches(plan);
+    release_slabs(plan);
+    plan->tuned_count = 0;
+    plan->input_bytes = plan->unshared_bytes = 0;
+    return make(plan);
+}
+
+xp_status xp_plan_create(xp_plan **out, xp_device *device, xp_graph *graph) {
+    *out = NULL;
+    xp_plan *plan = calloc(1, sizeof *plan);
+    if (!plan) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a plan");
+    plan->device = device;
+    plan->graph = graph;
+    const xp_status status = make(plan);
+    if (status == XP_OK)
+        *out = plan;
+    else
+        xp_plan_close(&plan);
+    return status;
+}
+
+const char *xp_plan_note(const xp_plan *plan) {
+    return plan->note;
 }
 
 void xp_plan_close(xp_plan **plan) {
     if (!plan || !*plan) return;
     xp_plan *p = *plan;
     if (p->realised) clFinish(p->device->queue);
-    for (int i = 0; i < p->count; i++) {
-        if (p->launches[i].kernel) clReleaseKernel(p->launches[i].kernel);
-        free(p->launches[i].context);
-    }
+    release_launches(p);
     for (int i = 0; i < p->place_count && p->places; i++) {
         if (p->places[i].buffer) clReleaseMemObject(p->places[i].buffer);
         if (p->places[i].bound) clReleaseMemObject(p->places[i].bound);
     }
-    if (!p->borrowed) {
-        for (int i = 0; i < p->slab_count; i++)
-            if (p->slabs[i]) clReleaseMemObject(p->slabs[i]);
-        free(p->slabs);
-    }
+    release_slabs(p);
     free(p->tuned);
     free(p->places);
     free(p->blocks);

@@ -17,8 +17,12 @@ xp_status xp_plan_separate(xp_plan *plan);
 /* The storage of a tensor, for harnesses: buffer and offset in bytes. */
 xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer, size_t *offset);
 
+/* What the user should know of how the plan was realised, in one sentence; "": nothing. Owned by the plan. */
+const char *xp_plan_note(const xp_plan *plan);
+
 /* Before xp_plan_realise: `prepared` is called when a kernel has been built, and again when it has run for the first
- * time in xp_plan_warm, for each kernel of the summary's count: a long preparation can be shown, and be stopped by a
+ * time in xp_plan_warm, for each kernel of the summary's count (more often for a plan with a
+ * note): a long preparation can be shown, and be stopped by a
  * status other than XP_OK, which the call then returns. */
 void xp_plan_watch(xp_plan *plan, xp_status (*prepared)(void *user), void *user);
 /* xp_plan_realise for a plan whose arena comes later: xp_plan_bind_arena. The arena must fit one buffer. */

@@ -46,6 +46,7 @@ struct xp_plan {
     cl_mem arena_given; /* the caller's buffer that the only slab is of; NULL: our own */
     bool borrowed;
     bool realised;
+    char note[320];                 /* of xp_plan_note */
     xp_status (*watch)(void *user); /* NULL: no callback */
     void *watch_user;
     xp_plan_tuned *tuned;
@@ -55,6 +56,9 @@ struct xp_plan {
     int64_t profiled_runs;
 };
 
+/* Plans once more, for a device that turned out to do less: launches, storage and tuning requests are new ones, the
+ * caller's buffers stay. */
+xp_status xp_plan_make_again(xp_plan *plan);
 bool xp_plan_in_arena(const xp_tensor *root);
 /* Whether a tensor has its storage: what the caller brings may come later. */
 bool xp_plan_has_storage(const xp_plan *plan, const xp_tensor *tensor);

@@ -4,7 +4,9 @@
 
 #include "graph/store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* ---- realising --------------------------------------------------------------------------------------------------- */
 
@@ -202,10 +204,30 @@ xp_status xp_plan_report_prepared(const xp_plan *plan) {
     return plan->watch ? plan->watch(plan->watch_user) : XP_OK;
 }
 
+/* The plan goes on with other kernels if the driver refuses one whose text is edited, which only the driver itself can
+ * tell, after it took those of the probe. */
+static bool can_do_without(const xp_launch *launch, xp_status status) {
+    return !launch->host && launch->request.kernel.variant.edit_for &&
+           (status == XP_BUILD_ERROR || status == XP_UNSUPPORTED);
+}
+
+static xp_status do_without(xp_plan *plan, const xp_launch *launch) {
+    const char *reason = xp_last_error();
+    plan->device->edits_refused = true;
+    snprintf(plan->note, sizeof plan->note,
+             "warning: slower kernels take the place of %s on %s, because its driver refused this one: %.*s",
+             xp_launch_name(launch), plan->device->name, (int)strcspn(reason, "\n"), reason);
+    return xp_plan_make_again(plan);
+}
+
 static xp_status build_kernels(xp_plan *plan) {
     for (int i = 0; i < plan->count; i++) {
         xp_launch *launch = &plan->launches[i];
         xp_status status = launch->host ? XP_OK : realise_kernel(plan, launch);
+        if (can_do_without(launch, status)) {
+            XP_TRY(do_without(plan, launch));
+            return build_kernels(plan);
+        }
         if (status != XP_OK) return xp_fail_in(status, "%s, kernel %s: ", launch->node->label, xp_launch_name(launch));
         if (!launch->host && launch->first) XP_TRY(xp_plan_report_prepared(plan));
     }
@@ -219,6 +241,7 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
         return xp_fail(XP_INVALID_ARGUMENT, "the graph's store has no buffers yet: allocate it before the plan");
     XP_TRY(allocate_arena(plan, lender));
     XP_TRY(build_kernels(plan));
+    XP_TRY(allocate_arena(plan, lender)); /* of a plan that was made again */
     XP_TRY(set_all_tensors(plan, NULL));
     for (int i = 0; i < plan->count; i++) {
         if (!plan->launches[i].host) continue;

@@ -26,8 +26,8 @@ static int64_t stages_of(const xp_device *device, const xp_gemm_attributes *p, i
 }
 
 static bool can(const xp_device *device, const xp_node *node) {
-    if (device->layout != XP_MATRIX_NVIDIA || (int64_t)device->wgmma_bytes < 2 * stage_bytes(LEAST_COLUMNS) ||
-        !xp_gemm_supports_matrix(device, node))
+    if (device->edits_refused || device->layout != XP_MATRIX_NVIDIA ||
+        (int64_t)device->wgmma_bytes < 2 * stage_bytes(LEAST_COLUMNS) || !xp_gemm_supports_matrix(device, node))
         return false;
     return xp_node_storage(node) != XP_F32 || device->arithmetic == XP_ARITHMETIC_TF32;
 }

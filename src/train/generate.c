@@ -34,7 +34,7 @@ typedef struct preparation {
 
 static xp_status show(void *user) {
     preparation *p = user;
-    p->progress.step = ++p->halves / 2;
+    if (p->halves < 2 * p->progress.steps) p->progress.step = ++p->halves / 2;
     if (p->callbacks->progress) p->callbacks->progress(p->callbacks->user, &p->progress);
     const bool stop = p->callbacks->stop && *p->callbacks->stop;
     return stop ? xp_fail(XP_INTERRUPTED, "stopped while preparing kernels") : XP_OK;
@@ -52,6 +52,7 @@ static xp_status prepare(writer *w, const xp_checkpoint *checkpoint, const xp_tr
     xp_status status = xp_plan_realise(w->plan, NULL);
     if (status == XP_OK) status = xp_plan_warm(w->plan);
     xp_plan_watch(w->plan, NULL, NULL);
+    if (*xp_plan_note(w->plan) && callbacks->message) callbacks->message(callbacks->user, xp_plan_note(w->plan));
     return status;
 }
 

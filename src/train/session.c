@@ -169,7 +169,7 @@ static xp_status show_preparation(preparation *prepared) {
 
 static xp_status count_half(void *user) {
     preparation *prepared = user;
-    prepared->halves_done++;
+    if (prepared->halves_done < prepared->halves) prepared->halves_done++;
     return show_preparation(prepared);
 }
 
@@ -195,6 +195,7 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
         prepared.halves += 2 * summary.kernels;
         xp_plan_watch(plans[i], count_half, &prepared);
     }
+    bool told = false; /* of one plan: the others say the same */
     xp_status status = callbacks ? show_preparation(&prepared) : XP_OK;
     if (status == XP_OK) status = xp_store_allocate(session->store, session->device);
     if (status == XP_OK) status = open_inputs(session);
@@ -203,6 +204,9 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
         if (status == XP_OK) status = xp_plan_realise(plans[i], i > 0 ? session->training_plan : NULL);
         if (status == XP_OK) status = xp_plan_warm(plans[i]);
         xp_plan_watch(plans[i], NULL, NULL);
+        const char *note = xp_plan_note(plans[i]);
+        if (*note && !told && callbacks && callbacks->message) callbacks->message(callbacks->user, note);
+        told |= *note != 0;
     }
     return status;
 }

@@ -148,8 +148,8 @@ typedef struct object {
     cl_command_queue_properties properties;
     uint64_t identity; /* of a program: source and options */
     char *source;
-    bool built;
-    bool broken; /* a context */
+    bool built, refused; /* a program */
+    bool broken;         /* a context */
     argument *arguments;
     int argument_count;
 } object;
@@ -578,6 +578,8 @@ EXPORT cl_program CL_API_CALL clCreateProgramWithBinary(cl_context context, cl_u
     if (!owner) return answer(CL_INVALID_CONTEXT, code, NULL);
     if (strncmp((const char *)binaries[0], ".version", 8) == 0) {
         object *program = make(PROGRAM, owner);
+        const char *refused = expanse_null_opencl.refused;
+        program->refused = refused && strstr((const char *)binaries[0], refused);
         program->bytes = strlen(any_kernel) + 1;
         program->memory = malloc(program->bytes);
         memcpy(program->memory, any_kernel, program->bytes);
@@ -691,7 +693,7 @@ EXPORT cl_int CL_API_CALL clBuildProgram(cl_program handle, cl_uint count, const
         program->memory = (unsigned char *)signatures(program, options);
         program->bytes = program->memory ? strlen((char *)program->memory) + 1 : 0;
     }
-    program->built = program->memory != NULL;
+    program->built = program->memory != NULL && !program->refused;
     return program->built ? CL_SUCCESS : CL_BUILD_PROGRAM_FAILURE;
 }
 

@@ -18,10 +18,11 @@ typedef struct null_opencl {
     null_fault fault;       /* what calls do wrong from now on */
     const char *extensions; /* of the device; NULL: none */
     int builds;             /* of programs */
-    const char *ptx;  /* the binary of programs that are built from now on; NULL: one that only this driver reads */
-    char loaded[512]; /* the last PTX that a program was made of */
-    int live;         /* objects and events with a reference */
-    int misuses;      /* bad handles, transfers out of bounds, objects that are left when their context goes … */
+    const char *ptx;     /* the binary of programs that are built from now on; NULL: one that only this driver reads */
+    const char *refused; /* what is in a PTX that does not build; NULL: all builds */
+    char loaded[512];    /* the last PTX that a program was made of */
+    int live;            /* objects and events with a reference */
+    int misuses;         /* bad handles, transfers out of bounds, objects that are left when their context goes … */
 } null_opencl;
 
 /* The symbol of the preloaded library, for dlsym. */
