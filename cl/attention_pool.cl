@@ -9,7 +9,7 @@
  * Views: an offset and strides show [B,N,H,D] with unit column stride; others are dense.
  *
  * Macros: XP_TILED 0 or 1; XP_GRID 0 or 1; XP_TOKEN 1 keeps row 0 (with XP_GRID); XP_LENGTHS 1 reads lengths [B];
- * XP_COUNTS 1 writes counts [B,H]; those of scales.clh. */
+ * XP_COUNTS 1 writes counts [B,H]; XP_WHOLE 1: only windows all of whose rows exist; those of scales.clh. */
 #include "scales.clh"
 
 #ifndef XP_TILED
@@ -27,8 +27,11 @@
 #ifndef XP_COUNTS
 #define XP_COUNTS 0
 #endif
-#if XP_GRID && XP_LENGTHS
-#error "a grid has no lengths"
+#ifndef XP_WHOLE
+#define XP_WHOLE 0
+#endif
+#if XP_GRID && (XP_LENGTHS || XP_WHOLE)
+#error "a grid has no lengths, and pools its edges"
 #endif
 #if XP_TOKEN && !XP_GRID
 #error "a class token needs a grid"
@@ -38,13 +41,12 @@ inline int windows(int rows, int scale) {
     return (rows + scale - 1) / scale;
 }
 
-/* The rows of sequence b that count. */
-inline int rows_of(__global const int *restrict lengths /* [B] */, int b, int rows) {
+/* The rows of sequence b that count in a head. */
+inline int rows_of(__global const int *restrict lengths /* [B] */, int b, int rows, int scale) {
 #if XP_LENGTHS
-    return clamp(lengths[b], 0, rows);
-#else
-    return rows;
+    rows = clamp(lengths[b], 0, rows);
 #endif
+    return XP_WHOLE ? rows / scale * scale : rows;
 }
 
 /* The pooled rows of a head. */
@@ -97,7 +99,8 @@ attention_pool(__global const float *restrict x /* view [B,N,H,D] */, int x_offs
                int breadth) {
     const int column = (int)get_global_id(0), j = (int)get_global_id(1), b = (int)get_global_id(2);
     if (column >= heads * width) return;
-    const int h = column / width, d = column - h * width, scale = scale_of(h), rows = rows_of(lengths, b, sequence);
+    const int h = column / width, d = column - h * width, scale = scale_of(h);
+    const int rows = rows_of(lengths, b, sequence, scale);
     const int count = count_windows(rows, scale, height, breadth);
 #if XP_COUNTS
     if (j == 0 && d == 0) counts[b * heads + h] = count;
@@ -119,7 +122,8 @@ attention_pool_backward(__global const float *restrict dy /* [B,P,H,D] */, __glo
                         int dx_head, int sequence, int pooled, int heads, int width, int height, int breadth) {
     const int column = (int)get_global_id(0), n = (int)get_global_id(1), b = (int)get_global_id(2);
     if (column >= heads * width) return;
-    const int h = column / width, d = column - h * width, scale = scale_of(h), rows = rows_of(lengths, b, sequence);
+    const int h = column / width, d = column - h * width, scale = scale_of(h);
+    const int rows = rows_of(lengths, b, sequence, scale);
     float value = 0;
     if (n < rows) {
         const int j = window_of(n, scale, breadth);
@@ -136,9 +140,10 @@ attention_pool(__global const float *restrict x /* view [B,N,H,D] */, int x_offs
                __global const int *restrict lengths, __global float *restrict y /* [B,P,H,D] */,
                __global int *restrict counts /* [B,H] */, int sequence, int pooled, int heads, int width, int height,
                int breadth) {
-    const int j = (int)get_global_id(0), b = (int)get_global_id(1), rows = rows_of(lengths, b, sequence);
+    const int j = (int)get_global_id(0), b = (int)get_global_id(1);
     for (int h = 0; h < heads; h++) {
-        const int scale = scale_of(h), count = count_windows(rows, scale, height, breadth);
+        const int scale = scale_of(h), rows = rows_of(lengths, b, sequence, scale);
+        const int count = count_windows(rows, scale, height, breadth);
         __global float *to = y + (((long)b * pooled + j) * heads + h) * width;
         int d = 0;
 #if XP_COUNTS
@@ -169,9 +174,9 @@ __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 attention_pool_backward(__global const float *restrict dy /* [B,P,H,D] */, __global const int *restrict lengths,
                         __global float *restrict dx /* view [B,N,H,D] */, int dx_offset, int dx_batch, int dx_row,
                         int dx_head, int sequence, int pooled, int heads, int width, int height, int breadth) {
-    const int n = (int)get_global_id(0), b = (int)get_global_id(1), rows = rows_of(lengths, b, sequence);
+    const int n = (int)get_global_id(0), b = (int)get_global_id(1);
     for (int h = 0; h < heads; h++) {
-        const int scale = scale_of(h);
+        const int scale = scale_of(h), rows = rows_of(lengths, b, sequence, scale);
         __global float *to = dx + dx_offset + (long)b * dx_batch + (long)n * dx_row + (long)h * dx_head;
         int d = 0;
         if (n < rows) {

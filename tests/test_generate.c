@@ -111,7 +111,12 @@ static void steps_answer_as_the_whole_pass(void **state) {
     static const struct {
         const char *attention;
         int key_heads;
-    } cases[] = {{"softmax+causal+bn", 2}, {"linear+causal+bn", 0}, {"softmax+window(9,0)+alibi", 0}};
+    } cases[] = {{"softmax+causal+bn", 2},
+                 {"linear+causal+bn", 0},
+                 {"softmax+window(9,0)+alibi", 0},
+                 {"softmax+causal+conv1d(5)", 2},
+                 {"softmax+causal+bn+conv1d(3)+sh(1,5,7,2)", 0},
+                 {"linear+causal+sh(2,3)", 0}};
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         pair p = open_pair(cases[i].attention, cases[i].key_heads, LENGTH);
         static float whole[LENGTH * SYMBOLS], own[SYMBOLS];
@@ -157,8 +162,8 @@ static void the_likeliest_tokens_are_those_of_the_whole_pass(void **state) {
 }
 
 static void what_cannot_go_on_is_rejected_with_the_reason(void **state) {
-    static const char *const cases[][2] = {{"softmax+causal+conv1d(3)", "a convolution"},
-                                           {"softmax+causal+sh(1,2)", "pooled keys"},
+    static const char *const cases[][2] = {{"softmax+window(9,0)+sh(1,2)", "among pooled keys"},
+                                           {"softmax+causal+alibi+sh(1,2)", "among pooled keys"},
                                            {"softmax+causal+bias", "a bias"},
                                            {"softmax+causal+block(4)", "a mask"},
                                            {"softmax+causal+score(\"score * 0.5f\", derivative=\"0.5f\")", "a score"}};

@@ -21,6 +21,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
     xp_attention_pool_attributes attributes = {.scale_count = lists[list].count};
     for (int i = 0; i < attributes.scale_count; i++) attributes.scales[i] = lists[list].scales[i];
     attributes.class_token = grid && xp_random_below(variant, 2);
+    attributes.whole = !grid && xp_random_below(variant, 2);
 
     const bool views = xp_random_below(shape, 2);
     const int64_t heads = attributes.scale_count * (1 + (int64_t)xp_random_below(shape, 2));
@@ -57,6 +58,7 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         xp_case_fill(out, lengths, XP_FILL_LENGTH, sequence);
         xp_case_poison(out, x, lengths);
     }
+    out->zeros_expected = attributes.whole; /* windows that are longer than the sequence */
     xp_tensor *counts;
     *y = xp_attention_pool(out->graph, x, lengths, &attributes, counted ? &counts : NULL);
     return *y ? XP_OK : XP_INVALID_ARGUMENT;

@@ -23,6 +23,7 @@ typedef struct chain {
     xp_tensor *q, *k, *v, *key_lengths;
     int64_t heads, key_heads, width; /* H, G, D of what came in */
     int64_t queries, keys;           /* N, M of what came in; when packed, of the longest sample */
+    xp_specification in_step;        /* what is left of the specification there */
     xp_type type;                    /* of what came in */
     bool linear_time;
 } chain;
@@ -266,9 +267,19 @@ static xp_status filter(const chain *c, const char *name, xp_tensor **x, xp_tens
     return *x ? XP_OK : XP_INVALID_ARGUMENT;
 }
 
+/* The row of q [1,N,H,D] that asks, [1,1,H,D]. */
+static xp_status choose_query(chain *c) {
+    const int64_t rows = c->q->shape[1], columns = c->heads * c->width;
+    c->q = xp_graph_reshape(c->graph, c->q, 2, (int64_t[]){rows, columns});
+    c->q = c->q ? xp_lookup(c->graph, c->q, c->in->step) : NULL;
+    c->q = xp_graph_reshape(c->graph, c->q, 4, (int64_t[]){1, 1, c->heads, c->width});
+    return c->q ? XP_OK : XP_INVALID_ARGUMENT;
+}
+
 static xp_status convolve(chain *c) {
     if (!c->spec->conv1d && !c->spec->conv2d) return XP_OK;
     XP_TRY(filter(c, "query_convolution", &c->q, c->in->query_lengths));
+    if (c->in->step) XP_TRY(choose_query(c));
     return filter(c, "key_convolution", &c->k, c->in->key_lengths);
 }
 
@@ -278,8 +289,14 @@ static xp_status pool(chain *c) {
     xp_attention_pool_attributes attributes = {.scale_count = spec->scale_count,
                                                .grid_height = c->in->grid_height,
                                                .grid_width = c->in->grid_width,
-                                               .class_token = c->in->class_token};
+                                               .class_token = c->in->class_token,
+                                               .whole = c->in->step != NULL};
     for (int i = 0; i < spec->scale_count; i++) attributes.scales[i] = (int16_t)spec->scales[i];
+    if (c->in->step) { /* the pooled keys before its end are those that are whole: nothing else hides one */
+        c->in_step = *spec;
+        c->in_step.causal = false;
+        c->spec = &c->in_step;
+    }
     c->k = xp_attention_pool(c->graph, single(c, c->k), c->in->key_lengths, &attributes, &c->key_lengths);
     c->v = xp_attention_pool(c->graph, single(c, c->v), c->in->key_lengths, &attributes, NULL);
     return c->k && c->v ? XP_OK : XP_INVALID_ARGUMENT;

@@ -83,7 +83,10 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
     xp_tensor *part[3];
     if (!x || project(builder, layer, x, part) != XP_OK) return NULL;
     const xp_specification *spec = &builder->attention;
+    xp_tensor *step = NULL;
     if (builder->starts) {
+        if (!(step = xp_graph_reshape(builder->graph, builder->starts, 2, (int64_t[]){1, 1}))) return NULL;
+        if (spec->conv1d) part[0] = remember(builder, layer, "queries", part[0]);
         part[1] = remember(builder, layer, "keys", part[1]);
         part[2] = remember(builder, layer, "values", part[2]);
     }
@@ -95,6 +98,7 @@ static xp_tensor *self_attention(xp_builder *builder, const char *layer, xp_tens
         /* If other rows do not read them, the rows after the end of a series may hold anything: the head drops them.
          */
         .query_lengths = !builder->starts && (spec->causal_last || spec->conv1d) ? builder->lengths : NULL,
+        .step = step,
         .grid_height = builder->grid_height,
         .grid_width = builder->grid_width,
         .class_token = builder->class_token,

@@ -35,6 +35,8 @@ static xp_status check(const xp_tensor *x, const xp_tensor *lengths, const xp_at
                        xp_tensor_shape_text(lengths, text, sizeof text), (long long)batch);
     if (!has_grid(attributes)) return XP_OK;
     if (lengths) return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: a patch grid is complete and has no lengths");
+    if (attributes->whole)
+        return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: the edges of a patch grid count: whole is for sequences");
     const int64_t cells = (int64_t)attributes->grid_height * attributes->grid_width + (attributes->class_token != 0);
     if (attributes->grid_width < 1 || cells != sequence)
         return xp_fail(XP_INVALID_ARGUMENT, "attention_pool: x %s must have %lld rows: a grid of %d × %d%s",
@@ -97,6 +99,7 @@ static xp_launch_request start(const char *kernel, bool tiled, const xp_attentio
     xp_variant_set(&request.variant, "XP_GRID", has_grid(attributes));
     xp_variant_set(&request.variant, "XP_TOKEN", has_grid(attributes) && attributes->class_token);
     xp_variant_set(&request.variant, "XP_LENGTHS", lengths != NULL);
+    if (attributes->whole) xp_variant_set(&request.variant, "XP_WHOLE", 1);
     xp_scales_pass(&request.variant, attributes->scale_count, attributes->scales);
     return request;
 }

@@ -330,12 +330,13 @@ typedef struct xp_attention_normalise_attributes {
  *
  * inputs:  x [B,N,H,D] (views fine), lengths I32 [B] or NULL
  * outputs: y [B,P,H,D] dense, P the largest count of any head, rows after the head's count are 0;
- *          counts I32 [B,H]: ⌈lengths[b]/s⌉ or the grid's
+ *          counts I32 [B,H]: ⌈lengths[b]/s⌉, or with `whole`, of sequences, ⌊lengths[b]/s⌋; or the grid's
  * Backward inputs: dy, lengths; output dx (views fine) */
 typedef struct xp_attention_pool_attributes {
     int scale_count; /* repeated over the heads; divides H */
     int16_t scales[XP_MAX_SCALES];
     int grid_height, grid_width, class_token;
+    int whole; /* a window with fewer rows than its scale does not count */
 } xp_attention_pool_attributes;
 
 /* ---- ops/depthwise_convolution.c: "depthwise_convolution", "depthwise_convolution_backward" -------------------------

@@ -11,9 +11,11 @@ static int64_t divide_up(int64_t value, int64_t by) {
     return (value + by - 1) / by;
 }
 
-static int64_t rows_of(const int32_t *lengths, int64_t b, int64_t sequence) {
-    if (!lengths) return sequence;
-    return lengths[b] < 0 ? 0 : lengths[b] > sequence ? sequence : lengths[b];
+static int64_t rows_of(const xp_attention_pool_attributes *attributes, const int32_t *lengths, int64_t b,
+                       int64_t sequence, int64_t scale) {
+    int64_t rows = lengths ? lengths[b] : sequence;
+    rows = rows < 0 ? 0 : rows > sequence ? sequence : rows;
+    return attributes->whole ? rows - rows % scale : rows;
 }
 
 static int64_t count_windows(const xp_attention_pool_attributes *attributes, int64_t scale, int64_t rows) {
@@ -49,7 +51,7 @@ void XP_REFERENCE_NAME(attention_pool)(const xp_reference_call *call) {
     for (int64_t b = 0; b < batch; b++)
         for (int64_t h = 0; h < heads; h++) {
             const int64_t scale = attributes->scales[h % attributes->scale_count];
-            const int64_t rows = rows_of(call->inputs[1], b, sequence);
+            const int64_t rows = rows_of(attributes, call->inputs[1], b, sequence, scale);
             if (counts) counts[b * heads + h] = (int32_t)count_windows(attributes, scale, rows);
             for (int64_t j = 0; j < pooled; j++) {
                 const int64_t size = window_size(attributes, scale, rows, j);
@@ -78,7 +80,7 @@ void XP_REFERENCE_NAME(attention_pool_backward)(const xp_reference_call *call) {
     for (int64_t b = 0; b < batch; b++)
         for (int64_t h = 0; h < heads; h++) {
             const int64_t scale = attributes->scales[h % attributes->scale_count];
-            const int64_t rows = rows_of(call->inputs[1], b, sequence);
+            const int64_t rows = rows_of(attributes, call->inputs[1], b, sequence, scale);
             for (int64_t n = 0; n < sequence; n++) {
                 const int64_t j = window_of(attributes, scale, n);
                 const int64_t size = n < rows ? window_size(attributes, scale, rows, j) : 0;
