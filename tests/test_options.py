@@ -242,7 +242,7 @@ def from_weights(key, values, base):
     expect(key, "newly drawn: head.weight, head.bias" in dry_run(settings), dry_run(settings))
     wide, narrow = ({**TOKENS, "model.head_width": width} for width in (24, 16))
     found = dry_run({**narrow, key: start(wide).folder})
-    expect(key, "newly drawn: head_hidden.weight, head_hidden.bias, head.weight\n" in found, found)
+    expect(key, "newly drawn: head_hidden.weight, head_hidden.bias, head.weight, head.bias\n" in found, found)
     file = values[1] + "/best/model.safetensors"
     rejected(key, ["train", *words({key: file, "data.max_length": 20}), "--dry-run"], [r"'positions' is \[9,16\], but this model's is \[20,16\]"], 1)
     rejected(key, ["train", *words({key: file, "model.width": 32}), "--dry-run"], [r"'\S+' is \[.*16.*\], but this model's"], 1)

@@ -69,13 +69,22 @@ static bool is_computed(const xp_parameter *parameter) {
     return parameter->kind == XP_PARAMETER_STATE && parameter->initial == XP_INITIAL_SINUSOID;
 }
 
+/* A part of a head means nothing beside one that was drawn. */
+static bool takes_head(const xp_transfer *transfer, const xp_checkpoint *checkpoint, const xp_store *store) {
+    bool whole = has_outputs(&transfer->set, checkpoint);
+    for (int i = 0; whole && i < store->count; i++) {
+        const xp_safetensors_entry *entry = xp_safetensors_find(&transfer->set, store->parameters[i].name);
+        whole = !is_head(&store->parameters[i]) || (entry && fits(entry, &store->parameters[i]));
+    }
+    return whole;
+}
+
 static xp_status choose(xp_transfer *transfer, const xp_checkpoint *checkpoint, const xp_store *store) {
-    const bool same_outputs = has_outputs(&transfer->set, checkpoint);
+    const bool head = takes_head(transfer, checkpoint, store);
     for (int i = 0; i < store->count; i++) {
         const xp_parameter *parameter = &store->parameters[i];
         const xp_safetensors_entry *entry = xp_safetensors_find(&transfer->set, parameter->name);
-        if (!entry || is_computed(parameter) || (is_head(parameter) && !(same_outputs && fits(entry, parameter))))
-            continue;
+        if (!entry || is_computed(parameter) || (is_head(parameter) && !head)) continue;
         if (!fits(entry, parameter)) return reject(transfer, entry, parameter);
         transfer->taken[i] = entry;
     }
