@@ -121,21 +121,15 @@ static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out)
     return status;
 }
 
+const xp_codec xp_codec_jpeg = {recognises, measure, decode};
+
 #else
 
-static xp_status refuse(const xp_encoded *image) {
-    return xp_fail(XP_UNSUPPORTED, "%s: this build of Expanse does not read JPEG files; build it with libjpeg-turbo",
-                   image->name);
-}
-
+/* Images are measured before they are decoded. */
 static xp_status measure(xp_encoded *image) {
-    return refuse(image);
+    return xp_encoded_refuse(image, "JPEG", "libjpeg-turbo");
 }
 
-static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out) {
-    return refuse(image);
-}
+const xp_codec xp_codec_jpeg = {.recognises = recognises, .measure = measure};
 
 #endif
-
-const xp_codec xp_codec_jpeg = {recognises, measure, decode};

@@ -45,6 +45,11 @@ xp_status xp_encoded_reject(const xp_encoded *image, xp_status status, const cha
     return xp_fail(XP_BAD_DATA, "%s: the file is damaged: %s; replace or remove it", image->name, reason);
 }
 
+xp_status xp_encoded_refuse(const xp_encoded *image, const char *format, const char *library) {
+    return xp_fail(XP_UNSUPPORTED, "%s: this build of Expanse does not read %s files; build it with %s", image->name,
+                   format, library);
+}
+
 xp_status xp_encoded_measure(xp_encoded *out) {
     enum { MOST_PIXELS = 1 << 30 };
     out->codec = find_codec(out->bytes, out->length);

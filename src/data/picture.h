@@ -46,6 +46,8 @@ xp_status xp_encoded_measure(xp_encoded *out);
 void xp_encoded_release(xp_encoded *image);
 /* The message of a codec about an image. XP_BAD_DATA: it is damaged; XP_UNSUPPORTED, XP_OUT_OF_MEMORY. */
 xp_status xp_encoded_reject(const xp_encoded *image, xp_status status, const char *reason);
+/* The same of a build without the library that reads the format: XP_UNSUPPORTED. */
+xp_status xp_encoded_refuse(const xp_encoded *image, const char *format, const char *library);
 
 /* Allocates the pixels. XP_OUT_OF_MEMORY. */
 xp_status xp_picture_create(xp_picture *out, int height, int breadth, int channels, const char *name);

@@ -135,25 +135,19 @@ xp_status xp_picture_save(const xp_picture *picture, const char *path) {
     return status;
 }
 
+const xp_codec xp_codec_png = {recognises, measure, decode};
+
 #else
 
 xp_status xp_picture_save(const xp_picture *picture, const char *path) {
     return XP_OK;
 }
 
-static xp_status refuse(const xp_encoded *image) {
-    return xp_fail(XP_UNSUPPORTED, "%s: this build of Expanse does not read PNG files; build it with libspng",
-                   image->name);
-}
-
+/* Images are measured before they are decoded. */
 static xp_status measure(xp_encoded *image) {
-    return refuse(image);
+    return xp_encoded_refuse(image, "PNG", "libspng");
 }
 
-static xp_status decode(const xp_encoded *image, int reduction, xp_picture *out) {
-    return refuse(image);
-}
+const xp_codec xp_codec_png = {.recognises = recognises, .measure = measure};
 
 #endif
-
-const xp_codec xp_codec_png = {recognises, measure, decode};
