@@ -604,6 +604,11 @@ def check_full_disk(train, test):
         for words in (["devices"], ["info"], ["train", "--print-config"], ["predict", run, "--data", test]):
             result = subprocess.run([EXPANSE, *words], stdout=full, stderr=subprocess.PIPE, text=True)
             expect("a full output", result.returncode == 1 and "disk full" in result.stderr, f"{words}: {result.stderr}")
+            out, inside = os.pipe()
+            os.close(out)  # and the command inherits from Python that SIGPIPE is ignored
+            result = subprocess.run([EXPANSE, *words], stdout=inside, stderr=subprocess.PIPE, text=True, restore_signals=False)
+            os.close(inside)
+            expect("a closed output", (result.returncode, "expanse: " in result.stderr) == (141, False), f"{words}: {result}")
 
     script = f'mount -t tmpfs -o size=24k none "{ROOT}/small" && exec "$@"'
     words = ["train", *SMALL, "--train", train, "--out", f"{ROOT}/small/run"]

@@ -3,6 +3,7 @@
 
 #include "core/text.h"
 #include "live.h"
+#include "table.h"
 #include "train/generate.h"
 
 #include <stdio.h>
@@ -68,7 +69,7 @@ static void begin(output *out) {
 static xp_status take(void *user, unsigned char byte) {
     begin(user);
     write_byte(user, byte);
-    return ferror(stdout) || fflush(stdout) != 0 ? xp_fail(XP_IO_ERROR, "the text could not be written") : XP_OK;
+    return xp_output_check(stdout);
 }
 
 int xp_command_generate(int count, char **words) {

@@ -383,7 +383,10 @@ int xp_command_train(int count, char **words) {
     }
     if (recompute) config.training.recompute = 1;
     if (tensorboard) config.training.tensorboard = 1;
-    if (print_config) return xp_config_print(&config, stdout) == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    if (print_config) {
+        const xp_status printed = xp_config_print(&config, stdout);
+        return xp_output_check(stdout) == XP_OK && printed == XP_OK ? XP_EXIT_OK : xp_command_fail();
+    }
     if (!config.data.train[0]) return xp_command_misuse("no training data: give --train FILE");
     char chosen[1024];
     choose_folder(&config, !automatic, chosen, sizeof chosen);

@@ -2,6 +2,7 @@
 #include "command.h"
 #include "help.h"
 #include "signals.h"
+#include "table.h"
 
 #include <expanse/version.h>
 #include <fcntl.h>
@@ -25,14 +26,9 @@ static const xp_subcommand subcommands[] = {
     {"bench", "time kernels and training steps", xp_command_bench},
     {"info", "version, libraries, presets", xp_command_info},
 };
-/* A full disk or a closed pipe at stdout must not end with success. */
+/* A full disk at stdout must not end with success. */
 static int finish(int code) {
-    if (fflush(stdout) == 0 && !ferror(stdout)) return code;
-    if (code == XP_EXIT_OK) {
-        xp_command_misuse("the output could not be written; is the disk full?");
-        return XP_EXIT_FAILURE;
-    }
-    return code;
+    return code == XP_EXIT_OK && xp_output_check(stdout) != XP_OK ? xp_command_fail() : code;
 }
 
 static int run(int count, char **words) {

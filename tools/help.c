@@ -23,7 +23,7 @@ static const fact exit_codes[] = {
     {"1", "failure; a message on standard error says what failed"},
     {"2", "wrong usage: a command, a flag or its value"},
     {"3", "not finished: the time limit of train --max-time is over"},
-    {"128 + N", "ended by signal N, 130 after Ctrl-C"},
+    {"128 + N", "ended by signal N: 130 after Ctrl-C, 141 if the reader of the output has ended, as in | head"},
 };
 
 static const fact environment[] = {

@@ -6,14 +6,24 @@
 #include "core/json.h"
 
 #include <math.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum { GAP = 2 /* between columns of text */, LEAST_WIDTH = 8 /* of a text that must be wrapped */ };
 #define MARKS ",+/_" /* a line may end after them */
 
 const char *const xp_table_formats[] = {"text", "md", "csv", "json", NULL};
+
+xp_status xp_output_check(FILE *out) {
+    struct pollfd end = {.fd = fileno(out), .events = POLLOUT};
+    if (fflush(out) == 0 && !ferror(out)) return XP_OK;
+    if (poll(&end, 1, 0) == 1 && end.revents & POLLERR) _exit(128 + SIGPIPE);
+    return xp_fail(XP_IO_ERROR, "the output could not be written; is the disk full?");
+}
 
 static bool for_people(const xp_table *table) {
     return table->format == XP_TABLE_TEXT || table->format == XP_TABLE_MARKDOWN;
@@ -495,8 +505,7 @@ xp_status xp_table_close(xp_table *table, xp_status status) {
         status = check_memory(table);
     }
     if (status == XP_OK && table->format == XP_TABLE_JSON) status = write_json(table);
-    if (status == XP_OK && (fflush(table->out) != 0 || ferror(table->out)))
-        status = xp_fail(XP_IO_ERROR, "the output could not be written; is the disk full?");
+    if (status == XP_OK) status = xp_output_check(table->out);
     for (size_t i = 0; i < table->held_count; i++) free(table->held[i]);
     free(table->held);
     free(table->shown);

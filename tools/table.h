@@ -55,6 +55,10 @@ typedef union xp_cell {
 
 enum { XP_TABLE_COLUMNS = 100 /* characters of a line of text */ };
 
+/* Whether all that was printed has arrived. A pipe that nobody reads ends the process without a word, as SIGPIPE does
+ * where it is not ignored. XP_IO_ERROR. */
+xp_status xp_output_check(FILE *out);
+
 /* The bytes of the first line when `text` is broken to `width` characters. */
 size_t xp_table_line(const char *text, int width);
 
