@@ -17,7 +17,8 @@ def load(path):  # the metadata of a model.safetensors; a function from the rows
     weights = {name: np.frombuffer(file, "<f4", math.prod(entry["shape"]), begin + entry["data_offsets"][0])
                .reshape(entry["shape"]).astype(float) for name, entry in header.items()}
     words = re.fullmatch(r"softmax(\+bn)?(\+sh\(([\d,]+)\))?", about["attention"].replace(" ", ""))
-    if not words: raise ValueError(f"load.py does not know the attention {about['attention']}")
+    if not words or about["data"] not in ("series", "images"):
+        raise ValueError(f"load.py knows series and images with softmax, bn and sh, not {about['data']} with {about['attention']}")
     model, series, scales = about["model"], about["data"] == "series", [int(s) for s in (words[3] or "1").split(",")]
     def linear(x, name):
         return x @ weights[name + ".weight"].T + weights[name + ".bias"]
@@ -40,8 +41,7 @@ def load(path):  # the metadata of a model.safetensors; a function from the rows
             outputs.append(softmax(q @ k.T / math.sqrt(q.shape[1])) @ v)
         return linear(np.concatenate(outputs, -1), at + "attention.output")
     def feed_forward(x, at):
-        x = activate(linear(x, at + "feed_forward.linear1"), model["activation"])
-        return linear(x, at + "feed_forward.linear2")
+        return linear(activate(linear(x, at + "feed_forward.linear1"), model["activation"]), at + "feed_forward.linear2")
 
     def answer(x, steps=None):  # of a padded series, the first `steps` rows are its own
         x = linear(x, "embedding") * (math.sqrt(model["width"]) if series and model["scale_input"] else 1)

@@ -67,6 +67,8 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
     XP_TRY(add_json(set, "shape",
                     json_pack("{s:i, s:i, s:i, s:i, s:i}", "length", shape->length, "features", shape->features,
                               "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
+    if (checkpoint->config.data.image_size > 0)
+        XP_TRY(add_json(set, "image_crop", json_real(checkpoint->config.data.image_crop)));
     XP_TRY(add_json(set, checkpoint->task->names_key, output_names(checkpoint)));
     if (checkpoint->task->has_targets) {
         const xp_standardisation *targets = &checkpoint->target_standardisation;
