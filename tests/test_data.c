@@ -361,6 +361,10 @@ static void a_sample_that_its_source_cannot_give_fails_the_batch(void **state) {
     assert_string_equal(xp_last_error(), "sample 2 is damaged");
 }
 
+static uint64_t identify_none(const xp_source *source, int64_t number) {
+    return 0;
+}
+
 static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state) {
     xp_source source = {.read = read_two, .close = count_closing, .data_sets = 1};
     int32_t lengths[] = {1, 1, 1};
@@ -374,7 +378,8 @@ static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state)
     xp_feed *feed = NULL;
     int slot = -1, filled = 0;
     assert_int_equal(xp_feed_open(&feed, 2, slots), XP_OK);
-    for (int round = 0; round < 50; round++) { /* dropped at any moment, it begins anew */
+    for (int round = 0; round < 100; round++) {           /* dropped at any moment, it begins anew */
+        if (round == 50) source.identify = identify_none; /* from now on with more threads */
         xp_feed_begin(feed, &dataset, order, 3, 0);
         if (round % 5 == 0) continue;
         assert_int_equal(xp_feed_take(feed, &slot, &filled), XP_OK);
@@ -397,6 +402,52 @@ static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state)
     xp_feed_end(feed);
     xp_feed_close(&feed);
     assert_null(feed);
+}
+
+/* --- threads ------------------------------------------------------------------------------------------------------ */
+
+enum { PIECES = 40 };
+
+typedef struct pieces {
+    int done[PIECES], failing; /* from this one on, all fail */
+    xp_workers *halted;        /* by the first piece */
+} pieces;
+
+static xp_status do_piece(void *user, int number) {
+    pieces *own = user;
+    own->done[number]++;
+    if (own->halted) xp_workers_halt(own->halted, true);
+    return number < own->failing ? XP_OK : xp_fail(XP_BAD_DATA, "piece %d failed", number);
+}
+
+static void threads_do_each_piece_once_and_report_the_first_failure(void **state) {
+    for (int threads = 0; threads < 6; threads++) {
+        xp_workers *workers = NULL;
+        if (threads > 0) MUST(xp_workers_open(&workers, threads));
+        for (int round = 0; round < 50; round++) {
+            pieces all = {.failing = PIECES}, some = {.failing = 7};
+            MUST(xp_workers_run(workers, PIECES, do_piece, &all));
+            for (int i = 0; i < PIECES; i++) assert_int_equal(all.done[i], 1);
+            assert_int_equal(xp_workers_run(workers, PIECES, do_piece, &some), XP_BAD_DATA);
+            assert_string_equal(xp_last_error(), "piece 7 failed");
+            int begun = 0;
+            for (int i = 0; i < PIECES; i++) begun += some.done[i];
+            assert_true(begun >= 8 && begun <= 7 + (threads ? threads : 1));
+        }
+        xp_workers_close(&workers);
+        assert_null(workers);
+    }
+}
+
+static void halted_threads_begin_nothing(void **state) {
+    pieces own = {.failing = PIECES};
+    MUST(xp_workers_open(&own.halted, 3));
+    assert_int_equal(xp_workers_run(own.halted, PIECES, do_piece, &own), XP_INTERRUPTED);
+    assert_int_equal(own.done[PIECES - 1], 0);
+    xp_workers_halt(own.halted, false);
+    pieces later = {.failing = PIECES};
+    MUST(xp_workers_run(own.halted, PIECES, do_piece, &later));
+    xp_workers_close(&own.halted);
 }
 
 static void a_source_is_closed_with_the_last_data_set_that_has_it(void **state) {
@@ -499,6 +550,8 @@ int main(void) {
         cmocka_unit_test(targets_are_standardised_by_the_training_part_and_come_back),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
+        cmocka_unit_test(threads_do_each_piece_once_and_report_the_first_failure),
+        cmocka_unit_test(halted_threads_begin_nothing),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),
         cmocka_unit_test(text_is_cut_into_samples_and_the_byte_that_follows),
         cmocka_unit_test(an_epoch_cuts_a_text_elsewhere_but_not_behind_its_part),

@@ -404,12 +404,17 @@ static xp_dataset *open_images(bool noise) {
     return dataset;
 }
 
-/* What a batch has of `count` samples from `first` on. */
-static void read_batch(const xp_dataset *dataset, int first, int count, float *values, float *shares) {
+/* What a batch has of `count` samples from `first` on, read by these threads. */
+static void read_batch_by(xp_workers *workers, const xp_dataset *dataset, int first, int count, float *values,
+                          float *shares) {
     static const int32_t order[] = {0, 1, 2, 3};
     float weights[COUNT];
-    xp_batch batch = {.values = values, .targets = shares, .weights = weights};
+    xp_batch batch = {.values = values, .targets = shares, .weights = weights, .workers = workers};
     MUST(xp_dataset_batch(dataset, order, COUNT, first, count, &batch));
+}
+
+static void read_batch(const xp_dataset *dataset, int first, int count, float *values, float *shares) {
+    read_batch_by(NULL, dataset, first, count, values, shares);
 }
 
 static void augmentation_depends_on_seed_epoch_and_place_alone(void **state) {
@@ -431,6 +436,13 @@ static void augmentation_depends_on_seed_epoch_and_place_alone(void **state) {
         assert_memory_equal(again, whole + i * VALUES, sizeof plain);
         MUST(xp_dataset_read(dataset, i, plain)); /* this has none */
         assert_memory_not_equal(plain, whole + i * VALUES, sizeof plain);
+    }
+    for (int threads = 1; threads < 7; threads += 2) { /* whatever their number */
+        xp_workers *workers = NULL;
+        MUST(xp_workers_open(&workers, threads));
+        read_batch_by(workers, dataset, 0, COUNT, again, shares);
+        assert_memory_equal(again, whole, sizeof whole);
+        xp_workers_close(&workers);
     }
     MUST(xp_dataset_read_augmented(dataset, 0, 1, elsewhere));
     assert_memory_not_equal(elsewhere, whole, sizeof elsewhere);

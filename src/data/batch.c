@@ -70,20 +70,36 @@ static void mix(const xp_dataset *dataset, int64_t first, int count, const xp_ba
     xp_augment_mix(dataset->augmentation, &random, &mixing);
 }
 
+/* Where the samples of a batch come from and go to. */
+typedef struct reading {
+    const xp_dataset *dataset;
+    const int32_t *order;
+    int64_t first;
+    size_t targets; /* of a sample */
+    const xp_batch *to;
+} reading;
+
+static xp_status read_place(void *user, int i) {
+    const reading *own = user;
+    const xp_dataset *dataset = own->dataset;
+    const xp_batch *to = own->to;
+    const int64_t place = own->first + i, sample = own->order[place];
+    XP_TRY(xp_dataset_read_augmented(dataset, sample, place, to->values + i * dataset->sample_elements));
+    if (to->lengths) to->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
+    if (to->labels) to->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
+    if (to->targets) XP_TRY(write_targets(dataset, sample, to->targets + (size_t)i * own->targets));
+    to->weights[i] = (float)xp_dataset_weight(dataset, sample);
+    return XP_OK;
+}
+
 xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int64_t order_count, int64_t first,
                            int size, xp_batch *out) {
     const int64_t left = order_count - first;
     const size_t elements = (size_t)dataset->sample_elements;
     const size_t targets = (size_t)(dataset->targets > 0 ? dataset->targets : dataset->classes);
     const int real = left < 0 ? 0 : left < size ? (int)left : size;
-    for (int i = 0; i < real; i++) {
-        const int64_t sample = order[first + i];
-        XP_TRY(xp_dataset_read_augmented(dataset, sample, first + i, out->values + (size_t)i * elements));
-        if (out->lengths) out->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
-        if (out->labels) out->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
-        if (out->targets) XP_TRY(write_targets(dataset, sample, out->targets + (size_t)i * targets));
-        out->weights[i] = (float)xp_dataset_weight(dataset, sample);
-    }
+    reading from = {dataset, order, first, targets, out};
+    XP_TRY(xp_workers_run(out->workers, real, read_place, &from));
     const size_t padded = (size_t)(size - real);
     memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);
     if (out->lengths) memset(out->lengths + real, 0, padded * sizeof *out->lengths);

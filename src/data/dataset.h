@@ -7,6 +7,7 @@
 #include "core/status.h"
 #include "core/writer.h"
 #include "data/augment.h"
+#include "data/workers.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -217,6 +218,9 @@ xp_status xp_dataset_read_targets(const xp_dataset *dataset, int64_t sample, flo
 int xp_dataset_target_features(const xp_dataset *dataset); /* targets that have statistics of their own */
 double xp_dataset_target_unit(const xp_dataset *dataset);
 
+/* Whether a sample takes so long to read that threads should share in it: images of files, and changed ones. */
+bool xp_dataset_is_slow(const xp_dataset *dataset);
+
 /* The sample's weight in the loss, above 0. */
 double xp_dataset_weight(const xp_dataset *dataset, int64_t sample);
 
@@ -227,6 +231,7 @@ typedef struct xp_batch {
     float *targets;            /* [size][targets], or of classes the share of each; NULL: not wanted */
     float *weights;            /* [size], in the loss; 0 after the last sample */
     int filled;                /* real samples */
+    xp_workers *workers;       /* that share in reading; NULL: the calling thread reads alone. The bits are the same */
 } xp_batch;
 /* Reads the samples order[first … first+size-1]; after the last one: zero values, length 0, label 0, weight 0. The
  * label of a sample without one is -1, and a target that is not known NaN. Fails as xp_dataset_read. */

@@ -13,6 +13,7 @@ struct xp_feed {
     pthread_cond_t ready; /* for the caller: a batch is prepared, or the thread is at rest */
     int size;
     xp_batch slots[XP_FEED_SLOTS];
+    xp_workers *workers;       /* NULL: none were needed so far */
     const xp_dataset *dataset; /* NULL: nothing to prepare */
     const int32_t *order;
     int64_t order_count, first;
@@ -28,6 +29,12 @@ static bool has_work(const xp_feed *feed) {
            feed->prepared < feed->returned + XP_FEED_SLOTS;
 }
 
+/* With the lock held, by the thread. */
+static xp_status call_workers(xp_feed *feed) {
+    if (feed->workers || !xp_dataset_is_slow(feed->dataset)) return XP_OK;
+    return xp_workers_open(&feed->workers, xp_workers_usual());
+}
+
 static void *prepare(void *user) {
     xp_feed *feed = user;
     pthread_mutex_lock(&feed->lock);
@@ -38,10 +45,12 @@ static void *prepare(void *user) {
         }
         xp_batch *slot = &feed->slots[feed->prepared % XP_FEED_SLOTS];
         const xp_dataset *dataset = feed->dataset; /* the feed may forget it meanwhile */
+        xp_status status = call_workers(feed);
+        slot->workers = xp_dataset_is_slow(dataset) ? feed->workers : NULL;
         feed->busy = true;
         pthread_mutex_unlock(&feed->lock);
-        const xp_status status =
-            xp_dataset_batch(dataset, feed->order, feed->order_count, feed->first, feed->size, slot);
+        if (status == XP_OK)
+            status = xp_dataset_batch(dataset, feed->order, feed->order_count, feed->first, feed->size, slot);
         pthread_mutex_lock(&feed->lock);
         feed->busy = false;
         feed->status = status;
@@ -87,9 +96,11 @@ void xp_feed_close(xp_feed **feed) {
     if (!*feed) return;
     pthread_mutex_lock(&(*feed)->lock);
     (*feed)->closing = true;
+    xp_workers_halt((*feed)->workers, true);
     pthread_cond_signal(&(*feed)->work);
     pthread_mutex_unlock(&(*feed)->lock);
     pthread_join((*feed)->thread, NULL);
+    xp_workers_close(&(*feed)->workers);
     pthread_cond_destroy(&(*feed)->ready);
     pthread_cond_destroy(&(*feed)->work);
     pthread_mutex_destroy(&(*feed)->lock);
@@ -97,10 +108,12 @@ void xp_feed_close(xp_feed **feed) {
     *feed = NULL;
 }
 
-/* With the lock held: until the thread touches no slot. */
+/* With the lock held: until the thread touches no slot. What is half read is dropped. */
 static void come_to_rest(xp_feed *feed) {
     feed->dataset = NULL;
+    xp_workers_halt(feed->workers, true);
     while (feed->busy) pthread_cond_wait(&feed->ready, &feed->lock);
+    xp_workers_halt(feed->workers, false);
     feed->prepared = feed->taken = feed->returned = 0;
     feed->status = XP_OK;
 }

@@ -1,5 +1,5 @@
-/* Prepares batches in a separate thread, one while another is in use. Owns the thread; the memory belongs to the
- * caller. Does not know what the batches are for. */
+/* Prepares batches in a separate thread, one while another is in use, with the help of more threads where samples take
+ * long to read. Owns the threads; the memory belongs to the caller. Does not know what the batches are for. */
 #ifndef XP_DATA_FEED_H
 #define XP_DATA_FEED_H
 

@@ -65,8 +65,11 @@ xp_status xp_dataset_read_augmented(const xp_dataset *dataset, int64_t sample, i
     return read_sample(dataset, sample, &random, values);
 }
 
-/* --- statistics of the values
- * ----------------------------------------------------------------------------------------- */
+bool xp_dataset_is_slow(const xp_dataset *dataset) {
+    return dataset->source->identify || dataset->augmentation;
+}
+
+/* --- statistics of the values ------------------------------------------------------------------------------------- */
 
 /* What is known of one feature, over all samples. */
 typedef struct feature_values {
@@ -98,21 +101,40 @@ static void note_sample(const xp_dataset *dataset, int64_t sample, const float *
     }
 }
 
+/* A few samples at a time. */
+typedef struct look {
+    const xp_dataset *dataset;
+    int64_t first, stride;
+    float *values;
+} look;
+
+static xp_status read_one(void *user, int i) {
+    const look *own = user;
+    return xp_dataset_read(own->dataset, own->first + i * own->stride, own->values + i * own->dataset->sample_elements);
+}
+
 /* The same over all samples; of those that take long to read, over some. The caller frees *out [features]. */
 static xp_status note_values(const xp_dataset *dataset, const double *means, feature_values **out) {
     enum { FILES = 1000 };
     const int features = dataset->kind->features(dataset);
-    float *values = NULL;
-    XP_TRY(xp_data_allocate((void **)&values, dataset->sample_elements, sizeof *values, dataset->name));
+    const bool slow = dataset->source->identify;
+    const int most = slow ? xp_workers_usual() : 1;
+    look at = {dataset, 0, slow ? (dataset->count + FILES - 1) / FILES : 1, NULL};
+    xp_workers *workers = NULL;
+    XP_TRY(xp_data_allocate((void **)&at.values, most * dataset->sample_elements, sizeof *at.values, dataset->name));
     xp_status status = xp_data_allocate((void **)out, features, sizeof **out, dataset->name);
     for (int feature = 0; feature < features && status == XP_OK; feature++)
         (*out)[feature] = (feature_values){.low = INFINITY, .high = -INFINITY};
-    const int64_t stride = dataset->source->identify ? (dataset->count + FILES - 1) / FILES : 1;
-    for (int64_t i = 0; i < dataset->count && status == XP_OK; i += stride) {
-        status = xp_dataset_read(dataset, i, values);
-        if (status == XP_OK) note_sample(dataset, i, values, means, *out);
+    if (status == XP_OK && slow) status = xp_workers_open(&workers, most);
+    for (int count; at.first < dataset->count && status == XP_OK; at.first += count * at.stride) {
+        const int64_t left = (dataset->count - at.first + at.stride - 1) / at.stride;
+        count = left < most ? (int)left : most;
+        status = xp_workers_run(workers, count, read_one, &at);
+        for (int i = 0; i < count && status == XP_OK; i++)
+            note_sample(dataset, at.first + i * at.stride, at.values + i * dataset->sample_elements, means, *out);
     }
-    free(values);
+    xp_workers_close(&workers);
+    free(at.values);
     if (status == XP_OK) return XP_OK;
     free(*out);
     *out = NULL;
