@@ -2,6 +2,7 @@
 #include "data.h"
 #include "data/feed.h"
 #include "data/formats.h"
+#include "data/times.h"
 
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 
@@ -404,6 +405,43 @@ static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state)
     assert_null(feed);
 }
 
+/* --- times -------------------------------------------------------------------------------------------------------- */
+
+/* The times after a table of three rows with these. */
+static void times_go_on_as_they_are_written(void **state) {
+    static const struct {
+        const char *given[3], *next[2]; /* NULL: not known */
+    } cases[] = {
+        {{"2012-02-28T23:00:00Z", "2012-02-28T23:30:00Z", "2012-02-29T00:00:00Z"},
+         {"2012-02-29T00:30:00Z", "2012-02-29T01:00:00Z"}},
+        {{"1999-12-30", "1999-12-31", "2000-01-01"}, {"2000-01-02", "2000-01-03"}},
+        {{"2023-12-31", "2024-01-31", "2024-02-29"}, {"2024-03-31", "2024-04-30"}},
+        {{"1969-10-05 06:07", "1969-11-05 06:07", "1969-12-05 06:07"}, {"1970-01-05 06:07", "1970-02-05 06:07"}},
+        {{"2020-01-30", "2021-01-30", "2022-01-30"}, {"2023-01-30", "2024-01-30"}},
+        {{"2001-01-01 00:00:00.25", "2001-01-01 00:00:00.50", "2001-01-01 00:00:00.75"},
+         {"2001-01-01 00:00:01.00", "2001-01-01 00:00:01.25"}},
+        {{"1958.5", "1958.75", "1959"}, {"1959.25", "1959.5"}},
+        {{"2024-01-04", "2024-01-05", "2024-01-08"}, {NULL, NULL}}, /* no weekend */
+        {{"", "2024-01-05", ""}, {NULL, NULL}},
+        {{"Jan 1958", "Feb 1958", "Mar 1958"}, {NULL, NULL}}, /* not read */
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        xp_dataset *dataset = NULL;
+        char table[256], text[64];
+        snprintf(table, sizeof table, "time,load\n%s,1\n%s,2\n%s,3\n", cases[i].given[0], cases[i].given[1],
+                 cases[i].given[2]);
+        MUST(xp_dataset_open(&dataset, scratch_write("times.csv", table, strlen(table)), NULL));
+        const xp_times *times = xp_dataset_times(dataset);
+        assert_int_equal(times != NULL, *cases[i].given[0] != 'J');
+        for (int row = 0; times && row < 5; row++) {
+            const char *wanted = row < 3 ? cases[i].given[row] : cases[i].next[row - 3];
+            assert_int_equal(xp_times_write(times, row, text, sizeof text), wanted && *wanted);
+            if (wanted && *wanted) assert_string_equal(text, wanted);
+        }
+        xp_dataset_close(&dataset);
+    }
+}
+
 /* --- threads ------------------------------------------------------------------------------------------------------ */
 
 enum { PIECES = 40 };
@@ -550,6 +588,7 @@ int main(void) {
         cmocka_unit_test(targets_are_standardised_by_the_training_part_and_come_back),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
+        cmocka_unit_test(times_go_on_as_they_are_written),
         cmocka_unit_test(threads_do_each_piece_once_and_report_the_first_failure),
         cmocka_unit_test(halted_threads_begin_nothing),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),

@@ -14,7 +14,7 @@
 /* The flags that both commands have. */
 typedef struct evaluate_flags {
     const char *data, *part, *device, *family;
-    long limit, batch;
+    long limit, batch, windows;
     int format;
     bool quiet, trust_code;
 } evaluate_flags;
@@ -26,6 +26,7 @@ static int answer(const char *model, const evaluate_flags *given, bool judged, x
                                          .device = given->device,
                                          .family = given->family,
                                          .limit = given->limit,
+                                         .windows = given->windows,
                                          .in_order = !judged,
                                          .judged = judged,
                                          .batch = (int)given->batch,
@@ -188,10 +189,12 @@ static xp_status write_to(FILE *out, const void *user) {
 }
 
 int xp_command_predict(int count, char **words) {
-    evaluate_flags given = {.format = XP_TABLE_CSV};
+    evaluate_flags given = {.format = XP_TABLE_CSV, .windows = 1};
     const char *path = NULL;
     const xp_flag flags[] = {
         SHARED_FLAGS(given, "use only the first N samples (all)"),
+        {"--windows", "N", "of a table over time: forecasts of the latest N windows; 0: of all",
+         .number = &given.windows},
         {"-o", "FORMAT", "text, md, csv or json (csv)", .choices = xp_table_formats, .choice = &given.format},
         {"--output", "FILE", "file for the predictions, which must not exist yet (standard output)", .text = &path}};
     const xp_usage usage = {
@@ -201,9 +204,10 @@ int xp_command_predict(int count, char **words) {
                        "predicted class, the true class from the data, and the probability of each\n"
                        "class; of a regression, the predicted numbers and the true ones; of text, the\n"
                        "sample's first byte, its bits per byte and the accuracy of the likeliest byte.\n"
-                       "Of a forecast, one line per window and step: the window's number, the row of\n"
-                       "the file, the step, and for each column the forecast, the true value if it is\n"
-                       "known, and the seasonal-naive forecast.\n"
+                       "Of a table over time, what comes after its last row, a line for each step: the\n"
+                       "window's first row, the row, its time, where the table has a column of times,\n"
+                       "the step, and for each column the forecast, the true value if it is known, and\n"
+                       "the seasonal-naive forecast. With --windows 0 the forecasts of all windows.\n"
                        "Data without labels (in a .ts file, @classLabel false) have no column\n"
                        "of true classes. The true class may be one that the model does not\n"
                        "know. RUN is a run folder, of which the best weights are used, or its\n"

@@ -27,8 +27,9 @@ typedef struct csv_reader {
     int count;
     size_t room;
     const char *header_at;
-    double time; /* of the row before; NaN: there is none, or its time is not known */
-    const char *time_at;
+    double time;        /* of the row before; NaN: there is none, or its time is not known */
+    xp_slice time_cell; /* the last one that is known */
+    xp_times times;
 } csv_reader;
 
 /* --- cells -------------------------------------------------------------------------------------------------------- */
@@ -146,10 +147,11 @@ static xp_status check_time(csv_reader *reader, xp_slice cell) {
             &reader->series, XP_BAD_DATA, cell.begin,
             "the time '%.*s' does not come after that of line %d; sort the rows, and give each series a "
             "file of its own",
-            shown(cell), cell.begin, xp_series_line_of(&reader->series, reader->time_at));
+            shown(cell), cell.begin, xp_series_line_of(&reader->series, reader->time_cell.begin));
     reader->time = time;
-    reader->time_at = cell.begin;
-    return XP_OK;
+    if (!isnan(time)) reader->time_cell = cell;
+    if (xp_times_add(&reader->times, time) == XP_OK) return XP_OK;
+    return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the times of its rows", reader->series.path);
 }
 
 /* The first cell that is known decides what a column holds: numbers, or texts such as a date, which are passed over. A
@@ -238,8 +240,13 @@ static xp_status read_whole(csv_reader *reader, xp_dataset *dataset) {
     int channels = 0;
     XP_TRY(read_header(reader));
     while (xp_series_next_line(&reader->series)) XP_TRY(read_row(reader));
+    if (reader->time_cell.begin)
+        xp_times_finish(&reader->times, reader->time_cell);
+    else
+        xp_times_release(&reader->times);
     xp_status status = keep_numbers(reader, &values, &names, &channels);
-    if (status == XP_OK) status = xp_timeline_open(dataset, values, reader->series.count, names, channels);
+    if (status == XP_OK)
+        status = xp_timeline_open(dataset, values, reader->series.count, names, channels, &reader->times);
     if (status == XP_OK || dataset->source) return status; /* the source has them */
     for (int i = 0; names && i < channels; i++) free(names[i]);
     free(names);
@@ -253,6 +260,7 @@ static xp_status open_csv(xp_dataset *dataset, xp_opening *opening) {
                          .time = NAN};
     const xp_status status = read_whole(&reader, dataset);
     free(reader.columns);
+    xp_times_release(&reader.times);
     xp_series_release(&reader.series);
     return status;
 }

@@ -15,6 +15,7 @@
 
 typedef struct xp_dataset xp_dataset;
 typedef struct xp_source xp_source; /* data/formats.h */
+typedef struct xp_times xp_times;   /* data/times.h */
 
 /* The positions of the values of one feature in a sample: `count` of them, `stride` apart. */
 typedef struct xp_feature_place {
@@ -139,6 +140,8 @@ xp_status xp_dataset_check_kind(const xp_dataset *header, const xp_windows *wind
 /* Of windows: keeps the latest, and each of so many. */
 xp_status xp_dataset_latest(xp_dataset *dataset, int64_t count);
 xp_status xp_dataset_thin(xp_dataset *dataset, int64_t stride);
+/* Of the rows of a table over time; NULL: it has none that can be read. Borrowed. */
+const xp_times *xp_dataset_times(const xp_dataset *dataset);
 /* The targets of a window as they were one season before, or as many as it takes to be known; NaN: never. */
 void xp_dataset_read_naive(const xp_dataset *dataset, int64_t sample, float *forecast);
 

@@ -6,8 +6,8 @@
 #include <math.h>
 #include <string.h>
 
-/* Days from 1970-01-01 in the Gregorian calendar: years begin in March, so that the leap day is their last. */
-static int64_t count_days(int64_t year, int month, int day) {
+/* Years begin in March, so that the leap day is their last. */
+int64_t xp_stamps_days(int64_t year, int month, int day) {
     year -= month < 3;
     const int64_t day_of_year = (153 * (month + (month < 3 ? 9 : -3)) + 2) / 5 + day - 1;
     return year * 365 + year / 4 - year / 100 + year / 400 + day_of_year - 719468;
@@ -35,14 +35,24 @@ static bool read_date(xp_slice text, double *seconds) {
             return false;
     }
     if (part <= DAY || part == HOUR + 1 || parts[MONTH] < 1 || parts[MONTH] > 12) return false;
-    *seconds = 86400.0 * (double)count_days(parts[YEAR], parts[MONTH], parts[DAY]) + 3600.0 * parts[HOUR] +
+    *seconds = 86400.0 * (double)xp_stamps_days(parts[YEAR], parts[MONTH], parts[DAY]) + 3600.0 * parts[HOUR] +
                60.0 * parts[MINUTE] + second;
     return true;
 }
 
+static xp_slice without_zone(xp_slice text) {
+    if (text.end > text.begin && text.end[-1] == 'Z') text.end--;
+    return text;
+}
+
+bool xp_stamps_is_date(xp_slice text) {
+    double seconds;
+    return read_date(without_zone(text), &seconds);
+}
+
 bool xp_stamps_read_time(xp_slice text, double *time) {
     size_t taken = 0;
-    if (text.end > text.begin && text.end[-1] == 'Z') text.end--;
+    text = without_zone(text);
     if (read_date(text, time)) return true;
     return xp_text_number(text.begin, time, &taken) == XP_OK && taken > 0 && text.begin + taken == text.end;
 }

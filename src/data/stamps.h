@@ -12,5 +12,8 @@ xp_status xp_stamps_read_values(xp_series *series, xp_slice field, int *length);
 bool xp_stamps_is_name(xp_slice name);
 /* A number, or a date with or without a time of day, in seconds; an ending Z is passed over. */
 bool xp_stamps_read_time(xp_slice text, double *time);
+bool xp_stamps_is_date(xp_slice text); /* and no number */
+/* Days from 1970-01-01 in the Gregorian calendar. */
+int64_t xp_stamps_days(int64_t year, int month, int day);
 
 #endif

@@ -34,6 +34,7 @@ static void close_timeline(xp_source *source) {
     free(own->names);
     free(own->values);
     free(own->predicted);
+    xp_times_release(&own->times);
     free(own);
 }
 
@@ -124,14 +125,17 @@ static xp_status cut_timeline(xp_dataset *dataset, const xp_windows *windows) {
 
 /* --- opening ------------------------------------------------------------------------------------------------------ */
 
-xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels) {
+xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels,
+                           xp_times *times) {
     xp_timeline *own = calloc(1, sizeof *own);
     if (!own) return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for its rows", dataset->name);
     *own = (xp_timeline){.source = {.read = read_window, .cut = cut_timeline, .close = close_timeline, .data_sets = 1},
                          .values = values,
                          .rows = rows,
                          .channels = channels,
-                         .names = names};
+                         .names = names,
+                         .times = *times};
+    *times = (xp_times){.values = NULL};
     dataset->source = &own->source;
     dataset->kind = &xp_series_kind;
     dataset->count = 1;
@@ -146,6 +150,11 @@ xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, cha
 const xp_timeline *xp_timeline_of(const xp_dataset *dataset) {
     const bool own = dataset->source && dataset->source->read == read_window;
     return own ? (const xp_timeline *)dataset->source : NULL;
+}
+
+const xp_times *xp_dataset_times(const xp_dataset *dataset) {
+    const xp_timeline *own = xp_timeline_of(dataset);
+    return own && own->times.count > 0 ? &own->times : NULL;
 }
 
 /* --- parts -------------------------------------------------------------------------------------------------------- */

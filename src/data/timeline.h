@@ -4,22 +4,25 @@
 #define XP_DATA_TIMELINE_H
 
 #include "data/formats.h"
+#include "data/times.h"
 
 typedef struct xp_timeline {
     xp_source source;
     float *values; /* [rows][channels], NaN: missing */
     int64_t rows;
     int channels;
-    char **names; /* [channels] */
+    char **names;   /* [channels] */
+    xp_times times; /* of the rows; count 0: not known */
     int context,
         horizon;    /* of a window: steps that are given, and steps that are to be predicted after them; 0: not cut */
     int *predicted; /* [predicted_count], the channels that are */
     int predicted_count;
 } xp_timeline;
 
-/* Gives the data set a timeline as its source: one sample, which xp_dataset_cut makes windows of. Takes over values and
- * names [channels] on success. */
-xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels);
+/* Gives the data set a timeline as its source: one sample, which xp_dataset_cut makes windows of. Takes over values, names
+ * [channels] and times on success. */
+xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels,
+                           xp_times *times);
 /* The timeline of a data set; NULL: it has another source. */
 const xp_timeline *xp_timeline_of(const xp_dataset *dataset);
 

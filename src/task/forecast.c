@@ -88,7 +88,11 @@ xp_status xp_forecast_write(const char *path, const char *title, const char *set
     draw_legend(&out);
     for (int i = 0; i < WINDOWS; i++) {
         const int64_t sample = (2 * i + 1) * evaluation->count / (2 * WINDOWS);
-        snprintf(text, sizeof text, "%.60s from row %lld", own->names[0], (long long)own->rows[sample]);
+        char time[64];
+        if (xp_times_write(&own->times, own->rows[sample], time, sizeof time))
+            snprintf(text, sizeof text, "%.60s from %s", own->names[0], time);
+        else
+            snprintf(text, sizeof text, "%.60s from row %lld", own->names[0], (long long)own->rows[sample]);
         draw_panel(&out, evaluation, &windows, sample, i, text);
     }
     draw_panel(&out, evaluation, &errors, 0, WINDOWS,

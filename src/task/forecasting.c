@@ -57,6 +57,7 @@ static void release(xp_evaluation *evaluation) {
     free(own->naive);
     free(own->rows);
     free(own->errors);
+    xp_times_release(&own->times);
     xp_standardisation_release(&own->scale);
     free(own);
 }
@@ -73,10 +74,12 @@ static xp_status name_columns(xp_forecasts *own, const xp_dataset *dataset) {
 
 static xp_status open(xp_evaluation *evaluation, const xp_dataset *dataset) {
     const size_t count = (size_t)dataset->count, targets = (size_t)dataset->targets;
+    const xp_times *times = xp_dataset_times(dataset);
     xp_forecasts *own = calloc(1, sizeof *own);
     if (!own) return XP_OUT_OF_MEMORY;
     evaluation->own = own;
     own->horizon = dataset->horizon;
+    own->context = dataset->length;
     own->columns = xp_dataset_target_features(dataset);
     own->names = calloc((size_t)own->columns, sizeof *own->names);
     own->errors = calloc((size_t)own->horizon, sizeof *own->errors);
@@ -85,6 +88,7 @@ static xp_status open(xp_evaluation *evaluation, const xp_dataset *dataset) {
     own->naive = malloc(count * targets * sizeof *own->naive + 1);
     if (!own->names || !own->errors || !own->rows || !own->values || !own->naive) return XP_OUT_OF_MEMORY;
     XP_TRY(name_columns(own, dataset));
+    if (times) XP_TRY(xp_times_copy(&own->times, times));
     XP_TRY(xp_standardisation_copy(&own->scale, dataset->target_standardisation));
     for (int64_t i = 0; i < dataset->count; i++) {
         own->rows[i] = xp_dataset_number(dataset, i) + dataset->length;
@@ -163,13 +167,17 @@ static xp_status report(const xp_evaluation *evaluation, xp_task_table *out) {
     return XP_OK;
 }
 
-/* Window, row of the data and step; for each column forecast, truth and the forecast to beat. */
+/* Window, row of the data, its time and step; for each column forecast, truth and the forecast to beat. */
 static void fill_answer(const xp_evaluation *evaluation, int64_t row, xp_task_cell *cells) {
-    const xp_forecasts *own = evaluation->own;
+    xp_forecasts *own = evaluation->own;
     const int64_t sample = row / own->horizon, step = row % own->horizon;
     int next = 0;
-    cells[next++].whole = sample;
+    cells[next++].whole = own->rows[sample] - own->context;
     cells[next++].whole = own->rows[sample] + step;
+    if (own->times.count > 0) {
+        const bool known = xp_times_write(&own->times, own->rows[sample] + step, own->time, sizeof own->time);
+        cells[next++].text = known ? own->time : NULL;
+    }
     cells[next++].whole = step + 1;
     for (int c = 0; c < own->columns; c++) {
         const int64_t at = row * own->columns + c;
@@ -180,14 +188,19 @@ static void fill_answer(const xp_evaluation *evaluation, int64_t row, xp_task_ce
 }
 
 static xp_status list(const xp_evaluation *evaluation, xp_task_table *out) {
-    static const char *const places[] = {"sample", "row", "step"}, *const words[] = {"predicted", "true", "naive"};
+    static const char *const words[] = {"predicted", "true", "naive"};
+    static const xp_task_column places[] = {{"sample", NULL, XP_TASK_WHOLE},
+                                            {"row", NULL, XP_TASK_WHOLE},
+                                            {"time", NULL, XP_TASK_TEXT},
+                                            {"step", NULL, XP_TASK_WHOLE}};
     const xp_forecasts *own = evaluation->own;
-    XP_TRY(xp_task_table_create(out, 3 + 3 * own->columns));
+    const bool timed = own->times.count > 0;
+    XP_TRY(xp_task_table_create(out, 3 + timed + 3 * own->columns));
     out->row_count = evaluation->count * own->horizon;
     out->fill = fill_answer;
     xp_status status = XP_OK;
-    for (int i = 0; i < 3 && status == XP_OK; i++)
-        status = xp_task_table_column(out, &(xp_task_column){(char *)places[i], NULL, XP_TASK_WHOLE});
+    for (int i = 0; i < 4 && status == XP_OK; i++)
+        if (timed || places[i].kind != XP_TASK_TEXT) status = xp_task_table_column(out, &places[i]);
     for (int i = 0; i < 3 * own->columns && status == XP_OK; i++)
         status = xp_numbers_add_column(out, words[i % 3], own->columns, own->names, i / 3);
     if (status != XP_OK) xp_task_table_release(out);

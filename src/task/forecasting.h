@@ -4,6 +4,7 @@
 #ifndef XP_TASK_FORECASTING_H
 #define XP_TASK_FORECASTING_H
 
+#include "data/times.h"
 #include "task/task.h"
 
 extern const xp_task xp_forecasting;
@@ -19,9 +20,12 @@ typedef struct xp_forecasts {
     int horizon, columns;
     char **names;             /* [columns], owned */
     float *values, *naive;    /* as the answers: true values and the forecast to beat, NaN: not known */
-    int64_t *rows;            /* [samples], the first one that is predicted, counted from 0 */
+    int context;              /* rows of a window before the first one that is predicted */
+    int64_t *rows;            /* [samples], that one, counted from 0 */
+    xp_times times;           /* of the rows of the data, owned; count 0: not known */
     xp_standardisation scale; /* of the columns, owned */
     xp_step_errors *errors;   /* [horizon] */
+    char time[64];            /* room for one that is written */
 } xp_forecasts;
 
 /* Of an evaluation of this task. */

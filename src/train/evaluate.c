@@ -46,6 +46,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
             (*out)->length, trained.length, (*out)->length);
     XP_TRY(xp_dataset_align(&trained, *out));
     if (options->judged) XP_TRY(checkpoint->task->check(*out, path, XP_DATA_JUDGES));
+    if (options->windows > 0 && (*out)->horizon > 0) XP_TRY(xp_dataset_latest(*out, options->windows));
     if (options->limit && options->in_order)
         xp_dataset_first(*out, options->limit);
     else if (options->limit)

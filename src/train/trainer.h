@@ -37,8 +37,9 @@ typedef struct xp_evaluate_options {
     const char *part; /* "train" or "test", of what the run had split, or of a folder of IDX files; NULL: all, "test" */
     const char *device; /* NULL: as it was trained */
     const char *family;
-    int64_t limit; /* samples; 0: all */
-    bool in_order; /* the limit takes the first samples; else equally many of each class where it can */
+    int64_t limit;   /* samples; 0: all */
+    int64_t windows; /* of a table over time: so many of the latest; 0: all */
+    bool in_order;   /* the limit takes the first samples; else equally many of each class where it can */
     bool judged; /* XP_BAD_DATA where a sample has no label to judge by, as one of a class that training did not have */
     int batch;   /* 0: as it was trained */
     bool trust_code; /* accept the score of the run without a mark (train/trust.h) */
