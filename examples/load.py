@@ -1,5 +1,4 @@
-"""A trained model in NumPy: its weights, and what it computes from the rows of a sample. docs/MODEL.md describes each
-step; predict.py makes the rows of the samples in a file."""
+"""A trained model in NumPy, step by step as in docs/MODEL.md; predict.py makes the rows of the samples in a file."""
 import json, math, re
 import numpy as np
 
@@ -18,7 +17,7 @@ def load(path):  # the metadata of a model.safetensors; a function from the rows
                .reshape(entry["shape"]).astype(float) for name, entry in header.items()}
     words = re.fullmatch(r"softmax(\+bn)?(\+sh\(([\d,]+)\))?", about["attention"].replace(" ", ""))
     if not words or about["data"] not in ("series", "images"):
-        raise ValueError(f"load.py knows series and images with softmax, bn and sh, not {about['data']} with {about['attention']}")
+        raise ValueError(f"not series or images with softmax, bn and sh, but {about['data']} with {about['attention']}")
     model, series, scales = about["model"], about["data"] == "series", [int(s) for s in (words[3] or "1").split(",")]
     def linear(x, name):
         return x @ weights[name + ".weight"].T + weights[name + ".bias"]
@@ -41,7 +40,8 @@ def load(path):  # the metadata of a model.safetensors; a function from the rows
             outputs.append(softmax(q @ k.T / math.sqrt(q.shape[1])) @ v)
         return linear(np.concatenate(outputs, -1), at + "attention.output")
     def feed_forward(x, at):
-        return linear(activate(linear(x, at + "feed_forward.linear1"), model["activation"]), at + "feed_forward.linear2")
+        x = activate(linear(x, at + "feed_forward.linear1"), model["activation"])
+        return linear(x, at + "feed_forward.linear2")
 
     def answer(x, steps=None):  # of a padded series, the first `steps` rows are its own
         x = linear(x, "embedding") * (math.sqrt(model["width"]) if series and model["scale_input"] else 1)

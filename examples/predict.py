@@ -9,7 +9,7 @@ if len(sys.argv) != 3: sys.exit(__doc__)
 try: about, answer = load(sys.argv[1])
 except ValueError as error: sys.exit(f"predict.py: {error}")
 if about["task"] == "forecasting": sys.exit("predict.py knows classification and regression, and no forecasting")
-if "image_crop" in about: sys.exit("predict.py decodes and resizes no images: give samples of that size to the function of load.py")
+if "image_crop" in about: sys.exit("predict.py resizes no images: give samples of that size to the function of load.py")
 model, shape, classes = about["model"], about["shape"], about.get("class_names", [])
 mean, deviation = np.array(about["mean"] or [0]), np.array([number or 1 for number in about["deviation"] or [1]])
 

@@ -19,8 +19,8 @@ typedef struct xp_timeline {
     int predicted_count;
 } xp_timeline;
 
-/* Gives the data set a timeline as its source: one sample, which xp_dataset_cut makes windows of. Takes over values, names
- * [channels] and times on success. */
+/* Gives the data set a timeline as its source: one sample, which xp_dataset_cut makes windows of. Takes over values,
+ * names [channels] and times on success. */
 xp_status xp_timeline_open(xp_dataset *dataset, float *values, int64_t rows, char **names, int channels,
                            xp_times *times);
 /* The timeline of a data set; NULL: it has another source. */

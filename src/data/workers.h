@@ -15,8 +15,8 @@ int xp_workers_usual(void);
 xp_status xp_workers_open(xp_workers **out, int threads);
 void xp_workers_close(xp_workers **workers);
 
-/* Does work(user, i) once for each i below `count`, in any order; without workers, in the calling thread alone. Fails as
- * the first of them, in order, that fails; after a failure no other begins. XP_INTERRUPTED: halted. */
+/* Does work(user, i) once for each i below `count`, in any order; without workers, in the calling thread alone. Fails
+ * as the first of them, in order, that fails; after a failure no other begins. XP_INTERRUPTED: halted. */
 xp_status xp_workers_run(xp_workers *workers, int count, xp_status (*work)(void *user, int number), void *user);
 
 /* From now on, or no longer, no piece begins, so that a run in another thread ends soon. */

@@ -11,8 +11,8 @@
 typedef struct xp_attention_layer_inputs {
     xp_tensor *q, *k, *v;                   /* [B,N,H,D], [B,M,G,D], [B,M,G,E]; H is a multiple of G */
     xp_tensor *key_lengths, *query_lengths; /* I32 [B] or NULL; when packed: starts I32 [S+1] */
-    /* I32 [1,1], the last of the rows of k that key_lengths counts: q is that row, or with a convolution as many rows as
-     * k, of which that one asks. NULL: all rows of q ask. */
+    /* I32 [1,1], the last of the rows of k that key_lengths counts: q is that row, or with a convolution as many rows
+     * as k, of which that one asks. NULL: all rows of q ask. */
     xp_tensor *step;
     int grid_height, grid_width, class_token; /* the patch grid; 0 for sequences */
     float dropout;                            /* of the weights; only in graphs that train */

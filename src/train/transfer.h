@@ -15,8 +15,8 @@ typedef struct xp_transfer {
 
 /* Reads the weights from a run (its best/), a checkpoint or a file, and compares them with the store's parameters,
  * which are declared but need no memory yet. The head is taken whole, or not at all where one of its shapes, or the
- * names of the outputs, differ. The sentence in `note` says what is taken and what is not. XP_IO_ERROR, XP_BAD_DATA: another tensor does not
- * fit, or none does; the message names it. */
+ * names of the outputs, differ. The sentence in `note` says what is taken and what is not. XP_IO_ERROR, XP_BAD_DATA:
+ * another tensor does not fit, or none does; the message names it. */
 xp_status xp_transfer_open(xp_transfer *out, const char *from, const xp_checkpoint *checkpoint, const xp_store *store,
                            xp_writer *note);
 /* Fills the realised store. */
