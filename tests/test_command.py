@@ -182,12 +182,14 @@ def check_sets(train, test):
                 expect(name, abs(summary[key] - float(row[f"{measured}_accuracy"])) < 1e-9, f"{key}: {summary} {rows}")
             else:
                 expect(name, key not in summary, f"{key} without a set that it could be of: {summary}")
-        expect(name, printed.count(f"best on the {judge} set") >= 1 and f"chosen on the {judge} set" in printed, printed)
+        expect(name, re.search(rf" best on\n.* time  {judge}\nepoch   1/2 .*  best\n", printed) and f"chosen on the {judge} set" in printed, printed)
         curves = open(os.path.join(run, "curves.svg")).read()
         expect(name, f"best epoch {summary['epoch_best']}, chosen on the {judge} set: {measured or 'training'} accuracy" in curves, curves)
         if measured:
             confusion = open(os.path.join(run, "confusion.svg")).read()
-            expect(name, f">{measured} set after the last epoch, 2: " in confusion, confusion[:600])
+            expect(name, f">{measured} set in the best epoch, {summary['epoch_best']}: " in confusion, confusion[:600])
+            shown = float(re.search(r"accuracy ([\d.]+) %", confusion)[1])
+            expect(name, abs(shown - 100 * summary["accuracy_best"]) < 0.006, f"{shown} {summary}")
 
 
 def check_formats(run, train, test):
@@ -641,8 +643,8 @@ def main():
     run = os.path.join(ROOT, "run")
     check_usage(train)
     result = must("train", *SMALL, "--train", train, "--test", test, "--epochs", "3", "--out", run)
-    lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3  training loss [\d.]+ accuracy ", line)]
-    expect("piped output", len(lines) == 3 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
+    lines = [line for line in result.stdout.splitlines() if re.match(r"epoch +\d/3( +[\d.]+ +[\d.]+ %){2} +\d+ +\d+s", line)]
+    expect("piped output", len(lines) == 3 and max(map(len, lines)) <= 100 and "\r" not in result.stdout and "\033" not in result.stdout, result.stdout)
     check_run(run, train, test)
     check_predict(run, test)
     check_formats(run, train, test)

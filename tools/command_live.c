@@ -1,4 +1,4 @@
-/* The live line. Owns the terminal's last line while a run goes. */
+/* The live line, and the table of epochs. Owns the terminal's last line while a run goes. */
 #include "live.h"
 
 #include "core/clock.h"
@@ -172,30 +172,72 @@ static void show_progress(void *user, const xp_progress *progress) {
     if (live->logs && is_preparation(progress)) show_preparation(live, progress);
 }
 
-/* The metrics of a set, where there is one. */
-static void add_set(char *text, size_t size, const xp_task *task, const xp_epoch_row *row, xp_set set) {
-    if (set != XP_SET_TRAINING && !isfinite(xp_epoch_decision(task, row, set))) return;
-    xp_text_add(text, size, "  %s", xp_set_name(set));
-    for (int i = 0; i < task->metric_count; i++) {
-        if (!isfinite(row->metrics[set][i])) continue;
-        xp_text_add(text, size, " ");
-        add_metric(text, size, &task->metrics[i], row->metrics[set][i]);
+/* ---- the lines of epochs ----------------------------------------------------------------------------------------- */
+
+/* A table that grows by a row for each epoch and fits in WIDTH columns. Columns of metrics are in the order of the
+ * task, for each set the same; where there is no room for all, the deciding one comes first. */
+enum { WIDTH = 100, EPOCH = 14, SPEED = 11, SPENT = 8, BEST = 2 + 10 };
+
+static bool has_set(const xp_task *task, const xp_epoch_row *row, int set) {
+    return set == XP_SET_TRAINING || isfinite(xp_epoch_decision(task, row, (xp_set)set));
+}
+
+static int column_width(const xp_metric *metric) {
+    const int number =
+        metric->digits + (metric->significant ? 3 : 2) + (metric->unit[0] ? 2 + (int)strlen(metric->unit) : 0);
+    const int name = (int)strlen(metric->name);
+    return GAP + (name > number ? name : number);
+}
+
+/* Returns the columns that they take for each set. */
+static int choose_metrics(const xp_task *task, const xp_epoch_row *row, bool chosen[XP_TASK_METRICS]) {
+    int sets = 0, taken = 0;
+    for (int set = 0; set < XP_SETS; set++) sets += has_set(task, row, set);
+    for (int place = 0; place < task->metric_count; place++) {
+        const int metric = xp_task_metric_at(task, place), width = column_width(&task->metrics[metric]);
+        chosen[metric] = place == 0 || sets * (taken + width) <= WIDTH - EPOCH - SPEED - SPENT - BEST;
+        taken += chosen[metric] ? width : 0;
     }
+    return taken;
+}
+
+static void print_header(const xp_live *live, const xp_task *task, const xp_epoch_row *row, int epoch_width) {
+    bool chosen[XP_TASK_METRICS];
+    const int taken = choose_metrics(task, row, chosen);
+    char sets[256] = "", names[256] = "";
+    for (int set = 0; set < XP_SETS; set++) {
+        if (!has_set(task, row, set)) continue;
+        xp_text_add(sets, sizeof sets, "%*s", taken, xp_set_name((xp_set)set));
+        for (int i = 0; i < task->metric_count; i++)
+            if (chosen[i])
+                xp_text_add(names, sizeof names, "%*s", column_width(&task->metrics[i]), task->metrics[i].name);
+    }
+    fprintf(live->out, "%*s%s%*s\n", epoch_width, "", sets, SPEED + SPENT + GAP + 7, "best on");
+    fprintf(live->out, "%*s%s%*s%*s%*s%s\n", epoch_width, "", names, SPEED, "samples/s", SPENT, "time", GAP, "",
+            xp_set_name(xp_epoch_judge(task, row)));
 }
 
 static void show_epoch(void *user, const xp_task *task, const xp_epoch_row *row, int epochs, bool best) {
     xp_live *live = user;
     if (live->quiet) return;
+    bool chosen[XP_TASK_METRICS];
     char text[512] = "", spent[32];
     xp_text_add(text, sizeof text, "epoch %3d/%d", row->epoch, epochs);
-    for (int set = 0; set < XP_SETS; set++) add_set(text, sizeof text, task, row, (xp_set)set);
-    xp_live_time(row->seconds, spent);
-    xp_text_add(text, sizeof text, "  %.0f/s  %s", row->samples_per_second, spent);
+    choose_metrics(task, row, chosen);
     xp_live_clear(live);
-    fputs(text, live->out);
-    if (best)
-        fprintf(live->out, "  %sbest on the %s set%s", live->colour ? GREEN : "",
-                xp_set_name(xp_epoch_judge(task, row)), live->colour ? PLAIN : "");
+    if (!live->has_header) print_header(live, task, row, (int)strlen(text));
+    live->has_header = true;
+    for (int set = 0; set < XP_SETS; set++) {
+        for (int i = 0; i < task->metric_count && has_set(task, row, set); i++) {
+            const double value = row->metrics[set][i];
+            char number[64] = "";
+            if (isfinite(value)) xp_metric_text(&task->metrics[i], value, number, sizeof number);
+            if (chosen[i]) xp_text_add(text, sizeof text, "%*s", column_width(&task->metrics[i]), number);
+        }
+    }
+    xp_live_time(row->seconds, spent);
+    fprintf(live->out, "%s%*.0f%*s", text, SPEED, row->samples_per_second, SPENT, spent);
+    if (best) fprintf(live->out, "%*s%sbest%s", GAP, "", live->colour ? GREEN : "", live->colour ? PLAIN : "");
     fputs("\n", live->out);
     fflush(live->out);
 }
