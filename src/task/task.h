@@ -172,8 +172,8 @@ struct xp_task {
     void (*finish)(xp_evaluation *evaluation);
     void (*release)(xp_evaluation *evaluation);
 
-    /* A picture of an evaluation; NULL: none. `set` describes the samples: "test set after the last epoch,
-     * 20". Writes atomically. */
+    /* A picture of an evaluation; NULL: none. `set` describes the samples: "test set in the best epoch,
+     * 17". Writes atomically. */
     const char *picture; /* its file */
     xp_status (*draw)(const char *path, const char *title, const char *set, const xp_evaluation *evaluation);
 

@@ -449,14 +449,14 @@ static json_t *describe_summary(const xp_config *config, const xp_run_summary *s
     return xp_json_set(all, "finished", json_boolean(summary->finished));
 }
 
-xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, const xp_evaluation *evaluation) {
+xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, int epoch,
+                             const xp_evaluation *evaluation) {
     char file[1100], title[1200], note[128];
     const xp_task *task = folder->task;
-    const xp_epoch_row *last = &folder->rows[folder->count - 1];
     XP_TRY(xp_run_folder_path(folder->path, task->picture, file, sizeof file));
     make_title(config, title, sizeof title);
-    snprintf(note, sizeof note, "%s set after the last epoch, %d", xp_set_name(xp_epoch_result(task, last)),
-             last->epoch);
+    snprintf(note, sizeof note, "%s set in the best epoch, %d",
+             xp_set_name(xp_epoch_result(task, &folder->rows[epoch - 1])), epoch);
     return task->draw(file, title, note, evaluation);
 }
 

@@ -64,8 +64,9 @@ xp_status xp_run_folder_rows(const char *path, const xp_task *task, xp_epoch_row
 xp_status xp_run_folder_samples(const xp_run_folder *folder, int64_t *training, int64_t *validation, int64_t *test);
 /* Draws curves.svg of the rows. */
 xp_status xp_run_folder_draw_curves(const xp_run_folder *folder, const xp_config *config, int epoch_best);
-/* Draws the picture of the task for the set that measures the run, after the epoch of the last row. */
-xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, const xp_evaluation *evaluation);
+/* Draws the picture of the task for the set that measures the run, in its best epoch so far, which has a row. */
+xp_status xp_run_folder_draw(const xp_run_folder *folder, const xp_config *config, int epoch,
+                             const xp_evaluation *evaluation);
 /* Writes summary.json, the last file of a run. */
 xp_status xp_run_folder_summarise(const xp_run_folder *folder, const xp_config *config, const xp_run_summary *summary);
 /* The name of the kept checkpoint of an epoch: "epoch-0003". */

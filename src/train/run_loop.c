@@ -199,23 +199,28 @@ const char *xp_run_missing_file(const xp_run *run) {
     return NULL;
 }
 
-/* A run whose every epoch is done may have ended before its last files were written, or lost them. The picture of a run
- * that was made longer is that of the shorter one, until the summary says otherwise. */
+/* The picture of the best epoch, whose weights are read for it. */
+static xp_status draw_best(xp_run *run, const xp_dataset *set) {
+    char best[1200];
+    xp_evaluation evaluation = {0};
+    XP_TRY(xp_run_folder_path(run->options->out, "best", best, sizeof best));
+    XP_TRY(xp_checkpoint_load(best, run->session.store, false));
+    run->row.epoch = run->checkpoint.state.epoch_best;
+    XP_TRY(evaluate_set(run, set, set == run->test ? "test" : "validation", &evaluation));
+    const xp_status status =
+        xp_run_folder_draw(&run->folder, &run->checkpoint.config, run->checkpoint.state.epoch_best, &evaluation);
+    xp_evaluation_release(&evaluation);
+    return status;
+}
+
+/* A run whose every epoch is done may have ended before its last files were written, or lost them. */
 static xp_status complete(xp_run *run) {
-    const bool summarised = xp_run_folder_has(&run->folder, "summary.json");
     const xp_dataset *set = run->test ? run->test : run->validation;
     const char *picture = run->checkpoint.task->picture;
-    xp_evaluation evaluation = {0};
-    run->row.epoch = run->checkpoint.state.epoch;
     if (!xp_run_folder_has(&run->folder, "curves.svg"))
         XP_TRY(xp_run_folder_draw_curves(&run->folder, &run->checkpoint.config, run->checkpoint.state.epoch_best));
-    if (set && picture && !(summarised && xp_run_folder_has(&run->folder, picture))) {
-        XP_TRY(evaluate_set(run, set, run->test ? "test" : "validation", &evaluation));
-        const xp_status drawn = xp_run_folder_draw(&run->folder, &run->checkpoint.config, &evaluation);
-        xp_evaluation_release(&evaluation);
-        XP_TRY(drawn);
-    }
-    return summarised ? XP_OK : write_summary(run);
+    if (set && picture && !xp_run_folder_has(&run->folder, picture)) XP_TRY(draw_best(run, set));
+    return xp_run_folder_has(&run->folder, "summary.json") ? XP_OK : write_summary(run);
 }
 
 /* A run of no epochs has its initial weights to save, and no epoch that would be the best. */
@@ -270,6 +275,8 @@ static xp_status finish_epoch(xp_run *run) {
     memset(state->sums, 0, sizeof state->sums);
     state->samples = state->counted = 0;
     XP_TRY_OR(status, xp_run_folder_append(&run->folder, &run->checkpoint.config, row, state->epoch_best), out);
+    if (best && judging && task->picture)
+        XP_TRY_OR(status, xp_run_folder_draw(&run->folder, &run->checkpoint.config, row->epoch, judging), out);
     if (best) XP_TRY_OR(status, xp_run_save(run, "best"), out);
     XP_TRY_OR(status, save_epoch(run), out);
     XP_TRY_OR(status, save_last(run), out);
@@ -277,8 +284,6 @@ static xp_status finish_epoch(xp_run *run) {
         run->callbacks->epoch(run->callbacks->user, task, row, run->checkpoint.config.training.epochs, best);
     if (!xp_run_is_done(run)) goto out;
     if (xp_run_has_stopped_early(run)) tell_early_end(run);
-    if (judging && task->picture)
-        XP_TRY_OR(status, xp_run_folder_draw(&run->folder, &run->checkpoint.config, judging), out);
     status = write_summary(run);
 out:
     xp_evaluation_release(&validation);
