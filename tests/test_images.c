@@ -1,6 +1,7 @@
 /* Images from files: folders, codecs, CIFAR, and the way from an image to a sample. */
 #include "support.h"
 
+#include "core/files.h"
 #include "data/dataset.h"
 #include "data/picture.h"
 
@@ -388,6 +389,48 @@ static void names_of_cifar_are_those_of_classes(void **state) {
     }
 }
 
+/* ---- IDX --------------------------------------------------------------------------------------------------------- */
+
+static void classes_of_idx_have_the_names_beside_them(void **state) {
+    static const unsigned char images[] = {0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 1, 0, 0, 0, 1, 7, 9},
+                               labels[] = {0, 0, 8, 1, 0, 0, 0, 2, 1, 0};
+    char *numbers[] = {"0", "1"};
+    xp_dataset *dataset = NULL;
+    mkdir(scratch_path("idx"), 0700);
+    scratch_write("idx/labels", labels, sizeof labels);
+    char path[1024];
+    snprintf(path, sizeof path, "%s", scratch_write("idx/images", images, sizeof images));
+    MUST(xp_dataset_open(&dataset, path, NULL));
+    assert_string_equal(dataset->class_names[1], "1");
+    xp_dataset_close(&dataset);
+    scratch_write("idx/classes.txt", "cat\ndog\nowl\n", 12); /* no sample is an owl */
+    MUST(xp_dataset_open(&dataset, path, NULL));
+    assert_int_equal(dataset->classes, 3);
+    assert_string_equal(dataset->class_names[1], "dog");
+    assert_true(xp_dataset_is_number(dataset, 1, "1") && !xp_dataset_is_number(dataset, 1, "2"));
+    /* A model of the time without names has learned the numbers. */
+    xp_dataset header = *dataset;
+    header.classes = 2;
+    header.class_names = numbers;
+    MUST(xp_dataset_align(&header, dataset));
+    assert_true(dataset->unseen == 0 && dataset->labels[0] == 1 && dataset->labels[1] == 0);
+    xp_dataset_close(&dataset);
+    scratch_write("idx/classes.txt", "cat\n", 4);
+    assert_int_equal(xp_dataset_open(&dataset, path, NULL), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "classes.txt: names 1 classes, but the images have 2"));
+}
+
+static void fashion_mnist_is_known_by_its_labels(void **state) {
+    static const char folder[] = "/usr/share/datasets/fashion-mnist";
+    xp_dataset *dataset = NULL;
+    if (!xp_path_exists(folder)) skip();
+    MUST(xp_dataset_open(&dataset, folder, "test"));
+    assert_int_equal(dataset->classes, 10);
+    assert_string_equal(dataset->class_names[9], "Ankle boot");
+    assert_int_equal(dataset->labels[0], 9);
+    xp_dataset_close(&dataset);
+}
+
 /* ---- augmentation ------------------------------------------------------------------------------------------------ */
 
 enum { SIDE = 8, COUNT = 4, VALUES = SIDE * SIDE };
@@ -530,6 +573,8 @@ int main(void) {
 #endif
         cmocka_unit_test(cifar_is_read_from_its_binary_files),
         cmocka_unit_test(names_of_cifar_are_those_of_classes),
+        cmocka_unit_test(classes_of_idx_have_the_names_beside_them),
+        cmocka_unit_test(fashion_mnist_is_known_by_its_labels),
         cmocka_unit_test(augmentation_depends_on_seed_epoch_and_place_alone),
         cmocka_unit_test(mixed_images_have_the_shares_of_their_classes),
         cmocka_unit_test(a_tiny_alpha_leaves_each_pair_with_one_image),

@@ -1,6 +1,7 @@
 /* Makes two data sets fit each other: the classes by name, the length of series; and checks labels. */
 #include "data/formats.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,22 @@ static int compare_classes(const void *a, const void *b) {
     return strcmp(((const class_entry *)a)->name, ((const class_entry *)b)->name);
 }
 
+bool xp_dataset_is_number(const xp_dataset *dataset, int label, const char *text) {
+    char number[16];
+    snprintf(number, sizeof number, "%d", label);
+    return dataset->numbered && strcmp(number, text) == 0;
+}
+
+/* The entry of a class of `other`; where it numbers its classes, a data set without their names has the numbers. */
+static const class_entry *find_class(const class_entry *sorted, int count, const xp_dataset *other, int label) {
+    char number[16];
+    const class_entry named = {.name = other->class_names[label]}, numbered = {.name = number};
+    snprintf(number, sizeof number, "%d", label);
+    const class_entry *found = bsearch(&named, sorted, (size_t)count, sizeof named, compare_classes);
+    if (found || !other->numbered) return found;
+    return bsearch(&numbered, sorted, (size_t)count, sizeof numbered, compare_classes);
+}
+
 /* Fills numbers [classes of other] with the number in `dataset` of each class that a sample of `other` has, and appends
  * to names, from names[dataset->classes] on, those that are not among them. Returns the new number of names. */
 static int number_classes(const xp_dataset *dataset, const class_entry *sorted, const xp_dataset *other, int *numbers,
@@ -28,10 +45,9 @@ static int number_classes(const xp_dataset *dataset, const class_entry *sorted, 
     for (int64_t i = 0; i < other->count && other->labels; i++) {
         const int label = other->labels[i];
         if (label < 0 || numbers[label] >= 0) continue;
-        const class_entry wanted = {.name = other->class_names[label]};
-        const class_entry *found = bsearch(&wanted, sorted, (size_t)dataset->classes, sizeof wanted, compare_classes);
+        const class_entry *found = find_class(sorted, dataset->classes, other, label);
         numbers[label] = found ? found->number : count;
-        if (!found) names[count++] = wanted.name;
+        if (!found) names[count++] = other->class_names[label];
     }
     return count;
 }

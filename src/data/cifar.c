@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SIDE = 32, CHANNELS = 3, PIXELS = SIDE * SIDE * CHANNELS, MOST_CLASSES = 100 };
+enum { SIDE = 32, CHANNELS = 3, PIXELS = SIDE * SIDE * CHANNELS };
 
 /* The two sets. Of two labels, the last is the finer one, which is read. */
 typedef struct cifar_set {
@@ -25,7 +25,7 @@ static const cifar_set sets[] = {
      "batches.meta.txt",
      {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin", "data_batch_5.bin"},
      {"test_batch.bin"}},
-    {2, MOST_CLASSES, "fine_label_names.txt", {"train.bin"}, {"test.bin"}}};
+    {2, 100, "fine_label_names.txt", {"train.bin"}, {"test.bin"}}};
 enum { SETS = sizeof sets / sizeof *sets };
 
 typedef struct cifar_source {
@@ -102,46 +102,11 @@ static xp_status add_records(cifar_source *own, const char *path, const char *by
 
 /* --- classes ------------------------------------------------------------------------------------------------------ */
 
-/* Splits a text into its lines that are not empty, in its place. Returns how many. */
-static int split_lines(char *text, const char *lines[MOST_CLASSES]) {
-    int count = 0;
-    char *rest = NULL;
-    for (char *line = strtok_r(text, "\r\n", &rest); line && count < MOST_CLASSES; line = strtok_r(NULL, "\r\n", &rest))
-        lines[count++] = line;
-    return count;
-}
-
-static xp_status check_names(const char *path, const char *const *names, int count, int classes) {
-    if (count != classes)
-        return xp_fail(XP_BAD_DATA, "%s: names %d classes, but the images have %d; download it again", path, count,
-                       classes);
-    for (int i = 0; i < count; i++) {
-        const char *fault = xp_data_name_fault(names[i], strlen(names[i]));
-        for (int j = 0; j < i && !fault; j++)
-            if (strcmp(names[i], names[j]) == 0) fault = "stands there twice";
-        if (fault) return xp_fail(XP_BAD_DATA, "%s: the name of class %d %s; download it again", path, i + 1, fault);
-    }
-    return XP_OK;
-}
-
 /* From the file of names in this folder, if there is one; else numbers. */
 static xp_status name_classes(xp_dataset *dataset, const cifar_set *set, const char *folder) {
-    char path[PATH_MAX], numbers[MOST_CLASSES][4], *text = NULL;
-    const char *names[MOST_CLASSES];
-    size_t length = 0;
-    xp_status status = XP_OK;
+    char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", folder, set->names);
-    if (xp_path_exists(path)) {
-        XP_TRY(xp_file_read(path, &text, &length));
-        status = check_names(path, names, split_lines(text, names), set->classes);
-    }
-    for (int i = 0; i < set->classes && !text; i++) {
-        snprintf(numbers[i], sizeof numbers[i], "%d", i % MOST_CLASSES);
-        names[i] = numbers[i];
-    }
-    if (status == XP_OK) status = xp_data_name_classes(dataset, names, set->classes);
-    free(text);
-    return status;
+    return xp_data_name_numbers(dataset, path, NULL, set->classes);
 }
 
 static xp_status describe(xp_dataset *dataset, const cifar_source *own, const char *folder) {

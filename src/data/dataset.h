@@ -91,6 +91,7 @@ struct xp_dataset {
     int classes;
     int unseen;          /* further classes, which the data set that this one was aligned to does not have */
     char **class_names;  /* [classes + unseen] */
+    bool numbered;       /* the data number the classes from 0: a number means the same as the name in its place */
     int targets;         /* numbers to be predicted of a sample; 0: it has a class, or nothing */
     char **target_names; /* [targets] */
     int horizon;         /* steps that the targets are of, one after another: samples are windows of one series, in the
@@ -175,8 +176,11 @@ void xp_standardisation_apply_targets(const xp_standardisation *standardisation,
 void xp_standardisation_undo(const xp_standardisation *standardisation, int64_t count, float *values);
 void xp_standardisation_release(xp_standardisation *standardisation);
 
-/* Makes other's label numbers and classes those of `dataset` (class names are matched as text), or its targets, and
- * pads both to the longer length. Classes of other's samples that `dataset` does not have become the unseen ones.
+/* Whether the data number their classes and this is the number of one, as text. */
+bool xp_dataset_is_number(const xp_dataset *dataset, int label, const char *text);
+/* Makes other's label numbers and classes those of `dataset` (class names are matched as text; of a data set that
+ * numbers them, the numbers too), or its targets, and pads both to the longer length. Classes of other's samples that
+ * `dataset` does not have become the unseen ones.
  * `dataset` may be a header alone (count 0, no values): what a checkpoint remembers. XP_BAD_DATA: another kind or shape
  * of samples, or another number of targets, or other names of them. */
 xp_status xp_dataset_align(xp_dataset *dataset, xp_dataset *other);

@@ -61,6 +61,11 @@ static xp_status read_header(const char *path, const char *bytes, size_t length,
     return XP_OK;
 }
 
+static const char *file_name(const char *path) {
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
 /* --- labels ------------------------------------------------------------------------------------------------------- */
 
 static xp_status parse_labels(xp_dataset *dataset, const char *path, const char *bytes, size_t length) {
@@ -76,23 +81,14 @@ static xp_status parse_labels(xp_dataset *dataset, const char *path, const char 
         dataset->labels[i] = (unsigned char)bytes[HEADER_LABELS + i];
         if (dataset->labels[i] >= classes) classes = dataset->labels[i] + 1;
     }
-    char names[UCHAR_MAX + 1][4];
-    const char *pointers[UCHAR_MAX + 1];
-    for (int i = 0; i < classes; i++) {
-        snprintf(names[i], sizeof names[i], "%d", i & UCHAR_MAX);
-        pointers[i] = names[i];
-    }
-    return xp_data_name_classes(dataset, pointers, classes);
+    char file[PATH_MAX];
+    snprintf(file, sizeof file, "%.*sclasses.txt", (int)(file_name(path) - path), path);
+    return xp_data_name_numbers(dataset, file, xp_data_known_names(bytes + HEADER_LABELS, (size_t)count), classes);
 }
 
 static bool ends_with(const char *text, const char *ending) {
     size_t length = strlen(text), tail = strlen(ending);
     return length >= tail && strcmp(text + length - tail, ending) == 0;
-}
-
-static const char *file_name(const char *path) {
-    const char *slash = strrchr(path, '/');
-    return slash ? slash + 1 : path;
 }
 
 /* Writes the path of the label file that exists for this image file; false when there is none. Either of the two may be

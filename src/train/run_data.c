@@ -77,7 +77,8 @@ static bool has_outputs(const xp_checkpoint *checkpoint, const xp_dataset *set) 
     const int outputs = checkpoint->shape.outputs;
     bool same = task->outputs(set) == outputs;
     for (int i = 0; i < outputs && same; i++)
-        same = strcmp(task->output_name(set, i), checkpoint->output_names[i]) == 0;
+        same = strcmp(task->output_name(set, i), checkpoint->output_names[i]) == 0 ||
+               xp_dataset_is_number(set, i, checkpoint->output_names[i]);
     return same;
 }
 
