@@ -19,7 +19,9 @@ import tempfile
 import termios
 import time
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, snapshot, write
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, share_programs, snapshot, write
+
+share_programs()
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGXCPU, signal.SIGXFSZ, signal.SIGPIPE)
 ENDLESS = ["--epochs", "100000"]
@@ -106,7 +108,7 @@ def check_reading():
 def check_preparing():
     """A single kernel may take half a minute to build; a signal does not wait for it, and the folder can be gone on with."""
     for number in SIGNALS:
-        environment = {**os.environ, "EXPANSE_CACHE_DIR": path(f"cold-{number}"), "POCL_CACHE_DIR": path(f"cold-pocl-{number}")}
+        environment = {**os.environ, "EXPANSE_CACHE_DIR": "", "POCL_CACHE_DIR": path(f"cold-pocl-{number}")}
         os.makedirs(environment["POCL_CACHE_DIR"])
         process = start(*WORDS, *DATA, "--epochs", "1", "--out", path("prepared"), env=environment)
         read_until(process, "preparing kernels")
@@ -369,7 +371,7 @@ def check_auto():
     """One command, given again and again: it begins, goes on, and is done."""
     run = path("auto")
     words = [*WORDS, *DATA, "--batch", "4", "--out", run, "--resume", "auto"]
-    environment = {**os.environ, "EXPANSE_CACHE_DIR": path("cold-auto"), "POCL_CACHE_DIR": path("cold-auto-pocl")}
+    environment = {**os.environ, "EXPANSE_CACHE_DIR": "", "POCL_CACHE_DIR": path("cold-auto-pocl")}
     os.makedirs(environment["POCL_CACHE_DIR"])
     os.makedirs(run)
     write("auto/config.yaml.1.partial", "mod")  # of one that was killed before it had a configuration

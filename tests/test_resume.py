@@ -10,7 +10,9 @@ import resource
 import shutil
 import sys
 
-from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, snapshot, write
+from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, share_programs, snapshot, write
+
+share_programs()
 
 DATA = []  # words that name the data of a small run
 
