@@ -156,6 +156,8 @@ static void open_store(void) {
     assert_int_equal(xp_store_create(&store), XP_OK);
     assert_int_equal(
         xp_store_add(store, "layer.weight", XP_PARAMETER_DECAYED, XP_INITIAL_NORMAL, 1, 2, (int64_t[]){3, 4}), XP_OK);
+    for (int buffer = XP_STORE_GRADIENTS; buffer <= XP_STORE_MOMENT_2; buffer++)
+        assert_int_equal(xp_store_use(store, buffer), XP_OK);
     assert_int_equal(xp_store_allocate(store, device), XP_OK);
     assert_int_equal(xp_store_initialise(store, 7), XP_OK);
 }

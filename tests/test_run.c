@@ -127,6 +127,8 @@ static void fill_store(xp_store **store, xp_device *device, int64_t width, bool 
         assert_int_equal(xp_store_add(*store, "extra", XP_PARAMETER_DECAYED, XP_INITIAL_CONSTANT, 1, 1, (int64_t[]){1}),
                          XP_OK);
     }
+    for (int buffer = XP_STORE_GRADIENTS; buffer <= XP_STORE_MOMENT_2; buffer++)
+        assert_int_equal(xp_store_use(*store, buffer), XP_OK);
     assert_int_equal(xp_store_allocate(*store, device), XP_OK);
     assert_int_equal(xp_store_initialise(*store, 7), XP_OK);
 }

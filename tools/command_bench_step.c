@@ -1,12 +1,13 @@
 /* `expanse bench step` and `bench kernels`: whole training steps of an encoder on one synthetic batch, and the kernels
- * of such a step one by one. With --on-request the number of steps comes from lines on stdin, so that a peer can be
- * timed in turn. */
+ * of such a step one by one. With --dry-run a step is planned and not timed, for training and for inference. With
+ * --on-request the number of steps comes from lines on stdin, so that a peer can be timed in turn. */
 #include "bench.h"
 #include "command.h"
 
 #include "synthetic.h"
 #include "train/safetensors.h"
 
+#include <expanse/version.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ typedef struct timing {
     const char *device, *family, *save;
     int format;
     long repetitions;
-    bool on_request, profile;
+    bool on_request, profile, dry_run;
     xp_synthetic run;
 } timing;
 
@@ -121,12 +122,63 @@ static xp_status answer_requests(timing *t) {
     return XP_OK;
 }
 
+/* ---- plans alone ------------------------------------------------------------------------------------------------- */
+
+static xp_status plan_phase(timing *t, bool training, const xp_device_options *options, xp_table *table) {
+    xp_plan_summary summary;
+    char shape[128];
+    xp_synthetic_close(&t->run);
+    XP_TRY(xp_synthetic_plan(&t->run, &t->setup.config, &t->setup.shape, options, training));
+    const xp_session *session = &t->run.session;
+    if (training)
+        xp_session_summarise(session, &summary);
+    else
+        xp_plan_summarise(session->evaluation_plan, &summary);
+    xp_synthetic_describe(&t->setup, shape, sizeof shape);
+    xp_table_row(table, (xp_cell[]){{.text = t->setup.config.model.attention},
+                                    {.text = shape},
+                                    {.text = training ? "training" : "inference"},
+                                    {.whole = session->store->trainable_count},
+                                    {.whole = summary.launches},
+                                    {.real = summary.flops},
+                                    {.real = summary.bytes},
+                                    {.real = (double)xp_session_bytes(session)},
+                                    {.real = (double)xp_session_arena_bytes(session)},
+                                    {.text = session->device->name},
+                                    {.text = session->device->driver},
+                                    {.text = XP_VERSION}});
+    return XP_OK;
+}
+
+static xp_status plan_steps(timing *t, const xp_device_options *options) {
+    static const xp_column columns[] = {
+        {"attention", "", XP_CELL_TEXT},
+        {"shape", "shape", XP_CELL_TEXT},
+        {"phase", "phase", XP_CELL_TEXT},
+        {"parameters", "parameters", XP_CELL_WHOLE},
+        {"launches", "launches", XP_CELL_WHOLE},
+        {"flops", "MFLOP", XP_CELL_REAL, .digits = 2, .scale = 1e-6},
+        {"moved_bytes", "MiB moved", XP_CELL_REAL, .digits = 2, .scale = XP_MIB},
+        {"memory_bytes", "memory MiB", XP_CELL_REAL, .digits = 2, .scale = XP_MIB},
+        {"arena_bytes", "arena MiB", XP_CELL_REAL, .digits = 2, .scale = XP_MIB},
+        {"device", NULL, XP_CELL_TEXT},
+        {"driver", NULL, XP_CELL_TEXT},
+        {"version", NULL, XP_CELL_TEXT},
+    };
+    xp_table table;
+    xp_table_open(&table, stdout, t->format, columns, sizeof columns / sizeof *columns, NULL);
+    xp_status status = plan_phase(t, true, options, &table);
+    if (status == XP_OK) status = plan_phase(t, false, options, &table);
+    return xp_table_close(&table, status);
+}
+
 static xp_status time_steps(timing *t, bool kernels) {
     xp_bench_table table;
     const xp_device_options options = {.size = sizeof(xp_device_options),
                                        .select = t->device,
                                        .family = t->family,
                                        .profiling = t->profile || kernels};
+    if (t->dry_run) return plan_steps(t, &options);
     XP_TRY(xp_synthetic_open(&t->run, &t->setup.config, &t->setup.shape, &options));
     xp_bench_tell(t->run.session.training_plan);
     if (*t->setup.assumed) fprintf(stderr, "%s\n", t->setup.assumed);
@@ -146,12 +198,14 @@ static int command(bool kernels, int count, char **words) {
         XP_DEVICE_FLAG(&t.device),
         XP_FAMILY_FLAG(&t.family),
         XP_TABLE_FORMAT_FLAG(&t.format),
+        {"--dry-run", NULL, "print the arithmetic and memory of training and inference by their plans; run nothing",
+         .on = &t.dry_run},
         {"--save-start", "FILE", "write the initial parameters and the batch as safetensors", .text = &t.save},
         {"--on-request", NULL, "read numbers of steps from standard input and print \"seconds loss\" for each",
          .on = &t.on_request},
         {"--profile", NULL, "print a table of kernel times", .on = &t.profile},
     };
-    const int step_alone = 3;
+    const int step_alone = 4;
     const xp_usage usage = {
         .name = kernels ? "bench kernels" : "bench step",
         .synopsis = "[flags]",

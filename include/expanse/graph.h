@@ -39,7 +39,8 @@ typedef enum xp_parameter_kind { XP_PARAMETER_DECAYED, XP_PARAMETER_UNDECAYED, X
  * deviations. SINUSOID: positions [rows,width] of sines and cosines. */
 typedef enum xp_initial { XP_INITIAL_CONSTANT, XP_INITIAL_UNIFORM, XP_INITIAL_NORMAL, XP_INITIAL_SINUSOID } xp_initial;
 
-/* The buffers of every parameter; STATE has values only. SUMS: gradients of several runs, with xp_train_accumulate. */
+/* The buffers of every parameter; STATE has values only. GRADIENTS: after xp_graph_differentiate. MOMENTs: with an
+ * optimiser. SUMS: gradients of several runs, with xp_train_accumulate. */
 enum { XP_STORE_VALUES, XP_STORE_GRADIENTS, XP_STORE_MOMENT_1, XP_STORE_MOMENT_2, XP_STORE_SUMS, XP_STORE_BUFFERS };
 
 XP_API xp_status xp_store_create(xp_store **out);
@@ -59,7 +60,8 @@ XP_API int xp_store_shape(const xp_store *store, int index, int64_t *shape); /* 
 XP_API xp_type xp_store_type(const xp_store *store, int index);
 XP_API xp_parameter_kind xp_store_kind(const xp_store *store, int index);
 
-/* Allocates the buffers on the device, all zero; nothing can be declared afterwards. */
+/* Allocates the buffers on the device, all zero; nothing can be declared afterwards. Call it after the graphs of the
+ * store were differentiated and have their optimisers: for evaluation alone, there are only values. */
 XP_API xp_status xp_store_allocate(xp_store *store, xp_device *device);
 /* Starting values from the seed, the same on every device; gradients and moments 0. */
 XP_API xp_status xp_store_initialise(xp_store *store, uint64_t seed);

@@ -1,6 +1,7 @@
 /* Reverse-mode differentiation: adds the backward nodes of a graph to the same graph. Gradients that meet at a tensor
  * are added in the reverse order of the nodes, always the same, so the order of summation is fixed. */
 #include "graph/operation.h"
+#include "graph/store.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static xp_status bind_parameter(xp_graph *graph, const xp_tensor *parameter, xp_
     }
     root->role = XP_ROLE_GRADIENT;
     root->store_index = parameter->store_index;
-    return XP_OK;
+    return xp_store_use(graph->store, XP_STORE_GRADIENTS);
 }
 
 static xp_status check(int output_count, xp_tensor *const *outputs, xp_tensor *const *seeds, int leaf_count,

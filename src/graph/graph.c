@@ -138,6 +138,7 @@ xp_tensor *xp_graph_store_buffer(xp_graph *graph, int buffer) {
         xp_fail(XP_INVALID_ARGUMENT, "the %s of the store were requested before the store was laid out", names[buffer]);
         return NULL;
     }
+    if (xp_store_use(graph->store, buffer) != XP_OK) return NULL;
     int64_t elements = buffer == XP_STORE_VALUES ? graph->store->elements : graph->store->trained_elements;
     const xp_type type = buffer == XP_STORE_COPIES ? graph->store->copies : XP_STORE_TYPE;
     xp_tensor *tensor = add_tensor(graph, names[buffer], type, XP_ROLE_STORE, 1, &elements);

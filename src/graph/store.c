@@ -89,8 +89,19 @@ xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes) {
     return XP_OK;
 }
 
+xp_status xp_store_use(xp_store *store, int buffer) {
+    if (store->buffers[XP_STORE_VALUES] && !store->buffers[buffer])
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "the store was allocated for evaluation alone: differentiate graphs and add "
+                       "optimisers before xp_store_allocate");
+    store->used[buffer] = true;
+    return XP_OK;
+}
+
+/* What only evaluates has values alone. */
 static size_t buffer_bytes(const xp_store *store, int buffer) {
     if (buffer == XP_STORE_SUMS && !store->accumulates) return 0;
+    if (buffer >= XP_STORE_GRADIENTS && buffer <= XP_STORE_MOMENT_2 && !store->used[buffer]) return 0;
     if (buffer == XP_STORE_COPIES)
         return store->copies == XP_F32 ? 0 : (size_t)store->trained_elements * xp_type_bytes(store->copies);
     return (size_t)(buffer == XP_STORE_VALUES ? store->elements : store->trained_elements) *
@@ -241,8 +252,13 @@ static xp_status check_access(const xp_store *store, int buffer, int index) {
     if (buffer < 0 || buffer >= XP_STORE_BUFFERS)
         return xp_fail(XP_INVALID_ARGUMENT, "the store has no buffer number %d", buffer);
     const xp_parameter *parameter = &store->parameters[index];
-    if (!store->buffers[buffer])
+    if (!store->buffers[XP_STORE_VALUES])
         return xp_fail(XP_INVALID_ARGUMENT, "%s cannot be read or written: the store is not allocated",
+                       parameter->name);
+    if (!store->buffers[buffer])
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s has no gradient and no moments: no graph of the store was differentiated "
+                       "or has an optimiser",
                        parameter->name);
     if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE)
         return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);

@@ -36,8 +36,9 @@ struct xp_store {
     int64_t elements;         /* all */
     int64_t trainable_count;  /* numbers without gaps, for people */
     bool laid_out;
-    bool accumulates; /* has XP_STORE_SUMS, which the update reads in place of the gradients */
-    xp_type copies;   /* their type, bf16 or fp16; XP_F32: there are none */
+    bool accumulates;                /* has XP_STORE_SUMS, which the update reads in place of the gradients */
+    bool used[XP_STORE_ALL_BUFFERS]; /* by a graph or a file, so that they are allocated; values always are */
+    xp_type copies;                  /* their type, bf16 or fp16; XP_F32: there are none */
     xp_device *device;
     cl_mem buffers[XP_STORE_ALL_BUFFERS];
 };
@@ -47,6 +48,8 @@ xp_status xp_store_lay_out(xp_store *store, size_t alignment_bytes);
 /* Has the store keep copies of that type, which xp_store_write and the optimiser's step bring up to date. False: its
  * layout is fixed without them, or they have another type. */
 bool xp_store_keep_copies(xp_store *store, xp_type type);
+/* Has the store allocate a buffer. XP_INVALID_ARGUMENT: it was allocated without. */
+xp_status xp_store_use(xp_store *store, int buffer);
 /* Draws and writes one parameter of an allocated store, as xp_store_initialise does. */
 xp_status xp_store_initialise_one(xp_store *store, int index, uint64_t seed);
 size_t xp_store_bytes(const xp_store *store); /* of all flat buffers, after lay_out */

@@ -59,8 +59,6 @@ bool xp_run_has_stopped_early(const xp_run *run); /* the latter, before the last
 /* NULL, or a file that a run whose every epoch is done has, but this one has not. */
 const char *xp_run_missing_file(const xp_run *run);
 
-/* Bytes that the run takes on the device: weights, optimiser, activations and inputs. */
-size_t xp_run_memory(const xp_run *run);
 /* Device, data, parameters, batch and memory, as one message. */
 xp_status xp_run_announce(const xp_run *run);
 /* For a dry run: the same, and the plan, to options->report. */

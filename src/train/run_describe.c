@@ -29,20 +29,6 @@ static void describe_weights(const xp_run *run, xp_writer *out) {
     xp_write(out, "%s\n", classes > SHOWN ? " …" : "");
 }
 
-/* The arenas of both plans; the training plan lends its own where it is large enough. */
-static size_t arena_bytes(const xp_session *session) {
-    xp_plan_summary training, evaluation;
-    xp_session_summarise(session, &training);
-    xp_plan_summarise(session->evaluation_plan, &evaluation);
-    const bool lends = evaluation.arena_bytes <= training.arena_bytes;
-    return training.arena_bytes + (lends ? 0 : evaluation.arena_bytes);
-}
-
-size_t xp_run_memory(const xp_run *run) {
-    const xp_session *session = &run->session;
-    return xp_store_bytes(session->store) + xp_session_input_bytes(session) + arena_bytes(session);
-}
-
 /* Prints device, data, parameters, batch and memory before a run begins. */
 static void describe_run(const xp_run *run, xp_writer *out) {
     const xp_session *session = &run->session;
@@ -50,9 +36,9 @@ static void describe_run(const xp_run *run, xp_writer *out) {
     const int parts = config->training.accumulate, epochs = config->training.epochs;
     char total[32], stored[32], arena[32], uploaded[32];
     xp_text_bytes((double)xp_session_input_bytes(session), uploaded);
-    xp_text_bytes((double)xp_run_memory(run), total);
+    xp_text_bytes((double)xp_session_bytes(session), total);
     xp_text_bytes((double)xp_store_bytes(session->store), stored);
-    xp_text_bytes((double)arena_bytes(session), arena);
+    xp_text_bytes((double)xp_session_arena_bytes(session), arena);
     xp_write(out, "device       %s (%s), kernels %s\n", session->device->name, session->device->selector,
              run->checkpoint.family);
     const xp_task *task = run->checkpoint.task;

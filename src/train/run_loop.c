@@ -174,7 +174,7 @@ void xp_run_summarise(const xp_run *run, xp_run_summary *out) {
         xp_plan_summary step;
         xp_session_summarise(&run->session, &step);
         out->step_flops = step.flops;
-        out->memory_bytes = (double)xp_run_memory(run);
+        out->memory_bytes = (double)xp_session_bytes(&run->session);
         if (getrusage(RUSAGE_SELF, &usage) == 0) out->peak_bytes = 1024.0 * (double)usage.ru_maxrss;
     }
     memcpy(out->device, run->checkpoint.device, sizeof out->device);

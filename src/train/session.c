@@ -105,6 +105,7 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
         XP_TRY(xp_plan_create(&session->training_plan, session->device, session->training.model.graph));
         if (session->update) XP_TRY(xp_plan_create(&session->update_plan, session->device, session->update));
     }
+    XP_TRY(xp_store_lay_out(session->store, session->device->limits.alignment_bytes));
     if (watch.call) XP_TRY(watch.call(watch.user, session->evaluation.model.graph));
     return xp_plan_create(&session->evaluation_plan, session->device, session->evaluation.model.graph);
 }
@@ -246,6 +247,18 @@ void xp_session_summarise(const xp_session *session, xp_plan_summary *out) {
 
 size_t xp_session_input_bytes(const xp_session *session) {
     return XP_TRANSFER_SETS * session->inputs.bytes;
+}
+
+size_t xp_session_arena_bytes(const xp_session *session) {
+    xp_plan_summary training = {0}, evaluation;
+    if (session->training_plan) xp_session_summarise(session, &training);
+    xp_plan_summarise(session->evaluation_plan, &evaluation);
+    const bool lends = evaluation.arena_bytes <= training.arena_bytes;
+    return training.arena_bytes + (lends ? 0 : evaluation.arena_bytes);
+}
+
+size_t xp_session_bytes(const xp_session *session) {
+    return xp_store_bytes(session->store) + xp_session_input_bytes(session) + xp_session_arena_bytes(session);
 }
 
 /* The row of the transfers, in the columns of the plan's table. */

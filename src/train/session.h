@@ -65,6 +65,10 @@ xp_status xp_session_print_profile(const xp_session *session, FILE *out);
 
 /* Of the inputs: both sets, which no plan has in its arena. */
 size_t xp_session_input_bytes(const xp_session *session);
+/* Of the arenas of both plans; the training plan lends its own where it is large enough. */
+size_t xp_session_arena_bytes(const xp_session *session);
+/* What the session takes on the device: parameters and what training keeps beside them, inputs and arenas. */
+size_t xp_session_bytes(const xp_session *session);
 
 /* ---- passes ------------------------------------------------------------------------------------------------------ */
 

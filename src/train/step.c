@@ -50,7 +50,9 @@ static xp_status add_optimiser(xp_graph *graph, xp_device *device, const xp_opti
     if (find_node(graph, "gradient_sum"))
         return xp_fail(XP_INVALID_ARGUMENT,
                        "optimiser: this graph accumulates gradients; the update belongs to a graph of its own");
-    const xp_store *store = graph->store;
+    xp_store *store = graph->store;
+    for (int buffer = XP_STORE_MOMENT_1; buffer <= XP_STORE_MOMENT_2; buffer++) /* checkpoints have both */
+        XP_TRY(xp_store_use(store, buffer));
     const xp_optimiser_attributes attributes = {
         .kind = own.kind,
         .beta1 = own.beta1,

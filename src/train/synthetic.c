@@ -65,20 +65,25 @@ static xp_status make_batch(const xp_model_shape *shape, xp_dataset header, xp_d
 
 enum { ROUND = 64 }; /* steps of one pass */
 
-xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
-                            const xp_device_options *options) {
+xp_status xp_synthetic_plan(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
+                            const xp_device_options *options, bool training) {
     *out = (xp_synthetic){.config = *config, .loss_scale = xp_loss_scale_begin()};
-    const int batch = shape->batch;
     xp_model_shape part = *shape;
-    part.batch = batch / out->config.training.accumulate;
-    out->order = calloc((size_t)batch * ROUND, sizeof *out->order);
-    if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
-    for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
+    part.batch = shape->batch / out->config.training.accumulate;
     const xp_dataset header = header_of(&config->model, shape);
     const xp_task *task = NULL;
     XP_TRY(xp_task_for(&header, &task));
-    XP_TRY(xp_session_open(&out->session, task, &out->config, &part, options, NULL, true));
-    XP_TRY(make_batch(shape, header, out->session.device, &out->batch));
+    return xp_session_open(&out->session, task, &out->config, &part, options, NULL, training);
+}
+
+xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
+                            const xp_device_options *options) {
+    XP_TRY(xp_synthetic_plan(out, config, shape, options, true));
+    const int batch = shape->batch;
+    out->order = calloc((size_t)batch * ROUND, sizeof *out->order);
+    if (!out->order) return xp_fail(XP_OUT_OF_MEMORY, "no memory for a batch of %d", batch);
+    for (int64_t i = 0; i < (int64_t)batch * ROUND; i++) out->order[i] = (int32_t)(i % batch);
+    XP_TRY(make_batch(shape, header_of(&config->model, shape), out->session.device, &out->batch));
     XP_TRY(xp_session_realise(&out->session, NULL));
     return xp_store_initialise(out->session.store, 1);
 }

@@ -17,8 +17,11 @@ typedef struct xp_synthetic {
     xp_loss_scale loss_scale;
 } xp_synthetic;
 
-/* `shape` is that of the whole batch. Opens the device, builds and realises the plan, draws batch and parameters. Close
- * it, whatever the outcome. */
+/* `shape` is that of the whole batch. Opens the device and plans: a training session, or one for evaluation alone.
+ * Nothing is allocated on the device. Close it, whatever the outcome. */
+xp_status xp_synthetic_plan(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
+                            const xp_device_options *options, bool training);
+/* Plans a training session and realises it, draws batch and parameters. As above. */
 xp_status xp_synthetic_open(xp_synthetic *out, const xp_config *config, const xp_model_shape *shape,
                             const xp_device_options *options);
 void xp_synthetic_close(xp_synthetic *synthetic);
