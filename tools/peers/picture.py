@@ -2,6 +2,10 @@
 
 COLOURS = ["#4269d0", "#97bbf5", "#efb118", "#6cc5b0", "#a463f2", "#ff725c"]
 LEFT, BAR, GAP, WIDTH, TOP = 350, 15, 16, 920, 92
+# Where the reader prefers a dark page.
+STYLE = ("<style>@media (prefers-color-scheme:dark){"
+         '[fill="white"]{fill:#111827}[fill="#222"]{fill:#e5e7eb}[stroke="#222"]{stroke:#e5e7eb}[fill="#555"]{fill:#9ca3af}[stroke="#ddd"]{stroke:#374151}'
+         "}</style>")
 LONGEST = 12  # longer bars end here, with a mark: the others would be too short to tell apart
 
 
@@ -16,7 +20,8 @@ def draw(title, subtitle, groups):
     step = next(step for step in (0.5, 1, 2, 5, 10, 20, 50) if largest / step <= 8)
     scale = (WIDTH - LEFT - 70) / max(largest, 1.0)
     height = TOP + sum(len(bars) * BAR + GAP for _, bars in groups) + 40
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13">',
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="13" fill="#222">',
+           STYLE,
            f'<rect width="{WIDTH}" height="{height}" fill="white"/>',
            f'<text x="16" y="28" font-size="18" font-weight="bold">{escape(title)}</text>',
            f'<text x="16" y="48" fill="#555">{escape(subtitle)}</text>']
@@ -24,7 +29,7 @@ def draw(title, subtitle, groups):
     for name in names:
         out.append(f'<rect x="{x}" y="60" width="12" height="12" fill="{COLOURS[names.index(name) % len(COLOURS)]}"/>')
         out.append(f'<text x="{x + 17}" y="71">{escape(name)}</text>')
-        x += 40 + 7.2 * len(name)
+        x += 40 + sum(10.5 if letter.isupper() else 7.5 for letter in name)
     mark = 0.0
     while mark * scale <= WIDTH - LEFT - 50:
         at = LEFT + mark * scale
