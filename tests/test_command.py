@@ -121,6 +121,9 @@ def check_analyze(train, test):
     picture = xml.dom.minidom.parse(os.path.join(ROOT, "analysed", "attention.svg"))
     maps = [group for group in picture.getElementsByTagName("g") if group.getAttribute("class") == "map"]
     expect(name, len(maps) == 2, f"{len(maps)} maps of two heads")
+    titles = [text.firstChild.data for text in picture.getElementsByTagName("text")]
+    lines = [line.getAttribute("d").count("L") for line in picture.getElementsByTagName("path") if line.getAttribute("stroke-width") == "1.5"]
+    expect(name, any(title.startswith("sample 0, ") for title in titles) and lines == [8], f"the sample of nine steps: {titles} {lines}")
     expect(name, layers("analysed-5", "--limit", "5")["samples"] == 5)
 
     change_queries(run, lambda part, rows: bytes(len(rows)) if part == 0 else rows)  # queries of 0: every key counts the same

@@ -72,13 +72,16 @@ static void the_picture_shows_every_head(void **state) {
     char *text = NULL;
     size_t length = 0;
     const char *path = scratch_path("maps.svg");
-    MUST(xp_maps_write(path, "title", "note", rows, 2, names));
+    const xp_map_sample sample = {"sample 3, cat & dog", "<path d=\"M0 0h140\"/>"};
+    MUST(xp_maps_write(path, "title", "note", &sample, rows, 2, names));
     assert_int_equal(xp_file_read(path, &text, &length), XP_OK);
     if (strstr(text, "nan") || strstr(text, "inf")) fail_msg("%s", text);
     int frames = 0;
     for (const char *at = text; (at = strstr(at, "class=\"map\"")); at++) frames++;
     assert_int_equal(frames, HEADS + 1);
     assert_non_null(strstr(text, "head 2 &amp; more"));
+    assert_non_null(strstr(text, "sample 3, cat &amp; dog"));
+    assert_non_null(strstr(text, sample.sketch));
     free(text);
 }
 

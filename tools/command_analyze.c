@@ -95,8 +95,8 @@ int xp_command_analyze(int count, char **words) {
             "of keys that act as support vectors. Most attended are the rows with the largest weights as\n"
             "keys, counted from 0. Of attention-BN, BN mean is the root mean square of mu and BN deviation\n"
             "the mean of s, unless they are those of prefixes. --out writes the same numbers as JSON, and a\n"
-            "picture of the maps of one sample, with at most 64 cells per side. RUN is a run folder, of which\n"
-            "the best weights are used, or its folder best/ or last/.\n",
+            "picture of the first sample and its maps, with at most 64 cells per side. RUN is a run folder, of\n"
+            "which the best weights are used, or its folder best/ or last/.\n",
         .flags = flags,
         .flag_count = sizeof flags / sizeof *flags,
         .words = "RUN",

@@ -58,6 +58,9 @@ typedef struct xp_sample_kind {
      * there is none. Writes atomically. XP_IO_ERROR, and what reading fails with. */
     const char *picture;
     xp_status (*draw)(const xp_dataset *dataset, const int32_t *order, const char *path);
+    /* Draws a sample, as the data have it, into the square from 0 to `side` of an SVG picture, with time from left to
+     * right; NULL: it is nothing to look at. Fails as xp_dataset_read. */
+    xp_status (*sketch)(const xp_dataset *dataset, int64_t sample, double side, xp_writer *out);
 } xp_sample_kind;
 extern const xp_sample_kind xp_series_kind, xp_images_kind, xp_text_kind, xp_tokens_kind;
 const xp_sample_kind *xp_sample_kind_find(const char *name); /* NULL: there is none */

@@ -83,6 +83,10 @@ xp_status xp_view_read(const xp_dataset *dataset, int64_t number, xp_random *ran
 /* The picture of a data set of images (sheet.c). */
 xp_status xp_sheet_draw(const xp_dataset *dataset, const int32_t *order, const char *path);
 
+/* The sketches of a sample that is an image or a series (sketch.c). */
+xp_status xp_sketch_image(const xp_dataset *dataset, int64_t sample, double side, xp_writer *out);
+xp_status xp_sketch_series(const xp_dataset *dataset, int64_t sample, double side, xp_writer *out);
+
 /* Scales targets as xp_standardisation_undo takes them, and NaN stay so (targets.c). */
 void xp_targets_standardise(const xp_standardisation *standardisation, int64_t count, float *values);
 

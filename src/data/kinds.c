@@ -46,7 +46,8 @@ const xp_sample_kind xp_series_kind = {.name = "series",
                                        .features = series_features,
                                        .place = series_place,
                                        .check_alike = series_check_alike,
-                                       .describe = series_describe};
+                                       .describe = series_describe,
+                                       .sketch = xp_sketch_series};
 
 /* --- images ------------------------------------------------------------------------------------------------------- */
 
@@ -89,7 +90,8 @@ const xp_sample_kind xp_images_kind = {.name = "images",
                                        .describe = images_describe,
                                        .tokenise = xp_tokens_of_images,
                                        .picture = "samples.png",
-                                       .draw = xp_sheet_draw};
+                                       .draw = xp_sheet_draw,
+                                       .sketch = xp_sketch_image};
 
 /* --- the table ---------------------------------------------------------------------------------------------------- */
 

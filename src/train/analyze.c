@@ -171,6 +171,21 @@ static void add_sample(analysis_run *run, int slot, int sample, int rows, bool f
     }
 }
 
+/* The sample whose maps are shown, in words and as a picture. */
+static xp_status sketch_sample(xp_analysis *result, const xp_dataset *data) {
+    const int label = data->labels ? data->labels[0] : -1;
+    xp_writer sketch = {0};
+    snprintf(result->sample, sizeof result->sample, "sample %lld%s%s", (long long)xp_dataset_number(data, 0),
+             label < 0 ? "" : ", ", label < 0 ? "" : data->class_names[label]);
+    if (!data->kind->sketch) return XP_OK;
+    xp_status status = data->kind->sketch(data, 0, XP_MAP_SIDE, &sketch);
+    if (status == XP_OK) status = xp_writer_status(&sketch, "a sample");
+    if (status == XP_OK) result->sketch = strdup(sketch.text);
+    xp_writer_release(&sketch);
+    if (status != XP_OK || result->sketch) return status;
+    return xp_fail(XP_OUT_OF_MEMORY, "no memory for the picture of a sample");
+}
+
 static xp_status pass(analysis_run *run, xp_session *session, const xp_dataset *data,
                       const xp_trainer_callbacks *callbacks) {
     xp_analysis *result = run->result;
@@ -292,6 +307,7 @@ static xp_status analyze(analysis_run *run, const char *folder, const xp_dataset
     if (status == XP_OK) status = xp_session_realise(&session, callbacks);
     if (status == XP_OK) status = xp_checkpoint_load(folder, session.store, false);
     if (status == XP_OK) status = pass(run, &session, data, callbacks);
+    if (status == XP_OK) status = sketch_sample(run->result, data);
     xp_session_close(&session);
     return status;
 }
@@ -334,6 +350,7 @@ void xp_analysis_release(xp_analysis *analysis) {
     for (int i = 0; analysis->layers && i < analysis->layer_count; i++) free(analysis->layers[i].cells);
     free(analysis->layers);
     free(analysis->scales);
+    free(analysis->sketch);
     *analysis = (xp_analysis){0};
 }
 
@@ -393,9 +410,11 @@ static xp_status write_picture(const xp_analysis *analysis, const char *path, co
         shown++;
     }
     const char *slash = strrchr(data, '/');
-    snprintf(note, sizeof note, "maps of one sample, distances of %lld samples of %s", (long long)analysis->samples,
-             slash ? slash + 1 : data);
-    if (status == XP_OK && shown > 0) status = xp_maps_write(path, analysis->attention, note, rows, shown, list);
+    snprintf(note, sizeof note, "maps of the first sample, distances of %lld samples of %s",
+             (long long)analysis->samples, slash ? slash + 1 : data);
+    const xp_map_sample sample = {analysis->sample, analysis->sketch};
+    if (status == XP_OK && shown > 0)
+        status = xp_maps_write(path, analysis->attention, note, &sample, rows, shown, list);
     free(rows);
     free(titles);
     free(names);

@@ -32,7 +32,9 @@ typedef struct xp_analysis {
     char attention[XP_SPECIFICATION_BYTES];
     int64_t samples;
     int heads;
-    int *scales; /* [heads]; 1: all rows */
+    int *scales;      /* [heads]; 1: all rows */
+    char sample[300]; /* the first sample, in words: "sample 0, Ankle boot" */
+    char *sketch;     /* and as a part of an SVG picture; NULL: it is nothing to look at */
     int layer_count;
     xp_layer_analysis *layers; /* [layer_count] */
 } xp_analysis;

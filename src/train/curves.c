@@ -219,14 +219,19 @@ static void draw_colour_bar(xp_writer *out, double x, double y, double height, d
     xp_svg_text(out, x + WIDTH + 6, y + height, "start", 10, XP_SVG_SOFT, "400", "0");
 }
 
-xp_status xp_maps_write(const char *path, const char *title, const char *note, const xp_map_row *layers, int count,
-                        const char *const *names) {
-    const double left = 48, top = 96, side = 140, gap = 18, below = 62;
+xp_status xp_maps_write(const char *path, const char *title, const char *note, const xp_map_sample *sample,
+                        const xp_map_row *layers, int count, const char *const *names) {
+    const double left = 48, side = XP_MAP_SIDE, gap = 18, below = 62, top = 96 + (sample->sketch ? side + 48 : 0);
     int most_heads = 1;
     for (int i = 0; i < count; i++) most_heads = layers[i].heads > most_heads ? layers[i].heads : most_heads;
     xp_writer out = {0};
     xp_svg_begin(&out, fmax(left + most_heads * (side + gap) + 72, 640), top + count * (side + below), title);
     xp_svg_text(&out, 24, 50, "start", 12, XP_SVG_SOFT, "400", note);
+    if (sample->sketch) {
+        xp_svg_text(&out, left, 84, "start", 12, XP_SVG_INK, "600", sample->title);
+        xp_write(&out, "<g transform=\"translate(%.1f 92)\">\n%s</g>\n", left, sample->sketch);
+        xp_svg_frame(&out, left, 92, side, side);
+    }
     for (int i = 0; i < count; i++) {
         const xp_map_row *layer = &layers[i];
         int cells = layer->rows * layer->columns;
