@@ -211,7 +211,7 @@ class Step:
             path = os.path.join(folder, "start.safetensors")
             runner = steps.Runner("Expanse", [options.expanse, "bench", "step", "--on-request", "--save-start", path, "--device",
                                               options.device, "--precision", precision, *words_of(self.shape)])
-            start = steps.Start(path, self.shape["heads"]) if side else None
+            start = steps.Start(path, steps.options_of(self.shape)) if side else None
         step = side.step(start) if side else None
         runner.steps(WARM)
         if side:

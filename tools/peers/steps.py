@@ -15,11 +15,19 @@ CASES = [
     dict(width=512, heads=8, layers=2, ffn=2048, batch=16, length=512),
     dict(width=64, heads=2, layers=2, ffn=128, batch=32, length=1024),
     dict(width=64, heads=4, layers=4, ffn=128, batch=64, image=28, patch=4),
+    dict(preset="forecast", batch=64, length=336, features=3, classes=48),
+    dict(preset="text-small", batch=16, length=128),
+    dict(preset="deit-tiny", batch=8, image=224, channels=3, classes=1000),
 ]
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
 RATE, DECAY, BETAS, EPSILON = 1e-5, 0.01, (0.9, 0.999), 1e-8
 TOLERANCE = 1e-4
-
+# What these steps have in place of the options of a preset: a configuration (YAML).
+PLAIN = f"""model: {{dropout: 0, drop_path: 0}}
+augment: {{mixup: 0, cutmix: 0}}
+training: {{accumulate: 1, label_smoothing: 0, gradient_clip: 0, learning_rate: {RATE}, weight_decay: {DECAY}, beta1: {BETAS[0]}, beta2: {BETAS[1]},
+           epsilon: {EPSILON}}}
+"""
 
 PACKAGES = {"libopenblas.so.0": "libopenblas0-pthread", "libclblast.so.1": "libclblast1", "libOpenCL.so.1": "ocl-icd-libopencl1",
             "torch": "python3-torch", "numpy": "python3-numpy", "jax": "jax with pip", "tinygrad": "tinygrad with pip"}
@@ -68,22 +76,41 @@ def read_safetensors(path):
     return out
 
 
-class Start:
-    """Weights and batch of a file of `expanse bench step --save-start`; images become rows of patches."""
+def options_of(case):
+    """The model of a case, as far as the tensors do not tell it: options of its preset, or of the plain encoder."""
+    if "preset" not in case:
+        vision = "image" in case
+        return dict(heads=case["heads"], pre_norm=vision, scale_input=not vision, norm_epsilon=1e-5, head="mean", causal=False)
+    path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../presets", case["preset"] + ".yaml")
+    with open(path) as file:
+        told = dict(line.strip().split(": ", 1) for line in file if line.startswith("  "))
+    return dict(heads=int(told["heads"]), pre_norm=told["pre_norm"] == "on", scale_input=told["scale_input"] == "on",
+                norm_epsilon=float(told["norm_epsilon"]), head=told["head"], causal="causal" in told["attention"])
 
-    def __init__(self, path, heads):
+
+class Start:
+    """Weights and batch of a file of `expanse bench step --save-start`, with options_of a case; images become rows of patches, steps of
+    a series rows of patches, too, and the labels of a text are the tokens that follow."""
+
+    def __init__(self, path, options):
         tensors = read_safetensors(path)
         self.labels = tensors.pop("batch.labels")
-        self.vision = "batch.images" in tensors
-        if self.vision:
+        self.text = "batch.text" in tensors
+        if self.text:
+            text = tensors.pop("batch.text").astype("int64")
+            self.series, self.labels = text[:, :-1], text[:, 1:].reshape(-1)
+        elif "batch.images" in tensors:
             images = tensors.pop("batch.images")
             b, c, y, x = images.shape
             p = round((tensors["embedding.weight"].shape[1] / c) ** 0.5)
             images = images.reshape(b, c, y // p, p, x // p, p).transpose(0, 2, 4, 1, 3, 5)
             self.series = images.reshape(b, (y // p) * (x // p), c * p * p)
         else:
-            self.series = tensors.pop("batch.series")
-        self.tensors, self.heads = tensors, heads
+            series = tensors.pop("batch.series")
+            self.series = series.reshape(series.shape[0], -1, tensors["embedding.weight"].shape[1])
+        self.tensors = tensors
+        for name, value in options.items():
+            setattr(self, name, value)
         self.width = tensors["positions"].shape[1]
         self.layers = 1 + max(int(name.split(".")[1]) for name in tensors if name.startswith("encoder."))
 
@@ -103,17 +130,22 @@ def serve(step, banner):
 
 
 def encode(start, p, x, operations):
-    """The model's logits: `operations` are linear, norm, attention and gelu of a library, p its tensors by name."""
-    linear, norm, attention, gelu = operations
+    """The model's logits: `operations` are linear, norm, attention, gelu and append of a library, p its tensors by name."""
+    linear, norm, attention, gelu, append = operations
     apply = lambda x, name: linear(x, p[name + ".weight"], p[name + ".bias"])
     normed = lambda x, name: norm(x, p[name + ".weight"], p[name + ".bias"])
-    x = apply(x, "embedding") * (1.0 if start.vision else start.width**0.5) + p["positions"]
+    x = p["embedding.weight"][x] if start.text else apply(x, "embedding")
+    x = x * start.width**0.5 if start.scale_input else x
+    x = (append(p["class_token"], x) if start.head == "class" else x) + p["positions"]
     for i in range(start.layers):
         attend = lambda x: apply(attention(apply(x, f"encoder.{i}.attention.qkv")), f"encoder.{i}.attention.output")
         feed = lambda x: apply(gelu(apply(x, f"encoder.{i}.feed_forward.linear1")), f"encoder.{i}.feed_forward.linear2")
         for part, name in ((attend, f"encoder.{i}.norm1"), (feed, f"encoder.{i}.norm2")):
-            x = x + part(normed(x, name)) if start.vision else normed(x + part(x), name)
-    return apply(normed(x, "final_norm").mean(1), "head")
+            x = x + part(normed(x, name)) if start.pre_norm else normed(x + part(x), name)
+    x = normed(x, "final_norm")
+    if start.head == "tied":
+        return x.reshape(-1, start.width) @ p["embedding.weight"].T
+    return apply({"class": lambda: x[:, 0], "mean": lambda: x.mean(1), "flatten": lambda: x.reshape(x.shape[0], -1)}[start.head](), "head")
 
 
 def pytorch_step(start, device="cpu", autocast=None):
@@ -134,10 +166,16 @@ def pytorch_step(start, device="cpu", autocast=None):
     def attention(qkv):
         b, n, _ = qkv.shape
         q, k, v = qkv.view(b, n, 3, start.heads, -1).permute(2, 0, 3, 1, 4)
-        o = fused(q, k, v) if fused else torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, -1) @ v
+        if fused:
+            o = fused(q, k, v, is_causal=start.causal)
+        else:
+            scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+            o = torch.softmax(scores + later[:n, :n] if start.causal else scores, -1) @ v
         return o.transpose(1, 2).reshape(b, n, start.width)
 
-    operations = (F.linear, lambda x, w, b: F.layer_norm(x, (start.width,), w, b, 1e-5), attention, F.gelu)
+    later = torch.full((start.tensors["positions"].shape[0],) * 2, -torch.inf, device=device).triu(1)
+    append = lambda token, x: torch.cat((token.expand(x.shape[0], 1, -1), x), 1)
+    operations = (F.linear, lambda x, w, b: F.layer_norm(x, (start.width,), w, b, start.norm_epsilon), attention, F.gelu, append)
 
     def step():
         with torch.autocast(device, autocast, enabled=autocast is not None):
@@ -174,13 +212,14 @@ def serve_jax(start):
     def attention(qkv):
         b, n, _ = qkv.shape
         q, k, v = jnp.moveaxis(qkv.reshape(b, n, 3, start.heads, -1), 2, 0)
-        return jax.nn.dot_product_attention(q, k, v).reshape(b, n, start.width)
+        return jax.nn.dot_product_attention(q, k, v, is_causal=start.causal).reshape(b, n, start.width)
 
     def norm(x, w, b):
         mean = x.mean(-1, keepdims=True)
-        return (x - mean) * jax.lax.rsqrt(((x - mean) ** 2).mean(-1, keepdims=True) + 1e-5) * w + b
+        return (x - mean) * jax.lax.rsqrt(((x - mean) ** 2).mean(-1, keepdims=True) + start.norm_epsilon) * w + b
 
-    operations = (lambda x, w, b: x @ w.T + b, norm, attention, lambda x: jax.nn.gelu(x, approximate=False))
+    append = lambda token, x: jnp.concatenate((jnp.broadcast_to(token, (x.shape[0], 1, start.width)), x), 1)
+    operations = (lambda x, w, b: x @ w.T + b, norm, attention, lambda x: jax.nn.gelu(x, approximate=False), append)
 
     def loss_of(tensors):
         logits = encode(start, tensors, series, operations)
@@ -274,7 +313,10 @@ class Peers:
 
 
 def shape_of(case):
-    place = f"image {case['image']}², patch {case['patch']}" if "image" in case else f"N={case['length']}"
+    place = f"image {case['image']}²" if "image" in case else f"N={case['length']}"
+    if "preset" in case:
+        return f"{case['preset']} B={case['batch']} {place}"
+    place += f", patch {case['patch']}" if "patch" in case else ""
     return "d={width} H={heads} L={layers} FFN={ffn} B={batch} ".format(**case) + place
 
 
@@ -282,8 +324,12 @@ def measure(case, options):
     with tempfile.TemporaryDirectory() as folder:
         start = os.path.join(folder, "start.safetensors")
         words = [word for name, value in case.items() for word in (f"--{name}", str(value))]
-        command = [options.expanse, "bench", "step", "--attention", options.attention, "--on-request", "--save-start", start]
-        peer = lambda python, name: [python, options.script, "--peer", name, start, str(case["heads"]), str(options.threads)]
+        plain = os.path.join(folder, "plain.yaml")
+        with open(plain, "w") as file:
+            file.write(PLAIN)
+        command = [options.expanse, "bench", "step", *(["--config", plain] if "preset" in case else ["--attention", options.attention]),
+                   "--on-request", "--save-start", start]
+        peer = lambda python, name: [python, options.script, "--peer", name, start, json.dumps(options_of(case)), str(options.threads)]
         peers = Peers()
         peers.start("Expanse", command + words)
         if not options.no_pytorch:
