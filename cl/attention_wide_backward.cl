@@ -111,24 +111,18 @@ INLINE void prepare_rows(const __global stored *d_o, int d_o_row, const __global
     }
 }
 
-/* A vector of queries and one key: the score and d_o·v become the weight (with dropout) and the gradient of the score.
+/* A vector of queries and one key: the weight and d_o·v become the weight with dropout and the gradient of the score.
  * mask_tile and slope may be NULL. The vectors are read as such: of loads some compilers make four loads of two
  * floats. */
-INLINE void weigh_lanes(floats row, floats delta, const floats *mask_tile, const floats *slope, float factor, floats *p,
-                        floats *ds) {
-    floats d_weight = *ds, weight, inner = factor;
+INLINE void weigh_lanes(floats weight, floats row, floats delta, const floats *mask_tile, const floats *slope,
+                        float factor, floats *p, floats *ds) {
+    floats d_weight = *ds, inner = factor;
     if (SLOPED && slope) inner *= *slope;
 #if DROPOUT
     d_weight *= *mask_tile;
 #endif
     d_weight -= delta;
-#if LINEAR
-    weight = *p * row;
-    inner *= row;
-#else
-    weight = OF_LANES(fast_exp2_)(min(*p - row, 0.0f));
-    inner *= weight;
-#endif
+    inner *= LINEAR ? row : weight;
     *ds = d_weight * inner;
 #if DROPOUT
     weight *= *mask_tile;
@@ -136,20 +130,35 @@ INLINE void weigh_lanes(floats row, floats delta, const floats *mask_tile, const
     *p = weight;
 }
 
-/* One panel of a tile: the same for p and ds [keys][BLOCK_QUERIES]; ds becomes the gradient of q·k (slope: by_product)
- * or of the bias. */
+/* One panel of a tile: p and ds [keys][BLOCK_QUERIES], scores and d_o·v, become weights with dropout, and gradients of
+ * q·k (slope: by_product) or of the bias. Two keys at once: an even number of rows was written. */
 INLINE void weigh(const float *shift, const float *delta, int keys, const float *mask_tile, const float *slope,
                   float factor, float *p, float *ds) {
     const floats row_low = load_lanes(0, shift), row_high = load_lanes(1, shift);
     const floats delta_low = load_lanes(0, delta), delta_high = load_lanes(1, delta);
     const floats *mask_at = (const floats *)mask_tile, *slope_at = (const floats *)slope;
     floats *p_at = (floats *)p, *ds_at = (floats *)ds;
-    for (int j = 0; j < keys; j++) {
-        weigh_lanes(row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
-        weigh_lanes(row_high, delta_high, mask_at + 1, slope ? slope_at + 1 : 0, factor, p_at + 1, ds_at + 1);
-        p_at += BLOCK_QUERIES / LANES, ds_at += BLOCK_QUERIES / LANES;
-        if (SLOPED && slope) slope_at += BLOCK_QUERIES / LANES;
-        if (DROPOUT) mask_at += PANEL / LANES;
+    const int next = BLOCK_QUERIES / LANES, next_mask = PANEL / LANES;
+    for (int j = 0; j < keys; j += 2) {
+#if LINEAR
+        const floats p0 = p_at[0] * row_low, p1 = p_at[1] * row_high;
+        const floats p2 = p_at[next] * row_low, p3 = p_at[next + 1] * row_high;
+#else
+        floats p0 = min(p_at[0] - row_low, 0.0f), p1 = min(p_at[1] - row_high, 0.0f);
+        floats p2 = min(p_at[next] - row_low, 0.0f), p3 = min(p_at[next + 1] - row_high, 0.0f);
+        OF_LANES(fast_exp2_four_)(&p0, &p1, &p2, &p3);
+#endif
+        weigh_lanes(p0, row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
+        weigh_lanes(p1, row_high, delta_high, mask_at + 1, slope ? slope_at + 1 : 0, factor, p_at + 1, ds_at + 1);
+        if (j + 1 == keys) return;
+        p_at += next, ds_at += next;
+        if (SLOPED && slope) slope_at += next;
+        if (DROPOUT) mask_at += next_mask;
+        weigh_lanes(p2, row_low, delta_low, mask_at, slope_at, factor, p_at, ds_at);
+        weigh_lanes(p3, row_high, delta_high, mask_at + 1, slope ? slope_at + 1 : 0, factor, p_at + 1, ds_at + 1);
+        p_at += next, ds_at += next;
+        if (SLOPED && slope) slope_at += next;
+        if (DROPOUT) mask_at += next_mask;
     }
 }
 

@@ -1,6 +1,22 @@
 /* The forward pass of attention for CPU devices. */
 #include "attention_wide.clh"
 
+/* p [keys][PANEL], scores to base 2, becomes the weights below a maximum; *total_low and *total_high grow by their sums. */
+INLINE void weigh_keys(int keys, floats low, floats high, float *p, floats *total_low, floats *total_high) {
+    for (int j = 0; j < keys; j += 2, p += 2 * PANEL) { /* an even number of rows was written */
+        floats p0 = load_lanes(0, p) - low, p1 = load_lanes(1, p) - high;
+        floats p2 = load_lanes(2, p) - low, p3 = load_lanes(3, p) - high;
+        OF_LANES(fast_exp2_four_)(&p0, &p1, &p2, &p3);
+        *total_low += p0;
+        *total_high += p1;
+        if (j + 1 < keys) *total_low += p2, *total_high += p3;
+        store_lanes(p0, 0, p);
+        store_lanes(p1, 1, p);
+        store_lanes(p2, 2, p);
+        store_lanes(p3, 3, p);
+    }
+}
+
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] by offset and strides of sample, row and head; lse [B,H,N].
  * Work-groups: block of queries of each residue, head, sample. */
 KERNEL void attention_forward(const __global stored *restrict q, const __global stored *restrict k,
@@ -70,14 +86,7 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
                 }
             }
             scale_low = OF_LANES(fast_exp2_)(old_low - low), scale_high = OF_LANES(fast_exp2_)(old_high - high);
-            for (int j = 0; j < keys; j++) {
-                floats p_low = OF_LANES(fast_exp2_)(load_lanes(2 * j, p) - low),
-                       p_high = OF_LANES(fast_exp2_)(load_lanes(2 * j + 1, p) - high);
-                total_low += p_low;
-                total_high += p_high;
-                store_lanes(p_low, 2 * j, p);
-                store_lanes(p_high, 2 * j + 1, p);
-            }
+            weigh_keys(keys, low, high, p, &total_low, &total_high);
             store_lanes(low, 2 * g, maximum);
             store_lanes(high, 2 * g + 1, maximum);
 #endif
@@ -93,10 +102,12 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
         }
     }
 
+    for (int i = 0; !LINEAR && i < panels * 2; i++)
+        store_lanes(load_lanes(i, maximum) * LOG_2 + log(load_lanes(i, total)), i, maximum);
     for (int i = 0; i < rows; i++) {
         const float z = LINEAR && NORMALISER == 2 ? 1.0f : i < queries ? total[i] : 0.0f;
         const bool some = i < queries && z != 0.0f;
-        lse[i * STRIDE] = LINEAR ? z : some ? maximum[i] * LOG_2 + log(z) : -INFINITY;
+        lse[i * STRIDE] = LINEAR ? z : some ? maximum[i] : -INFINITY;
         total[i] = some ? 1.0f / z : 0.0f;
     }
     for (int g = 0; g < panels; g++)

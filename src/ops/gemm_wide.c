@@ -9,11 +9,12 @@ typedef struct wide_blocks {
 
 /* By default the widest block of columns that still gives each core enough work-items; small products take the
  * narrowest, so that two and more cores share them. Wider vectors use up b faster: twice the rows then take from a
- * panel. A transposed a is packed by each work-item for itself, the more rarely the wider its block. */
+ * panel. A transposed a is packed by each work-item for itself, the more rarely the wider its block; b is wide then, so
+ * that it comes from the last cache, and twice the rows read it half as often. */
 static xp_status choose_wide_blocks(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, wide_blocks *out) {
     const xp_device_limits *limits = &xp_plan_device(plan)->limits;
-    const long lanes = limits->lanes, rows = 6 * lanes;
-    const int64_t wanted = (int64_t)limits->compute_units * (p->transpose_a ? 8 : 16);
+    const long lanes = limits->lanes, rows = p->transpose_a ? 96 : 6 * lanes;
+    const int64_t wanted = (int64_t)limits->compute_units * (p->transpose_a ? 4 : 16);
     int64_t columns = p->transpose_a ? 512 : 256;
     while (columns > 64 && xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) < wanted) columns /= 2;
     xp_tuning tuning = {.kernel = "gemm_wide",

@@ -1,5 +1,5 @@
-"""Kernels alone, beside peers on the same CPU: matrix products (OpenBLAS; CLBlast and tinygrad on the same
-OpenCL device) and attention (PyTorch's explicit formula, or its fused function where it has one; JAX; tinygrad). Each side runs in a process of its own that times
+"""Kernels alone, beside peers on the same CPU: matrix products (PyTorch, with the library that it was built with; OpenBLAS; CLBlast and
+tinygrad on the same OpenCL device) and attention (PyTorch's explicit formula, or its fused function where it has one; JAX; tinygrad). Each side runs in a process of its own that times
 every case and prints {case: seconds}; the sides take turns, round after round. Knows nothing of whole models or of pages."""
 import ctypes
 import json
@@ -22,6 +22,7 @@ CORE_PRODUCT = "1024x1024x1024nn"  # which of OpenBLAS's kernels are the fastest
 ATTENTION = dict(batch=8, heads=8, length=1024)
 WIDTHS = (64, 32)
 REPETITIONS = 7
+SLOW = 5
 
 
 warmed = 0.0
@@ -108,6 +109,18 @@ def serve_clblast(products, device):
         out[product] = median_seconds(call, 3)
         for handle in (a, b, c):
             cl.clReleaseMemObject(handle)
+    return out
+
+
+def serve_products_pytorch(products, threads):
+    import torch
+
+    torch.set_num_threads(threads)
+    out = {}
+    for product in products:
+        m, n, k, ta, tb = sizes_of(product)
+        a, b, c = torch.randn(*((k, m) if ta else (m, k))), torch.randn(*((n, k) if tb else (k, n))), torch.empty(m, n)
+        out[product] = median_seconds(lambda: torch.mm(a.T if ta else a, b.T if tb else b, out=c))
     return out
 
 
@@ -209,13 +222,16 @@ def peer(python, name, options, environment=None):
 
 
 def in_turn(sides, rounds):
-    """{side: {case: [seconds, …]}} of functions that each time all cases once. A side that cannot be had has no case."""
+    """{side: {case: [seconds, …]}} of functions that each time all cases once. A side that cannot be had has no case; one that
+    takes SLOW times as long as Expanse takes part once."""
     times = {name: {} for name in sides}
     for _ in range(rounds):
         for name, run in list(sides.items()):
             try:
                 for case, seconds in run().items():
                     times[name].setdefault(case, []).append(seconds)
+                if sum(case[0] for case in times[name].values()) > SLOW * sum(case[0] for case in times["Expanse"].values()):
+                    del sides[name]
             except LeftOut as reason:
                 leave_out(name, reason)
                 times[name] = {}
@@ -231,6 +247,7 @@ def products(options):
     cases = [*STEP_PRODUCTS, CUBE]
     sides = {
         "Expanse": lambda: {row["shape"]: row["median_ms"] / 1e3 for row in ours(options, ["gemm", *cases])},
+        "PyTorch": lambda: peer(options.python, "products-pytorch", options),
         "OpenBLAS": lambda: peer(sys.executable, "openblas", options),
         "CLBlast": lambda: peer(sys.executable, "clblast", options),
     }

@@ -22,12 +22,14 @@ CASES = [
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
 RATE, DECAY, BETAS, EPSILON = 1e-5, 0.01, (0.9, 0.999), 1e-8
 TOLERANCE = 1e-4
+ROUND = 1.0  # seconds: rounds of short steps have more of them
 # What these steps have in place of the options of a preset: a configuration (YAML).
 PLAIN = f"""model: {{dropout: 0, drop_path: 0}}
 augment: {{mixup: 0, cutmix: 0}}
 training: {{accumulate: 1, label_smoothing: 0, gradient_clip: 0, learning_rate: {RATE}, weight_decay: {DECAY}, beta1: {BETAS[0]}, beta2: {BETAS[1]},
            epsilon: {EPSILON}}}
 """
+
 
 PACKAGES = {"libopenblas.so.0": "libopenblas0-pthread", "libclblast.so.1": "libclblast1", "libOpenCL.so.1": "ocl-icd-libopencl1",
             "torch": "python3-torch", "numpy": "python3-numpy", "jax": "jax with pip", "tinygrad": "tinygrad with pip"}
@@ -321,6 +323,7 @@ def shape_of(case):
 
 
 def measure(case, options):
+    """{side: what it measured, or None where it could not be had}, in plain values."""
     with tempfile.TemporaryDirectory() as folder:
         start = os.path.join(folder, "start.safetensors")
         words = [word for name, value in case.items() for word in (f"--{name}", str(value))]
@@ -339,16 +342,19 @@ def measure(case, options):
             peers.start("JAX", peer(options.jax, "jax"))
         if options.beside:
             peers.start("Expanse, other build", [options.beside, *command[1:-2], *words])
-        peers.each(lambda runner: runner.steps(2))
+        warm = []
+        peers.each(lambda runner: warm.append(runner.steps(2)))
+        count = max(options.steps, min(20, round(ROUND / warm[0])))
 
         def take_turn(runner):
-            runner.times.append(runner.steps(options.steps))
+            runner.times.append(runner.steps(count))
             time.sleep(0.2)  # spinning workers of the one must not slow the other
 
         for _ in range(options.rounds):
             peers.each(take_turn)
         peers.each(lambda runner: runner.close())
-    return peers
+    sides = {name: peers.runners.get(name) for name in peers.names}
+    return {name: side and dict(version=side.version, times=side.times, loss=side.losses[-1], peak=side.peak) for name, side in sides.items()}
 
 
 HEADER = ["| encoder step | | median ms | spread | × Expanse's time | peak MiB | loss |", "|---|---|---:|---:|---:|---:|---:|"]
@@ -356,8 +362,8 @@ HEADER = ["| encoder step | | median ms | spread | × Expanse's time | peak MiB 
 
 def ratios_of_rounds(peers):
     """{peer: how many times as long as Expanse in each round, sorted}"""
-    ours = peers.runners["Expanse"]
-    return {name: sorted(a / b for a, b in zip(runner.times, ours.times)) for name, runner in peers.runners.items() if runner is not ours}
+    ours = peers["Expanse"]
+    return {name: sorted(a / b for a, b in zip(side["times"], ours["times"])) for name, side in peers.items() if side and side is not ours}
 
 
 def ratios(peers):
@@ -377,19 +383,18 @@ def interval(ordered):
 
 def rows_of(case, peers):
     rounds, of_ours = ratios_of_rounds(peers), ratios(peers)
-    for name in peers.names:
-        runner = peers.runners.get(name)
-        if not runner:
+    for name, side in peers.items():
+        if not side:
             yield f"| {shape_of(case)} | {name} | – | – | – | – | – |"
             continue
-        median = statistics.median(runner.times)
-        spread = (max(runner.times) - min(runner.times)) / 2 / median
+        median = statistics.median(side["times"])
+        spread = (max(side["times"]) - min(side["times"])) / 2 / median
         ratio = "**{:.2f}** ({:.2f}–{:.2f})".format(of_ours[name], *interval(rounds[name])) if name in of_ours else ""
-        yield (f"| {shape_of(case)} | {runner.version}{', memory kept' if 'kept' in name else ''} | {median * 1e3:.0f} | "
-               f"±{100 * spread:.0f} % | {ratio} | {runner.peak:.0f} | "
-               f"{runner.losses[-1]:.6f} |")
+        yield (f"| {shape_of(case)} | {side['version']}{', memory kept' if 'kept' in name else ''} | {median * 1e3:.0f} | "
+               f"±{100 * spread:.0f} % | {ratio} | {side['peak']:.0f} | "
+               f"{side['loss']:.6f} |")
 
 
 def agree(peers):
-    losses = [runner.losses[-1] for runner in peers.runners.values()]
+    losses = [side["loss"] for side in peers.values() if side]
     return max(losses) - min(losses) <= TOLERANCE * abs(losses[0])
