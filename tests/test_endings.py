@@ -316,7 +316,7 @@ def look_at_candidates(shown):
     expect("a choice", of_run["attention"] == chosen and of_run["validation_samples"] == 0 < of_run["test_samples"], f"{tried} {of_run}")
     for name, summary in tried.items():
         expect("a candidate", summary["test_samples"] == 0 < summary["validation_samples"] and summary["attention"] == name, f"{summary}")
-        expect("a candidate's line", re.search(rf"heights +either: {re.escape(name)} +mse +\S+ +{'yes' if name == chosen else 'no'}\n", shown), shown)
+        expect("a candidate's line", re.search(rf"heights +either: {re.escape(name)} +mse +\S+{' +chosen' if name == chosen else ' *'}\n", shown), shown)
         expect("a candidate in the report", f"<code>either: {name}</code>" in open(path("heights/report.html")).read(), name)
     before = snapshot([folder])
     again = must(*words, "-o", "json")

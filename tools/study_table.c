@@ -99,7 +99,7 @@ static xp_status print_candidates(const xp_study *study, const xp_study_result *
                                  {NULL, "candidate", XP_CELL_TEXT},
                                  {NULL, "metric", XP_CELL_TEXT},
                                  {NULL, "validation part", XP_CELL_TEXT, .whole = true},
-                                 {NULL, "chosen", XP_CELL_TRUTH}};
+                                 {NULL, "", XP_CELL_TEXT}};
     xp_table table;
     printf("\n");
     xp_table_open(&table, stdout, format, columns, sizeof columns / sizeof *columns, NULL);
@@ -115,7 +115,7 @@ static xp_status print_candidates(const xp_study *study, const xp_study_result *
                                          {.text = label},
                                          {.text = task->metrics[task->deciding].name},
                                          {.text = value},
-                                         {.truth = is_chosen(study, run)}});
+                                         {.text = is_chosen(study, run) ? "chosen" : NULL}});
     }
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     xp_table_note(&table,
