@@ -80,7 +80,7 @@ class Run:
         with open(os.path.join(self.folder, "last/model.safetensors"), "rb") as file:
             header = json.loads(file.read(struct.unpack("<Q", file.read(8))[0]))
             data = file.read()
-        header.pop("__metadata__")
+        self.about = header.pop("__metadata__")
         self.shapes = {name: entry["shape"] for name, entry in header.items()}
         self.tensors = {name: data[slice(*entry["data_offsets"])] for name, entry in header.items()}
 
@@ -109,6 +109,13 @@ def losses(key, values, base):
     """The losses of the training differ for all values."""
     found = [run({**base, key: value}).losses() for value in values]
     expect(key, len(set(found)) == len(values), f"the losses with {values} are {found}")
+
+
+def image_crop(key, values, base):
+    """What is seen of an image, which the weights tell."""
+    losses(key, values, base)
+    told = [run({**base, key: value}).about["image_crop"] for value in values]
+    expect(key, [float(crop) for crop in told] == list(values) and "image_crop" not in run({}).about, f"the weights tell {told}")
 
 
 def shape(tensor, axis, *sizes):
@@ -495,7 +502,7 @@ TABLE = {
     "data.mean": (("0.5", "0.25"), losses, {"data.deviation": "1"}),
     "data.deviation": (("1", "2"), losses, {"data.mean": "0.5"}),
     "data.image_size": ((0, 12), shape("positions", 0, 4, 9), VISION),
-    "data.image_crop": ((1, 0.5), losses, {**VISION, "data.image_size": 8}),
+    "data.image_crop": ((1, 0.5), image_crop, {**VISION, "data.image_size": 8}),
     "augment.crop": ((1, 0.3), losses, VISION),
     "augment.flip": ((0, 1), losses, VISION),
     "augment.jitter": ((0, 0.5), losses, VISION),

@@ -42,7 +42,7 @@ static json_t *output_names(const xp_checkpoint *checkpoint) {
 static xp_status add_json(xp_safetensors *set, const char *key, json_t *value) {
     if (!value) return xp_fail(XP_BAD_DATA, "metadata '%s': a string in it is not UTF-8, or memory ran out", key);
     xp_writer text = {0};
-    xp_json_write(&text, value, JSON_COMPACT);
+    xp_json_write(&text, value, JSON_COMPACT | JSON_ENCODE_ANY);
     json_decref(value);
     xp_status status = xp_writer_status(&text, key);
     if (status == XP_OK) status = xp_safetensors_metadata(set, key, text.text);
