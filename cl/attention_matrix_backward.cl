@@ -24,7 +24,7 @@
 
 #define HELD_Q   HOLDS(D, 32)
 #define HELD_D_O HOLDS(E, 32)
-#define HELD_K   HOLDS(D, 32)
+#define HELD_K   HOLDS(D, STORAGE ? 32 : 16)
 #define HELD_V   HOLDS(E, 16)
 #define RING(rows_d, rows_e)                                                                                           \
     LARGER(STAGES * BLOCK_CHUNKS, LARGER(rows_d ? TILE_OF(ROWS, D) : 0, rows_e ? TILE_OF(ROWS, E) : 0))
@@ -46,11 +46,11 @@ INLINE float share_of_product(const __global stored *a, const __global stored *b
 
 /* Owns rows of q: delta [B,H,N] = Σ_e d_o · o - d_lse, with o [B,N,H,E] dense, and dq = ds · k. Work-groups: block of
  * queries of each residue, head, sample. */
-KERNEL void attention_backward_queries(const __global ushort *restrict q, const __global ushort *restrict k,
-                                       const __global ushort *restrict v, const __global stored *restrict o,
-                                       const __global float *restrict lse, const __global ushort *restrict d_o,
+KERNEL void attention_backward_queries(const __global stored *restrict q, const __global stored *restrict k,
+                                       const __global stored *restrict v, const __global stored *restrict o,
+                                       const __global float *restrict lse, const __global stored *restrict d_o,
                                        const __global float *restrict d_lse, SIGHT_PARAMETERS,
-                                       __global float *restrict delta, __global ushort *restrict dq, int q_offset,
+                                       __global float *restrict delta, __global stored *restrict dq, int q_offset,
                                        int q_sample, int q_row, int q_head, int k_offset, int k_sample, int k_row,
                                        int k_head, int v_offset, int v_sample, int v_row, int v_head, int d_o_offset,
                                        int d_o_sample, int d_o_row, int d_o_head, int dq_offset, int dq_sample,
@@ -78,7 +78,7 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
         means[r] = 0.0f;
         if (row < queries)
             means[r] =
-                share_of_product((const __global stored *)d_o + (long)row * d_o_row, o + (long)row * STRIDE * H * E);
+                share_of_product(d_o + (long)row * d_o_row, o + (long)row * STRIDE * H * E);
     }
     ROWS_REDUCE(means, LINES, ADD)
     UNROLL for (int r = 0; r < LINES; r++) {
@@ -135,10 +135,10 @@ KERNEL void attention_backward_queries(const __global ushort *restrict q, const 
 #if WRITE_DK || WRITE_DV
 /* Owns rows of k and v of one key head: dv = pᵀ · d_o, dk = dsᵀ · q, summed over the queries and then over the query
  * heads that share it; rows behind the length become 0. Work-groups: block of keys of each residue, head, sample. */
-KERNEL void attention_backward_keys(const __global ushort *restrict q, const __global ushort *restrict k,
-                                    const __global ushort *restrict v, const __global float *restrict lse,
-                                    const __global float *restrict delta, const __global ushort *restrict d_o,
-                                    SIGHT_PARAMETERS, __global ushort *restrict dk, __global ushort *restrict dv,
+KERNEL void attention_backward_keys(const __global stored *restrict q, const __global stored *restrict k,
+                                    const __global stored *restrict v, const __global float *restrict lse,
+                                    const __global float *restrict delta, const __global stored *restrict d_o,
+                                    SIGHT_PARAMETERS, __global stored *restrict dk, __global stored *restrict dv,
                                     int q_offset, int q_sample, int q_row, int q_head, int k_offset, int k_sample,
                                     int k_row, int k_head, int v_offset, int v_sample, int v_row, int v_head,
                                     int d_o_offset, int d_o_sample, int d_o_row, int d_o_head, int dk_offset,
@@ -171,9 +171,9 @@ KERNEL void attention_backward_keys(const __global ushort *restrict q, const __g
     for (int head = key_head * GROUP; head < (key_head + 1) * GROUP; head++) {
         const sight s = LOOK_FROM_KEYS(head);
         const int keys = clamp(s.keys - first, 0, ROWS);
-        const __global ushort *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
+        const __global stored *q_rows = q + q_offset + (long)tensor * q_sample + (long)head * q_head +
                                         (long)(s.start_q + s.residue_q) * q_row;
-        const __global ushort *d_o_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
+        const __global stored *d_o_rows = d_o + d_o_offset + (long)tensor * d_o_sample + (long)head * d_o_head +
                                           (long)(s.start_q + s.residue_q) * d_o_row;
         const __global float *own_lse = lse + s.lse, *own_delta = delta + s.lse;
         int from, end;

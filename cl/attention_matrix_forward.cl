@@ -5,8 +5,8 @@
 
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] in 16 bits, by offset and strides of sample, row and head; lse
  * [B,H,N]. Work-groups: block of queries of each residue, head, sample. */
-KERNEL void attention_forward(const __global ushort *restrict q, const __global ushort *restrict k,
-                              const __global ushort *restrict v, SIGHT_PARAMETERS, __global ushort *restrict o,
+KERNEL void attention_forward(const __global stored *restrict q, const __global stored *restrict k,
+                              const __global stored *restrict v, SIGHT_PARAMETERS, __global stored *restrict o,
                               __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
                               int v_head, int o_offset, int o_sample, int o_row, int o_head) {

@@ -194,7 +194,7 @@ static void the_kernel_is_the_one_that_is_told(void **state) {
                  {"linear(square)+causal+bn", "linear_attention", "running sums"},
                  {"linear+sh(1,2)", "linear_attention", "running sums"},
                  {"linear+strided(1)", "linear_attention", "running sums"},
-                 {"softmax+window(3,3)", "attention", "matrix units: bf16, fp16"},
+                 {"softmax+window(3,3)", "attention", "matrix units: bf16, fp16, fp32-matrix"},
                  {"linear+bn", "linear_attention", "no matrix units"},
                  {"linear+window(3,3)", "attention", "with a window"},
                  {"linear+block(3)", "attention", "no matrix units"},

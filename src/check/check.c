@@ -174,13 +174,14 @@ static xp_status check_operation(round *r, xp_check_summary *out) {
     return XP_OK;
 }
 
-/* Whether the operation has kernels for matrix units in the device's arithmetic: in 16 bits, or of fp32 tensors, whose
- * factors they round. */
+/* Whether the operation has kernels for matrix units in the device's arithmetic: in 16 bits, or of fp32 tensors, in
+ * several products or of rounded factors. */
 static bool has_matrix_kernels(const xp_device *device, const char *name) {
     for (int i = 0; i < xp_operation_count; i++) {
         const xp_operation *operation = xp_operations[i];
         if (strcmp(operation->name, name) != 0) continue;
-        if (device->arithmetic != XP_ARITHMETIC_FP32) return operation->rounded_inputs != 0;
+        if (device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) return operation->multiplies_singles;
+        if (device->arithmetic == XP_ARITHMETIC_TF32) return operation->rounded_inputs != 0;
         for (const xp_emitter *emitter = operation->emitters; emitter && emitter->emit; emitter++)
             if (emitter->family == XP_FAMILY_MATRIX) return true;
     }

@@ -50,6 +50,9 @@ typedef struct xp_operation {
 
     /* Bit k set: input k is a factor of products, which matrix units round to tf32 if the device is asked for it. */
     unsigned rounded_inputs;
+    /* Matrix units multiply its fp32 tensors in several products, with errors like those of fp32, if the device is
+     * asked for it. */
+    bool multiplies_singles;
 
     /* Takes long for the few bytes that it writes: recomputation (graph/recompute.c) keeps them. */
     bool costly;

@@ -490,7 +490,9 @@ xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *nam
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size) {
     const xp_specification *s = specification;
     if (!s->features) {
-        snprintf(text, size, "softmax: fused, time as queries × keys, memory as their sum; matrix units: bf16, fp16%s",
+        snprintf(text, size,
+                 "softmax: fused, time as queries × keys, memory as their sum; matrix units: bf16, fp16, "
+                 "fp32-matrix%s",
                  s->bias ? ", but not for the gradient of the bias" : "");
     } else if (is_linear_time(s, dropout > 0, false)) {
         snprintf(text, size, "linear%s: running sums, time and memory as queries + keys; no matrix units",

@@ -227,6 +227,7 @@ const xp_operation xp_operation_attention = {
                             {XP_FAMILY_MATRIX, xp_attention_supports_matrix, xp_attention_emit_matrix}),
     .stored_inputs = XP_ATTENTION_STORED,
     .stored_outputs = 1,
+    .multiplies_singles = true,
     .costly = true};
 const xp_operation xp_operation_attention_backward = {
     .name = "attention_backward",
@@ -235,6 +236,7 @@ const xp_operation xp_operation_attention_backward = {
                             {XP_FAMILY_MATRIX, xp_attention_supports_matrix, xp_attention_emit_backward_matrix}),
     .stored_inputs = XP_ATTENTION_STORED | 1 << XP_ATTENTION_BACK_O | 1 << XP_ATTENTION_BACK_D_O,
     .stored_outputs = 7,
+    .multiplies_singles = true,
     .strided_outputs = 7};
 const xp_operation xp_operation_attention_map = {
     .name = "attention_map",

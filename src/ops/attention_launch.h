@@ -71,7 +71,8 @@ typedef struct xp_attention_blocks {
     int64_t rows;
     size_t local;
     bool aligned; /* the kernel may read several columns at once (ALIGNED) */
-    bool matrix;  /* matrix units multiply (MATRIX) */
+    bool matrix;  /* matrix units multiply (MATRIX) … */
+    int products; /* … so many times for each product (PRODUCTS) */
     bool many_registers;
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */

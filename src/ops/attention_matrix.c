@@ -6,12 +6,7 @@
 #include <float.h>
 
 /* As in cl/matrix.clh and cl/attention_matrix.clh. */
-enum {
-    DEPTH = 16,
-    RIGHT_WORDS = 16 /* of all fragments that are loaded for one step */,
-    CHUNK_BYTES = 16,
-    CHUNK_NUMBERS = 8
-};
+enum { RIGHT_WORDS = 16 /* of all fragments that are loaded for one step */, CHUNK_BYTES = 16 };
 /* Parameters of the passes, in the order of their tuning; the backward ones have one row of fragments. */
 enum { SUB_GROUPS, KEYS, STAGES, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
 
@@ -25,10 +20,29 @@ static const xp_matrix_layout *layout_of(const xp_device *device) {
     return xp_matrix_layout_of(device->layout);
 }
 
-static int64_t tile_bytes(const xp_device *device, int64_t rows, int64_t width) {
-    int64_t chunks = 2;
-    while (chunks * CHUNK_NUMBERS < width) chunks *= 2;
-    return xp_matrix_tile_bytes(device->layout, rows, chunks * CHUNK_BYTES);
+/* What the choice of blocks depends on. */
+typedef struct problem {
+    const xp_attention_tensors *t;
+    xp_attention_sizes s;
+    int64_t bytes; /* of a number */
+} problem;
+
+static problem problem_of(const xp_node *node, const xp_attention_tensors *t) {
+    return (problem){t, xp_attention_sizes_of(t), (int64_t)xp_storage_bytes(node)};
+}
+
+static bool is_single(const problem *p) {
+    return p->bytes == 4;
+}
+
+static int64_t chunk_numbers(const problem *p) {
+    return CHUNK_BYTES / p->bytes;
+}
+
+static int64_t tile_bytes(const xp_device *device, const problem *p, int64_t rows, int64_t width) {
+    int64_t row = 16;
+    while (row < width) row *= 2;
+    return xp_matrix_tile_bytes(device->layout, rows, row * p->bytes);
 }
 
 static long lefts_of(const xp_tuning *tuning) {
@@ -40,26 +54,26 @@ static int64_t rows_of(const xp_device *device, const xp_tuning *tuning) {
 }
 
 /* The widest rows whose fragments fit so many registers. */
-static int64_t held_width(const xp_device *device, int words) {
-    return words / layout_of(device)->left_words * DEPTH;
+static int64_t held_width(const xp_device *device, const problem *p, int words) {
+    return words / layout_of(device)->left_words * 2 * chunk_numbers(p);
 }
 
 /* Of a kernel whose own rows are factors of width `first` and `second` (0: none), held in `hold_first` and
  * `hold_second` registers if they fit them and else in tiles of their own: the former come by way of the ring. */
-static int64_t kernel_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning,
-                            int64_t first, int hold_first, int64_t second, int hold_second) {
+static int64_t kernel_bytes(const xp_device *device, const problem *p, const xp_tuning *tuning, int64_t first,
+                            int hold_first, int64_t second, int hold_second) {
     const xp_matrix_layout *layout = layout_of(device);
     const int64_t widths[] = {first, second}, rows = rows_of(device, tuning);
-    const int64_t holds[] = {held_width(device, hold_first), held_width(device, hold_second)};
+    const int64_t holds[] = {held_width(device, p, hold_first), held_width(device, p, hold_second)};
     const long keys = tuning->parameters[KEYS].value, lefts = lefts_of(tuning);
     int64_t ring = tuning->parameters[STAGES].value *
-                   (tile_bytes(device, keys, s->width) + tile_bytes(device, keys, s->value_width));
+                   (tile_bytes(device, p, keys, p->s.width) + tile_bytes(device, p, keys, p->s.value_width));
     int64_t own = 0, shared = 0;
     for (int i = 0; i < 2; i++) {
         if (widths[i] > holds[i])
-            own += tile_bytes(device, rows, widths[i]);
+            own += tile_bytes(device, p, rows, widths[i]);
         else if (widths[i] > 0)
-            ring = larger(ring, tile_bytes(device, rows, widths[i]));
+            ring = larger(ring, tile_bytes(device, p, rows, widths[i]));
     }
     if (device->matrix == XP_MATRIX_EMULATED)
         shared = (int64_t)sizeof(float) * layout->lanes * tuning->parameters[SUB_GROUPS].value *
@@ -67,28 +81,28 @@ static int64_t kernel_bytes(const xp_device *device, const xp_attention_sizes *s
     return ring + own + shared;
 }
 
-static int64_t forward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
-    return kernel_bytes(device, s, tuning, s->width, 32, 0, 0);
+static int64_t forward_bytes(const xp_device *device, const problem *p, const xp_tuning *tuning) {
+    return kernel_bytes(device, p, tuning, p->s.width, 32, 0, 0);
 }
 
-static int64_t backward_bytes(const xp_device *device, const xp_attention_sizes *s, const xp_tuning *tuning) {
-    return larger(kernel_bytes(device, s, tuning, s->width, 32, s->value_width, 32),
-                  kernel_bytes(device, s, tuning, s->width, 32, s->value_width, 16));
+static int64_t backward_bytes(const xp_device *device, const problem *p, const xp_tuning *tuning) {
+    return larger(kernel_bytes(device, p, tuning, p->s.width, 32, p->s.value_width, 32),
+                  kernel_bytes(device, p, tuning, p->s.width, is_single(p) ? 16 : 32, p->s.value_width, 16));
 }
 
 /* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
 
-static bool forward_fits(const xp_tuning *tuning, const xp_device *device, const void *sizes) {
-    return forward_bytes(device, sizes, tuning) <= (int64_t)device->limits.static_local_bytes;
+static bool forward_fits(const xp_tuning *tuning, const xp_device *device, const void *of) {
+    return forward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
 }
 
-static bool backward_fits(const xp_tuning *tuning, const xp_device *device, const void *sizes) {
-    return backward_bytes(device, sizes, tuning) <= (int64_t)device->limits.static_local_bytes;
+static bool backward_fits(const xp_tuning *tuning, const xp_device *device, const void *of) {
+    return backward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
 }
 
-static bool fit(const xp_device *device, const xp_attention_sizes *s, xp_tuning *tuning) {
+static bool fit(const xp_device *device, const problem *p, xp_tuning *tuning) {
     static const int order[] = {STAGES, KEYS, SUB_GROUPS, LEFTS};
-    return xp_tuning_fit(tuning, order, tuning->count, device, s, tuning->count > LEFTS ? forward_fits : backward_fits);
+    return xp_tuning_fit(tuning, order, tuning->count, device, p, tuning->count > LEFTS ? forward_fits : backward_fits);
 }
 
 /* Few rows, or too few of them to fill the compute units, make smaller work-groups. */
@@ -122,16 +136,17 @@ typedef struct room_sizes {
     long forward[3], backward[3];
     long lefts;       /* fragments' rows of narrow heads in the forward pass; of others it is one */
     int64_t together; /* the widest heads whose dk and dv are summed together */
-    int64_t widest;   /* of the backward passes */
+    int64_t widest_forward, widest_backward;
 } room_sizes;
 
-static const room_sizes *room_of(const xp_device *device) {
+static const room_sizes *room_of(const xp_device *device, bool single) {
+    static const room_sizes of_singles = {{32, 16, 16}, {16, 16, 16}, 1, 64, 128, 64};
     static const room_sizes rooms[XP_MATRICES] = {
-        [XP_MATRIX_NVIDIA] = {{64, 32, 16}, {64, 16, 16}, 2, 128, 256},
-        [XP_MATRIX_AMD_MFMA] = {{64, 32, 16}, {64, 32, 16}, 2, 256, 256},
-        [XP_MATRIX_AMD_WMMA] = {{32, 32, 16}, {16, 16, 16}, 1, 32, 128},
+        [XP_MATRIX_NVIDIA] = {{64, 32, 16}, {64, 16, 16}, 2, 128, 256, 256},
+        [XP_MATRIX_AMD_MFMA] = {{64, 32, 16}, {64, 32, 16}, 2, 256, 256, 256},
+        [XP_MATRIX_AMD_WMMA] = {{32, 32, 16}, {16, 16, 16}, 1, 32, 256, 128},
     };
-    return &rooms[device->layout];
+    return single ? &of_singles : &rooms[device->layout];
 }
 
 /* Sub-groups of a work-group: up to eight of those that the device permits. */
@@ -144,65 +159,77 @@ static xp_tuning_parameter sub_groups(const xp_device *device) {
     return sub_groups;
 }
 
-static xp_tuning_parameter stages(const xp_device *device) {
-    return layout_of(device)->asynchronous ? (xp_tuning_parameter){"STAGES", 3, {2, 3, 4}}
+static xp_tuning_parameter stages(const xp_device *device, long usual) {
+    return layout_of(device)->asynchronous ? (xp_tuning_parameter){"STAGES", usual, {2, 3, 4}}
                                            : (xp_tuning_parameter){"STAGES", 2, {2}};
 }
 
-static xp_tuning forward_question(const xp_device *device, const xp_attention_tensors *t, const xp_attention_sizes *s) {
-    const room_sizes *room = room_of(device);
+static xp_tuning forward_question(const xp_device *device, const problem *p) {
+    const xp_attention_sizes *s = &p->s;
+    const room_sizes *room = room_of(device, is_single(p));
     const bool narrow = s->wider <= 64;
-    const long keys = s->wider > 128 ? room->forward[2] : room->forward[!(narrow && is_plain(t))];
+    const bool roomy = narrow && (is_single(p) || is_plain(p->t));
+    const long keys = s->wider > 128 ? room->forward[2] : room->forward[!roomy];
     xp_tuning tuning = {.kernel = "attention_matrix forward",
                         .file = "attention_matrix_forward",
                         .count = FORWARD_PARAMETERS,
                         .parameters = {sub_groups(device),
                                        {"KEYS", keys, {16, 32, 64, 128}},
-                                       stages(device),
+                                       stages(device, 3),
                                        {"LEFTS", narrow ? room->lefts : 1, {1, 2}}}};
     spread(device, s, s->class_queries, s->heads, &tuning);
     return tuning;
 }
 
-static xp_tuning backward_question(const xp_device *device, const xp_attention_tensors *t,
-                                   const xp_attention_sizes *s) {
-    const room_sizes *room = room_of(device);
-    const long keys = s->wider > 128  ? room->backward[2]
-                      : s->wider > 64 ? room->backward[1]
-                      : is_plain(t)   ? room->backward[0]
-                                      : larger(room->backward[0] / 2, 16);
-    xp_tuning tuning = {.kernel = "attention_matrix backward",
-                        .file = "attention_matrix_backward",
-                        .count = BACKWARD_PARAMETERS,
-                        .parameters = {sub_groups(device), {"KEYS", keys, {16, 32, 64}}, stages(device)}};
+static xp_tuning backward_question(const xp_device *device, const problem *p) {
+    const xp_attention_sizes *s = &p->s;
+    const room_sizes *room = room_of(device, is_single(p));
+    const long keys = s->wider > 128   ? room->backward[2]
+                      : s->wider > 64  ? room->backward[1]
+                      : is_plain(p->t) ? room->backward[0]
+                                       : larger(room->backward[0] / 2, 16);
+    xp_tuning tuning = {
+        .kernel = "attention_matrix backward",
+        .file = "attention_matrix_backward",
+        .count = BACKWARD_PARAMETERS,
+        .parameters = {sub_groups(device), {"KEYS", keys, {16, 32, 64}}, stages(device, is_single(p) ? 2 : 3)}};
     spread(device, s, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
     return tuning;
 }
 
+/* Of fp32, three make one. */
+static int products_of(const problem *p) {
+    return is_single(p) ? 3 : 1;
+}
+
 /* Linear weights and the slopes of huge scales may not fit 16 bits. */
 bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) {
-    if (device->matrix == XP_MATRIX_NONE || room_of(device)->forward[0] == 0 || xp_node_storage(node) == XP_F32 ||
+    if (device->matrix == XP_MATRIX_NONE || room_of(device, false)->forward[0] == 0 ||
         !xp_supports_storage(device, node) || device->limits.work_group_size < (size_t)layout_of(device)->lanes)
         return false;
     const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const problem p = problem_of(node, &t);
+    if (is_single(&p) && (device->arithmetic != XP_ARITHMETIC_FP32_MATRIX || !xp_matrix_multiplies_singles(device)))
+        return false;
     if (t.attributes->kernel != XP_KERNEL_SOFTMAX || t.attributes->scale < FLT_MIN) return false;
-    if (t.d_o && s.wider > room_of(device)->widest) return false;
-    xp_tuning tuning = t.d_o ? backward_question(device, &t, &s) : forward_question(device, &t, &s);
-    return fit(device, &s, &tuning);
+    const room_sizes *room = room_of(device, is_single(&p));
+    if (p.s.wider > (t.d_o ? room->widest_backward : room->widest_forward)) return false;
+    xp_tuning tuning = t.d_o ? backward_question(device, &p) : forward_question(device, &p);
+    return fit(device, &p, &tuning);
 }
 
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
 xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const problem p = problem_of(node, &t);
     const xp_device *device = xp_plan_device(plan);
-    xp_attention_blocks blocks = {.tuning = forward_question(device, &t, &s)};
+    xp_attention_blocks blocks = {.tuning = forward_question(device, &p)};
     XP_TRY(xp_attention_tune(plan, node, &blocks.tuning));
-    fit(device, &s, &blocks.tuning);
-    blocks.aligned = xp_attention_is_aligned(&t, CHUNK_NUMBERS);
+    fit(device, &p, &blocks.tuning);
+    blocks.aligned = xp_attention_is_aligned(&t, chunk_numbers(&p));
     blocks.matrix = true;
+    blocks.products = products_of(&p);
     blocks.rows = rows_of(device, &blocks.tuning);
     blocks.local = (size_t)(layout_of(device)->lanes * blocks.tuning.parameters[SUB_GROUPS].value);
     return xp_attention_launch_forward(plan, node, &blocks);
@@ -271,20 +298,23 @@ static xp_variant writing(const xp_variant *common, const xp_tensor *dq, const x
 
 xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_attention_tensors t = xp_attention_tensors_of(node);
-    const xp_attention_sizes s = xp_attention_sizes_of(&t);
+    const problem p = problem_of(node, &t);
+    const xp_attention_sizes s = p.s;
     const xp_device *device = xp_plan_device(plan);
-    xp_tuning tuning = backward_question(device, &t, &s);
+    xp_tuning tuning = backward_question(device, &p);
     XP_TRY(xp_attention_tune(plan, node, &tuning));
-    fit(device, &s, &tuning);
+    fit(device, &p, &tuning);
     xp_variant common = {0};
     xp_attention_set_variant(&common, &t, &s);
     xp_matrix_set(&common, device->matrix, device->layout);
-    xp_variant_set(&common, "ALIGNED", xp_attention_is_aligned(&t, CHUNK_NUMBERS));
+    if (is_single(&p)) xp_variant_set(&common, "PRODUCTS", products_of(&p));
+    xp_variant_set(&common, "ALIGNED", xp_attention_is_aligned(&t, chunk_numbers(&p)));
     xp_attention_set_tuning(&common, &tuning);
     if (t.d_lse) xp_variant_set(&common, "D_LSE", 1);
     xp_tensor *delta = xp_plan_scratch(plan, node, xp_tensor_elements(t.lse));
-    xp_tensor *const dv_too = s.wider <= room_of(device)->together ? t.dv : NULL, *const dv_later =
-                                                                                      dv_too ? NULL : t.dv;
+    xp_tensor *const dv_too = s.wider <= room_of(device, is_single(&p))->together ? t.dv : NULL, *const dv_later =
+                                                                                                     dv_too ? NULL
+                                                                                                            : t.dv;
     if (!delta) return XP_OUT_OF_MEMORY;
     const xp_variant first = writing(&common, t.dq, t.dk, dv_too), later = writing(&common, NULL, NULL, dv_later);
     XP_TRY(emit_queries(plan, node, &first, &t, &s, &tuning, delta));

@@ -163,4 +163,5 @@ const xp_operation xp_operation_gemm = {
     .result_inputs = 1 << 3,
     .result_outputs = 1,
     .rounded_inputs = 3,
+    .multiplies_singles = true,
     .take_in = take_in};
