@@ -1,8 +1,11 @@
 /* Data sets: what preparation does to the samples, how parts are made, and how batches are. */
+#define _GNU_SOURCE
 #include "data.h"
 #include "data/feed.h"
 #include "data/formats.h"
 #include "data/times.h"
+
+#include <pthread.h>
 
 /* --- preparation -------------------------------------------------------------------------------------------------- */
 
@@ -422,6 +425,7 @@ static void times_go_on_as_they_are_written(void **state) {
          {"2001-01-01 00:00:01.00", "2001-01-01 00:00:01.25"}},
         {{"1958.5", "1958.75", "1959"}, {"1959.25", "1959.5"}},
         {{"2024-01-04", "2024-01-05", "2024-01-08"}, {NULL, NULL}}, /* no weekend */
+        {{"0001-01-01", "4001-01-01", "8001-01-01"}, {NULL, NULL}}, /* a year has four digits */
         {{"", "2024-01-05", ""}, {NULL, NULL}},
         {{"Jan 1958", "Feb 1958", "Mar 1958"}, {NULL, NULL}}, /* not read */
     };
@@ -475,6 +479,25 @@ static void threads_do_each_piece_once_and_report_the_first_failure(void **state
         xp_workers_close(&workers);
         assert_null(workers);
     }
+}
+
+/* No address space has room for such stacks. */
+static void without_more_threads_the_caller_does_each_piece(void **state) {
+    pthread_attr_t usual, vast;
+    xp_workers *workers = NULL;
+    pieces all = {.failing = PIECES};
+    assert_int_equal(pthread_getattr_default_np(&usual), 0);
+    assert_int_equal(pthread_getattr_default_np(&vast), 0);
+    assert_int_equal(pthread_attr_setstacksize(&vast, (size_t)1 << (8 * sizeof(size_t) - 2)), 0);
+    assert_int_equal(pthread_setattr_default_np(&vast), 0);
+    const xp_status status = xp_workers_open(&workers, 4);
+    assert_int_equal(pthread_setattr_default_np(&usual), 0);
+    MUST(status);
+    MUST(xp_workers_run(workers, PIECES, do_piece, &all));
+    for (int i = 0; i < PIECES; i++) assert_int_equal(all.done[i], 1);
+    xp_workers_close(&workers);
+    pthread_attr_destroy(&vast);
+    pthread_attr_destroy(&usual);
 }
 
 static void halted_threads_begin_nothing(void **state) {
@@ -590,6 +613,7 @@ int main(void) {
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),
         cmocka_unit_test(times_go_on_as_they_are_written),
         cmocka_unit_test(threads_do_each_piece_once_and_report_the_first_failure),
+        cmocka_unit_test(without_more_threads_the_caller_does_each_piece),
         cmocka_unit_test(halted_threads_begin_nothing),
         cmocka_unit_test(a_source_is_closed_with_the_last_data_set_that_has_it),
         cmocka_unit_test(text_is_cut_into_samples_and_the_byte_that_follows),

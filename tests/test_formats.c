@@ -205,6 +205,8 @@ static void times_that_positions_cannot_stand_for_are_rejected(void **state) {
     reject_text(STAMPED "(1,1),(1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:7: the time steps");
     reject_text(STAMPED "(noon,1):a\n", XP_BAD_DATA, "toy.ts:4:2: 'noon' is not a time stamp");
     reject_text(STAMPED "(2024-13-01 10:00,1):a\n", XP_BAD_DATA, "toy.ts:4:2: '2024-13-01 10:00' is not a time stamp");
+    reject_text(STAMPED "(2024-01-01 10:00:1e300,1):a\n", XP_BAD_DATA,
+                "toy.ts:4:2: '2024-01-01 10:00:1e300' is not a time stamp");
     reject_text(STAMPED "(0,1,2):a\n", XP_UNSUPPORTED, "toy.ts:4:5: more than one value at a time");
     reject_text(STAMPED "(0,1),2:a\n", XP_BAD_DATA, "toy.ts:4:7: expected a value with its time stamp");
     reject_text(STAMPED "(0,x):a\n", XP_BAD_DATA, "toy.ts:4:4: 'x' is not a number");
@@ -410,6 +412,10 @@ static void a_bad_table_is_rejected_with_its_place(void **state) {
     reject_text("time,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:2:1: the row has more cells than the 2 columns");
     reject_text("time,a\n2020-01-02,1\n2020-01-01,2\n", XP_BAD_DATA,
                 "toy.ts:3:1: the time '2020-01-01' does not come after that of line 2");
+    reject_text("time,a\n-1e300,1\n2020-01-01,2\n2020-03-05,3\n", XP_BAD_DATA,
+                "toy.ts:3:1: the time '2020-01-01' is a date, but that of line 2 is a number; write all times");
+    reject_text("time,a\n2020-01-01,1\nlater,2\n1e300,3\n", XP_BAD_DATA,
+                "toy.ts:4:1: the time '1e300' is a number, but that of line 2 is a date");
     reject_text("a,b,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:1:5: the column 'a' is named twice");
     reject_text("time,a\n1,1e39\n", XP_BAD_DATA, "toy.ts:2:3: '1e39' is outside the range");
     reject_text("time,a\n1,x\n", XP_BAD_DATA, "toy.ts:1:1: no column holds numbers");

@@ -375,14 +375,16 @@ static void cifar_is_read_from_its_binary_files(void **state) {
 
 static void names_of_cifar_are_those_of_classes(void **state) {
     static const unsigned char labels[] = {3};
-    static const char *const bad[][2] = {{"a\nb\nc\nd\ne\nf\ng\nh\ni\na\n", "class 10 stands there twice"},
-                                         {"a\nb\x01\nc\nd\ne\nf\ng\nh\ni\nj", "class 2 has a control character"},
-                                         {"\xff\nb\nc\nd\ne\nf\ng\nh\ni\nj", "class 1 is not UTF-8"},
-                                         {"a\n", "names 1 classes"}};
+    static const char *const bad[][2] = {
+        {"a\nb\nc\nd\ne\nf\ng\nh\ni\na\n", "class 10 stands there twice"},
+        {"a\nb\x01\nc\nd\ne\nf\ng\nh\ni\nj", "class 2 has a control character"},
+        {"\xff\nb\nc\nd\ne\nf\ng\nh\ni\nj", "class 1 is not UTF-8"},
+        {"a\n", "names 1 classes"},
+        {"a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n", "names 11 classes, but the images can have at"}};
     xp_dataset *dataset = NULL;
     mkdir(scratch_path("named"), 0700);
     write_cifar("named/test_batch.bin", 1, labels, 1);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         scratch_write("named/batches.meta.txt", bad[i][0], strlen(bad[i][0]));
         assert_int_equal(xp_dataset_open(&dataset, scratch_path("named"), "test"), XP_BAD_DATA);
         assert_non_null(strstr(xp_last_error(), bad[i][1]));
@@ -418,6 +420,11 @@ static void classes_of_idx_have_the_names_beside_them(void **state) {
     scratch_write("idx/classes.txt", "cat\n", 4);
     assert_int_equal(xp_dataset_open(&dataset, path, NULL), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "classes.txt: names 1 classes, but the images have 2"));
+    char many[1024] = "";
+    for (int i = 0; i < 257; i++) snprintf(many + strlen(many), sizeof many - strlen(many), "%x\n", i);
+    scratch_write("idx/classes.txt", many, strlen(many));
+    assert_int_equal(xp_dataset_open(&dataset, path, NULL), XP_BAD_DATA);
+    assert_non_null(strstr(xp_last_error(), "names 257 classes, but the images can have at most 256"));
 }
 
 static void fashion_mnist_is_known_by_its_labels(void **state) {

@@ -106,7 +106,7 @@ static xp_status add_records(cifar_source *own, const char *path, const char *by
 static xp_status name_classes(xp_dataset *dataset, const cifar_set *set, const char *folder) {
     char path[PATH_MAX + 32];
     snprintf(path, sizeof path, "%s/%s", folder, set->names);
-    return xp_data_name_numbers(dataset, path, NULL, set->classes);
+    return xp_data_name_numbers(dataset, path, NULL, set->classes, set->classes);
 }
 
 static xp_status describe(xp_dataset *dataset, const cifar_source *own, const char *folder) {

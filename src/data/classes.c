@@ -37,8 +37,12 @@ static int split_lines(char *text, const char **lines, int room) {
     return count;
 }
 
-static xp_status check_names(const char *path, const char *const *names, int count, int classes) {
-    if (count < classes || count > MOST_NUMBERED)
+static xp_status check_names(const char *path, const char *const *names, int count, int classes, int most) {
+    if (count > most)
+        return xp_fail(XP_BAD_DATA,
+                       "%s: names %d classes, but the images can have at most %d; give each a line, in their order",
+                       path, count, most);
+    if (count < classes)
         return xp_fail(XP_BAD_DATA, "%s: names %d classes, but the images have %d; give each a line, in their order",
                        path, count, classes);
     for (int i = 0; i < count; i++) {
@@ -50,7 +54,7 @@ static xp_status check_names(const char *path, const char *const *names, int cou
     return XP_OK;
 }
 
-xp_status xp_data_name_numbers(xp_dataset *dataset, const char *file, const char *const *names, int classes) {
+xp_status xp_data_name_numbers(xp_dataset *dataset, const char *file, const char *const *names, int classes, int most) {
     char numbers[MOST_NUMBERED][12], *text = NULL;
     const char *chosen[MOST_NUMBERED];
     size_t length = 0;
@@ -59,7 +63,7 @@ xp_status xp_data_name_numbers(xp_dataset *dataset, const char *file, const char
     if (xp_path_exists(file)) {
         XP_TRY(xp_file_read(file, &text, &length));
         count = split_lines(text, chosen, MOST_NUMBERED);
-        status = check_names(file, chosen, count, classes);
+        status = check_names(file, chosen, count, classes, most);
     }
     for (; names && !text && names[count]; count++) chosen[count] = names[count];
     for (; count < classes; count++) {

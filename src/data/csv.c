@@ -138,16 +138,25 @@ static xp_status read_header(csv_reader *reader) {
 
 /* --- rows --------------------------------------------------------------------------------------------------------- */
 
-/* Rows are in the order of time; times that are no numbers or dates cannot be compared. */
+/* Rows are in the order of time; times that are no numbers or dates cannot be compared, and no number with a date. */
 static xp_status check_time(csv_reader *reader, xp_slice cell) {
     double time = NAN;
+    const bool date = xp_stamps_is_date(cell);
+    const xp_slice before = reader->time_cell;
     if (!xp_stamps_read_time(cell, &time)) time = NAN;
+    if (!isnan(time) && before.begin && date != xp_stamps_is_date(before))
+        return xp_series_fail(
+            &reader->series, XP_BAD_DATA, cell.begin,
+            "the time '%.*s' is a %s, but that of line %d is a %s; write all times as numbers, or all "
+            "as dates",
+            shown(cell), cell.begin, date ? "date" : "number", xp_series_line_of(&reader->series, before.begin),
+            date ? "number" : "date");
     if (time <= reader->time)
         return xp_series_fail(
             &reader->series, XP_BAD_DATA, cell.begin,
             "the time '%.*s' does not come after that of line %d; sort the rows, and give each series a "
             "file of its own",
-            shown(cell), cell.begin, xp_series_line_of(&reader->series, reader->time_cell.begin));
+            shown(cell), cell.begin, xp_series_line_of(&reader->series, before.begin));
     reader->time = time;
     if (!isnan(time)) reader->time_cell = cell;
     if (xp_times_add(&reader->times, time) == XP_OK) return XP_OK;

@@ -65,9 +65,9 @@ const char *xp_data_name_fault(const char *name, size_t length);
 /* Sets classes and class_names, copying the names. The data set has none yet. */
 xp_status xp_data_name_classes(xp_dataset *dataset, const char *const *names, int classes);
 /* The same of classes that the data number from 0: the lines of this file, if it exists, else `names`, which end in
- * NULL, else the numbers; names may be of more classes. At most 256. Fails as reading the file does; XP_BAD_DATA: it
- * does not name these classes (classes.c). */
-xp_status xp_data_name_numbers(xp_dataset *dataset, const char *file, const char *const *names, int classes);
+ * NULL, else the numbers. Names may be of more classes, up to `most`, which is at most 256. Fails as reading the file
+ * does; XP_BAD_DATA: it does not name these classes (classes.c). */
+xp_status xp_data_name_numbers(xp_dataset *dataset, const char *file, const char *const *names, int classes, int most);
 /* The names of the classes of a published data set whose labels these are, a byte each; NULL: it is not known. */
 const char *const *xp_data_known_names(const char *labels, size_t count);
 void xp_data_forget_classes(xp_dataset *dataset);

@@ -83,7 +83,8 @@ static xp_status parse_labels(xp_dataset *dataset, const char *path, const char 
     }
     char file[PATH_MAX];
     snprintf(file, sizeof file, "%.*sclasses.txt", (int)(file_name(path) - path), path);
-    return xp_data_name_numbers(dataset, file, xp_data_known_names(bytes + HEADER_LABELS, (size_t)count), classes);
+    return xp_data_name_numbers(dataset, file, xp_data_known_names(bytes + HEADER_LABELS, (size_t)count), classes,
+                                UCHAR_MAX + 1);
 }
 
 static bool ends_with(const char *text, const char *ending) {

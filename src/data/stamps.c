@@ -33,6 +33,7 @@ static bool read_date(xp_slice text, double *seconds) {
         size_t taken = 0;
         if (*at++ != ':' || xp_text_number(at, &second, &taken) != XP_OK || taken == 0 || at + taken != text.end)
             return false;
+        if (!(second >= 0 && second < 61)) return false; /* 60: a leap second */
     }
     if (part <= DAY || part == HOUR + 1 || parts[MONTH] < 1 || parts[MONTH] > 12) return false;
     *seconds = 86400.0 * (double)xp_stamps_days(parts[YEAR], parts[MONTH], parts[DAY]) + 3600.0 * parts[HOUR] +

@@ -126,6 +126,7 @@ bool xp_times_write(const xp_times *times, int64_t row, char *text, size_t size)
     const double unit = times->clock == 3 ? pow(10, -times->decimals) : times->clock == 2 ? 60 : DAY;
     const date at = split(floor(value / unit + 0.5) * unit);
     const int minutes = (int)(at.rest / 60);
+    if (at.year < 0 || at.year > 9999) return false; /* no date that can be read */
     size_t used = (size_t)snprintf(text, size, "%04lld-%02d-%02d", (long long)at.year, at.month, at.day);
     if (times->clock > 0 && used < size)
         used += (size_t)snprintf(text + used, size - used, "%c%02d:%02d", times->between, minutes / 60, minutes % 60);

@@ -16,7 +16,7 @@ struct xp_times {
     int months, day;   /* the same of dates on that day of a month, or on its last one; else 0 */
 };
 
-/* Adds the time of the next row, NaN: not known. XP_OUT_OF_MEMORY, without a message. */
+/* Adds the time of the next row, NaN: not known. All are numbers, or all dates. XP_OUT_OF_MEMORY, without a message. */
 xp_status xp_times_add(xp_times *times, double value);
 /* After the last row: finds out how times are written, from one that is known, and how they go on. */
 void xp_times_finish(xp_times *times, xp_slice written);

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { MOST_THREADS = 16 };
 
@@ -27,8 +28,10 @@ struct xp_workers {
 
 int xp_workers_usual(void) {
     cpu_set_t allowed;
-    const int count = sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : 1;
-    return count < 1 ? 1 : count > MOST_THREADS ? MOST_THREADS : count;
+    /* It fails where the machine has more processors than the set can hold. */
+    const long count =
+        sched_getaffinity(0, sizeof allowed, &allowed) == 0 ? CPU_COUNT(&allowed) : sysconf(_SC_NPROCESSORS_ONLN);
+    return count < 1 ? 1 : count > MOST_THREADS ? MOST_THREADS : (int)count;
 }
 
 /* With the lock held, from whichever thread: does pieces until none is left. Those before one that failed have begun
@@ -61,8 +64,8 @@ static void *help(void *user) {
     return NULL;
 }
 
-/* Signals are for other threads. */
-static xp_status start(xp_workers *own, int threads) {
+/* Signals are for other threads. Where the system gives no more threads, those that started do all the work. */
+static void start(xp_workers *own, int threads) {
     sigset_t all, before;
     int code = 0;
     sigfillset(&all);
@@ -70,7 +73,6 @@ static xp_status start(xp_workers *own, int threads) {
     for (; own->thread_count < threads - 1 && code == 0; own->thread_count += code == 0)
         code = pthread_create(&own->threads[own->thread_count], NULL, help, own);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return code == 0 ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for %d threads that read samples", threads);
 }
 
 xp_status xp_workers_open(xp_workers **out, int threads) {
@@ -79,12 +81,9 @@ xp_status xp_workers_open(xp_workers **out, int threads) {
     pthread_mutex_init(&own->lock, NULL);
     pthread_cond_init(&own->work, NULL);
     pthread_cond_init(&own->done, NULL);
-    const xp_status status = start(own, threads < MOST_THREADS ? threads : MOST_THREADS);
-    if (status == XP_OK)
-        *out = own;
-    else
-        xp_workers_close(&own);
-    return status;
+    start(own, threads < MOST_THREADS ? threads : MOST_THREADS);
+    *out = own;
+    return XP_OK;
 }
 
 void xp_workers_close(xp_workers **workers) {

@@ -8,10 +8,12 @@
 
 typedef struct xp_workers xp_workers;
 
-/* How many threads suit this process: one for each processor that it may use, up to 16. */
+/* How many threads suit this process: one for each processor that it may use (of the machine, where that is not known),
+ * up to 16. */
 int xp_workers_usual(void);
 
-/* `threads` counts the one that calls xp_workers_run. XP_OUT_OF_MEMORY. */
+/* `threads` counts the one that calls xp_workers_run. There are fewer where the system starts no more.
+ * XP_OUT_OF_MEMORY. */
 xp_status xp_workers_open(xp_workers **out, int threads);
 void xp_workers_close(xp_workers **workers);
 
