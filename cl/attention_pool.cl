@@ -31,7 +31,7 @@
 #define XP_WHOLE 0
 #endif
 #if XP_GRID && (XP_LENGTHS || XP_WHOLE)
-#error "a grid has no lengths, and pools its edges"
+#error "XP_GRID excludes XP_LENGTHS and XP_WHOLE"
 #endif
 #if XP_TOKEN && !XP_GRID
 #error "a class token needs a grid"

@@ -1,7 +1,8 @@
 /* The forward pass of attention for CPU devices. */
 #include "attention_wide.clh"
 
-/* p [keys][PANEL], scores to base 2, becomes the weights below a maximum; *total_low and *total_high grow by their sums. */
+/* p [keys][PANEL], scores to base 2, becomes the weights below a maximum; *total_low and *total_high grow by their
+ * sums. */
 INLINE void weigh_keys(int keys, floats low, floats high, float *p, floats *total_low, floats *total_high) {
     for (int j = 0; j < keys; j += 2, p += 2 * PANEL) { /* an even number of rows was written */
         floats p0 = load_lanes(0, p) - low, p1 = load_lanes(1, p) - high;

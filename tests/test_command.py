@@ -495,6 +495,7 @@ def check_doctor():
     for probe in probes.values():
         expect(name, probe["works"] or probe["need"] != "needed", str(probe))
         expect(name, probe["figure"] and probe["meaning"], str(probe))
+    expect(name, probes["double"]["works"], str(probes["double"]))  # every CPU has it
     expect(name, probes["groups"]["value"] >= 256 and probes["launch"]["value"] > 0, str(probes["groups"]))
     expect(name, probes["bandwidth"]["value"] > 1e7 and probes["memory"]["value"] >= 2**24, str(probes["memory"]))
     for probe, expected in (("hang", "no answer within 2 s"), ("crash", "the driver crashes: Abort")):

@@ -23,7 +23,7 @@ typedef struct chain {
     xp_tensor *q, *k, *v, *key_lengths;
     int64_t heads, key_heads, width; /* H, G, D of what came in */
     int64_t queries, keys;           /* N, M of what came in; when packed, of the longest sample */
-    xp_specification in_step;        /* what is left of the specification there */
+    xp_specification in_step;        /* of a step of generation: without `causal`, as only earlier rows are pooled */
     xp_type type;                    /* of what came in */
     bool linear_time;
 } chain;
