@@ -420,6 +420,7 @@ static void the_candidate_that_is_best_on_held_out_data_is_chosen(void **state) 
                  {{0.9, 0.8}, {0.2, 0.1}, true, "softmax+bn"},
                  {{0.8, 0.8}, {0.2, 0.1}, true, "softmax+bn(beta=0.5)"}, /* by the loss */
                  {{0.8, 0.8}, {0.1, 0.1}, true, "softmax+bn"},           /* the first */
+                 {{NAN, 0.8}, {NAN, 0.1}, true, "softmax+bn(beta=0.5)"}, /* the first diverged */
                  {{0.8, 0.9}, {0.1, 0.1}, false, NULL}};
     char path[64], label[64];
     xp_study study;

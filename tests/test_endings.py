@@ -323,7 +323,7 @@ def look_at_candidates(shown):
     listed = json.loads(again.stdout)["candidates"]
     expect("candidates", [(each["specification"], each["validation"], each["chosen"]) for each in listed] ==
            [(name, summary["validation_mse_best"], name == chosen) for name, summary in tried.items()], again.stdout)
-    expect("a study with candidates that is done", "1 runs and 2 of candidates, 3 done" in again.stderr and snapshot([folder]) == before, again.stderr)
+    expect("a study with candidates that is done", "1 run and 2 runs of candidates, 3 done" in again.stderr and snapshot([folder]) == before, again.stderr)
 
 
 def look_at_curves(rows, words):

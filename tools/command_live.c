@@ -190,9 +190,9 @@ static int column_width(const xp_metric *metric) {
 }
 
 /* Returns the columns that they take for each set. */
-static int choose_metrics(const xp_task *task, const xp_epoch_row *row, bool chosen[XP_TASK_METRICS]) {
+static int choose_metrics(const xp_task *task, const bool has[XP_SETS], bool chosen[XP_TASK_METRICS]) {
     int sets = 0, taken = 0;
-    for (int set = 0; set < XP_SETS; set++) sets += has_set(task, row, set);
+    for (int set = 0; set < XP_SETS; set++) sets += has[set];
     for (int place = 0; place < task->metric_count; place++) {
         const int metric = xp_task_metric_at(task, place), width = column_width(&task->metrics[metric]);
         chosen[metric] = place == 0 || sets * (taken + width) <= WIDTH - EPOCH - SPEED - SPENT - BEST;
@@ -201,12 +201,26 @@ static int choose_metrics(const xp_task *task, const xp_epoch_row *row, bool cho
     return taken;
 }
 
-static void print_header(const xp_live *live, const xp_task *task, const xp_epoch_row *row, int epoch_width) {
+/* With fewer digits where the column has no room for all. */
+static void write_number(const xp_metric *metric, double value, char number[64]) {
+    xp_metric shorter = *metric;
+    number[0] = '\0';
+    if (!isfinite(value)) return;
+    for (; shorter.digits >= metric->significant; shorter.digits--) {
+        xp_metric_text(&shorter, value, number, 64);
+        if ((int)strlen(number) < column_width(metric)) return;
+    }
+    snprintf(number, 64, "%.0e", metric->scale * value);
+}
+
+/* Keeps which sets there are: a value that overflows later moves no column. */
+static void print_header(xp_live *live, const xp_task *task, const xp_epoch_row *row, int epoch_width) {
     bool chosen[XP_TASK_METRICS];
-    const int taken = choose_metrics(task, row, chosen);
+    for (int set = 0; set < XP_SETS; set++) live->has_set[set] = has_set(task, row, set);
+    const int taken = choose_metrics(task, live->has_set, chosen);
     char sets[256] = "", names[256] = "";
     for (int set = 0; set < XP_SETS; set++) {
-        if (!has_set(task, row, set)) continue;
+        if (!live->has_set[set]) continue;
         xp_text_add(sets, sizeof sets, "%*s", taken, xp_set_name((xp_set)set));
         for (int i = 0; i < task->metric_count; i++)
             if (chosen[i])
@@ -223,15 +237,14 @@ static void show_epoch(void *user, const xp_task *task, const xp_epoch_row *row,
     bool chosen[XP_TASK_METRICS];
     char text[512] = "", spent[32];
     xp_text_add(text, sizeof text, "epoch %3d/%d", row->epoch, epochs);
-    choose_metrics(task, row, chosen);
     xp_live_clear(live);
     if (!live->has_header) print_header(live, task, row, (int)strlen(text));
     live->has_header = true;
+    choose_metrics(task, live->has_set, chosen);
     for (int set = 0; set < XP_SETS; set++) {
-        for (int i = 0; i < task->metric_count && has_set(task, row, set); i++) {
-            const double value = row->metrics[set][i];
-            char number[64] = "";
-            if (isfinite(value)) xp_metric_text(&task->metrics[i], value, number, sizeof number);
+        for (int i = 0; i < task->metric_count && live->has_set[set]; i++) {
+            char number[64];
+            write_number(&task->metrics[i], row->metrics[set][i], number);
             if (chosen[i]) xp_text_add(text, sizeof text, "%*s", column_width(&task->metrics[i]), number);
         }
     }

@@ -259,16 +259,18 @@ static void say_estimate(const work *at) {
     int done = 0;
     char left[32], tried[48] = "", failed[32] = "";
     for (int i = 0; i < study->total_count; i++) done += at->results[i].finished;
-    if (candidates > 0) snprintf(tried, sizeof tried, " and %d of candidates", candidates);
+    if (candidates > 0)
+        snprintf(tried, sizeof tried, " and %d run%s of candidates", candidates, candidates == 1 ? "" : "s");
     if (done + open < study->total_count)
         snprintf(failed, sizeof failed, ", %d failed", study->total_count - done - open);
     xp_live_time(seconds_left(at) + at->preparation * (study->attention_count - 1), left);
     if (at->live.quiet) return;
     fprintf(at->live.out,
-            "study        %s: %d data set%s, %d setting%s, %d attention%s, %d seed%s: %d runs%s, %d done%s\n",
+            "study        %s: %d data set%s, %d setting%s, %d attention%s, %d seed%s: %d run%s%s, %d done%s\n",
             study->name, study->set_count, study->set_count == 1 ? "" : "s", study->setting_count,
             study->setting_count == 1 ? "" : "s", study->attention_count, study->attention_count == 1 ? "" : "s",
-            study->seed_count, study->seed_count == 1 ? "" : "s", study->run_count, tried, done, failed);
+            study->seed_count, study->seed_count == 1 ? "" : "s", study->run_count, study->run_count == 1 ? "" : "s",
+            tried, done, failed);
     if (open > 0)
         fprintf(at->live.out, "estimate     %s for the other %d, if they take as long as the first of each data set\n",
                 *left ? left : "not known", open);

@@ -14,6 +14,7 @@ typedef struct xp_live {
     double prepared_since; /* clock; 0: the kernels are not being prepared */
     double next_log;       /* seconds since then, at which a pipe gets the next line about them */
     bool has_header;       /* the table of epochs has begun */
+    bool has_set[XP_SETS]; /* in it */
     const char *folder;    /* named once, when the run has made it; NULL: nothing to name */
 } xp_live;
 

@@ -213,6 +213,10 @@ xp_status xp_trial_run_on_device(xp_trial_work *t) {
     t->out->variant = xp_plan_variant(t->plan);
     XP_TRY(xp_plan_separate(t->plan));
     XP_TRY(xp_plan_realise(t->plan, NULL));
+    if (*xp_plan_note(t->plan)) { /* other kernels would be checked in place of those that were asked for */
+        t->device->edits_refused = false;
+        return xp_fail(XP_BUILD_ERROR, "%s", xp_plan_note(t->plan));
+    }
     XP_TRY(poison_scratch(t, tensor_count));
     for (int i = 0; i < node->input_count; i++) XP_TRY(upload(t, &t->inputs[i], true));
     for (int i = 0; i < node->output_count; i++) XP_TRY(upload(t, &t->outputs[i], t->outputs[i].in_place));

@@ -21,9 +21,8 @@ xp_status xp_plan_storage(xp_plan *plan, const xp_tensor *tensor, cl_mem *buffer
 const char *xp_plan_note(const xp_plan *plan);
 
 /* Before xp_plan_realise: `prepared` is called when a kernel has been built, and again when it has run for the first
- * time in xp_plan_warm, for each kernel of the summary's count (more often for a plan with a
- * note): a long preparation can be shown, and be stopped by a
- * status other than XP_OK, which the call then returns. */
+ * time in xp_plan_warm, for each kernel of the summary's count (more often for a plan with a note): a long preparation
+ * can be shown, and be stopped by a status other than XP_OK, which the call then returns. */
 void xp_plan_watch(xp_plan *plan, xp_status (*prepared)(void *user), void *user);
 /* xp_plan_realise for a plan whose arena comes later: xp_plan_bind_arena. The arena must fit one buffer. */
 xp_status xp_plan_realise_without_arena(xp_plan *plan);

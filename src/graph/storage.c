@@ -252,12 +252,17 @@ xp_status xp_plan_realise(xp_plan *plan, xp_plan *lender) {
     return XP_OK;
 }
 
+static xp_status check_workspace(const xp_plan *plan) {
+    if (plan->arena_bytes <= plan->slab_bytes) return XP_OK;
+    return xp_fail(XP_OUT_OF_MEMORY,
+                   "a workspace of %zu MiB is larger than a buffer of %s can be (%zu MiB): use a smaller batch",
+                   plan->arena_bytes >> 20, plan->device->name, plan->slab_bytes >> 20);
+}
+
 xp_status xp_plan_realise_without_arena(xp_plan *plan) {
-    if (plan->arena_bytes > plan->slab_bytes)
-        return xp_fail(XP_OUT_OF_MEMORY,
-                       "a workspace of %zu MiB is larger than a buffer of %s can be (%zu MiB): use a smaller batch",
-                       plan->arena_bytes >> 20, plan->device->name, plan->slab_bytes >> 20);
+    XP_TRY(check_workspace(plan));
     XP_TRY(build_kernels(plan));
+    XP_TRY(check_workspace(plan)); /* of a plan that was made again */
     XP_TRY(set_all_tensors(plan, NULL));
     plan->realised = true;
     return XP_OK;

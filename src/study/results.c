@@ -133,15 +133,22 @@ static xp_epoch_row validated(const xp_study_result *result) {
     return row;
 }
 
+/* A run that diverged has no validation value, and is better than none. */
+static bool is_better(const xp_study_result *result, const xp_study_result *than) {
+    const xp_epoch_row row = validated(result), other = validated(than);
+    const double value = xp_epoch_decision(result->task, &row, XP_SET_VALIDATION);
+    if (!isfinite(xp_epoch_decision(than->task, &other, XP_SET_VALIDATION))) return isfinite(value);
+    return xp_epoch_is_better(result->task, &row, &other);
+}
+
 void xp_study_choose(xp_study *study, const xp_study_result *results) {
     for (int first = study->run_count, last; first < study->total_count; first = last) {
         const xp_study_run *run = &study->runs[first];
         int best = first;
         bool finished = true;
         for (last = first; last < study->total_count && (last == first || study->runs[last].candidate > 0); last++) {
-            const xp_epoch_row row = validated(&results[last]), than = validated(&results[best]);
             finished = finished && results[last].finished;
-            if (finished && xp_epoch_is_better(results[last].task, &row, &than)) best = last;
+            if (finished && is_better(&results[last], &results[best])) best = last;
         }
         study->chosen[xp_study_choice(study, run)] = finished ? study->runs[best].candidate : -1;
     }

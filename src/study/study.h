@@ -37,8 +37,8 @@ typedef struct xp_study {
      * After these run_count runs, up to total_count, those of candidates, with the first seed alone. */
     xp_study_run *runs;
     int run_count, total_count;
-    int *
-        chosen; /* [set_count][setting_count][attention_count]: the candidate, 0 if it is the only one; -1: not known */
+    /* [set_count][setting_count][attention_count]: the candidate, 0 if it is the only one; -1: not known */
+    int *chosen;
 } xp_study;
 
 /* Reads the file. Paths of data are relative to the folder `data`; the folders of the runs are in `out`. All faults of
