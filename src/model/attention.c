@@ -490,12 +490,10 @@ xp_tensor *xp_attend(xp_graph *graph, const char *specification, const char *nam
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size) {
     const xp_specification *s = specification;
     if (!s->features) {
-        snprintf(text, size,
-                 "softmax: fused, time as queries × keys, memory as their sum; matrix units: bf16, fp16, "
-                 "fp32-matrix%s",
+        snprintf(text, size, "softmax: time queries × keys, memory their sum; matrix units: bf16, fp16, fp32-matrix%s",
                  s->bias ? ", but not for the gradient of the bias" : "");
     } else if (is_linear_time(s, dropout > 0, false)) {
-        snprintf(text, size, "linear%s: running sums, time and memory as queries + keys; no matrix units",
+        snprintf(text, size, "linear%s: running sums, time and memory queries + keys; no matrix units",
                  s->causal ? ", causal" : "");
     } else {
         const char *reason = s->window                     ? "a window"
@@ -504,7 +502,6 @@ void xp_attention_describe(const xp_specification *specification, float dropout,
                              : s->mask_file[0]             ? "a mask"
                              : s->scale_count && s->causal ? "causal scaled heads"
                                                            : "attention dropout";
-        snprintf(text, size, "linear with %s: fused, time as queries × keys, memory as their sum; no matrix units",
-                 reason);
+        snprintf(text, size, "linear with %s: time queries × keys, memory their sum; no matrix units", reason);
     }
 }
