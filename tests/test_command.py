@@ -18,9 +18,7 @@ import subprocess
 import termios
 import xml.dom.minidom
 
-from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, rejected, series, share_programs, snapshot, write
-
-share_programs()
+from commands import EXPANSE, ROOT, SMALL, expanse, expect, fault, finish, images, must, own_programs, rejected, series, snapshot, write
 
 KERNELS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "cl")
 

@@ -10,9 +10,7 @@ import resource
 import shutil
 import sys
 
-from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, share_programs, snapshot, write
-
-share_programs()
+from commands import ROOT, SMALL, expanse, expect, finish, must, own_programs, rejected, series, snapshot, write
 
 DATA = []  # words that name the data of a small run
 
