@@ -133,7 +133,13 @@ xp_status xp_study_print(const xp_study *study, const xp_study_result *results, 
     xp_study_group *groups = NULL;
     int count = 0;
     XP_TRY(xp_study_compare(study, results, &groups, &count));
+    const bool tried = study->total_count > study->run_count;
     const bool people = format == XP_TABLE_TEXT || format == XP_TABLE_MARKDOWN;
+    if (count == 0 && people) {
+        free(groups);
+        printf("no run is finished: there is nothing to compare\n");
+        return tried ? print_candidates(study, results, format) : XP_OK;
+    }
     const bool all = format == XP_TABLE_MARKDOWN;
     const char *metric = all ? NULL : common_metric(groups, count);
     char best[96];
@@ -169,7 +175,6 @@ xp_status xp_study_print(const xp_study *study, const xp_study_result *results, 
     xp_table_fact(&table, "runs", json_integer(study->run_count));
     for (int i = 0; i < count; i++) add_row(&table, study, &groups[i]);
     free(groups);
-    if (count == 0) xp_table_note(&table, "No run is finished: there is nothing to compare.");
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     xp_table_note(&table,
                   "Means over the seeds ± standard deviation. The difference is that of the last epoch to %s with the "
@@ -185,7 +190,6 @@ xp_status xp_study_print(const xp_study *study, const xp_study_result *results, 
         failed = xp_json_append(failed, xp_table_text(name));
     }
     xp_table_fact(&table, "failed", failed);
-    const bool tried = study->total_count > study->run_count;
     if (tried) xp_table_fact(&table, "candidates", list_candidates(study, results));
     const xp_status status = xp_table_close(&table, XP_OK);
     return status == XP_OK && people && tried ? print_candidates(study, results, format) : status;
