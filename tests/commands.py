@@ -25,7 +25,7 @@ own_programs = unittest.mock.patch.dict(os.environ, EXPANSE_CACHE_DIR=os.path.jo
 
 def share_programs():
     """For tests of many short runs, which build the same programs. PoCL's cache spares them the compilation, but not
-    the preprocessing of each source, which takes most of a short run; Expanse's spares them both. It does not know
+    the preprocessing of each source; Expanse's spares them both, and compiles each program twice. It does not know
     PoCL's flags, so the programs of each set of flags have their own folder."""
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     os.makedirs(cache, exist_ok=True)

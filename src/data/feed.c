@@ -30,7 +30,7 @@ static bool has_work(const xp_feed *feed) {
 }
 
 /* With the lock held, by the thread. */
-static xp_status call_workers(xp_feed *feed) {
+static xp_status open_workers_if_slow(xp_feed *feed) {
     if (feed->workers || !xp_dataset_is_slow(feed->dataset)) return XP_OK;
     return xp_workers_open(&feed->workers, xp_workers_usual());
 }
@@ -45,7 +45,7 @@ static void *prepare(void *user) {
         }
         xp_batch *slot = &feed->slots[feed->prepared % XP_FEED_SLOTS];
         const xp_dataset *dataset = feed->dataset; /* the feed may forget it meanwhile */
-        xp_status status = call_workers(feed);
+        xp_status status = open_workers_if_slow(feed);
         slot->workers = xp_dataset_is_slow(dataset) ? feed->workers : NULL;
         feed->busy = true;
         pthread_mutex_unlock(&feed->lock);

@@ -256,11 +256,9 @@ static xp_status check_access(const xp_store *store, int buffer, int index) {
         return xp_fail(XP_INVALID_ARGUMENT, "%s cannot be read or written: the store is not allocated",
                        parameter->name);
     if (!store->buffers[buffer])
-        return xp_fail(
-            XP_INVALID_ARGUMENT,
-            "buffer number %d of %s does not exist: no graph of the store was differentiated for it, or has an "
-            "optimiser",
-            buffer, parameter->name);
+        return xp_fail(XP_INVALID_ARGUMENT,
+                       "%s has no buffer number %d: allocate the store after differentiation and after its optimiser",
+                       parameter->name, buffer);
     if (buffer != XP_STORE_VALUES && parameter->kind == XP_PARAMETER_STATE)
         return xp_fail(XP_INVALID_ARGUMENT, "%s is not trained: it has values only", parameter->name);
     return XP_OK;
