@@ -6,16 +6,9 @@
  * ahead, across the barrier too. A sub-group's 64×64 reads 4 KiB of local memory for 65,536 multiply-adds, which the
  * memory can give; smaller ones are for results that have too few tiles of 128×128 to fill the device.
  *
- * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. For small results the depth is cut twice: SHARES times GROUP_ROWS·GROUP_COLUMNS sub-groups of a
- * work-group sum one share each for the same tile, which the first of them add in their order by way of local memory;
- * and work-groups sum one part each (PARTIAL), which cl/gemm_finish.cl adds, a launch more. One work-item writes each
- * output; sums run along the depth in order within a share.
- *
- * STORAGE is the type of a and b: 1 fp16, 2 bf16, 0 fp32, with PRODUCTS
- *   1  of numbers rounded to tf32, once, on their way into local memory
- *   3  of their upper and lower parts (upper·upper, and upper·lower twice), so that the result is as good as fp32's:
- *      slice after slice is summed by ordinary additions, because the units cut what they add */
+ * For small results the depth is cut twice: SHARES times GROUP_ROWS·GROUP_COLUMNS sub-groups of a work-group sum one
+ * share each for the same tile, which the first of them add in their order by way of local memory; and work-groups sum
+ * one part each (cl/gemm_units.clh). */
 #ifndef GROUP_ROWS
 #define GROUP_ROWS 2
 #endif
@@ -30,31 +23,8 @@
 #ifndef STAGES
 #define STAGES 3
 #endif
-#include "gemm_chunks.clh"
-#include "gemm_epilogue.clh"
-#include "matrix.clh"
+#include "gemm_units.clh"
 
-#ifndef TRANSPOSE_A
-#define TRANSPOSE_A 0 /* a is stored [k,m] */
-#endif
-#ifndef TRANSPOSE_B
-#define TRANSPOSE_B 0 /* b is stored [n,k] */
-#endif
-#ifndef ALIGNED_A
-#define ALIGNED_A 0 /* rows of a as it is stored consist of whole chunks of 16 bytes */
-#endif
-#ifndef ALIGNED_B
-#define ALIGNED_B 0
-#endif
-#ifndef PARTIAL
-#define PARTIAL 0 /* the product of a part of the depth, without what follows the sum */
-#endif
-#ifndef SUMS
-#define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
-#endif
-#if SUMS && !TRANSPOSE_A
-#error "SUMS is for a transposed a"
-#endif
 #ifndef SUB_ROWS
 #define SUB_ROWS 64
 #endif
@@ -63,9 +33,6 @@
 #endif
 #ifndef DEPTH
 #define DEPTH (4 * CHUNK_NUMBERS)
-#endif
-#ifndef BAND
-#define BAND 8
 #endif
 #if (SUB_ROWS != 16 && SUB_ROWS != 32 && SUB_ROWS != 64) ||                                                            \
     (SUB_COLUMNS != 16 && SUB_COLUMNS != 32 && SUB_COLUMNS != 64)
@@ -76,12 +43,6 @@
 #endif
 #if DEPTH != 4 * CHUNK_NUMBERS && DEPTH != 8 * CHUNK_NUMBERS
 #error "DEPTH is four or eight chunks: 32 or 64 numbers of 16 bits, 16 or 32 floats"
-#endif
-#ifndef PRODUCTS
-#define PRODUCTS 1
-#endif
-#if PRODUCTS != 1 && (PRODUCTS != 3 || STORAGE)
-#error "PRODUCTS is 1, or 3 of fp32"
 #endif
 /* Slices of tf32 pass through registers, where they are rounded, and so do all where copies do not run beside
  * arithmetic: they are read before a slice is multiplied, and stored behind it. */
@@ -110,9 +71,8 @@
 #if SHARES > 1 /* all of them walk equally many slices, since they meet at barriers */
 #define FIRST_SLICE   (((int)get_group_id(1) * SHARES + SHARE) * (part_depth / (SHARES * DEPTH)))
 #else
-#define FIRST_SLICE   (PARTIAL ? (int)get_group_id(1) * (part_depth / DEPTH) : 0)
+#define FIRST_SLICE   PART_FIRST_SLICE
 #endif
-#define CHUNKS(count) ((count) / CHUNK_NUMBERS)
 #define CHUNKS_A      CHUNKS(TILE_ROWS * DEPTH)
 #define CHUNKS_B      CHUNKS(TILE_COLUMNS * DEPTH)
 #if TRANSPOSE_A
@@ -127,8 +87,7 @@
 #endif
 #define STAGE_CHUNKS  (TILE_A + TILE_B)
 #define RING          (STAGES * STAGE_CHUNKS)
-#define PITCH         (SUB_COLUMNS + 8) /* of rows of sums: eight rows lie in different banks */
-#define ROW_CHUNKS    (SHARE_SUB_GROUPS * MATRIX_ROWS * PITCH / 4)
+#define ROW_CHUNKS    (SHARE_SUB_GROUPS * MATRIX_ROWS * PITCH_OF(SUB_COLUMNS) / 4)
 #define GIVEN_CHUNKS  (SHARES > 1 ? TILE_ROWS * TILE_COLUMNS / 4 : 0)
 #define LARGER(a, b)  ((a) > (b) ? (a) : (b))
 #if HELD
@@ -146,29 +105,8 @@
 #else
 #define FINISH_STAGE {ARRIVE}
 #endif
-#define OWN_CHUNKS(chunks) (((chunks) + ITEMS - 1) / ITEMS) /* of each work-item */
 
-/* ---- from global to local memory --------------------------------------------------------------------------------- */
-
-/* A slice of a factor's tile that is stored with the depth along rows, [outer][depth], or across them, [depth][outer].
- * What lies behind the matrix becomes zeros. */
-#define EACH_DEPTH_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                \
-        const int at = ITEM + i * ITEMS, row = at / CHUNKS(DEPTH), chunk = at % CHUNKS(DEPTH);                         \
-        if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
-        const int step = slice * DEPTH + chunk * CHUNK_NUMBERS, there = (begin) + row < (outer) ? k - step : 0;        \
-        DO(held[i], (to) + CHUNK_AT(row, chunk, CHUNKS(DEPTH)), matrix + (long)((begin) + row) * depth + step, there,  \
-           aligned)                                                                                                    \
-    }
-#define EACH_OUTER_IN_ROWS(DO, held, to, matrix, begin, outer, tile, aligned)                                          \
-    UNROLL for (int i = 0; i < OWN_CHUNKS(CHUNKS((tile)*DEPTH)); i++) {                                                \
-        const int at = ITEM + i * ITEMS, row = at / CHUNKS(tile), chunk = at % CHUNKS(tile);                           \
-        if (CHUNKS((tile)*DEPTH) % ITEMS && at >= CHUNKS((tile)*DEPTH)) break;                                         \
-        const int step = slice * DEPTH + row, first = (begin) + chunk * CHUNK_NUMBERS;                                 \
-        const int there = step < k ? (outer)-first : 0;                                                                \
-        DO(held[i], (to) + CHUNK_TURNED_AT(row, chunk, CHUNKS(tile)), matrix + (long)step * width + first, there,      \
-           aligned)                                                                                                    \
-    }
+#define OUTER_AT CHUNK_TURNED_AT
 #if TRANSPOSE_A
 #define EACH_OF_A               EACH_OUTER_IN_ROWS
 #define LOAD_A(f, row, step)    LOAD_LEFT_TURNED(f, tile_a, row, step, CHUNKS(TILE_ROWS))
@@ -183,23 +121,6 @@
 #define EACH_OF_B               EACH_OUTER_IN_ROWS
 #define LOAD_B(f, column, step) LOAD_RIGHT_TURNED(f, tile_b, column, step, CHUNKS(TILE_COLUMNS))
 #endif
-
-/* The pitches are opaque: else addresses of all chunks are kept in registers, which the sums need. */
-#define EACH_CHUNK(DO, number, stage)                                                                                  \
-    {                                                                                                                  \
-        const int slice = FIRST_SLICE + (number);                                                                      \
-        __local uint4 *const to = ring + (stage)*STAGE_CHUNKS;                                                         \
-        {                                                                                                              \
-            int depth = k, width = m;                                                                                  \
-            OPAQUE(depth) OPAQUE(width)                                                                                \
-            EACH_OF_A(DO, held_a, to, a, row_begin, m, TILE_ROWS, ALIGNED_A)                                           \
-        }                                                                                                              \
-        {                                                                                                              \
-            int depth = k, width = n;                                                                                  \
-            OPAQUE(depth) OPAQUE(width)                                                                                \
-            EACH_OF_B(DO, held_b, to + TILE_A, b, column_begin, n, TILE_COLUMNS, ALIGNED_B)                            \
-        }                                                                                                              \
-    }
 
 /* ---- from local memory to sums ----------------------------------------------------------------------------------- */
 
@@ -229,14 +150,6 @@
         }                                                                                                              \
     }
 #else
-/* big = the upper part of an fp32, in its place; small = what is left, which needs no rounding to a multiple of what
- * the units take: they cut its last bit, if it has one. */
-#define SPLIT(big, small)                                                                                              \
-    {                                                                                                                  \
-        const uint whole_ = big;                                                                                       \
-        big = (whole_ + 0x1000u) & 0xffffe000u;                                                                        \
-        small = as_uint(as_float(whole_) - as_float(big));                                                             \
-    }
 #define MULTIPLY_ALL(lefts, rights)                                                                                    \
     MATRIX_SHARE(lefts, LEFTS, rights, OWN_RIGHTS)                                                                     \
     UNROLL for (int i = 0; i < LEFTS; i++) UNROLL for (int j = 0; j < OWN_RIGHTS; j++)                                 \
@@ -270,19 +183,6 @@
         }                                                                                                              \
     }
 #endif
-/* Of a work-item's row of op(a), over the slice at hand. */
-#if SUMS
-#define ADD_TO_SUMS                                                                                                    \
-    if (column_begin == 0 && ITEM < TILE_ROWS) {                                                                       \
-        _Pragma("nounroll") for (int step_ = 0; step_ < DEPTH; step_++) {                                              \
-            const __local uint4 *const chunk_ = ring + stage * STAGE_CHUNKS +                                          \
-                CHUNK_TURNED_AT(step_, ITEM / CHUNK_NUMBERS, CHUNKS(TILE_ROWS));                                       \
-            sum_of_row += LOAD((const __local stored *)chunk_, ITEM % CHUNK_NUMBERS);                                  \
-        }                                                                                                              \
-    }
-#else
-#define ADD_TO_SUMS
-#endif
 #define EACH_SUM(lefts, rights)                                                                                        \
     UNROLL for (int i = 0; i < lefts; i++) UNROLL for (int j = 0; j < rights; j++)                                     \
         UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
@@ -293,11 +193,7 @@
 #endif
 
 __kernel __attribute__((reqd_work_group_size(ITEMS * SHARES, 1, 1))) MATRIX_KERNEL void
-gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
-            const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            EPILOGUE_PARAMETERS, int k, int part_depth, /* a multiple of SHARES·DEPTH */
-            __global float *parts,                      /* [parts,m,n] with PARTIAL, or NULL */
-            __global float *sums /* [parts,m] with SUMS, or NULL */) {
+gemm_matrix(PRODUCT_PARAMETERS) {
     __local uint4 rings[LARGER(SHARES * RING, LARGER(ROW_CHUNKS, GIVEN_CHUNKS))];
     __local uint4 *const ring = rings + SHARE * RING;
     MATRIX_STATE(LEFTS, RIGHTS)
@@ -308,14 +204,11 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
 #endif
     const int sub_group = OWN_SUB_GROUP;
     const int sub_row = sub_group / GROUP_COLUMNS * SUB_ROWS, sub_column = sub_group % GROUP_COLUMNS * SUB_COLUMNS;
-    const int tiles_down = (m + TILE_ROWS - 1) / TILE_ROWS, tiles_across = (n + TILE_COLUMNS - 1) / TILE_COLUMNS;
-    const int band = get_group_id(0) / (BAND * tiles_across), in_band = get_group_id(0) % (BAND * tiles_across);
-    const int high = min(tiles_down - band * BAND, BAND);
-    const int row_begin = (band * BAND + in_band % high) * TILE_ROWS, column_begin = in_band / high * TILE_COLUMNS;
+    TILE_BEGINS
 #if SHARES > 1
     const int slices = part_depth / (SHARES * DEPTH);
 #else
-    const int slices = ((PARTIAL ? min(part_depth, k - FIRST_SLICE * DEPTH) : k) + DEPTH - 1) / DEPTH;
+    const int slices = PART_SLICES;
 #endif
 
     float sum[LEFTS][RIGHTS][SUM_NUMBERS];
@@ -392,29 +285,10 @@ gemm_matrix(const __global stored *a, /* [m,k], or [k,m] with TRANSPOSE_A */
     barrier(CLK_LOCAL_MEM_FENCE);
 #endif
 #endif
-    /* By way of local memory, a fragment's rows at a time, to have whole fours of a row, and one copy of their code. */
+#define SUM_AT(j, e) sum[i][j][e]
     const bool writes = SHARE == 0;
-    __local float *const rows = (__local float *)rings + sub_group * MATRIX_ROWS * PITCH;
-    UNROLL for (int i = 0; i < LEFTS; i++) {
-        if (writes) UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e += 2)
-            *(__local float2 *)(rows + MATRIX_ROW(e) * PITCH + MATRIX_COLUMNS * j + MATRIX_COLUMN(e)) =
-                (float2)(sum[i][j][e], sum[i][j][e + 1]);
-        barrier(CLK_LOCAL_MEM_FENCE);
-        for (int f = 0; f < MATRIX_ROWS * SUB_COLUMNS / 4 && writes; f += LANES) {
-            const int four = f + LANE, down = four / (SUB_COLUMNS / 4), across = four % (SUB_COLUMNS / 4) * 4;
-            const int row = row_begin + sub_row + MATRIX_ROWS * i + down, column = column_begin + sub_column + across;
-            const float4 value = *(const __local float4 *)(rows + down * PITCH + across);
-#if PARTIAL
-            if (row < m && column < n)
-                write_floats(value, parts + ((long)get_group_id(1) * m + row) * n + column, n - column, ALIGNED_Y);
-#else
-            if (row < m) finish_four(value, (long)row * n + column, column, EPILOGUE);
-#endif
-        }
-        barrier(CLK_LOCAL_MEM_FENCE);
-    }
-#if SUMS
-    if (column_begin == 0 && get_local_id(0) < TILE_ROWS && row_begin + get_local_id(0) < m)
-        sums[get_group_id(1) * m + row_begin + get_local_id(0)] = sum_of_row; /* of the first share */
-#endif
+    UNROLL for (int i = 0; i < LEFTS; i++)
+        FINISH_ROWS(rings, sub_group, row_begin + sub_row + MATRIX_ROWS * i, column_begin + sub_column, SUB_COLUMNS,
+                    writes, SUM_AT)
+    STORE_SUMS
 }

@@ -14,7 +14,7 @@
 /* in [128 + WGMMA_COLUMNS lines][128 bytes]: the tiles of a and b; out [128][WGMMA_COLUMNS]: a·b */
 __kernel __attribute__((reqd_work_group_size(ITEMS, 1, 1))) void
 probe_wgmma(const __global uint4 *in, __global float *out, int count) {
-    WGMMA_STATE(RING, SHARE)
+    WGMMA_STATE(RING, WGMMA_STEPS, SHARE)
     COPY_STATE(SHARE)
     float sum[WGMMA_SUMS];
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++) sum[i] = WGMMA_NOTHING();
@@ -34,7 +34,7 @@ probe_wgmma(const __global uint4 *in, __global float *out, int count) {
         WGMMA(sum, WGMMA_STEP(a, step, WGMMA_TURN_A), WGMMA_STEP(b, step, WGMMA_TURN_B));
     }
     WGMMA_COMMIT();
-    WGMMA_WAIT(sum, 0);
+    WGMMA_DONE(sum);
     UNROLL for (int i = 0; i < WGMMA_SUMS; i++)
         out[(16 * SUB_GROUP + MATRIX_ROW(i % 4)) * WGMMA_COLUMNS + 8 * (i / 4) + MATRIX_COLUMN(i % 4)] = sum[i];
 }

@@ -12,7 +12,8 @@ enum { ROWS = 128, LINE = 128 /* bytes */, ITEMS = 256, FP32 = 0, FP16 = 1, BF16
 typedef struct trial {
     int storage, turn_a, turn_b, columns;
 } trial;
-static const trial trials[] = {{BF16, 0, 0, 256}, {BF16, 1, 1, 256}, {FP16, 0, 1, 128}, {FP32, 0, 0, 256}};
+static const trial trials[] = {
+    {BF16, 0, 0, 256}, {BF16, 1, 1, 256}, {FP16, 0, 1, 128}, {FP32, 0, 0, 256}, {FP32, 0, 0, 128}};
 enum { TRIALS = sizeof trials / sizeof *trials };
 
 /* Whole numbers that all types hold exactly. */
@@ -120,5 +121,5 @@ xp_status xp_probe_wgmma(xp_device *device, xp_probe_result *out) {
     return xp_probe_answer(
         out, right == of, right,
         xp_probe_words("wgmma, %d of %d products right, %zu KiB of local memory", right, of, device->wgmma_bytes >> 10),
-        right == of ? "multiply tensors in bf16, fp16 and tf32" : "not used");
+        right == of ? "multiply tensors in bf16, fp16, tf32 and fp32-matrix" : "not used");
 }

@@ -1,4 +1,5 @@
 #include "ops/gemm_launch.h"
+#include "ops/reduction.h"
 
 #include <stdio.h>
 
@@ -43,7 +44,8 @@ static bool is_aligned(const xp_tensor *matrix, int64_t numbers) {
     return matrix->shape[1] % numbers == 0;
 }
 
-void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t, int64_t numbers) {
+/* TRANSPOSE_A and _B, ALIGNED_A and _B in chunks of so many numbers, and ALIGNED_Y in fours. */
+static void set_layout(xp_variant *variant, const xp_gemm_tensors *t, int64_t numbers) {
     xp_variant_set(variant, "TRANSPOSE_A", t->attributes->transpose_a);
     xp_variant_set(variant, "TRANSPOSE_B", t->attributes->transpose_b);
     xp_variant_set(variant, "ALIGNED_A", is_aligned(t->a, numbers));
@@ -59,7 +61,8 @@ void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node) {
              storage == XP_F32 ? "" : " ", storage == XP_F32 ? "" : xp_type_name(storage));
 }
 
-void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t) {
+/* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */
+static void pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t) {
     xp_launch_read(request, t->bias);
     xp_launch_read(request, t->partner);
     xp_launch_read(request, t->random_state);
@@ -96,10 +99,48 @@ xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *par
     xp_variant_set(&finish.variant, "ALIGNED_Y", n % 4 == 0);
     if (part_sums) xp_variant_set(&finish.variant, "SUMS", 1);
     xp_storage_set(&finish.variant, node);
-    xp_gemm_pass_epilogue(&finish, &t);
+    pass_epilogue(&finish, &t);
     xp_launch_read(&finish, parts);
     xp_launch_read(&finish, part_sums);
     xp_launch_write(&finish, part_sums ? t.sums : NULL);
     xp_launch_int(&finish, count);
     return xp_plan_launch(plan, node, &finish);
+}
+
+double xp_gemm_parts_clocks(const xp_device *device, const xp_gemm_attributes *p, int64_t parts) {
+    /* A second launch costs the host as much as the work of some thousand clocks, and the device little less. */
+    enum { LAUNCH = 12500, BYTES = 18 /* of device memory, a clock and unit */ };
+    return parts == 1 ? 0 : LAUNCH + (double)(8 * parts * p->m * p->n) / (double)(BYTES * device->limits.compute_units);
+}
+
+xp_status xp_gemm_emit_parts(xp_plan *plan, const xp_node *node, xp_launch_request *product, int64_t parts,
+                             int64_t slice, int64_t numbers, bool own_sums) {
+    const xp_gemm_tensors t = xp_gemm_tensors_of(node), unfinished = {.attributes = t.attributes};
+    const xp_gemm_attributes *p = t.attributes;
+    const int64_t depth = xp_launch_blocks(xp_launch_blocks(p->k, parts), slice) * slice;
+    const int64_t count = xp_launch_blocks(p->k, depth);
+    const bool partial = count > 1, sums = t.sums && own_sums;
+    xp_tensor *partial_y = partial ? xp_plan_scratch(plan, node, count * p->m * p->n) : NULL;
+    xp_tensor *partial_sums = partial && sums ? xp_plan_scratch(plan, node, count * p->m) : NULL;
+    if (partial && (!partial_y || (sums && !partial_sums))) return XP_OUT_OF_MEMORY;
+    product->dimensions = 2;
+    product->global[1] = (size_t)count;
+    product->local[1] = 1;
+    product->flops = xp_gemm_flops(p);
+    product->bytes = xp_gemm_bytes(&t);
+    set_layout(&product->variant, &t, numbers);
+    if (partial) xp_variant_set(&product->variant, "PARTIAL", 1);
+    if (sums) xp_variant_set(&product->variant, "SUMS", 1);
+    if (!partial) xp_gemm_set_epilogue(&product->variant, node, &t);
+    xp_storage_set(&product->variant, node);
+    xp_launch_read(product, t.a);
+    xp_launch_read(product, t.b);
+    pass_epilogue(product, partial ? &unfinished : &t);
+    xp_launch_int(product, p->k);
+    xp_launch_int(product, depth);
+    xp_launch_write(product, partial_y);
+    xp_launch_write(product, partial ? partial_sums : sums ? t.sums : NULL);
+    XP_TRY(xp_plan_launch(plan, node, product));
+    if (partial) XP_TRY(xp_gemm_emit_finish(plan, node, partial_y, partial_sums, count, product->variant.tuning));
+    return t.sums && !own_sums ? xp_column_sum_launch(plan, node, t.a, t.sums, XP_FAMILY_TILED) : XP_OK;
 }

@@ -19,15 +19,17 @@ double xp_gemm_result_bytes(const xp_gemm_tensors *t);
 /* Both factors and these. */
 double xp_gemm_bytes(const xp_gemm_tensors *t);
 
-/* How the factors lie: TRANSPOSE_A and _B, ALIGNED_A and _B in chunks of so many numbers, and ALIGNED_Y in fours. */
-void xp_gemm_set_layout(xp_variant *variant, const xp_gemm_tensors *t, int64_t numbers);
 /* BIAS, ACTIVATION, KEEP_Z, DROPOUT, COMBINE and RESULT. */
 void xp_gemm_set_epilogue(xp_variant *variant, const xp_node *node, const xp_gemm_tensors *t);
-/* EPILOGUE_PARAMETERS of cl/gemm_epilogue.clh. */
-void xp_gemm_pass_epilogue(xp_launch_request *request, const xp_gemm_tensors *t);
-
 /* Parts of the depth that leave each of them enough of it, as the values of the parameter PARTS, whose default is 1. */
 void xp_gemm_permit_parts(xp_tuning_parameter *parts, int64_t k);
+/* What more than one part costs: clocks of a compute unit for the second launch and its bytes. */
+double xp_gemm_parts_clocks(const xp_device *device, const xp_gemm_attributes *p, int64_t parts);
+/* The launch of a product and, of several parts, of their sum. The request names kernel, tile, the tuning's handle, and
+ * work-items of one part; from here come the layout of the factors in chunks of `numbers`, the epilogue, and all
+ * arguments. A part is a multiple of `slice` deep. Sums of the left factor are the kernel's own, or a launch more. */
+xp_status xp_gemm_emit_parts(xp_plan *plan, const xp_node *node, xp_launch_request *product, int64_t parts,
+                             int64_t slice, int64_t numbers, bool own_sums);
 /* The sum of the parts of a product, of which y may be the only one, and of its sums; and the epilogue. part_sums may
  * be NULL. */
 xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *parts, xp_tensor *part_sums, int64_t count,

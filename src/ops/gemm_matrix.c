@@ -2,7 +2,6 @@
 #include "core/text.h"
 #include "device/matrix.h"
 #include "ops/gemm_launch.h"
-#include "ops/reduction.h"
 
 #include <math.h>
 
@@ -114,7 +113,7 @@ static const tile_rate tile_rates[] = {
  * of local memory. A second launch costs the host as much as the work of some thousand clocks, and the device little
  * less. */
 static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, const tile_rate *rate) {
-    enum { LAUNCH = 12500, GIVE = 400, BYTES = 18 /* of device memory, a clock and unit */ };
+    enum { GIVE = 400 };
     const int64_t units = device->limits.compute_units;
     const bool in_three = b->bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX;
     const double full = in_three ? rate->singles.full : rate->halves.full;
@@ -122,9 +121,8 @@ static double clocks(const xp_device *device, const xp_gemm_attributes *p, const
     const double groups = (double)xp_launch_blocks(groups_of(device, b, p) * b->parts, units);
     const double tile = (double)(rows_of(device, b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
     const double waits = (1 / alone - 1 / full) / (double)b->shares;
-    const double product =
-        tile * (groups / full + waits) * (b->bytes == 4 && !in_three ? 2 : 1) + (double)(b->shares - 1) * GIVE * groups;
-    return b->parts == 1 ? product : product + LAUNCH + (double)(8 * b->parts * p->m * p->n) / (double)(BYTES * units);
+    return tile * (groups / full + waits) * (b->bytes == 4 && !in_three ? 2 : 1) +
+           (double)(b->shares - 1) * GIVE * groups + xp_gemm_parts_clocks(device, p, b->parts);
 }
 
 /* The tile, the shares and the parts that are estimated to be fastest, and their clocks. */
@@ -222,29 +220,16 @@ bool xp_gemm_supports_matrix(const xp_device *device, const xp_node *node) {
 
 xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_device *device = xp_plan_device(plan);
-    const xp_gemm_tensors t = xp_gemm_tensors_of(node);
-    const xp_gemm_attributes *p = t.attributes;
     block b;
     int handle;
     XP_TRY(tune(plan, node, &b, &handle));
-    const bool own_sums = t.sums && !is_rounded(device, node);
-    const int64_t depth = b.depth * b.shares;
-    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, b.parts), depth) * depth;
-    const int64_t part_count = xp_launch_blocks(p->k, part_depth);
-    const bool partial = part_count > 1;
-    xp_tensor *parts = partial ? xp_plan_scratch(plan, node, part_count * p->m * p->n) : NULL;
-    xp_tensor *part_sums = partial && own_sums ? xp_plan_scratch(plan, node, part_count * p->m) : NULL;
-    if (partial && (!parts || (own_sums && !part_sums))) return XP_OUT_OF_MEMORY;
-
     const size_t items = (size_t)items_of(device, &b);
-    xp_launch_request product = {.file = "gemm_matrix",
-                                 .kernel = "gemm_matrix",
-                                 .variant.tuning = handle,
-                                 .dimensions = 2,
-                                 .global = {(size_t)groups_of(device, &b, p) * items, (size_t)part_count},
-                                 .local = {items, 1},
-                                 .flops = xp_gemm_flops(p),
-                                 .bytes = xp_gemm_bytes(&t)};
+    xp_launch_request product = {
+        .file = "gemm_matrix",
+        .kernel = "gemm_matrix",
+        .variant.tuning = handle,
+        .global = {(size_t)groups_of(device, &b, XP_ATTRIBUTES(xp_gemm_attributes, node)) * items},
+        .local = {items}};
     xp_variant *variant = &product.variant;
     xp_matrix_set(variant, device->matrix, device->layout);
     if (b.bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX) xp_variant_set(variant, "PRODUCTS", 3);
@@ -255,20 +240,6 @@ xp_status xp_gemm_emit_matrix(xp_plan *plan, const xp_node *node, xp_family fami
     xp_variant_set(variant, "DEPTH", b.depth);
     xp_variant_set(variant, "STAGES", b.stages);
     if (b.shares > 1) xp_variant_set(variant, "SHARES", b.shares);
-    xp_gemm_set_layout(variant, &t, 16 / b.bytes);
-    if (partial) xp_variant_set(variant, "PARTIAL", 1);
-    if (own_sums) xp_variant_set(variant, "SUMS", 1);
-    if (!partial) xp_gemm_set_epilogue(variant, node, &t);
-    xp_storage_set(variant, node);
-    xp_launch_read(&product, t.a);
-    xp_launch_read(&product, t.b);
-    const xp_gemm_tensors unfinished = {.attributes = p};
-    xp_gemm_pass_epilogue(&product, partial ? &unfinished : &t);
-    xp_launch_int(&product, p->k);
-    xp_launch_int(&product, part_depth);
-    xp_launch_write(&product, parts);
-    xp_launch_write(&product, partial ? part_sums : own_sums ? t.sums : NULL);
-    XP_TRY(xp_plan_launch(plan, node, &product));
-    if (partial) XP_TRY(xp_gemm_emit_finish(plan, node, parts, part_sums, part_count, handle));
-    return t.sums && !own_sums ? xp_column_sum_launch(plan, node, t.a, t.sums, XP_FAMILY_TILED) : XP_OK;
+    return xp_gemm_emit_parts(plan, node, &product, b.parts, b.depth * b.shares, 16 / b.bytes,
+                              !is_rounded(device, node));
 }

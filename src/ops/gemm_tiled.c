@@ -169,42 +169,16 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     XP_TRY(choose(plan, node, &tile, &library));
     const tile_shape shape = shape_of(&tile);
     const int64_t rows = shape.side * shape.own_rows, columns = shape.side * shape.own_columns;
-    const int64_t items = shape.side * shape.side * shape.shares, depth = shape.depth * shape.shares;
-    const int64_t part_depth = xp_launch_blocks(xp_launch_blocks(p->k, tile.parameters[PARTS].value), depth) * depth;
-    const int64_t part_count = xp_launch_blocks(p->k, part_depth);
-    const bool partial = part_count > 1;
-    xp_tensor *parts = partial ? xp_plan_scratch(plan, node, part_count * p->m * p->n) : NULL;
-    xp_tensor *part_sums = partial && t.sums ? xp_plan_scratch(plan, node, part_count * p->m) : NULL;
-    if (partial && (!parts || (t.sums && !part_sums))) return XP_OUT_OF_MEMORY;
+    const size_t items = (size_t)(shape.side * shape.side * shape.shares);
     xp_launch_request product = {
         .file = "gemm_tiled",
         .kernel = "gemm_tiled",
-        .dimensions = 2,
-        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns) * items),
-                   (size_t)part_count},
-        .local = {(size_t)items, 1},
-        .flops = xp_gemm_flops(p),
-        .bytes = xp_gemm_bytes(&t)};
+        .variant.tuning = tile.handle,
+        .variant.many_registers = t.sums && shape.own_rows * shape.own_columns > MOST_BESIDE_SUMS,
+        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns)) * items},
+        .local = {items}};
     for (int i = 0; i < SHARES; i++)
         xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);
     if (shape.shares > 1) xp_variant_set(&product.variant, "SHARES", shape.shares);
-    xp_gemm_set_layout(&product.variant, &t, 4);
-    if (partial) xp_variant_set(&product.variant, "PARTIAL", 1);
-    if (t.sums) {
-        xp_variant_set(&product.variant, "SUMS", 1);
-        product.variant.many_registers = shape.own_rows * shape.own_columns > MOST_BESIDE_SUMS;
-    }
-    product.variant.tuning = tile.handle;
-    if (!partial) xp_gemm_set_epilogue(&product.variant, node, &t);
-    xp_storage_set(&product.variant, node);
-    xp_launch_read(&product, t.a);
-    xp_launch_read(&product, t.b);
-    const xp_gemm_tensors unfinished = {.attributes = p};
-    xp_gemm_pass_epilogue(&product, partial ? &unfinished : &t);
-    xp_launch_int(&product, p->k);
-    xp_launch_int(&product, part_depth);
-    xp_launch_write(&product, parts);
-    xp_launch_write(&product, partial ? part_sums : t.sums);
-    XP_TRY(xp_plan_launch(plan, node, &product));
-    return partial ? xp_gemm_emit_finish(plan, node, parts, part_sums, part_count, tile.handle) : XP_OK;
+    return xp_gemm_emit_parts(plan, node, &product, tile.parameters[PARTS].value, shape.depth * shape.shares, 4, true);
 }
