@@ -13,6 +13,7 @@
  * STATISTICS  1: mean and rstd are kept for the backward pass
  * QUADS       1: columns is a multiple of 4, so that four neighbours share one Philox block
  * D_OUT, D_SUM            1: this gradient arrives
+ * LENGTHS     1: none arrives at D_OUT in the rows of a sample from its length on, and what is there may be NaN
  * STORAGE     of x, branch, sum, out and their gradients; parameters and statistics are fp32 (cl/storage.clh)
  * D_ROWS, D_PARAMETERS    1: dx (and d_branch when BRANCH and DROPOUT) / d_gamma and d_beta are wanted */
 #include "column_sum.clh"
@@ -39,6 +40,9 @@
 #ifndef D_SUM
 #define D_SUM 0
 #endif
+#ifndef LENGTHS
+#define LENGTHS 0
+#endif
 #ifndef D_ROWS
 #define D_ROWS 1
 #endif
@@ -50,6 +54,9 @@
 #endif
 #if !D_OUT && !D_SUM
 #error "a gradient must arrive by D_OUT or D_SUM"
+#endif
+#if LENGTHS && !D_OUT
+#error "LENGTHS needs D_OUT"
 #endif
 #if D_PARAMETERS && !D_OUT
 #error "D_PARAMETERS needs D_OUT"
@@ -276,15 +283,23 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
 /* ---- backward ----
  * With g = d_out·gamma and n = (sum - mean)·rstd:  dx = rstd·(g - mean(g) - n·mean(g·n)) + d_sum. */
 
-/* d_out, d_sum, sum, dx, d_branch [rows, columns]; mean, rstd [rows]; gamma [columns]; random_state [4];
- * d_gammas, d_betas [blocks, columns]. Each work-item owns one block of rows and its sums. */
+#if LENGTHS
+#define ARRIVES(row) ((int)((row) % sample_rows) < lengths[(row) / sample_rows])
+#else
+#define ARRIVES(row) D_OUT
+#endif
+
+/* d_out, d_sum, sum, dx, d_branch [rows, columns]; mean, rstd [rows]; gamma [columns]; random_state [4]; lengths
+ * [rows / sample_rows] or NULL; d_gammas, d_betas [blocks, columns]. Each work-item owns one block of rows and its
+ * sums. */
 __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                  const __global stored *restrict sum, const __global float *restrict mean,
                                  const __global float *restrict rstd, const __global float *restrict gamma,
-                                 const __global uint *restrict random_state, __global stored *restrict dx,
-                                 __global stored *restrict d_branch, __global float *restrict d_gammas,
-                                 __global float *restrict d_betas, int rows, int columns, int block_rows,
-                                 uint threshold, uint stream, float keep_scale WORK) {
+                                 const __global uint *restrict random_state, const __global int *restrict lengths,
+                                 __global stored *restrict dx, __global stored *restrict d_branch,
+                                 __global float *restrict d_gammas, __global float *restrict d_betas, int rows,
+                                 int columns, int block_rows, int sample_rows, uint threshold, uint stream,
+                                 float keep_scale WORK) {
     int first_row = get_group_id(0) * block_rows, last_row = min(rows, first_row + block_rows);
     int whole = columns & ~7;
 #if STORAGE
@@ -299,10 +314,12 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
 #endif
     for (int row = first_row; row < last_row; row++) {
         size_t start = (size_t)row * columns;
+        const bool arrives = ARRIVES(row);
+        const int arriving_whole = arrives ? whole : 0, arriving_columns = arrives ? columns : 0;
         float middle = mean[row], scale = rstd[row];
 #if STORAGE
-        if (D_OUT) load_row(d_out + start, d_out_row, columns);
-        if (D_OUT) load_row(sum + start, sum_row, columns);
+        if (arrives) load_row(d_out + start, d_out_row, columns);
+        if (arrives) load_row(sum + start, sum_row, columns);
         if (D_SUM) load_row(d_sum + start, d_sum_row, columns);
 #else
         const __global float *d_out_row = d_out + start, *d_sum_row = d_sum + start, *sum_row = sum + start;
@@ -311,7 +328,7 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
 #if D_OUT
         float8 total_8 = 0.0f, along_8 = 0.0f;
         float total = 0.0f, along = 0.0f;
-        for (int c = 0; c < whole; c += 8) {
+        for (int c = 0; c < arriving_whole; c += 8) {
             float8 arriving = vload8(0, d_out_row + c);
             float8 normal = (vload8(0, sum_row + c) - middle) * scale;
             float8 inner = arriving * vload8(0, gamma + c);
@@ -322,7 +339,7 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
             vstore8(arriving + vload8(0, d_beta + c), 0, d_beta + c);
 #endif
         }
-        for (int c = whole; c < columns; c++) {
+        for (int c = whole; c < arriving_columns; c++) {
             float normal = (sum_row[c] - middle) * scale, inner = d_out_row[c] * gamma[c];
             total += inner;
             along = fma(inner, normal, along);
@@ -338,9 +355,11 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
         for (int c = 0; c < whole; c += 8) {
             float8 result = 0.0f;
 #if D_OUT
-            float8 normal = (vload8(0, sum_row + c) - middle) * scale;
-            float8 inner = vload8(0, d_out_row + c) * vload8(0, gamma + c);
-            result = (inner - mean_inner - normal * mean_along) * scale;
+            if (arrives) {
+                float8 normal = (vload8(0, sum_row + c) - middle) * scale;
+                float8 inner = vload8(0, d_out_row + c) * vload8(0, gamma + c);
+                result = (inner - mean_inner - normal * mean_along) * scale;
+            }
 #endif
 #if D_SUM
             result += vload8(0, d_sum_row + c);
@@ -350,8 +369,10 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
         for (int c = whole; c < columns; c++) {
             float result = 0.0f;
 #if D_OUT
-            float normal = (sum_row[c] - middle) * scale;
-            result = (d_out_row[c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+            if (arrives) {
+                float normal = (sum_row[c] - middle) * scale;
+                result = (d_out_row[c] * gamma[c] - mean_inner - normal * mean_along) * scale;
+            }
 #endif
 #if D_SUM
             result += d_sum_row[c];
@@ -374,12 +395,14 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
 #if D_PARAMETERS
 /* d_gammas, d_betas [blocks, columns]: a work-group owns a strip of one block of rows. */
 inline void sum_block(const __global stored *d_out, const __global stored *sum, const __global float *mean,
-                      const __global float *rstd, __global float *d_gammas, __global float *d_betas, int rows,
-                      int columns, int block_rows, __local float4 *shared) {
+                      const __global float *rstd, const __global int *lengths, __global float *d_gammas,
+                      __global float *d_betas, int rows, int columns, int block_rows, int sample_rows,
+                      __local float4 *shared) {
     const int block = get_group_id(0) / STRIPS(columns), column = STRIP_COLUMN(get_group_id(0) % STRIPS(columns));
     const int last_row = column < columns ? min(rows, (block + 1) * block_rows) : 0;
     float4 d_gamma = 0.0f, d_beta = 0.0f;
     for (int row = block * block_rows + STRIP_PART; row < last_row; row += STRIP_PARTS) {
+        if (!ARRIVES(row)) continue;
         const size_t element = (size_t)row * columns + column;
         const float4 arriving = STRIP_FOUR(STORAGE, d_out + element, columns - column, QUADS);
         const float4 value = STRIP_FOUR(STORAGE, sum + element, columns - column, QUADS);
@@ -397,15 +420,16 @@ inline void sum_block(const __global stored *d_out, const __global stored *sum, 
 __kernel TILED void backward_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                    const __global stored *restrict sum, const __global float *restrict mean,
                                    const __global float *restrict rstd, const __global float *restrict gamma,
-                                   const __global uint *restrict random_state, __global stored *restrict dx,
-                                   __global stored *restrict d_branch, __global float *restrict d_gammas,
-                                   __global float *restrict d_betas, int rows, int columns, int block_rows,
-                                   uint threshold, uint stream, float keep_scale, int parameter_groups) {
+                                   const __global uint *restrict random_state, const __global int *restrict lengths,
+                                   __global stored *restrict dx, __global stored *restrict d_branch,
+                                   __global float *restrict d_gammas, __global float *restrict d_betas, int rows,
+                                   int columns, int block_rows, int sample_rows, uint threshold, uint stream,
+                                   float keep_scale, int parameter_groups) {
     const int item = get_local_id(0);
 #if D_PARAMETERS
     __local float4 of_parts[64];
     if (get_group_id(0) < parameter_groups) {
-        sum_block(d_out, sum, mean, rstd, d_gammas, d_betas, rows, columns, block_rows, of_parts);
+        sum_block(d_out, sum, mean, rstd, lengths, d_gammas, d_betas, rows, columns, block_rows, sample_rows, of_parts);
         return;
     }
 #endif
@@ -415,16 +439,17 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
 #endif
 #if D_OUT
     __local float shared[64];
+    const int arriving_columns = ARRIVES(row) ? columns : 0;
     float middle = mean[row], scale = rstd[row], total = 0.0f, along = 0.0f;
 #if QUADS
-    for (int c = 4 * item; c < columns; c += 256) {
+    for (int c = 4 * item; c < arriving_columns; c += 256) {
         float4 inner = LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c);
         float2 pair = inner.lo + inner.hi;
         total += pair.x + pair.y;
         along += dot(inner, (LOAD_4_ALIGNED(sum + start + c) - middle) * scale);
     }
 #else
-    for (int c = item; c < columns; c += 64) {
+    for (int c = item; c < arriving_columns; c += 64) {
         float inner = LOAD(d_out, start + c) * gamma[c];
         total += inner;
         along = fma(inner, (LOAD(sum, start + c) - middle) * scale, along);
@@ -437,8 +462,11 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
     for (int c = 4 * item; c < columns; c += 256) {
         float4 result = 0.0f;
 #if D_OUT
-        float4 normal = (LOAD_4_ALIGNED(sum + start + c) - middle) * scale;
-        result = (LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c) - mean_inner - normal * mean_along) * scale;
+        if (c < arriving_columns) {
+            float4 normal = (LOAD_4_ALIGNED(sum + start + c) - middle) * scale;
+            float4 inner = LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c);
+            result = (inner - mean_inner - normal * mean_along) * scale;
+        }
 #endif
 #if D_SUM
         result += LOAD_4_ALIGNED(d_sum + start + c);
@@ -452,8 +480,10 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
     for (int c = item; c < columns; c += 64) {
         float result = 0.0f;
 #if D_OUT
-        float normal = (LOAD(sum, start + c) - middle) * scale;
-        result = (LOAD(d_out, start + c) * gamma[c] - mean_inner - normal * mean_along) * scale;
+        if (c < arriving_columns) {
+            float normal = (LOAD(sum, start + c) - middle) * scale;
+            result = (LOAD(d_out, start + c) * gamma[c] - mean_inner - normal * mean_along) * scale;
+        }
 #endif
 #if D_SUM
         result += LOAD(d_sum, start + c);

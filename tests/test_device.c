@@ -143,6 +143,11 @@ static void write_text(const char *name, const char *text) {
 
 static int make_folder(void **state) {
     if (scratch_make(state) != 0) return -1;
+    /* A CPU whose driver reports wide vectors is measured when it is opened. */
+    char command[1024];
+    const char *root = getenv("EXPANSE_ROOT");
+    snprintf(command, sizeof command, "cp %s/cl/peak.cl %s/cl/lanes.clh %s", root, root, scratch_folder);
+    if (system(command) != 0) return -1;
     setenv("XP_CL_DIR", scratch_folder, 1);
     setenv("EXPANSE_CACHE_DIR", scratch_folder, 1);
     return 0;
@@ -204,9 +209,10 @@ static void a_kernel_may_call_what_is_not_declared(void **state) {
     xp_device_close(&device);
 }
 
+/* 0 where the command succeeds with each entry of the cache. */
 static int entries(const char *command) {
     char text[256];
-    snprintf(text, sizeof text, "%s %s/*.bin >/dev/null 2>&1", command, scratch_folder);
+    snprintf(text, sizeof text, "for f in %s/*.bin; do %s $f || exit 1; done", scratch_folder, command);
     return system(text);
 }
 
@@ -274,8 +280,8 @@ static void emulated_asynchronous_units_multiply_every_layout_exactly(void **sta
     int of = 0;
     assert_int_equal(open_by("cpu", "matrix", &device), XP_OK);
     assert_int_equal(xp_wgmma_find(device), 0); /* they are not real */
-    assert_int_equal(xp_wgmma_count_right(device, 64 << 10, &of), 128 * (3 * 256 + 128));
-    assert_int_equal(of, 128 * (3 * 256 + 128));
+    assert_int_equal(xp_wgmma_count_right(device, 64 << 10, &of), 128 * (3 * 256 + 2 * 128));
+    assert_int_equal(of, 128 * (3 * 256 + 2 * 128));
     xp_device_close(&device);
 }
 

@@ -180,6 +180,29 @@ static void what_the_caller_gets_is_not_taken_in(void **state) {
     xp_graph_close(&graph);
 }
 
+/* The gradient of an activation that ends rows at lengths ends there: its reader sees to it, or else, where the caller
+ * wants it, an operation of its own. */
+static void a_layer_norm_ends_the_rows_of_the_gradient_that_it_reads(void **state) {
+    for (int kept = 0; kept < 2; kept++) {
+        xp_graph *graph;
+        assert_int_equal(xp_graph_create(&graph, NULL, true), XP_OK);
+        const int64_t width = 16;
+        xp_tensor *x = xp_tensor_want_gradient(xp_graph_input(graph, "x", XP_F32, 3, (int64_t[]){2, 8, width}));
+        xp_tensor *gamma = xp_graph_input(graph, "gamma", XP_F32, 1, &width);
+        xp_tensor *lengths = xp_graph_input(graph, "lengths", XP_I32, 1, (int64_t[]){2});
+        xp_tensor *normal = xp_layer_norm(graph, x, NULL, gamma, gamma, 1e-5f, 0, NULL), *leaves[] = {x, normal};
+        xp_tensor *y = xp_activate_rows(graph, normal, lengths, XP_ACTIVATION_GELU, XP_F32), *gradients[2];
+        xp_tensor *seed = xp_graph_input(graph, "seed", XP_F32, 3, y->shape);
+        assert_int_equal(xp_graph_differentiate(graph, 1, &y, &seed, 1 + kept, leaves, gradients), XP_OK);
+        assert_int_equal(count_operation(graph, "mask_rows"), kept);
+        assert_int_equal(graph->fused, !kept);
+        for (int i = 0; i < graph->node_count; i++)
+            if (strcmp(graph->nodes[i]->operation->name, "layer_norm_backward") == 0)
+                assert_ptr_equal(graph->nodes[i]->inputs[7], kept ? NULL : lengths);
+        xp_graph_close(&graph);
+    }
+}
+
 /* Dropout comes before what is added, in the product as in the graph. */
 static void a_product_drops_elements_before_it_adds_a_gradient(void **state) {
     xp_graph *graph;
@@ -402,6 +425,7 @@ int main(void) {
         cmocka_unit_test(products_take_in_slopes_and_the_gradients_that_meet_theirs),
         cmocka_unit_test(a_sum_of_gradients_is_taken_in_before_a_slope),
         cmocka_unit_test(what_the_caller_gets_is_not_taken_in),
+        cmocka_unit_test(a_layer_norm_ends_the_rows_of_the_gradient_that_it_reads),
         cmocka_unit_test(a_product_drops_elements_before_it_adds_a_gradient),
         cmocka_unit_test(a_product_writes_its_result_in_the_type_that_a_cast_asks_for),
         cmocka_unit_test(tensors_that_live_together_never_overlap),

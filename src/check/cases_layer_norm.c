@@ -19,13 +19,15 @@ static xp_status build(xp_case *out, xp_random *variant, xp_random *shape, bool 
     if (!quads && columns % 4 == 0) columns++;
     int64_t rows = xp_case_size(shape, 8, ROWS);
     if (rows * columns > ELEMENTS) rows = ELEMENTS / columns;
+    const int64_t most = rows < 5 ? rows : 5, samples = 1 + (int64_t)xp_random_below(shape, (uint32_t)most);
+    rows -= rows % samples;
     XP_TRY(xp_graph_create(&out->graph, NULL, training));
     out->graph->next_stream = xp_random_below(shape, 100);
     snprintf(out->shape, sizeof out->shape, "R=%lld C=%lld%s%s", (long long)rows, (long long)columns,
              branch ? " branch" : "", dropout > 0 ? " dropout" : "");
-    const int64_t sizes[] = {rows, columns};
-    *made = (layer){.x = xp_graph_input(out->graph, "x", XP_F32, 2, sizes),
-                    .branch = branch ? xp_graph_input(out->graph, "branch", XP_F32, 2, sizes) : NULL,
+    const int64_t sizes[] = {samples, rows / samples, columns};
+    *made = (layer){.x = xp_graph_input(out->graph, "x", XP_F32, 3, sizes),
+                    .branch = branch ? xp_graph_input(out->graph, "branch", XP_F32, 3, sizes) : NULL,
                     .gamma = xp_graph_input(out->graph, "gamma", XP_F32, 1, &columns),
                     .beta = xp_graph_input(out->graph, "beta", XP_F32, 1, &columns)};
     if (!made->x || (branch && !made->branch) || !made->gamma || !made->beta) return XP_OUT_OF_MEMORY;
@@ -45,10 +47,12 @@ xp_status xp_case_layer_norm(xp_case *out, xp_random *variant, xp_random *shape)
     return XP_OK;
 }
 
-/* Gradients arrive at the normalised rows, at the sum, or at both; the parameters' may be unwanted. */
+/* Gradients arrive at the normalised rows, as far as samples go, at the sum, or at both; the parameters' may be
+ * unwanted. */
 xp_status xp_case_layer_norm_backward(xp_case *out, xp_random *variant, xp_random *shape) {
     const uint32_t arriving = xp_random_below(variant, 4);
     const bool parameters = xp_random_below(variant, 4) != 0, inputs = xp_random_below(variant, 5) != 0;
+    const bool ends = xp_random_below(variant, 3) == 0;
     layer made;
     XP_TRY(build(out, variant, shape, true, true, &made));
     const bool dropped = out->graph->random_state;
@@ -63,10 +67,17 @@ xp_status xp_case_layer_norm_backward(xp_case *out, xp_random *variant, xp_rando
     if (at_out) outputs[count++] = made.out;
     if (at_sum) outputs[count++] = made.sum;
     for (int i = 0; i < count; i++) {
-        seeds[i] = xp_graph_input(out->graph, i ? "d_second" : "d_first", XP_F32, 2, made.x->shape);
+        seeds[i] = xp_graph_input(out->graph, i ? "d_second" : "d_first", XP_F32, 3, made.x->shape);
         if (!seeds[i]) return XP_OUT_OF_MEMORY;
     }
     XP_TRY(xp_graph_differentiate(out->graph, count, outputs, seeds, 0, NULL, NULL));
     out->node = out->graph->nodes[out->graph->node_count - 1];
+    out->zeros_expected = !at_sum && (ends || made.x->shape[2] == 1); /* a row of one number is its own mean */
+    if (!ends || !at_out) return XP_OK;
+    xp_tensor *lengths = xp_graph_input(out->graph, "lengths", XP_I32, 1, made.x->shape);
+    if (!lengths) return XP_OUT_OF_MEMORY;
+    xp_case_fill(out, lengths, XP_FILL_LENGTH, made.x->shape[1]);
+    xp_case_poison(out, seeds[0], lengths);
+    out->node->operation->take_lengths(out->node, 0, lengths);
     return XP_OK;
 }

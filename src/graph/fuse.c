@@ -1,6 +1,7 @@
 /* Fusion: an operation that only combines the result of another with a partner, element by element, or casts it, is
- * fused into the operation that computes the result, if the row of that operation permits it. Decides when this is the
- * same computation, but that a result is rounded once instead of twice; must not know which operations there are. */
+ * fused into the operation that computes the result, if the row of that operation permits it; one that only ends rows
+ * at lengths is fused into its reader. Decides when this is the same computation, but that a result is rounded once
+ * instead of twice; must not know which operations there are. */
 #include "graph/operation.h"
 
 #include <string.h>
@@ -62,6 +63,35 @@ static void fuse_node(xp_graph *graph, xp_node *node, bool *held) {
     held[whole->id] = held[node->outputs[0]->id];
 }
 
+/* The only node that reads the tensor, and which of its inputs shows it, whole and in its order; or NULL. */
+static xp_node *only_reader(const xp_graph *graph, xp_tensor *whole, int *input) {
+    for (int i = 0; i < graph->node_count; i++) {
+        xp_node *node = graph->nodes[i];
+        for (int j = 0; node->operation->emitters && j < node->input_count; j++) {
+            if (!node->inputs[j] || xp_tensor_root(node->inputs[j]) != whole) continue;
+            *input = j;
+            return whole_of(node->inputs[j]) && !is_read_beside(graph, whole, node) ? node : NULL;
+        }
+    }
+    return NULL;
+}
+
+static void fuse_lengths(xp_graph *graph, xp_node *node, const bool *held) {
+    if (!node->operation->ends_rows || node->outputs[0]->base) return;
+    xp_tensor *output = node->outputs[0], *whole = whole_of(node->inputs[0]);
+    if (!whole || output->role != XP_ROLE_ACTIVATION || output->keep || output->external || held[output->id]) return;
+    int input;
+    xp_node *reader = only_reader(graph, output, &input);
+    if (!reader || !reader->operation->take_lengths || !reader->operation->take_lengths(reader, input, node->inputs[1]))
+        return;
+    graph->fused++;
+    graph->fused_bytes += 2.0 * (double)xp_tensor_bytes(output); /* written, and read again */
+    become_view(graph, node, whole);
+}
+
 void xp_graph_fuse(xp_graph *graph, bool *held) {
-    for (int i = 0; i < graph->node_count; i++) fuse_node(graph, graph->nodes[i], held);
+    for (int i = 0; i < graph->node_count; i++) {
+        fuse_node(graph, graph->nodes[i], held);
+        fuse_lengths(graph, graph->nodes[i], held);
+    }
 }

@@ -63,6 +63,12 @@ typedef struct xp_operation {
      * partner, and changes the type of outputs[0] once it is taken in. NULL: neither. */
     xp_combine (*combination)(const xp_node *node);
     bool (*take_in)(xp_node *node, xp_combine combine, xp_tensor *partner, const xp_node *reader);
+
+    /* ends_rows: the node's only output is inputs[0] [B,N,C] with zeros in the rows from the lengths inputs[1] [B] on,
+     * whatever is there, and its only reader may see to that. take_lengths: has the node do so when it reads an input
+     * of B·N rows; false where it cannot. */
+    bool ends_rows;
+    bool (*take_lengths)(xp_node *node, int input, xp_tensor *lengths);
 } xp_operation;
 
 /* For `supports`: nodes without a tensor in 16 bits; nodes whose stored tensors are of one type (and so is the result)

@@ -61,7 +61,8 @@ typedef struct xp_activation_attributes {
  * inputs:  x [...,C], branch [...,C] or NULL, gamma [C], beta [C], random_state or NULL
  * outputs: out, sum (NULL without branch), mean [R], rstd [R]; the last two NULL when not training
  * Backward
- * inputs:  d_out or NULL, d_sum or NULL, sum, mean, rstd, gamma, random_state or NULL
+ * inputs:  d_out or NULL, d_sum or NULL, sum, mean, rstd, gamma, random_state or NULL, lengths I32 [B] of samples of
+ *          R / B rows, from which on d_out counts as 0, or NULL
  * outputs: dx, d_branch (NULL without branch; without dropout dx itself serves), d_gamma [C], d_beta [C] */
 typedef struct xp_layer_norm_attributes {
     float epsilon;

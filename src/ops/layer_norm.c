@@ -81,7 +81,8 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
                            node->outputs[2],
                            node->outputs[3],
                            gamma,
-                           node->inputs[4]};
+                           node->inputs[4],
+                           NULL};
     xp_tensor *outputs[4] = {0};
     if (rows_wanted) {
         outputs[0] = xp_graph_tensor(graph, "d_sum", x->type, x->rank, x->shape);
@@ -96,7 +97,7 @@ static xp_status layer_norm_gradient(xp_graph *graph, const xp_node *node, xp_te
         outputs[3] = xp_graph_tensor(graph, "d_beta", XP_F32, 1, beta->shape);
         if (!outputs[2] || !outputs[3]) return XP_OUT_OF_MEMORY;
     }
-    if (!xp_graph_node(graph, &xp_operation_layer_norm_backward, 7, inputs, 4, outputs, attributes, sizeof *attributes))
+    if (!xp_graph_node(graph, &xp_operation_layer_norm_backward, 8, inputs, 4, outputs, attributes, sizeof *attributes))
         return XP_OUT_OF_MEMORY;
     d_inputs[0] = outputs[0];
     if (branch) d_inputs[1] = dropped ? outputs[1] : outputs[0];
@@ -152,7 +153,7 @@ xp_tensor *xp_layer_norm(xp_graph *graph, xp_tensor *x, xp_tensor *branch, xp_te
 
 static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_layer_norm_attributes *attributes = XP_ATTRIBUTES(xp_layer_norm_attributes, node);
-    const xp_tensor *sum = node->inputs[2];
+    const xp_tensor *sum = node->inputs[2], *lengths = node->inputs[7];
     const bool wide = family == XP_FAMILY_WIDE;
     int64_t columns = sum->shape[sum->rank - 1], rows = xp_tensor_elements(sum) / columns;
     int64_t block = rows_per_block(rows, wide), blocks = xp_launch_blocks(rows, block);
@@ -181,7 +182,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     xp_variant_set(&request.variant, "D_SUM", node->inputs[1] != NULL);
     xp_variant_set(&request.variant, "D_ROWS", d_rows);
     xp_variant_set(&request.variant, "D_PARAMETERS", d_parameters);
-    for (int i = 0; i < 7; i++) xp_launch_read(&request, node->inputs[i]);
+    if (lengths) xp_variant_set(&request.variant, "LENGTHS", 1);
+    for (int i = 0; i < 8; i++) xp_launch_read(&request, node->inputs[i]);
     xp_launch_write(&request, node->outputs[0]);
     xp_launch_write(&request, node->outputs[1]);
     xp_launch_write(&request, d_gammas);
@@ -189,6 +191,7 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     xp_launch_int(&request, rows);
     xp_launch_int(&request, columns);
     xp_launch_int(&request, block);
+    xp_launch_int(&request, lengths ? rows / lengths->shape[0] : rows);
     launch_dropout(&request, &attributes->dropout);
     if (wide)
         XP_TRY(pass_work(plan, node, &request, blocks * ROWS_BACKWARD * columns));
@@ -213,9 +216,16 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     return xp_plan_launch(plan, node, &request);
 }
 
+static bool take_lengths(xp_node *node, int input, xp_tensor *lengths) {
+    if (input != 0 || node->inputs[7]) return false;
+    node->inputs[7] = lengths;
+    return true;
+}
+
 const xp_operation xp_operation_layer_norm_backward = {
     .name = "layer_norm_backward",
     .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, layer_norm_backward_emit},
                             {XP_FAMILY_TILED, xp_supports_storage, layer_norm_backward_emit}),
     .stored_inputs = 7,
-    .stored_outputs = 3};
+    .stored_outputs = 3,
+    .take_lengths = take_lengths};

@@ -116,7 +116,8 @@ const xp_operation xp_operation_mask_rows = {.name = "mask_rows",
                                              .emitters =
                                                  XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, mask_rows_emit}),
                                              .stored_inputs = 1,
-                                             .stored_outputs = 1};
+                                             .stored_outputs = 1,
+                                             .ends_rows = true};
 
 xp_tensor *xp_mask_rows(xp_graph *graph, xp_tensor *x, xp_tensor *lengths) {
     if (!x || !lengths) return x;

@@ -53,10 +53,14 @@ void XP_REFERENCE_NAME(layer_norm_backward)(const xp_reference_call *call) {
     const xp_real *rstd = call->inputs[4], *gamma = call->inputs[5];
     xp_real *dx = call->outputs[0], *d_branch = call->outputs[1], *d_gamma = call->outputs[2];
     xp_real *d_beta = call->outputs[3];
+    const xp_tensor *lengths = call->node->inputs[7];
+    const int64_t sample_rows = lengths ? rows / lengths->shape[0] : rows;
+    const int32_t *length = call->inputs[7];
     for (int64_t c = 0; d_gamma && c < columns; c++) {
         double gamma_terms = 0, beta_terms = 0;
         d_gamma[c] = d_beta[c] = 0;
         for (int64_t row = 0; row < rows; row++) {
+            if (length && row % sample_rows >= length[row / sample_rows]) continue;
             xp_real arriving = d_out[row * columns + c];
             d_gamma[c] += arriving * (sum[row * columns + c] - mean[row]) * rstd[row];
             d_beta[c] += arriving;
@@ -68,7 +72,8 @@ void XP_REFERENCE_NAME(layer_norm_backward)(const xp_reference_call *call) {
     }
     for (int64_t row = 0; dx && row < rows; row++) {
         xp_real mean_inner = 0, mean_along = 0, inner_terms = 0, along_terms = 0;
-        for (int64_t c = 0; d_out && c < columns; c++) {
+        const bool arrives = d_out && !(length && row % sample_rows >= length[row / sample_rows]);
+        for (int64_t c = 0; arrives && c < columns; c++) {
             xp_real inner = d_out[row * columns + c] * gamma[c];
             xp_real normal = (sum[row * columns + c] - mean[row]) * rstd[row];
             xp_real normal_terms = (fabs(sum[row * columns + c]) + fabs(mean[row])) * rstd[row];
@@ -80,7 +85,7 @@ void XP_REFERENCE_NAME(layer_norm_backward)(const xp_reference_call *call) {
         for (int64_t c = 0; c < columns; c++) {
             int64_t i = row * columns + c;
             xp_real result = 0, terms = 0;
-            if (d_out) {
+            if (arrives) {
                 xp_real normal = (sum[i] - mean[row]) * rstd[row];
                 xp_real normal_terms = (fabs(sum[i]) + fabs(mean[row])) * rstd[row];
                 result = (d_out[i] * gamma[c] - mean_inner - normal * mean_along) * rstd[row];
