@@ -223,7 +223,7 @@ static void options_are_checked_together(void **state) {
     assert_int_equal(xp_config_check(&config), XP_INVALID_ARGUMENT);
     assert_non_null(strstr(xp_last_error(), "8 heads do not divide the width 100"));
     assert_non_null(strstr(xp_last_error(), "model.attention: "));
-    assert_non_null(strstr(xp_last_error(), "training.warmup: 20 epochs do not fit in the 10"));
+    assert_non_null(strstr(xp_last_error(), "training.warmup: warming up takes 20 epochs and training 10"));
     assert_non_null(strstr(xp_last_error(), "use fewer: --set warmup=1"));
     xp_config_default(&config);
     MUST(xp_config_set(&config, "data.mean=0.5"));

@@ -83,6 +83,23 @@ static void what_does_not_fit_is_left_out_of_a_text(void **state) {
     assert_string_equal(text, "abc12de");
 }
 
+static void numbers_have_as_many_digits_as_are_asked_for(void **state) {
+    static const struct {
+        double value;
+        const char *text, *signed_text;
+    } expected[] = {{124493.4, "124493", "+124493"},  {0.00206, "0.0020600", "+0.0020600"},
+                    {-9.99999, "-10.000", "-10.000"}, {0, "0.0000", "+0.0000"},
+                    {2.5e-5, "2.5e-05", "+2.5e-05"},  {1.23456e9, "1.2346e+09", "+1.2346e+09"},
+                    {(double)NAN, "nan", "+nan"}};
+    for (size_t i = 0; i < sizeof expected / sizeof *expected; i++) {
+        char text[32] = "", with_sign[32] = "";
+        xp_text_add_number(text, sizeof text, expected[i].value, 5, false);
+        xp_text_add_number(with_sign, sizeof with_sign, expected[i].value, 5, true);
+        assert_string_equal(text, expected[i].text);
+        assert_string_equal(with_sign, expected[i].signed_text);
+    }
+}
+
 /* --- charts ------------------------------------------------------------------------------------------------------- */
 
 /* Linear red, green and blue of "#rrggbb". */
@@ -174,7 +191,7 @@ static void ticks_are_told_apart_by_their_labels(void **state) {
         bool percent;
         const char *label;
     } ticks[] = {{98.005, 0.005, true, "98.005 %"}, {98, 0.5, true, "98.0 %"},        {20, 20, true, "20 %"},
-                 {0.25, 0.05, false, "0.25"},       {1.2e-5, 2e-6, false, "1.2e-05"}, {120000, 20000, false, "1.2e+05"},
+                 {0.25, 0.05, false, "0.25"},       {1.2e-5, 2e-6, false, "1.2e-05"}, {120000, 20000, false, "120000"},
                  {-0.2, 0.1, false, "-0.2"},        {1e-17, 0.1, true, "0 %"}};
     for (size_t i = 0; i < sizeof ticks / sizeof ticks[0]; i++) {
         char text[32];
@@ -424,6 +441,7 @@ int main(void) {
         cmocka_unit_test(short_numbers_are_rounded_as_strtod_rounds),
         cmocka_unit_test(arrays_grow_by_doubling_and_stay_as_they_are_where_memory_ends),
         cmocka_unit_test(what_does_not_fit_is_left_out_of_a_text),
+        cmocka_unit_test(numbers_have_as_many_digits_as_are_asked_for),
         cmocka_unit_test(a_chart_encloses_its_values_in_round_numbers),
         cmocka_unit_test(lines_of_a_picture_are_told_apart_also_without_seeing_green),
         cmocka_unit_test(ticks_are_told_apart_by_their_labels),

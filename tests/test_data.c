@@ -277,6 +277,23 @@ static void a_short_last_batch_is_padded_with_weight_0(void **state) {
     xp_dataset_close(&dataset);
 }
 
+static void a_levelled_window_has_no_mean_and_no_deviation(void **state) {
+    xp_dataset *dataset = open_text("time,a,b\n1,2,7\n2,4,7\n3,9,7\n4,1,7\n");
+    const int32_t order[] = {1};
+    float values[8], levels[4], targets[4], weights[2];
+    xp_batch batch = {.values = values, .targets = targets, .levels = levels, .weights = weights};
+    MUST(xp_dataset_cut(dataset,
+                        &(xp_windows){.context = 2, .horizon = 1, .season = 1, .predict = "b,a", .levelled = true}));
+    MUST(xp_dataset_batch(dataset, order, 1, 0, 2, &batch));
+    assert_true(values[1] == 0 && values[3] == 0); /* what does not change */
+    assert_float_equal(values[0], -1, 1e-5);
+    assert_float_equal(values[2], 1, 1e-5);
+    assert_true(levels[0] == 7 && levels[1] == 6.5f);
+    assert_float_equal(levels[2], sqrt(1e-5), 1e-6);
+    assert_float_equal(levels[3], 2.5, 1e-5);
+    xp_dataset_close(&dataset);
+}
+
 static void targets_are_standardised_by_the_training_part_and_come_back(void **state) {
     xp_dataset *dataset = open_text("@targetlabel true\n@data\n1:2,7\n1:4,7\n1:9,7\n1:?,7\n"), *part = NULL;
     const int32_t order[] = {3, 1};
@@ -608,6 +625,7 @@ int main(void) {
         cmocka_unit_test(an_epochs_order_is_a_permutation_of_seed_and_epoch_alone),
         cmocka_unit_test(a_short_last_batch_is_padded_with_weight_0),
         cmocka_unit_test(parts_of_a_table_are_of_different_times),
+        cmocka_unit_test(a_levelled_window_has_no_mean_and_no_deviation),
         cmocka_unit_test(targets_are_standardised_by_the_training_part_and_come_back),
         cmocka_unit_test(a_sample_that_its_source_cannot_give_fails_the_batch),
         cmocka_unit_test(a_feed_gives_batches_in_order_and_hands_on_what_failed),

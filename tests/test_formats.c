@@ -401,6 +401,14 @@ static void names_of_columns_may_be_numbers_after_that_of_the_times(void **state
     }
 }
 
+static void a_name_before_numbers_is_a_table_of_one_column(void **state) {
+    xp_dataset *dataset = open_table("load\n1\n2.5\n");
+    const float expected[] = {1, 2.5f};
+    assert_int_equal(dataset->features, 1);
+    assert_memory_equal(values_of(dataset), expected, sizeof expected);
+    xp_dataset_close(&dataset);
+}
+
 static void a_bad_table_is_rejected_with_its_place(void **state) {
     reject_text("time,a\n1,2\n2,x\n", XP_BAD_DATA,
                 "toy.ts:3:3: 'x' is not a number, and the column 'a' holds numbers since line 2");
@@ -418,7 +426,9 @@ static void a_bad_table_is_rejected_with_its_place(void **state) {
                 "toy.ts:4:1: the time '1e300' is a number, but that of line 2 is a date");
     reject_text("a,b,a\n1,2,3\n", XP_BAD_DATA, "toy.ts:1:5: the column 'a' is named twice");
     reject_text("time,a\n1,1e39\n", XP_BAD_DATA, "toy.ts:2:3: '1e39' is outside the range");
-    reject_text("time,a\n1,x\n", XP_BAD_DATA, "toy.ts:1:1: no column holds numbers");
+    reject_text("time,a\n1,x\n", XP_BAD_DATA,
+                "toy.ts:2:3: no column holds numbers: the first cell of 'a' is 'x'; numbers have a decimal point");
+    reject_text("time,a\n1,\n2,\n", XP_BAD_DATA, "toy.ts:1:1: no column holds numbers");
 }
 
 static void rows_predict_those_after_them(void **state) {
@@ -429,7 +439,7 @@ static void rows_predict_those_after_them(void **state) {
     float values[4], targets[2], naive[2];
     assert_int_equal(xp_dataset_cut(dataset, &none), XP_INVALID_ARGUMENT);
     assert_int_equal(xp_dataset_cut(dataset, &wrong), XP_INVALID_ARGUMENT);
-    assert_non_null(strstr(xp_last_error(), "has no column 'c' of numbers"));
+    assert_non_null(strstr(xp_last_error(), "has no column 'c' of numbers (data.predict); it has 'a', 'b'"));
     assert_int_equal(xp_dataset_cut(dataset, &long_windows), XP_BAD_DATA);
     assert_non_null(strstr(xp_last_error(), "has 6 rows, fewer than the 5 that the model sees (--context) and the 2"));
     xp_dataset_close(&dataset);
@@ -845,6 +855,7 @@ int main(void) {
         cmocka_unit_test(times_that_positions_cannot_stand_for_are_rejected),
         cmocka_unit_test(columns_of_numbers_are_what_a_table_measures),
         cmocka_unit_test(names_of_columns_may_be_numbers_after_that_of_the_times),
+        cmocka_unit_test(a_name_before_numbers_is_a_table_of_one_column),
         cmocka_unit_test(a_bad_table_is_rejected_with_its_place),
         cmocka_unit_test(rows_predict_those_after_them),
         cmocka_unit_test(targets_follow_the_dimensions),

@@ -319,6 +319,12 @@ static void squared_error_with_unknown_targets_and_weights(void **state) {
     conclude(&e);
 }
 
+static void numbers_in_the_scale_of_their_sample(void **state) {
+    experiment e = begin();
+    output(&e, xp_rescale(e.graph, leaf(&e, "x", SHAPE(3, 6)), input(&e, "levels", SHAPE(3, 2, 2))));
+    conclude(&e);
+}
+
 static void features_of_pairs(void **state) {
     experiment e = begin();
     output(&e, xp_pair(e.graph, leaf(&e, "pairs", SHAPE(3, 2, 5))));
@@ -671,6 +677,7 @@ int main(void) {
         cmocka_unit_test(mask_rows),
         cmocka_unit_test(cross_entropy_with_smoothing_weights_and_shares),
         cmocka_unit_test(squared_error_with_unknown_targets_and_weights),
+        cmocka_unit_test(numbers_in_the_scale_of_their_sample),
         cmocka_unit_test(features_of_pairs),
         cmocka_unit_test(attention_with_counts_and_dropout),
         cmocka_unit_test(attention_with_every_feature),

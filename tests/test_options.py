@@ -256,6 +256,13 @@ def from_weights(key, values, base):
     rejected(key, ["train", *words({key: TRAIN}), "--dry-run"], ["--from", "train.ts"], 1)
 
 
+def normalise_windows(key, values, base):
+    """The rows of a window are others, which the weights tell."""
+    found = [run({**base, key: value}) for value in values]
+    errors, told = ([one.columns["train_mse"] for one in found], [one.about.get("normalise_windows") for one in found])
+    expect(key, errors[0] != errors[1] and told == [None, "true"], f"{errors}, and the weights tell {told}")
+
+
 def standardise(key, values, base):
     losses(key, values, base)
     expect(key, len(run({key: "on"}).state["mean"]) == 1 and run({key: "off"}).state["mean"] == [], "means of the features")
@@ -499,6 +506,7 @@ TABLE = {
     "data.test_part": ((0, 0.25), recorded("summary", "samples", 51, 36), FORECAST),
     "data.stride": ((1, 2), recorded("summary", "samples", 51, 26), FORECAST),
     "data.standardise": (("on", "off"), standardise),
+    "data.normalise_windows": (("off", "on"), normalise_windows, FORECAST),
     "data.mean": (("0.5", "0.25"), losses, {"data.deviation": "1"}),
     "data.deviation": (("1", "2"), losses, {"data.mean": "0.5"}),
     "data.image_size": ((0, 12), shape("positions", 0, 4, 9), VISION),

@@ -48,7 +48,7 @@ def check_images():
     def part(kind, data):
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    pixels = zlib.compress(bytes(8 * (1 + 3 * 8)))
+    pixels = zlib.compress(8 * (b"\0" + 8 * bytes((255, 0, 128))))
     whole = b"\x89PNG\r\n\x1a\n" + part(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)) + part(b"IDAT", pixels) + part(b"IEND", b"")
     for name in ("wrap/pets/a/1.png", "wrap/pets/b/1.png", "test/a/1.png", "test/b/1.png"):
         os.makedirs(os.path.dirname(os.path.join(ROOT, name)), exist_ok=True)
@@ -56,6 +56,11 @@ def check_images():
     words = ["train", *SMALL, "--set", "kind=vision", "--set", "head=mean", "--image-size", "8", "--epochs", "1", "--quiet", "--train"]
     rejected("one class", [*words, f"{ROOT}/wrap", "--dry-run"], [r"its only class is 'pets'.*; if that folder holds the classes, give \S*wrap/pets$"], 1)
     result = expanse(*words, f"{ROOT}/wrap/pets", "--test", f"{ROOT}/test", "--out", os.path.join(ROOT, "no-images"))
+    must(*words, f"{ROOT}/wrap/pets", "--out", os.path.join(ROOT, "pets"))
+    must("analyze", os.path.join(ROOT, "pets"), "--data", f"{ROOT}/wrap/pets", "--out", os.path.join(ROOT, "pets-heads"), "--quiet")
+    picture = open(os.path.join(ROOT, "pets-heads/attention.svg")).read()
+    sketch = re.search(r'<g shape-rendering="crispEdges">\n((<path fill="rgb\(255,0,128\)" d="[^"]*"/>\n){64})</g>', picture)
+    expect("an image above its maps", sketch and ">sample 0, a<" in picture, picture[:2000])
     expect("a damaged image", result.returncode == 1 and re.search(r"test/b/1\.png: .*; replace or remove it$", result.stderr.strip()), result.stderr)
 
 
@@ -159,6 +164,20 @@ def check_targets():
         rejected(f"a state with {key} {value}", ["eval", run, "--data", data, "--quiet"], [r"state\.json: '"], 1)
 
 
+def check_levels():
+    """A forecast from windows without their levels follows the data to another unit and level."""
+    values = [math.sin(i) + i % 5 for i in range(60)]
+    tables = [write(f"levels-{factor}.csv", "time,a,b\n" + "".join(f"{i},{factor * value + shift},{value * value}\n" for i, value in enumerate(values)))
+              for factor, shift in ((1, 0), (8, 1000))]
+    run = os.path.join(ROOT, "levels")
+    must("train", *SMALL, *LAYER, "--set", "mask_padding=off", "--set", "normalise_windows=on", "--train", tables[0], "--context", "16", "--horizon", "3",
+         "--predict", "a", "--epochs", "2", "--out", run, "--quiet")
+    found, moved = ([float(row["predicted"]) for row in answers(run, table)] for table in tables)
+    expect("levels", all(abs(8 * x + 1000 - y) < 0.02 for x, y in zip(found, moved)) and max(found) - min(found) > 0.01, f"{found} {moved}")
+    rejected("levels of what is not standardised", ["train", *SMALL, "--set", "normalise_windows=on", "--set", "standardise=off", "--train", tables[0], "--out", run + "-no"],
+             ["data.normalise_windows: is for data that are standardised"], 2)
+
+
 def check_forecasts():
     """A forecast is told with the truth and the forecast to beat, in the unit of the data, up to what comes after the file."""
     values = [500 + 100 * math.sin(math.pi * i / 4) + i % 3 for i in range(120)]
@@ -185,6 +204,9 @@ def check_forecasts():
     expect("forecasts", answers(run, data, "--windows", "0")[-4:] == last, str(last))
     expect("forecasts", os.path.exists(os.path.join(run, "forecast.svg")), "there is no picture")
     must("train", "--resume", run, "--epochs", "3", "--quiet")
+    other = json.loads(must("eval", run, "--data", data, "--part", "test", "--season", "4", "--quiet", "-o", "json").stdout)
+    naive = [numbers[i]["true"] - values[int(numbers[i]["row"]) - 4] for i in range(0, len(numbers), 4)]
+    expect("another season", abs(other["steps"][0]["naive_mse"] - sum(x * x for x in naive) / len(naive)) < 1e-2, str(other))
     reserved = [*words, "--horizon", "4", "--max-length", "20", "--out", run + "-no"]
     rejected("reserved steps of windows", reserved, [r"--max-length\) is for series", r"data\.context \(--context\)"], 1)
     bare = write("bare.csv", "time,load\n" + "".join(f"{i},{i % 7 if i < 60 else ''}\n" for i in range(100)))

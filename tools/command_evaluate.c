@@ -14,7 +14,7 @@
 /* The flags that both commands have. */
 typedef struct evaluate_flags {
     const char *data, *part, *device, *family;
-    long limit, batch, windows;
+    long limit, batch, windows, season;
     int format;
     bool quiet, trust_code;
 } evaluate_flags;
@@ -27,6 +27,7 @@ static int answer(const char *model, const evaluate_flags *given, bool judged, x
                                          .family = given->family,
                                          .limit = given->limit,
                                          .windows = given->windows,
+                                         .season = (int)given->season,
                                          .in_order = !judged,
                                          .judged = judged,
                                          .batch = (int)given->batch,
@@ -52,7 +53,10 @@ static int check_words(const char *command, const xp_arguments *arguments, const
     {"--data", "FILE", "the data set; -: standard input (required)", .text = &(given).data},                           \
         XP_PART_FLAG(&(given).part), XP_DEVICE_FLAG(&(given).device), XP_FAMILY_FLAG(&(given).family),                 \
         {"--batch", "N", "samples per step (as in training)", .number = &(given).batch, .highest = 65536},             \
-        {"--limit", "N", limit_help, .number = &(given).limit}, XP_TRUST_FLAG(&(given).trust_code), {                  \
+        {"--limit", "N", limit_help, .number = &(given).limit},                                                        \
+        {"--season", "N", "forecasting: steps of another season, whose last one is repeated (as in training)",         \
+         .number = &(given).season, .highest = 1 << 24},                                                               \
+        XP_TRUST_FLAG(&(given).trust_code), {                                                                          \
         "--quiet", NULL, "no progress line", .on = &(given).quiet                                                      \
     }
 

@@ -50,13 +50,16 @@ static void choose_folder(const xp_config *config, bool another, char *text, siz
     }
 }
 
-/* A set in the best and in the last epoch: the deciding metric of both, the others of the last one. */
+/* A set in the best and in the last epoch. */
 static void set_row(xp_table *table, const xp_run_summary *result, xp_set set, int64_t samples) {
     if (samples == 0) return;
-    xp_cell cells[3 + XP_TASK_METRICS] = {
-        {.text = xp_set_name(set)}, {.whole = samples}, {.real = xp_epoch_decision(result->task, &result->best, set)}};
-    for (int i = 0; i < result->task->metric_count; i++)
-        cells[3 + i].real = result->last.metrics[set][xp_task_metric_at(result->task, i)];
+    const int count = result->task->metric_count;
+    xp_cell cells[2 + 2 * XP_TASK_METRICS] = {{.text = xp_set_name(set)}, {.whole = samples}};
+    for (int i = 0; i < count; i++) {
+        const int metric = xp_task_metric_at(result->task, i);
+        cells[2 + i].real = result->best.metrics[set][metric];
+        cells[2 + count + i].real = result->last.metrics[set][metric];
+    }
     xp_table_row(table, cells);
 }
 
@@ -81,7 +84,8 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
     xp_table_note(table, "%s", "");
     const xp_set judge = xp_epoch_judge(result->task, &result->best);
     xp_table_note(
-        table, "best epoch   %d, chosen on the %s set%s", result->best.epoch, xp_set_name(judge),
+        table, "best epoch   %d of %d, chosen on the %s set%s", result->best.epoch, result->last.epoch,
+        xp_set_name(judge),
         judge == XP_SET_TEST ? ": its test result is optimistic; --validation 0.1 chooses without the test set" : "");
     xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
                   result->device);
@@ -91,13 +95,13 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
 
 static xp_status print_result(const xp_run_summary *result, const char *folder, xp_table_format format, FILE *out) {
     const xp_task *task = result->task;
-    char titles[1 + XP_TASK_METRICS][96], names[1 + XP_TASK_METRICS][96];
-    xp_column columns[3 + XP_TASK_METRICS] = {{"set", "set", XP_CELL_TEXT}, {"samples", "samples", XP_CELL_WHOLE}};
-    for (int i = 0; i <= task->metric_count; i++) {
-        const xp_metric *metric = &task->metrics[xp_task_metric_at(task, i == 0 ? 0 : i - 1)];
-        snprintf(titles[i], sizeof titles[i], "%s epoch %d: %s%s", i == 0 ? "best" : "last",
-                 i == 0 ? result->best.epoch : result->last.epoch, metric->name, metric->unit);
-        snprintf(names[i], sizeof names[i], "%s_%s", metric->name, i == 0 ? "best" : "final");
+    char titles[2 * XP_TASK_METRICS][96], names[2 * XP_TASK_METRICS][96];
+    xp_column columns[2 + 2 * XP_TASK_METRICS] = {{"set", "set", XP_CELL_TEXT}, {"samples", "samples", XP_CELL_WHOLE}};
+    for (int i = 0; i < 2 * task->metric_count; i++) {
+        const bool last = i >= task->metric_count;
+        const xp_metric *metric = &task->metrics[xp_task_metric_at(task, i % task->metric_count)];
+        snprintf(titles[i], sizeof titles[i], "%s %s%s", last ? "last" : "best", metric->name, metric->unit);
+        snprintf(names[i], sizeof names[i], "%s_%s", metric->name, last ? "final" : "best");
         columns[2 + i] = (xp_column){.name = names[i],
                                      .title = titles[i],
                                      .kind = XP_CELL_REAL,
@@ -112,7 +116,7 @@ static xp_status print_result(const xp_run_summary *result, const char *folder, 
         return XP_OK;
     }
     xp_table table;
-    xp_table_open(&table, out, format, columns, 3 + task->metric_count, "sets");
+    xp_table_open(&table, out, format, columns, 2 + 2 * task->metric_count, "sets");
     result_facts(&table, result, folder);
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     if (result->best.epoch) result_rows(&table, result, folder);

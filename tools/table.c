@@ -4,6 +4,7 @@
 #include "core/array.h"
 #include "core/files.h"
 #include "core/json.h"
+#include "core/text.h"
 
 #include <math.h>
 #include <poll.h>
@@ -164,11 +165,13 @@ static void write_shown(xp_writer *out, const xp_table *table, const xp_column *
             xp_write(out, "%lld", (long long)cell->whole);
         break;
     case XP_CELL_REAL:
-        xp_write(out,
-                 column->scientific    ? "%.*e"
-                 : column->significant ? "%.*g"
-                                       : "%.*f",
-                 column->digits, cell->real * scale);
+        if (column->significant) {
+            char number[64] = "";
+            xp_text_add_number(number, sizeof number, cell->real * scale, column->digits, false);
+            xp_write(out, "%s", number);
+        } else {
+            xp_write(out, column->scientific ? "%.*e" : "%.*f", column->digits, cell->real * scale);
+        }
         break;
     case XP_CELL_TRUTH:
         xp_write(out, "%s", cell->truth ? "yes" : "no");

@@ -122,7 +122,7 @@ void xp_svg_tick_text(double value, double step, bool percent, char text[32]) {
     const int place = (int)floor(log10(step) + 1e-9); /* of the step's first digit */
     if (fabs(value) < 1e-9 * step)
         snprintf(text, 32, "0%s", unit);
-    else if (place < -3 || fabs(value) >= 1e5)
+    else if (place < -5 || fabs(value) >= 1e8)
         snprintf(text, 32, "%.*e%s", (int)fmax(0, floor(log10(fabs(value)) + 1e-9) - place), value, unit);
     else
         snprintf(text, 32, "%.*f%s", place < 0 ? -place : 0, value, unit);

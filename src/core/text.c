@@ -97,6 +97,15 @@ void xp_text_add(char *text, size_t size, const char *format, ...) {
     va_end(arguments);
 }
 
+void xp_text_add_number(char *text, size_t size, double value, int digits, bool sign) {
+    char rounded[64] = "";
+    xp_text_add(rounded, sizeof rounded, "%.*e", digits - 1, value);
+    const char *power = strchr(rounded, 'e');
+    const int exponent = power ? atoi(power + 1) : 0, after = exponent < digits ? digits - 1 - exponent : 0;
+    const bool plain = exponent >= -4 && exponent < 9;
+    xp_text_add(text, size, sign ? plain ? "%+.*f" : "%+.*g" : plain ? "%.*f" : "%.*g", plain ? after : digits, value);
+}
+
 void xp_text_slug(const char *text, char *slug, size_t size) {
     size_t length = 0;
     for (const char *at = text; *at && length + 1 < size; at++) {

@@ -23,6 +23,10 @@ int xp_text_format(char *text, size_t size, const char *format, va_list argument
 /* Adds to a text that ends within `size` bytes; what does not fit is left out. */
 void xp_text_add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 
+/* Adds a number rounded to so many digits, of which those before its point are all shown: "0.0012300", "124490"; very
+ * small and large ones with an exponent. `sign`: a positive one has a plus. */
+void xp_text_add_number(char *text, size_t size, double value, int digits, bool sign);
+
 /* A name for files: letters, digits and points; anything else between them becomes one hyphen. Cut to `size`. */
 void xp_text_slug(const char *text, char *slug, size_t size);
 

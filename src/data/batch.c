@@ -1,7 +1,7 @@
 /* The order of an epoch, the dense batches cut from it, and the digest of a whole data set. Owns nothing; the same seed
  * and epoch give the same order whatever ran before, which a bitwise resume depends on. */
 #include "core/random.h"
-#include "data/formats.h"
+#include "data/timeline.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -75,7 +75,7 @@ typedef struct reading {
     const xp_dataset *dataset;
     const int32_t *order;
     int64_t first;
-    size_t targets; /* of a sample */
+    size_t targets, levels; /* of a sample */
     const xp_batch *to;
 } reading;
 
@@ -84,7 +84,10 @@ static xp_status read_place(void *user, int i) {
     const xp_dataset *dataset = own->dataset;
     const xp_batch *to = own->to;
     const int64_t place = own->first + i, sample = own->order[place];
-    XP_TRY(xp_dataset_read_augmented(dataset, sample, place, to->values + i * dataset->sample_elements));
+    float *values = to->values + i * dataset->sample_elements;
+    XP_TRY(xp_dataset_read_augmented(dataset, sample, place, values));
+    if (dataset->levelled)
+        xp_timeline_level(xp_timeline_of(dataset), values, to->levels ? to->levels + (size_t)i * own->levels : NULL);
     if (to->lengths) to->lengths[i] = dataset->lengths ? dataset->lengths[sample] : 0;
     if (to->labels) to->labels[i] = dataset->labels ? dataset->labels[sample] : -1;
     if (to->targets) XP_TRY(write_targets(dataset, sample, to->targets + (size_t)i * own->targets));
@@ -98,13 +101,15 @@ xp_status xp_dataset_batch(const xp_dataset *dataset, const int32_t *order, int6
     const size_t elements = (size_t)dataset->sample_elements;
     const size_t targets = (size_t)(dataset->targets > 0 ? dataset->targets : dataset->classes);
     const int real = left < 0 ? 0 : left < size ? (int)left : size;
-    reading from = {dataset, order, first, targets, out};
+    const size_t levels = 2 * (size_t)xp_dataset_target_features(dataset);
+    reading from = {dataset, order, first, targets, levels, out};
     XP_TRY(xp_workers_run(out->workers, real, read_place, &from));
     const size_t padded = (size_t)(size - real);
     memset(out->values + (size_t)real * elements, 0, padded * elements * sizeof *out->values);
     if (out->lengths) memset(out->lengths + real, 0, padded * sizeof *out->lengths);
     if (out->labels) memset(out->labels + real, 0, padded * sizeof *out->labels);
     if (out->targets) memset(out->targets + (size_t)real * targets, 0, padded * targets * sizeof *out->targets);
+    if (out->levels) memset(out->levels + (size_t)real * levels, 0, padded * levels * sizeof *out->levels);
     memset(out->weights + real, 0, padded * sizeof *out->weights);
     if (dataset->augmentation && xp_augmentation_mixes(dataset->augmentation)) mix(dataset, first, real, out);
     out->filled = real;

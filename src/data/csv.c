@@ -85,8 +85,8 @@ static char find_separator(const char *text, size_t length) {
     return memchr(series.line.begin, '\t', line) ? '\t' : memchr(series.line.begin, ',', line) ? ',' : ';';
 }
 
-/* Several names, and another line. Only after the name of the times can a name be a number or hold a colon: else the
- * line may be one of series. */
+/* Several names, and another line, or one name before a number. Only after the name of the times can a name be a number
+ * or hold a colon: else the line may be one of series. */
 static bool recognises_csv(const xp_opening *opening) {
     xp_series series =
         xp_series_begin("", opening->bytes, opening->length, find_separator(opening->bytes, opening->length));
@@ -100,7 +100,9 @@ static bool recognises_csv(const xp_opening *opening) {
         if (timed) continue;
         if (read_number(cell, &value) || memchr(cell.begin, ':', (size_t)(cell.end - cell.begin))) return false;
     }
-    return count > 1 && xp_series_next_line(&series);
+    if (!xp_series_next_line(&series)) return false;
+    double value;
+    return count > 1 || read_number(series.line, &value);
 }
 
 static bool is_called_time(const column *own, int place) {
@@ -224,11 +226,27 @@ static xp_status read_row(csv_reader *reader) {
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
+/* A decimal comma makes texts of all cells. */
+static xp_status reject_texts(const csv_reader *reader) {
+    const xp_series *series = &reader->series;
+    for (int i = 0; i < reader->count; i++) {
+        const column *own = &reader->columns[i];
+        if (own->kind != TEXTS) continue;
+        const char *end = own->known_at;
+        while (end < series->end && *end != series->separator && *end != '\n' && *end != '\r') end++;
+        return xp_series_fail(series, XP_BAD_DATA, own->known_at,
+                              "no column holds numbers: the first cell of '%.*s' is '%.*s'; numbers have a decimal "
+                              "point, and no signs between thousands",
+                              shown(own->name), own->name.begin, shown((xp_slice){own->known_at, end}), own->known_at);
+    }
+    return xp_series_fail(series, XP_BAD_DATA, reader->header_at, "no column holds numbers");
+}
+
 /* Leaves the columns of numbers, in their order, and names them. */
 static xp_status keep_numbers(csv_reader *reader, float **values, char ***names, int *channels) {
     const xp_series *series = &reader->series;
     for (int i = 0; i < reader->count; i++) *channels += reader->columns[i].kind == NUMBERS;
-    if (*channels == 0) return xp_series_fail(series, XP_BAD_DATA, reader->header_at, "no column holds numbers");
+    if (*channels == 0) return reject_texts(reader);
     XP_TRY(xp_data_allocate((void **)values, series->count * *channels, sizeof **values, series->path));
     XP_TRY(xp_data_allocate((void **)names, *channels, sizeof **names, series->path));
     int to = 0;

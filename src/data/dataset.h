@@ -100,6 +100,7 @@ struct xp_dataset {
     int horizon;         /* steps that the targets are of, one after another: samples are windows of one series, in the
                             order of time; 0: the targets are of the whole sample */
     int season;          /* with a horizon: steps after which a series resembles itself */
+    bool levelled;       /* of a window, batches have what is left without its mean and deviation, and both of these */
     bool fills_missing;
     const double *class_weights;               /* [classes], of a sample in the loss; borrowed; NULL: all are 1 */
     const xp_augmentation *augmentation;       /* of batches of images; borrowed; NULL: none */
@@ -130,6 +131,7 @@ typedef struct xp_windows {
     int context, horizon,
         season;          /* steps that are given, and those after them that are to be predicted; horizon 0: none are */
     const char *predict; /* names of the columns that are, parted by commas; empty: all */
+    bool levelled;       /* as of the data set */
     const char *words;   /* that texts consist of, parted by spaces; empty: bytes are the tokens */
     int longest;         /* texts: tokens after these are dropped; 0: none are */
     bool tokens;         /* images are read as sequences of tokens */
@@ -239,6 +241,8 @@ typedef struct xp_batch {
     float *values;             /* [size][sample_elements] */
     int32_t *lengths, *labels; /* [size]; NULL: not wanted */
     float *targets;            /* [size][targets], or of classes the share of each; NULL: not wanted */
+    float *levels;             /* [size][2][target features]: means, then deviations, of each window's columns that are
+                                  predicted; NULL: not wanted */
     float *weights;            /* [size], in the loss; 0 after the last sample */
     int filled;                /* real samples */
     xp_workers *workers;       /* that share in reading; NULL: the calling thread reads alone. The bits are the same */

@@ -46,6 +46,19 @@ static int find_channel(const xp_timeline *own, const char *name, size_t length)
     return -1;
 }
 
+static xp_status reject_channel(const xp_timeline *own, const char *file, const char *name, int length) {
+    enum { SHOWN = 8 };
+    xp_writer known = {0};
+    for (int i = 0; i < own->channels && i < SHOWN; i++) xp_write(&known, "%s'%s'", i ? ", " : "", own->names[i]);
+    if (own->channels > SHOWN) xp_write(&known, " and %d more", own->channels - SHOWN);
+    xp_status status = xp_writer_status(&known, "columns");
+    if (status == XP_OK)
+        status = xp_fail(XP_INVALID_ARGUMENT, "%s has no column '%.*s' of numbers (data.predict); it has %s", file,
+                         length, name, known.text);
+    xp_writer_release(&known);
+    return status;
+}
+
 /* The channels of a list of names parted by commas; all for an empty one. */
 static xp_status choose_channels(xp_timeline *own, const char *file, const char *list) {
     XP_TRY(xp_data_allocate((void **)&own->predicted, own->channels, sizeof *own->predicted, file));
@@ -56,10 +69,7 @@ static xp_status choose_channels(xp_timeline *own, const char *file, const char 
         const int channel = find_channel(own, list, length);
         bool twice = false;
         for (int i = 0; i < own->predicted_count; i++) twice = twice || own->predicted[i] == channel;
-        if (channel < 0)
-            return xp_fail(XP_INVALID_ARGUMENT,
-                           "%s has no column '%.*s' of numbers (data.predict); the first one is '%s'", file,
-                           (int)length, list, own->names[0]);
+        if (channel < 0) return reject_channel(own, file, list, (int)length);
         if (twice) return xp_fail(XP_INVALID_ARGUMENT, "data.predict names the column '%.*s' twice", (int)length, list);
         own->predicted[own->predicted_count++] = channel;
         list += length + (list[length] == ',');
@@ -111,6 +121,7 @@ static xp_status cut_timeline(xp_dataset *dataset, const xp_windows *windows) {
     own->context = windows->context;
     own->horizon = dataset->horizon = windows->horizon;
     dataset->season = windows->season;
+    dataset->levelled = windows->levelled;
     XP_TRY(choose_channels(own, dataset->name, windows->predict));
     XP_TRY(name_targets(dataset, own));
     own->source.read_targets = read_future;
@@ -237,6 +248,30 @@ xp_status xp_timeline_fit(xp_standardisation *out, const xp_dataset *training, b
         fit_channel(own, targets ? own->predicted[i] : i, first, last + own->context + own->horizon, &out->mean[i],
                     &out->deviation[i]);
     return XP_OK;
+}
+
+void xp_timeline_level(const xp_timeline *own, float *values, float *levels) {
+    static const double steady = 1e-5; /* of a variance: a column that hardly changes is not magnified */
+    const int steps = own->context, predicted = own->predicted_count;
+    for (int c = 0; c < own->channels; c++) {
+        double mean = 0, squares = 0;
+        for (int step = 0; step < steps; step++) mean += values[step * own->channels + c];
+        mean /= steps;
+        for (int step = 0; step < steps; step++) {
+            const double difference = values[step * own->channels + c] - mean;
+            squares += difference * difference;
+        }
+        const double deviation = sqrt(squares / steps + steady);
+        for (int step = 0; step < steps; step++) {
+            float *value = &values[step * own->channels + c];
+            *value = (float)((*value - mean) / deviation);
+        }
+        for (int i = 0; levels && i < predicted; i++) {
+            if (own->predicted[i] != c) continue;
+            levels[i] = (float)mean;
+            levels[predicted + i] = (float)deviation;
+        }
+    }
 }
 
 /* --- the forecast to beat ----------------------------------------------------------------------------------------- */

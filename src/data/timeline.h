@@ -28,6 +28,9 @@ const xp_timeline *xp_timeline_of(const xp_dataset *dataset);
 
 /* By the rows of the data set's windows alone. */
 xp_status xp_timeline_fit(xp_standardisation *out, const xp_dataset *training, bool targets);
+/* Takes mean and deviation of each channel from the values of a window, and writes into levels [2][predicted] those of
+ * the channels that are predicted; NULL: not wanted. */
+void xp_timeline_level(const xp_timeline *timeline, float *values, float *levels);
 /* xp_dataset_split for windows. */
 xp_status xp_timeline_split(xp_dataset *dataset, double fraction, xp_dataset **away);
 

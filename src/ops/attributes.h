@@ -114,6 +114,14 @@ typedef struct xp_patches_attributes {
  * inputs:  dy, pairs
  * outputs: d_pairs */
 
+/* ---- ops/rescale.c: "rescale" ---------------------------------------------------------------------------------------
+ * y[b,t] = x[b,t] · levels[b,1,t mod C] + levels[b,0,t mod C]; its gradient is the same without the sum.
+ *
+ * inputs:  x [B,T], levels [B,2,C] */
+typedef struct xp_rescale_attributes {
+    int shifts;
+} xp_rescale_attributes;
+
 /* ---- ops/pooling.c: "sequence_pool", "sequence_pool_backward", "mask_rows" ------------------------------------------
  * sequence_pool: x [B,N,C] -> [B,C]: CLASS takes row 0; MEAN averages the first lengths[b] rows (all N when lengths is
  * NULL; 0 for a length of 0). Loads stop at the length.

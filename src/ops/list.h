@@ -45,6 +45,7 @@
     ROW(pair, 2)                                                                                                       \
     ROW(pair_backward, 3)                                                                                              \
     ROW(patches, 2)                                                                                                    \
+    ROW(rescale, 2)                                                                                                    \
     ROW(sequence_pool, 2)                                                                                              \
     ROW(sequence_pool_backward, 3)                                                                                     \
     ROW(squared_error, 2)                                                                                              \

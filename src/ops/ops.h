@@ -74,6 +74,11 @@ xp_tensor *xp_lookup(xp_graph *graph, xp_tensor *table, xp_tensor *tokens);
 /* pairs [B,2,C] of a and b -> [B,4,C]: a, b, a·b, a - b. */
 xp_tensor *xp_pair(xp_graph *graph, xp_tensor *pairs);
 
+/* ---- ops/rescale.c ---- */
+/* Numbers x [B,T] of samples -> x times the deviation plus the mean: levels F32 [B,2,C] has means, then deviations, and
+ * number t is of feature t modulo C. No gradient of the levels. */
+xp_tensor *xp_rescale(xp_graph *graph, xp_tensor *x, xp_tensor *levels);
+
 /* ---- ops/depthwise_convolution.c ---- */
 xp_tensor *xp_depthwise_convolution(xp_graph *graph, xp_tensor *x, xp_tensor *weight, xp_tensor *lengths,
                                     const xp_depthwise_convolution_attributes *attributes);

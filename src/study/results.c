@@ -303,8 +303,10 @@ xp_status xp_study_compare(const xp_study *study, const xp_study_result *results
 
 /* Its number alone; `sign`: with a plus where it is positive. */
 static void add_number(const xp_metric *metric, double value, bool sign, char *text, size_t size) {
-    const char *const formats[2][2] = {{"%.*f", "%+.*f"}, {"%.*g", "%+.*g"}};
-    xp_text_add(text, size, formats[metric->significant][sign], metric->digits, value * metric->scale);
+    if (metric->significant)
+        xp_text_add_number(text, size, value * metric->scale, metric->digits, sign);
+    else
+        xp_text_add(text, size, sign ? "%+.*f" : "%.*f", metric->digits, value * metric->scale);
 }
 
 void xp_study_value_text(const xp_task *task, double mean, double spread, char *text, size_t size) {

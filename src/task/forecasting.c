@@ -1,6 +1,7 @@
 /* The row of forecasting, and the arithmetic of its errors. */
 #include "task/forecasting.h"
 
+#include "ops/ops.h"
 #include "task/numbers.h"
 #include "task/regression.h"
 
@@ -41,6 +42,21 @@ static void describe(const xp_dataset *dataset, xp_writer *out) {
 /* The batches do not have the forecast to beat. */
 static double unknown(const double *sums, int64_t counted, double unit) {
     return NAN;
+}
+
+/* ---- the loss ---------------------------------------------------------------------------------------------------- */
+
+/* Of windows without their levels the model predicts what is to be added to these, in their deviations: reversible
+ * instance normalisation, Kim et al., ICLR 2022. */
+static xp_status build(xp_learner *learner, const xp_task_options *options, bool training) {
+    xp_model *model = &learner->model;
+    if (options->levelled_steps > 0) {
+        const int64_t *shape = model->output->shape, sizes[] = {shape[0], 2, shape[1] / options->levelled_steps};
+        learner->levels = xp_graph_input(model->graph, "levels", XP_F32, 3, sizes);
+        model->output = xp_rescale(model->graph, model->output, learner->levels);
+        if (!model->output) return XP_OUT_OF_MEMORY;
+    }
+    return xp_regression_build(learner, options, training);
 }
 
 /* ---- evaluations ------------------------------------------------------------------------------------------------- */
@@ -220,7 +236,7 @@ const xp_task xp_forecasting = {
     .names_key = "target_names",
     .has_targets = true,
     .restore = xp_numbers_restore,
-    .build = xp_regression_build,
+    .build = build,
     .sums = {[XP_NUMBERS_SQUARES] = {"squared_error_sum"}, [XP_NUMBERS_ABSOLUTE] = {"absolute_error_sum"}},
     .sum_count = XP_NUMBERS_SUMS,
     .metrics = {[MSE] = {"mse", "", .scale = 1, .digits = 5, .significant = true, .highest = 1e300,

@@ -46,8 +46,12 @@ int xp_task_metric_at(const xp_task *task, int place) {
 }
 
 void xp_metric_text(const xp_metric *metric, double value, char *text, size_t size) {
-    snprintf(text, size, metric->significant ? "%.*g%s" : "%.*f%s", metric->digits, metric->scale * value,
-             metric->unit);
+    *text = '\0';
+    if (metric->significant)
+        xp_text_add_number(text, size, metric->scale * value, metric->digits, false);
+    else
+        xp_text_add(text, size, "%.*f", metric->digits, metric->scale * value);
+    xp_text_add(text, size, "%s", metric->unit);
 }
 
 void xp_task_measure(const xp_task *task, const double *sums, int64_t counted, double unit, double *out) {

@@ -107,13 +107,15 @@ void xp_task_table_release(xp_task_table *table); /* an all-zero one is fine */
 /* Options of the loss from the configuration. */
 typedef struct xp_task_options {
     double label_smoothing;
-    bool shares; /* samples of training are mixtures: they have shares of classes */
+    bool shares;        /* samples of training are mixtures: they have shares of classes */
+    int levelled_steps; /* forecasting: the horizon, where windows have levels (data/dataset.h); 0: they have none */
 } xp_task_options;
 
 /* A model followed by the loss of its task: inputs and outputs, borrowed from the graph of the model. */
 typedef struct xp_learner {
     xp_model model;
     xp_tensor *labels;        /* I32 [B]: classes; F32 [B,targets]: numbers; NULL: the task finds them in the input */
+    xp_tensor *levels;        /* F32 [B,2,C] of windows (data/dataset.h); NULL: there are none */
     xp_tensor *loss;          /* [1], of the batch; keep it to read it */
     xp_tensor *tally;         /* [XP_TALLY_SUMS], of the batch (ops/attributes.h) */
     xp_tensor *answers;       /* [B, numbers of an answer] */

@@ -69,6 +69,7 @@ static xp_status describe(xp_safetensors *set, const xp_checkpoint *checkpoint) 
                               "channels", shape->channels, "height", shape->height, "breadth", shape->breadth)));
     if (checkpoint->config.data.image_size > 0)
         XP_TRY(add_json(set, "image_crop", json_real(checkpoint->config.data.image_crop)));
+    if (checkpoint->config.data.normalise_windows) XP_TRY(xp_safetensors_metadata(set, "normalise_windows", "true"));
     XP_TRY(add_json(set, checkpoint->task->names_key, output_names(checkpoint)));
     if (checkpoint->task->has_targets) {
         const xp_standardisation *targets = &checkpoint->target_standardisation;

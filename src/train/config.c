@@ -40,6 +40,7 @@ xp_windows xp_config_windows(const xp_config *config) {
                         .horizon = config->data.horizon,
                         .season = config->data.season,
                         .predict = config->data.predict,
+                        .levelled = config->data.normalise_windows,
                         .words = config->data.words,
                         .longest = config->data.max_length,
                         .tokens = xp_sample_kind_find(xp_model_samples(&config->model))->of_images};
@@ -99,12 +100,14 @@ xp_status xp_config_check(const xp_config *config) {
     if (!config->data.standardise && (*config->data.mean || *config->data.deviation))
         xp_write(&faults, "data.mean: is for data that are standardised; leave it and data.deviation empty, or set "
                           "data.standardise to on\n");
+    if (config->data.normalise_windows && !config->data.standardise)
+        xp_write(&faults,
+                 "data.normalise_windows: is for data that are standardised; turn it off, or data.standardise on\n");
     if (config->training.patience > 0 && config->data.validation == 0)
         xp_write(&faults, "training.patience: --patience needs a validation set: add --validation 0.1\n");
     if (config->training.schedule != XP_SCHEDULE_CONSTANT && config->training.epochs > 0 &&
         config->training.warmup >= config->training.epochs) {
-        xp_write(&faults,
-                 "training.warmup: %g epochs do not fit in the %d epochs of training; use fewer: --set warmup=%g\n",
+        xp_write(&faults, "training.warmup: warming up takes %g epochs and training %d; use fewer: --set warmup=%g\n",
                  config->training.warmup, config->training.epochs, 0.1 * config->training.epochs);
     }
     return xp_faults_report(&faults, "configuration", XP_INVALID_ARGUMENT);

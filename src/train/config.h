@@ -39,6 +39,7 @@ typedef struct xp_config {
         int64_t test_limit;
         int max_length; /* steps of the longest series that the model takes; 0: of the longest in the data */
         int standardise;
+        int normalise_windows; /* take off each its own mean and deviation, and put them back on its forecast */
         char mean[128], deviation[128]; /* of the features, to standardise by; empty: those of the training data */
         int image_size;                 /* side of all images; 0: they are as they are */
         double image_crop;              /* part of the short side that an evaluation sees */

@@ -208,11 +208,13 @@ static void draw_colour_bar(xp_writer *out, double x, double y, double height, d
     enum { WIDTH = 12 };
     const double step = height / (XP_SVG_SHADES + 1);
     char text[32], colour[8];
+    xp_write(out, "<g shape-rendering=\"crispEdges\">\n");
     for (int level = 0; level <= XP_SVG_SHADES; level++) {
         xp_svg_shade((double)level / XP_SVG_SHADES, colour);
-        xp_write(out, "<rect x=\"%.1f\" y=\"%.2f\" width=\"%d\" height=\"%.2f\" fill=\"%s\"/>\n", x,
-                 y + height - (level + 1) * step, WIDTH, step + 0.3, colour);
+        xp_write(out, "<path fill=\"%s\" d=\"M%.1f %.2fh%dv%.2fh-%dz\"/>\n", colour, x, y + height - (level + 1) * step,
+                 WIDTH, step, WIDTH);
     }
+    xp_write(out, "</g>\n");
     xp_svg_frame(out, x, y, WIDTH, height);
     snprintf(text, sizeof text, "%.3g", most);
     xp_svg_text(out, x + WIDTH + 6, y + 9, "start", 10, XP_SVG_SOFT, "400", text);

@@ -29,6 +29,7 @@ xp_status xp_evaluate_data(const xp_checkpoint *checkpoint, const xp_evaluate_op
     const xp_config *config = &checkpoint->config;
     xp_windows windows = xp_config_windows(config);
     windows.to_end = !options->judged && !options->part;
+    if (options->season > 0) windows.season = options->season;
     /* What a run has split is the part of a folder that it was trained on. */
     const bool split = options->part && (config->data.test_part > 0 || config->data.horizon > 0);
     const char *part = split ? "train" : options->part ? options->part : "test";

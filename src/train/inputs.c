@@ -63,5 +63,6 @@ xp_batch xp_inputs_batch(const xp_inputs *inputs, int set) {
                       .lengths = fields[XP_FIELD_LENGTHS],
                       .labels = fields[XP_FIELD_LABELS],
                       .targets = fields[XP_FIELD_TARGETS],
+                      .levels = fields[XP_FIELD_LEVELS],
                       .weights = fields[XP_FIELD_WEIGHTS]};
 }

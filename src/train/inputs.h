@@ -13,6 +13,7 @@ typedef enum xp_field {
     XP_FIELD_LENGTHS,
     XP_FIELD_LABELS,
     XP_FIELD_TARGETS, /* or shares of classes */
+    XP_FIELD_LEVELS,
     XP_FIELD_WEIGHTS,
     XP_FIELD_SHARE,  /* of the loss in that of its step */
     XP_FIELD_RANDOM, /* the random state */

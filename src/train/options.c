@@ -101,6 +101,8 @@ const xp_option xp_options[] = {
     WHOLE(data, context, 1, 1 << 20,
           "forecasting from a table over time: steps that the model sees before those that it predicts; text: bytes"),
     SWITCH(data, standardise, "scale to mean 0 and standard deviation 1, by the statistics of the training data"),
+    SWITCH(data, normalise_windows,
+           "forecasting: take the mean and deviation of a window off it, and put them back on its forecast"),
     TEXT(data, mean, "of each feature, separated by commas, in place of the training data's; images: from 0 to 1"),
     TEXT(data, deviation, "the standard deviations to these means"),
     WHOLE(data, image_size, 0, 4096,

@@ -48,6 +48,7 @@ static void place_inputs(xp_session *session) {
                                                      [XP_FIELD_LENGTHS] = evaluation->lengths,
                                                      [XP_FIELD_LABELS] = labels_of(judged, XP_I32),
                                                      [XP_FIELD_TARGETS] = labels_of(judged, XP_F32),
+                                                     [XP_FIELD_LEVELS] = judged->levels,
                                                      [XP_FIELD_WEIGHTS] = evaluation->weights}};
     xp_inputs_place(&session->inputs, session->device, &session->evaluation_fields);
     if (!training->graph) return;
@@ -55,6 +56,7 @@ static void place_inputs(xp_session *session) {
                                                    [XP_FIELD_LENGTHS] = training->lengths,
                                                    [XP_FIELD_LABELS] = labels_of(learner, XP_I32),
                                                    [XP_FIELD_TARGETS] = labels_of(learner, XP_F32),
+                                                   [XP_FIELD_LEVELS] = learner->levels,
                                                    [XP_FIELD_WEIGHTS] = training->weights,
                                                    [XP_FIELD_SHARE] = learner->loss_gradient,
                                                    [XP_FIELD_RANDOM] = training->graph->random_state,
@@ -90,7 +92,8 @@ static xp_status open_session(xp_session *session, const xp_device_options *devi
     xp_tuning_prefer(session->device, tunings);
     XP_TRY(xp_store_create(&session->store));
     const xp_task_options options = {.label_smoothing = config->training.label_smoothing,
-                                     .shares = xp_augmentation_mixes(&config->augment)};
+                                     .shares = xp_augmentation_mixes(&config->augment),
+                                     .levelled_steps = config->data.normalise_windows ? config->data.horizon : 0};
     if (training)
         XP_TRY(xp_learner_build(&session->training, session->task, &model, &session->shape, &options, session->store,
                                 true));

@@ -38,6 +38,7 @@ typedef struct xp_evaluate_options {
     const char *device; /* NULL: as it was trained */
     const char *family;
     int64_t limit;   /* samples; 0: all */
+    int season;      /* of the forecast to beat, in steps; 0: as in training */
     int64_t windows; /* of a table over time: so many of the latest; 0: all */
     bool in_order;   /* the limit takes the first samples; else equally many of each class where it can */
     bool judged; /* XP_BAD_DATA where a sample has no label to judge by, as one of a class that training did not have */
