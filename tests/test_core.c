@@ -185,6 +185,24 @@ static void lines_of_a_picture_are_told_apart_also_without_seeing_green(void **s
     }
 }
 
+static void a_long_title_is_cut_where_it_would_be_too_small(void **state) {
+    char text[12], title[] = "thirty characters are in this,and forty-nine are in all of it";
+    xp_writer out = {0};
+    xp_svg_shorten("années", 6, text, sizeof text);
+    assert_string_equal(text, "années");
+    xp_svg_shorten("années", 3, text, sizeof text);
+    assert_string_equal(text, "ann…");
+    xp_svg_shorten("ééé", 2, text, sizeof text);
+    assert_string_equal(text, "éé…");
+    xp_svg_shorten("abcdefghij", 9, text, sizeof text);
+    assert_string_equal(text, "abcdefgh…"); /* the room is full */
+    xp_svg_begin(&out, 48 + 30 * 6.8, 100, title);
+    assert_non_null(
+        strstr(out.text, "font-size=\"10.0\" fill=\"#1f2937\" font-weight=\"600\">thirty characters are in this,…<"));
+    assert_non_null(strstr(out.text, "all of it</title>"));
+    xp_writer_release(&out);
+}
+
 static void ticks_are_told_apart_by_their_labels(void **state) {
     static const struct {
         double value, step;
@@ -444,6 +462,7 @@ int main(void) {
         cmocka_unit_test(numbers_have_as_many_digits_as_are_asked_for),
         cmocka_unit_test(a_chart_encloses_its_values_in_round_numbers),
         cmocka_unit_test(lines_of_a_picture_are_told_apart_also_without_seeing_green),
+        cmocka_unit_test(a_long_title_is_cut_where_it_would_be_too_small),
         cmocka_unit_test(ticks_are_told_apart_by_their_labels),
         cmocka_unit_test(an_axis_is_labelled_at_round_numbers_and_its_zero_is_zero),
         cmocka_unit_test(durations_have_units),

@@ -85,8 +85,24 @@ static void write_style(xp_writer *out) {
     xp_write(out, "}</style>\n");
 }
 
+void xp_svg_shorten(const char *text, int limit, char *out, size_t size) {
+    static const char mark[] = "…";
+    size_t bytes = 0;
+    for (int characters = 0; text[bytes] && characters < limit; characters++) {
+        size_t next = bytes + 1;
+        while (((unsigned char)text[next] & 0xc0) == 0x80) next++;
+        if (next + sizeof mark > size) break;
+        bytes = next;
+    }
+    snprintf(out, size, "%.*s%s", (int)bytes, text, text[bytes] ? mark : "");
+}
+
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title) {
+    enum { LEFT = 24, SMALLEST = 10 };
+    static const double em = 0.68; /* the width of a character in its size */
+    const double room = width - 2 * LEFT;
     int characters = 0;
+    char shown[256];
     for (const char *at = title; *at; at++) characters += ((unsigned char)*at & 0xc0) != 0x80;
     xp_write(out,
              "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %.0f %.0f\" width=\"%.0f\" height=\"%.0f\" "
@@ -96,7 +112,9 @@ void xp_svg_begin(xp_writer *out, double width, double height, const char *title
     xp_write(out, "</title>\n");
     write_style(out);
     xp_write(out, "<rect width=\"100%%\" height=\"100%%\" fill=\"" XP_SVG_PAPER "\"/>\n");
-    xp_svg_text(out, 24, 30, "start", fmin(16, (width - 48) / (0.68 * fmax(1, characters))), XP_SVG_INK, "600", title);
+    const double size = fmax(SMALLEST, fmin(16, room / (em * fmax(1, characters))));
+    xp_svg_shorten(title, (int)(room / (em * size) + 1e-9), shown, sizeof shown);
+    xp_svg_text(out, LEFT, 30, "start", size, XP_SVG_INK, "600", shown);
 }
 
 void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *colour) {

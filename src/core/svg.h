@@ -27,7 +27,7 @@ extern const char *const xp_svg_series[XP_SVG_SERIES];
 /* A marker of the shape of series `index`. */
 void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *colour);
 
-/* Begins the file: background, style sheet, the title as text, made smaller if it is long, and for screen readers. */
+/* Begins the file: background, style sheet, the title as text, made smaller and then cut if it is long, and for screen readers. */
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
@@ -43,6 +43,8 @@ void xp_svg_turned_text(xp_writer *out, double x, double y, double angle, const 
                         const char *colour, const char *text);
 /* The border of a rectangle. */
 void xp_svg_frame(xp_writer *out, double x, double y, double width, double height);
+/* Cuts a text to `limit` characters, and to `size` bytes, with a mark where something is left out. */
+void xp_svg_shorten(const char *text, int limit, char *out, size_t size);
 /* The step of about `ticks` round numbers over a range: 1, 2 or 5 times a power of ten. */
 double xp_svg_round_step(double range, int ticks);
 /* A tick's label, with as many digits as tell it from the next, `step` away. */

@@ -32,6 +32,7 @@ static const char style[] =
     "th,td{padding:4px 6px;text-align:right;border-bottom:1px solid var(--grid);white-space:nowrap}\n"
     "th{color:var(--soft);font-weight:600;vertical-align:bottom}"
     "td:first-child,th:first-child{text-align:left;position:sticky;left:0;background:var(--paper)}\n"
+    "td:first-child{white-space:normal;min-width:9em;overflow-wrap:anywhere}\n"
     "figure{margin:1em 0;overflow-x:auto}figure.chart svg{max-width:100%;height:auto}\n"
     "summary{cursor:pointer;padding:6px 0}\n";
 
@@ -114,7 +115,7 @@ static void choose_range(xp_chart *chart, const curve *curves, int count, double
 }
 
 static xp_status write_curves(page *in, int set, int setting, const xp_task *task) {
-    enum { WIDTH = 460, HEIGHT = 240, LEFT = 64, TOP = 56, ROW = 20 };
+    enum { WIDTH = 460, HEIGHT = 240, LEFT = 64, TOP = 56, ROW = 20, CHARACTERS = 50 /* of a name in the legend */ };
     const xp_study *study = in->study;
     const xp_metric *metric = &task->metrics[task->deciding];
     const bool percent = strcmp(metric->unit, " %") == 0;
@@ -122,7 +123,7 @@ static xp_status write_curves(page *in, int set, int setting, const xp_task *tas
     curve *curves = calloc((size_t)study->attention_count, sizeof *curves);
     xp_status status = curves ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for curves");
     int epochs = 1, shown = 0;
-    char title[160];
+    char title[160], name[160];
     for (int a = 0; status == XP_OK && a < study->attention_count; a++) {
         status = mean_curve(in, set, setting, a, &curves[a]);
         epochs = curves[a].epochs > epochs ? curves[a].epochs : epochs;
@@ -147,7 +148,8 @@ static xp_status write_curves(page *in, int set, int setting, const xp_task *tas
         if (curves[a].epochs == 0) continue;
         draw_curve(&in->out, &chart, a, &curves[a], scale);
         xp_study_label(study, &(xp_study_run){set, setting, a, 0, XP_STUDY_CHOSEN, NULL}, title, sizeof title);
-        draw_legend(&in->out, TOP + HEIGHT + 54 + row++ * ROW, a, title);
+        xp_svg_shorten(title, CHARACTERS, name, sizeof name);
+        draw_legend(&in->out, TOP + HEIGHT + 54 + row++ * ROW, a, name);
     }
     xp_write(&in->out, "</svg>\n</figure>\n");
 out:

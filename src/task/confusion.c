@@ -6,17 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 
-/* A name cut to `limit` characters, with a mark; whole UTF-8 characters only. */
-static void shorten(const char *name, size_t limit, char text[64]) {
-    size_t bytes = 0, characters = 0;
-    while (name[bytes] && characters < limit && bytes < 56) {
-        bytes++;
-        while (((unsigned char)name[bytes] & 0xc0) == 0x80) bytes++;
-        characters++;
-    }
-    snprintf(text, 64, "%.*s%s", (int)bytes, name, name[bytes] ? "…" : "");
-}
-
 xp_status xp_confusion_write(const char *path, const char *title, const char *set, const xp_evaluation *evaluation) {
     const xp_classes *own = xp_evaluation_classes(evaluation);
     const int classes = own->classes, deciding = evaluation->task->deciding;
@@ -34,7 +23,7 @@ xp_status xp_confusion_write(const char *path, const char *title, const char *se
         double y = top + row * cell, total = 0;
         for (int column = 0; column < classes; column++) total += (double)own->confusion[row * classes + column];
         if (labelled) {
-            shorten(own->names[row], 14, text);
+            xp_svg_shorten(own->names[row], 14, text, sizeof text);
             xp_svg_text(&out, left - 8, y + cell / 2 + 4, "end", 11, XP_SVG_INK, "400", text);
             xp_svg_turned_text(&out, left + row * cell + cell / 2 + 4, top - 8, -45, "start", 11, XP_SVG_INK, text);
         }
