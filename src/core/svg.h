@@ -27,7 +27,8 @@ extern const char *const xp_svg_series[XP_SVG_SERIES];
 /* A marker of the shape of series `index`. */
 void xp_svg_marker(xp_writer *out, int index, double x, double y, const char *colour);
 
-/* Begins the file: background, style sheet, the title as text, made smaller and then cut if it is long, and for screen readers. */
+/* Begins the file: background, style sheet, the title as text, made smaller and then cut if it is long, and for screen
+ * readers. */
 void xp_svg_begin(xp_writer *out, double width, double height, const char *title);
 /* Closes it, saves it atomically and releases the writer, also on failure. */
 xp_status xp_svg_finish(xp_writer *out, const char *path);
