@@ -1,4 +1,5 @@
 /* Tables: what the four formats make of cells that would break a line, a column or a quotation. */
+#include "../tools/live.h"
 #include "../tools/table.h"
 #include "support.h"
 
@@ -204,6 +205,33 @@ static void a_failure_prints_no_part(void **state) {
     fclose(full);
 }
 
+/* Numbers that are too long for their column, and those that a set has no more, move none. */
+static void the_epochs_of_a_run_keep_their_columns(void **state) {
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    xp_live live;
+    xp_trainer_callbacks callbacks = {0};
+    xp_live_start(&live, out, false);
+    xp_live_bind(&live, &callbacks);
+    static const double values[] = {0.00123456, 1.23456e300, 123456789, (double)NAN};
+    for (int epoch = 1; epoch <= 4; epoch++) {
+        xp_epoch_row row = {.epoch = epoch, .seconds = 10, .samples_per_second = 1000};
+        for (int set = 0; set < XP_SETS; set++)
+            for (int i = 0; i < XP_TASK_METRICS; i++) row.metrics[set][i] = set ? values[epoch - 1] : -12345678.9;
+        callbacks.epoch(callbacks.user, xp_task_find("regression"), &row, 4, false);
+    }
+    fclose(out);
+    assert_string_equal(
+        text, "                     training        validation              test                     best on\n"
+              "                  mse      r2       mse      r2       mse      r2  samples/s    time  validation\n"
+              "epoch   1/4 -12345679  -1e+07 0.0012346  0.0012 0.0012346  0.0012       1000     10s\n"
+              "epoch   2/4 -12345679  -1e+07 1.23e+300  1e+300 1.23e+300  1e+300       1000     10s\n"
+              "epoch   3/4 -12345679  -1e+07 123456789   1e+08 123456789   1e+08       1000     10s\n"
+              "epoch   4/4 -12345679  -1e+07                                           1000     10s\n");
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_has_columns_and_leaves_out_empty_ones),
@@ -215,6 +243,7 @@ int main(void) {
         cmocka_unit_test(a_table_of_no_rows_is_one),
         cmocka_unit_test(rows_of_told_widths_come_at_once_and_are_wrapped),
         cmocka_unit_test(a_failure_prints_no_part),
+        cmocka_unit_test(the_epochs_of_a_run_keep_their_columns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -160,6 +160,8 @@ def check_search(plain, kernels, lanes):
     expect("a hang ends", done.returncode == 0 and re.search("rejected: gemm_wide BLOCK_ROWS=192 .*the driver hangs", done.stdout), done.stdout + done.stderr)
     expect("nothing is written without a gain", not entries_in(other_folder, "gemm_wide") and "nothing was written" in done.stdout, done.stdout)
 
+    nothing = tune({**environment, "XDG_CACHE_HOME": f"{ROOT}/no-cache"}, "--export", "--output", f"{ROOT}/none.json")
+    expect("nothing to export is told", nothing.returncode == 1 and "there is nothing to export: no table is at" in nothing.stderr, nothing.stderr)
     table, shared = json.load(open(f"{folder}/tuning.json")), f"{ROOT}/shared.json"
     expect("a table is exported", tune(environment, "--export", "--output", shared).returncode == 0)
     expect("as it is", json.load(open(shared)) == table)

@@ -12,6 +12,7 @@
 #include "tune.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -76,8 +77,17 @@ static void result_facts(xp_table *table, const xp_run_summary *result, const ch
     xp_table_fact_text(table, "device", result->device);
 }
 
+/* Those that there are. */
+static void note_pictures(xp_table *table, const xp_run_summary *result, const char *folder) {
+    const char *const names[] = {"curves.svg", result->task->picture, xp_images_kind.picture};
+    char path[PATH_MAX], text[128] = "";
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (names[i] && xp_run_folder_path(folder, names[i], path, sizeof path) == XP_OK && xp_path_exists(path))
+            xp_text_add(text, sizeof text, "%s%s", *text ? ", " : "", names[i]);
+    xp_table_note(table, "plots        %s/%s", folder, text);
+}
+
 static void result_rows(xp_table *table, const xp_run_summary *result, const char *folder) {
-    const char *picture = result->validation_samples + result->test_samples > 0 ? result->task->picture : NULL;
     set_row(table, result, XP_SET_TRAINING, result->samples);
     set_row(table, result, XP_SET_VALIDATION, result->validation_samples);
     set_row(table, result, XP_SET_TEST, result->test_samples);
@@ -89,7 +99,7 @@ static void result_rows(xp_table *table, const xp_run_summary *result, const cha
         judge == XP_SET_TEST ? ": its test result is optimistic; --validation 0.1 chooses without the test set" : "");
     xp_table_note(table, "time         %.1f s, %.0f samples/s on %s", result->seconds, result->samples_per_second,
                   result->device);
-    xp_table_note(table, "plots        %s/curves.svg%s%s", folder, picture ? ", " : "", picture ? picture : "");
+    note_pictures(table, result, folder);
     xp_table_note(table, "weights      %s/best/model.safetensors", folder);
 }
 

@@ -6,6 +6,7 @@
 #include "table.h"
 #include "tune.h"
 
+#include "core/files.h"
 #include "device/cache.h"
 #include "device/tuning.h"
 
@@ -189,6 +190,14 @@ int xp_command_tune(int count, char **words) {
                                  xp_last_error());
     if (export && (!output || import_from))
         return xp_command_misuse("tune: --export needs --output FILE, and no --import");
+    if (export && !xp_path_exists(own)) {
+        xp_fail(
+            XP_IO_ERROR,
+            "there is nothing to export: no table is at %s; expanse tune searches, and writes one if a kernel becomes "
+            "faster",
+            own);
+        return xp_command_fail();
+    }
     if (export || import_from) {
         const xp_status status =
             export ? copy_table(own, output, "exported") : copy_table(import_from, output ? output : own, "imported");
