@@ -50,8 +50,8 @@ void attention_backward_queries(const __global stored *restrict q, const __globa
                                 SIGHT_PARAMETERS, const __global stored *restrict o,
                                 const __global float *restrict d_lse, __global stored *restrict dq, int q_offset,
                                 int q_sample, int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head,
-                                int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample, int d_o_row,
-                                int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head) {
+                                int v_offset, int v_sample, int v_row, int v_head, int d_o_offset, int d_o_sample,
+                                int d_o_row, int d_o_head, int dq_offset, int dq_sample, int dq_row, int dq_head) {
     __local float owned[OWNED_SIZE] __attribute__((aligned(16))), walked[WALKED_SIZE] __attribute__((aligned(16)));
     __local float products[TILE_SIZE] __attribute__((aligned(16))), weights[TILE_SIZE] __attribute__((aligned(16)));
     const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);

@@ -241,8 +241,8 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
 }
 
 /* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
- * `part_blocks` query blocks; with several parts, and in 16 bits always, dk and dv are scratch, [parts][B,M,G,·] dense. Work-groups: part of
- * each residue of keys, key head, sample. */
+ * `part_blocks` query blocks; with several parts, and in 16 bits always, dk and dv are scratch, [parts][B,M,G,·] dense.
+ * Work-groups: part of each residue of keys, key head, sample. */
 KERNEL void attention_backward(const __global stored *restrict q, const __global stored *restrict k,
                                const __global stored *restrict v, const __global stored *restrict o,
                                const __global float *restrict lse, const __global stored *restrict d_o,
