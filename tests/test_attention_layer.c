@@ -217,9 +217,14 @@ static void the_kernel_is_the_one_that_is_told(void **state) {
     const xp_specification learned = parsed("softmax+bias");
     xp_attention_describe(&learned, 0, text, sizeof text);
     assert_non_null(strstr(text, "not for the gradient of the bias"));
+    xp_attention_describe_widths(&learned, text, sizeof text);
+    assert_non_null(strstr(text, "fp32-matrix: heads of at most 128 numbers, in training 64;"));
+    assert_true(strlen(text) <= 100);
     const xp_specification linear = parsed("linear");
     xp_attention_describe(&linear, 0.1f, text, sizeof text);
     assert_non_null(strstr(text, "attention dropout"));
+    xp_attention_describe_widths(&linear, text, sizeof text);
+    assert_string_equal(text, "");
 }
 
 static void an_index_of_a_table_stays_within_it(void **state) {

@@ -1,6 +1,7 @@
 /* What a plan leaves in the driver, and what it makes of a driver that returns less than it promises. Runs with an
  * OpenCL without a device preloaded and a stub in place of CLBlast. */
 #define _GNU_SOURCE
+#include "check/check.h"
 #include "device/device.h"
 #include "device/probe.h"
 #include "device/tuning.h"
@@ -8,6 +9,7 @@
 #include "faults/null_opencl.h"
 #include "graph/plan.h"
 #include "ops/gemm_clblast.h"
+#include "ops/gemm_launch.h"
 #include "ops/ops.h"
 
 #include <dlfcn.h>
@@ -400,6 +402,39 @@ static void a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_s
     assert_string_equal(xp_plan_note(plan), "");
 }
 
+static void expect_note(void *context, const xp_check_failure *failure) {
+    assert_non_null(strstr(failure->what, "slower kernels take the place of gemm_wgmma on Null GPU"));
+    ++*(int *)context;
+}
+
+/* They would stand in for those that the check is asked for. */
+static void a_check_whose_edited_program_is_refused_fails_and_names_the_kernel(void **state) {
+    const xp_tuning wgmma = {.kernel = "gemm_matrix",
+                             .file = "gemm_matrix",
+                             .other = "gemm_wgmma",
+                             .count = 1,
+                             .parameters = {{.name = "INSTRUCTION", .value = XP_INSTRUCTION_WGMMA}}};
+    json_t *entries = json_array();
+    json_array_append_new(entries, xp_tuning_entry(device, &wgmma, "*"));
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+    device->matrix = XP_MATRIX_NVIDIA;
+    device->wgmma_bytes = 192 << 10;
+    driver->ptx = ptx;
+    driver->refused = "sm_90a";
+    int noted = 0;
+    const xp_check_report report = {.context = &noted, .failure = expect_note};
+    xp_check_options options;
+    xp_check_summary summary;
+    xp_check_options_default(&options);
+    options.filter = "^gemm$";
+    options.storage = XP_CHECK_HALVES;
+    options.cases = 5;
+    MUST(xp_check_run(device, &options, &report, &summary));
+    assert_int_equal(noted, options.cases);
+    assert_false(device->edits_refused); /* the next case asks again */
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_profile_with_a_library_leaves_nothing_behind, close_plan),
@@ -426,6 +461,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one,
                                         open_with_cache, close_with_cache),
         cmocka_unit_test_setup_teardown(a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_so,
+                                        open_matrix_device, close_matrix_plan),
+        cmocka_unit_test_setup_teardown(a_check_whose_edited_program_is_refused_fails_and_names_the_kernel,
                                         open_matrix_device, close_matrix_plan),
     };
     return cmocka_run_group_tests(tests, find_driver, NULL);

@@ -246,7 +246,8 @@ static void a_table_an_estimate_or_else_the_device_chooses_what_multiplies(void 
 /* A step with one request, which takes half its time with ROWS = `fast`, and gives wrong results with ROWS =
  * `wrong`. */
 typedef struct made_up {
-    int fast, wrong, trials, checks, rejected, kept, concluded;
+    int fast, wrong, trials, checks, rejected, kept, concluded, noted;
+    const char *note;  /* of the plans, or NULL */
     xp_status failure; /* of the trials; XP_OK: they answer */
     char reason[96];
 } made_up;
@@ -274,6 +275,7 @@ static xp_status made_up_trial(void *user, const xp_tune_order *order, double se
                              "entry", asked, "parameters", "name", "ROWS", "default", 1, "values", 1, 2, 3, "exclusive",
                              0, "seconds", 0.5, "ratios", ratios, "persistent", 0);
     assert_non_null(told);
+    if (m->note) json_object_set_new(told, "note", json_string(m->note));
     reply->answer = json_dumps(told, 0);
     reply->length = strlen(reply->answer);
     json_decref(told);
@@ -287,6 +289,12 @@ static xp_status made_up_check(void *user, const char *operation, const char *ta
     assert_string_equal(operation, "gemm");
     *right = rows_in(table) != m->wrong;
     return XP_OK;
+}
+
+static void count_note(void *user, const char *text) {
+    made_up *m = user;
+    assert_string_equal(text, m->note);
+    m->noted++;
 }
 
 static void count_rejected(void *user, const char *kernel, const char *values, const char *reason) {
@@ -307,6 +315,7 @@ static xp_status search(made_up *m, int *kept) {
     const xp_tune_callbacks callbacks = {.user = m,
                                          .trial = made_up_trial,
                                          .check = made_up_check,
+                                         .note = count_note,
                                          .rejected = count_rejected,
                                          .finding = take_finding,
                                          .conclude = count_conclusion};
@@ -329,6 +338,16 @@ static void a_search_writes_what_is_faster_and_right(void **state) {
     assert_int_equal(m.rejected, 0);
     assert_int_equal(m.concluded, 1);
     assert_int_equal(rows_in(scratch_path("tuning.json")), 3);
+}
+
+static void a_search_hands_on_once_what_plans_say(void **state) {
+    made_up silent = {.fast = 1, .note = ""},
+            m = {.fast = 1, .note = "warning: slower kernels take the place of others"};
+    int kept;
+    assert_int_equal(search(&silent, &kept), XP_OK);
+    assert_int_equal(silent.noted, 0);
+    assert_int_equal(search(&m, &kept), XP_OK);
+    assert_int_equal(m.noted, 1);
 }
 
 static void a_search_writes_nothing_that_is_wrong(void **state) {
@@ -395,6 +414,7 @@ int main(void) {
         cmocka_unit_test(a_table_an_estimate_or_else_the_device_chooses_what_multiplies),
         cmocka_unit_test(parameters_of_clblast_stay_for_the_process),
         cmocka_unit_test(a_search_writes_what_is_faster_and_right),
+        cmocka_unit_test(a_search_hands_on_once_what_plans_say),
         cmocka_unit_test(a_search_writes_nothing_that_is_wrong),
         cmocka_unit_test(a_search_does_not_repeat_what_was_tried),
         cmocka_unit_test(the_failure_of_a_first_trial_is_that_of_the_search),

@@ -15,14 +15,15 @@
 /* The specification as it is understood, and which kernel runs it. */
 static int explain(const char *text) {
     xp_specification specification;
-    char kernel[200];
+    char kernel[200], widths[200];
     const xp_status status = xp_specification_parse(text, &specification);
     if (status != XP_OK) return xp_command_end(status);
     xp_writer printed = {0};
     xp_specification_write(&printed, &specification);
     xp_attention_describe(&specification, 0, kernel, sizeof kernel);
+    xp_attention_describe_widths(&specification, widths, sizeof widths);
     const xp_status written = xp_writer_status(&printed, "specification");
-    if (written == XP_OK) printf("%s\n%s\n", printed.text, kernel);
+    if (written == XP_OK) printf("%s\n%s\n%s%s", printed.text, kernel, widths, *widths ? "\n" : "");
     xp_writer_release(&printed);
     return xp_command_end(written);
 }

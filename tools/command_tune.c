@@ -52,6 +52,10 @@ typedef struct report {
     xp_table table;
 } report;
 
+static void print_note(void *user, const char *text) {
+    fprintf(stderr, "%s\n", text);
+}
+
 static void print_rejected(void *user, const char *kernel, const char *values, const char *reason) {
     const report *r = user;
     if (r->text) printf("%srejected: %s %s: %s\n", r->clear, kernel, values, reason);
@@ -112,6 +116,7 @@ static int run_search(report *r, xp_table_format format, const xp_tune_options *
     const xp_tune_callbacks callbacks = {.user = r,
                                          .trial = xp_tune_child_trial,
                                          .check = xp_tune_child_check,
+                                         .note = print_note,
                                          .rejected = print_rejected,
                                          .progress = print_progress,
                                          .finding = add_row,

@@ -505,3 +505,10 @@ void xp_attention_describe(const xp_specification *specification, float dropout,
         snprintf(text, size, "linear with %s: time queries × keys, memory their sum; no matrix units", reason);
     }
 }
+
+void xp_attention_describe_widths(const xp_specification *specification, char *text, size_t size) {
+    text[0] = 0;
+    if (specification->features) return;
+    snprintf(text, size, "fp32-matrix: heads of at most %d numbers, in training %d; wider ones without matrix units",
+             XP_ATTENTION_SINGLES_FORWARD, XP_ATTENTION_SINGLES_BACKWARD);
+}

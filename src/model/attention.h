@@ -31,5 +31,7 @@ xp_tensor *xp_attention_layer(xp_graph *graph, const xp_specification *specifica
 
 /* One sentence without a full stop: which kernel the specification runs, and what its cost grows with. */
 void xp_attention_describe(const xp_specification *specification, float dropout, char *text, size_t size);
+/* Another one: how wide heads may be with fp32-matrix; "" where matrix units are not used. */
+void xp_attention_describe_widths(const xp_specification *specification, char *text, size_t size);
 
 #endif

@@ -2,6 +2,7 @@
  * cannot do. */
 #include "device/matrix.h"
 #include "ops/attention_launch.h"
+#include "ops/ops.h"
 
 #include <float.h>
 
@@ -140,7 +141,8 @@ typedef struct room_sizes {
 } room_sizes;
 
 static const room_sizes *room_of(const xp_device *device, bool single) {
-    static const room_sizes of_singles = {{32, 16, 16}, {16, 16, 16}, 1, 64, 128, 64};
+    static const room_sizes of_singles = {
+        {32, 16, 16}, {16, 16, 16}, 1, 64, XP_ATTENTION_SINGLES_FORWARD, XP_ATTENTION_SINGLES_BACKWARD};
     static const room_sizes rooms[XP_MATRICES] = {
         [XP_MATRIX_NVIDIA] = {{64, 32, 16}, {64, 16, 16}, 2, 128, 256, 256},
         [XP_MATRIX_AMD_MFMA] = {{64, 32, 16}, {64, 32, 16}, 2, 256, 256, 256},

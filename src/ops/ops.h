@@ -37,6 +37,8 @@ xp_tensor *xp_column_sum(xp_graph *graph, xp_tensor *x);
 /* ---- ops/attention.c ---- */
 /* Softmax over all keys with this scale. */
 xp_attention_attributes xp_attention_plain(float scale);
+/* The widest heads of fp32 that matrix units multiply in three products, in the forward and in the backward pass. */
+enum { XP_ATTENTION_SINGLES_FORWARD = 128, XP_ATTENTION_SINGLES_BACKWARD = 64 };
 xp_tensor *xp_attention(xp_graph *graph, const xp_attention_inputs *inputs, const xp_attention_attributes *attributes,
                         float dropout, xp_tensor **lse_or_null);
 /* "attention_map": the weights of a node that made `o`, before dropout, [B,H,N,M]; 0 where nothing is seen. It stores

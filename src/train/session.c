@@ -189,6 +189,13 @@ static xp_status open_inputs(xp_session *session) {
     return xp_feed_open(&session->feed, session->shape.batch, slots);
 }
 
+const char *xp_session_note(const xp_session *session) {
+    const xp_plan *const plans[] = {session->training_plan, session->update_plan, session->evaluation_plan};
+    for (int i = 0; i < 3; i++)
+        if (plans[i] && *xp_plan_note(plans[i])) return xp_plan_note(plans[i]);
+    return "";
+}
+
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks) {
     xp_plan *const plans[] = {session->training_plan, session->update_plan, session->evaluation_plan};
     preparation prepared = {.task = session->task, .callbacks = callbacks, .begin = xp_clock()};
@@ -199,7 +206,6 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
         prepared.halves += 2 * summary.kernels;
         xp_plan_watch(plans[i], count_half, &prepared);
     }
-    bool told = false; /* of one plan: the others say the same */
     xp_status status = callbacks ? show_preparation(&prepared) : XP_OK;
     if (status == XP_OK) status = xp_store_allocate(session->store, session->device);
     if (status == XP_OK) status = open_inputs(session);
@@ -208,10 +214,9 @@ xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *ca
         if (status == XP_OK) status = xp_plan_realise(plans[i], i > 0 ? session->training_plan : NULL);
         if (status == XP_OK) status = xp_plan_warm(plans[i]);
         xp_plan_watch(plans[i], NULL, NULL);
-        const char *note = xp_plan_note(plans[i]);
-        if (*note && !told && callbacks && callbacks->message) callbacks->message(callbacks->user, note);
-        told |= *note != 0;
     }
+    const char *note = xp_session_note(session);
+    if (*note && callbacks && callbacks->message) callbacks->message(callbacks->user, note);
     return status;
 }
 

@@ -57,6 +57,8 @@ json_t *xp_session_tunings(const xp_session *session);
 /* Allocates, compiles and warms everything, and reports progress to `callbacks` (may be NULL). The parameters are
  * undefined until they are initialised or loaded. XP_INTERRUPTED: `stop` came between two kernels. */
 xp_status xp_session_realise(xp_session *session, const xp_trainer_callbacks *callbacks);
+/* What a user should know of the kernels (xp_plan_note); "": nothing. Plans that have something to say say the same. */
+const char *xp_session_note(const xp_session *session);
 void xp_session_close(xp_session *session); /* an all-zero one is fine */
 
 /* Of a step of training: all its parts and the update. The bytes of memory are those of the training plan. */

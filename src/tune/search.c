@@ -176,6 +176,8 @@ static xp_status ask(xp_search *s) {
             "a training step with the default kernels does not run (%s): expanse bench step with the same flags "
             "shows why",
             reply.reason);
+    const char *note = json_string_value(json_object_get(answer, "note"));
+    if (note && *note && s->callbacks->note) s->callbacks->note(s->callbacks->user, note);
     const json_t *list = json_object_get(answer, "requests");
     const size_t count = json_array_size(list);
     s->step_seconds = json_number_value(json_object_get(answer, "step"));

@@ -105,7 +105,8 @@ static xp_status write_answer(side sides[SIDES], bool both, bool in_turn, int st
         const double seconds = xp_median(own, steps); /* sorts: after the pairs */
         list = xp_json_append(list, describe(s->run.session.device, &tuned[q], seconds, ratios));
     }
-    json_t *root = json_pack("{s:f,s:o,s:o}", "step", xp_median(s->total, steps), "ratios", whole, "requests", list);
+    json_t *root = json_pack("{s:f,s:o,s:o,s:s}", "step", xp_median(s->total, steps), "ratios", whole, "requests", list,
+                             "note", xp_session_note(&s->run.session));
     xp_json_write(out, root, JSON_COMPACT);
     json_decref(root);
     return xp_writer_status(out, "a trial's answer");

@@ -25,7 +25,7 @@ typedef struct xp_tune_order {
 /* Trains `steps` steps with the tuning table `defaults` and, unless it is NULL, as many with `candidates`, and writes
  *   {"step": seconds, "ratios": of the whole step, "requests": [{"kernel", "operation", "shape", "entry", "parameters":
  *    [{"name", "default", "values", "exclusive"}], "seconds", "ratios", "persistent",
- *    "requires": {"kernel", "values"}}]}
+ *    "requires": {"kernel", "values"}}], "note": of the defaults' plans (xp_session_note)}
  * Seconds are medians of the defaults' steps, ratios those of candidates over defaults. In turn, a step of one side and
  * one of the other are a pair with a ratio of its own, and the sides take turns in going first. For persistent requests
  * the candidates run after the defaults, and the one ratio is that of the medians. Ends after the first pair if no
@@ -76,6 +76,7 @@ typedef struct xp_tune_callbacks {
     /* Compares this number of cases of the operation with the reference in a separate process, with this tuning
      * table. */
     xp_status (*check)(void *user, const char *operation, const char *table, int cases, double seconds, bool *right);
+    void (*note)(void *user, const char *text); /* at the beginning, if a user should know something of the kernels */
     void (*rejected)(void *user, const char *kernel, const char *values, const char *reason);
     void (*progress)(void *user, const xp_tune_progress *progress); /* after each round */
     void (*finding)(void *user, const xp_tune_finding *finding);    /* at the end of a pass, for each of its kernels */
