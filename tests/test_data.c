@@ -431,6 +431,7 @@ static void a_feed_gives_batches_in_order_and_hands_on_what_failed(void **state)
 static void times_go_on_as_they_are_written(void **state) {
     static const struct {
         const char *given[3], *next[2]; /* NULL: not known */
+        const char *column;             /* NULL: "time" */
     } cases[] = {
         {{"2012-02-28T23:00:00Z", "2012-02-28T23:30:00Z", "2012-02-29T00:00:00Z"},
          {"2012-02-29T00:30:00Z", "2012-02-29T01:00:00Z"}},
@@ -441,16 +442,19 @@ static void times_go_on_as_they_are_written(void **state) {
         {{"2001-01-01 00:00:00.25", "2001-01-01 00:00:00.50", "2001-01-01 00:00:00.75"},
          {"2001-01-01 00:00:01.00", "2001-01-01 00:00:01.25"}},
         {{"1958.5", "1958.75", "1959"}, {"1959.25", "1959.5"}},
-        {{"2024-01-04", "2024-01-05", "2024-01-08"}, {NULL, NULL}}, /* no weekend */
-        {{"0001-01-01", "4001-01-01", "8001-01-01"}, {NULL, NULL}}, /* a year has four digits */
+        {{"19580315", "19580322", "19580329"}, {"19580405", "19580412"}, "date"},
+        {{"20231231", "20240131", "20240229"}, {"20240331", "20240430"}, "Date"},
+        {{"20000129", "20000130", "20000131"}, {"20000132", "20000133"}}, /* a number as any */
+        {{"2024-01-04", "2024-01-05", "2024-01-08"}, {NULL, NULL}},       /* no weekend */
+        {{"0001-01-01", "4001-01-01", "8001-01-01"}, {NULL, NULL}},       /* a year has four digits */
         {{"", "2024-01-05", ""}, {NULL, NULL}},
         {{"Jan 1958", "Feb 1958", "Mar 1958"}, {NULL, NULL}}, /* not read */
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         xp_dataset *dataset = NULL;
         char table[256], text[64];
-        snprintf(table, sizeof table, "time,load\n%s,1\n%s,2\n%s,3\n", cases[i].given[0], cases[i].given[1],
-                 cases[i].given[2]);
+        snprintf(table, sizeof table, "%s,load\n%s,1\n%s,2\n%s,3\n", cases[i].column ? cases[i].column : "time",
+                 cases[i].given[0], cases[i].given[1], cases[i].given[2]);
         MUST(xp_dataset_open(&dataset, scratch_write("times.csv", table, strlen(table)), NULL));
         const xp_times *times = xp_dataset_times(dataset);
         assert_int_equal(times != NULL, *cases[i].given[0] != 'J');

@@ -27,8 +27,10 @@ typedef struct csv_reader {
     int count;
     size_t room;
     const char *header_at;
-    double time;        /* of the row before; NaN: there is none, or its time is not known */
-    xp_slice time_cell; /* the last one that is known */
+    double time;                             /* of the row before; NaN: there is none, or its time is not known */
+    xp_slice time_cell;                      /* the last one that is known */
+    bool dated;                              /* its column is called date: eight digits are one, too */
+    enum { NUMBER, DATE, DIGITS } time_form; /* of that cell */
     xp_times times;
 } csv_reader;
 
@@ -133,6 +135,7 @@ static xp_status read_header(csv_reader *reader) {
         }
         if (timed || !is_called_time(own, reader->count)) continue;
         own->kind = TIMES;
+        reader->dated = xp_slice_is(own->name, "date");
         timed = true;
     }
     return XP_OK;
@@ -143,10 +146,10 @@ static xp_status read_header(csv_reader *reader) {
 /* Rows are in the order of time; times that are no numbers or dates cannot be compared, and no number with a date. */
 static xp_status check_time(csv_reader *reader, xp_slice cell) {
     double time = NAN;
-    const bool date = xp_stamps_is_date(cell);
+    const bool digits = reader->dated && xp_stamps_read_digits(cell, &time), date = digits || xp_stamps_is_date(cell);
     const xp_slice before = reader->time_cell;
-    if (!xp_stamps_read_time(cell, &time)) time = NAN;
-    if (!isnan(time) && before.begin && date != xp_stamps_is_date(before))
+    if (!digits && !xp_stamps_read_time(cell, &time)) time = NAN;
+    if (!isnan(time) && before.begin && date != (reader->time_form != NUMBER))
         return xp_series_fail(
             &reader->series, XP_BAD_DATA, cell.begin,
             "the time '%.*s' is a %s, but that of line %d is a %s; write all times as numbers, or all "
@@ -160,7 +163,10 @@ static xp_status check_time(csv_reader *reader, xp_slice cell) {
             "file of its own",
             shown(cell), cell.begin, xp_series_line_of(&reader->series, before.begin));
     reader->time = time;
-    if (!isnan(time)) reader->time_cell = cell;
+    if (!isnan(time)) {
+        reader->time_cell = cell;
+        reader->time_form = digits ? DIGITS : date ? DATE : NUMBER;
+    }
     if (xp_times_add(&reader->times, time) == XP_OK) return XP_OK;
     return xp_fail(XP_OUT_OF_MEMORY, "%s: no memory for the times of its rows", reader->series.path);
 }
@@ -268,7 +274,7 @@ static xp_status read_whole(csv_reader *reader, xp_dataset *dataset) {
     XP_TRY(read_header(reader));
     while (xp_series_next_line(&reader->series)) XP_TRY(read_row(reader));
     if (reader->time_cell.begin)
-        xp_times_finish(&reader->times, reader->time_cell);
+        xp_times_finish(&reader->times, reader->time_cell, reader->time_form == DIGITS);
     else
         xp_times_release(&reader->times);
     xp_status status = keep_numbers(reader, &values, &names, &channels);

@@ -51,6 +51,16 @@ bool xp_stamps_is_date(xp_slice text) {
     return read_date(without_zone(text), &seconds);
 }
 
+bool xp_stamps_read_digits(xp_slice text, double *time) {
+    char dashed[] = "YYYY-MM-DD";
+    if (text.end - text.begin != 8) return false;
+    for (int from = 0, to = 0; from < 8; from++, to++) {
+        to += from == 4 || from == 6;
+        dashed[to] = text.begin[from];
+    }
+    return read_date((xp_slice){dashed, dashed + sizeof dashed - 1}, time);
+}
+
 bool xp_stamps_read_time(xp_slice text, double *time) {
     size_t taken = 0;
     text = without_zone(text);

@@ -13,6 +13,8 @@ bool xp_stamps_is_name(xp_slice name);
 /* A number, or a date with or without a time of day, in seconds; an ending Z is passed over. */
 bool xp_stamps_read_time(xp_slice text, double *time);
 bool xp_stamps_is_date(xp_slice text); /* and no number */
+/* A date as eight digits, "20120131", in seconds. */
+bool xp_stamps_read_digits(xp_slice text, double *time);
 /* Days from 1970-01-01 in the Gregorian calendar. */
 int64_t xp_stamps_days(int64_t year, int month, int day);
 

@@ -93,9 +93,10 @@ xp_status xp_times_add(xp_times *times, double value) {
 }
 
 /* "2012-01-31T13:30:00Z" */
-void xp_times_finish(xp_times *times, xp_slice written) {
+void xp_times_finish(xp_times *times, xp_slice written, bool digits) {
     const char *end = written.end, *at = written.begin, *point = NULL;
-    times->clock = -1;
+    times->clock = digits ? 0 : -1;
+    times->digits = digits;
     times->between = ' ';
     times->after = "";
     if (xp_stamps_is_date(written)) {
@@ -127,7 +128,8 @@ bool xp_times_write(const xp_times *times, int64_t row, char *text, size_t size)
     const date at = split(floor(value / unit + 0.5) * unit);
     const int minutes = (int)(at.rest / 60);
     if (at.year < 0 || at.year > 9999) return false; /* no date that can be read */
-    size_t used = (size_t)snprintf(text, size, "%04lld-%02d-%02d", (long long)at.year, at.month, at.day);
+    size_t used = (size_t)snprintf(text, size, times->digits ? "%04lld%02d%02d" : "%04lld-%02d-%02d",
+                                   (long long)at.year, at.month, at.day);
     if (times->clock > 0 && used < size)
         used += (size_t)snprintf(text + used, size - used, "%c%02d:%02d", times->between, minutes / 60, minutes % 60);
     if (times->clock > 2 && used < size)
