@@ -19,7 +19,7 @@ enum {
     LEGEND_ROW = 26
 };
 
-#define TUBE "#bfdbfe"
+static const double TUBE_SHADE = 0.1;
 
 typedef struct panel {
     const xp_svr_result *result;
@@ -54,14 +54,16 @@ static void trace(xp_writer *out, const panel *p, int64_t first, int64_t last, d
 
 static void draw_pieces(xp_writer *out, const panel *p, double epsilon, bool tube) {
     const int64_t count = p->result->problem.points->grid_count;
+    char shade[8];
     for (int64_t first = 0, last; first < count; first = last) {
         for (last = first + 1; last < count && !breaks(p, last); last++) {
         }
         xp_write(out, "<path d=\"");
         trace(out, p, first, last, tube ? epsilon : 0, false);
         if (tube) trace(out, p, first, last, -epsilon, true);
+        xp_svg_shade(TUBE_SHADE, shade);
         xp_write(out, tube ? "Z\" fill=\"%s\"/>\n" : "\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/>\n",
-                 tube ? TUBE : XP_SVG_BLUE);
+                 tube ? shade : XP_SVG_BLUE);
         if (tube && first > 0)
             xp_write(out, "<path d=\"M%.1f %.1fv%d\" stroke=\"%s\" stroke-dasharray=\"3 4\"/>\n",
                      xp_chart_x(&p->chart, p->result->problem.points->grid_positions[first]), p->chart.top, HEIGHT,
@@ -127,7 +129,7 @@ typedef enum mark { MARK_FIT, MARK_TUBE, MARK_SUPPORT, MARK_INSIDE, MARK_RAW, MA
 
 static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_options *options,
                         const bool used[MARKS]) {
-    char tube[96];
+    char tube[96], shade[8];
     snprintf(tube, sizeof tube, "the tube: errors below ε = %.3g cost nothing", options->epsilon);
     const char *const texts[MARKS] = {
         "attention on the device, = the SVR's prediction", tube,
@@ -140,8 +142,10 @@ static void draw_legend(xp_writer *out, int columns, double top, const xp_svr_op
         shown++;
         if (i == MARK_FIT)
             xp_write(out, "<path d=\"M%.1f %.1fh30\" stroke=\"%s\" stroke-width=\"2\"/>\n", x, y, XP_SVG_BLUE);
-        if (i == MARK_TUBE)
-            xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", x, y - 7, TUBE);
+        if (i == MARK_TUBE) {
+            xp_svg_shade(TUBE_SHADE, shade);
+            xp_write(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"30\" height=\"14\" fill=\"%s\"/>\n", x, y - 7, shade);
+        }
         if (i == MARK_SUPPORT || i == MARK_INSIDE || i == MARK_RAW) {
             const point_kind kind = i == MARK_SUPPORT ? POINT_SUPPORT : i == MARK_INSIDE ? POINT_INSIDE : POINT_RAW;
             begin_points(out, kind);

@@ -112,7 +112,7 @@ static void draw_panel(xp_writer *out, panel *shown, const xp_epoch_row *rows, i
     draw_epochs(out, chart, count);
     draw_best(out, chart, epoch_best);
     snprintf(title, sizeof title, "%s%s", shown->title, shown->cut ? " (first epochs outside)" : "");
-    xp_chart_title(out, chart, shown->line_count > 1 ? 32 : 14, 13, title);
+    xp_chart_title(out, chart, 32, 13, title);
     double x = chart->left; /* of the next entry of the legend */
     for (int line = 0; line < shown->line_count; line++) {
         const series *curve = &shown->lines[line];
