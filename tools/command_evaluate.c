@@ -113,27 +113,32 @@ typedef struct report_head {
 } report_head;
 
 /* "accuracy     95.95 % on these data" */
-static void print_metric(xp_table *table, const xp_metric *metric, double value, const char *ending) {
+static void print_metric(xp_table *table, int width, const xp_metric *metric, double value, const char *ending) {
     xp_table_fact_real(table, metric->name, value);
     char text[64];
     xp_metric_text(metric, value, text, sizeof text);
-    xp_table_note(table, "%-12s %s%s", metric->name, text, ending);
+    xp_table_note(table, "%-*s %s%s", width, metric->name, text, ending);
 }
 
 static void print_head(xp_table *table, const void *user) {
     const report_head *head = user;
     const xp_evaluation *evaluation = head->evaluation;
     const xp_task *task = evaluation->task;
+    int width = 12;
+    for (int i = 0; i < task->metric_count; i++) {
+        const int own = (int)strlen(task->metrics[i].name);
+        width = own > width ? own : width;
+    }
     xp_table_fact_text(table, "model", head->model);
     xp_table_fact_text(table, "weights", evaluation->weights);
     xp_table_fact_text(table, "data", head->data);
     xp_table_fact(table, "samples", json_integer(evaluation->count));
-    xp_table_note(table, "data         %s, %lld samples", strcmp(head->data, "-") == 0 ? "standard input" : head->data,
-                  (long long)evaluation->count);
-    xp_table_note(table, "weights      of %s", evaluation->weights);
-    print_metric(table, &task->metrics[task->deciding], evaluation->metrics[task->deciding], " on these data");
+    xp_table_note(table, "%-*s %s, %lld samples", width, "data",
+                  strcmp(head->data, "-") == 0 ? "standard input" : head->data, (long long)evaluation->count);
+    xp_table_note(table, "%-*s of %s", width, "weights", evaluation->weights);
+    print_metric(table, width, &task->metrics[task->deciding], evaluation->metrics[task->deciding], " on these data");
     for (int i = 0; i < task->metric_count; i++)
-        if (i != task->deciding) print_metric(table, &task->metrics[i], evaluation->metrics[i], "");
+        if (i != task->deciding) print_metric(table, width, &task->metrics[i], evaluation->metrics[i], "");
     if (head->format == XP_TABLE_TEXT) xp_table_note(table, "%s", "");
 }
 
