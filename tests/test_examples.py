@@ -134,3 +134,25 @@ with tempfile.TemporaryDirectory() as folder:
         print(f"predict.py {name}: {len(mine)} samples, largest difference from predict {worst:.1e}")
         if not worst <= 1e-6:
             sys.exit(f"predict.py {name}: differs from predict by {worst}")
+
+# ---- a forecast, as docs/MODEL.md has it ----------------------------------------------------------------------------
+
+with tempfile.TemporaryDirectory() as folder:
+    sys.path.insert(0, f"{source}/examples")
+    import numpy
+    from load import load
+    values = [500 + 3 * i + 100 * math.sin(i) for i in range(120)]
+    open(f"{folder}/table.csv", "w").write("time,load\n" + "".join(f"{i},{value}\n" for i, value in enumerate(values)))
+    run(expanse, "train", *"--preset forecast --set width=16 --set heads=2 --set layers=1 --set feed_forward=24 --set patch_steps=4 --set warmup=1".split(),
+        "--train", "table.csv", "--context", "16", "--horizon", "3", "--epochs", "2", "--no-tune", "--quiet", "--out", "run", cwd=folder)
+    rows = csv.DictReader(io.StringIO(run(expanse, "predict", "run", "--data", "table.csv", "--quiet", cwd=folder)))
+    theirs = numpy.array([float(row["predicted"]) for row in rows])
+    about, answer = load(f"{folder}/run/best/model.safetensors")
+    mean, deviation = about["mean"][0], about["deviation"][0]
+    window = (numpy.array(values[-16:]) - mean) / deviation
+    level, scale = window.mean(), math.sqrt(window.var() + 1e-5)
+    numbers = (answer(((window - level) / scale).reshape(-1, 4)) - mean) / deviation  # load.py undoes the standardisation, too
+    mine = (numbers * scale + level) * deviation + mean
+    print(f"a forecast: {theirs}, largest difference {abs(mine - theirs).max():.1e}")
+    if about["normalise_windows"] != "true" or not abs(mine - theirs).max() <= 1e-6 * theirs.max():
+        sys.exit(f"the forecast {theirs} is not {mine}")
