@@ -154,7 +154,7 @@ def rates(*expected):
 
 def kind(key, values, base):
     """A model of images takes none but images, a model of series none but series."""
-    for value, data, wanted in (("encoder", IMAGES, "needs time series"), ("vision", TRAIN, "needs images")):
+    for value, data, wanted in (("encoder", IMAGES, "holds images: set model.kind to vision"), ("vision", TRAIN, "holds series: set model.kind to encoder")):
         result = expanse("train", *words({"data.test": "", "data.train": data, key: value}), "--dry-run")
         expect(key, result.returncode == 1 and wanted in result.stderr, f"{value}: {result.stderr}")
 

@@ -37,8 +37,7 @@ typedef struct xp_sample_kind {
     int symbols;      /* values are whole numbers below this, which name something and are not measured; 0: measured */
     bool continues;   /* what there is to predict of a sample is the next symbol, not a label */
     bool of_images;   /* images can be read as such samples */
-    /* Why a model of other samples does not take them, as "holds texts: set model.kind to tokens"; NULL: the model says
-     * it itself. */
+    /* Why a model of other samples does not take them, as "holds texts: set model.kind to tokens". */
     const char *refusal;
     /* Of a sample as it is read, such as [length, features]; the rank is returned. */
     int (*shape)(const xp_dataset *dataset, int64_t shape[XP_SAMPLE_RANK]);

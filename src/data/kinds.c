@@ -42,6 +42,8 @@ const xp_sample_kind xp_series_kind = {.name = "series",
                                        .feature = "dimension",
                                        .has = {.length = true, .features = true},
                                        .has_missing = true,
+                                       .refusal = "holds series: set model.kind to encoder, or use a preset such as "
+                                                  "uea-mvts, tser or forecast",
                                        .shape = series_shape,
                                        .features = series_features,
                                        .place = series_place,
@@ -83,6 +85,8 @@ static void images_describe(const xp_dataset *dataset, xp_writer *out) {
 const xp_sample_kind xp_images_kind = {.name = "images",
                                        .feature = "channel",
                                        .has = {.channels = true, .height = true, .breadth = true},
+                                       .refusal = "holds images: set model.kind to vision, or use a preset such as "
+                                                  "images-64 or vit-tiny-28",
                                        .shape = images_shape,
                                        .features = images_features,
                                        .place = images_place,

@@ -228,6 +228,8 @@ const xp_sample_kind xp_text_kind = {.name = "text",
                                      .has = {.length = true},
                                      .symbols = SYMBOLS,
                                      .continues = true,
+                                     .refusal = "holds text: set model.kind to language, or use a preset such as "
+                                                "text-small",
                                      .shape = shape,
                                      .features = features,
                                      .place = place,

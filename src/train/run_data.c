@@ -162,7 +162,7 @@ xp_status xp_run_load_data(xp_run *run) {
         return xp_fail(XP_INVALID_ARGUMENT, "%s holds %s, which the task '%s' (data.task) is not for", run->train->name,
                        run->train->kind->name, run->checkpoint.task->name);
     const xp_sample_kind *kind = run->train->kind;
-    if (kind->refusal && strcmp(kind->name, xp_model_samples(&config->model)) != 0)
+    if (strcmp(kind->name, xp_model_samples(&config->model)) != 0)
         return xp_fail(XP_INVALID_ARGUMENT, "%s %s", run->train->name, kind->refusal);
     XP_TRY(reserve_length(run, run->train));
     const xp_task *task = run->checkpoint.task;
