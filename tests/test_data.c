@@ -280,7 +280,7 @@ static void a_short_last_batch_is_padded_with_weight_0(void **state) {
 static void a_levelled_window_has_no_mean_and_no_deviation(void **state) {
     xp_dataset *dataset = open_text("time,a,b\n1,2,7\n2,4,7\n3,9,7\n4,1,7\n");
     const int32_t order[] = {1};
-    float values[8], levels[4], targets[4], weights[2];
+    float values[8], levels[8], targets[4], weights[2]; /* of two windows, of which one is filled */
     xp_batch batch = {.values = values, .targets = targets, .levels = levels, .weights = weights};
     MUST(xp_dataset_cut(dataset,
                         &(xp_windows){.context = 2, .horizon = 1, .season = 1, .predict = "b,a", .levelled = true}));
