@@ -1,13 +1,14 @@
 /* Matrix product for GPUs: y = op(a)·op(b) with the epilogue of gemm_epilogue.clh.
  *
- * A work-group of SIDE·SIDE work-items owns a tile of y, OWN_ROWS×OWN_COLUMNS for each of them, and walks the depth in
- * steps of DEPTH: both factors' slices go through local memory, turned so that a work-item reads its rows and columns
- * in fours. There are two slices of each: while one is multiplied, the next is fetched into registers, and then stored
- * beside it, so one barrier a slice is enough. With 8×8 a work-item reads 16 numbers of local memory for 64
- * multiply-adds; 32 neighbours share 8 fours of columns and 4 of rows, which lie in different banks.
+ * A work-group of SIDE·SIDE work-items, or of twice as many that own 16 columns, owns a tile of y, OWN_ROWS×OWN_COLUMNS
+ * for each of them, and walks the depth in steps of DEPTH: both factors' slices go through local memory, turned so that
+ * a work-item reads its rows and columns in fours. There are two slices of each: while one is multiplied, the next is
+ * fetched into registers, and then stored beside it, so one barrier a slice is enough. With 8×8 a work-item reads 16
+ * numbers of local memory for 64 multiply-adds, with 8×16 it reads 24 for 128; 32 neighbours share 8 fours of columns
+ * and 4 of rows, which lie in different banks.
  *
  * Tiles are numbered along bands of BAND rows of tiles, so that the work-groups of one time share rows of a and columns
- * of b in the cache. For small results the depth is cut twice: SHARES times SIDE·SIDE work-items of a work-group sum one
+ * of b in the cache. For small results the depth is cut twice: SHARES times so many work-items of a work-group sum one
  * share each for the same tile, which the first of them add in their order by way of local memory; and work-groups sum
  * one part each into scratch (PARTIAL), where gemm_finish adds them in their order, which is a launch more. One work-item
  * writes each output; sums run along the depth in order within a share, whatever the tile.
@@ -34,7 +35,7 @@
 #define SUMS 0 /* 1: the sums of op(a) over k are computed, too, by the work-groups of the first columns */
 #endif
 #ifndef SIDE
-#define SIDE 16 /* work-items along each side of the tile */
+#define SIDE 16 /* work-items along a row of the tile */
 #endif
 #ifndef OWN_ROWS
 #define OWN_ROWS 4
@@ -54,21 +55,22 @@
 #if DEPTH != 8 && DEPTH != 16 && DEPTH != 32
 #error "DEPTH is 8, 16 or 32"
 #endif
-#if (OWN_ROWS != 4 && OWN_ROWS != 8) || (OWN_COLUMNS != 4 && OWN_COLUMNS != 8)
-#error "a work-item owns 4 or 8 rows and columns"
+#if (OWN_ROWS != 4 && OWN_ROWS != 8) || (OWN_COLUMNS != 4 && OWN_COLUMNS != 8 && OWN_COLUMNS != 16)
+#error "a work-item owns 4 or 8 rows, and 4, 8 or 16 columns"
 #endif
 
 #if SHARES != 1 && (SIDE != 8 || (SHARES != 2 && SHARES != 4))
 #error "SHARES is 1, or 2 or 4 of groups of 8 by 8"
 #endif
 
-/* Longer stretches take registers: with 128 or fewer, two work-groups of 8×8 numbers a work-item share a compute unit. */
+/* Longer stretches take registers: with 128 or fewer, and 255 of 8×16, two work-groups share a compute unit. */
 #define UNROLL      _Pragma("unroll 2")
 #define UNROLL_NONE _Pragma("unroll 1")
 
 #define BAND         8
-#define ITEMS        (SIDE * SIDE)
-#define TILE_ROWS    (SIDE * OWN_ROWS)
+#define SIDE_ROWS    (OWN_COLUMNS == 16 ? 2 * SIDE : SIDE) /* work-items along a column of the tile */
+#define ITEMS        (SIDE * SIDE_ROWS)
+#define TILE_ROWS    (SIDE_ROWS * OWN_ROWS)
 #define TILE_COLUMNS (SIDE * OWN_COLUMNS)
 /* Of a slice in local memory: keeps float4 aligned and spreads the columns over the banks. */
 #define PITCH(tile) ((tile) + 4)
@@ -174,6 +176,13 @@ INLINE void put(float4 value, int row, int column, __global float *parts, EPILOG
 #define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0) MULTIPLY(r, c, f, 1)
 #define PUT_ROW(r, c, f)      PUT_FOUR(r, 0) PUT_FOUR(r, 1)
 #define DECLARE_ROW(r, c, f)  float4 sum##r##_0 = (float4)(0.0f), sum##r##_1 = (float4)(0.0f);
+#elif OWN_COLUMNS == 16
+#define EACH_COLUMN_FOUR(F)   F(0) F(1) F(2) F(3)
+#define MULTIPLY_ROW(r, c, f) MULTIPLY(r, c, f, 0) MULTIPLY(r, c, f, 1) MULTIPLY(r, c, f, 2) MULTIPLY(r, c, f, 3)
+#define PUT_ROW(r, c, f)      PUT_FOUR(r, 0) PUT_FOUR(r, 1) PUT_FOUR(r, 2) PUT_FOUR(r, 3)
+#define DECLARE_ROW(r, c, f)                                                                                           \
+    float4 sum##r##_0 = (float4)(0.0f), sum##r##_1 = (float4)(0.0f), sum##r##_2 = (float4)(0.0f),                      \
+           sum##r##_3 = (float4)(0.0f);
 #endif
 #define EACH_1(F) F(0)
 #define EACH_2(F) F(0) F(1)
@@ -215,14 +224,14 @@ INLINE void put(float4 value, int row, int column, __global float *parts, EPILOG
         KEEP_B(slice_b + now * SLICE_B, next_b##i, item + i * ITEMS, TILE_COLUMNS);
 #define READ_LEFT(f)                                                                                                   \
     const float4 left##f =                                                                                             \
-        *(const __local float4 *)(own_a + step * PITCH(TILE_ROWS) + f * (TILE_ROWS / 2));
+        *(const __local float4 *)(own_a + step * PITCH(TILE_ROWS) + f * (4 * SIDE_ROWS));
 #define READ_RIGHT(g)                                                                                                  \
     const float4 right##g =                                                                                            \
-        *(const __local float4 *)(own_b + step * PITCH(TILE_COLUMNS) + g * (TILE_COLUMNS / 2));
+        *(const __local float4 *)(own_b + step * PITCH(TILE_COLUMNS) + g * (4 * SIDE));
 #define MULTIPLY(r, c, f, g) sum##r##_##g = fma((float4)(left##f.c), right##g, sum##r##_##g);
 #define PUT_FOUR(r, g)                                                                                                 \
-    put(sum##r##_##g, row_begin + r / 4 * (TILE_ROWS / 2) + ITEM_ROW * 4 + r % 4,                                      \
-        column_begin + g * (TILE_COLUMNS / 2) + ITEM_COLUMN * 4, parts, EPILOGUE);
+    put(sum##r##_##g, row_begin + r / 4 * (4 * SIDE_ROWS) + ITEM_ROW * 4 + r % 4,                                    \
+        column_begin + g * (4 * SIDE) + ITEM_COLUMN * 4, parts, EPILOGUE);
 
 #define SLICE_A     (DEPTH * PITCH(TILE_ROWS))
 #define SLICE_B     (DEPTH * PITCH(TILE_COLUMNS))
@@ -235,9 +244,12 @@ INLINE void put(float4 value, int row, int column, __global float *parts, EPILOG
 #if OWN_COLUMNS == 4
 #define GIVE_ROW(r, c, f) GIVE_FOUR(r, 0)
 #define TAKE_ROW(r, c, f) TAKE_FOUR(r, 0)
-#else
+#elif OWN_COLUMNS == 8
 #define GIVE_ROW(r, c, f) GIVE_FOUR(r, 0) GIVE_FOUR(r, 1)
 #define TAKE_ROW(r, c, f) TAKE_FOUR(r, 0) TAKE_FOUR(r, 1)
+#else
+#define GIVE_ROW(r, c, f) GIVE_FOUR(r, 0) GIVE_FOUR(r, 1) GIVE_FOUR(r, 2) GIVE_FOUR(r, 3)
+#define TAKE_ROW(r, c, f) TAKE_FOUR(r, 0) TAKE_FOUR(r, 1) TAKE_FOUR(r, 2) TAKE_FOUR(r, 3)
 #endif
 #endif
 

@@ -5,7 +5,9 @@
 
 #include <math.h>
 
-enum { PITCH = 4, MOST_BESIDE_SUMS = 32 /* numbers of a work-item beside the sums of a factor, on Intel's GPUs */ };
+enum { WIDE = 16 /* columns of a work-item's own */, PITCH = 4 };
+/* Numbers of a work-item, and of one beside the sums of a factor, for which Intel's GPUs need no more registers. */
+enum { MOST = 64, MOST_BESIDE_SUMS = 32 };
 enum { SIDE, OWN_ROWS, OWN_COLUMNS, DEPTH, SHARES, PARTS, LIBRARY, PARAMETERS }; /* of tile_of */
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -14,9 +16,26 @@ typedef struct tile_shape {
     long side, own_rows, own_columns, depth, shares;
 } tile_shape;
 
+/* Work-items along a column of the tile: twice as many of those that own wide rows. */
+static long side_rows(const tile_shape *t) {
+    return t->own_columns == WIDE ? 2 * t->side : t->side;
+}
+
+static long rows_of(const tile_shape *t) {
+    return side_rows(t) * t->own_rows;
+}
+
+static long columns_of(const tile_shape *t) {
+    return t->side * t->own_columns;
+}
+
+static long items_of(const tile_shape *t) {
+    return t->side * side_rows(t) * t->shares;
+}
+
 static bool fits(const xp_device_limits *limits, const tile_shape *t) {
-    const long floats = 2 * t->shares * t->depth * (t->side * (t->own_rows + t->own_columns) + 2 * PITCH);
-    return (size_t)(t->side * t->side * t->shares) <= limits->work_group_size &&
+    const long floats = 2 * t->shares * t->depth * (rows_of(t) + columns_of(t) + 2 * PITCH);
+    return (size_t)items_of(t) <= limits->work_group_size &&
            (size_t)floats * sizeof(float) <= limits->static_local_bytes;
 }
 
@@ -25,10 +44,10 @@ static tile_shape shape_of(const xp_tuning *tile) {
     return (tile_shape){p[SIDE].value, p[OWN_ROWS].value, p[OWN_COLUMNS].value, p[DEPTH].value, p[SHARES].value};
 }
 
-/* Shares are for the smallest tiles. */
+/* Shares are for the smallest tiles, and so are wide rows, whose sums take too many registers of larger work-groups. */
 static bool tile_fits(const xp_tuning *tile, const xp_device *device, const void *sizes) {
     const tile_shape shape = shape_of(tile);
-    return (shape.shares == 1 || shape.side == 8) && fits(&device->limits, &shape);
+    return ((shape.shares == 1 && shape.own_columns != WIDE) || shape.side == 8) && fits(&device->limits, &shape);
 }
 
 /* Clocks of a work-group, as tools/compile-lab estimates them for an H200. */
@@ -38,15 +57,17 @@ typedef struct unit_work {
     double schedulers; /* of the unit's, that the work-group keeps busy */
 } unit_work;
 
-/* A step takes what multiplying and reading local memory take, and a part of what the cache takes, twenty bytes a
- * clock. */
+/* A step takes what multiplying, reading local memory, and the cache take, twenty bytes a clock: parts of a scheduler
+ * that overlap imperfectly. */
 static unit_work work_of(const tile_shape *t) {
     enum { LANES = 128, SUB_GROUP = 32, SCHEDULERS = 4 };
-    const double items = (double)(t->side * t->side), edges = (double)(t->own_rows + t->own_columns);
-    const double own = (double)(t->own_rows * t->own_columns) + 1.2 * edges;
-    return (unit_work){.step = items / LANES * own + 0.08 * (double)t->side * edges,
-                       .pass = 1.28 * (double)t->depth * own,
-                       .schedulers = items * (double)t->shares / SUB_GROUP / SCHEDULERS};
+    const double items = (double)items_of(t), edges = (double)(t->own_rows + t->own_columns);
+    const double issue = 1.03 * (double)(t->own_rows * t->own_columns) + 0.25 * edges + 5.5, local = 4.3 * edges;
+    const double cache = 25.6 * (double)((rows_of(t) + columns_of(t)) * t->shares) / items;
+    const double step = pow(pow(issue, 2.5) + pow(local, 2.5) + pow(cache, 2.5), 0.4);
+    return (unit_work){.step = items / (double)t->shares / LANES * step,
+                       .pass = (double)t->depth * step,
+                       .schedulers = items / SUB_GROUP / SCHEDULERS};
 }
 
 /* Of a unit, for a step of each of the `count` work-groups that share it: one alone has nothing to do at its
@@ -61,15 +82,16 @@ static double together(const unit_work *w, double count) {
  * launch costs the host as much as the work of some thousand clocks, and the device little less. */
 static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_shape *t, int64_t parts) {
     enum {
-        ROOM = 512, /* work-items with the registers of 8×8 numbers */
+        ROOM = 512 * 64, /* numbers that work-items have registers for */
         START = 1500,
         LAUNCH = 12500,
         GIVE = 300,
         BYTES = 18 /* of device memory, a clock and unit */
     };
-    const int64_t items = t->side * t->side * t->shares, tiles = xp_launch_blocks(p->m, t->side * t->own_rows) *
-                                                                 xp_launch_blocks(p->n, t->side * t->own_columns);
-    const int64_t groups = xp_launch_blocks(tiles * parts, units), room = ROOM / items, rest = groups % room;
+    const int64_t tiles = xp_launch_blocks(p->m, rows_of(t)) * xp_launch_blocks(p->n, columns_of(t));
+    const int64_t own = t->own_columns == WIDE ? t->own_rows * t->own_columns : 64;
+    const int64_t groups = xp_launch_blocks(tiles * parts, units), room = ROOM / (items_of(t) * own);
+    const int64_t rest = groups % room;
     const unit_work w = work_of(t);
     const double depth = (double)xp_launch_blocks(p->k, parts), waves = (double)(groups / room);
     const double steps = waves * together(&w, (double)room) + (rest ? together(&w, (double)rest) : 0);
@@ -80,10 +102,10 @@ static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_sha
 
 /* Makes the tile, the shares and the parts that are estimated to be fastest the defaults. */
 static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
-    static const tile_shape tiles[] = {{8, 4, 4, 16, 1},  {8, 4, 8, 16, 1},  {8, 8, 4, 16, 1},  {8, 8, 8, 8, 1},
-                                       {16, 4, 4, 16, 1}, {16, 4, 8, 16, 1}, {16, 8, 4, 16, 1}, {16, 8, 8, 8, 1},
-                                       {8, 4, 4, 16, 2},  {8, 4, 4, 16, 4},  {8, 4, 8, 8, 2},   {8, 4, 8, 8, 4},
-                                       {8, 8, 4, 8, 2},   {8, 8, 4, 8, 4},   {8, 8, 8, 8, 2},   {8, 8, 8, 8, 4}};
+    static const tile_shape tiles[] = {
+        {8, 4, 4, 16, 1},  {8, 4, 8, 16, 1}, {8, 8, 4, 16, 1}, {8, 8, 8, 8, 1},  {16, 4, 4, 16, 1}, {16, 4, 8, 16, 1},
+        {16, 8, 4, 16, 1}, {16, 8, 8, 8, 1}, {8, 4, 4, 16, 2}, {8, 4, 4, 16, 4}, {8, 4, 8, 8, 2},   {8, 4, 8, 8, 4},
+        {8, 8, 4, 8, 2},   {8, 8, 4, 8, 4},  {8, 8, 8, 8, 2},  {8, 8, 8, 8, 4},  {8, 8, 16, 8, 1},  {8, 8, 16, 8, 2}};
     const unsigned units = limits->compute_units > 0 ? limits->compute_units : 1; /* a driver may not say */
     double best = 0;
     for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
@@ -116,7 +138,7 @@ static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
                       .count = PARAMETERS,
                       .parameters = {{"SIDE", 16, {8, 16}},
                                      {"OWN_ROWS", 4, {4, 8}},
-                                     {"OWN_COLUMNS", 4, {4, 8}},
+                                     {"OWN_COLUMNS", 4, {4, 8, WIDE}},
                                      {"DEPTH", 16, {8, 16, 32}},
                                      {"SHARES", 1, {1, 2, 4}},
                                      {"PARTS", 1, {1}},
@@ -168,14 +190,14 @@ xp_status xp_gemm_emit_tiled(xp_plan *plan, const xp_node *node, xp_family famil
     xp_tuning tile, library;
     XP_TRY(choose(plan, node, &tile, &library));
     const tile_shape shape = shape_of(&tile);
-    const int64_t rows = shape.side * shape.own_rows, columns = shape.side * shape.own_columns;
-    const size_t items = (size_t)(shape.side * shape.side * shape.shares);
+    const size_t items = (size_t)items_of(&shape);
     xp_launch_request product = {
         .file = "gemm_tiled",
         .kernel = "gemm_tiled",
         .variant.tuning = tile.handle,
-        .variant.many_registers = t.sums && shape.own_rows * shape.own_columns > MOST_BESIDE_SUMS,
-        .global = {(size_t)(xp_launch_blocks(p->m, rows) * xp_launch_blocks(p->n, columns)) * items},
+        .variant.many_registers = shape.own_rows * shape.own_columns > (t.sums ? MOST_BESIDE_SUMS : MOST),
+        .global = {(size_t)(xp_launch_blocks(p->m, rows_of(&shape)) * xp_launch_blocks(p->n, columns_of(&shape))) *
+                   items},
         .local = {items}};
     for (int i = 0; i < SHARES; i++)
         xp_variant_set(&product.variant, tile.parameters[i].name, tile.parameters[i].value);

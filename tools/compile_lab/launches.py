@@ -25,7 +25,7 @@ def option(launch, name, usual=0):
 
 def flops_of_group(launch, groups):
     """Of a work-group, with what it computes beyond the edges of the results."""
-    tile = {"gemm_tiled": option(launch, "SIDE")**2 * option(launch, "OWN_ROWS") * option(launch, "OWN_COLUMNS"),
+    tile = {"gemm_tiled": math.prod(launch["local"]) // option(launch, "SHARES", 1) * option(launch, "OWN_ROWS") * option(launch, "OWN_COLUMNS"),
             "gemm_wgmma": 128 * option(launch, "COLUMNS", 256),
             "gemm_matrix": 2 * option(launch, "GROUP_COLUMNS", 2) * option(launch, "SUB_ROWS") * option(launch, "SUB_COLUMNS")}
     area = tile.get(launch["kernel"])
