@@ -133,6 +133,24 @@ KERNEL void attention_backward_queries(const __global stored *restrict q, const 
 }
 
 #if WRITE_DK || WRITE_DV
+/* Shift and delta of the queries of a block that this work-item brings: each is read from memory once, a block ahead. */
+#define BROUGHT SHARE(KEYS)
+INLINE void read_shifts(float *shift, float *mean, const __global float *lse, const __global float *delta, int at,
+                        int end) {
+    UNROLL for (int i = 0; i < BROUGHT; i++) {
+        const int place = get_local_id(0) + i * WORK_ITEMS, query = at + place;
+        const bool there = place < KEYS && query < end;
+        shift[i] = there ? shift_of(lse[query * STRIDE]) : INFINITY;
+        mean[i] = there && WRITE_DK ? delta[query * STRIDE] : 0.0f;
+    }
+}
+INLINE void store_shifts(const float *shift, const float *mean, __local float *shifts, __local float *means) {
+    UNROLL for (int i = 0; i < BROUGHT; i++) {
+        const int place = get_local_id(0) + i * WORK_ITEMS;
+        if (place < KEYS) shifts[place] = shift[i], means[place] = mean[i];
+    }
+}
+
 /* Owns rows of k and v of one key head: dv = pᵀ · d_o, dk = dsᵀ · q, summed over the queries and then over the query
  * heads that share it; rows behind the length become 0. Work-groups: block of keys of each residue, head, sample. */
 KERNEL void attention_backward_keys(const __global stored *restrict q, const __global stored *restrict k,
@@ -146,6 +164,8 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
                                     int dv_head) {
     __local uint4 ring[RING(HELD_K, WRITE_DK &&HELD_V)];
     DECLARE_OWN(own_k, HELD_K, D)
+    /* Of the block at hand and the next one. */
+    __local float shifts[2 * KEYS] __attribute__((aligned(16))), means[2 * KEYS] __attribute__((aligned(16)));
     MATRIX_STATE(1, MOST_RIGHTS)
     COPY_STATE(RING_COPIES)
     const int residue = get_group_id(0) % STRIDE, first = get_group_id(0) / STRIDE * ROWS;
@@ -191,15 +211,20 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
         BRING((block) + TILE_OF(KEYS, D), d_o_rows + (long)(at)*STRIDE * d_o_row, STRIDE *d_o_row, KEYS, end - (at),   \
               E)                                                                                                       \
     }
-        BEGIN_WALK(false, first, keys, from / KEYS * KEYS, end)
+        float brought_shift[BROUGHT], brought_mean[BROUGHT];
+        int turn = 0, kind_of_first;
+        const int begin = next_block(&s, false, first, keys, from / KEYS * KEYS, end, &kind_of_first);
+        read_shifts(brought_shift, brought_mean, own_lse, own_delta, begin, end);
+        store_shifts(brought_shift, brought_mean, shifts, means);
+        BEGIN_WALK(false, first, keys, begin, end)
+        read_shifts(brought_shift, brought_mean, own_lse, own_delta, place_[0], end);
         float p[1][RIGHTS][SUM_NUMBERS];
         WEIGHTS(weights)
         SLOPES(slopes)
         MULTIPLY_OWN(p, own_k, HELD_K, x_tile, D)
         MAKE_SCORES(p, slopes, false, first, first + keys, end)
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
-            const int query = at + MATRIX_COLUMNS * j + MATRIX_COLUMN(c);
-            const float shift = query < end ? shift_of(own_lse[query * STRIDE]) : INFINITY;
+            const float shift = shifts[turn + MATRIX_COLUMNS * j + MATRIX_COLUMN(c)];
             UNROLL for (int e = c; e < SUM_NUMBERS; e += ROW_NUMBERS) p[0][j][e] = weight_of(p[0][j][e], factor, shift);
         }
 #if DROPOUT
@@ -225,14 +250,15 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
         float ds[1][RIGHTS][SUM_NUMBERS];
         MULTIPLY_OWN(ds, own_v, HELD_V, y_tile, E)
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
-            const int query = at + MATRIX_COLUMNS * j + MATRIX_COLUMN(c);
-            const float mean = query < end ? own_delta[query * STRIDE] : 0.0f;
+            const float mean = means[turn + MATRIX_COLUMNS * j + MATRIX_COLUMN(c)];
             UNROLL for (int e = c; e < SUM_NUMBERS; e += ROW_NUMBERS)
                 ds[0][j][e] = (ds[0][j][e] * KEEP(j, e) - mean) * p[0][j][e] * SLOPE_OF(slopes, j, e);
         }
         PACK_WEIGHTS(weights, ds)
         ACCUMULATE(d_key, weights, x_tile, D)
 #endif
+        turn = KEYS - turn;
+        store_shifts(brought_shift, brought_mean, shifts + turn, means + turn);
         END_WALK
     }
 #if WRITE_DK

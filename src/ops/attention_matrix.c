@@ -86,9 +86,11 @@ static int64_t forward_bytes(const xp_device *device, const problem *p, const xp
     return kernel_bytes(device, p, tuning, p->s.width, 32, 0, 0);
 }
 
+/* The pass that owns keys keeps two numbers of each query, of two blocks. */
 static int64_t backward_bytes(const xp_device *device, const problem *p, const xp_tuning *tuning) {
+    const int64_t numbers = 4 * (int64_t)sizeof(float) * tuning->parameters[KEYS].value;
     return larger(kernel_bytes(device, p, tuning, p->s.width, 32, p->s.value_width, 32),
-                  kernel_bytes(device, p, tuning, p->s.width, is_single(p) ? 16 : 32, p->s.value_width, 16));
+                  kernel_bytes(device, p, tuning, p->s.width, is_single(p) ? 16 : 32, p->s.value_width, 16) + numbers);
 }
 
 /* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
@@ -102,7 +104,7 @@ static bool backward_fits(const xp_tuning *tuning, const xp_device *device, cons
 }
 
 static bool fit(const xp_device *device, const problem *p, xp_tuning *tuning) {
-    static const int order[] = {STAGES, KEYS, SUB_GROUPS, LEFTS};
+    static const int order[] = {KEYS, STAGES, SUB_GROUPS, LEFTS};
     return xp_tuning_fit(tuning, order, tuning->count, device, p, tuning->count > LEFTS ? forward_fits : backward_fits);
 }
 
@@ -151,14 +153,20 @@ static const room_sizes *room_of(const xp_device *device, bool single) {
     return single ? &of_singles : &rooms[device->layout];
 }
 
-/* Sub-groups of a work-group: up to eight of those that the device permits. */
-static xp_tuning_parameter sub_groups(const xp_device *device) {
+/* Sub-groups of a work-group: `usual`, if the device permits so many. */
+static xp_tuning_parameter sub_groups(const xp_device *device, long usual) {
     xp_tuning_parameter sub_groups = {"SUB_GROUPS", 1, {1}};
     for (int i = 1; i < 4 && (size_t)layout_of(device)->lanes << i <= device->limits.work_group_size; i++) {
         sub_groups.values[i] = 1 << i;
-        if (i <= 2) sub_groups.value = 1 << i;
+        if (1 << i <= usual) sub_groups.value = 1 << i;
     }
     return sub_groups;
+}
+
+/* Eight sub-groups read each block from the cache half as often as four, but have no others beside them that work while
+ * they meet: they are faster where products, and not what is made between them, take most of the time. */
+static long sub_groups_of_plain(const xp_device *device, const problem *p, int64_t widest) {
+    return layout_of(device)->asynchronous && is_plain(p->t) && p->s.wider > 32 && p->s.wider <= widest ? 8 : 4;
 }
 
 static xp_tuning_parameter stages(const xp_device *device, long usual) {
@@ -171,14 +179,19 @@ static xp_tuning forward_question(const xp_device *device, const problem *p) {
     const room_sizes *room = room_of(device, is_single(p));
     const bool narrow = s->wider <= 64;
     const bool roomy = narrow && (is_single(p) || is_plain(p->t));
+    const bool slim = is_single(p) && s->wider <= 32;
     const long keys = s->wider > 128 ? room->forward[2] : room->forward[!roomy];
     xp_tuning tuning = {.kernel = "attention_matrix forward",
                         .file = "attention_matrix_forward",
                         .count = FORWARD_PARAMETERS,
-                        .parameters = {sub_groups(device),
+                        .parameters = {sub_groups(device, sub_groups_of_plain(device, p, is_single(p) ? 64 : 128)),
                                        {"KEYS", keys, {16, 32, 64, 128}},
                                        stages(device, 3),
-                                       {"LEFTS", narrow ? room->lefts : 1, {1, 2}}}};
+                                       {"LEFTS",
+                                        slim     ? 2
+                                        : narrow ? room->lefts
+                                                 : 1,
+                                        {1, 2}}}};
     spread(device, s, s->class_queries, s->heads, &tuning);
     return tuning;
 }
@@ -188,13 +201,14 @@ static xp_tuning backward_question(const xp_device *device, const problem *p) {
     const room_sizes *room = room_of(device, is_single(p));
     const long keys = s->wider > 128   ? room->backward[2]
                       : s->wider > 64  ? room->backward[1]
-                      : is_plain(p->t) ? room->backward[0]
+                      : is_plain(p->t) ? larger(room->backward[0], is_single(p) && s->wider <= 32 ? 32 : 0)
                                        : larger(room->backward[0] / 2, 16);
-    xp_tuning tuning = {
-        .kernel = "attention_matrix backward",
-        .file = "attention_matrix_backward",
-        .count = BACKWARD_PARAMETERS,
-        .parameters = {sub_groups(device), {"KEYS", keys, {16, 32, 64}}, stages(device, is_single(p) ? 2 : 3)}};
+    xp_tuning tuning = {.kernel = "attention_matrix backward",
+                        .file = "attention_matrix_backward",
+                        .count = BACKWARD_PARAMETERS,
+                        .parameters = {sub_groups(device, is_single(p) ? 4 : sub_groups_of_plain(device, p, 64)),
+                                       {"KEYS", keys, {16, 32, 64}},
+                                       stages(device, is_single(p) ? 2 : 3)}};
     spread(device, s, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
     return tuning;
 }
