@@ -9,8 +9,8 @@
  *   attention  samples=8 heads=16 length=4096 width=64, backward=1: both passes
  *
  * All take family=matrix (or tiled), precision=fp32 (fp32-matrix, tf32, bf16, fp16), and the KiB of local memory:
- * wgmma=144 for kernels with asynchronous units (0: there are none), static=48 for all others, as much as assemblers
- * accept; drivers of an H200 give both more. Exit status: 0, or 1 and a message. */
+ * wgmma=144 for kernels with asynchronous units (0: there are none), static=99 for all others; the driver of an H200
+ * gives both. Exit status: 0, or 1 and a message. */
 #include "graph/plan_internal.h"
 #include "graph/store.h"
 #include "ops/ops.h"
@@ -70,7 +70,7 @@ static xp_status open_device(work *w, unsigned units) {
     device->limits = (xp_device_limits){.type = CL_DEVICE_TYPE_GPU,
                                         .work_group_size = 1024,
                                         .local_bytes = 48 << 10,
-                                        .static_local_bytes = (size_t)number_of(w, "static", 48) << 10,
+                                        .static_local_bytes = (size_t)number_of(w, "static", 99) << 10,
                                         .allocation_bytes = (size_t)35 << 30,
                                         .alignment_bytes = 512,
                                         .compute_units = units,

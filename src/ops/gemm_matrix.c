@@ -67,9 +67,16 @@ static int64_t local_bytes(const xp_device *device, const xp_gemm_attributes *p,
     return larger(rings, larger(sums, given)) + (device->matrix == XP_MATRIX_EMULATED ? shared : 0);
 }
 
+/* Work-items that a compute unit has registers for: one of NVIDIA's has 65,536, of which a work-item of a tile beyond
+ * 32×32 takes up to 255, and of a smaller one half of these. */
+static int64_t room_of(const block *b) {
+    return b->sub_rows * b->sub_columns > 32 * 32 ? 256 : 512;
+}
+
 static bool block_fits(const xp_device *device, const xp_gemm_attributes *p, const block *b) {
     return local_bytes(device, p, b) <= (int64_t)device->limits.static_local_bytes &&
-           items_of(device, b) <= (int64_t)device->limits.work_group_size;
+           items_of(device, b) <= (int64_t)device->limits.work_group_size &&
+           (!layout_of(device)->asynchronous || items_of(device, b) <= room_of(b));
 }
 
 static bool fits(const xp_tuning *tuning, const xp_device *device, const void *node) {
@@ -109,19 +116,20 @@ static const tile_rate tile_rates[] = {
     {2, 16, 16, {132, 73}, {59, 35}},
 };
 
-/* Clocks of the compute unit with the most work-groups. Shares hide each other's waits, and give their sums away by way
- * of local memory. A second launch costs the host as much as the work of some thousand clocks, and the device little
- * less. */
+/* Clocks of the compute unit with the most work-groups. Those that it has room for at one time, and shares, hide each
+ * other's waits; shares give their sums away by way of local memory. A second launch costs the host as much as the work
+ * of some thousand clocks, and the device little less. */
 static double clocks(const xp_device *device, const xp_gemm_attributes *p, const block *b, const tile_rate *rate) {
-    enum { GIVE = 400 };
+    enum { GIVE = 400, START = 1500 };
     const int64_t units = device->limits.compute_units;
     const bool in_three = b->bytes == 4 && device->arithmetic == XP_ARITHMETIC_FP32_MATRIX;
     const double full = in_three ? rate->singles.full : rate->halves.full;
     const double alone = in_three ? rate->singles.alone : rate->halves.alone;
     const double groups = (double)xp_launch_blocks(groups_of(device, b, p) * b->parts, units);
     const double tile = (double)(rows_of(device, b) * columns_of(b) * xp_launch_blocks(p->k, b->parts));
-    const double waits = (1 / alone - 1 / full) / (double)b->shares;
-    return tile * (groups / full + waits) * (b->bytes == 4 && !in_three ? 2 : 1) +
+    const double together = fmax(1, fmin(groups, (double)(room_of(b) / items_of(device, b))));
+    const double rounds = ceil(groups / together), waits = (1 / alone - 1 / full) / (together * (double)b->shares);
+    return tile * (groups / full + rounds * waits) * (b->bytes == 4 && !in_three ? 2 : 1) + rounds * START +
            (double)(b->shares - 1) * GIVE * groups + xp_gemm_parts_clocks(device, p, b->parts);
 }
 

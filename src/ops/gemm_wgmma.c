@@ -5,6 +5,7 @@
 #include <math.h>
 
 enum { TILE_ROWS = 128, LINE = 128 /* bytes of a factor's row in a slice */, ITEMS = 256, LEAST_COLUMNS = 128 };
+enum { START = 1500 /* clocks of a work-group before and after its slices */ };
 
 typedef struct tile {
     int64_t columns, stages, parts;
@@ -59,7 +60,7 @@ static tile choose_tile(const xp_device *device, const xp_node *node, double *cl
             const int64_t groups = xp_launch_blocks(p->m, TILE_ROWS) * xp_launch_blocks(p->n, t.columns) * t.parts;
             const double depth = (double)(xp_launch_blocks(xp_launch_blocks(p->k, t.parts), numbers) * numbers);
             const double time =
-                ((double)xp_launch_blocks(groups, units) + 0.5) * (double)(TILE_ROWS * t.columns) * depth / rate +
+                (double)xp_launch_blocks(groups, units) * ((double)(TILE_ROWS * t.columns) * depth / rate + START) +
                 xp_gemm_parts_clocks(device, p, t.parts);
             if (best.stages == 0 || time < *clocks) {
                 best = t;
