@@ -2,7 +2,7 @@
  * models' arithmetic. All have the arguments (in, out, count), so that the host has one way to run them.
  *
  * PART   0: launches and work-groups; 1: arithmetic; 2: halves in memory; 3: double; 4: half arithmetic; 5: sub-groups;
- *        6: matrix units; 7: much local memory
+ *        6: matrix units; 7: much local memory; 8: pairs of bf16
  * LOCAL_BYTES  that probe_keep's work-groups keep, a multiple of 256
  * GROUP  work-items of probe_tree's groups, a power of two
  * NONCE  changes nothing: a driver that keeps compiled kernels has never seen this number */
@@ -177,6 +177,20 @@ probe_keep(const __global float *in, __global float *out, int count) {
     int right = 0;
     for (uint i = 63 - item; i < LOCAL_BYTES / 4; i += 64) right += words[i] == first + i;
     out[get_global_id(0)] = right;
+}
+#endif
+
+#if PART == 8
+#include "factors.clh"
+/* in [4][LANES]: the steps of two factors; out [2][LANES]: their product plus 1, and in the size of the other half the
+ * first 2 * LANES numbers as bf16 */
+__kernel void probe_pairs(const __global float *in, __global float *out, int count) {
+    const floats a = factors_of(load_lanes(0, in), load_lanes(1, in));
+    const floats b = factors_of(load_lanes(2, in), load_lanes(3, in));
+    float halves[LANES];
+    store_halves(load_lanes(0, in), load_lanes(1, in), halves);
+    store_lanes(multiply_add(a, b, (floats)(1.0f)), 0, out);
+    store_lanes(load_lanes(0, halves), 1, out);
 }
 #endif
 

@@ -13,35 +13,37 @@
 
 /* ---- the probes -------------------------------------------------------------------------------------------------- */
 
-static xp_status find_registers(xp_device *device) {
+static void find_registers(xp_device *device) {
     device->register_option = xp_registers_find(device);
-    return XP_OK;
 }
 
-static xp_status find_matrix(xp_device *device) {
+static void find_matrix(xp_device *device) {
     device->matrix = xp_matrix_find(device);
-    return XP_OK;
 }
 
-static xp_status find_wgmma(xp_device *device) {
+static void find_wgmma(xp_device *device) {
     device->wgmma_bytes = xp_wgmma_find(device);
-    return XP_OK;
 }
 
-static xp_status find_static_local(xp_device *device) {
+static void find_static_local(xp_device *device) {
     device->limits.static_local_bytes = xp_static_local_find(device);
-    return XP_OK;
 }
 
-static xp_status find_lanes(xp_device *device) {
-    return xp_peak_lanes(device, &device->limits.lanes);
+static void find_lanes(xp_device *device) {
+    const xp_status status = xp_peak_lanes(device, &device->limits.lanes);
+    xp_probe_ended(device, status);
+    if (status != XP_OK) device->limits.lanes = 8;
+}
+
+static void find_bf16_instruction(xp_device *device) {
+    device->limits.bf16_instruction = xp_bf16_instruction_find(device);
 }
 
 static const struct probe {
-    xp_status (*find)(xp_device *device);
+    void (*find)(xp_device *device);
     bool of_cpu;
-} probes[] = {
-    {find_registers, false}, {find_matrix, false}, {find_wgmma, false}, {find_static_local, false}, {find_lanes, true}};
+} probes[] = {{find_registers, false},    {find_matrix, false}, {find_wgmma, false},
+              {find_static_local, false}, {find_lanes, true},   {find_bf16_instruction, true}};
 enum { PROBES = sizeof probes / sizeof *probes };
 
 static void take(xp_device *device, const xp_device *found) {
@@ -50,29 +52,29 @@ static void take(xp_device *device, const xp_device *found) {
     device->wgmma_bytes = found->wgmma_bytes;
     device->limits.static_local_bytes = found->limits.static_local_bytes;
     device->limits.lanes = found->limits.lanes;
+    device->limits.bf16_instruction = found->limits.bf16_instruction;
 }
 
 /* A context that a probe may have broken is not used for the next. *whole: none has been. */
 static xp_status run_probes(xp_device *device, bool *whole) {
     const bool is_cpu = device->limits.type & CL_DEVICE_TYPE_CPU;
     xp_device *own = NULL;
-    xp_status status = XP_OK;
     *whole = true;
-    for (int i = 0; i < PROBES && status == XP_OK; i++) {
+    for (int i = 0; i < PROBES; i++) {
         if (probes[i].of_cpu != is_cpu) continue;
         if (!own) XP_TRY(xp_device_clone(&own, device));
-        status = probes[i].find(own);
+        probes[i].find(own);
         take(device, own);
         if (own->probe_failed) *whole = false, xp_device_close(&own);
     }
     xp_device_close(&own);
-    return status;
+    return XP_OK;
 }
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */
 
 static const char record_name[] = "findings.json";
-enum { FORMAT = 1, KEY_BYTES = 400, VERSION_BYTES = 17 };
+enum { FORMAT = 2, KEY_BYTES = 400, VERSION_BYTES = 17 };
 
 static void device_key(const xp_device *device, const char *platform, char key[KEY_BYTES]) {
     snprintf(key, KEY_BYTES, "%s | %s | %s", device->name, device->driver, platform);
@@ -89,10 +91,10 @@ static void version_of_probes(char version[VERSION_BYTES]) {
 }
 
 static json_t *entry_of(const xp_device *device, const char *version) {
-    return json_pack("{s:s,s:b,s:s,s:I,s:I,s:i}", "version", version, "many_registers", *device->register_option != 0,
+    return json_pack("{s:s,s:b,s:s,s:I,s:I,s:i,s:b}", "version", version, "many_registers", *device->register_option != 0,
                      "matrix", xp_matrix_name(device->matrix), "wgmma_bytes", (json_int_t)device->wgmma_bytes,
                      "static_local_bytes", (json_int_t)device->limits.static_local_bytes, "lanes",
-                     (int)device->limits.lanes);
+                     (int)device->limits.lanes, "bf16_instruction", device->limits.bf16_instruction);
 }
 
 /* A number of bytes from `least` to 1 MiB, more than any local memory so far; false: it is none. */
@@ -107,14 +109,17 @@ static bool read_bytes(const json_t *entry, const char *name, size_t least, size
 static bool believe(xp_device *device, const json_t *entry, const char *version) {
     const char *written_by = json_string_value(json_object_get(entry, "version")),
                *matrix = json_string_value(json_object_get(entry, "matrix"));
-    const json_t *many_registers = json_object_get(entry, "many_registers");
+    const json_t *many_registers = json_object_get(entry, "many_registers"),
+                 *bf16_instruction = json_object_get(entry, "bf16_instruction");
     xp_device found = {.register_option = json_is_true(many_registers) ? xp_register_option : "",
                        .matrix = XP_MATRICES,
-                       .limits = {.lanes = (unsigned)json_integer_value(json_object_get(entry, "lanes"))}};
+                       .limits = {.lanes = (unsigned)json_integer_value(json_object_get(entry, "lanes")),
+                                  .bf16_instruction = json_is_true(bf16_instruction)}};
     if (!*version || !written_by || strcmp(written_by, version) != 0 || !matrix) return false;
     for (int m = XP_MATRIX_NONE; m < XP_MATRICES; m++)
         if (m != XP_MATRIX_EMULATED && strcmp(matrix, xp_matrix_name((xp_matrix)m)) == 0) found.matrix = (xp_matrix)m;
-    if (found.matrix == XP_MATRICES || !json_is_boolean(many_registers) ||
+    if (found.matrix == XP_MATRICES || !json_is_boolean(many_registers) || !json_is_boolean(bf16_instruction) ||
+        (found.limits.bf16_instruction && !xp_bf16_instruction_exists()) ||
         (found.limits.lanes != 8 && found.limits.lanes != 16) ||
         !read_bytes(entry, "wgmma_bytes", 0, &found.wgmma_bytes) ||
         !read_bytes(entry, "static_local_bytes", device->limits.local_bytes, &found.limits.static_local_bytes))

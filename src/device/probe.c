@@ -26,6 +26,7 @@ const xp_probe xp_probes[] = {
     {"half", "fp16 arithmetic", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_half_arithmetic},
     {"double", "double precision", XP_PROBE_UNUSED, "no kernel uses it", xp_probe_double},
     {"sub-groups", "sub-groups", XP_PROBE_UNUSED, "no kernel uses them", xp_probe_sub_groups},
+    {"bf16", "bf16 instructions of CPUs", XP_PROBE_USEFUL, "products in bf16 use others", xp_probe_bf16},
     {"matrix", "matrix units", XP_PROBE_USEFUL, "products use the ordinary units", xp_probe_matrix},
     {"wgmma", "asynchronous matrix units", XP_PROBE_USEFUL, "products use mma.sync", xp_probe_wgmma},
     {"hang", "a probe that hangs", XP_PROBE_HIDDEN, "as intended", xp_probe_hang},

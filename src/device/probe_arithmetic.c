@@ -1,6 +1,7 @@
 /* Probes of arithmetic, and of what is more than OpenCL 1.2 demands. */
 #include "device/probe_job.h"
 
+#include "core/half.h"
 #include "core/text.h"
 
 #include <math.h>
@@ -198,4 +199,55 @@ xp_status xp_probe_sub_groups(xp_device *device, xp_probe_result *out) {
             "no kernel uses them");
     }
     return xp_fail(XP_BUILD_ERROR, "they do not compile as CL1.2, CL2.0 or CL3.0");
+}
+
+/* ---- bf16 on CPUs ------------------------------------------------------------------------------------------------ */
+
+bool xp_bf16_instruction_exists(void) {
+#if defined __x86_64__ && defined __GNUC__
+    return __builtin_cpu_supports("avx512bf16");
+#else
+    return false;
+#endif
+}
+
+/* Numbers of 12 bits, rounded to bf16 on the way; what they make is exact in fp32. */
+static int count_right_pairs(xp_device *device, int *of) {
+    enum { LANES = 16, ROWS = 4 };
+    float in[ROWS * LANES], rounded[ROWS * LANES], got[2 * LANES] = {0};
+    uint16_t halves[2 * LANES];
+    uint32_t state = 3;
+    for (int i = 0; i < ROWS * LANES; i++) {
+        in[i] = (float)((int)(next_random(&state) >> 12) - 2048) * 0x1p-10f;
+        const uint32_t bits = (uint32_t)xp_bf16_bits((double)in[i]) << 16;
+        memcpy(&rounded[i], &bits, sizeof bits);
+    }
+    xp_variant variant = xp_probe_part(XP_PROBE_PART_PAIRS);
+    xp_variant_set(&variant, "LANES", LANES);
+    xp_variant_set(&variant, "STORAGE", 2);
+    xp_variant_set(&variant, "BF16_INSTRUCTION", 1);
+    *of = 3 * LANES;
+    if (xp_probe_compute(device, "probe_pairs", &variant, 1, 1, sizeof in, in, sizeof got, got, 1) != XP_OK) return 0;
+    memcpy(halves, got + LANES, sizeof halves);
+    int right = 0;
+    for (int i = 0; i < LANES; i++) {
+        const float *lane = rounded + i;
+        right += got[i] == lane[0] * lane[2 * LANES] + lane[LANES] * lane[3 * LANES] + 1;
+    }
+    for (int i = 0; i < 2 * LANES; i++) right += halves[i] == xp_bf16_bits((double)in[i]);
+    return right;
+}
+
+bool xp_bf16_instruction_find(xp_device *device) {
+    int of;
+    return device->limits.lanes == 16 && xp_bf16_instruction_exists() && count_right_pairs(device, &of) == of;
+}
+
+xp_status xp_probe_bf16(xp_device *device, xp_probe_result *out) {
+    int of, right;
+    if (!(device->limits.type & CL_DEVICE_TYPE_CPU) || device->limits.lanes != 16 || !xp_bf16_instruction_exists())
+        return xp_probe_answer(out, true, 0, "none", "products in bf16 use the ordinary units of the device");
+    right = count_right_pairs(device, &of);
+    return xp_probe_answer(out, right == of, right, xp_probe_words("AVX-512 BF16, %d of %d results right", right, of),
+                           right == of ? "multiply tensors in bf16" : "not used");
 }

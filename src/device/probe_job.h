@@ -16,7 +16,8 @@ enum {
     XP_PROBE_PART_HALF,
     XP_PROBE_PART_SUB_GROUPS,
     XP_PROBE_PART_MATRIX,
-    XP_PROBE_PART_LOCAL
+    XP_PROBE_PART_LOCAL,
+    XP_PROBE_PART_PAIRS
 };
 
 /* The variant of a part. */
@@ -68,6 +69,12 @@ bool xp_probe_lists(const xp_device *device, const char *extension);
 /* How many of *of products, which every unit computes without rounding, are right. */
 int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
 
+/* Whether this processor has the instructions of AVX-512 BF16; one that has not may end the process at the first. */
+bool xp_bf16_instruction_exists(void);
+/* Whether the device's compiler takes them and they compute correctly. For a device that is being opened, after
+ * xp_peak_lanes. */
+bool xp_bf16_instruction_find(xp_device *device);
+
 /* The local memory that kernels with asynchronous matrix units may use; 0: the device has none that compute correctly.
  * For a device that is being opened, after xp_matrix_find. */
 size_t xp_wgmma_find(xp_device *device);
@@ -93,6 +100,7 @@ xp_status xp_probe_half_storage(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_double(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_half_arithmetic(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_sub_groups(xp_device *device, xp_probe_result *out);
+xp_status xp_probe_bf16(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_matrix(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_wgmma(xp_device *device, xp_probe_result *out);
 xp_status xp_probe_hang(xp_device *device, xp_probe_result *out);

@@ -42,10 +42,15 @@ static int64_t depth_parts(const xp_gemm_attributes *p) {
     return parts > 1 ? parts : 1;
 }
 
+/* Steps of the depth in one factor. */
+static int64_t steps_of(const xp_node *node) {
+    return xp_node_storage(node) == XP_BF16 ? 2 : 1;
+}
+
 static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attributes *p, const wide_blocks *block,
                         const xp_variant *variant, xp_tensor **panels_out) {
     const int64_t columns = 2 * block->lanes, panels = xp_launch_blocks(p->n, columns);
-    *panels_out = xp_plan_scratch(plan, node, panels * columns * p->k);
+    *panels_out = xp_plan_scratch(plan, node, panels * columns * xp_launch_blocks(p->k, steps_of(node)));
     if (!*panels_out) return XP_OUT_OF_MEMORY;
     xp_launch_request request = {.file = "gemm_wide",
                                  .kernel = "gemm_pack_b",
@@ -109,17 +114,21 @@ static xp_status emit_product(xp_plan *plan, const xp_node *node) {
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     xp_gemm_set_epilogue(&variant, node, &t);
-    xp_storage_set(&variant, node);
+    xp_factors_set(&variant, node, xp_plan_device(plan));
+
+    const int64_t steps = steps_of(node), part_factors = xp_launch_blocks(xp_launch_blocks(p->k, depth_parts(p)), steps);
+    const int64_t part_depth = part_factors * steps, parts = xp_launch_blocks(p->k, part_depth);
+    /* Sums are fp32. Where no launch follows that reads them, the product stores y as it is kept. */
+    const bool follows = parts > 1 || (drops && t.y->type != XP_F32);
+    xp_tensor *y = follows ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
+    if (!y) return XP_OUT_OF_MEMORY;
+    if (y->type != XP_F32) xp_variant_set(&variant, "SUMS_COLUMNS", block.columns);
 
     /* short rows of whole tiles are as good as packed ones */
     const int64_t panel = 2 * block.lanes;
     const bool in_place = xp_node_storage(node) == XP_F32 && !p->transpose_b && p->n <= NARROW && p->n % panel == 0;
     xp_tensor *b = t.b;
     if (!in_place) XP_TRY(pack_b(plan, node, p, &block, &variant, &b));
-    const int64_t part_depth = xp_launch_blocks(p->k, depth_parts(p)), parts = xp_launch_blocks(p->k, part_depth);
-    /* sums are fp32: a y that is not has scratch in its place */
-    xp_tensor *y = parts > 1 || t.y->type != XP_F32 ? xp_plan_scratch(plan, node, parts * p->m * p->n) : t.y;
-    if (!y) return XP_OUT_OF_MEMORY;
 
     xp_launch_request product = {.file = "gemm_wide",
                                  .kernel = "gemm_wide",
@@ -140,12 +149,12 @@ static xp_status emit_product(xp_plan *plan, const xp_node *node) {
     xp_launch_int(&product, p->n);
     xp_launch_int(&product, p->k);
     xp_launch_int(&product, in_place ? p->n : panel);
-    xp_launch_int(&product, in_place ? 1 : p->k);
+    xp_launch_int(&product, in_place ? 1 : xp_launch_blocks(p->k, steps));
     xp_launch_int(&product, block.columns);
     xp_launch_int(&product, part_depth);
     XP_TRY(xp_plan_launch(plan, node, &product));
     if (drops) return emit_drop(plan, node, y, parts, block.tuning);
-    if (y == t.y) return XP_OK;
+    if (!follows) return XP_OK;
 
     xp_launch_request sum = {.file = "gemm_wide",
                              .kernel = "gemm_sum_parts",
