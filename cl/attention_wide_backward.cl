@@ -18,31 +18,41 @@
 #define WRITE_DV 1
 #endif
 
-/* Rows of private arrays lie in chunks of two vectors, [width/PANEL][BLOCK_QUERIES][PANEL], and what is left in chunks
+/* Rows of private arrays lie in chunks of two vectors, [width/PANEL][BLOCK_FACTORS][PANEL], and what is left in chunks
  * of one, the added columns 0: one chunk stays in the first-level cache while all keys of a tile take from it. */
-#define CHUNK(column) ((column)*BLOCK_QUERIES)
+#define BLOCK_FACTORS (BLOCK_QUERIES / STEPS)
+#define CHUNK(column) ((column)*BLOCK_FACTORS)
 
 /* x [count][x_stride] as such chunks. */
 INLINE void pack_rows(const __global stored *x, int x_stride, int count, const int width, float *rows) {
     int column = 0;
     for (; column + PANEL <= width; column += PANEL)
-        for (int i = 0; i < count; i++) {
-            const __global stored *from = x + (long)i * x_stride + column;
-            store_lanes(LOAD_LANES(from), 2 * i, rows + CHUNK(column));
-            store_lanes(LOAD_LANES(from + LANES), 2 * i + 1, rows + CHUNK(column));
+        for (int i = 0; i < FACTORS(count); i++) {
+            const __global stored *from = x + (long)i * STEPS * x_stride + column;
+            const bool both = STEPS * i + 1 < count;
+            store_lanes(load_lane_factors(from, x_stride, both), 2 * i, rows + CHUNK(column));
+            store_lanes(load_lane_factors(from + LANES, x_stride, both), 2 * i + 1, rows + CHUNK(column));
         }
     for (; column < width; column += LANES)
-        for (int i = 0; i < count; i++)
-            for (int c = 0; c < LANES; c++)
-                rows[CHUNK(column) + i * LANES + c] = column + c < width ? LOAD(x, (long)i * x_stride + column + c) : 0.0f;
+        for (int i = 0; i < FACTORS(count); i++)
+            for (int c = 0; c < LANES; c++) {
+                const __global stored *from = x + (long)i * STEPS * x_stride + column + c;
+                rows[CHUNK(column) + i * LANES + c] =
+                    column + c < width ? load_lane_factor(from, x_stride, STEPS * i + 1 < count) : 0.0f;
+            }
 }
 
-/* Rows of out, one of each key, += weights · rows. The rows of weights lie BLOCK_QUERIES apart, REGISTER_ROWS at once:
- * what those behind `keys` hold goes nowhere. */
-#define WEIGHT(r)     w[r * BLOCK_QUERIES + i]
+/* Rows of out, one of each key, += weights · rows, of so many factors. The rows of weights lie BLOCK_FACTORS apart,
+ * REGISTER_ROWS at once: what those behind `keys` hold goes nowhere. */
+#if PAIRS
+#define WEIGHTS(x) x##_factors
+#else
+#define WEIGHTS(x) x
+#endif
+#define WEIGHT(r)     w[r * BLOCK_FACTORS + i]
 #define OUTER_ROW(r)  STEP_ROW(r, WEIGHT(r))
 #define ZERO_HALF(r)  floats low##r = 0.0f;
-#define OUTER_HALF(r) low##r = fma((floats)WEIGHT(r), b_low, low##r);
+#define OUTER_HALF(r) low##r = multiply_add((floats)WEIGHT(r), b_low, low##r);
 #define ADD_ROW(r)                                                                                                     \
     if (j + r < keys) {                                                                                                \
         __global float *to = out + (long)(j + r) * out_stride + column;                                                \
@@ -50,14 +60,14 @@ INLINE void pack_rows(const __global stored *x, int x_stride, int count, const i
         store_lanes(load_lanes(1, to) + high##r, 1, to);                                                               \
     }
 #define STORE_HALF(r) store_lanes(low##r, r, tile);
-INLINE void add_outer(const float *weights, int keys, int terms, const float *rows, const int width,
+INLINE void add_outer(const float *weights, int keys, int factors, const float *rows, const int width,
                       __global float *out, int out_stride) {
     int column = 0;
     for (; column + PANEL <= width; column += PANEL)
         for (int j = 0; j < keys; j += REGISTER_ROWS) {
-            const float *w = weights + j * BLOCK_QUERIES;
+            const float *w = weights + j * BLOCK_FACTORS;
             EACH_ROW(ZERO_ROW)
-            for (int i = 0; i < terms; i++) {
+            for (int i = 0; i < factors; i++) {
                 floats b_low = load_lanes(2 * i, rows + CHUNK(column)),
                        b_high = load_lanes(2 * i + 1, rows + CHUNK(column));
                 EACH_ROW(OUTER_ROW)
@@ -66,9 +76,9 @@ INLINE void add_outer(const float *weights, int keys, int terms, const float *ro
         }
     for (; column < width; column += LANES)
         for (int j = 0; j < keys; j += REGISTER_ROWS) {
-            const float *w = weights + j * BLOCK_QUERIES;
+            const float *w = weights + j * BLOCK_FACTORS;
             EACH_ROW(ZERO_HALF)
-            for (int i = 0; i < terms; i++) {
+            for (int i = 0; i < factors; i++) {
                 floats b_low = load_lanes(i, rows + CHUNK(column));
                 EACH_ROW(OUTER_HALF)
             }
@@ -172,10 +182,14 @@ INLINE void hide_linear(const sight *s, int kind, int first, int first_key, int 
 
 /* Everything of a block of queries that its tiles need: packed panels and rows, delta, shift. */
 typedef struct block {
-    float query[PANELS * D * PANEL] ALIGNED, query_rows[BLOCK_QUERIES * ROUND_UP(D)] ALIGNED;
-    float slope[PANELS * E * PANEL] ALIGNED, slope_rows[BLOCK_QUERIES * ROUND_UP(E)] ALIGNED;
+    float query[PANELS * FACTORS(D) * PANEL] ALIGNED, query_rows[BLOCK_FACTORS * ROUND_UP(D)] ALIGNED;
+    float slope[PANELS * FACTORS(E) * PANEL] ALIGNED, slope_rows[BLOCK_FACTORS * ROUND_UP(E)] ALIGNED;
     float shift[BLOCK_QUERIES] ALIGNED, delta[BLOCK_QUERIES] ALIGNED;
     float p[TILE_ROWS * BLOCK_QUERIES] ALIGNED, ds[TILE_ROWS * BLOCK_QUERIES] ALIGNED;
+#if PAIRS /* of p and ds: queries in pairs; of ds and of k, keys in pairs */
+    float p_factors[TILE_ROWS * BLOCK_FACTORS] ALIGNED, ds_factors[TILE_ROWS * BLOCK_FACTORS] ALIGNED;
+    float ds_pairs[KEY_TILE / 2 * PANEL] ALIGNED, key_pairs[KEY_TILE / 2 * D] ALIGNED;
+#endif
 #if SLOPED
     float by_product[KEY_TILE * BLOCK_QUERIES] ALIGNED;
 #endif
@@ -193,8 +207,8 @@ INLINE void pack_block(block *b, const __global stored *q, int q_row, const __gl
     const int panels = (queries + PANEL - 1) / PANEL;
     for (int g = 0; g < panels; g++) {
         const int row = g * PANEL, rows = queries - row;
-        pack_panel(q + (long)row * q_row, q_row, rows, D, PACKED_SCALE, b->query + g * D * PANEL);
-        pack_panel(d_o + (long)row * d_o_row, d_o_row, rows, E, 1.0f, b->slope + g * E * PANEL);
+        pack_panel(q + (long)row * q_row, q_row, rows, D, PACKED_SCALE, b->query + g * FACTORS(D) * PANEL);
+        pack_panel(d_o + (long)row * d_o_row, d_o_row, rows, E, 1.0f, b->slope + g * FACTORS(E) * PANEL);
     }
     pack_rows(q, q_row, queries, D, b->query_rows);
     pack_rows(d_o, d_o_row, queries, E, b->slope_rows);
@@ -224,10 +238,10 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
         return;
     }
     for (int j = 0; j < keys; j += REGISTER_ROWS) {
-        multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, b->query + g * D * PANEL, p + j * BLOCK_QUERIES,
-                      BLOCK_QUERIES, 0, 0);
-        multiply_rows(v_tile + (long)j * v_row, v_row, keys - j, E, b->slope + g * E * PANEL, ds + j * BLOCK_QUERIES,
-                      BLOCK_QUERIES, 0, 0);
+        multiply_rows(k_tile + (long)j * k_row, k_row, keys - j, D, PACKED_SCALE, b->query + g * FACTORS(D) * PANEL,
+                      p + j * BLOCK_QUERIES, BLOCK_QUERIES, 0, 0);
+        multiply_rows(v_tile + (long)j * v_row, v_row, keys - j, E, 1.0f, b->slope + g * FACTORS(E) * PANEL,
+                      ds + j * BLOCK_QUERIES, BLOCK_QUERIES, 0, 0);
     }
     score_tile(s, kind, first + g * PANEL, first_key, keys, p, BLOCK_QUERIES, slope, user);
 #if DROPOUT
@@ -239,6 +253,15 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
           p, ds);
     hide_linear(s, kind, first + g * PANEL, first_key, keys, ds);
 }
+
+#if PAIRS
+/* factors [keys][BLOCK_FACTORS], of panel g, = x [keys][BLOCK_QUERIES]. */
+INLINE void pair_queries(const float *x, int g, int keys, float *factors) {
+    x += g * PANEL, factors += g * (PANEL / 2);
+    for (int j = 0; j < keys; j++, x += BLOCK_QUERIES, factors += BLOCK_FACTORS)
+        store_halves(load_lanes(0, x), load_lanes(1, x), factors);
+}
+#endif
 
 /* Shapes as in the forward pass; o [B,N,H,E] dense; lse, d_lse [B,H,N]; d_o, dq, dk, dv by strides. A part is
  * `part_blocks` query blocks; with several parts, and in 16 bits always, dk and dv are scratch, [parts][B,M,G,·] dense.
@@ -324,21 +347,36 @@ KERNEL void attention_backward(const __global stored *restrict q, const __global
 #if WRITE_DK
                 expect_rows(dk_rows + (long)first_key * dk_step, keys, D, dk_step);
 #endif
+#if PAIRS && WRITE_DQ
+                pair_stored_rows(k_tile, k_step, keys, D, b.key_pairs);
+#endif
                 for (int g = 0; g < panels; g++) {
                     const int seen = panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys);
                     weigh_tile(&b, &s, seen, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
                                random_state, stream, threshold, keep_scale);
+#if PAIRS
+                    pair_queries(b.p, g, keys, b.p_factors);
+                    pair_queries(b.ds, g, keys, b.ds_factors);
+#endif
 #if WRITE_DQ
                     if (seen == TILE_EMPTY) continue;
+#if PAIRS
+                    pair_rows(b.ds + g * PANEL, BLOCK_QUERIES, keys, b.ds_pairs);
+                    add_all_columns(b.key_pairs, D, FACTORS(keys), D, b.ds_pairs, PANEL, d_query + g * D * PANEL,
+                                    (floats)(1.0f), (floats)(1.0f));
+#else
                     add_all_columns(k_tile, k_step, keys, D, b.ds + g * PANEL, BLOCK_QUERIES, d_query + g * D * PANEL,
                                     (floats)(1.0f), (floats)(1.0f));
 #endif
+#endif
                 }
 #if WRITE_DV
-                add_outer(b.p, keys, queries, b.slope_rows, E, dv_rows + (long)first_key * dv_step, dv_step);
+                add_outer(WEIGHTS(b.p), keys, FACTORS(queries), b.slope_rows, E, dv_rows + (long)first_key * dv_step,
+                          dv_step);
 #endif
 #if WRITE_DK
-                add_outer(b.ds, keys, queries, b.query_rows, D, dk_rows + (long)first_key * dk_step, dk_step);
+                add_outer(WEIGHTS(b.ds), keys, FACTORS(queries), b.query_rows, D, dk_rows + (long)first_key * dk_step,
+                          dk_step);
 #endif
             }
 #if WRITE_DQ

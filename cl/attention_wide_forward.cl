@@ -25,8 +25,11 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
                               __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
                               int v_head, int o_offset, int o_sample, int o_row, int o_head) {
-    float query[PANELS * D * PANEL] ALIGNED, sum[PANELS * E * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
+    float query[PANELS * FACTORS(D) * PANEL] ALIGNED, sum[PANELS * E * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
     float maximum[BLOCK_QUERIES] ALIGNED, total[BLOCK_QUERIES] ALIGNED;
+#if PAIRS
+    float value_pairs[KEY_TILE / 2 * E] ALIGNED;
+#endif
 #if DROPOUT
     float mask_tile[KEY_TILE * PANEL] ALIGNED;
 #endif
@@ -48,7 +51,8 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
     expect_rows(k + (long)begin * k_row, min(KEY_TILE, end - begin), D, k_row);
     expect_rows(v + (long)begin * v_row, min(KEY_TILE, end - begin), E, v_row);
     for (int g = 0; g < panels; g++)
-        pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, PACKED_SCALE, query + g * D * PANEL);
+        pack_panel(q + (long)g * PANEL * q_row, q_row, queries - g * PANEL, D, PACKED_SCALE,
+                   query + g * FACTORS(D) * PANEL);
     for (int i = 0; i < panels * 2; i++) {
         store_lanes((floats)(LOWEST), i, maximum);
         store_lanes((floats)(0.0f), i, total);
@@ -62,14 +66,17 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
         expect_rows(k + (long)(first_key + KEY_TILE) * k_row, following, D, k_row);
         expect_rows(v + (long)(first_key + KEY_TILE) * v_row, following, E, v_row);
         if (kind == TILE_EMPTY) continue;
+#if PAIRS
+        pair_stored_rows(v + (long)first_key * v_row, v_row, keys, E, value_pairs);
+#endif
         for (int g = 0; g < panels; g++) {
             const int seen = panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys);
             if (seen == TILE_EMPTY) continue;
             const floats old_low = load_lanes(2 * g, maximum), old_high = load_lanes(2 * g + 1, maximum);
             floats low = old_low, high = old_high;
             for (int j = 0; j < keys; j += REGISTER_ROWS)
-                multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query + g * D * PANEL,
-                              p + j * PANEL, PANEL, LINEAR ? 0 : &low, &high);
+                multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, PACKED_SCALE,
+                              query + g * FACTORS(D) * PANEL, p + j * PANEL, PANEL, LINEAR ? 0 : &low, &high);
             score_tile(&s, seen, first + g * PANEL, first_key, keys, p, PANEL, 0, 0);
             floats scale_low = 1.0f, scale_high = 1.0f, total_low = 0.0f, total_high = 0.0f;
 #if LINEAR
@@ -98,8 +105,13 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
                          s.numbering + (uint)((first + g * PANEL) * STRIDE), mask_tile);
             for (int i = 0; i < keys * 2; i++) store_lanes(load_lanes(i, p) * load_lanes(i, mask_tile), i, p);
 #endif
+#if PAIRS
+            pair_rows(p, PANEL, keys, p);
+            add_all_columns(value_pairs, E, FACTORS(keys), E, p, PANEL, sum + g * E * PANEL, scale_low, scale_high);
+#else
             add_all_columns(v + (long)first_key * v_row, v_row, keys, E, p, PANEL, sum + g * E * PANEL, scale_low,
                             scale_high);
+#endif
         }
     }
 

@@ -5,7 +5,7 @@
 KERNEL void attention_map(const __global stored *restrict q, const __global stored *restrict k, SIGHT_PARAMETERS,
                           const __global float *restrict lse, __global float *restrict map, int q_offset, int q_sample,
                           int q_row, int q_head, int k_offset, int k_sample, int k_row, int k_head) {
-    float query[D * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
+    float query[FACTORS(D) * PANEL] ALIGNED, p[TILE_ROWS * PANEL] ALIGNED;
     const int head = get_group_id(HEAD_AXIS);
     const sight s = look(get_group_id(2), head, get_group_id(BLOCK_AXIS) % STRIDE, SIGHT_ARGUMENTS);
     const int first = get_group_id(BLOCK_AXIS) / STRIDE * PANEL, rows = min(PANEL, s.query_rows - first);
@@ -25,7 +25,8 @@ KERNEL void attention_map(const __global stored *restrict q, const __global stor
         const int kind = MASKED ? tile_kind(&s, first, first + queries, first_key, first_key + keys) : TILE_FULL;
         if (kind == TILE_EMPTY) continue;
         for (int j = 0; j < keys; j += REGISTER_ROWS)
-            multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, query, p + j * PANEL, PANEL, 0, 0);
+            multiply_rows(k + (long)(first_key + j) * k_row, k_row, keys - j, D, PACKED_SCALE, query, p + j * PANEL,
+                          PANEL, 0, 0);
         score_tile(&s, kind, first, first_key, keys, p, PANEL, 0, 0);
         for (int i = 0; i < queries; i++) {
             const float z = lse[i * STRIDE];

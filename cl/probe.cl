@@ -180,8 +180,13 @@ probe_keep(const __global float *in, __global float *out, int count) {
 }
 #endif
 
+#if PART == 6 || PART == 8
+#include "storage.clh" /* which both include: a file is inserted where it is asked for first */
+#endif
+
 #if PART == 8
 #include "factors.clh"
+
 /* in [4][LANES]: the steps of two factors; out [2][LANES]: their product plus 1, and in the size of the other half the
  * first 2 * LANES numbers as bf16 */
 __kernel void probe_pairs(const __global float *in, __global float *out, int count) {

@@ -3,7 +3,7 @@
 #define _GNU_SOURCE
 #include "check/check.h"
 #include "device/device.h"
-#include "device/probe.h"
+#include "device/probe_job.h"
 #include "device/tuning.h"
 #include "devices.h"
 #include "faults/null_opencl.h"
@@ -272,6 +272,7 @@ static void a_record_is_believed_only_where_it_is_whole_and_of_this_device(void 
                    {"\"wgmma_bytes\": 0", "\"wgmma_bytes\": 1000000000", false},
                    {"\"static_local_bytes\": ", "\"static_local_bytes\": 1, \"other\": ", false},
                    {"\"lanes\": 8", "\"lanes\": 7", false},
+                   {"\"bf16_instruction\": false", "\"bf16_instruction\": 0", false},
                    {"| 1.0 |", "| 1.1 |", false},
                    {"}", "", false}};
     for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
@@ -281,6 +282,14 @@ static void a_record_is_believed_only_where_it_is_whole_and_of_this_device(void 
         if (builds != (changes[i].believed ? 0 : all)) fail_msg("%s: %d programs", changes[i].to, builds);
         assert_int_equal(device->matrix, changes[i].believed ? XP_MATRIX_NVIDIA : XP_MATRIX_NONE);
     }
+}
+
+static void recorded_instructions_are_believed_where_this_processor_has_them(void **state) {
+    const int all = builds_of_opening(xp_device_open_anew);
+    const bool exists = xp_bf16_instruction_exists();
+    change_record("\"bf16_instruction\": false", "\"bf16_instruction\": true");
+    assert_int_equal(builds_of_opening(xp_device_open), exists ? 0 : all);
+    assert_true(device->limits.bf16_instruction == exists);
 }
 
 static void what_a_probe_breaks_is_not_the_device_s_and_not_kept(void **state) {
@@ -452,6 +461,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(probes_run_at_the_first_opening_and_when_they_are_to_run_anew,
                                         open_nothing_with_cache, close_nothing_with_cache),
         cmocka_unit_test_setup_teardown(a_record_is_believed_only_where_it_is_whole_and_of_this_device,
+                                        open_nothing_with_cache, close_nothing_with_cache),
+        cmocka_unit_test_setup_teardown(recorded_instructions_are_believed_where_this_processor_has_them,
                                         open_nothing_with_cache, close_nothing_with_cache),
         cmocka_unit_test_setup_teardown(what_a_probe_breaks_is_not_the_device_s_and_not_kept, open_nothing_with_cache,
                                         close_nothing_with_cache),

@@ -243,7 +243,7 @@ words = sys.argv[1:]
 if "--on-request" in words:
     print("ready", flush=True)
     for line in sys.stdin:
-        print(0.001 * int(line), "2.5", flush=True)
+        print(0.001 * int(line), "2.51" if "bf16" in words else "2.5", flush=True)
 elif words[1] == "gemm":
     print(json.dumps([{"shape": word, "median_ms": 1.0} for word in words[2:words.index("--repetitions")]]))
 else:
@@ -287,6 +287,12 @@ def check_peers(folder):
     result = subprocess.run([*command, "steps", *fast, "--no-pytorch", "--no-jax", "--beside", f"{folder}/expanse"], capture_output=True, text=True, env=hidden)
     steps = [line.split("|")[2:6] for line in result.stdout.splitlines() if line.startswith("| d=512")]
     expect("bench-peers", [row[0] for row in steps] == [" Expanse ", " Expanse, other build "] and "**1.00** (1.00–1.00)" in steps[1][3], result.stdout + result.stderr)
+    # In bf16 losses agree to 1 %, and fp32 takes turns, too.
+    half = [*command, "--precision", "bf16", *fast, "--no-pytorch"]
+    result = subprocess.run([*half, "steps", "--no-jax"], capture_output=True, text=True, env=hidden)
+    steps = [line.split("|")[2:8] for line in result.stdout.splitlines() if line.startswith("| d=512")]
+    expect("bench-peers", result.returncode == 0 and [(row[0], row[5]) for row in steps] == [(" Expanse ", " 2.510000 "), (" Expanse, fp32 ", " 2.500000 ")], result)
+    expect("bench-peers", subprocess.run([*half, "gemm", "--no-jax"], capture_output=True, env=hidden).returncode == 2, "gemm in bf16")
     # Nothing can be installed; no interpreter has PyTorch, either.
     alone = {**hidden, "HOME": "/dev/null"}
     result = subprocess.run([*command, "steps", *fast, "--python", f"{folder}/none"], capture_output=True, text=True, env=alone)

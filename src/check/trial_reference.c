@@ -99,9 +99,13 @@ static void measure_single(xp_operand *o) {
     }
 }
 
-/* Matrix units take all factors in the type of storage, also those that are computed on the way. */
+/* Matrix units take all factors in the type of storage, also those that are computed on the way; so do the kernels of
+ * CPUs in bf16. */
 static xp_type factors_of(const xp_trial_work *t) {
-    return t->device->families[0] == XP_FAMILY_MATRIX ? xp_node_storage(t->node) : XP_F32;
+    const xp_family family = t->device->families[0];
+    const xp_type storage = xp_node_storage(t->node);
+    const bool taken = family == XP_FAMILY_MATRIX || (family == XP_FAMILY_WIDE && storage == XP_BF16);
+    return taken ? storage : XP_F32;
 }
 
 /* `values` [count], in place of the operand's, times `scale`; integers stay. */

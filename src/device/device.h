@@ -51,7 +51,7 @@ typedef struct xp_device_limits {
     size_t allocation_bytes;   /* the largest single buffer */
     size_t alignment_bytes;    /* of a sub-buffer's offset */
     unsigned compute_units;
-    unsigned lanes; /* width of the vectors in CPU kernels: 8 or 16 (see cl/lanes.clh) */
+    unsigned lanes;        /* width of the vectors in CPU kernels: 8 or 16 (see cl/lanes.clh) */
     bool bf16_instruction; /* CPU kernels multiply pairs of bf16 at once (see cl/factors.clh) */
 } xp_device_limits;
 

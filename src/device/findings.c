@@ -91,10 +91,11 @@ static void version_of_probes(char version[VERSION_BYTES]) {
 }
 
 static json_t *entry_of(const xp_device *device, const char *version) {
-    return json_pack("{s:s,s:b,s:s,s:I,s:I,s:i,s:b}", "version", version, "many_registers", *device->register_option != 0,
-                     "matrix", xp_matrix_name(device->matrix), "wgmma_bytes", (json_int_t)device->wgmma_bytes,
-                     "static_local_bytes", (json_int_t)device->limits.static_local_bytes, "lanes",
-                     (int)device->limits.lanes, "bf16_instruction", device->limits.bf16_instruction);
+    return json_pack("{s:s,s:b,s:s,s:I,s:I,s:i,s:b}", "version", version, "many_registers",
+                     *device->register_option != 0, "matrix", xp_matrix_name(device->matrix), "wgmma_bytes",
+                     (json_int_t)device->wgmma_bytes, "static_local_bytes",
+                     (json_int_t)device->limits.static_local_bytes, "lanes", (int)device->limits.lanes,
+                     "bf16_instruction", device->limits.bf16_instruction);
 }
 
 /* A number of bytes from `least` to 1 MiB, more than any local memory so far; false: it is none. */

@@ -15,9 +15,8 @@ static inline void xp_storage_set(xp_variant *variant, const xp_node *node) {
     if (number) xp_variant_set(variant, "STORAGE", number);
 }
 
-/* The same for kernels of CPUs that multiply pairs of bf16 (cl/factors.clh), and how the device does that. */
+/* How kernels of CPUs multiply pairs of bf16 on this device (cl/factors.clh). */
 static inline void xp_factors_set(xp_variant *variant, const xp_node *node, const xp_device *device) {
-    xp_storage_set(variant, node);
     if (xp_node_storage(node) == XP_BF16 && device->limits.bf16_instruction)
         xp_variant_set(variant, "BF16_INSTRUCTION", 1);
 }

@@ -194,11 +194,12 @@ bool xp_attention_is_aligned(const xp_attention_tensors *t, int64_t elements) {
     return aligned;
 }
 
-static void shape_blocks(xp_launch_request *request, const xp_device *device, const xp_attention_sizes *s,
-                         const xp_attention_blocks *blocks) {
+static void shape_blocks(xp_launch_request *request, const xp_device *device, const xp_node *node,
+                         const xp_attention_sizes *s, const xp_attention_blocks *blocks) {
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
     if (blocks->aligned) xp_variant_set(&request->variant, "ALIGNED", 1);
+    if (blocks->local == 1) xp_factors_set(&request->variant, node, device);
     if (blocks->matrix) xp_matrix_set(&request->variant, device->matrix, device->layout);
     if (blocks->products > 1) xp_variant_set(&request->variant, "PRODUCTS", blocks->products);
     if (blocks->many_registers) request->variant.many_registers = true;
@@ -226,7 +227,7 @@ xp_status xp_attention_launch_forward(xp_plan *plan, const xp_node *node, const 
                                  .flops = 2 * s.pairs * (double)(s.width + s.value_width),
                                  .bytes = xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s);
-    shape_blocks(&request, xp_plan_device(plan), &s, blocks);
+    shape_blocks(&request, xp_plan_device(plan), node, &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);
     xp_launch_read(&request, t.v);
@@ -247,7 +248,7 @@ xp_status xp_attention_launch_map(xp_plan *plan, const xp_node *node, const xp_a
                                  .flops = 2 * s.pairs * (double)s.width,
                                  .bytes = 4 * (double)xp_tensor_elements(t.map)};
     xp_attention_set_variant(&request.variant, &t, &s);
-    shape_blocks(&request, xp_plan_device(plan), &s, blocks);
+    shape_blocks(&request, xp_plan_device(plan), node, &s, blocks);
     xp_launch_read(&request, t.q);
     xp_launch_read(&request, t.k);
     xp_attention_pass_sight(&request, &t, &s);

@@ -127,6 +127,7 @@ xp_status xp_attention_emit_backward_wide(xp_plan *plan, const xp_node *node, xp
                                  .bytes = 2 * xp_storage_bytes(node) * rows * (double)(s.width + s.value_width)};
     xp_attention_set_variant(&request.variant, &t, &s);
     xp_attention_set_tuning(&request.variant, &tuning);
+    xp_factors_set(&request.variant, node, xp_plan_device(plan));
     xp_variant_set(&request.variant, "WRITE_DQ", t.dq != NULL);
     xp_variant_set(&request.variant, "WRITE_DK", t.dk != NULL);
     xp_variant_set(&request.variant, "WRITE_DV", t.dv != NULL);

@@ -114,9 +114,11 @@ static xp_status emit_product(xp_plan *plan, const xp_node *node) {
     xp_variant_set(&variant, "TRANSPOSE_A", p->transpose_a);
     xp_variant_set(&variant, "TRANSPOSE_B", p->transpose_b);
     xp_gemm_set_epilogue(&variant, node, &t);
+    xp_storage_set(&variant, node);
     xp_factors_set(&variant, node, xp_plan_device(plan));
 
-    const int64_t steps = steps_of(node), part_factors = xp_launch_blocks(xp_launch_blocks(p->k, depth_parts(p)), steps);
+    const int64_t steps = steps_of(node),
+                  part_factors = xp_launch_blocks(xp_launch_blocks(p->k, depth_parts(p)), steps);
     const int64_t part_depth = part_factors * steps, parts = xp_launch_blocks(p->k, part_depth);
     /* Sums are fp32. Where no launch follows that reads them, the product stores y as it is kept. */
     const bool follows = parts > 1 || (drops && t.y->type != XP_F32);

@@ -82,7 +82,7 @@ static void release(problem *p) {
     for (int i = 0; i < XP_SCORE_NAMES; i++) free((void *)(uintptr_t)p->user[i]);
 }
 
-/* What matrix units take of a factor, in this unit. */
+/* What kernels that take factors in 16 bits take of one, in this unit. */
 static xp_real taken(const xp_reference_call *call, xp_real factor, xp_real unit) {
     if (call->factors == XP_F32) return factor;
     return (xp_real)xp_type_round(call->factors, (double)(factor / unit)) * unit;
@@ -330,9 +330,9 @@ static pair_gradient pair_of(const problem *p, const sight *s, const xp_referenc
     pair_gradient out = {0};
     if (p->linear) {
         const xp_real reciprocal = row != 0 ? 1 / row : 0;
-        out.weight = made.value * reciprocal * keep;
+        out.weight = taken(call, made.value * reciprocal * keep, 1);
         out.weight_terms = made.terms * fabs((double)(reciprocal * keep));
-        out.d_product = (d_weight - delta) * reciprocal * scale;
+        out.d_product = taken(call, (d_weight - delta) * reciprocal, 1) * scale;
         out.d_product_terms = d_weight_terms * fabs((double)(reciprocal * scale));
         return out;
     }

@@ -29,7 +29,7 @@ MOST_SECONDS = 1  # a peer's kernel is repeated no longer than this in a round
 
 # Precisions of Expanse, what PyTorch calls that (fp32-matrix is as exact as fp32), and how far losses may differ: bf16 rounds to 8 bits
 # at other places in each library.
-PRECISIONS = {"fp32": ("fp32", steps.TOLERANCE), "fp32-matrix": ("fp32", steps.TOLERANCE), "tf32": ("tf32", 1e-2), "bf16": ("bf16", 1e-2)}
+PRECISIONS = {"fp32": ("fp32", steps.TOLERANCES["fp32"]), "fp32-matrix": ("fp32", steps.TOLERANCES["fp32"]), "tf32": ("tf32", 1e-2), "bf16": ("bf16", steps.TOLERANCES["bf16"])}
 
 
 class Side:
@@ -234,7 +234,7 @@ class Step:
         cpu.steps(step, WARM - 1)
         seconds, loss = cpu.steps(step, 1)
         row.cpu.append(seconds)
-        row.judge("PyTorch on the CPU", self.early_loss, loss, steps.TOLERANCE)
+        row.judge("PyTorch on the CPU", self.early_loss, loss, steps.TOLERANCES["fp32"])
 
 
 CASES = {

@@ -21,7 +21,7 @@ CASES = [
 ]
 KEPT = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "20000000000"}
 RATE, DECAY, BETAS, EPSILON = 1e-5, 0.01, (0.9, 0.999), 1e-8
-TOLERANCE = 1e-4
+TOLERANCES = {"fp32": 1e-4, "bf16": 1e-2}
 ROUND = 1.0  # seconds: rounds of short steps have more of them
 # What these steps have in place of the options of a preset: a configuration (YAML).
 PLAIN = f"""model: {{dropout: 0, drop_path: 0}}
@@ -190,7 +190,7 @@ def pytorch_step(start, device="cpu", autocast=None):
     return step
 
 
-def serve_pytorch(start, threads):
+def serve_pytorch(start, threads, precision):
     import torch
 
     square = torch.ones(512, 512)
@@ -201,7 +201,7 @@ def serve_pytorch(start, threads):
     if time.process_time() - begin > 0.05:  # 5 GFLOP/s: Debian's reference BLAS is a hundred times slower than its others
         sys.exit("its BLAS is slow here, which would be no fair peer: install libopenblas0-pthread")
     torch.set_num_threads(threads)
-    serve(pytorch_step(start), f"PyTorch {torch.__version__}")
+    serve(pytorch_step(start, autocast=torch.bfloat16 if precision == "bf16" else None), f"PyTorch {torch.__version__}")
 
 
 def serve_jax(start):
@@ -332,16 +332,18 @@ def measure(case, options):
             file.write(PLAIN)
         command = [options.expanse, "bench", "step", *(["--config", plain] if "preset" in case else ["--attention", options.attention]),
                    "--on-request", "--save-start", start]
-        peer = lambda python, name: [python, options.script, "--peer", name, start, json.dumps(options_of(case)), str(options.threads)]
+        peer = lambda python, name: [python, options.script, "--peer", name, start, json.dumps(options_of(case)), str(options.threads), options.precision]
         peers = Peers()
-        peers.start("Expanse", command + words)
+        peers.start("Expanse", [*command, "--precision", options.precision, *words])
         if not options.no_pytorch:
             peers.start("PyTorch", peer(options.python, "pytorch"))
             peers.start("PyTorch, memory kept", peer(options.python, "pytorch"), KEPT)
         if options.jax:
             peers.start("JAX", peer(options.jax, "jax"))
+        if options.precision != "fp32":
+            peers.start("Expanse, fp32", [*command[:-2], *words])
         if options.beside:
-            peers.start("Expanse, other build", [options.beside, *command[1:-2], *words])
+            peers.start("Expanse, other build", [options.beside, *command[1:-2], "--precision", options.precision, *words])
         warm = []
         peers.each(lambda runner: warm.append(runner.steps(2)))
         count = max(options.steps, min(20, round(ROUND / warm[0])))
@@ -395,6 +397,6 @@ def rows_of(case, peers):
                f"{side['loss']:.6f} |")
 
 
-def agree(peers):
+def agree(peers, precision):
     losses = [side["loss"] for side in peers.values() if side]
-    return max(losses) - min(losses) <= TOLERANCE * abs(losses[0])
+    return max(losses) - min(losses) <= TOLERANCES[precision] * abs(losses[0])
