@@ -10,7 +10,8 @@ extern const xp_operation xp_operation_feature_map, xp_operation_feature_map_bac
 extern const xp_operation xp_operation_linear_attention, xp_operation_linear_attention_backward;
 
 /* As in cl/linear_attention_wide.cl and cl/linear_attention_tiled.cl. */
-enum { BLOCK = 64, STRIP = 64, STATE_ITEMS = 64, STATE_TILE = 32, SUM_ITEMS = 64, WORK_ITEMS = 128, WIDEST_HEAD = 256 };
+enum { BLOCK = 64, WIDE_BLOCK = 32, STRIP = 64, STATE_ITEMS = 64, STATE_TILE = 32, SUM_ITEMS = 64, WORK_ITEMS = 128 };
+enum { WIDEST_HEAD = 256 };
 
 static bool is_sequence(const char *operation, const xp_tensor *tensor, const char *role) {
     if (tensor->rank == 4 && tensor->type == XP_F32 && xp_view_has_unit_columns(tensor)) return true;
@@ -195,29 +196,42 @@ typedef struct pass {
     int tuning;    /* … and the handle of their choice */
     int64_t group; /* query heads per key head */
     int64_t chunk, block /* rows of outputs in a work-group */, state /* elements of one */;
+    int64_t near /* rows of the other sequence that a causal row is multiplied with one by one, on average */;
     int64_t key_slots, query_slots;
     int64_t share; /* query heads per head of key states: separate lengths require separate states */
 } pass;
 
 /* Chunks at least as long as the narrower side of a state, so that all states together are at most as large as the
- * wider one of keys and values. Where only whole sums are wanted, a core is faster with one state that stays in its
- * cache: then chunks are twice as long, and again, while as many are left as 64 cores want. Powers of two keep the
- * variants few. */
+ * wider one of keys and values. A core of a CPU is faster with one state that stays in its cache: there chunks are twice
+ * as long, and again, while as many are left as 64 cores want. Powers of two keep the variants few. */
 static int64_t chunk_of(const pass *p) {
     enum { WANTED_GROUPS = 64, LONGEST = 1024 };
     const int64_t length = p->queries > p->keys ? p->queries : p->keys, states = p->samples * p->key_heads;
     int64_t chunk = BLOCK * xp_launch_blocks(p->width < p->value_width ? p->width : p->value_width, BLOCK);
-    if (p->wide && !p->attributes->causal)
+    if (p->wide)
         while (chunk < length && chunk < LONGEST && states * xp_launch_blocks(length, 2 * chunk) >= WANTED_GROUPS)
             chunk *= 2;
     return chunk;
 }
 
-/* One for each chunk, and one more for what lies in front of, or behind, all of them: a single chunk's own sum is all
- * that is wanted without order. */
+/* One for each chunk, and for the tiled kernels one more for what lies in front of, or behind, all of them: a single
+ * chunk's own sum is all that is wanted without order. */
 static int64_t slots_of(const pass *p, int64_t length) {
     const int64_t chunks = xp_launch_blocks(length, p->chunk);
-    return chunks == 1 && !p->attributes->causal ? 1 : chunks + 1;
+    return p->wide || (chunks == 1 && !p->attributes->causal) ? chunks : chunks + 1;
+}
+
+/* Elements of a state of the wide kernels, as their file lays it out. */
+static int64_t pitch_of(int64_t columns) {
+    const int64_t lines = xp_launch_blocks(columns, 16) * 16;
+    return lines % 128 ? lines : lines + 16;
+}
+
+static int64_t wide_state(const pass *p, bool sum) {
+    const int64_t key_pitch = pitch_of(p->width);
+    if (!p->backward) return xp_launch_blocks(p->width, 8) * 8 * pitch_of(p->value_width) + sum * key_pitch;
+    const bool lone_sum = sum && p->value_width % 8 == 0;
+    return (lone_sum ? p->value_width + 1 : xp_launch_blocks(p->value_width + sum, 8) * 8) * key_pitch;
 }
 
 /* A work-item holds four rows; wider heads take fewer rows per block and more columns, so that its registers hold. */
@@ -254,12 +268,12 @@ static pass pass_of(xp_plan *plan, const xp_node *node, xp_family family, bool b
     p.group = p.heads / p.key_heads;
     p.share = p.key_lengths && p.key_lengths->rank == 2 ? 1 : p.group;
     p.chunk = chunk_of(&p);
-    p.block = p.wide ? BLOCK : tiled_rows(p.width, p.value_width, backward ? 32 : 64);
+    p.block = p.wide ? p.chunk : tiled_rows(p.width, p.value_width, backward ? 32 : 64);
+    p.near = (p.wide ? WIDE_BLOCK : p.chunk) / 2;
     p.key_slots = slots_of(&p, p.keys);
     p.query_slots = slots_of(&p, p.queries);
     const bool sum = p.attributes->normaliser == XP_NORMALISER_SUM;
-    const int64_t padded = xp_launch_blocks(p.width, 8) * 8, padded_values = xp_launch_blocks(p.value_width, 8) * 8;
-    p.state = p.wide && !backward ? p.width * padded_values + sum * padded : (p.value_width + sum) * padded;
+    p.state = p.wide ? wide_state(&p, sum) : (p.value_width + sum) * xp_launch_blocks(p.width, 8) * 8;
     return p;
 }
 
@@ -277,6 +291,15 @@ static xp_status choose_lanes(pass *p) {
     p->lanes = tuning.parameters[0].value;
     p->tuning = tuning.handle;
     return XP_OK;
+}
+
+/* Where it is causal, the only chunk's wide walk begins with nothing. */
+static bool needs_states(const pass *p, int64_t slots) {
+    return !p->wide || !p->attributes->causal || slots > 1;
+}
+
+static bool wants_query_states(const pass *p) {
+    return (p->dk || p->dv) && needs_states(p, p->query_slots);
 }
 
 static xp_launch_request start(const pass *p, const char *kernel, int64_t groups, int64_t heads, int64_t local) {
@@ -301,20 +324,27 @@ static xp_launch_request start(const pass *p, const char *kernel, int64_t groups
     else
         xp_variant_set(&request.variant, "BLOCK_ROWS", p->block);
     if (p->wide && p->backward) {
+        xp_variant_set(&request.variant, "WRITE_DQ", p->dq != NULL);
         xp_variant_set(&request.variant, "WRITE_DK", p->dk != NULL);
         xp_variant_set(&request.variant, "WRITE_DV", p->dv != NULL);
+        xp_variant_set(&request.variant, "QUERY_STATES", wants_query_states(p));
     }
     return request;
 }
 
-/* Arithmetic and bytes of a pass over `rows` rows of all heads that multiplies each with a state and, where it is
- * causal, with half a chunk of the other sequence; `products` matrices of the inner width each. */
-static void measure(xp_launch_request *request, const pass *p, int64_t rows, int64_t heads, double products,
-                    bool outputs) {
+/* Whether a kernel adds the rows that it has passed to a state. */
+static bool walks(const pass *p) {
+    return p->wide && p->attributes->causal;
+}
+
+/* Arithmetic and bytes of a pass over `rows` rows of all heads that multiplies each with `states` states, or adds it to
+ * one, and is causal with the rows near it of the other sequence for `outputs` matrices. */
+static void measure(xp_launch_request *request, const pass *p, int64_t rows, int64_t heads, double states,
+                    double outputs) {
     const double all = (double)(p->samples * heads * rows), widths = (double)(p->width + p->value_width);
     const double state = 2.0 * (double)p->width * (double)p->value_width;
-    const double near = outputs && p->attributes->causal ? (double)p->chunk * widths : 0;
-    request->flops = all * products * (state + near);
+    const double near = p->attributes->causal ? 2.0 * (double)p->near * widths : 0;
+    request->flops = all * (states * state + outputs * near);
     request->bytes = 4 * all * (outputs ? 2 : 1) * widths;
 }
 
@@ -322,60 +352,66 @@ static int64_t state_tiles(const pass *p) {
     return xp_launch_blocks(p->value_width, STATE_TILE) * xp_launch_blocks(p->width, STATE_TILE);
 }
 
-/* Slots become sums: "linear_attention_prefix" of key states, "linear_attention_suffix" of query states. */
-static xp_status emit_sums(const pass *p, const char *kernel, xp_tensor *states, int64_t heads, int64_t slots) {
+/* Slots become sums: those of key states up to a chunk, or those of query states from it on. */
+static xp_status emit_sums(const pass *p, bool behind, xp_tensor *states, int64_t heads, int64_t slots) {
     if (slots == 1) return XP_OK;
     const int64_t local = p->wide ? 1 : SUM_ITEMS;
+    const char *kernel = p->wide  ? "linear_attention_sums"
+                         : behind ? "linear_attention_suffix"
+                                  : "linear_attention_prefix";
     xp_launch_request request = start(p, kernel, xp_launch_blocks(p->state, p->wide ? STRIP : local), heads, local);
     request.flops = (double)xp_tensor_elements(states);
     request.bytes = 8.0 * (double)xp_tensor_elements(states);
     xp_launch_write(&request, states);
     xp_launch_int(&request, slots);
+    if (p->wide) xp_launch_int(&request, behind);
     return xp_plan_launch(p->plan, p->node, &request);
 }
 
 static xp_status emit_key_states(const pass *p, xp_tensor **states) {
     const int64_t heads = p->heads / p->share, tiles = p->wide ? 1 : state_tiles(p);
+    *states = NULL;
+    if (!needs_states(p, p->key_slots)) return XP_OK;
     if (!(*states = xp_plan_scratch(p->plan, p->node, p->samples * heads * p->key_slots * p->state)))
         return XP_OUT_OF_MEMORY;
     xp_launch_request request = start(p, "linear_attention_key_state", xp_launch_blocks(p->keys, p->chunk) * tiles,
                                       heads, p->wide ? 1 : STATE_ITEMS);
-    measure(&request, p, p->keys, heads, 1, false);
+    measure(&request, p, p->keys, heads, 1, 0);
     xp_view_pass(&request, p->k, false);
     xp_view_pass(&request, p->v, false);
     xp_launch_read(&request, p->key_lengths);
     xp_launch_write(&request, *states);
     xp_launch_int(&request, p->keys);
     xp_launch_int(&request, p->group / p->share);
-    xp_launch_int(&request, p->key_slots);
-    if (!p->wide) xp_launch_int(&request, tiles);
+    if (!p->wide) {
+        xp_launch_int(&request, p->key_slots);
+        xp_launch_int(&request, tiles);
+    }
     XP_TRY(xp_plan_launch(p->plan, p->node, &request));
-    return emit_sums(p, "linear_attention_prefix", *states, heads, p->key_slots);
+    return emit_sums(p, false, *states, heads, p->key_slots);
 }
 
-/* terms: of the tiled family, NULL otherwise. */
+static xp_tensor *query_states_of(const pass *p) {
+    return xp_plan_scratch(p->plan, p->node, p->samples * p->heads * p->query_slots * p->state);
+}
+
+/* terms: of emit_terms. */
 static xp_status emit_query_states(const pass *p, xp_tensor *terms, xp_tensor **states) {
-    const int64_t tiles = p->wide ? 1 : state_tiles(p);
-    if (!(*states = xp_plan_scratch(p->plan, p->node, p->samples * p->heads * p->query_slots * p->state)))
-        return XP_OUT_OF_MEMORY;
-    xp_launch_request request = start(p, "linear_attention_query_state", xp_launch_blocks(p->queries, p->chunk) * tiles,
-                                      p->heads, p->wide ? 1 : STATE_ITEMS);
-    measure(&request, p, p->queries, p->heads, 1, false);
+    const int64_t tiles = state_tiles(p);
+    if (!(*states = query_states_of(p))) return XP_OUT_OF_MEMORY;
+    xp_launch_request request =
+        start(p, "linear_attention_query_state", xp_launch_blocks(p->queries, p->chunk) * tiles, p->heads, STATE_ITEMS);
+    measure(&request, p, p->queries, p->heads, 1, 0);
     xp_view_pass(&request, p->q, false);
     xp_view_pass(&request, p->d_o, false);
-    if (p->wide) {
-        xp_launch_read(&request, p->o);
-        xp_launch_read(&request, p->z);
-    } else {
-        xp_launch_read(&request, terms);
-    }
+    xp_launch_read(&request, terms);
     xp_launch_read(&request, p->query_lengths);
     xp_launch_write(&request, *states);
     xp_launch_int(&request, p->queries);
     xp_launch_int(&request, p->query_slots);
-    if (!p->wide) xp_launch_int(&request, tiles);
+    xp_launch_int(&request, tiles);
     XP_TRY(xp_plan_launch(p->plan, p->node, &request));
-    return emit_sums(p, "linear_attention_suffix", *states, p->heads, p->query_slots);
+    return emit_sums(p, true, *states, p->heads, p->query_slots);
 }
 
 static xp_status emit_terms(const pass *p, xp_tensor **terms) {
@@ -408,7 +444,7 @@ static xp_status emit_forward(xp_plan *plan, const xp_node *node, xp_family fami
     XP_TRY(emit_key_states(&p, &states));
     xp_launch_request request =
         start(&p, "linear_attention_forward", xp_launch_blocks(p.queries, p.block), p.heads, p.wide ? 1 : WORK_ITEMS);
-    measure(&request, &p, p.queries, p.heads, 1, true);
+    measure(&request, &p, p.queries, p.heads, 1 + walks(&p), 1);
     xp_view_pass(&request, p.q, false);
     xp_view_pass(&request, p.k, false);
     xp_view_pass(&request, p.v, false);
@@ -441,12 +477,31 @@ static void pass_backward(xp_launch_request *request, const pass *p, xp_tensor *
     pass_lengths(request, p);
 }
 
+/* The gradient of queries, and with the wide kernels the states of queries where they are wanted. */
+static xp_status emit_backward_queries(const pass *p, xp_tensor *terms, xp_tensor *key_states,
+                                       xp_tensor *query_states) {
+    xp_launch_request request = start(p, "linear_attention_backward_queries", xp_launch_blocks(p->queries, p->block),
+                                      p->heads, p->wide ? 1 : WORK_ITEMS);
+    measure(&request, p, p->queries, p->heads, (p->dq ? 1 + walks(p) : 0) + (query_states != NULL), p->dq != NULL);
+    pass_backward(&request, p, terms, key_states);
+    xp_view_pass(&request, p->dq, true);
+    if (p->wide) xp_launch_write(&request, query_states);
+    xp_launch_int(&request, p->queries);
+    xp_launch_int(&request, p->keys);
+    xp_launch_int(&request, p->group);
+    xp_launch_int(&request, p->share);
+    xp_launch_int(&request, p->key_slots);
+    xp_launch_float(&request, p->attributes->scale);
+    return xp_plan_launch(p->plan, p->node, &request);
+}
+
 /* The gradients of keys and values: in one kernel (wide; a NULL stays unwritten), or one of them in its own (tiled). */
 static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor *terms, xp_tensor *states,
                                     xp_tensor *dk, xp_tensor *dv) {
     xp_launch_request request =
         start(p, kernel, xp_launch_blocks(p->keys, p->block), p->key_heads, p->wide ? 1 : WORK_ITEMS);
-    measure(&request, p, p->keys, p->heads, (dk != NULL) + (dv != NULL), true);
+    const int outputs = (dk != NULL) + (dv != NULL);
+    measure(&request, p, p->keys, p->heads, outputs + walks(p), outputs);
     pass_backward(&request, p, terms, states);
     if (p->wide || dk) xp_view_pass(&request, dk, true);
     if (p->wide || dv) xp_view_pass(&request, dv, true);
@@ -458,32 +513,33 @@ static xp_status emit_backward_keys(const pass *p, const char *kernel, xp_tensor
     return xp_plan_launch(p->plan, p->node, &request);
 }
 
+static xp_status emit_backward_wide(const pass *p) {
+    xp_tensor *key_states = NULL, *query_states = NULL;
+    if (p->dq) XP_TRY(emit_key_states(p, &key_states));
+    if (wants_query_states(p) && !(query_states = query_states_of(p))) return XP_OUT_OF_MEMORY;
+    if (p->dq || query_states) XP_TRY(emit_backward_queries(p, NULL, key_states, query_states));
+    if (!p->dk && !p->dv) return XP_OK;
+    if (query_states) XP_TRY(emit_sums(p, true, query_states, p->heads, p->query_slots));
+    return emit_backward_keys(p, "linear_attention_backward_keys", NULL, query_states, p->dk, p->dv);
+}
+
+static xp_status emit_backward_tiled(const pass *p) {
+    xp_tensor *terms, *states;
+    XP_TRY(emit_terms(p, &terms));
+    if (p->dq) {
+        XP_TRY(emit_key_states(p, &states));
+        XP_TRY(emit_backward_queries(p, terms, states, NULL));
+    }
+    if (!p->dk && !p->dv) return XP_OK;
+    XP_TRY(emit_query_states(p, terms, &states));
+    if (p->dk) XP_TRY(emit_backward_keys(p, "linear_attention_backward_keys", terms, states, p->dk, NULL));
+    return p->dv ? emit_backward_keys(p, "linear_attention_backward_values", terms, states, NULL, p->dv) : XP_OK;
+}
+
 static xp_status emit_backward(xp_plan *plan, const xp_node *node, xp_family family) {
     pass p = pass_of(plan, node, family, true);
     XP_TRY(choose_lanes(&p));
-    const int64_t local = p.wide ? 1 : WORK_ITEMS;
-    xp_tensor *terms = NULL, *states;
-    if (!p.wide) XP_TRY(emit_terms(&p, &terms));
-    if (p.dq) {
-        XP_TRY(emit_key_states(&p, &states));
-        xp_launch_request request =
-            start(&p, "linear_attention_backward_queries", xp_launch_blocks(p.queries, p.block), p.heads, local);
-        measure(&request, &p, p.queries, p.heads, 1, true);
-        pass_backward(&request, &p, terms, states);
-        xp_view_pass(&request, p.dq, true);
-        xp_launch_int(&request, p.queries);
-        xp_launch_int(&request, p.keys);
-        xp_launch_int(&request, p.group);
-        xp_launch_int(&request, p.share);
-        xp_launch_int(&request, p.key_slots);
-        xp_launch_float(&request, p.attributes->scale);
-        XP_TRY(xp_plan_launch(plan, node, &request));
-    }
-    if (!p.dk && !p.dv) return XP_OK;
-    XP_TRY(emit_query_states(&p, terms, &states));
-    if (p.wide) return emit_backward_keys(&p, "linear_attention_backward_keys", terms, states, p.dk, p.dv);
-    if (p.dk) XP_TRY(emit_backward_keys(&p, "linear_attention_backward_keys", terms, states, p.dk, NULL));
-    return p.dv ? emit_backward_keys(&p, "linear_attention_backward_values", terms, states, NULL, p.dv) : XP_OK;
+    return p.wide ? emit_backward_wide(&p) : emit_backward_tiled(&p);
 }
 
 const xp_operation xp_operation_linear_attention = {
