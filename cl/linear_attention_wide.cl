@@ -58,6 +58,36 @@
 #define EACH_ROW(F) F(0) F(1) F(2) F(3)
 #endif
 
+/* ---- what comes next --------------------------------------------------------------------------------------------- */
+
+/* Rows that a block will read or write soon, [rows][row]. The tiles of products ask for them a few at a time: asked for
+ * at once, they would have to wait for one another, and the products for them. */
+typedef struct rows_ahead {
+    const __global float *x;
+    int row, rows, width;
+} rows_ahead;
+#define NO_COMING ((coming *)0)
+#define STREAMS   7
+#define A_TILE    (D >= 256 ? 1 : D <= 32 ? 8 : 256 / D) /* rows */
+typedef struct coming {
+    rows_ahead streams[STREAMS];
+    int count, at;
+} coming;
+
+INLINE void expect(coming *next, const __global float *x, int row, int rows, int width) {
+    const rows_ahead stream = {x, row, rows, width};
+    next->streams[next->count++] = stream;
+}
+
+INLINE void ask(coming *next) {
+    for (int s = 0; s < next->count; s++) {
+        const rows_ahead stream = next->streams[s];
+        for (int i = next->at; i < min(next->at + A_TILE, stream.rows); i++)
+            for (int c = 0; c < stream.width; c += CACHE_LINE) expect_line(stream.x + (long)i * stream.row + c);
+    }
+    next->at += A_TILE;
+}
+
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
 #define X_ROW(r)     const float *x##r = x + (row + r) * x_row;
@@ -85,6 +115,7 @@
 #define TILES(KIND, WIDTH)                                                                                             \
     for (; column + WIDTH <= columns; column += WIDTH)                                                                 \
         for (int row = 0; row < rows; row += ROWS) {                                                                   \
+            if (next && next->at < BLOCK) ask(next);                                                                   \
             EACH_ROW(X_ROW)                                                                                            \
             for (int first = 0, end; first < terms; first = end) {                                                     \
                 end = terms - first <= RUN + 8 ? terms : first + RUN;                                                  \
@@ -99,7 +130,7 @@
             }                                                                                                          \
         }
 INLINE void multiply(const float *x, const int x_row, const int x_step, int rows, int terms, const float *y,
-                     const int y_row, int columns, float *out, const int out_row, const bool fresh) {
+                     const int y_row, int columns, float *out, const int out_row, const bool fresh, coming *next) {
     int column = 0;
     TILES(PAIR, 2 * LANES)
     if (LANES > 8) TILES(ONE, LANES)
@@ -156,12 +187,10 @@ typedef float8 float8_anywhere __attribute__((aligned(4)));
 #define PUT_PRIVATE_8(x, p) PUT_8(x, __private, p)
 
 /* out [BLOCK][pitch] = map(rows of x), with 0 in the added columns and rows. Sixteen at once, since one vector of eight
- * waits for its own chain of operations. The `ahead` rows that lie `next` elements further are asked for. */
+ * waits for its own chain of operations. */
 #define DEFINE_PACK(NAME, MAP, WIDTH, USED, PITCH)                                                                     \
-    OUTLINE void NAME(const __global float *x, int x_row, int rows, long next, int ahead, float *out) {                \
+    OUTLINE void NAME(const __global float *x, int x_row, int rows, float *out) {  \
         for (int i = 0; i < rows; i++, x += x_row, out += PITCH) {                                                     \
-            if (i < ahead)                                                                                             \
-                for (int c = 0; c < WIDTH; c += CACHE_LINE) expect_line(x + next + c);                                 \
             int column = 0;                                                                                            \
             for (; column + 16 <= WIDTH; column += 16)                                                                 \
                 PUT_16(MAP##_16(vload16(0, x + column)), __private, out + column);                                     \
@@ -174,8 +203,8 @@ typedef float8 float8_anywhere __attribute__((aligned(4)));
 DEFINE_PACK(pack_features, feature, D, ROUND_UP_16(D), KEY_PITCH)
 DEFINE_PACK(pack_plain, identity, E, ROUND_UP_16(VALUE_COLUMNS), VALUE_PITCH)
 
-INLINE void pack_values(const __global float *v, int v_row, int rows, long next, int ahead, float *out) {
-    pack_plain(v, v_row, rows, next, ahead, out);
+INLINE void pack_values(const __global float *v, int v_row, int rows, float *out) {
+    pack_plain(v, v_row, rows, out);
 #if BACKWARD && SUM
     for (int i = 0; i < rows; i++) out[i * VALUE_PITCH + E] = 1.0f;
 #endif
@@ -184,17 +213,12 @@ INLINE void pack_values(const __global float *v, int v_row, int rows, long next,
 #if BACKWARD
 /* g_i = d_o_i / z_i and, for the sum, -(d_o_i·o_i) / z_i; 0 where z_i is 0. */
 OUTLINE void pack_slopes(const __global float *d_o, int d_o_row, const __global float *o, int o_row,
-                         const __global float *z, int rows, long next, int ahead, float *slope) {
+                         const __global float *z, int rows, float *slope) {
     for (int i = 0; i < rows; i++, d_o += d_o_row, o += o_row, slope += VALUE_PITCH) {
         const float factor = z[i] == 0.0f ? 0.0f : 1.0f / z[i];
         floats products = 0.0f;
         float along = 0.0f;
         int e = 0;
-        if (i < ahead)
-            for (int c = 0; c < E; c += CACHE_LINE) {
-                expect_line(d_o + next * d_o_row + c);
-                if (SUM) expect_line(o + next * o_row + c);
-            }
         for (; e + LANES <= E; e += LANES) {
             const floats values = load_lanes(0, d_o + e);
             if (SUM) products = fma(load_lanes(0, o + e), values, products);
@@ -224,14 +248,14 @@ INLINE void transpose(const float *x, const int pitch, int rows, const int width
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 
 /* Adds rows of features [BLOCK][KEY_PITCH] and values or slopes [BLOCK][VALUE_PITCH] to a state. */
-OUTLINE void add_to_state(const float *features, const float *values, int rows, float *state) {
+OUTLINE void add_to_state(const float *features, const float *values, int rows, float *state, coming *next) {
 #if BACKWARD
-    multiply(values, 1, VALUE_PITCH, TILE_ROWS, rows, features, KEY_PITCH, ROUND_UP_16(D), state, STATE_ROW, false);
+    multiply(values, 1, VALUE_PITCH, TILE_ROWS, rows, features, KEY_PITCH, ROUND_UP_16(D), state, STATE_ROW, false, next);
     if (LONE_SUM)
         multiply_row(values + E, VALUE_PITCH, rows, features, KEY_PITCH, ROUND_UP_16(D), state + TILE_ROWS * STATE_ROW);
 #else
     const float one = 1.0f;
-    multiply(features, 1, KEY_PITCH, TILE_ROWS, rows, values, VALUE_PITCH, ROUND_UP_16(E), state, STATE_ROW, false);
+    multiply(features, 1, KEY_PITCH, TILE_ROWS, rows, values, VALUE_PITCH, ROUND_UP_16(E), state, STATE_ROW, false, next);
     if (LONE_SUM) multiply_row(&one, 0, rows, features, KEY_PITCH, ROUND_UP_16(D), state + TILE_ROWS * STATE_ROW);
 #endif
 }
@@ -255,11 +279,15 @@ KERNEL void linear_attention_key_state(VIEW(k), VIEW(v), const __global int *res
     k = AT(k, sample, head / share) + (long)first * k_row;
     v = AT(v, sample, head / share) + (long)first * v_row;
     clear(state, STATE);
+    coming next;
     for (int row = first; row < end; row += BLOCK, k += (long)BLOCK * k_row, v += (long)BLOCK * v_row) {
-        const int rows = min(BLOCK, end - row), ahead = end - row - BLOCK;
-        pack_features(k, k_row, rows, (long)BLOCK * k_row, ahead, b);
-        pack_values(v, v_row, rows, (long)BLOCK * v_row, ahead, values);
-        add_to_state(b, values, rows, state);
+        const int rows = min(BLOCK, end - row), ahead = min(BLOCK, end - row - BLOCK);
+        next.count = next.at = 0;
+        expect(&next, k + (long)BLOCK * k_row, k_row, ahead, D);
+        expect(&next, v + (long)BLOCK * v_row, v_row, ahead, E);
+        pack_features(k, k_row, rows, b);
+        pack_values(v, v_row, rows, values);
+        add_to_state(b, values, rows, state, &next);
     }
     store_state(state, states + (((long)sample * heads + head) * get_num_groups(0) + get_group_id(0)) * STATE);
 }
@@ -291,7 +319,7 @@ KERNEL void linear_attention_sums(__global float *restrict states, int slots, in
 INLINE void weigh(const float *x, const int x_row, const int terms, const float *columns, int seen, int last,
                   float *weights) {
     const int computed = ROUND_UP_16(seen);
-    multiply(x, x_row, 1, ROWS, terms, columns, BLOCK, computed, weights, BLOCK, true);
+    multiply(x, x_row, 1, ROWS, terms, columns, BLOCK, computed, weights, BLOCK, true, NO_COMING);
     if (last + 1 < computed)
         for (int r = 0; r < ROWS; r++, weights += BLOCK)
             for (int c = 0; c < computed; c += LANES) {
@@ -326,13 +354,13 @@ INLINE bool is_worth_adding(int rows) {
 #endif
 
 #if !BACKWARD
-OUTLINE void multiply_state(const float *a, int rows, const float *state, float *out) {
-    multiply(a, KEY_PITCH, 1, rows, D, state, STATE_ROW, ROUND_UP_16(E), out, VALUE_PITCH, true);
+OUTLINE void multiply_state(const float *a, int rows, const float *state, float *out, coming *next) {
+    multiply(a, KEY_PITCH, 1, rows, D, state, STATE_ROW, ROUND_UP_16(E), out, VALUE_PITCH, true, next);
 }
 
 #if CAUSAL
 OUTLINE void multiply_values(const float *weights, int seen, const float *values, float *out) {
-    multiply(weights, BLOCK, 1, ROWS, seen, values, VALUE_PITCH, ROUND_UP_16(E), out, VALUE_PITCH, false);
+    multiply(weights, BLOCK, 1, ROWS, seen, values, VALUE_PITCH, ROUND_UP_16(E), out, VALUE_PITCH, false, NO_COMING);
 }
 #endif
 
@@ -370,20 +398,29 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
     load_state(states, state);
 #endif
 
+    coming next;
     for (int block = first; block < min(first + CHUNK, N); block += BLOCK) {
-        const int rows = clamp(queries - block, 0, BLOCK), ahead = min(first + CHUNK, queries) - block - BLOCK;
+        const int rows = clamp(queries - block, 0, BLOCK);
+        const int ahead = min(BLOCK, min(first + CHUNK, queries) - block - BLOCK);
+        next.count = next.at = 0;
+        expect(&next, q + (long)(block + BLOCK) * q_row, q_row, ahead, D);
+        expect(&next, o + (long)block * heads * E, heads * E, rows, E);
+#if CAUSAL
+        expect(&next, k + (long)(block + shift + BLOCK) * k_row, k_row, min(ahead, keys - block - shift - BLOCK), D);
+        expect(&next, v + (long)(block + shift + BLOCK) * v_row, v_row, min(ahead, keys - block - shift - BLOCK), E);
+#endif
         const int tiled_rows = (rows + ROWS - 1) / ROWS * ROWS;
-        pack_features(q + (long)block * q_row, q_row, rows, (long)BLOCK * q_row, ahead, a);
+        pack_features(q + (long)block * q_row, q_row, rows, a);
 #if CAUSAL
         const int all_see = min(block + shift + 1, keys);
         if (rows > 0 && (ahead > 0 || is_worth_adding(rows)))
             for (; done + BLOCK <= all_see; done += BLOCK) {
-                pack_features(k + (long)done * k_row, k_row, BLOCK, (long)BLOCK * k_row, keys - done - BLOCK, b);
-                pack_values(v + (long)done * v_row, v_row, BLOCK, (long)BLOCK * v_row, keys - done - BLOCK, values);
-                add_to_state(b, values, BLOCK, state);
+                pack_features(k + (long)done * k_row, k_row, BLOCK, b);
+                pack_values(v + (long)done * v_row, v_row, BLOCK, values);
+                add_to_state(b, values, BLOCK, state, &next);
             }
 #endif
-        multiply_state(a, tiled_rows, state, out);
+        multiply_state(a, tiled_rows, state, out, &next);
         for (int i = 0; i < rows; i++) {
             floats products = 0.0f;
             if (SUM)
@@ -395,9 +432,9 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
 #if CAUSAL
         const int end = rows > 0 ? keys_seen(block + rows - 1, shift, keys) : 0;
         for (int tile = done; tile < end; tile += BLOCK) {
-            const int tile_keys = min(BLOCK, end - tile), tile_ahead = keys - tile - BLOCK;
-            pack_features(k + (long)tile * k_row, k_row, tile_keys, (long)BLOCK * k_row, tile_ahead, b);
-            pack_values(v + (long)tile * v_row, v_row, tile_keys, (long)BLOCK * v_row, tile_ahead, values);
+            const int tile_keys = min(BLOCK, end - tile);
+            pack_features(k + (long)tile * k_row, k_row, tile_keys, b);
+            pack_values(v + (long)tile * v_row, v_row, tile_keys, values);
             transpose(b, KEY_PITCH, BLOCK, D, b_columns, BLOCK);
             for (int part = 0; part < rows; part += ROWS) {
                 const int last = block + part + shift - tile, seen = clamp(last + ROWS, 0, tile_keys);
@@ -412,7 +449,7 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
                     }
             }
             if (tile_keys == BLOCK && ahead > 0) {
-                add_to_state(b, values, BLOCK, state);
+                add_to_state(b, values, BLOCK, state, &next);
                 done += BLOCK;
             }
         }
@@ -437,23 +474,23 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
 }
 
 #else
-OUTLINE void multiply_state(const float *values, int rows, const float *state, float *out) {
-    multiply(values, VALUE_PITCH, 1, rows, VALUE_COLUMNS, state, STATE_ROW, ROUND_UP_16(D), out, KEY_PITCH, true);
+OUTLINE void multiply_state(const float *values, int rows, const float *state, float *out, coming *next) {
+    multiply(values, VALUE_PITCH, 1, rows, VALUE_COLUMNS, state, STATE_ROW, ROUND_UP_16(D), out, KEY_PITCH, true, next);
 }
 
 #if CAUSAL
 /* d [ROWS] += weights [ROWS][BLOCK] · b */
 OUTLINE void multiply_keys(const float *weights, int seen, const float *b, float *d) {
-    multiply(weights, BLOCK, 1, ROWS, seen, b, KEY_PITCH, ROUND_UP_16(D), d, KEY_PITCH, false);
+    multiply(weights, BLOCK, 1, ROWS, seen, b, KEY_PITCH, ROUND_UP_16(D), d, KEY_PITCH, false, NO_COMING);
 }
 
 /* d [ROWS] += weights [queries][BLOCK] transposed · a, or slopes. */
 OUTLINE void multiply_queries(const float *weights, int queries, const float *a, float *d) {
-    multiply(weights, 1, BLOCK, ROWS, queries, a, KEY_PITCH, ROUND_UP_16(D), d, KEY_PITCH, false);
+    multiply(weights, 1, BLOCK, ROWS, queries, a, KEY_PITCH, ROUND_UP_16(D), d, KEY_PITCH, false, NO_COMING);
 }
 
 OUTLINE void multiply_slopes(const float *weights, int queries, const float *slopes, float *d) {
-    multiply(weights, 1, BLOCK, ROWS, queries, slopes, VALUE_PITCH, ROUND_UP_16(E), d, VALUE_PITCH, false);
+    multiply(weights, 1, BLOCK, ROWS, queries, slopes, VALUE_PITCH, ROUND_UP_16(E), d, VALUE_PITCH, false, NO_COMING);
 }
 #endif
 
@@ -516,30 +553,43 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
 #endif
 #endif
 
+    coming next;
     for (int block = first; block < min(first + CHUNK, N); block += BLOCK) {
-        const int rows = clamp(queries - block, 0, BLOCK), ahead = min(first + CHUNK, queries) - block - BLOCK;
-        pack_features(q + (long)block * q_row, q_row, rows, (long)BLOCK * q_row, ahead, a);
+        const int rows = clamp(queries - block, 0, BLOCK);
+        const int ahead = min(BLOCK, min(first + CHUNK, queries) - block - BLOCK);
+        next.count = next.at = 0;
+        expect(&next, q + (long)(block + BLOCK) * q_row, q_row, ahead, D);
+        expect(&next, d_o + (long)(block + BLOCK) * d_o_row, d_o_row, ahead, E);
+        if (SUM) expect(&next, o + (long)(block + BLOCK) * heads * E, heads * E, ahead, E);
+#if WRITE_DQ
+        expect(&next, dq + (long)block * dq_row, dq_row, rows, D);
+#if CAUSAL
+        expect(&next, k + (long)(block + shift + BLOCK) * k_row, k_row, min(ahead, keys - block - shift - BLOCK), D);
+        expect(&next, v + (long)(block + shift + BLOCK) * v_row, v_row, min(ahead, keys - block - shift - BLOCK), E);
+#endif
+#endif
+        pack_features(q + (long)block * q_row, q_row, rows, a);
         pack_slopes(d_o + (long)block * d_o_row, d_o_row, o + (long)block * heads * E, heads * E, z + block, rows,
-                    BLOCK, ahead, slopes);
+                    slopes);
 #if QUERY_STATES
-        add_to_state(a, slopes, rows, query_state);
+        add_to_state(a, slopes, rows, query_state, &next);
 #endif
 #if WRITE_DQ
 #if CAUSAL
         if (rows > 0 && (ahead > 0 || is_worth_adding(rows)))
             for (; done + BLOCK <= min(block + shift + 1, keys); done += BLOCK) {
-                pack_features(k + (long)done * k_row, k_row, BLOCK, (long)BLOCK * k_row, keys - done - BLOCK, b);
-                pack_values(v + (long)done * v_row, v_row, BLOCK, (long)BLOCK * v_row, keys - done - BLOCK, values);
-                add_to_state(b, values, BLOCK, state);
+                pack_features(k + (long)done * k_row, k_row, BLOCK, b);
+                pack_values(v + (long)done * v_row, v_row, BLOCK, values);
+                add_to_state(b, values, BLOCK, state, &next);
             }
 #endif
-        multiply_state(slopes, ROUND_UP_8(rows), state, out);
+        multiply_state(slopes, ROUND_UP_8(rows), state, out, &next);
 #if CAUSAL
         const int end = rows > 0 ? keys_seen(block + rows - 1, shift, keys) : 0;
         for (int tile = done; tile < end; tile += BLOCK) {
-            const int tile_keys = min(BLOCK, end - tile), tile_ahead = keys - tile - BLOCK;
-            pack_features(k + (long)tile * k_row, k_row, tile_keys, (long)BLOCK * k_row, tile_ahead, b);
-            pack_values(v + (long)tile * v_row, v_row, tile_keys, (long)BLOCK * v_row, tile_ahead, values);
+            const int tile_keys = min(BLOCK, end - tile);
+            pack_features(k + (long)tile * k_row, k_row, tile_keys, b);
+            pack_values(v + (long)tile * v_row, v_row, tile_keys, values);
             transpose(values, VALUE_PITCH, BLOCK, VALUE_COLUMNS, value_columns, BLOCK);
             for (int part = 0; part < rows; part += ROWS) {
                 const int last = block + part + shift - tile, seen = clamp(last + ROWS, 0, tile_keys);
@@ -548,7 +598,7 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
                 multiply_keys(weights, seen, b, out + part * KEY_PITCH);
             }
             if (tile_keys == BLOCK && ahead > 0) {
-                add_to_state(b, values, BLOCK, state);
+                add_to_state(b, values, BLOCK, state, &next);
                 done += BLOCK;
             }
         }
@@ -565,12 +615,12 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
 
 #if CAUSAL
 /* d_columns [E][BLOCK] = the state · columns [D][BLOCK] of features. */
-OUTLINE void multiply_columns(const float *state, const float *columns, float *d_columns) {
-    multiply(state, STATE_ROW, 1, ROUND_UP_8(E), D, columns, BLOCK, BLOCK, d_columns, BLOCK, true);
+OUTLINE void multiply_columns(const float *state, const float *columns, float *d_columns, coming *next) {
+    multiply(state, STATE_ROW, 1, ROUND_UP_8(E), D, columns, BLOCK, BLOCK, d_columns, BLOCK, true, next);
 }
 #else
-OUTLINE void multiply_features(const float *b, int rows, const float *state_columns, float *d_value) {
-    multiply(b, KEY_PITCH, 1, rows, D, state_columns, VALUE_PITCH, ROUND_UP_16(E), d_value, VALUE_PITCH, true);
+OUTLINE void multiply_features(const float *b, int rows, const float *state_columns, float *d_value, coming *next) {
+    multiply(b, KEY_PITCH, 1, rows, D, state_columns, VALUE_PITCH, ROUND_UP_16(E), d_value, VALUE_PITCH, true, next);
 }
 #endif
 
@@ -619,6 +669,7 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
     k = AT(k, sample, get_group_id(1));
     v = AT(v, sample, get_group_id(1));
 
+    coming next;
     for (int member = 0; member < group; member++) {
         const int head = get_group_id(1) * group + member, keys = valid_keys(key_lengths, sample, head, heads, M);
         const int end = min(first + CHUNK, keys);
@@ -644,28 +695,43 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
         for (int block = first + (min(first + CHUNK, M) - first - 1) / BLOCK * BLOCK; block >= first; block -= BLOCK) {
             const int rows = clamp(end - block, 0, BLOCK), all = min(BLOCK, M - block);
             const int ahead = block > first ? BLOCK : 0;
-            pack_features(k + (long)block * k_row, k_row, rows, -(long)BLOCK * k_row, ahead, b);
-            pack_values(v + (long)block * v_row, v_row, rows, -(long)BLOCK * v_row, ahead, values);
+            next.count = next.at = 0;
+            expect(&next, k + (long)(block - BLOCK) * k_row, k_row, ahead, D);
+            expect(&next, v + (long)(block - BLOCK) * v_row, v_row, ahead, E);
+#if WRITE_DK
+            expect(&next, dk + (long)block * dk_row, dk_row, rows, D);
+#endif
+#if WRITE_DV
+            expect(&next, dv + (long)block * dv_row, dv_row, rows, E);
+#endif
+#if CAUSAL
+            const int query = done - 2 * BLOCK, ahead_of_queries = query >= 0 ? min(ahead, queries - query) : 0;
+            expect(&next, head_q + (long)query * q_row, q_row, ahead_of_queries, D);
+            expect(&next, head_d_o + (long)query * d_o_row, d_o_row, ahead_of_queries, E);
+            if (SUM) expect(&next, head_o + (long)query * heads * E, heads * E, ahead_of_queries, E);
+#endif
+            pack_features(k + (long)block * k_row, k_row, rows, b);
+            pack_values(v + (long)block * v_row, v_row, rows, values);
 #if CAUSAL
 #define PACK_TILE(tile, count)                                                                                         \
-    pack_features(head_q + (long)(tile)*q_row, q_row, count, -(long)BLOCK * q_row, tile > 0 ? BLOCK : 0, a);           \
+    pack_features(head_q + (long)(tile)*q_row, q_row, count, a);           \
     pack_slopes(head_d_o + (long)(tile)*d_o_row, d_o_row, head_o + (long)(tile)*heads * E, heads * E, head_z + (tile), \
-                count, -BLOCK, tile > 0 ? BLOCK : 0, slopes);
+                count, slopes);
             if (rows > 0 && (block > first || is_worth_adding(rows)))
                 while (done > 0 && done - BLOCK + shift >= block + rows - 1) {
                     done -= BLOCK;
                     const int count = min(BLOCK, queries - done);
                     PACK_TILE(done, count)
-                    add_to_state(a, slopes, count, state);
+                    add_to_state(a, slopes, count, state, &next);
                 }
 #if WRITE_DV
             transpose(b, KEY_PITCH, BLOCK, D, b_columns, BLOCK);
-            multiply_columns(state, b_columns, d_columns);
+            multiply_columns(state, b_columns, d_columns, &next);
             transpose(d_columns, BLOCK, ROUND_UP_8(E), BLOCK, d_value, VALUE_PITCH);
 #endif
 #if WRITE_DK
             transpose(values, VALUE_PITCH, BLOCK, VALUE_COLUMNS, value_columns, BLOCK);
-            multiply_state(values, ROUND_UP_8(rows), state, d_key);
+            multiply_state(values, ROUND_UP_8(rows), state, d_key, &next);
 #endif
             for (int tile = done - BLOCK; rows > 0 && tile >= 0 && tile + BLOCK + shift > block; tile -= BLOCK) {
                 const int count = min(BLOCK, queries - tile),
@@ -688,16 +754,16 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
                 }
 #endif
                 if (tile + shift >= block && block > first) {
-                    add_to_state(a, slopes, count, state);
+                    add_to_state(a, slopes, count, state, &next);
                     done = tile;
                 }
             }
 #else
 #if WRITE_DV
-            multiply_features(b, ROUND_UP_8(rows), state_columns, d_value);
+            multiply_features(b, ROUND_UP_8(rows), state_columns, d_value, &next);
 #endif
 #if WRITE_DK
-            multiply_state(values, ROUND_UP_8(rows), state, d_key);
+            multiply_state(values, ROUND_UP_8(rows), state, d_key, &next);
 #endif
 #endif
 #if WRITE_DK
