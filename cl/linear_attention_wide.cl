@@ -60,19 +60,18 @@
 
 /* ---- what comes next --------------------------------------------------------------------------------------------- */
 
-/* Rows that a block will read or write soon, [rows][row]. The tiles of products ask for them a few at a time: asked for
- * at once, they would have to wait for one another, and the products for them. */
+/* Rows that a block will write or the next one read, [rows][row]. Each of a block's `tiles` of products asks for its share
+ * of them: asked for at once they would wait for one another, and the products for them. */
 typedef struct rows_ahead {
     const __global float *x;
     int row, rows, width;
 } rows_ahead;
-#define NO_COMING ((coming *)0)
-#define STREAMS   7
-#define A_TILE    (D >= 256 ? 1 : D <= 32 ? 8 : 256 / D) /* rows */
+#define STREAMS 7
 typedef struct coming {
     rows_ahead streams[STREAMS];
-    int count, at;
+    int count, tiles, tile;
 } coming;
+#define NO_COMING ((coming *)0)
 
 INLINE void expect(coming *next, const __global float *x, int row, int rows, int width) {
     const rows_ahead stream = {x, row, rows, width};
@@ -80,13 +79,19 @@ INLINE void expect(coming *next, const __global float *x, int row, int rows, int
 }
 
 INLINE void ask(coming *next) {
+    const int from = next->tile * BLOCK / next->tiles, to = ++next->tile * BLOCK / next->tiles;
     for (int s = 0; s < next->count; s++) {
         const rows_ahead stream = next->streams[s];
-        for (int i = next->at; i < min(next->at + A_TILE, stream.rows); i++)
+        for (int i = from; i < min(to, stream.rows); i++)
             for (int c = 0; c < stream.width; c += CACHE_LINE) expect_line(stream.x + (long)i * stream.row + c);
     }
-    next->at += A_TILE;
 }
+
+/* Tiles of the products that ask. */
+#define COLUMN_TILES(columns) (((columns) + 2 * LANES - 1) / (2 * LANES))
+#define ADDING_TILES          (TILE_ROWS / ROWS * COLUMN_TILES(BACKWARD ? D : E))
+#define STATE_TILES           (BLOCK / ROWS * COLUMN_TILES(BACKWARD ? D : E))
+#define VALUE_TILES           (CAUSAL ? ROUND_UP_8(E) / ROWS * COLUMN_TILES(BLOCK) : BLOCK / ROWS * COLUMN_TILES(E))
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
@@ -115,7 +120,7 @@ INLINE void ask(coming *next) {
 #define TILES(KIND, WIDTH)                                                                                             \
     for (; column + WIDTH <= columns; column += WIDTH)                                                                 \
         for (int row = 0; row < rows; row += ROWS) {                                                                   \
-            if (next && next->at < BLOCK) ask(next);                                                                   \
+            if (next) ask(next);                                                                                       \
             EACH_ROW(X_ROW)                                                                                            \
             for (int first = 0, end; first < terms; first = end) {                                                     \
                 end = terms - first <= RUN + 8 ? terms : first + RUN;                                                  \
@@ -282,7 +287,8 @@ KERNEL void linear_attention_key_state(VIEW(k), VIEW(v), const __global int *res
     coming next;
     for (int row = first; row < end; row += BLOCK, k += (long)BLOCK * k_row, v += (long)BLOCK * v_row) {
         const int rows = min(BLOCK, end - row), ahead = min(BLOCK, end - row - BLOCK);
-        next.count = next.at = 0;
+        next.count = next.tile = 0;
+        next.tiles = ADDING_TILES;
         expect(&next, k + (long)BLOCK * k_row, k_row, ahead, D);
         expect(&next, v + (long)BLOCK * v_row, v_row, ahead, E);
         pack_features(k, k_row, rows, b);
@@ -402,7 +408,8 @@ KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global f
     for (int block = first; block < min(first + CHUNK, N); block += BLOCK) {
         const int rows = clamp(queries - block, 0, BLOCK);
         const int ahead = min(BLOCK, min(first + CHUNK, queries) - block - BLOCK);
-        next.count = next.at = 0;
+        next.count = next.tile = 0;
+        next.tiles = STATE_TILES + CAUSAL * ADDING_TILES;
         expect(&next, q + (long)(block + BLOCK) * q_row, q_row, ahead, D);
         expect(&next, o + (long)block * heads * E, heads * E, rows, E);
 #if CAUSAL
@@ -557,7 +564,8 @@ KERNEL void linear_attention_backward_queries(VIEW(q), VIEW(k), VIEW(v), VIEW(d_
     for (int block = first; block < min(first + CHUNK, N); block += BLOCK) {
         const int rows = clamp(queries - block, 0, BLOCK);
         const int ahead = min(BLOCK, min(first + CHUNK, queries) - block - BLOCK);
-        next.count = next.at = 0;
+        next.count = next.tile = 0;
+        next.tiles = QUERY_STATES * ADDING_TILES + WRITE_DQ * (STATE_TILES + CAUSAL * ADDING_TILES);
         expect(&next, q + (long)(block + BLOCK) * q_row, q_row, ahead, D);
         expect(&next, d_o + (long)(block + BLOCK) * d_o_row, d_o_row, ahead, E);
         if (SUM) expect(&next, o + (long)(block + BLOCK) * heads * E, heads * E, ahead, E);
@@ -695,7 +703,8 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
         for (int block = first + (min(first + CHUNK, M) - first - 1) / BLOCK * BLOCK; block >= first; block -= BLOCK) {
             const int rows = clamp(end - block, 0, BLOCK), all = min(BLOCK, M - block);
             const int ahead = block > first ? BLOCK : 0;
-            next.count = next.at = 0;
+            next.count = next.tile = 0;
+            next.tiles = WRITE_DK * STATE_TILES + WRITE_DV * VALUE_TILES + CAUSAL * ADDING_TILES;
             expect(&next, k + (long)(block - BLOCK) * k_row, k_row, ahead, D);
             expect(&next, v + (long)(block - BLOCK) * v_row, v_row, ahead, E);
 #if WRITE_DK
