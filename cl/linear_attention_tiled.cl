@@ -21,6 +21,7 @@
 
 #define STATE_ITEMS   64
 #define STATE_TILE    32
+#define DP            ROUND_UP_8(D)
 #define STATE         ((E + SUM) * DP)
 #define SUM_ITEMS     64
 #define WORK_ITEMS    128
@@ -44,6 +45,30 @@
 #define UNROLL_FULL  _Pragma("unroll")
 #define UNROLL_SLICE _Pragma("unroll 4")
 #define UNROLL_NONE  _Pragma("unroll 1")
+
+/* ---- slots ------------------------------------------------------------------------------------------------------- */
+
+/* Keys: slot c is the state before chunk c, the last slot the whole sum; queries: slot c is the state of chunks c and
+ * later, the last slot 0. Without CAUSAL only the whole sums are written, and where there is one chunk it has one slot,
+ * which is that sum. */
+
+/* The slot of the keys that all queries from `query` on see. */
+INLINE int key_slot(int query, int shift, int slots) {
+#if CAUSAL
+    return min(chunk_floor(query + shift), slots - 1);
+#else
+    return slots - 1;
+#endif
+}
+
+/* The slot of the queries that see all keys up to `key`. */
+INLINE int query_slot(int key, int shift, int slots) {
+#if CAUSAL
+    return min(chunk_floor(key - shift + CHUNK - 1), slots - 1);
+#else
+    return 0;
+#endif
+}
 
 /* ---- states ------------------------------------------------------------------------------------------------------ */
 

@@ -1,12 +1,14 @@
 /* Linear attention for CPU devices, forward and backward, in time and memory that grow with the length alone.
  *
  * One work-item owns a chunk of rows and walks it in blocks of BLOCK rows: queries upwards, keys downwards. Rows are
- * packed into private memory, with features applied and columns padded with 0; all arithmetic is one product of a packed
- * matrix with another, in register tiles of ROWS rows × two vectors of columns: named accumulators (arrays would be
- * spilled). The state of all rows that a whole block sees is private, too: where it is CAUSAL, the walk begins with the
- * state at the chunk's end and adds each block once it has been passed, so states in memory are needed where there are
- * several chunks only. While a block is packed, the next one is asked for: rows of one head lie too far apart for the
- * device to see them coming.
+ * packed into private memory, with features applied and columns padded with 0; all arithmetic is one product of a
+ * packed matrix with another, in register tiles of ROWS rows × two vectors of columns: named accumulators (arrays would
+ * be spilled). What a block needs besides fits the first-level cache with it. The next block is asked for while the
+ * products of this one run: rows of one head lie too far apart for the device to see them coming.
+ *
+ * The state that rows are multiplied with is private, too. Without CAUSAL it is the sum over all chunks, in slot 0.
+ * With it, a slot holds the state of the chunks in front of its own (keys) or behind it (queries); the walk begins with
+ * that and adds each block once it has been passed. A single chunk begins with nothing, and needs no slot.
  *
  * The states lie so that the lanes of the product that reads them are columns: forward [D][E] and the sum of features
  * [D], backward [E][D] with the sum of features as one more row. That row makes the quotient's part of the gradient
@@ -60,8 +62,8 @@
 
 /* ---- what comes next --------------------------------------------------------------------------------------------- */
 
-/* Rows that a block will write or the next one read, [rows][row]. Each of a block's `tiles` of products asks for its share
- * of them: asked for at once they would wait for one another, and the products for them. */
+/* Rows that a block will write or the next one read, [rows][row]. Each of a block's `tiles` of products asks for its
+ * share of them: asked for at once they would wait for one another, and the products for them. */
 typedef struct rows_ahead {
     const __global float *x;
     int row, rows, width;
@@ -98,7 +100,8 @@ INLINE void ask(coming *next) {
 #define X_ROW(r)     const float *x##r = x + (row + r) * x_row;
 #define OUT_ROW(r)   (out + (row + r) * out_row + column)
 #define ZERO_PAIR(r) floats low##r = 0.0f, high##r = 0.0f;
-#define LOAD_PAIR    floats y_low = load_lanes(0, y + i * y_row + column), y_high = load_lanes(1, y + i * y_row + column);
+#define LOAD_PAIR                                                                                                      \
+    floats y_low = load_lanes(0, y + i * y_row + column), y_high = load_lanes(1, y + i * y_row + column);
 #define STEP_PAIR(r)                                                                                                   \
     {                                                                                                                  \
         floats broadcast = (floats)(x##r[i * x_step]);                                                                 \
@@ -194,7 +197,7 @@ typedef float8 float8_anywhere __attribute__((aligned(4)));
 /* out [BLOCK][pitch] = map(rows of x), with 0 in the added columns and rows. Sixteen at once, since one vector of eight
  * waits for its own chain of operations. */
 #define DEFINE_PACK(NAME, MAP, WIDTH, USED, PITCH)                                                                     \
-    OUTLINE void NAME(const __global float *x, int x_row, int rows, float *out) {  \
+    OUTLINE void NAME(const __global float *x, int x_row, int rows, float *out) {                                      \
         for (int i = 0; i < rows; i++, x += x_row, out += PITCH) {                                                     \
             int column = 0;                                                                                            \
             for (; column + 16 <= WIDTH; column += 16)                                                                 \
@@ -255,12 +258,14 @@ INLINE void transpose(const float *x, const int pitch, int rows, const int width
 /* Adds rows of features [BLOCK][KEY_PITCH] and values or slopes [BLOCK][VALUE_PITCH] to a state. */
 OUTLINE void add_to_state(const float *features, const float *values, int rows, float *state, coming *next) {
 #if BACKWARD
-    multiply(values, 1, VALUE_PITCH, TILE_ROWS, rows, features, KEY_PITCH, ROUND_UP_16(D), state, STATE_ROW, false, next);
+    multiply(values, 1, VALUE_PITCH, TILE_ROWS, rows, features, KEY_PITCH, ROUND_UP_16(D), state, STATE_ROW, false,
+             next);
     if (LONE_SUM)
         multiply_row(values + E, VALUE_PITCH, rows, features, KEY_PITCH, ROUND_UP_16(D), state + TILE_ROWS * STATE_ROW);
 #else
     const float one = 1.0f;
-    multiply(features, 1, KEY_PITCH, TILE_ROWS, rows, values, VALUE_PITCH, ROUND_UP_16(E), state, STATE_ROW, false, next);
+    multiply(features, 1, KEY_PITCH, TILE_ROWS, rows, values, VALUE_PITCH, ROUND_UP_16(E), state, STATE_ROW, false,
+             next);
     if (LONE_SUM) multiply_row(&one, 0, rows, features, KEY_PITCH, ROUND_UP_16(D), state + TILE_ROWS * STATE_ROW);
 #endif
 }
@@ -298,8 +303,8 @@ KERNEL void linear_attention_key_state(VIEW(k), VIEW(v), const __global int *res
     store_state(state, states + (((long)sample * heads + head) * get_num_groups(0) + get_group_id(0)) * STATE);
 }
 
-/* CAUSAL: slot c becomes the sum of the slots before it, or behind it. Otherwise slot 0 becomes that of all. Work-groups:
- * strip, head, sample. */
+/* CAUSAL: slot c becomes the sum of the slots before it, or behind it. Otherwise slot 0 becomes that of all.
+ * Work-groups: strip, head, sample. */
 KERNEL void linear_attention_sums(__global float *restrict states, int slots, int behind) {
     float sum[STRIP] ALIGNED;
     const int first = get_group_id(0) * STRIP, count = min(STRIP, STATE - first);
@@ -370,8 +375,8 @@ OUTLINE void multiply_values(const float *weights, int seen, const float *values
 }
 #endif
 
-/* o [B,N,H,E] and z [B,H,N], both dense. group: query heads per key head; share: query heads per head of states; chunks:
- * of keys. Work-groups: chunk of queries, head, sample. */
+/* o [B,N,H,E] and z [B,H,N], both dense. group: query heads per key head; share: query heads per head of states;
+ * chunks: of keys. Work-groups: chunk of queries, head, sample. */
 KERNEL void linear_attention_forward(VIEW(q), VIEW(k), VIEW(v), const __global float *restrict states,
                                      const __global int *restrict key_lengths,
                                      const __global int *restrict query_lengths, __global float *restrict o,
@@ -501,8 +506,8 @@ OUTLINE void multiply_slopes(const float *weights, int queries, const float *slo
 }
 #endif
 
-/* dx = d · φ'(x) · scale for `rows` rows and 0 for those up to `all`, or += for `rows` rows where it is not fresh; d and
- * features, which are φ(x), [BLOCK][KEY_PITCH]. */
+/* dx = d · φ'(x) · scale for `rows` rows and 0 for those up to `all`, or += for `rows` rows where it is not fresh; d
+ * and features, which are φ(x), [BLOCK][KEY_PITCH]. */
 #define D_X(N) (vload##N(0, d + c) * feature_slope_of_##N(vload##N(0, features + c), vload##N(0, x + c)) * scale)
 OUTLINE void store_features(const float *d, const float *features, const __global float *x, int x_row,
                             __global float *dx, int dx_row, int rows, int all, float scale, bool fresh) {
@@ -723,7 +728,7 @@ KERNEL void linear_attention_backward_keys(VIEW(q), VIEW(k), VIEW(v), VIEW(d_o),
             pack_values(v + (long)block * v_row, v_row, rows, values);
 #if CAUSAL
 #define PACK_TILE(tile, count)                                                                                         \
-    pack_features(head_q + (long)(tile)*q_row, q_row, count, a);           \
+    pack_features(head_q + (long)(tile)*q_row, q_row, count, a);                                                       \
     pack_slopes(head_d_o + (long)(tile)*d_o_row, d_o_row, head_o + (long)(tile)*heads * E, heads * E, head_z + (tile), \
                 count, slopes);
             if (rows > 0 && (block > first || is_worth_adding(rows)))

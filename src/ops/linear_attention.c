@@ -202,8 +202,8 @@ typedef struct pass {
 } pass;
 
 /* Chunks at least as long as the narrower side of a state, so that all states together are at most as large as the
- * wider one of keys and values. A core of a CPU is faster with one state that stays in its cache: there chunks are twice
- * as long, and again, while as many are left as 64 cores want. Powers of two keep the variants few. */
+ * wider one of keys and values. A core of a CPU is faster with one state that stays in its cache: there chunks are
+ * twice as long, and again, while as many are left as 64 cores want. Powers of two keep the variants few. */
 static int64_t chunk_of(const pass *p) {
     enum { WANTED_GROUPS = 64, LONGEST = 1024 };
     const int64_t length = p->queries > p->keys ? p->queries : p->keys, states = p->samples * p->key_heads;
