@@ -1,12 +1,14 @@
-/* Softmax cross-entropy with label smoothing, and its gradient. A work-group of 64 owns one sample (or the sums over the
- * batch) and reduces in local memory; the classes and the batch are few, so one shape serves all families. A sample
- * counts when its weight is not 0 and its label is a class; the others are selected away, never multiplied by 0, so that
- * whatever lies in their rows cannot reach the loss.
+/* Softmax cross-entropy with label smoothing, and its gradient. A work-group of 64 owns one sample, or the sums over the
+ * batch, and reduces in local memory; in the kernels for CPU devices (*_wide) a work-item owns samples, sixteen classes
+ * at a time. The batch is short, so one shape of its sums serves all families. A sample counts when its weight is not 0
+ * and its label is a class; the others are selected away, never multiplied by 0, so that whatever lies in their rows
+ * cannot reach the loss.
  *
  * CORRECT  1: whether the answers are right is found, too
  * SOFT     1: labels are the shares of all classes, F32 [batch, classes]; a sample counts by its weight alone
  * SUMMED   1: the gradient finds the sum of the weights made */
 #include "common.clh"
+#include "math.clh"
 
 #ifndef CORRECT
 #define CORRECT 0
@@ -21,6 +23,7 @@
 #endif
 
 #define GROUP __attribute__((reqd_work_group_size(64, 1, 1)))
+#define WIDE  __attribute__((reqd_work_group_size(1, 1, 1)))
 
 #if SOFT
 #define LABELS          const __global float *restrict labels
@@ -35,6 +38,33 @@ inline int counts(float weight, int label, int classes) {
     return weight != 0.0f && label >= 0 && label < classes;
 }
 #endif
+
+/* The loss of a sample, and whether its answer is right, from the numbers found in its row. */
+inline void finish(int sample, const __global float *row, LABELS, const __global float *weights,
+                   __global float *losses, __global float *correct, __global float *counted, int classes,
+                   float smoothing, float largest, float total, float shifted, float expected, float answer, float broken,
+                   float greatest) {
+    float loss = 0.0f;
+#if !SOFT
+    const int label = labels[sample];
+    if (COUNTS(sample)) expected = row[label] - largest;
+#endif
+#if CORRECT
+#if SOFT
+    const int is_right = SHARE(sample, min((int)answer, classes - 1)) >= greatest;
+#else
+    const int is_right = (int)answer == label;
+#endif
+    const int is_counted = COUNTS(sample);
+    correct[sample] = broken > 0.0f ? NAN : is_counted && is_right ? 1.0f : 0.0f;
+    counted[sample] = is_counted ? 1.0f : 0.0f;
+#endif
+    if (COUNTS(sample)) {
+        loss = log(total) - (1.0f - smoothing) * expected;
+        if (smoothing > 0.0f) loss -= smoothing / classes * shifted;
+    }
+    losses[sample] = loss;
+}
 
 /* logits, probabilities [batch, classes], labels, weights, losses [batch]
  * loss = log Σ exp(z) - (1-smoothing)·z_label - smoothing·mean(z), with z shifted by its maximum, and the mean of z by the
@@ -63,13 +93,12 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
     total = group_sum(total, shared);
     shifted = group_sum(shifted, shared);
     for (int c = item; c < classes; c += 64) probability[c] /= total;
+    float expected = 0.0f, likeliest = -INFINITY, broken = 0.0f, answer = classes, greatest = 0.0f;
 #if SOFT
-    float expected = 0.0f;
     for (int c = item; c < classes; c += 64) expected = fma(SHARE(sample, c), row[c] - largest, expected);
     expected = group_sum(expected, shared);
 #endif
 #if CORRECT
-    float likeliest = -INFINITY, broken = 0.0f, answer = classes;
     for (int c = item; c < classes; c += 64) {
         likeliest = fmax(likeliest, probability[c]);
         if (!is_finite(probability[c])) broken = 1.0f;
@@ -80,33 +109,87 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
         if (probability[c] == likeliest) answer = fmin(answer, (float)c);
     answer = -group_max(-answer, shared);
 #if SOFT
-    float greatest = 0.0f;
     for (int c = item; c < classes; c += 64) greatest = fmax(greatest, SHARE(sample, c));
     greatest = group_max(greatest, shared);
 #endif
 #endif
-    if (item == 0) {
-        float loss = 0.0f;
-#if !SOFT
-        const int label = labels[sample];
-        const float expected = COUNTS(sample) ? row[label] - largest : 0.0f;
+    if (item == 0)
+        finish(sample, row, labels, weights, losses, correct, counted, classes, smoothing, largest, total, shifted,
+               expected, answer, broken, greatest);
+}
+
+/* The numbers above of one sample, by one work-item. PoCL's vstore writes 16 bytes at a time, and what is read back at
+ * once then waits for all of them. */
+typedef float16 float16_anywhere __attribute__((aligned(4)));
+#define PUT_16(value, to) (*(__global float16_anywhere *)(to) = (value))
+
+inline float sum_16(float16 x) {
+    return lanes_sum(x.lo + x.hi);
+}
+
+inline float largest_of_16(float16 x) {
+    const float8 eight = fmax(x.lo, x.hi);
+    const float4 four = fmax(eight.lo, eight.hi);
+    return fmax(fmax(four.x, four.y), fmax(four.z, four.w));
+}
+
+__kernel WIDE void cross_entropy_samples_wide(const __global float *restrict logits, LABELS,
+                                              const __global float *restrict weights,
+                                              __global float *restrict probabilities, __global float *restrict losses,
+                                              __global float *restrict correct, __global float *restrict counted,
+                                              int classes, float smoothing) {
+    const int sample = get_group_id(0), whole = classes / 16 * 16;
+    const __global float *row = logits + (size_t)sample * classes;
+    __global float *probability = probabilities + (size_t)sample * classes;
+    float16 largest_16 = -INFINITY, total_16 = 0.0f, shifted_16 = 0.0f;
+    for (int c = 0; c < whole; c += 16) {
+        const float16 z = vload16(0, row + c);
+        largest_16 = z > largest_16 ? z : largest_16;
+    }
+    float largest = largest_of_16(largest_16);
+    for (int c = whole; c < classes; c++) largest = fmax(largest, row[c]);
+    for (int c = 0; c < whole; c += 16) {
+        const float16 z = vload16(0, row + c) - largest, power = fast_exp_16(z);
+        PUT_16(power, probability + c);
+        total_16 += power;
+        shifted_16 += z;
+    }
+    float total = sum_16(total_16), shifted = sum_16(shifted_16);
+    for (int c = whole; c < classes; c++) {
+        const float z = row[c] - largest, power = fast_exp_1(z);
+        probability[c] = power;
+        total += power;
+        shifted += z;
+    }
+    int16 broken_16 = 0;
+    float16 likeliest_16 = -INFINITY;
+    for (int c = 0; c < whole; c += 16) {
+        const float16 p = vload16(0, probability + c) / total;
+        PUT_16(p, probability + c);
+        likeliest_16 = p > likeliest_16 ? p : likeliest_16;
+        broken_16 |= (as_int16(p) & 0x7f800000) == 0x7f800000;
+    }
+    float likeliest = largest_of_16(likeliest_16), broken = any(broken_16), expected = 0.0f, answer = classes;
+    for (int c = whole; c < classes; c++) {
+        const float p = probability[c] /= total;
+        likeliest = fmax(likeliest, p);
+        if (!is_finite(p)) broken = 1.0f;
+    }
+    float greatest = 0.0f;
+#if SOFT
+    for (int c = 0; c < classes; c++) {
+        expected = fma(SHARE(sample, c), row[c] - largest, expected);
+        greatest = fmax(greatest, SHARE(sample, c));
+    }
 #endif
 #if CORRECT
-#if SOFT
-        const int is_right = SHARE(sample, min((int)answer, classes - 1)) >= greatest;
-#else
-        const int is_right = (int)answer == label;
+    int first = 0;
+    while (first < whole && !any(vload16(0, probability + first) == likeliest)) first += 16;
+    for (int c = first; c < classes && answer == classes; c++)
+        if (probability[c] == likeliest) answer = c;
 #endif
-        const int is_counted = COUNTS(sample);
-        correct[sample] = broken > 0.0f ? NAN : is_counted && is_right ? 1.0f : 0.0f;
-        counted[sample] = is_counted ? 1.0f : 0.0f;
-#endif
-        if (COUNTS(sample)) {
-            loss = log(total) - (1.0f - smoothing) * expected;
-            if (smoothing > 0.0f) loss -= smoothing / classes * shifted;
-        }
-        losses[sample] = loss;
-    }
+    finish(sample, row, labels, weights, losses, correct, counted, classes, smoothing, largest, total, shifted, expected,
+           answer, broken, greatest);
 }
 
 /* labels, weights, losses [batch] -> loss [1], the weighted mean. One work-group. */
@@ -162,5 +245,45 @@ __kernel GROUP void cross_entropy_backward(const __global float *restrict d_loss
         int sample = i / classes, c = i % classes;
         float target = smoothing / classes + SHARE(sample, c) * (1.0f - smoothing);
         d_logits[i] = COUNTS(sample) ? scale * weights[sample] * (probabilities[i] - target) : 0.0f;
+    }
+}
+
+/* The same, where a work-item owns block_samples samples. */
+__kernel WIDE void cross_entropy_backward_wide(const __global float *restrict d_loss,
+                                               const __global float *restrict probabilities, LABELS,
+                                               const __global float *restrict weights,
+                                               const __global float *restrict weight_sum,
+                                               __global float *restrict d_logits, int batch, int classes,
+                                               float smoothing, int block_samples) {
+#if SUMMED
+    const float total = weight_sum[0];
+#else
+    float total = 0.0f;
+    for (int sample = 0; sample < batch; sample++)
+        if (COUNTS(sample)) total += weights[sample];
+#endif
+    const float scale = total > 0.0f ? d_loss[0] / total : 0.0f, rest = smoothing / classes;
+    const int first = get_group_id(0) * block_samples, end = min(first + block_samples, batch);
+    for (int sample = first; sample < end; sample++) {
+        const __global float *p = probabilities + (size_t)sample * classes;
+        __global float *d = d_logits + (size_t)sample * classes;
+        const float factor = scale * weights[sample];
+        int c = 0;
+        if (!COUNTS(sample)) {
+            for (; c + 16 <= classes; c += 16) PUT_16((float16)(0.0f), d + c);
+            for (; c < classes; c++) d[c] = 0.0f;
+            continue;
+        }
+#if SOFT
+        const __global float *shares = labels + (size_t)sample * classes;
+        for (; c + 16 <= classes; c += 16)
+            PUT_16(factor * (vload16(0, p + c) - (rest + vload16(0, shares + c) * (1.0f - smoothing))), d + c);
+        for (; c < classes; c++) d[c] = factor * (p[c] - (rest + shares[c] * (1.0f - smoothing)));
+#else
+        for (; c + 16 <= classes; c += 16) PUT_16(factor * (vload16(0, p + c) - rest), d + c);
+        for (; c < classes; c++) d[c] = factor * (p[c] - rest);
+        c = labels[sample];
+        d[c] = factor * (p[c] - (rest + (1.0f - smoothing)));
+#endif
     }
 }

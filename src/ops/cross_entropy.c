@@ -10,6 +10,13 @@ static xp_launch_request request_of(const char *kernel, int64_t groups) {
         .file = "cross_entropy", .kernel = kernel, .dimensions = 1, .global = {(size_t)groups * 64}, .local = {64}};
 }
 
+/* The kernel that a work-item runs alone. */
+static void make_wide(xp_launch_request *request, const char *kernel, int64_t groups) {
+    request->kernel = kernel;
+    request->global[0] = (size_t)groups;
+    request->local[0] = 1;
+}
+
 static bool is_soft(const xp_tensor *labels) {
     return labels->type == XP_F32;
 }
@@ -22,6 +29,7 @@ static xp_status cross_entropy_emit(xp_plan *plan, const xp_node *node, xp_famil
     double elements = (double)xp_tensor_elements(logits);
 
     xp_launch_request samples = request_of("cross_entropy_samples", logits->shape[0]);
+    if (family == XP_FAMILY_WIDE) make_wide(&samples, "cross_entropy_samples_wide", logits->shape[0]);
     samples.flops = 6.0 * elements;
     samples.bytes = 8.0 * elements;
     xp_launch_read(&samples, logits);
@@ -61,9 +69,10 @@ static xp_status cross_entropy_gradient(xp_graph *graph, const xp_node *node, xp
                : XP_OUT_OF_MEMORY;
 }
 
-const xp_operation xp_operation_cross_entropy = {.name = "cross_entropy",
-                                                 .gradient = cross_entropy_gradient,
-                                                 .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, cross_entropy_emit})};
+const xp_operation xp_operation_cross_entropy = {
+    .name = "cross_entropy",
+    .gradient = cross_entropy_gradient,
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, cross_entropy_emit}, {XP_FAMILY_TILED, NULL, cross_entropy_emit})};
 
 xp_tensor *xp_cross_entropy(xp_graph *graph, xp_tensor *logits, xp_tensor *labels, xp_tensor *weights, float smoothing,
                             xp_tensor **probabilities, xp_tensor **losses) {
@@ -140,11 +149,13 @@ static xp_status emit_weight(xp_plan *plan, const xp_node *node, xp_tensor *tota
 }
 
 static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
-    enum { FEW = 1024 /* samples: another launch costs more than their sum in every work-group */ };
+    enum { FEW = 1024 /* samples: another launch costs more than their sum in every work-group */, GROUPS = 64 };
     const int64_t batch = node->inputs[1]->shape[0], classes = node->inputs[1]->shape[1];
     xp_tensor *total = batch > FEW ? xp_plan_scratch(plan, node, 1) : NULL;
     if (batch > FEW) XP_TRY(emit_weight(plan, node, total));
     xp_launch_request request = request_of("cross_entropy_backward", xp_launch_blocks(batch * classes, 64));
+    const int64_t block = xp_launch_blocks(batch, GROUPS);
+    if (family == XP_FAMILY_WIDE) make_wide(&request, "cross_entropy_backward_wide", xp_launch_blocks(batch, block));
     if (total) xp_variant_set(&request.variant, "SUMMED", 1);
     if (is_soft(node->inputs[2])) xp_variant_set(&request.variant, "SOFT", 1);
     request.flops = 3.0 * (double)(batch * classes);
@@ -155,8 +166,11 @@ static xp_status cross_entropy_backward_emit(xp_plan *plan, const xp_node *node,
     xp_launch_int(&request, batch);
     xp_launch_int(&request, classes);
     xp_launch_float(&request, XP_ATTRIBUTES(xp_cross_entropy_attributes, node)->smoothing);
+    if (family == XP_FAMILY_WIDE) xp_launch_int(&request, block);
     return xp_plan_launch(plan, node, &request);
 }
 
 const xp_operation xp_operation_cross_entropy_backward = {
-    .name = "cross_entropy_backward", .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, cross_entropy_backward_emit})};
+    .name = "cross_entropy_backward",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, cross_entropy_backward_emit},
+                            {XP_FAMILY_TILED, NULL, cross_entropy_backward_emit})};
