@@ -120,7 +120,8 @@ static xp_status print_candidates(const xp_study *study, const xp_study_result *
     if (format == XP_TABLE_TEXT) xp_table_note(&table, "%s", "");
     xp_table_note(&table,
                   "Candidates are trained with the seed %llu, without the test set and without a part of the training "
-                  "data. The best on this part, in its best epoch, is chosen.",
+                  "data. The best on this part, in its best epoch, is chosen; of equal ones, the one with the smallest "
+                  "loss.",
                   (unsigned long long)study->seeds[0]);
     return xp_table_close(&table, XP_OK);
 }

@@ -101,15 +101,17 @@ static void draw_legend(xp_writer *out, double y, int index, const char *name) {
     xp_svg_text(out, 66, y + 4, "start", 12, XP_SVG_INK, "400", name);
 }
 
-/* The range of the later halves of all curves. */
-static void choose_range(xp_chart *chart, const curve *curves, int count, double scale) {
+/* The range of the later halves of all curves, and what was better before: only worse values of early epochs are
+ * outside. */
+static void choose_range(xp_chart *chart, const curve *curves, int count, const xp_task *task, double scale) {
     double low = INFINITY, high = -INFINITY;
     for (int k = 0; k < count; k++)
-        for (int i = curves[k].epochs / 2; i < curves[k].epochs; i++) {
+        for (int i = 0; i < curves[k].epochs; i++) {
             const double value = curves[k].values[i] * scale;
+            const bool late = i >= curves[k].epochs / 2;
             if (!isfinite(value)) continue;
-            low = fmin(low, value);
-            high = fmax(high, value);
+            if (late || !task->higher_is_better) low = fmin(low, value);
+            if (late || task->higher_is_better) high = fmax(high, value);
         }
     xp_chart_round_range(chart, low, high);
 }
@@ -137,7 +139,7 @@ static xp_status write_curves(page *in, int set, int setting, const xp_task *tas
                       .x_low = 1,
                       .x_high = epochs,
                       .percent = percent};
-    choose_range(&chart, curves, study->attention_count, scale);
+    choose_range(&chart, curves, study->attention_count, task, scale);
     snprintf(title, sizeof title, "%s, mean over the seeds", metric->name);
     xp_write(&in->out, "<figure class=\"chart\">\n");
     xp_svg_begin(&in->out, WIDTH, TOP + HEIGHT + 56 + shown * ROW, title);
@@ -172,12 +174,18 @@ static void write_cell(xp_writer *out, double value, const char *format) {
     }
 }
 
-/* The label of a run as code. */
+/* The label of a run as code, which a narrow column breaks after a '+'. */
 static void write_label(page *in, const xp_study_run *run) {
-    char label[256];
+    char label[256], part[256];
     xp_study_label(in->study, run, label, sizeof label);
     xp_write(&in->out, "<code>");
-    xp_svg_escape(&in->out, label);
+    for (const char *rest = label; *rest;) {
+        const size_t length = strcspn(rest, "+") + (strchr(rest, '+') != NULL);
+        snprintf(part, sizeof part, "%.*s", (int)length, rest);
+        xp_svg_escape(&in->out, part);
+        rest += length;
+        if (*rest) xp_write(&in->out, "<wbr>");
+    }
     xp_write(&in->out, "</code>");
 }
 
@@ -320,7 +328,8 @@ static void write_head(page *in, char *const *failures) {
             &in->out,
             "<p class=\"note\">An attention with a name has candidates. Each of them was trained with the seed %llu "
             "while a part of the training data was held out. The one that was best on this part, by the value in "
-            "its best epoch, is what the runs of the table are trained with.</p>\n",
+            "its best epoch, is what the runs of the table are trained with; of equal ones, the one with the smallest "
+            "loss.</p>\n",
             (unsigned long long)study->seeds[0]);
 }
 
