@@ -98,7 +98,7 @@ inline float4 drop_4(float4 value, size_t element, const dropping *drop) {
 
 inline void load_row(const __global stored *from, __global float *to, int columns) {
     int c = 0;
-    for (; c + 8 <= columns; c += 8) vstore8(LOAD_8(from + c), 0, to + c);
+    for (; c + 8 <= columns; c += 8) STORE_8_AS_0(LOAD_8(from + c), to + c);
     for (; c < columns; c++) to[c] = LOAD(from, c);
 }
 
@@ -145,7 +145,7 @@ __kernel WIDE void forward_wide(const __global stored *restrict x, const __globa
 #endif
         for (int c = 0; c < whole; c += 8) {
             float8 value = vload8(0, x_row + c) + vload8(0, added + c);
-            vstore8(value, 0, values + c);
+            STORE_8_AS_0(value, values + c);
             total_8 += value;
         }
         for (int c = whole; c < columns; c++) {
@@ -172,7 +172,7 @@ __kernel WIDE void forward_wide(const __global stored *restrict x, const __globa
         float scale = 1.0f / sqrt((lanes_sum(squares_8) + squares) / columns + epsilon);
         for (int c = 0; c < whole; c += 8) {
             float8 normal = (vload8(0, values + c) - middle) * scale;
-            vstore8(fma(normal, vload8(0, gamma + c), vload8(0, beta + c)), 0, out_row + c);
+            STORE_8_AS_0(fma(normal, vload8(0, gamma + c), vload8(0, beta + c)), out_row + c);
         }
         for (int c = whole; c < columns; c++) out_row[c] = fma((values[c] - middle) * scale, gamma[c], beta[c]);
 #if STORAGE
@@ -335,8 +335,8 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
             total_8 += inner;
             along_8 = fma(inner, normal, along_8);
 #if D_PARAMETERS
-            vstore8(fma(arriving, normal, vload8(0, d_gamma + c)), 0, d_gamma + c);
-            vstore8(arriving + vload8(0, d_beta + c), 0, d_beta + c);
+            STORE_8_AS_0(fma(arriving, normal, vload8(0, d_gamma + c)), d_gamma + c);
+            STORE_8_AS_0(arriving + vload8(0, d_beta + c), d_beta + c);
 #endif
         }
         for (int c = whole; c < arriving_columns; c++) {
@@ -364,7 +364,7 @@ __kernel WIDE void backward_wide(const __global stored *restrict d_out, const __
 #if D_SUM
             result += vload8(0, d_sum_row + c);
 #endif
-            vstore8(result, 0, dx_row + c);
+            STORE_8_AS_0(result, dx_row + c);
         }
         for (int c = whole; c < columns; c++) {
             float result = 0.0f;

@@ -22,8 +22,10 @@ static xp_status embed_emit(xp_plan *plan, const xp_node *node, xp_family family
     const xp_embed_attributes *attributes = XP_ATTRIBUTES(xp_embed_attributes, node);
     const xp_tensor *x = node->inputs[0], *y = node->outputs[0];
     const int64_t row_units = units_of_row(y), sample_units = y->shape[1] * row_units;
-    xp_launch_request request = {.file = "embedding", .kernel = "embed", .dimensions = 2, .local = {64, 1}};
-    request.global[0] = (size_t)xp_launch_blocks(sample_units, 64) * 64;
+    const bool wide = family == XP_FAMILY_WIDE;
+    xp_launch_request request = {
+        .file = "embedding", .kernel = wide ? "embed_wide" : "embed", .dimensions = 2, .local = {wide ? 1 : 64, 1}};
+    request.global[0] = (size_t)(wide ? y->shape[1] : xp_launch_blocks(sample_units, 64) * 64);
     request.global[1] = (size_t)y->shape[0];
     request.flops = 2.0 * (double)xp_tensor_elements(y);
     request.bytes = (double)(xp_tensor_bytes(x) + xp_tensor_bytes(y));
@@ -33,8 +35,8 @@ static xp_status embed_emit(xp_plan *plan, const xp_node *node, xp_family family
     xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
     for (int i = 0; i < 4; i++) xp_launch_read(&request, node->inputs[i]);
     xp_launch_write(&request, node->outputs[0]);
-    xp_launch_int(&request, sample_units);
-    xp_launch_int(&request, (y->shape[1] - x->shape[1]) * row_units);
+    xp_launch_int(&request, wide ? y->shape[2] : sample_units);
+    if (!wide) xp_launch_int(&request, (y->shape[1] - x->shape[1]) * row_units);
     xp_launch_float(&request, attributes->scale);
     launch_dropout(&request, &attributes->dropout);
     return xp_plan_launch(plan, node, &request);
@@ -63,7 +65,8 @@ static xp_status embed_gradient(xp_graph *graph, const xp_node *node, xp_tensor 
 
 const xp_operation xp_operation_embed = {.name = "embed",
                                          .gradient = embed_gradient,
-                                         .emitters = XP_EMITTERS({XP_FAMILY_ANY, xp_supports_storage, embed_emit}),
+                                         .emitters = XP_EMITTERS({XP_FAMILY_WIDE, xp_supports_storage, embed_emit},
+                                                                 {XP_FAMILY_TILED, xp_supports_storage, embed_emit}),
                                          .stored_outputs = 1};
 
 xp_tensor *xp_embed(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_tensor *token, float scale, float dropout) {
@@ -101,19 +104,22 @@ xp_tensor *xp_embed_as(xp_graph *graph, xp_tensor *x, xp_tensor *position, xp_te
     return y;
 }
 
+enum { OWNED = 64 /* numbers of a work-item, as in cl/embedding.cl */ };
+
 static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_embed_backward_attributes *attributes = XP_ATTRIBUTES(xp_embed_backward_attributes, node);
     const xp_tensor *dy = node->inputs[0];
     const int64_t row_units = units_of_row(dy), units = attributes->places * row_units;
     const bool wide = family == XP_FAMILY_WIDE;
-    const int64_t owned = wide ? 16 : 1, local = wide ? 1 : 64;
-    xp_launch_request request = {
-        .file = "embedding", .kernel = "embed_backward", .dimensions = 1, .local = {(size_t)local}};
-    request.global[0] = (size_t)(xp_launch_blocks(units, owned * local) * local);
+    xp_launch_request request = {.file = "embedding",
+                                 .kernel = wide ? "embed_backward_wide" : "embed_backward",
+                                 .dimensions = 2,
+                                 .local = {wide ? 1 : 64, 1}};
+    request.global[0] = (size_t)(wide ? xp_launch_blocks(dy->shape[2], OWNED) : xp_launch_blocks(units, 64) * 64);
+    request.global[1] = (size_t)(wide ? attributes->places : 1);
     request.flops = 2.0 * (double)xp_tensor_elements(dy);
     request.bytes = (double)(xp_tensor_bytes(dy) + (node->outputs[0] ? xp_tensor_bytes(node->outputs[0]) : 0));
     xp_storage_set(&request.variant, node);
-    xp_variant_set(&request.variant, "OWNED", (long)owned);
     xp_variant_set(&request.variant, "QUADS", dy->shape[2] % 4 == 0);
     xp_variant_set(&request.variant, "TOKEN", dy->shape[1] > attributes->length);
     xp_variant_set(&request.variant, "DROPOUT", attributes->embed.dropout.probability > 0);
@@ -123,10 +129,10 @@ static xp_status embed_backward_emit(xp_plan *plan, const xp_node *node, xp_fami
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
     for (int i = 0; i < 3; i++) xp_launch_write(&request, node->outputs[i]);
-    xp_launch_int(&request, units);
+    xp_launch_int(&request, wide ? dy->shape[2] : units);
     xp_launch_int(&request, dy->shape[0]);
-    xp_launch_int(&request, dy->shape[1] * row_units);
-    xp_launch_int(&request, (dy->shape[1] - attributes->length) * row_units);
+    xp_launch_int(&request, wide ? dy->shape[1] : dy->shape[1] * row_units);
+    if (!wide) xp_launch_int(&request, (dy->shape[1] - attributes->length) * row_units);
     xp_launch_float(&request, attributes->embed.scale);
     launch_dropout(&request, &attributes->embed.dropout);
     return xp_plan_launch(plan, node, &request);
