@@ -55,7 +55,7 @@ KERNEL void attention_backward_queries(const __global stored *restrict q, const 
                                        int k_head, int v_offset, int v_sample, int v_row, int v_head, int d_o_offset,
                                        int d_o_sample, int d_o_row, int d_o_head, int dq_offset, int dq_sample,
                                        int dq_row, int dq_head) {
-    __local uint4 ring[RING(HELD_Q, HELD_D_O)];
+    DECLARE_RING(RING(HELD_Q, HELD_D_O), RING_COPIES)
     DECLARE_OWN(own_q, HELD_Q, D)
     DECLARE_OWN(own_d_o, HELD_D_O, E)
     MATRIX_STATE(1, MOST_RIGHTS)
@@ -162,7 +162,7 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
                                     int d_o_offset, int d_o_sample, int d_o_row, int d_o_head, int dk_offset,
                                     int dk_sample, int dk_row, int dk_head, int dv_offset, int dv_sample, int dv_row,
                                     int dv_head) {
-    __local uint4 ring[RING(HELD_K, WRITE_DK &&HELD_V)];
+    DECLARE_RING(RING(HELD_K, WRITE_DK &&HELD_V), RING_COPIES)
     DECLARE_OWN(own_k, HELD_K, D)
     /* Of the block at hand and the next one. */
     __local float shifts[2 * KEYS] __attribute__((aligned(16))), means[2 * KEYS] __attribute__((aligned(16)));

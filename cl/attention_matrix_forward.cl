@@ -1,7 +1,8 @@
 /* The forward pass of attention on matrix units. */
 #include "attention_matrix.clh"
 
-#define HELD_Q HOLDS(D, 32)
+#define HELD_Q      HOLDS(D, 32)
+#define RING_COPIES (STAGES * BLOCK_COPIES + SHARE(ROWS * CHUNKS(D)))
 
 /* q [B,N,H,D], k [B,M,G,D], v [B,M,G,E], o [B,N,H,E] in 16 bits, by offset and strides of sample, row and head; lse
  * [B,H,N]. Work-groups: block of queries of each residue, head, sample. */
@@ -10,11 +11,11 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
                               __global float *restrict lse, int q_offset, int q_sample, int q_row, int q_head,
                               int k_offset, int k_sample, int k_row, int k_head, int v_offset, int v_sample, int v_row,
                               int v_head, int o_offset, int o_sample, int o_row, int o_head) {
-    __local uint4 ring[LARGER(STAGES * BLOCK_CHUNKS, HELD_Q ? TILE_OF(ROWS, D) : 0)];
+    DECLARE_RING(LARGER(STAGES * BLOCK_CHUNKS, HELD_Q ? TILE_OF(ROWS, D) : 0), RING_COPIES)
     DECLARE_OWN(own_q, HELD_Q, D)
     MATRIX_STATE(LEFTS, MOST_RIGHTS)
     ROWS_STATE(LINES)
-    COPY_STATE(STAGES * BLOCK_COPIES + SHARE(ROWS * CHUNKS(D)))
+    COPY_STATE(RING_COPIES)
     /* Queries that see all before them come last: the longest work first. */
     const int group = RIGHT >= 0 ? get_num_groups(0) - 1 - get_group_id(0) : get_group_id(0);
     const int head = get_group_id(1), tensor = KEY_LENGTHS == 3 ? 0 : get_group_id(2);

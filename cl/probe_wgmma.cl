@@ -1,11 +1,15 @@
 /* Shows whether NVIDIA's asynchronous matrix units (cl/wgmma.clh) compute correctly, and with how much local memory.
  *
- * RING  chunks of local memory, of which the last ones are used */
+ * RING  chunks of local memory, of which the last ones are used
+ * HELD  1: the left factor is held in registers */
 #define SUB_GROUPS 8
 #include "wgmma.clh"
 
 #ifndef RING
 #define RING (8 * (128 + WGMMA_COLUMNS))
+#endif
+#ifndef HELD
+#define HELD 0
 #endif
 #define ITEMS 256
 #define SHARE (8 * (128 + WGMMA_COLUMNS) / ITEMS)
@@ -29,9 +33,25 @@ probe_wgmma(const __global uint4 *in, __global float *out, int count) {
     WGMMA_PUBLISH();
     barrier(CLK_LOCAL_MEM_FENCE);
     const ulong a = WGMMA_TILE(FIRST + 8 * 64 * TEAM, WGMMA_TURN_A), b = WGMMA_TILE(FIRST + 8 * 128, WGMMA_TURN_B);
+#if HELD
+    uint left[WGMMA_STEPS][LEFT_WORDS];
+    UNROLL for (int step = 0; step < WGMMA_STEPS; step++) {
+        LOAD_LEFT(left[step], wgmma_ring + FIRST, 16 * SUB_GROUP, step, 8)
+    }
+#endif
     WGMMA_BEGIN();
     UNROLL for (int step = 0; step < WGMMA_STEPS; step++) {
+#if HELD && WGMMA_TURN_B
+        WGMMA_HELD_TURNED(sum, left[step], WGMMA_STEP(b, step, 1));
+#elif HELD
+        if (step == 0) {
+            WGMMA_HELD_FIRST(sum, left[step], b);
+        } else {
+            WGMMA_HELD(sum, left[step], WGMMA_STEP(b, step, 0));
+        }
+#else
         WGMMA(sum, WGMMA_STEP(a, step, WGMMA_TURN_A), WGMMA_STEP(b, step, WGMMA_TURN_B));
+#endif
     }
     WGMMA_COMMIT();
     WGMMA_DONE(sum);

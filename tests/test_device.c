@@ -280,8 +280,8 @@ static void emulated_asynchronous_units_multiply_every_layout_exactly(void **sta
     int of = 0;
     assert_int_equal(open_by("cpu", "matrix", &device), XP_OK);
     assert_int_equal(xp_wgmma_find(device), 0); /* they are not real */
-    assert_int_equal(xp_wgmma_count_right(device, 64 << 10, &of), 128 * (3 * 256 + 2 * 128));
-    assert_int_equal(of, 128 * (3 * 256 + 2 * 128));
+    assert_int_equal(xp_wgmma_count_right(device, 64 << 10, &of), 128 * (3 * 256 + 2 * 128 + 2 * 64));
+    assert_int_equal(of, 128 * (3 * 256 + 2 * 128 + 2 * 64));
     xp_device_close(&device);
 }
 

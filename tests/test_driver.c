@@ -3,6 +3,7 @@
 #define _GNU_SOURCE
 #include "check/check.h"
 #include "device/device.h"
+#include "device/matrix.h"
 #include "device/probe_job.h"
 #include "device/tuning.h"
 #include "devices.h"

@@ -2,6 +2,7 @@
  * The model of a unit here and the emulation of cl/matrix.clh say the same thing; the figures are from an NVIDIA
  * H200. */
 #include "core/random.h"
+#include "device/matrix.h"
 #include "device/tuning.h"
 #include "devices.h"
 #include "graph/plan.h"

@@ -44,4 +44,8 @@ static inline int64_t xp_matrix_tile_bytes(xp_matrix layout, int64_t rows, int64
     return rows * (layout == XP_MATRIX_NVIDIA ? row_bytes : row_bytes + 16);
 }
 
+/* Values of the tuning parameter INSTRUCTION: NVIDIA's units multiply for each sub-group (cl/matrix.clh), or for teams
+ * of them, asynchronously (cl/wgmma.clh). */
+enum { XP_INSTRUCTION_MMA = 1, XP_INSTRUCTION_WGMMA };
+
 #endif

@@ -8,12 +8,13 @@
 
 enum { ROWS = 128, LINE = 128 /* bytes */, ITEMS = 256, FP32 = 0, FP16 = 1, BF16 = 2 };
 
-/* Both layouts of both factors, and all types and widths that kernels use. */
+/* Both layouts of both factors, and all types and widths that kernels use, with the left factor in local memory and in
+ * registers. */
 typedef struct trial {
-    int storage, turn_a, turn_b, columns;
+    int storage, turn_a, turn_b, columns, held;
 } trial;
-static const trial trials[] = {
-    {BF16, 0, 0, 256}, {BF16, 1, 1, 256}, {FP16, 0, 1, 128}, {FP32, 0, 0, 256}, {FP32, 0, 0, 128}};
+static const trial trials[] = {{BF16, 0, 0, 256, 0}, {BF16, 1, 1, 256, 0}, {FP16, 0, 1, 128, 0}, {FP32, 0, 0, 256, 0},
+                               {FP32, 0, 0, 128, 0}, {BF16, 0, 0, 64, 1},  {FP16, 0, 1, 64, 1}};
 enum { TRIALS = sizeof trials / sizeof *trials };
 
 /* Whole numbers that all types hold exactly. */
@@ -59,6 +60,7 @@ static xp_status run(xp_device *device, const trial *t, size_t bytes, int *right
     xp_variant_set(&variant, "WGMMA_TURN_B", t->turn_b);
     xp_variant_set(&variant, "WGMMA_COLUMNS", t->columns);
     xp_variant_set(&variant, "RING", (long)(bytes / 16));
+    if (t->held) xp_variant_set(&variant, "HELD", 1);
     xp_status status = in && got ? XP_OK : xp_fail(XP_OUT_OF_MEMORY, "no memory for a probe");
     if (status == XP_OK) {
         fill(in, t, t->turn_a, ROWS);

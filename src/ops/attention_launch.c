@@ -203,6 +203,7 @@ static void shape_blocks(xp_launch_request *request, const xp_device *device, co
     if (blocks->matrix) xp_matrix_set(&request->variant, device->matrix, device->layout);
     if (blocks->products > 1) xp_variant_set(&request->variant, "PRODUCTS", blocks->products);
     if (blocks->many_registers) request->variant.many_registers = true;
+    request->variant.edit_for = blocks->edit_for;
     xp_attention_set_grid(request, s, s->stride * xp_launch_blocks(s->class_queries, blocks->rows), blocks->local,
                           s->heads, s->samples);
 }

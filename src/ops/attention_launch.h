@@ -74,6 +74,7 @@ typedef struct xp_attention_blocks {
     bool matrix;  /* matrix units multiply (MATRIX) … */
     int products; /* … so many times for each product (PRODUCTS) */
     bool many_registers;
+    const char *edit_for; /* of the variant */
 } xp_attention_blocks;
 /* Names the tuning's shape and puts the table's values in place of its defaults. */
 xp_status xp_attention_tune(xp_plan *plan, const xp_node *node, xp_tuning *tuning);

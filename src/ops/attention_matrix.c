@@ -9,7 +9,9 @@
 /* As in cl/matrix.clh and cl/attention_matrix.clh. */
 enum { RIGHT_WORDS = 16 /* of all fragments that are loaded for one step */, CHUNK_BYTES = 16 };
 /* Parameters of the passes, in the order of their tuning; the backward ones have one row of fragments. */
-enum { SUB_GROUPS, KEYS, STAGES, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
+enum { SUB_GROUPS, KEYS, STAGES, INSTRUCTION, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
+/* Sub-groups that asynchronous units need, and the width of their heads and blocks. */
+enum { TEAM = 4, TEAM_WIDTH = 64 };
 
 /* ---- local memory ------------------------------------------------------------------------------------------------ */
 
@@ -46,6 +48,10 @@ static int64_t tile_bytes(const xp_device *device, const problem *p, int64_t row
     return xp_matrix_tile_bytes(device->layout, rows, row * p->bytes);
 }
 
+static bool is_by_teams(const xp_tuning *tuning) {
+    return tuning->parameters[INSTRUCTION].value == XP_INSTRUCTION_WGMMA;
+}
+
 static long lefts_of(const xp_tuning *tuning) {
     return tuning->count > LEFTS ? tuning->parameters[LEFTS].value : 1;
 }
@@ -78,7 +84,8 @@ static int64_t kernel_bytes(const xp_device *device, const problem *p, const xp_
     }
     if (device->matrix == XP_MATRIX_EMULATED)
         shared = (int64_t)sizeof(float) * layout->lanes * tuning->parameters[SUB_GROUPS].value *
-                 (layout->left_words * lefts + RIGHT_WORDS + layout->lane_rows * lefts);
+                     (layout->left_words * (lefts + is_by_teams(tuning)) + RIGHT_WORDS + layout->lane_rows * lefts) +
+                 (is_by_teams(tuning) ? ring : 0);
     return ring + own + shared;
 }
 
@@ -95,16 +102,21 @@ static int64_t backward_bytes(const xp_device *device, const problem *p, const x
 
 /* ---- the choice of blocks ---------------------------------------------------------------------------------------- */
 
+static bool suits_teams(const xp_tuning *tuning) {
+    const xp_tuning_parameter *p = tuning->parameters;
+    return !is_by_teams(tuning) || (p[KEYS].value == TEAM_WIDTH && p[SUB_GROUPS].value % TEAM == 0);
+}
+
 static bool forward_fits(const xp_tuning *tuning, const xp_device *device, const void *of) {
-    return forward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
+    return suits_teams(tuning) && forward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
 }
 
 static bool backward_fits(const xp_tuning *tuning, const xp_device *device, const void *of) {
-    return backward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
+    return suits_teams(tuning) && backward_bytes(device, of, tuning) <= (int64_t)device->limits.static_local_bytes;
 }
 
 static bool fit(const xp_device *device, const problem *p, xp_tuning *tuning) {
-    static const int order[] = {KEYS, STAGES, SUB_GROUPS, LEFTS};
+    static const int order[] = {INSTRUCTION, KEYS, STAGES, SUB_GROUPS, LEFTS};
     return xp_tuning_fit(tuning, order, tuning->count, device, p, tuning->count > LEFTS ? forward_fits : backward_fits);
 }
 
@@ -125,11 +137,16 @@ static void spread(const xp_device *device, const xp_attention_sizes *s, int64_t
     }
 }
 
+/* Whether all scores that are seen are products, and all weights are kept. */
+static bool is_of_products(const xp_attention_tensors *t) {
+    const xp_attention_attributes *a = t->attributes;
+    return a->dropout.threshold == 0 && a->soft_cap <= 0 && !a->alibi && !a->score && !t->bias && !t->mask;
+}
+
 /* Whether nothing but the reach of causal attention and one length needs registers beside the products. */
 static bool is_plain(const xp_attention_tensors *t) {
     const xp_attention_attributes *a = t->attributes;
-    return a->dropout.threshold == 0 && a->left < 0 && a->stride <= 1 && !a->packed && a->soft_cap <= 0 && !a->alibi &&
-           !a->score && !t->bias && !t->mask;
+    return is_of_products(t) && a->left < 0 && a->stride <= 1 && !a->packed;
 }
 
 /* What the registers of a unit's work-items have room for; all zeros: units that attention has no kernels for. Keys are
@@ -174,6 +191,32 @@ static xp_tuning_parameter stages(const xp_device *device, long usual) {
                                            : (xp_tuning_parameter){"STAGES", 2, {2}};
 }
 
+/* Whether asynchronous units can multiply, which hold only those blocks of both factors and their sums. */
+static bool can_by_teams(const xp_device *device, const problem *p) {
+    return device->wgmma_bytes > 0 && !device->edits_refused && device->layout == XP_MATRIX_NVIDIA && !is_single(p) &&
+           p->s.width == TEAM_WIDTH && p->s.value_width == TEAM_WIDTH;
+}
+
+/* They are faster, unless what is made between the products takes most of the time, and the registers. Emulated ones,
+ * which have no speed, take turns. */
+static bool prefers_teams(const xp_device *device, const problem *p) {
+    if (device->matrix == XP_MATRIX_EMULATED) return (p->s.queries + p->s.keys) % 4 != 0;
+    return is_of_products(p->t);
+}
+
+/* Asks for them where they can and are better. */
+static void permit_teams(const xp_device *device, const problem *p, int64_t rows, int64_t heads, xp_tuning *tuning) {
+    if (!can_by_teams(device, p)) return;
+    tuning->parameters[INSTRUCTION].values[1] = XP_INSTRUCTION_WGMMA;
+    xp_tuning teams = *tuning;
+    teams.parameters[INSTRUCTION].value = XP_INSTRUCTION_WGMMA;
+    teams.parameters[SUB_GROUPS] = sub_groups(device, 2 * TEAM);
+    teams.parameters[KEYS].value = TEAM_WIDTH;
+    if (teams.count > LEFTS) teams.parameters[LEFTS].value = 2;
+    spread(device, &p->s, rows, heads, &teams);
+    if (prefers_teams(device, p) && suits_teams(&teams)) *tuning = teams;
+}
+
 static xp_tuning forward_question(const xp_device *device, const problem *p) {
     const xp_attention_sizes *s = &p->s;
     const room_sizes *room = room_of(device, is_single(p));
@@ -187,12 +230,14 @@ static xp_tuning forward_question(const xp_device *device, const problem *p) {
                         .parameters = {sub_groups(device, sub_groups_of_plain(device, p, is_single(p) ? 64 : 128)),
                                        {"KEYS", keys, {16, 32, 64, 128}},
                                        stages(device, 3),
+                                       {"INSTRUCTION", XP_INSTRUCTION_MMA, {XP_INSTRUCTION_MMA}},
                                        {"LEFTS",
                                         slim     ? 2
                                         : narrow ? room->lefts
                                                  : 1,
                                         {1, 2}}}};
     spread(device, s, s->class_queries, s->heads, &tuning);
+    permit_teams(device, p, s->class_queries, s->heads, &tuning);
     return tuning;
 }
 
@@ -208,8 +253,10 @@ static xp_tuning backward_question(const xp_device *device, const problem *p) {
                         .count = BACKWARD_PARAMETERS,
                         .parameters = {sub_groups(device, is_single(p) ? 4 : sub_groups_of_plain(device, p, 64)),
                                        {"KEYS", keys, {16, 32, 64}},
-                                       stages(device, is_single(p) ? 2 : 3)}};
+                                       stages(device, is_single(p) ? 2 : 3),
+                                       {"INSTRUCTION", XP_INSTRUCTION_MMA, {XP_INSTRUCTION_MMA}}}};
     spread(device, s, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
+    permit_teams(device, p, larger(s->class_queries, s->class_keys), s->key_heads, &tuning);
     return tuning;
 }
 
@@ -234,6 +281,10 @@ bool xp_attention_supports_matrix(const xp_device *device, const xp_node *node) 
     return fit(device, &p, &tuning);
 }
 
+static const char *edited_for(const xp_device *device, const xp_tuning *tuning) {
+    return device->matrix == XP_MATRIX_NVIDIA && is_by_teams(tuning) ? XP_WGMMA_TARGET : NULL;
+}
+
 /* ---- launches ---------------------------------------------------------------------------------------------------- */
 
 xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family family) {
@@ -246,6 +297,7 @@ xp_status xp_attention_emit_matrix(xp_plan *plan, const xp_node *node, xp_family
     blocks.aligned = xp_attention_is_aligned(&t, chunk_numbers(&p));
     blocks.matrix = true;
     blocks.products = products_of(&p);
+    blocks.edit_for = edited_for(device, &blocks.tuning);
     blocks.rows = rows_of(device, &blocks.tuning);
     blocks.local = (size_t)(layout_of(device)->lanes * blocks.tuning.parameters[SUB_GROUPS].value);
     return xp_attention_launch_forward(plan, node, &blocks);
@@ -324,6 +376,7 @@ xp_status xp_attention_emit_backward_matrix(xp_plan *plan, const xp_node *node, 
     xp_attention_set_variant(&common, &t, &s);
     xp_matrix_set(&common, device->matrix, device->layout);
     if (is_single(&p)) xp_variant_set(&common, "PRODUCTS", products_of(&p));
+    common.edit_for = edited_for(device, &tuning);
     xp_variant_set(&common, "ALIGNED", xp_attention_is_aligned(&t, chunk_numbers(&p)));
     xp_attention_set_tuning(&common, &tuning);
     if (t.d_lse) xp_variant_set(&common, "D_LSE", 1);

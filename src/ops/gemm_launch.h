@@ -38,8 +38,6 @@ xp_status xp_gemm_emit_finish(xp_plan *plan, const xp_node *node, xp_tensor *par
 /* What the best values of a product's parameters depend on. */
 void xp_gemm_name_shape(xp_tuning *tuning, const xp_node *node);
 
-/* Values of the parameter INSTRUCTION of "gemm_matrix": what multiplies. */
-enum { XP_INSTRUCTION_MMA = 1, XP_INSTRUCTION_WGMMA };
 /* The request of products on matrix units, before the lookup; returns the place of INSTRUCTION in it. */
 int xp_gemm_matrix_request(const xp_device *device, const xp_node *node, xp_tuning *out);
 /* Estimated clocks of the product by asynchronous units; infinite: they cannot compute it. */

@@ -1,5 +1,6 @@
 /* Matrix products by NVIDIA's asynchronous matrix units: what they can do, the tile of cl/gemm_wgmma.cl and its
  * launch. */
+#include "device/matrix.h"
 #include "ops/gemm_launch.h"
 
 #include <math.h>

@@ -28,6 +28,7 @@ ARITHMETIC = {"HMMA": ("matrix unit", 6.08), "MUFU": ("special functions", 8),
               **dict.fromkeys(("FMNMX", "FSEL", "ISETP", "SEL", "VIADD", "LEA", "IADD3", "LOP3", "FSETP", "F2FP", "SHF", "PLOP3", "MOV",
                                "PRMT"), ("other arithmetic", 2))}
 FLOPS = {"HMMA.16816": 4096, "HMMA.1688": 2048}
+HELD_LEFT = r"(HGMMA\S*) (R\d+, R\d+,)"  # whose left factor is in registers
 ASYNCHRONOUS = r"HGMMA\.64x(\d+)x(\d+)"  # columns and steps: 128 clocks for 256 columns of one step, which is 32 bytes of a row
 # Bytes of a sub-group's access.
 LOCAL = ((r"LDSM\S*\.4", 512), (r"LDSM\S*\.2", 256), (r"(LDS|STS)\S*\.128", 512), (r"(LDS|STS)\S*\.64", 256), (r"LDS|STS", 128),
@@ -107,7 +108,7 @@ def loops_of(disassembly, product=0):
             if label := re.match(r"(\.L_\w+):", line):
                 labels[label[1]] = len(instructions)
             elif instruction := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+(?:@!?U?P\w+\s+)?(.*?);", line):
-                instructions.append(instruction[1].strip())
+                instructions.append(re.sub(HELD_LEFT, r"\1.HELD \2", instruction[1].strip()))
                 back = re.search(r"BRA\S*.*?(\.L_\w+)", instructions[-1])
                 if back and back[1] in labels:
                     loops.add((labels[back[1]], len(instructions)))
@@ -154,7 +155,7 @@ def busy(counts):
         if product := re.match(ASYNCHRONOUS, name):  # of a quarter of the team's rows
             columns = int(product[1])
             clocks["matrix unit"] += count * columns / 2
-            clocks["local memory"] += count * 32 * (64 + columns) / LOCAL_RATE
+            clocks["local memory"] += count * 32 * (columns if name.endswith(".HELD") else 64 + columns) / LOCAL_RATE
         limit, each = ARITHMETIC.get(name.split(".")[0], (None, 0))
         if limit:
             clocks[limit] += each * count
