@@ -238,3 +238,22 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void patches(const __gl
         for (int i = 0; i < patch; i++) y[i] = image[i];
     }
 }
+
+/* The same for CPU devices, where a work-item owns a row of patches: it divides nothing. Work-groups: row of patches,
+ * samples. */
+__kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
+patches_wide(const __global float *restrict image, __global float *restrict y, int channels, int height, int width,
+             int patch) {
+    const size_t row = get_group_id(0), sample = get_group_id(1);
+    image += (sample * channels * height + row * patch) * width;
+    y += (sample * height + row * patch) * width * channels;
+    for (int column = 0; column < width; column += patch)
+        for (int channel = 0; channel < channels; channel++)
+            for (int line = 0; line < patch; line++, y += patch) {
+                const __global float *from = image + ((size_t)channel * height + line) * width + column;
+                int i = 0;
+                for (; i + 16 <= patch; i += 16) STORE_16_AS_0(vload16(0, from + i), y + i);
+                for (; i + 4 <= patch; i += 4) vstore4(vload4(0, from + i), 0, y + i);
+                for (; i < patch; i++) y[i] = from[i];
+            }
+}

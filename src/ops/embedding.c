@@ -150,19 +150,23 @@ static xp_status patches_emit(xp_plan *plan, const xp_node *node, xp_family fami
     const xp_tensor *image = node->inputs[0];
     const int64_t patch = XP_ATTRIBUTES(xp_patches_attributes, node)->patch;
     const int64_t lines = xp_tensor_elements(image) / patch;
-    xp_launch_request request = {.file = "embedding", .kernel = "patches", .dimensions = 1, .local = {64}};
-    request.global[0] = (size_t)xp_launch_blocks(lines, 64) * 64;
+    const bool wide = family == XP_FAMILY_WIDE;
+    xp_launch_request request = {
+        .file = "embedding", .kernel = wide ? "patches_wide" : "patches", .dimensions = 2, .local = {wide ? 1 : 64, 1}};
+    request.global[0] = (size_t)(wide ? image->shape[2] / patch : xp_launch_blocks(lines, 64) * 64);
+    request.global[1] = (size_t)(wide ? image->shape[0] : 1);
     request.bytes = 8.0 * (double)(lines * patch);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_write(&request, node->outputs[0]);
-    xp_launch_int(&request, lines);
+    if (!wide) xp_launch_int(&request, lines);
     for (int i = 1; i < 4; i++) xp_launch_int(&request, image->shape[i]);
     xp_launch_int(&request, patch);
     return xp_plan_launch(plan, node, &request);
 }
 
-const xp_operation xp_operation_patches = {.name = "patches",
-                                           .emitters = XP_EMITTERS({XP_FAMILY_ANY, NULL, patches_emit})};
+const xp_operation xp_operation_patches = {
+    .name = "patches",
+    .emitters = XP_EMITTERS({XP_FAMILY_WIDE, NULL, patches_emit}, {XP_FAMILY_TILED, NULL, patches_emit})};
 
 xp_tensor *xp_patches(xp_graph *graph, xp_tensor *image, int64_t patch) {
     image = xp_graph_dense(graph, image);
