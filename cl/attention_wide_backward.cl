@@ -42,12 +42,14 @@ INLINE void pack_rows(const __global stored *x, int x_stride, int count, const i
             }
 }
 
-/* Rows of out, one of each key, += weights · rows, of so many factors. The rows of weights lie BLOCK_FACTORS apart,
+/* Rows of out, one of each key, += weights · rows · scale, of so many factors. Without pairs scale is 1. The rows of weights lie BLOCK_FACTORS apart,
  * REGISTER_ROWS at once: what those behind `keys` hold goes nowhere. */
 #if PAIRS
-#define WEIGHTS(x) x##_factors
+#define SCALED_SUM(x) ((x)*scale)
+#define WEIGHTS_OF(x) b.x##_factors
 #else
-#define WEIGHTS(x) x
+#define SCALED_SUM(x) (x)
+#define WEIGHTS_OF(x) b.x
 #endif
 #define WEIGHT(r)     w[r * BLOCK_FACTORS + i]
 #define OUTER_ROW(r)  STEP_ROW(r, WEIGHT(r))
@@ -56,11 +58,11 @@ INLINE void pack_rows(const __global stored *x, int x_stride, int count, const i
 #define ADD_ROW(r)                                                                                                     \
     if (j + r < keys) {                                                                                                \
         __global float *to = out + (long)(j + r) * out_stride + column;                                                \
-        store_lanes(load_lanes(0, to) + low##r, 0, to);                                                                \
-        store_lanes(load_lanes(1, to) + high##r, 1, to);                                                               \
+        store_lanes(load_lanes(0, to) + SCALED_SUM(low##r), 0, to);                                                    \
+        store_lanes(load_lanes(1, to) + SCALED_SUM(high##r), 1, to);                                                   \
     }
-#define STORE_HALF(r) store_lanes(low##r, r, tile);
-INLINE void add_outer(const float *weights, int keys, int factors, const float *rows, const int width,
+#define STORE_HALF(r) store_lanes(SCALED_SUM(low##r), r, tile);
+INLINE void add_outer(const float *weights, int keys, int factors, const float *rows, const int width, float scale,
                       __global float *out, int out_stride) {
     int column = 0;
     for (; column + PANEL <= width; column += PANEL)
@@ -215,8 +217,8 @@ INLINE void pack_block(block *b, const __global stored *q, int q_row, const __gl
     prepare_rows(d_o, d_o_row, o, o_row, lse, d_lse, queries, panels * PANEL, b->delta, b->shift);
 }
 
-/* Weights and score gradients of panel g of a tile of which it sees `kind`: of q·k without the outer scale's share when
- * `for_bias`. */
+/* Weights and score gradients of panel g of a tile of which it sees `kind`: of the bias when `for_bias`, else of q·k;
+ * where they are to be rounded to factors, without the outer scale, which dq and dk get instead. */
 INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int first_key, int keys,
                        const __global stored *k_tile, int k_row, const __global stored *v_tile, int v_row, float scale,
                        const bool for_bias, const __global uint *random_state, uint stream, uint threshold,
@@ -249,14 +251,17 @@ INLINE void weigh_tile(block *b, const sight *s, int kind, int g, int first, int
                  s->numbering + (uint)((first + g * PANEL) * STRIDE), b->mask_tile);
     mask_tile = b->mask_tile;
 #endif
-    weigh(b->shift + g * PANEL, b->delta + g * PANEL, keys, mask_tile, for_bias ? user : slope, for_bias ? 1.0f : scale,
-          p, ds);
+    weigh(b->shift + g * PANEL, b->delta + g * PANEL, keys, mask_tile, for_bias ? user : slope,
+          for_bias || PAIRS ? 1.0f : scale, p, ds);
     hide_linear(s, kind, first + g * PANEL, first_key, keys, ds);
 }
 
 #if PAIRS
-/* factors [keys][BLOCK_FACTORS], of panel g, = x [keys][BLOCK_QUERIES]. */
-INLINE void pair_queries(const float *x, int g, int keys, float *factors) {
+/* factors [keys][BLOCK_FACTORS], of panel g, = x [keys][BLOCK_QUERIES], of so many queries of the block. What a user's
+ * score makes of the lane behind an odd number of them is not a number that a product may see. */
+INLINE void pair_queries(float *x, int g, int queries, int keys, float *factors) {
+    if (queries % 2 && queries / PANEL == g)
+        for (int j = 0; j < keys; j++) x[j * BLOCK_QUERIES + queries] = 0.0f;
     x += g * PANEL, factors += g * (PANEL / 2);
     for (int j = 0; j < keys; j++, x += BLOCK_QUERIES, factors += BLOCK_FACTORS)
         store_halves(load_lanes(0, x), load_lanes(1, x), factors);
@@ -354,9 +359,11 @@ KERNEL void attention_backward(const __global stored *restrict q, const __global
                     const int seen = panel_kind(&s, kind, first + g * PANEL, first + queries, first_key, keys);
                     weigh_tile(&b, &s, seen, g, first, first_key, keys, k_tile, k_step, v_tile, v_step, scale, false,
                                random_state, stream, threshold, keep_scale);
-#if PAIRS
-                    pair_queries(b.p, g, keys, b.p_factors);
-                    pair_queries(b.ds, g, keys, b.ds_factors);
+#if PAIRS && WRITE_DV
+                    pair_queries(b.p, g, queries, keys, b.p_factors);
+#endif
+#if PAIRS && WRITE_DK
+                    pair_queries(b.ds, g, queries, keys, b.ds_factors);
 #endif
 #if WRITE_DQ
                     if (seen == TILE_EMPTY) continue;
@@ -371,16 +378,16 @@ KERNEL void attention_backward(const __global stored *restrict q, const __global
 #endif
                 }
 #if WRITE_DV
-                add_outer(WEIGHTS(b.p), keys, FACTORS(queries), b.slope_rows, E, dv_rows + (long)first_key * dv_step,
-                          dv_step);
+                add_outer(WEIGHTS_OF(p), keys, FACTORS(queries), b.slope_rows, E, 1.0f,
+                          dv_rows + (long)first_key * dv_step, dv_step);
 #endif
 #if WRITE_DK
-                add_outer(WEIGHTS(b.ds), keys, FACTORS(queries), b.query_rows, D, dk_rows + (long)first_key * dk_step,
-                          dk_step);
+                add_outer(WEIGHTS_OF(ds), keys, FACTORS(queries), b.query_rows, D, scale,
+                          dk_rows + (long)first_key * dk_step, dk_step);
 #endif
             }
 #if WRITE_DQ
-            for (int i = 0; i < panels * PANEL; i++) b.delta[i] = i < queries ? 1.0f : 0.0f;
+            for (int i = 0; i < panels * PANEL; i++) b.delta[i] = i < queries ? PAIRS ? scale : 1.0f : 0.0f;
             for (int g = 0; g < panels; g++)
                 unpack_panel(d_query + g * D * PANEL, b.delta + g * PANEL, rows - g * PANEL, D,
                              dq_rows + (long)(first + g * PANEL) * dq_step, dq_step);

@@ -4,16 +4,16 @@
  * One work-item is a work-group: it owns BLOCK_ROWS rows by block_columns columns of y and walks the depth in blocks of
  * BLOCK_DEPTH, so a panel of b stays in the first-level cache and the block of a in the second while both are used
  * again and again. The heart is a tile of TILE_ROWS rows and two vectors of columns in named registers (an array of
- * them would spill): per step of the depth two loads of b, a broadcast of a and two fma for each row. b is packed into
- * panels [ceil(n/columns)][k][columns] of a tile's columns by a kernel of its own, so the heart reads one stream; a is
+ * them would spill): per factor of the depth two loads of b, a broadcast of a and two multiply_add for each row. b is
+ * packed into panels of a tile's columns by a kernel of its own, so the heart reads one stream; a is
  * read in place, and packed by each work-item for itself where it is stored transposed. A product with few outputs and
  * a great depth is cut into parts of the depth. Sums run along the depth in one fixed order, whatever the block of
  * columns.
  *
- * STORAGE is the type of a, b and z, RESULT that of the partner and of the tensor y. What is packed are factors
- * (factors.clh): fp32 numbers or, of bf16, pairs of steps, two of which a tile takes at once. Sums are fp32: in y
- * itself, or with SUMS_COLUMNS, the width of a block, in memory of the work-item, from which y is stored as it is kept.
- * Of several parts, gemm_sum_parts makes what the tensor stores.
+ * STORAGE is the type of a, b and z, RESULT that of the partner and of the tensor y. What is multiplied are factors
+ * (factors.clh): numbers in fp32, or pairs of bf16. Sums are fp32: in y itself or, with SUMS_COLUMNS, the width of a
+ * block, in private memory, from which y is stored as it is kept. Of several parts, gemm_sum_parts makes what the tensor
+ * stores.
  *
  * Ragged edges repeat the last row or column instead of reading beyond the arrays; what is repeated is never stored. */
 #include "column_sum.clh"
@@ -65,11 +65,11 @@
 /* One work-item packs BLOCK_DEPTH steps of one panel. */
 __kernel __attribute__((reqd_work_group_size(1, 1, 1))) void
 gemm_pack_b(const __global stored *b, /* [k,n], or [n,k] with TRANSPOSE_B */
-            __global float *panels,   /* [ceil(n/columns)][ceil(k/STEPS)][columns of a tile] of factors */
+            __global float *panels,   /* [ceil(n/columns)][FACTORS(k)][columns of a tile] of factors */
             int n, int k) {
     const int column = get_group_id(0) * TILE_COLUMNS, begin = get_group_id(1) * BLOCK_DEPTH;
     const int end = min(begin + BLOCK_DEPTH, k), columns = min(TILE_COLUMNS, n - column);
-    __global float *to = panels + (long)column * ((k + STEPS - 1) / STEPS) + (long)(begin / STEPS) * TILE_COLUMNS;
+    __global float *to = panels + (long)column * FACTORS(k) + (long)(begin / STEPS) * TILE_COLUMNS;
 #if TRANSPOSE_B
     for (int side = 0; side < TILE_COLUMNS; side += 8) {
         __global float *side_to = to + side;
@@ -125,12 +125,12 @@ inline void pack_a(const __global stored *a, int rows, int rest, int depth, int 
 /* ---- the product ------------------------------------------------------------------------------------------------- */
 
 #if TRANSPOSE_A
-#define FACTORS const float
-#define WHOLE   ((depth + STEPS - 1) / STEPS) /* factors to multiply with: what is packed has no odd step */
+#define A_SOURCE    const float
+#define WHOLE       FACTORS(depth) /* factors to multiply with: what is packed has no odd step */
 #define A_ROW(r)
 #define A_FACTOR(r) a[factor * TILE_ROWS + r]
 #else
-#define FACTORS     const __global stored
+#define A_SOURCE    const __global stored
 #define WHOLE       (depth / STEPS)
 #define A_ROW(r)    const __global stored *a##r = a + (long)min(r, rows - 1) * k;
 #define A_FACTOR(r) load_factor(a##r + factor * STEPS)
@@ -179,7 +179,7 @@ typedef float kept;
     store_lanes(c##r##1, 2 * r + 1, tile);
 
 /* sums[rows, columns] (+)= a[rows, depth]·b[depth, columns] for one tile. */
-inline void multiply_tile(FACTORS *a,              /* [TILE_ROWS][k], or packed [factors of the depth][TILE_ROWS] */
+inline void multiply_tile(A_SOURCE *a,             /* [TILE_ROWS][k], or packed [factors of the depth][TILE_ROWS] */
                           const __global float *b, /* [factors][b_step], the columns of a tile at the beginning */
                           SUMS float *sums,        /* [rows][SUMS_PITCH] */
                           int rows, int columns, int depth, int b_step, int n, int k, int accumulate) {
@@ -303,9 +303,9 @@ gemm_wide(const __global stored *a,       /* [m,k], or [k,m] with TRANSPOSE_A */
                 __global float *sums = y + at;
 #endif
 #if TRANSPOSE_A
-                FACTORS *factors = packed + (row - row_begin) / TILE_ROWS * PANEL_PITCH;
+                A_SOURCE *factors = packed + (row - row_begin) / TILE_ROWS * PANEL_PITCH;
 #else
-                FACTORS *factors = a + (long)row * k + begin;
+                A_SOURCE *factors = a + (long)row * k + begin;
 #endif
 #if !TRANSPOSE_A
                 if (column == column_begin && depth <= SHORT)

@@ -71,9 +71,9 @@ def tune(environment, *words):
     return expanse("tune", "--config", f"{ROOT}/model.yaml", "--length", str(LENGTH), "--features", "2", "--classes", "2", *words, env=environment)
 
 
-def launches(environment, family):
+def launches(environment, family, *flags):
     """All launches of a training step with their options; nothing is compiled."""
-    words = ["train", "--config", f"{ROOT}/model.yaml", "--train", f"{ROOT}/train.ts", "--family", family, "--dry-run", "--launches"]
+    words = ["train", "--config", f"{ROOT}/model.yaml", "--train", f"{ROOT}/train.ts", "--family", family, "--dry-run", "--launches", *flags]
     done = expanse(*words, env=environment)
     expect("a dry run", done.returncode == 0, done.stderr)
     return " ".join(done.stdout.split())
@@ -248,6 +248,29 @@ def check_lanes(plain, lanes):
     expect(f"vectors of {other} are used", lanes_of(environment) == other, other)
 
 
+def check_pairs(plain):
+    """The instructions for bf16 are used where a device has them; without them, pairs that are taken apart are right, too."""
+    environment, folder = cache(plain, "pairs")
+    name, record, option = "bf16_instruction", f"{folder}/findings.json", "-DBF16_INSTRUCTION=1"
+    half = lambda: launches(environment, "wide", "--precision", "bf16")
+    plan = half()
+    with open(record) as file:
+        findings = json.load(file)
+    for entry in findings.values():
+        expect("the instructions are used where they were found", (option in plan) == entry[name], plan[:1500])
+        entry[name] = False
+    with open(record, "w") as file:
+        json.dump(findings, file)
+    plan = half()
+    expect("and not otherwise", "-DSTORAGE=2" in plan and option not in plan, plan[:1500])
+    check_right(environment, "pairs that are taken apart", "^(gemm|attention(_backward)?) wide .*bf16", "wide", 12)
+    # A lane that no query has: its score is 0, where the derivative of this one is infinite.
+    score = 'softmax+score("log(fabs(score))", derivative="1.0f / score")'
+    words = "--width 16 --heads 2 --layers 1 --ffn 16 --batch 2 --length 9 --features 2 --repetitions 3 --precision bf16".split()
+    done = expanse("bench", "step", *words, "--attention", score, env=environment)
+    expect("an odd number of queries", done.returncode == 0, done.stdout + done.stderr)
+
+
 def train_until(environment, name, mark, *flags):
     """Starts a run of a million epochs, interrupts it at the line that begins with the mark, and returns what it printed."""
     words = ["train", "--config", f"{ROOT}/model.yaml", "--train", f"{ROOT}/long.ts", "--epochs", "1000000", "--family", "wide", *flags]
@@ -299,6 +322,7 @@ def main():
     if "CLBlast     yes" in expanse("info").stdout:
         check_library(plain, kernels)
     check_lanes(plain, lanes)
+    check_pairs(plain)
     print(f"{len(failures)} failures")
     return 1 if failures else 0
 

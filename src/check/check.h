@@ -45,6 +45,7 @@ typedef struct xp_case {
         const xp_tensor *tensor, *lengths;
     } poisons[XP_CASE_FILLS];
     int number;          /* of the case: generators with a list of variants take them in turn */
+    xp_type storage;     /* of the tensors that may be stored in 16 bits; XP_F32: as it is drawn */
     bool zeros_expected; /* outputs may be nearly all zero because of the shape; otherwise such a case fails, since it
                             proves nothing */
     char shape[192];     /* for the repro line: "B=2 H=3 N=97 M=257 D=24" */

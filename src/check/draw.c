@@ -72,8 +72,9 @@ static void choose_storage(xp_case *content, xp_random *variant, xp_check_storag
     const xp_operation *operation = content->node->operation;
     if (!operation->stored_inputs && !operation->stored_outputs) return;
     const uint32_t pick = xp_random_below(variant, 6);
-    const bool single = storage == XP_CHECK_SINGLES || (storage == XP_CHECK_ALL && pick < 4);
-    const xp_type half = pick % 2 ? XP_F16 : XP_BF16;
+    const bool wanted = content->storage != XP_F32;
+    const bool single = storage == XP_CHECK_SINGLES || (storage == XP_CHECK_ALL && !wanted && pick < 4);
+    const xp_type half = wanted ? content->storage : pick % 2 ? XP_F16 : XP_BF16;
     if (!single) set_type(content, operation->stored_inputs, operation->stored_outputs, half);
     if (operation->result_outputs && xp_random_below(variant, 3) == 0)
         set_type(content, operation->result_inputs, operation->result_outputs, single ? half : XP_F32);

@@ -80,10 +80,12 @@ static void device_key(const xp_device *device, const char *platform, char key[K
     snprintf(key, KEY_BYTES, "%s | %s | %s", device->name, device->driver, platform);
 }
 
-/* Of the library and its probes; empty if the text of one is missing. */
+/* Of the library, its probes, and what the processor has: machines of one name may share the record. Empty if the text
+ * of a probe is missing. */
 static void version_of_probes(char version[VERSION_BYTES]) {
     static const char *const files[] = {"probe", "probe_wgmma", "peak"};
-    unsigned long long parts[1 + sizeof files / sizeof *files] = {XXH64(XP_VERSION, strlen(XP_VERSION), FORMAT)};
+    unsigned long long parts[1 + sizeof files / sizeof *files] = {
+        XXH64(XP_VERSION, strlen(XP_VERSION), 2 * FORMAT + xp_bf16_instruction_exists())};
     version[0] = 0;
     for (size_t i = 0; i < sizeof files / sizeof *files; i++)
         if (xp_program_version(files[i], &parts[1 + i]) != XP_OK) return;

@@ -204,14 +204,15 @@ xp_status xp_probe_sub_groups(xp_device *device, xp_probe_result *out) {
 /* ---- bf16 on CPUs ------------------------------------------------------------------------------------------------ */
 
 bool xp_bf16_instruction_exists(void) {
-#if defined __x86_64__ && defined __GNUC__
+#if defined __x86_64__ && (defined __clang__ || __GNUC__ >= 11)
     return __builtin_cpu_supports("avx512bf16");
 #else
     return false;
 #endif
 }
 
-/* Numbers of 12 bits, rounded to bf16 on the way; what they make is exact in fp32. */
+/* How many of *of results are right; of none where the kernel does not run. Numbers of 12 bits are rounded to bf16 on
+ * the way; what they make is exact in fp32. */
 static int count_right_pairs(xp_device *device, int *of) {
     enum { LANES = 16, ROWS = 4 };
     float in[ROWS * LANES], rounded[ROWS * LANES], got[2 * LANES] = {0};
@@ -226,8 +227,9 @@ static int count_right_pairs(xp_device *device, int *of) {
     xp_variant_set(&variant, "LANES", LANES);
     xp_variant_set(&variant, "STORAGE", 2);
     xp_variant_set(&variant, "BF16_INSTRUCTION", 1);
-    *of = 3 * LANES;
+    *of = 0;
     if (xp_probe_compute(device, "probe_pairs", &variant, 1, 1, sizeof in, in, sizeof got, got, 1) != XP_OK) return 0;
+    *of = 3 * LANES;
     memcpy(halves, got + LANES, sizeof halves);
     int right = 0;
     for (int i = 0; i < LANES; i++) {
@@ -239,15 +241,17 @@ static int count_right_pairs(xp_device *device, int *of) {
 }
 
 bool xp_bf16_instruction_find(xp_device *device) {
-    int of;
-    return device->limits.lanes == 16 && xp_bf16_instruction_exists() && count_right_pairs(device, &of) == of;
+    int of = 0;
+    return device->limits.lanes == 16 && xp_bf16_instruction_exists() && count_right_pairs(device, &of) == of && of > 0;
 }
 
 xp_status xp_probe_bf16(xp_device *device, xp_probe_result *out) {
-    int of, right;
+    static const char others[] = "products in bf16 use the ordinary units of the device";
     if (!(device->limits.type & CL_DEVICE_TYPE_CPU) || device->limits.lanes != 16 || !xp_bf16_instruction_exists())
-        return xp_probe_answer(out, true, 0, "none", "products in bf16 use the ordinary units of the device");
-    right = count_right_pairs(device, &of);
+        return xp_probe_answer(out, true, 0, "none", "%s", others);
+    int of;
+    const int right = count_right_pairs(device, &of);
+    if (of == 0) return xp_probe_answer(out, true, 0, "none", "its compiler takes none: %s", others);
     return xp_probe_answer(out, right == of, right, xp_probe_words("AVX-512 BF16, %d of %d results right", right, of),
                            right == of ? "multiply tensors in bf16" : "not used");
 }

@@ -199,7 +199,7 @@ static void shape_blocks(xp_launch_request *request, const xp_device *device, co
     request->file = blocks->tuning.file;
     xp_attention_set_tuning(&request->variant, &blocks->tuning);
     if (blocks->aligned) xp_variant_set(&request->variant, "ALIGNED", 1);
-    if (blocks->local == 1) xp_factors_set(&request->variant, node, device);
+    if (blocks->of_cpu) xp_factors_set(&request->variant, node, device);
     if (blocks->matrix) xp_matrix_set(&request->variant, device->matrix, device->layout);
     if (blocks->products > 1) xp_variant_set(&request->variant, "PRODUCTS", blocks->products);
     if (blocks->many_registers) request->variant.many_registers = true;

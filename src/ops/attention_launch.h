@@ -71,6 +71,7 @@ typedef struct xp_attention_blocks {
     int64_t rows;
     size_t local;
     bool aligned; /* the kernel may read several columns at once (ALIGNED) */
+    bool of_cpu;  /* kernels of CPUs, which multiply bf16 in pairs */
     bool matrix;  /* matrix units multiply (MATRIX) … */
     int products; /* … so many times for each product (PRODUCTS) */
     bool many_registers;

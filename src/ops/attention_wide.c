@@ -36,7 +36,7 @@ static int64_t rows_of(const xp_tuning *tuning) {
 }
 
 static xp_attention_blocks blocks_of(const xp_tuning *tuning) {
-    return (xp_attention_blocks){*tuning, rows_of(tuning), 1};
+    return (xp_attention_blocks){.tuning = *tuning, .rows = rows_of(tuning), .local = 1, .of_cpu = true};
 }
 
 xp_status xp_attention_emit_wide(xp_plan *plan, const xp_node *node, xp_family family) {

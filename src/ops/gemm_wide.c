@@ -58,7 +58,7 @@ static xp_status pack_b(xp_plan *plan, const xp_node *node, const xp_gemm_attrib
                                  .dimensions = 2,
                                  .global = {(size_t)panels, (size_t)xp_launch_blocks(p->k, block->depth)},
                                  .local = {1, 1},
-                                 .bytes = 8.0 * (double)p->n * (double)p->k};
+                                 .bytes = 2 * xp_storage_bytes(node) * (double)p->n * (double)p->k};
     xp_launch_read(&request, node->inputs[1]);
     xp_launch_write(&request, *panels_out);
     xp_launch_int(&request, p->n);

@@ -20,8 +20,8 @@ typedef struct xp_reference_call {
     const xp_node *node;               /* shapes and attributes */
     const void *inputs[XP_MAX_INPUTS]; /* xp_real or int32_t */
     void *outputs[XP_MAX_OUTPUTS];     /* xp_real or int32_t; in-place operations find the old content here */
-    xp_type factors; /* of products of what is computed on the way, which matrix units take in 16 bits: attention's
-                        weights and their gradients. XP_F32: as they are */
+    xp_type factors; /* of products of what is computed on the way, which matrix units, and CPUs of bf16, take in 16
+                        bits: attention's weights and their gradients. XP_F32: as they are */
     double *magnitudes[XP_MAX_OUTPUTS]; /* per output element: the sum of the absolute values of the terms that were
                                            added to make it, to scale the permitted rounding; NULL in single precision.
                                            A function sets it only where terms cancel: elsewhere the caller takes
