@@ -44,10 +44,16 @@ static tile_shape shape_of(const xp_tuning *tile) {
     return (tile_shape){p[SIDE].value, p[OWN_ROWS].value, p[OWN_COLUMNS].value, p[DEPTH].value, p[SHARES].value};
 }
 
-/* Shares are for the smallest tiles, and so are wide rows, whose sums take too many registers of larger work-groups. */
+/* Shares are for the smallest tiles, and so are wide rows, whose sums take too many registers of larger work-groups; on
+ * Intel's GPUs, which have an option for registers, also of shares. */
+static bool is_allowed(const xp_device *device, const tile_shape *t) {
+    const bool wide = t->own_columns == WIDE, spills = wide && t->shares > 1 && *device->register_option;
+    return ((t->shares == 1 && !wide) || t->side == 8) && !spills && fits(&device->limits, t);
+}
+
 static bool tile_fits(const xp_tuning *tile, const xp_device *device, const void *sizes) {
     const tile_shape shape = shape_of(tile);
-    return ((shape.shares == 1 && shape.own_columns != WIDE) || shape.side == 8) && fits(&device->limits, &shape);
+    return is_allowed(device, &shape);
 }
 
 /* Clocks of a work-group, as tools/compile-lab estimates them for an H200. */
@@ -101,17 +107,18 @@ static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_sha
 }
 
 /* Makes the tile, the shares and the parts that are estimated to be fastest the defaults. */
-static void choose_tile(const xp_device_limits *limits, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
+static void choose_tile(const xp_device *device, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
     static const tile_shape tiles[] = {
         {8, 4, 4, 16, 1},  {8, 4, 8, 16, 1}, {8, 8, 4, 16, 1}, {8, 8, 8, 8, 1},  {16, 4, 4, 16, 1}, {16, 4, 8, 16, 1},
         {16, 8, 4, 16, 1}, {16, 8, 8, 8, 1}, {8, 4, 4, 16, 2}, {8, 4, 4, 16, 4}, {8, 4, 8, 8, 2},   {8, 4, 8, 8, 4},
         {8, 8, 4, 8, 2},   {8, 8, 4, 8, 4},  {8, 8, 8, 8, 2},  {8, 8, 8, 8, 4},  {8, 8, 16, 8, 1},  {8, 8, 16, 8, 2}};
-    const unsigned units = limits->compute_units > 0 ? limits->compute_units : 1; /* a driver may not say */
+    const unsigned units =
+        device->limits.compute_units > 0 ? device->limits.compute_units : 1; /* a driver may not say */
     double best = 0;
     for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
         for (int part = 0; part < XP_TUNING_VALUES && parameters[PARTS].values[part]; part++) {
             const double estimate = clocks(units, p, &tiles[i], parameters[PARTS].values[part]);
-            if (i > 0 && (estimate >= best || !fits(limits, &tiles[i]))) continue;
+            if (i > 0 && (estimate >= best || !is_allowed(device, &tiles[i]))) continue;
             if (i == 0 && part > 0 && estimate >= best) continue;
             best = estimate;
             parameters[SIDE].value = tiles[i].side;
@@ -144,7 +151,7 @@ static xp_tuning tile_of(const xp_device *device, const xp_node *node) {
                                      {"PARTS", 1, {1}},
                                      {"LIBRARY", XP_LIBRARY_OURS, {XP_LIBRARY_OURS}}}};
     xp_gemm_permit_parts(&tile.parameters[PARTS], p->k);
-    choose_tile(&device->limits, p, tile.parameters);
+    choose_tile(device, p, tile.parameters);
     if (library_can(node))
         tile.parameters[LIBRARY] = (xp_tuning_parameter){.name = "LIBRARY",
                                                          .value = XP_LIBRARY_OURS,
