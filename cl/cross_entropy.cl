@@ -123,12 +123,24 @@ __kernel GROUP void cross_entropy_samples(const __global float *restrict logits,
 typedef float16 float16_anywhere __attribute__((aligned(4)));
 #define PUT_16(value, to) (*(__global float16_anywhere *)(to) = (value))
 
+/* By memory: Oclgrind takes half of a vector of sixteen for uninitialised. */
 inline float sum_16(float16 x) {
-    return lanes_sum(x.lo + x.hi);
+    float lanes[16];
+    vstore16(x, 0, lanes);
+    return lanes_sum(vload8(0, lanes) + vload8(1, lanes));
+}
+
+inline bool any_of_16(int16 truths) {
+    int lanes[16], some = 0;
+    vstore16(truths, 0, lanes);
+    for (int i = 0; i < 16; i++) some |= lanes[i];
+    return some;
 }
 
 inline float largest_of_16(float16 x) {
-    const float8 eight = fmax(x.lo, x.hi);
+    float lanes[16];
+    vstore16(x, 0, lanes);
+    const float8 eight = fmax(vload8(0, lanes), vload8(1, lanes));
     const float4 four = fmax(eight.lo, eight.hi);
     return fmax(fmax(four.x, four.y), fmax(four.z, four.w));
 }
@@ -169,7 +181,7 @@ __kernel WIDE void cross_entropy_samples_wide(const __global float *restrict log
         likeliest_16 = p > likeliest_16 ? p : likeliest_16;
         broken_16 |= (as_int16(p) & 0x7f800000) == 0x7f800000;
     }
-    float likeliest = largest_of_16(likeliest_16), broken = any(broken_16), expected = 0.0f, answer = classes;
+    float likeliest = largest_of_16(likeliest_16), broken = any_of_16(broken_16), expected = 0.0f, answer = classes;
     for (int c = whole; c < classes; c++) {
         const float p = probability[c] /= total;
         likeliest = fmax(likeliest, p);
@@ -184,7 +196,7 @@ __kernel WIDE void cross_entropy_samples_wide(const __global float *restrict log
 #endif
 #if CORRECT
     int first = 0;
-    while (first < whole && !any(vload16(0, probability + first) == likeliest)) first += 16;
+    while (first < whole && !any_of_16(vload16(0, probability + first) == likeliest)) first += 16;
     for (int c = first; c < classes && answer == classes; c++)
         if (probability[c] == likeliest) answer = c;
 #endif

@@ -276,7 +276,7 @@ def check_study():
     ends = (group["difference_low"] - differences[0], group["difference_high"] - differences[1])  # of two pairs, both
     expect("an interval", max(map(abs, ends)) < 1e-9, f"{group} {differences}")
     page = open(path("studied/report.html")).read()
-    for part in ("4 of 4 runs are finished", "<code>softmax+bn</code>", "waves, small", "accuracy, mean over the seeds"):
+    for part in ("4 of 4 runs are finished", "<code>softmax+<wbr>bn</code>", "waves, small", "accuracy, mean over the seeds"):
         expect("a report", part in page, f"no '{part}'")
     expect("a report", page.count("<svg") == page.count("</svg>") == 5, f"{page.count('<svg')} pictures")  # curves, 2 results, 2 maps
     expect("a report", not re.search(r"(src|href|@import|url\()", page), "it needs other files")
@@ -317,7 +317,7 @@ def look_at_candidates(shown):
     for name, summary in tried.items():
         expect("a candidate", summary["test_samples"] == 0 < summary["validation_samples"] and summary["attention"] == name, f"{summary}")
         expect("a candidate's line", re.search(rf"heights +either: {re.escape(name)} +mse +\S+{' +chosen' if name == chosen else ' *'}\n", shown), shown)
-        expect("a candidate in the report", f"<code>either: {name}</code>" in open(path("heights/report.html")).read(), name)
+        expect("a candidate in the report", f"<code>either: {name.replace('+', '+<wbr>')}</code>" in open(path("heights/report.html")).read(), name)
     before = snapshot([folder])
     again = must(*words, "-o", "json")
     listed = json.loads(again.stdout)["candidates"]
