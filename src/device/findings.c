@@ -13,34 +13,36 @@
 
 /* ---- the probes -------------------------------------------------------------------------------------------------- */
 
-static void find_registers(xp_device *device) {
+static xp_status find_registers(xp_device *device) {
     device->register_option = xp_registers_find(device);
+    return XP_OK;
 }
 
-static void find_matrix(xp_device *device) {
+static xp_status find_matrix(xp_device *device) {
     device->matrix = xp_matrix_find(device);
+    return XP_OK;
 }
 
-static void find_wgmma(xp_device *device) {
+static xp_status find_wgmma(xp_device *device) {
     device->wgmma_bytes = xp_wgmma_find(device);
+    return XP_OK;
 }
 
-static void find_static_local(xp_device *device) {
+static xp_status find_static_local(xp_device *device) {
     device->limits.static_local_bytes = xp_static_local_find(device);
+    return XP_OK;
 }
 
-static void find_lanes(xp_device *device) {
-    const xp_status status = xp_peak_lanes(device, &device->limits.lanes);
-    xp_probe_ended(device, status);
-    if (status != XP_OK) device->limits.lanes = 8;
+static xp_status find_lanes(xp_device *device) {
+    return xp_peak_lanes(device, &device->limits.lanes);
 }
 
-static void find_bf16_instruction(xp_device *device) {
-    device->limits.bf16_instruction = xp_bf16_instruction_find(device);
+static xp_status find_bf16_instruction(xp_device *device) {
+    return xp_bf16_instruction_find(device, &device->limits.bf16_instruction);
 }
 
 static const struct probe {
-    void (*find)(xp_device *device);
+    xp_status (*find)(xp_device *device);
     bool of_cpu;
 } probes[] = {{find_registers, false},    {find_matrix, false}, {find_wgmma, false},
               {find_static_local, false}, {find_lanes, true},   {find_bf16_instruction, true}};
@@ -59,16 +61,17 @@ static void take(xp_device *device, const xp_device *found) {
 static xp_status run_probes(xp_device *device, bool *whole) {
     const bool is_cpu = device->limits.type & CL_DEVICE_TYPE_CPU;
     xp_device *own = NULL;
+    xp_status status = XP_OK;
     *whole = true;
-    for (int i = 0; i < PROBES; i++) {
+    for (int i = 0; i < PROBES && status == XP_OK; i++) {
         if (probes[i].of_cpu != is_cpu) continue;
         if (!own) XP_TRY(xp_device_clone(&own, device));
-        probes[i].find(own);
+        status = probes[i].find(own);
         take(device, own);
         if (own->probe_failed) *whole = false, xp_device_close(&own);
     }
     xp_device_close(&own);
-    return XP_OK;
+    return status;
 }
 
 /* ---- the record -------------------------------------------------------------------------------------------------- */

@@ -6,8 +6,8 @@
 #include "device/device.h"
 
 /* Fills register_option, matrix, wgmma_bytes, limits.static_local_bytes and, where `lanes_wanted`, limits.lanes and
- * limits.bf16_instruction. Probes run in a context of their own, which goes with whatever they break; one that does not
- * end leaves what every device has. `anew`: whatever the record says; what is found then replaces it. */
+ * limits.bf16_instruction. Probes run in a context of their own, which goes with whatever they break. `anew`: whatever
+ * the record says; what is found then replaces it. */
 xp_status xp_findings_make(xp_device *device, const char *platform, bool lanes_wanted, bool anew);
 
 #endif

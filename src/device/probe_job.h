@@ -73,7 +73,7 @@ int xp_matrix_count_right(xp_device *device, xp_matrix matrix, int *of);
 bool xp_bf16_instruction_exists(void);
 /* Whether the device's compiler takes them and they compute correctly. For a device that is being opened, after
  * xp_peak_lanes. */
-bool xp_bf16_instruction_find(xp_device *device);
+xp_status xp_bf16_instruction_find(xp_device *device, bool *out);
 
 /* The local memory that kernels with asynchronous matrix units may use; 0: the device has none that compute correctly.
  * For a device that is being opened, after xp_matrix_find. */
