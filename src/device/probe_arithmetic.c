@@ -254,8 +254,9 @@ xp_status xp_probe_bf16(xp_device *device, xp_probe_result *out) {
     if (!(device->limits.type & CL_DEVICE_TYPE_CPU) || device->limits.lanes != 16 || !xp_bf16_instruction_exists())
         return xp_probe_answer(out, true, 0, "none", "%s", others);
     int right, of;
-    if (count_right_pairs(device, &right, &of) != XP_OK)
-        return xp_probe_answer(out, true, 0, "none", "its compiler takes none: %s", others);
+    const xp_status status = count_right_pairs(device, &right, &of);
+    if (status == XP_BUILD_ERROR) return xp_probe_answer(out, true, 0, "none", "its compiler takes none: %s", others);
+    XP_TRY(status);
     return xp_probe_answer(out, right == of, right, xp_probe_words("AVX-512 BF16, %d of %d results right", right, of),
                            right == of ? "multiply tensors in bf16" : "not used");
 }
