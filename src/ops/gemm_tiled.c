@@ -106,7 +106,8 @@ static double clocks(unsigned units, const xp_gemm_attributes *p, const tile_sha
     return parts == 1 ? product : product + LAUNCH + (double)(8 * parts * p->m * p->n) / (BYTES * (double)units);
 }
 
-/* Makes the tile, the shares and the parts that are estimated to be fastest the defaults. */
+/* Makes the tile, the shares and the parts that are estimated to be fastest the defaults. CPUs compute these kernels
+ * only to test them: there, products take turns with the tiles. */
 static void choose_tile(const xp_device *device, const xp_gemm_attributes *p, xp_tuning_parameter *parameters) {
     static const tile_shape tiles[] = {
         {8, 4, 4, 16, 1},  {8, 4, 8, 16, 1}, {8, 8, 4, 16, 1}, {8, 8, 8, 8, 1},  {16, 4, 4, 16, 1}, {16, 4, 8, 16, 1},
@@ -114,12 +115,13 @@ static void choose_tile(const xp_device *device, const xp_gemm_attributes *p, xp
         {8, 8, 4, 8, 2},   {8, 8, 4, 8, 4},  {8, 8, 8, 8, 2},  {8, 8, 8, 8, 4},  {8, 8, 16, 8, 1},  {8, 8, 16, 8, 2}};
     const unsigned units =
         device->limits.compute_units > 0 ? device->limits.compute_units : 1; /* a driver may not say */
-    double best = 0;
-    for (size_t i = 0; i < sizeof tiles / sizeof tiles[0]; i++)
+    const size_t count = sizeof tiles / sizeof tiles[0], turn = (size_t)(p->m + p->n + p->k) % count;
+    const bool in_turn = device->limits.type & CL_DEVICE_TYPE_CPU && is_allowed(device, &tiles[turn]);
+    double best = INFINITY;
+    for (size_t i = in_turn ? turn : 0; i < (in_turn ? turn + 1 : count); i++)
         for (int part = 0; part < XP_TUNING_VALUES && parameters[PARTS].values[part]; part++) {
             const double estimate = clocks(units, p, &tiles[i], parameters[PARTS].values[part]);
-            if (i > 0 && (estimate >= best || !is_allowed(device, &tiles[i]))) continue;
-            if (i == 0 && part > 0 && estimate >= best) continue;
+            if (estimate >= best || (i > 0 && !is_allowed(device, &tiles[i]))) continue;
             best = estimate;
             parameters[SIDE].value = tiles[i].side;
             parameters[OWN_ROWS].value = tiles[i].own_rows;
