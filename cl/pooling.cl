@@ -2,15 +2,17 @@
  * be NaN.
  *
  *   sequence_pool_wide   one work-item owns 16 columns of a sample (one cache line of every row) and walks the rows
- *   sequence_pool_tiled  a work-item owns one column; a work-group of 64 loads neighbours together
- *   sequence_pool_backward_wide  one work-item owns up to 128 columns of a sample: it divides once and writes every row
- *
- * The other kernels move one number per work-item; mask_rows serves all families.
+ *   sequence_pool_tiled  a work-group owns a strip of a sample's columns (cl/strips.clh)
+ *   sequence_pool_backward_wide   one work-item owns up to 128 columns of a sample: it divides once and writes every row
+ *   sequence_pool_backward_tiled  a work-group owns a strip of BLOCK_ROWS rows
+ *   mask_rows            one number per work-item, in all families
  *
  * MEAN     1: the mean of the rows before the length; 0: row 0 (the class token), lengths are not looked at
  * LENGTHS  1: lengths [batch] are given; 0: all rows count
+ * QUADS    1: columns is a multiple of 4
  * STORAGE is the type of sequences; the rows that pools make of them are fp32. */
 #include "storage.clh"
+#include "strips.clh"
 
 #ifndef MEAN
 #define MEAN 1
@@ -18,6 +20,10 @@
 #ifndef LENGTHS
 #define LENGTHS 1
 #endif
+#ifndef QUADS
+#define QUADS 0
+#endif
+#define BLOCK_ROWS 64
 #if LENGTHS && !MEAN
 #error "LENGTHS needs MEAN: the class token is always there"
 #endif
@@ -58,16 +64,14 @@ __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void sequence_pool_tile
                                                                                   const __global int *restrict lengths,
                                                                                   __global float *restrict y, int rows,
                                                                                   int columns) {
-    int column_blocks = (columns + 63) / 64;
-    int sample = get_group_id(0) / column_blocks;
-    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
-    int length = MEAN ? length_of(lengths, sample, rows) : 1;
-    const __global stored *from = x + (size_t)sample * rows * columns;
-    if (column < columns) {
-        float sum = 0.0f;
-        for (int row = 0; row < length; row++) sum += LOAD(from, (size_t)row * columns + column);
-        y[(size_t)sample * columns + column] = sum / max(length, 1);
-    }
+    __local float4 shared[64];
+    const int sample = get_group_id(0) / STRIPS(columns), column = STRIP_COLUMN(get_group_id(0) % STRIPS(columns));
+    const int length = MEAN ? length_of(lengths, sample, rows) : 1, end = column < columns ? length : 0;
+    const __global stored *from = x + (size_t)sample * rows * columns + column;
+    float4 sum = 0.0f;
+    _Pragma("unroll 4") for (int row = STRIP_PART; row < end; row += STRIP_PARTS)
+        sum += STRIP_FOUR(STORAGE, from + (size_t)row * columns, columns - column, QUADS);
+    write_strip(sum / max(length, 1), shared, y + (size_t)sample * columns + column, columns - column);
 }
 
 /* dy [batch, columns], lengths [batch], dx [batch, rows, columns] */
@@ -90,17 +94,27 @@ sequence_pool_backward_wide(const __global float *restrict dy, const __global in
     }
 }
 
-/* The same, where a work-group owns 64 columns of one row. */
 __kernel __attribute__((reqd_work_group_size(64, 1, 1))) void
 sequence_pool_backward_tiled(const __global float *restrict dy, const __global int *restrict lengths,
                              __global stored *restrict dx, int rows, int columns) {
-    int column_blocks = (columns + 63) / 64;
-    size_t line = get_group_id(0) / column_blocks;
-    int column = get_group_id(0) % column_blocks * 64 + get_local_id(0);
-    int sample = line / rows, row = line % rows;
-    int length = MEAN ? length_of(lengths, sample, rows) : 1;
-    if (column < columns)
-        STORE(row < length ? dy[(size_t)sample * columns + column] / length : 0.0f, dx, line * columns + column);
+    const int line = get_group_id(0) / STRIPS(columns), column = STRIP_COLUMN(get_group_id(0) % STRIPS(columns));
+    const int blocks = (rows + BLOCK_ROWS - 1) / BLOCK_ROWS, sample = line / blocks, begin = line % blocks * BLOCK_ROWS;
+    const int length = MEAN ? length_of(lengths, sample, rows) : 1, count = columns - column;
+    if (count <= 0) return;
+    const float4 quotient = STRIP_FOUR(0, dy + (size_t)sample * columns + column, count, QUADS) / length;
+    const int end = min(begin + BLOCK_ROWS, rows);
+    for (int row = begin + STRIP_PART; row < end; row += STRIP_PARTS) {
+        const float4 four = row < length ? quotient : (float4)(0.0f);
+        __global stored *const to = dx + ((size_t)sample * rows + row) * columns + column;
+#if QUADS
+        STORE_4_ALIGNED(four, to);
+#else
+        STORE(four.x, to, 0);
+        if (count > 1) STORE(four.y, to, 1);
+        if (count > 2) STORE(four.z, to, 2);
+        if (count > 3) STORE(four.w, to, 3);
+#endif
+    }
 }
 
 /* x, y [batch, rows, columns], lengths [batch]. A work-group owns 64 columns of one row. */

@@ -5,6 +5,8 @@
 
 extern const xp_operation xp_operation_sequence_pool_backward; /* added by the gradient rule */
 
+enum { STRIP = 16 /* as in cl/strips.clh */, BLOCK_ROWS = 64 /* as in cl/pooling.cl */ };
+
 static bool fits(const char *operation, const xp_tensor *x, const xp_tensor *lengths) {
     char shape[128];
     if (x->rank != 3) {
@@ -21,10 +23,10 @@ static bool fits(const char *operation, const xp_tensor *x, const xp_tensor *len
 }
 
 /* Launches a kernel whose arguments are (input 0, input 1, output 0, rows, columns); `sequence` has the three sizes and
- * each work-group owns `block` columns of one of `lines` lines. */
+ * each work-group of `work_group` work-items owns `block` columns of one of `lines` lines. */
 static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *kernel, const xp_tensor *sequence,
-                              int64_t lines, int64_t block, bool mean) {
-    int64_t columns = sequence->shape[2], work_group = block == 64 ? 64 : 1;
+                              int64_t lines, int64_t block, int64_t work_group, bool mean) {
+    int64_t columns = sequence->shape[2];
     xp_launch_request request = {.file = "pooling", .kernel = kernel, .dimensions = 1};
     request.local[0] = (size_t)work_group;
     request.global[0] = (size_t)(lines * xp_launch_blocks(columns, block) * work_group);
@@ -32,6 +34,7 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     request.bytes = (double)(xp_tensor_bytes(node->inputs[0]) + xp_tensor_bytes(node->outputs[0]));
     xp_variant_set(&request.variant, "MEAN", mean);
     xp_variant_set(&request.variant, "LENGTHS", node->inputs[1] != NULL);
+    if (block == STRIP && work_group > 1) xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
     xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
@@ -60,9 +63,9 @@ static xp_status sequence_pool_gradient(xp_graph *graph, const xp_node *node, xp
 
 static xp_status sequence_pool_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *x = node->inputs[0];
-    bool wide = family == XP_FAMILY_WIDE;
-    return launch_lines(plan, node, wide ? "sequence_pool_wide" : "sequence_pool_tiled", x, x->shape[0], wide ? 16 : 64,
-                        takes_mean(node));
+    if (family == XP_FAMILY_WIDE)
+        return launch_lines(plan, node, "sequence_pool_wide", x, x->shape[0], 16, 1, takes_mean(node));
+    return launch_lines(plan, node, "sequence_pool_tiled", x, x->shape[0], STRIP, 64, takes_mean(node));
 }
 
 const xp_operation xp_operation_sequence_pool = {
@@ -88,8 +91,9 @@ static xp_status sequence_pool_backward_emit(xp_plan *plan, const xp_node *node,
     const xp_tensor *dx = node->outputs[0];
     const bool mean = takes_mean(node);
     if (family == XP_FAMILY_WIDE)
-        return launch_lines(plan, node, "sequence_pool_backward_wide", dx, dx->shape[0], 128, mean);
-    return launch_lines(plan, node, "sequence_pool_backward_tiled", dx, dx->shape[0] * dx->shape[1], 64, mean);
+        return launch_lines(plan, node, "sequence_pool_backward_wide", dx, dx->shape[0], 128, 1, mean);
+    const int64_t blocks = dx->shape[0] * xp_launch_blocks(dx->shape[1], BLOCK_ROWS);
+    return launch_lines(plan, node, "sequence_pool_backward_tiled", dx, blocks, STRIP, 64, mean);
 }
 
 const xp_operation xp_operation_sequence_pool_backward = {
@@ -108,7 +112,7 @@ static xp_status mask_rows_gradient(xp_graph *graph, const xp_node *node, xp_ten
 
 static xp_status mask_rows_emit(xp_plan *plan, const xp_node *node, xp_family family) {
     const xp_tensor *x = node->inputs[0];
-    return launch_lines(plan, node, "mask_rows", x, x->shape[0] * x->shape[1], 64, true);
+    return launch_lines(plan, node, "mask_rows", x, x->shape[0] * x->shape[1], 64, 64, true);
 }
 
 const xp_operation xp_operation_mask_rows = {.name = "mask_rows",
