@@ -6,7 +6,7 @@
  *
  *   *_wide   one work-item walks a block of rows, eight columns at a time: rows stay in the first-level cache between
  *            their passes. No barriers: those cost a CPU more than the arithmetic.
- *   *_tiled  a work-group of 64 shares one row and reduces in local memory.
+ *   *_tiled  ROW_ITEMS of a work-group of 64 share a row and reduce in local memory.
  *
  * BRANCH      1: sum = x + dropout(branch) is written; 0: the row is x itself
  * DROPOUT     1: the branch is dropped out (element numbers row·columns + column)
@@ -64,6 +64,10 @@
 
 #define WIDE  __attribute__((reqd_work_group_size(1, 1, 1)))
 #define TILED __attribute__((reqd_work_group_size(64, 1, 1)))
+#ifndef ROW_ITEMS
+#define ROW_ITEMS 64 /* a power of two */
+#endif
+#define ROW_STEP (ROW_ITEMS * (QUADS ? 4 : 1)) /* columns of a row at a time */
 
 /* The dropout of this launch. */
 typedef struct dropping {
@@ -202,7 +206,7 @@ __kernel WIDE void forward_wide(const __global stored *restrict x, const __globa
 #define VALUE_4(c) LOAD_4_ALIGNED(values + c)
 #endif
 
-/* The same with one work-group per row. */
+/* The same, for 64 / ROW_ITEMS rows. */
 __kernel TILED void forward_tiled(const __global stored *restrict x, const __global stored *restrict branch,
                                   const __global float *restrict gamma, const __global float *restrict beta,
                                   const __global uint *restrict random_state, __global stored *restrict out,
@@ -210,8 +214,9 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
                                   int rows, int columns, int block_rows, float epsilon, uint threshold, uint stream,
                                   float keep_scale) {
     __local float shared[64];
-    size_t row = get_group_id(0), start = row * columns;
-    int item = get_local_id(0);
+    const int item = get_local_id(0) % ROW_ITEMS;
+    const size_t row = get_global_id(0) / ROW_ITEMS, start = row * columns;
+    const int width = row < rows ? columns : 0;
 #if DROPOUT
     dropping drop = {random_state, threshold, stream, keep_scale};
 #endif
@@ -222,7 +227,7 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
     const __global stored *values = x + start;
 #endif
 #if QUADS
-    for (int c = 4 * item; c < columns; c += 256) {
+    for (int c = 4 * item; c < width; c += ROW_STEP) {
         float4 value = LOAD_4_ALIGNED(x + start + c);
 #if BRANCH
         float4 added = LOAD_4_ALIGNED(branch + start + c);
@@ -236,7 +241,7 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
         total += pair.x + pair.y;
     }
 #else
-    for (int c = item; c < columns; c += 64) {
+    for (int c = item; c < width; c += ROW_STEP) {
         float value = LOAD(x, start + c);
 #if BRANCH
         float added = LOAD(branch, start + c);
@@ -249,31 +254,31 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
         total += value;
     }
 #endif
-    float middle = group_sum(total, shared) / columns;
+    float middle = team_sum(total, shared, ROW_ITEMS) / columns;
     float squares = 0.0f;
 #if QUADS
-    for (int c = 4 * item; c < columns; c += 256) {
+    for (int c = 4 * item; c < width; c += ROW_STEP) {
         float4 deviation = VALUE_4(c) - middle;
         squares += dot(deviation, deviation);
     }
 #else
-    for (int c = item; c < columns; c += 64) {
+    for (int c = item; c < width; c += ROW_STEP) {
         float deviation = VALUE_1(c) - middle;
         squares = fma(deviation, deviation, squares);
     }
 #endif
-    float scale = 1.0f / sqrt(group_sum(squares, shared) / columns + epsilon);
+    float scale = 1.0f / sqrt(team_sum(squares, shared, ROW_ITEMS) / columns + epsilon);
 #if QUADS
-    for (int c = 4 * item; c < columns; c += 256) {
+    for (int c = 4 * item; c < width; c += ROW_STEP) {
         float4 normal = (VALUE_4(c) - middle) * scale;
         STORE_4_ALIGNED(fma(normal, PARAMETERS_4(gamma + c), PARAMETERS_4(beta + c)), out + start + c);
     }
 #else
-    for (int c = item; c < columns; c += 64)
+    for (int c = item; c < width; c += ROW_STEP)
         STORE(fma((VALUE_1(c) - middle) * scale, gamma[c], beta[c]), out, start + c);
 #endif
 #if STATISTICS
-    if (item == 0) {
+    if (item == 0 && row < rows) {
         mean[row] = middle;
         rstd[row] = scale;
     }
@@ -415,8 +420,8 @@ inline void sum_block(const __global stored *d_out, const __global stored *sum, 
 #endif
 
 /* Arguments as in backward_wide. The first work-groups sum d_gammas and d_betas, which needs nothing of the others: one
- * launch serves both. Each of the others makes dx and d_branch of one row. No work-group has some work-items that return
- * here and some that go on to the barriers. */
+ * launch serves both. Each of the others makes dx and d_branch of 64 / ROW_ITEMS rows. No work-group has some work-items
+ * that return here and some that go on to the barriers. */
 __kernel TILED void backward_tiled(const __global stored *restrict d_out, const __global stored *restrict d_sum,
                                    const __global stored *restrict sum, const __global float *restrict mean,
                                    const __global float *restrict rstd, const __global float *restrict gamma,
@@ -425,7 +430,7 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
                                    __global float *restrict d_gammas, __global float *restrict d_betas, int rows,
                                    int columns, int block_rows, int sample_rows, uint threshold, uint stream,
                                    float keep_scale, int parameter_groups) {
-    const int item = get_local_id(0);
+    const int item = get_local_id(0) % ROW_ITEMS;
 #if D_PARAMETERS
     __local float4 of_parts[64];
     if (get_group_id(0) < parameter_groups) {
@@ -433,33 +438,35 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
         return;
     }
 #endif
-    const size_t row = get_group_id(0) - parameter_groups, start = row * columns;
+    const size_t row = (get_global_id(0) - (size_t)parameter_groups * 64) / ROW_ITEMS, start = row * columns;
+    const int width = row < rows ? columns : 0;
 #if DROPOUT
     dropping drop = {random_state, threshold, stream, keep_scale};
 #endif
 #if D_OUT
     __local float shared[64];
-    const int arriving_columns = ARRIVES(row) ? columns : 0;
-    float middle = mean[row], scale = rstd[row], total = 0.0f, along = 0.0f;
+    const int arriving_columns = width > 0 && ARRIVES(row) ? columns : 0;
+    const float middle = width > 0 ? mean[row] : 0.0f, scale = width > 0 ? rstd[row] : 0.0f;
+    float total = 0.0f, along = 0.0f;
 #if QUADS
-    for (int c = 4 * item; c < arriving_columns; c += 256) {
+    for (int c = 4 * item; c < arriving_columns; c += ROW_STEP) {
         float4 inner = LOAD_4_ALIGNED(d_out + start + c) * PARAMETERS_4(gamma + c);
         float2 pair = inner.lo + inner.hi;
         total += pair.x + pair.y;
         along += dot(inner, (LOAD_4_ALIGNED(sum + start + c) - middle) * scale);
     }
 #else
-    for (int c = item; c < arriving_columns; c += 64) {
+    for (int c = item; c < arriving_columns; c += ROW_STEP) {
         float inner = LOAD(d_out, start + c) * gamma[c];
         total += inner;
         along = fma(inner, (LOAD(sum, start + c) - middle) * scale, along);
     }
 #endif
-    float mean_inner = group_sum(total, shared) / columns;
-    float mean_along = group_sum(along, shared) / columns;
+    float mean_inner = team_sum(total, shared, ROW_ITEMS) / columns;
+    float mean_along = team_sum(along, shared, ROW_ITEMS) / columns;
 #endif
 #if QUADS
-    for (int c = 4 * item; c < columns; c += 256) {
+    for (int c = 4 * item; c < width; c += ROW_STEP) {
         float4 result = 0.0f;
 #if D_OUT
         if (c < arriving_columns) {
@@ -477,7 +484,7 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
 #endif
     }
 #else
-    for (int c = item; c < columns; c += 64) {
+    for (int c = item; c < width; c += ROW_STEP) {
         float result = 0.0f;
 #if D_OUT
         if (c < arriving_columns) {

@@ -8,13 +8,26 @@ extern const xp_operation xp_operation_layer_norm_backward; /* added by the grad
 /* Enough blocks of rows for 64 cores whatever the device, so that the order of summation never depends on it; for GPUs,
  * whose work-groups share a block's columns, blocks so large that most models have one, which saves a launch. */
 enum { ROW_BLOCKS = 128, SMALLEST_BLOCK = 4, TILED_BLOCK = 512 };
-enum { STRIP = 16 /* columns of a work-group, as in cl/strips.clh */, WIDE_STRIP = 64 };
+enum { STRIP = 16 /* columns of a work-group, as in cl/strips.clh */, WIDE_STRIP = 64, TILED_ITEMS = 64 };
 enum { ROWS_FORWARD = 4, ROWS_BACKWARD = 5 }; /* of work, as in cl/layer_norm.cl */
 
 static int64_t rows_per_block(int64_t rows, bool wide) {
     if (!wide) return TILED_BLOCK;
     int64_t block = xp_launch_blocks(rows, ROW_BLOCKS);
     return block < SMALLEST_BLOCK ? SMALLEST_BLOCK : block;
+}
+
+/* Work-items of `tiled` that share a row: a work-group serves several rows that are narrow. */
+static int64_t row_items(int64_t columns) {
+    enum { FEWEST = 8 };
+    int64_t items = TILED_ITEMS;
+    while (items > FEWEST && items / 2 * (columns % 4 == 0 ? 4 : 1) >= columns) items /= 2;
+    return items;
+}
+
+/* Of all rows. */
+static int64_t row_groups(int64_t rows, int64_t columns) {
+    return xp_launch_blocks(rows * row_items(columns), TILED_ITEMS);
 }
 
 static void launch_dropout(xp_launch_request *request, const xp_dropout_attributes *dropout) {
@@ -41,8 +54,8 @@ static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     int64_t columns = x->shape[x->rank - 1], rows = xp_tensor_elements(x) / columns, block = rows_per_block(rows, wide);
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "forward_wide" : "forward_tiled", .dimensions = 1};
-    request.local[0] = wide ? 1 : 64;
-    request.global[0] = wide ? (size_t)xp_launch_blocks(rows, block) : (size_t)rows * 64;
+    request.local[0] = wide ? 1 : TILED_ITEMS;
+    request.global[0] = (size_t)(wide ? xp_launch_blocks(rows, block) : row_groups(rows, columns) * TILED_ITEMS);
     request.flops = 9.0 * (double)(rows * columns);
     request.bytes = (branch ? 4 : 2) * xp_storage_bytes(node) * (double)(rows * columns);
     xp_storage_set(&request.variant, node);
@@ -50,6 +63,7 @@ static xp_status layer_norm_emit(xp_plan *plan, const xp_node *node, xp_family f
     xp_variant_set(&request.variant, "DROPOUT", attributes->dropout.probability > 0);
     xp_variant_set(&request.variant, "STATISTICS", node->outputs[2] != NULL);
     xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    if (!wide) xp_variant_set(&request.variant, "ROW_ITEMS", row_items(columns));
     for (int i = 0; i < 5; i++) xp_launch_read(&request, node->inputs[i]);
     for (int i = 0; i < 4; i++) xp_launch_write(&request, node->outputs[i]);
     xp_launch_int(&request, rows);
@@ -169,8 +183,9 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     const int64_t parameter_groups = !wide && d_parameters ? blocks * strips : 0;
     xp_launch_request request = {
         .file = "layer_norm", .kernel = wide ? "backward_wide" : "backward_tiled", .dimensions = 1};
-    request.local[0] = wide ? 1 : 64;
-    request.global[0] = wide ? (size_t)blocks : (size_t)(parameter_groups + (d_rows ? rows : 0)) * 64;
+    request.local[0] = wide ? 1 : TILED_ITEMS;
+    request.global[0] =
+        (size_t)(wide ? blocks : (parameter_groups + (d_rows ? row_groups(rows, columns) : 0)) * TILED_ITEMS);
     request.flops = (14.0 + (parameter_groups ? 5.0 : 0.0)) * elements;
     xp_storage_set(&request.variant, node);
     request.bytes = xp_storage_bytes(node) * elements *
@@ -178,6 +193,7 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     xp_variant_set(&request.variant, "BRANCH", node->outputs[1] != NULL);
     xp_variant_set(&request.variant, "DROPOUT", node->outputs[1] != NULL);
     xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    if (!wide) xp_variant_set(&request.variant, "ROW_ITEMS", row_items(columns));
     xp_variant_set(&request.variant, "D_OUT", node->inputs[0] != NULL);
     xp_variant_set(&request.variant, "D_SUM", node->inputs[1] != NULL);
     xp_variant_set(&request.variant, "D_ROWS", d_rows);
@@ -202,8 +218,8 @@ static xp_status layer_norm_backward_emit(xp_plan *plan, const xp_node *node, xp
     request = (xp_launch_request){.file = "layer_norm",
                                   .kernel = wide ? "sum_parameters_wide" : "sum_parameters_tiled",
                                   .dimensions = 1,
-                                  .global = {(size_t)strips * (wide ? 1 : 64)},
-                                  .local = {wide ? 1 : 64},
+                                  .global = {(size_t)strips * (wide ? 1 : TILED_ITEMS)},
+                                  .local = {wide ? 1 : TILED_ITEMS},
                                   .flops = 2.0 * (double)(blocks * columns),
                                   .bytes = 8.0 * (double)(blocks * columns)};
     xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
