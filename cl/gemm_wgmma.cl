@@ -59,7 +59,7 @@
 #if STORAGE
 #define EARLY (STAGES - 1 - AHEAD) /* slices that are on their way before a stage of the first is read */
 #else
-#define EARLY 1 /* through registers */
+#define EARLY 1 /* by way of registers, which hold the one after it */
 #endif
 
 /* ---- from global to local memory --------------------------------------------------------------------------------- */
@@ -152,6 +152,7 @@ XP_INLINE float sum_of_chunk(const __local float4 *chunk) {
     {                                                                                                                  \
         const ulong tile_a = WGMMA_TILE((stage)*STAGE_CHUNKS + 8 * 64 * TEAM, WGMMA_TURN_A);                           \
         const ulong tile_b = WGMMA_TILE((stage)*STAGE_CHUNKS + TILE_A, WGMMA_TURN_B);                                  \
+        WGMMA_READY(IN_SLICE);                                                                                         \
         WGMMA_BEGIN();                                                                                                 \
         UNROLL for (int product = PRODUCTS; product > 0; product--)                                                    \
             UNROLL for (int step = 0; step < WGMMA_STEPS; step++) {                                                    \
@@ -195,6 +196,7 @@ gemm_wgmma(PRODUCT_PARAMETERS) {
 #else
     EACH_CHUNK(READ_CHUNK, 0, 0)
     EACH_CHUNK(STORE_IN, 0, 0)
+    if (slices > 1) EACH_CHUNK(READ_CHUNK, 1, 0)
 #endif
 #if PRODUCTS == 3
     float part[WGMMA_SUMS];
@@ -213,10 +215,8 @@ gemm_wgmma(PRODUCT_PARAMETERS) {
         if (s + EARLY < slices) EACH_CHUNK(COPY_IN, s + EARLY, free)
         COPY_COMMIT();
 #else
-        if (s + 1 < slices) {
-            EACH_CHUNK(READ_CHUNK, s + 1, free)
-            EACH_CHUNK(STORE_IN, s + 1, free)
-        }
+        if (s + 1 < slices) EACH_CHUNK(STORE_IN, s + 1, free)
+        if (s + 2 < slices) EACH_CHUNK(READ_CHUNK, s + 2, free)
 #endif
         ADD_TO_SUMS
 #if PRODUCTS == 3

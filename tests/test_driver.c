@@ -412,6 +412,16 @@ static void a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_s
     assert_string_equal(xp_plan_note(plan), "");
 }
 
+/* It builds, and has another kernel. */
+static void a_plan_whose_edited_program_lacks_the_kernel_goes_on_without_it(void **state) {
+    plan_product_for_large_device();
+    driver->ptx = ptx;
+    MUST(xp_plan_realise(plan, NULL));
+    assert_multiplies_with("gemm_matrix");
+    assert_non_null(strstr(xp_plan_note(plan), "slower kernels take the place of gemm_wgmma on Null GPU"));
+    MUST(xp_plan_run(plan));
+}
+
 static void expect_note(void *context, const xp_check_failure *failure) {
     assert_non_null(strstr(failure->what, "slower kernels take the place of gemm_wgmma on Null GPU"));
     ++*(int *)context;
@@ -473,6 +483,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_program_that_was_not_edited_does_not_stand_in_for_an_edited_one,
                                         open_with_cache, close_with_cache),
         cmocka_unit_test_setup_teardown(a_plan_whose_edited_program_is_refused_goes_on_without_it_and_says_so,
+                                        open_matrix_device, close_matrix_plan),
+        cmocka_unit_test_setup_teardown(a_plan_whose_edited_program_lacks_the_kernel_goes_on_without_it,
                                         open_matrix_device, close_matrix_plan),
         cmocka_unit_test_setup_teardown(a_check_whose_edited_program_is_refused_fails_and_names_the_kernel,
                                         open_matrix_device, close_matrix_plan),

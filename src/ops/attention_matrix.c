@@ -358,6 +358,7 @@ static xp_status emit_keys(xp_plan *plan, const xp_node *node, const xp_variant 
 /* What a program of the backward passes writes. */
 static xp_variant writing(const xp_variant *common, const xp_tensor *dq, const xp_tensor *dk, const xp_tensor *dv) {
     xp_variant variant = *common;
+    if (!dq && !dk && !dv) variant.edit_for = NULL; /* nothing is multiplied */
     xp_variant_set(&variant, "WRITE_DQ", dq != NULL);
     xp_variant_set(&variant, "WRITE_DK", dk != NULL);
     xp_variant_set(&variant, "WRITE_DV", dv != NULL);
