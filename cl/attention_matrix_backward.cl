@@ -108,9 +108,13 @@ KERNEL void attention_backward_queries(const __global stored *restrict q, const 
     BEGIN_WALK(true, first, queries, from, end)
     float p[1][RIGHTS][SUM_NUMBERS], ds[1][RIGHTS][SUM_NUMBERS];
     SLOPES(slopes)
-    MULTIPLY_OWN(p, own_q, HELD_Q, x_tile, D)
+    START_OWN(p, own_q, HELD_Q, x_tile, D)
+    START_OWN(ds, own_d_o, HELD_D_O, y_tile, E)
+    FINISH_OWN(p, own_q, HELD_Q, x_tile, D, 1)
     MAKE_SCORES(p, slopes, true, first, first + queries, end)
-    MULTIPLY_OWN(ds, own_d_o, HELD_D_O, y_tile, E)
+    UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++)
+        p[0][j][e] = weight_of(p[0][j][e], factor, shift[e / ROW_NUMBERS]);
+    FINISH_OWN(ds, own_d_o, HELD_D_O, y_tile, E, 0)
     UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int e = 0; e < SUM_NUMBERS; e++) {
         const int r = e / ROW_NUMBERS;
 #if DROPOUT
@@ -121,7 +125,7 @@ KERNEL void attention_backward_queries(const __global stored *restrict q, const 
             ds[0][j][e] *= keep.x, ds[0][j][e + 1] *= keep.y;
         }
 #endif
-        ds[0][j][e] = (ds[0][j][e] - means[r]) * weight_of(p[0][j][e], factor, shift[r]) * SLOPE_OF(slopes, j, e);
+        ds[0][j][e] = (ds[0][j][e] - means[r]) * p[0][j][e] * SLOPE_OF(slopes, j, e);
     }
     WEIGHTS(weights)
     PACK_WEIGHTS(weights, ds)
@@ -219,9 +223,13 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
         BEGIN_WALK(false, first, keys, begin, end)
         read_shifts(brought_shift, brought_mean, own_lse, own_delta, place_[0], end);
         float p[1][RIGHTS][SUM_NUMBERS];
-        WEIGHTS(weights)
         SLOPES(slopes)
-        MULTIPLY_OWN(p, own_k, HELD_K, x_tile, D)
+        START_OWN(p, own_k, HELD_K, x_tile, D)
+#if WRITE_DK
+        float ds[1][RIGHTS][SUM_NUMBERS];
+        START_OWN(ds, own_v, HELD_V, y_tile, E)
+#endif
+        FINISH_OWN(p, own_k, HELD_K, x_tile, D, WRITE_DK)
         MAKE_SCORES(p, slopes, false, first, first + keys, end)
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
             const float shift = shifts[turn + MATRIX_COLUMNS * j + MATRIX_COLUMN(c)];
@@ -243,19 +251,24 @@ KERNEL void attention_backward_keys(const __global stored *restrict q, const __g
         float kept[1][RIGHTS][SUM_NUMBERS];
         UNROLL for (int j = 0; j < RIGHTS; j++)
             UNROLL for (int e = 0; e < SUM_NUMBERS; e++) kept[0][j][e] = p[0][j][e] * KEEP(j, e);
+        WEIGHTS(weights)
         PACK_WEIGHTS(weights, kept)
-        ACCUMULATE(d_value, weights, y_tile, E)
+        START_ACCUMULATE(d_value, weights, y_tile, E)
 #endif
 #if WRITE_DK
-        float ds[1][RIGHTS][SUM_NUMBERS];
-        MULTIPLY_OWN(ds, own_v, HELD_V, y_tile, E)
+        FINISH_OWN(ds, own_v, HELD_V, y_tile, E, WRITE_DV)
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c++) {
             const float mean = means[turn + MATRIX_COLUMNS * j + MATRIX_COLUMN(c)];
             UNROLL for (int e = c; e < SUM_NUMBERS; e += ROW_NUMBERS)
                 ds[0][j][e] = (ds[0][j][e] * KEEP(j, e) - mean) * p[0][j][e] * SLOPE_OF(slopes, j, e);
         }
-        PACK_WEIGHTS(weights, ds)
-        ACCUMULATE(d_key, weights, x_tile, D)
+        WEIGHTS(d_weights)
+        PACK_WEIGHTS(d_weights, ds)
+        START_ACCUMULATE(d_key, d_weights, x_tile, D)
+        FINISH_ACCUMULATE(d_key, 0)
+#endif
+#if WRITE_DV
+        FINISH_ACCUMULATE(d_value, 0)
 #endif
         turn = KEYS - turn;
         store_shifts(brought_shift, brought_mean, shifts + turn, means + turn);

@@ -223,7 +223,7 @@ gemm_wgmma(PRODUCT_PARAMETERS) {
         WGMMA_DONE(part);
         UNROLL for (int i = 0; i < WGMMA_SUMS; i++) sum[i] += part[i];
 #else
-        WGMMA_WAIT(sum, AHEAD);
+        WGMMA_WAIT(AHEAD);
 #endif
         stage = stage + 1 == STAGES ? 0 : stage + 1;
         free = free + 1 == STAGES ? 0 : free + 1;

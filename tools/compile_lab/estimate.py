@@ -126,8 +126,15 @@ def main_loops(disassembly, product=0):
             text = "\n".join(instructions[slice(*main)])
             found[kernel] = counted[main] + collections.Counter({
                 "copies in flight": max((int(count, 16) for count in re.findall(r"DEPBAR\.LE SB0, 0x(\w+)", text)), default=0),
-                "products in flight": max((int(count, 16) for count in re.findall(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x(\w+)", text)), default=0)})
+                "products in flight": products_at_barrier(instructions[slice(*main)])})
     return found
+
+
+def products_at_barrier(loop):
+    """Groups of asynchronous products that the last wait before the loop's first barrier leaves on their way."""
+    barrier = next((at for at, instruction in enumerate(loop) if instruction.startswith("BAR.SYNC")), 0)
+    waits = re.findall(r"WARPGROUP\.DEPBAR\.LE gsb0, 0x(\w+)", "\n".join(loop[barrier:] + loop[:barrier]))
+    return int(waits[-1], 16) if waits else 0
 
 
 def moved(disassembly):
