@@ -48,10 +48,10 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
         most[r] = largest[r];
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c += 2) {
             const int e = ELEMENT_OF(r) + c;
-            most[r] = max(most[r], max(p[LEFT_OF(r)][j][e], p[LEFT_OF(r)][j][e + 1]));
+            most[r] = fmax(most[r], fmax(p[LEFT_OF(r)][j][e], p[LEFT_OF(r)][j][e + 1]));
         }
     }
-    ROWS_REDUCE(most, LINES, max)
+    ROWS_REDUCE(most, LINES, fmax)
     UNROLL for (int r = 0; r < LINES; r++) {
         /* Differences first: one fma less would leave huge scores' weights to the rounding of their maximum. */
         const float rescale = EXP2((largest[r] - most[r]) * factor);

@@ -1,5 +1,5 @@
 /* The forward pass of attention for GPUs. */
-#define STAGED_TOGETHER 4
+#define STAGED_TOGETHER (D > 16 ? 4 : 2)
 #include "attention_tiled.clh"
 
 /* Multiplies a work-item's own rows; a factor of 0 clears a row, whatever is in it. */
@@ -62,7 +62,7 @@ void attention_forward(const __global stored *restrict q, const __global stored 
                              threshold, keep_scale);
 #endif
 #else
-            larger = max(larger, max(max(p.x, p.y), max(p.z, p.w)));
+            larger = fmax(larger, fmax(fmax(p.x, p.y), fmax(p.z, p.w)));
 #endif
             write_across(p, weights, row, column);
         }
@@ -71,7 +71,7 @@ void attention_forward(const __global stored *restrict q, const __global stored 
         partial[PART * BLOCK_ROWS + row] = larger;
         barrier(CLK_LOCAL_MEM_FENCE);
         UNROLL_FULL
-        for (int part = 0; part < PARTS; part++) larger = max(larger, partial[part * BLOCK_ROWS + row]);
+        for (int part = 0; part < PARTS; part++) larger = fmax(larger, partial[part * BLOCK_ROWS + row]);
 #endif
         const float factor = exp2(maximum - larger);
         maximum = larger;

@@ -44,6 +44,12 @@
 /* Register arrays need their loops gone; longer stretches only cost compilation, and registers on Intel. */
 #define UNROLL_FULL  _Pragma("unroll")
 #define UNROLL_SLICE _Pragma("unroll 4")
+/* Lengths at which NVIDIA's assembler spills nothing to have one more work-group on a unit. */
+#if BACKWARD
+#define UNROLL_ACCUMULATE _Pragma("unroll 8")
+#else
+#define UNROLL_ACCUMULATE _Pragma("unroll 6")
+#endif
 #define UNROLL_NONE  _Pragma("unroll 1")
 
 /* ---- slots ------------------------------------------------------------------------------------------------------- */
@@ -307,7 +313,7 @@ INLINE void accumulate_tile(const __local float *weights, const __global float *
         UNROLL_FULL
         for (int g = 0; g < GROUPS(width); g++) {
             float4 s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
-            UNROLL_SLICE
+            UNROLL_ACCUMULATE
             for (int i = 0; i < SLICE; i++) {
                 float4 w = vload4(0, weights + (first + i) * WEIGHT_PITCH + row);
                 float4 b = vload4(0, stage + i * pitch + g * BLOCK_COLUMNS + column);
