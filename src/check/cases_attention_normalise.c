@@ -74,7 +74,8 @@ static xp_status draw(xp_case *out, xp_random *variant, xp_random *shape, bool b
         if (key_heads < multiple) key_heads = multiple;
     }
     const int64_t heads = group * key_heads, lengths_shape[] = {batch, key_heads};
-    out->zeros_expected = packed; /* samples without keys have no gradient */
+    /* Samples without keys have no gradient, nor has a single key, which is the mean itself. */
+    out->zeros_expected = packed || keys == 1;
     snprintf(out->shape, sizeof out->shape,
              "B=%lld N=%lld M=%lld H=%lld G=%lld D=%lld counts=%d scale=%d prefix=%d both=%d constant=%d packed=%d "
              "last=%d scales=%d asked=%d wanted=%u %s",
