@@ -1,5 +1,5 @@
 /* The forward pass of attention for GPUs. */
-#define STAGED_TOGETHER (D > 16 ? 4 : 2)
+#define STAGED_TOGETHER (D > 16 ? 4 : 2) /* more spills registers of narrow heads */
 #include "attention_tiled.clh"
 
 /* Multiplies a work-item's own rows; a factor of 0 clears a row, whatever is in it. */

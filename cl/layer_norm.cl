@@ -12,6 +12,7 @@
  * DROPOUT     1: the branch is dropped out (element numbers row·columns + column)
  * STATISTICS  1: mean and rstd are kept for the backward pass
  * QUADS       1: columns is a multiple of 4, so that four neighbours share one Philox block
+ * ROW_ITEMS   work-items of *_tiled that share a row, a power of two, at most 64
  * D_OUT, D_SUM            1: this gradient arrives
  * LENGTHS     1: none arrives at D_OUT in the rows of a sample from its length on, and what is there may be NaN
  * STORAGE     of x, branch, sum, out and their gradients; parameters and statistics are fp32 (cl/storage.clh)
@@ -33,6 +34,9 @@
 #endif
 #ifndef QUADS
 #define QUADS 1
+#endif
+#ifndef ROW_ITEMS
+#define ROW_ITEMS 64
 #endif
 #ifndef D_OUT
 #define D_OUT 1
@@ -64,9 +68,6 @@
 
 #define WIDE  __attribute__((reqd_work_group_size(1, 1, 1)))
 #define TILED __attribute__((reqd_work_group_size(64, 1, 1)))
-#ifndef ROW_ITEMS
-#define ROW_ITEMS 64 /* a power of two */
-#endif
 #define ROW_STEP (ROW_ITEMS * (QUADS ? 4 : 1)) /* columns of a row at a time */
 
 /* The dropout of this launch. */
@@ -254,7 +255,7 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
         total += value;
     }
 #endif
-    float middle = team_sum(total, shared, ROW_ITEMS) / columns;
+    float middle = neighbours_sum(total, shared, ROW_ITEMS) / columns;
     float squares = 0.0f;
 #if QUADS
     for (int c = 4 * item; c < width; c += ROW_STEP) {
@@ -267,7 +268,7 @@ __kernel TILED void forward_tiled(const __global stored *restrict x, const __glo
         squares = fma(deviation, deviation, squares);
     }
 #endif
-    float scale = 1.0f / sqrt(team_sum(squares, shared, ROW_ITEMS) / columns + epsilon);
+    float scale = 1.0f / sqrt(neighbours_sum(squares, shared, ROW_ITEMS) / columns + epsilon);
 #if QUADS
     for (int c = 4 * item; c < width; c += ROW_STEP) {
         float4 normal = (VALUE_4(c) - middle) * scale;
@@ -462,8 +463,8 @@ __kernel TILED void backward_tiled(const __global stored *restrict d_out, const 
         along = fma(inner, (LOAD(sum, start + c) - middle) * scale, along);
     }
 #endif
-    float mean_inner = team_sum(total, shared, ROW_ITEMS) / columns;
-    float mean_along = team_sum(along, shared, ROW_ITEMS) / columns;
+    float mean_inner = neighbours_sum(total, shared, ROW_ITEMS) / columns;
+    float mean_along = neighbours_sum(along, shared, ROW_ITEMS) / columns;
 #endif
 #if QUADS
     for (int c = 4 * item; c < width; c += ROW_STEP) {

@@ -44,8 +44,11 @@
 /* Register arrays need their loops gone; longer stretches only cost compilation, and registers on Intel. */
 #define UNROLL_FULL  _Pragma("unroll")
 #define UNROLL_SLICE _Pragma("unroll 4")
-/* Lengths at which NVIDIA's assembler spills nothing to have one more work-group on a unit. */
-#if BACKWARD
+/* With other lengths NVIDIA's assembler spills registers in order to place one more work-group on a unit; the compilers
+ * of AMD's GPUs would need more of them. */
+#if !defined __NVPTX__ && !defined __NV_CL_C_VERSION
+#define UNROLL_ACCUMULATE UNROLL_SLICE
+#elif BACKWARD
 #define UNROLL_ACCUMULATE _Pragma("unroll 8")
 #else
 #define UNROLL_ACCUMULATE _Pragma("unroll 6")

@@ -360,7 +360,7 @@ static void what_is_not_whole_ptx_is_refused_with_the_reason(void **state) {
         {".version 8.0\n.target sm_90\n//@sm_90a\n", "line 3 of the PTX is a mark without a whole instruction", 0},
         {".version 8.0\n//@sm_90a ret;\n", "line 2 of the PTX has an instruction before the target", 0},
         {".version 8.0\n.target sm_90\n\t.local .align 16 .b8 depot[512];\n\t//@sm_90a ret;\n",
-         "line 3 of the PTX keeps in memory", 0},
+         "line 3 of the PTX has an array in memory", 0},
         {".target sm_90\n", "0 versions and 1 targets", 0},
         {".version 8.0\n", "1 versions and 0 targets", 0},
         {".version 8.0\n.target sm_90\n.target sm_80\n//@sm_90a ret;\n", "1 versions and 2 targets", 0},

@@ -8,7 +8,7 @@
 #include "device/tuning.h"
 #include "devices.h"
 #include "faults/null_opencl.h"
-#include "graph/plan.h"
+#include "graph/plan_internal.h"
 #include "ops/gemm_clblast.h"
 #include "ops/gemm_launch.h"
 #include "ops/ops.h"
@@ -422,6 +422,51 @@ static void a_plan_whose_edited_program_lacks_the_kernel_goes_on_without_it(void
     MUST(xp_plan_run(plan));
 }
 
+/* The program of this pass over queries, of an attention whose bias has a gradient, and whose q has one, too. */
+static const char *target_of_queries(bool q_too) {
+    const char *target = "no such launch";
+    const int64_t rows[] = {1, 256, 2, 64};
+    MUST(xp_graph_create(&graph, NULL, true));
+    xp_attention_inputs in = {.bias = xp_graph_input(graph, "bias", XP_F32, 4, (int64_t[]){1, 2, 256, 256})};
+    xp_tensor **const factors[] = {&in.q, &in.k, &in.v}, *gradients[2];
+    for (int i = 0; i < 3; i++) *factors[i] = xp_graph_input(graph, "factor", XP_BF16, 4, rows);
+    in.bias->needs_gradient = true;
+    in.q->needs_gradient = q_too;
+    const xp_attention_attributes attributes = xp_attention_plain(0.125f);
+    xp_tensor *o = xp_attention(graph, &in, &attributes, 0, NULL), *wanted[] = {in.bias, in.q};
+    xp_tensor *d_o = xp_graph_input(graph, "d_o", XP_BF16, 4, rows);
+    assert_non_null(o);
+    assert_non_null(d_o);
+    MUST(xp_graph_differentiate(graph, 1, &o, &d_o, 1 + q_too, wanted, gradients));
+    for (int i = 0; i <= q_too; i++) xp_tensor_keep(gradients[i]);
+    MUST(xp_plan_create(&plan, device, graph));
+    for (int i = 0; i < plan->count; i++)
+        if (strcmp(xp_launch_name(&plan->launches[i]), "attention_backward_queries") == 0)
+            target = plan->launches[i].request.kernel.variant.edit_for;
+    xp_plan_close(&plan);
+    xp_graph_close(&graph);
+    return target;
+}
+
+static void a_pass_that_multiplies_nothing_is_not_edited(void **state) {
+    const xp_tuning wgmma = {.kernel = "attention_matrix backward",
+                             .file = "attention_matrix_backward",
+                             .count = 3,
+                             .parameters = {{.name = "SUB_GROUPS", .value = 8},
+                                            {.name = "KEYS", .value = 64},
+                                            {.name = "INSTRUCTION", .value = XP_INSTRUCTION_WGMMA}}};
+    json_t *entries = json_array();
+    json_array_append_new(entries, xp_tuning_entry(device, &wgmma, "*"));
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+    device->matrix = XP_MATRIX_NVIDIA;
+    device->wgmma_bytes = 192 << 10;
+    device->limits.compute_units = 132;
+    device->limits.static_local_bytes = 99 << 10;
+    assert_string_equal(target_of_queries(true), XP_WGMMA_TARGET);
+    assert_null(target_of_queries(false));
+}
+
 static void expect_note(void *context, const xp_check_failure *failure) {
     assert_non_null(strstr(failure->what, "slower kernels take the place of gemm_wgmma on Null GPU"));
     ++*(int *)context;
@@ -486,6 +531,8 @@ int main(void) {
                                         open_matrix_device, close_matrix_plan),
         cmocka_unit_test_setup_teardown(a_plan_whose_edited_program_lacks_the_kernel_goes_on_without_it,
                                         open_matrix_device, close_matrix_plan),
+        cmocka_unit_test_setup_teardown(a_pass_that_multiplies_nothing_is_not_edited, open_matrix_device,
+                                        close_matrix_plan),
         cmocka_unit_test_setup_teardown(a_check_whose_edited_program_is_refused_fails_and_names_the_kernel,
                                         open_matrix_device, close_matrix_plan),
     };

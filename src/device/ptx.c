@@ -73,7 +73,8 @@ static xp_status take_line(edit *e, const char *line, const char *end) {
     while (first < end && is_blank(*first)) first++;
     if ((rest = after(first, end, ".version"))) return take_version(e, line, rest, end);
     if ((rest = after(first, end, ".target"))) return take_target(e, rest, end);
-    if (after(first, end, ".local")) return refuse(e, "keeps in memory what the instructions have in registers");
+    if (after(first, end, ".local"))
+        return refuse(e, "has an array in memory, which may be the sums of the instructions");
     if ((rest = after(first, end, mark))) {
         if (e->versions && e->targets) return take_instruction(e, rest, end);
         return refuse(e, "has an instruction before the target");

@@ -6,8 +6,10 @@
  *     //@sm_90a wgmma.fence.sync.aligned;
  *
  * The comment becomes the instruction, and the target of the text becomes sm_90a. A text with arrays of a work-item in
- * memory (.local) is refused: around each instruction, all of its sums would be loaded and stored. As long as the text
- * has not been edited, the kernel's sums must be NaN, which such a line changes (WGMMA_NOTHING of cl/wgmma.clh). */
+ * memory (.local) is refused: they may be the sums, each of which would be loaded and stored around each instruction.
+ *
+ * As long as the text has not been edited, the kernel's sums must be NaN, which such a line changes (WGMMA_NOTHING of
+ * cl/wgmma.clh). */
 #ifndef XP_DEVICE_PTX_H
 #define XP_DEVICE_PTX_H
 

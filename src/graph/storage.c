@@ -204,8 +204,8 @@ xp_status xp_plan_report_prepared(const xp_plan *plan) {
     return plan->watch ? plan->watch(plan->watch_user) : XP_OK;
 }
 
-/* The plan goes on with other kernels if the driver refuses one whose text is edited, in whatever way: only the driver
- * itself can tell, after it took those of the probe. */
+/* The plan goes on with other kernels if the driver refuses one whose text is edited, in whatever way but for want of
+ * memory: only the driver itself can tell, after it took those of the probe. */
 static bool can_do_without(const xp_launch *launch, xp_status status) {
     return !launch->host && launch->request.kernel.variant.edit_for && status != XP_OK && status != XP_OUT_OF_MEMORY;
 }

@@ -84,7 +84,8 @@ static int64_t kernel_bytes(const xp_device *device, const problem *p, const xp_
     }
     if (device->matrix == XP_MATRIX_EMULATED)
         shared = (int64_t)sizeof(float) * layout->lanes * tuning->parameters[SUB_GROUPS].value *
-                     (layout->left_words * (lefts + is_by_teams(tuning)) + RIGHT_WORDS + layout->lane_rows * lefts) +
+                     (layout->left_words * (is_by_teams(tuning) ? 9 * lefts /* wgmma_left_ of cl/wgmma.clh */ : lefts) +
+                      RIGHT_WORDS + layout->lane_rows * lefts) +
                  (is_by_teams(tuning) ? ring : 0);
     return ring + own + shared;
 }

@@ -26,7 +26,8 @@ static bool fits(const char *operation, const xp_tensor *x, const xp_tensor *len
  * each work-group of `work_group` work-items owns `block` columns of one of `lines` lines. */
 static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *kernel, const xp_tensor *sequence,
                               int64_t lines, int64_t block, int64_t work_group, bool mean) {
-    int64_t columns = sequence->shape[2];
+    const int64_t columns = sequence->shape[2];
+    const bool in_strips = block == STRIP && work_group > 1;
     xp_launch_request request = {.file = "pooling", .kernel = kernel, .dimensions = 1};
     request.local[0] = (size_t)work_group;
     request.global[0] = (size_t)(lines * xp_launch_blocks(columns, block) * work_group);
@@ -34,7 +35,7 @@ static xp_status launch_lines(xp_plan *plan, const xp_node *node, const char *ke
     request.bytes = (double)(xp_tensor_bytes(node->inputs[0]) + xp_tensor_bytes(node->outputs[0]));
     xp_variant_set(&request.variant, "MEAN", mean);
     xp_variant_set(&request.variant, "LENGTHS", node->inputs[1] != NULL);
-    if (block == STRIP && work_group > 1) xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
+    if (in_strips) xp_variant_set(&request.variant, "QUADS", columns % 4 == 0);
     xp_storage_set(&request.variant, node);
     xp_launch_read(&request, node->inputs[0]);
     xp_launch_read(&request, node->inputs[1]);
