@@ -518,6 +518,13 @@ def check_bench():
     table = list(csv.DictReader(must("bench", *products, "-o", "csv").stdout.splitlines()))
     expect("bench in CSV", len(table) == 1 and table[0]["shape"] == "33x17x5nt" and float(table[0]["gflops"]) > 0, table)
     expect("bench in Markdown", "| gemm | 33x17x5nt |" in must("bench", *products, "-o", "md").stdout)
+    broken = os.path.join(ROOT, "products")
+    shutil.copytree(KERNELS, broken)
+    path = os.path.join(broken, "factors.clh")
+    text = open(path).read()
+    write(path, text.replace("fma(a, b, sum)", "fma(a, b, -sum)"))
+    wrong = expanse("bench", *products, "--family", "wide", env=dict(os.environ, XP_CL_DIR=broken))
+    expect("bench gives no times of wrong products", wrong.returncode == 1 and "instead of" in wrong.stderr and wrong.stderr.count("\n") == 1 and "33x17" not in wrong.stdout, wrong)
     peaks = [{row["name"]: row for row in json.loads(must("bench", "peak", "-o", "json", "--family", family).stdout)} for family in ("wide", "tiled")]
     expect("the peak belongs to the device, not to a family, and the best is kept", peaks[1]["best"]["gflops"] >= max(peak["now"]["gflops"] for peak in peaks) - 0.01, peaks)
     preset = must("bench", "step", "--preset", "vit-tiny-28", "--layers", "1", "--batch", "2", "--attention", "softmax+causal", "--repetitions", "1", "-o", "json")
