@@ -1,4 +1,6 @@
-/* The forward pass of attention on matrix units. */
+/* The forward pass of attention on matrix units. Asynchronous ones multiply the weights of a block while those of the
+ * next one are made: its scores' product goes first. */
+#define KEPT (INSTRUCTION == 2)
 #include "attention_matrix.clh"
 
 #define HELD_Q      HOLDS(D, 32)
@@ -40,9 +42,22 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
         BRING(block, k + (long)(at)*k_row, k_row, KEYS, end - (at), D)                                                 \
         BRING((block) + TILE_OF(KEYS, D), v + (long)(at)*v_row, v_row, KEYS, end - (at), E)                            \
     }
+    WEIGHTS(weights)
+#if KEPT
+    const __local uint4 *values = NULL; /* of the block before */
+#endif
     BEGIN_WALK(true, first, queries, from, end)
-    float p[LEFTS][RIGHTS][SUM_NUMBERS], most[LINES];
-    MULTIPLY_OWN(p, own_q, HELD_Q, x_tile, D)
+    float p[LEFTS][RIGHTS][SUM_NUMBERS], most[LINES], rescale[LINES];
+    START_OWN(p, own_q, HELD_Q, x_tile, D)
+#if KEPT
+    if (values) {
+        START_ACCUMULATE(out, weights, values, E)
+    } else {
+        WGMMA_COMMIT();
+    }
+    values = y_tile;
+#endif
+    FINISH_OWN(p, own_q, HELD_Q, x_tile, D, 1)
     MAKE_SCORES(p, 0, true, first, first + queries, end)
     UNROLL for (int r = 0; r < LINES; r++) {
         most[r] = largest[r];
@@ -54,7 +69,7 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
     ROWS_REDUCE(most, LINES, fmax)
     UNROLL for (int r = 0; r < LINES; r++) {
         /* Differences first: one fma less would leave huge scores' weights to the rounding of their maximum. */
-        const float rescale = EXP2((largest[r] - most[r]) * factor);
+        rescale[r] = EXP2((largest[r] - most[r]) * factor);
         float sum = 0.0f;
         UNROLL for (int j = 0; j < RIGHTS; j++) UNROLL for (int c = 0; c < ROW_NUMBERS; c += 2) {
             float *const two = p[LEFT_OF(r)][j] + ELEMENT_OF(r) + c;
@@ -70,14 +85,21 @@ KERNEL void attention_forward(const __global stored *restrict q, const __global 
 #endif
         }
         largest[r] = most[r];
-        total[r] = fma(total[r], rescale, sum);
-        UNROLL for (int j = 0; j < SUMS(E); j++)
-            UNROLL for (int c = 0; c < ROW_NUMBERS; c++) out[LEFT_OF(r)][j][ELEMENT_OF(r) + c] *= rescale;
+        total[r] = fma(total[r], rescale[r], sum);
     }
-    WEIGHTS(weights)
+    FINISH_ACCUMULATE(out, 0)
+    UNROLL for (int r = 0; r < LINES; r++) UNROLL for (int j = 0; j < SUMS(E); j++)
+        UNROLL for (int c = 0; c < ROW_NUMBERS; c++) out[LEFT_OF(r)][j][ELEMENT_OF(r) + c] *= rescale[r];
     PACK_WEIGHTS(weights, p)
+#if !KEPT
     ACCUMULATE(out, weights, y_tile, E)
+#endif
     END_WALK
+#if KEPT
+    if (values) {
+        ACCUMULATE(out, weights, values, E)
+    }
+#endif
 
     o += o_offset + (long)tensor * o_sample + (long)head * o_head + (long)(s.start_q + query_index(&s, first)) * o_row;
     lse += s.lse + (long)first * STRIDE;

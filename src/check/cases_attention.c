@@ -123,6 +123,7 @@ typedef struct case_sizes {
 static case_sizes draw_sizes(const variant_entry *v, xp_random *shape) {
     const uint32_t kind = xp_random_below(shape, 4);
     const bool many_heads = kind == 0, square = v->view, many_queries = kind == 1 && !square;
+    const bool many_keys = kind == 2 && !square && v->D + v->E <= 2 * BLOCK;
     const int group = v->group ? v->group : 1, scales = v->scales == 1 ? 2 : 1;
     const int unit = group > scales ? group : scales; /* divides the heads */
     case_sizes s = {.D = v->D, .E = v->E};
@@ -139,6 +140,8 @@ static case_sizes draw_sizes(const variant_entry *v, xp_random *shape) {
         if (cut_queries) s.N -= s.N / 3 + 1;
         if (!cut_queries || square) s.M = square ? s.N : s.M - s.M / 3 - 1;
     }
+    if (many_keys) /* more blocks than a ring has */
+        s.B = 1, s.H = unit, s.N = BLOCK / 2 + 1 + s.N % 8, s.M = 4 * BLOCK + 1 + s.M % BLOCK;
     s.G = s.H / group;
     return s;
 }

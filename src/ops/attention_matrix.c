@@ -11,7 +11,7 @@ enum { RIGHT_WORDS = 16 /* of all fragments that are loaded for one step */, CHU
 /* Parameters of the passes, in the order of their tuning; the backward ones have one row of fragments. */
 enum { SUB_GROUPS, KEYS, STAGES, INSTRUCTION, LEFTS, FORWARD_PARAMETERS, BACKWARD_PARAMETERS = LEFTS };
 /* Sub-groups that asynchronous units need, and the width of their heads and blocks. */
-enum { TEAM = 4, TEAM_WIDTH = 64 };
+enum { TEAM = 4, TEAM_WIDTH = 64, LEAST_KEEPING = 3 /* stages of the forward pass, which keeps a block */ };
 
 /* ---- local memory ------------------------------------------------------------------------------------------------ */
 
@@ -105,7 +105,8 @@ static int64_t backward_bytes(const xp_device *device, const problem *p, const x
 
 static bool suits_teams(const xp_tuning *tuning) {
     const xp_tuning_parameter *p = tuning->parameters;
-    return !is_by_teams(tuning) || (p[KEYS].value == TEAM_WIDTH && p[SUB_GROUPS].value % TEAM == 0);
+    const bool keeps = tuning->count <= LEFTS || p[STAGES].value >= LEAST_KEEPING;
+    return !is_by_teams(tuning) || (p[KEYS].value == TEAM_WIDTH && p[SUB_GROUPS].value % TEAM == 0 && keeps);
 }
 
 static bool forward_fits(const xp_tuning *tuning, const xp_device *device, const void *of) {
@@ -205,7 +206,8 @@ static bool prefers_teams(const xp_device *device, const problem *p) {
     return is_of_products(p->t);
 }
 
-/* Asks for them where they can and are better. */
+/* Asks for them where they can and are better. Forward, one more stage is on its way where there is room; emulated ones
+ * take turns. */
 static void permit_teams(const xp_device *device, const problem *p, int64_t rows, int64_t heads, xp_tuning *tuning) {
     if (!can_by_teams(device, p)) return;
     tuning->parameters[INSTRUCTION].values[1] = XP_INSTRUCTION_WGMMA;
@@ -213,8 +215,14 @@ static void permit_teams(const xp_device *device, const problem *p, int64_t rows
     teams.parameters[INSTRUCTION].value = XP_INSTRUCTION_WGMMA;
     teams.parameters[SUB_GROUPS] = sub_groups(device, 2 * TEAM);
     teams.parameters[KEYS].value = TEAM_WIDTH;
-    if (teams.count > LEFTS) teams.parameters[LEFTS].value = 2;
+    if (teams.count > LEFTS) {
+        teams.parameters[LEFTS].value = 2;
+        teams.parameters[STAGES].value = LEAST_KEEPING + 1;
+    }
     spread(device, &p->s, rows, heads, &teams);
+    const bool in_turn = device->matrix == XP_MATRIX_EMULATED && p->s.queries % 2;
+    if (teams.count > LEFTS && (in_turn || !forward_fits(&teams, device, p)))
+        teams.parameters[STAGES].value = LEAST_KEEPING;
     if (prefers_teams(device, p) && suits_teams(&teams)) *tuning = teams;
 }
 
