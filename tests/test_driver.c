@@ -422,6 +422,13 @@ static void a_plan_whose_edited_program_lacks_the_kernel_goes_on_without_it(void
     MUST(xp_plan_run(plan));
 }
 
+static void prefer(const xp_tuning *choice) {
+    json_t *entries = json_array();
+    json_array_append_new(entries, xp_tuning_entry(device, choice, "*"));
+    xp_tuning_prefer(device, entries);
+    json_decref(entries);
+}
+
 /* The program of this pass over queries, of an attention whose bias has a gradient, and whose q has one, too. */
 static const char *target_of_queries(bool q_too) {
     const char *target = "no such launch";
@@ -455,10 +462,7 @@ static void a_pass_that_multiplies_nothing_is_not_edited(void **state) {
                              .parameters = {{.name = "SUB_GROUPS", .value = 8},
                                             {.name = "KEYS", .value = 64},
                                             {.name = "INSTRUCTION", .value = XP_INSTRUCTION_WGMMA}}};
-    json_t *entries = json_array();
-    json_array_append_new(entries, xp_tuning_entry(device, &wgmma, "*"));
-    xp_tuning_prefer(device, entries);
-    json_decref(entries);
+    prefer(&wgmma);
     device->matrix = XP_MATRIX_NVIDIA;
     device->wgmma_bytes = 192 << 10;
     device->limits.compute_units = 132;
@@ -479,10 +483,7 @@ static void a_check_whose_edited_program_is_refused_fails_and_names_the_kernel(v
                              .other = "gemm_wgmma",
                              .count = 1,
                              .parameters = {{.name = "INSTRUCTION", .value = XP_INSTRUCTION_WGMMA}}};
-    json_t *entries = json_array();
-    json_array_append_new(entries, xp_tuning_entry(device, &wgmma, "*"));
-    xp_tuning_prefer(device, entries);
-    json_decref(entries);
+    prefer(&wgmma);
     device->matrix = XP_MATRIX_NVIDIA;
     device->wgmma_bytes = 192 << 10;
     driver->ptx = ptx;
