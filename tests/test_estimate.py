@@ -30,6 +30,10 @@ for kernel in estimate.calibration():
     print(f"{kernel['name']}: estimated {rate * kernel['useful']:.1f}, measured {kernel['measured']}, {groups} groups a unit, limited by {limit}")
     assert 1 / 1.25 < ratio < 1.25, f"{kernel['name']}: the estimate is {ratio:.2f} of what was measured"
 
+turning = ["WARPGROUP.DEPBAR.LE gsb0, 0x1", "BAR.SYNC.DEFER_BLOCKING 0x0", "WARPGROUP.DEPBAR.LE gsb0, 0x0", "HGMMA.64x64x16.F32.BF16 R24"]
+assert estimate.products_at_barrier(turning) == 1  # what the pass before left, not what is waited for behind the barrier
+assert estimate.products_at_barrier(turning[1:]) == 0 and estimate.products_at_barrier(turning[3:]) == 0
+
 counts = estimate.main_loops(NESTED)["product"]
 assert counts["FFMA"] == 16 and counts["LDS.128"] == 1, counts
 assert estimate.flops(counts) == 16 * 64
